@@ -1,0 +1,231 @@
+"""Every setting of Pellucid, and where its value comes from: flag, environment, ``config.toml``, default, in this order."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from platformdirs import user_cache_path, user_config_path
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from pellucid.errors import ConfigError
+from pellucid.models.catalog import DEFAULT_MODEL
+
+ENVIRONMENT_PREFIX = "PELLUCID_"
+FLAGS = {"models": "--model"}
+"""Flags that are not named after their setting."""
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several names; in one environment variable they are separated by commas."""
+
+
+def config_file() -> Path:
+    """The file that settings are read from, whether it exists or not."""
+    return user_config_path("pellucid") / "config.toml"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Settings(BaseSettings):
+    """What can be set. Sizes are in tokens, bytes or seconds as the description says."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    models: Names = Field((DEFAULT_MODEL,), description="models to serve: catalog names, hub ids, folders or .gguf files")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; any but loopback demands an API key")
+    port: int = Field(8437, ge=1, le=65535, description="port to listen on")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N")
+    quant: Literal["auto", "none", "int8", "int4"] = Field("auto", description="how weights are held: auto, none, int8 or int4")
+    context: int = Field(8192, ge=64, description="most tokens of one sequence, prompt and answer")
+    slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, for each model")
+    chunk: int = Field(512, ge=16, description="most prompt tokens computed in one step")
+    queue: int = Field(64, ge=0, description="requests that may wait for a slot before others are told to come back (429)")
+    api_key: SecretStr | None = Field(None, description="key that every request must bring (Authorization: Bearer KEY)")
+    allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
+    max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
+    cache: Path = Field(default_factory=lambda: user_cache_path("pellucid"), description="folder of fetched and packed models")
+    threads: int = Field(0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core")
+    grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
+    log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="how much to log: error, warning, info or debug")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags before environment before file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("should be a number or a text")
+        return value
+
+    @field_validator("models", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("models")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(value) or not value:
+            raise ValueError("should name a model")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise ValueError(f"should hold origins like https://example.org, without a path, which {origin!r} is not")
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("should be printable ASCII without spaces, as it travels in an HTTP header")
+        return value
+
+    @model_validator(mode="after")
+    def _key_for_others(self) -> Self:
+        if self.api_key is None and not is_loopback(self.host):
+            raise ValueError(f"other machines can reach the host {self.host}, so it demands an API key (--api-key or PELLUCID_API_KEY)")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the server."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 -- to be told apart, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def key(self) -> str | None:
+        """The API key in clear."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One place that settings come from: its values by setting, and what a setting is called there."""
+
+    values: Mapping[str, object]
+    label: str
+
+    def spell(self, name: str) -> str:
+        """How the user wrote the setting ``name`` in this place."""
+        return self.label.format(name=name, upper=name.upper(), flag=flag_of(name))
+
+
+def load_settings(**flags: object) -> Settings:
+    """Read all settings; ``flags`` that are None were not given. Raises ConfigError."""
+    sources = _sources(flags)
+    for source in sources:
+        for name in source.values:
+            if name not in Settings.model_fields:
+                raise ConfigError(f"{source.spell(name)} is not a setting of Pellucid{_suggestion(name)}.")
+    given: dict[str, Any] = dict(sources[0].values)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, sources)) from None
+
+
+def origins(**flags: object) -> dict[str, str]:
+    """For each setting the place that its value comes from, in the user's words."""
+    sources = _sources(flags)
+    return {name: next((s.spell(name) for s in sources if name in s.values), "default") for name in Settings.model_fields}
+
+
+def flag_of(name: str) -> str:
+    """The command line's word for a setting."""
+    return FLAGS.get(name, "--" + name.replace("_", "-"))
+
+
+def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
+    """Flags, environment and file, the strongest first."""
+    prefix = len(ENVIRONMENT_PREFIX)
+    environment = {k[prefix:].lower(): v for k, v in os.environ.items() if k.upper().startswith(ENVIRONMENT_PREFIX) and v}
+    return (
+        _Source({name: value for name, value in flags.items() if value is not None}, "{flag}"),
+        _Source(environment, ENVIRONMENT_PREFIX + "{upper} in the environment"),
+        _Source(_read_file(config_file()), f"{{name}} in {config_file()}"),
+    )
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
+
+
+def _suggestion(name: str) -> str:
+    close = get_close_matches(name, Settings.model_fields, n=1)
+    return f": did you mean {close[0]}" if close else f"; the settings are {', '.join(Settings.model_fields)}"
+
+
+def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:
+    """One sentence for the first thing that is wrong; the value of a secret is not repeated."""
+    first = error.errors(include_url=False)[0]
+    rule = re.sub(r"^(Value error, |Input )", "", first["msg"])
+    if not first["loc"]:
+        return f"{rule[0].upper()}{rule[1:]}."
+    name = str(first["loc"][0])
+    if first["type"] == "string_pattern_mismatch":
+        rule = f"should be one of {_plain(Settings.model_fields[name]).partition(': ')[2]}"
+    where = next((source.spell(name) for source in sources if name in source.values), f"The setting {name}")
+    shown = "" if name == "api_key" else f", not {first['input']!r}"
+    return f"{where} {rule}{shown}."
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table, for the README."""
+    rows = ["| setting | flag of `serve` | environment | default | what it is |", "|---|---|---|---|---|"]
+    rows += [
+        f"| `{name}` | `{flag_of(name)}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(field)} | {_plain(field)} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(rows)
+
+
+def _plain(field: FieldInfo) -> str:
+    return (field.description or "").replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "the platform's cache folder"
+    value = field.default
+    if value is None or value == ():
+        return "none"
+    return f"`{', '.join(value)}`" if isinstance(value, tuple) else f"`{value}`"

@@ -1,0 +1,164 @@
+"""One lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and whatever is shaped like them.
+
+RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads by configuration.
+This is the reference in plain torch operations, for any device and dtype; ``kernels.py`` holds the native path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pellucid.engine.attention import attend, store
+from pellucid.engine.linear import Linear
+from pellucid.engine.model import Batch, CacheShape, KVStorage
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """The shape of a decoder. ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear or llama3."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope_theta: float
+    context: int
+    rope_scaling: Mapping[str, float | str] | None = None
+    sliding_window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The weights of one layer, those that read the same input fused into one matrix."""
+
+    input_norm: Tensor
+    qkv: Linear
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    o: Linear
+    post_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderWeights:
+    """All weights of a decoder. ``embedding`` is (vocab, hidden)."""
+
+    embedding: Tensor
+    layers: tuple[Layer, ...]
+    norm: Tensor
+    head: Linear
+
+
+class Decoder:
+    """The decoder on torch operations. Activations and cache have the dtype of the norms' weights."""
+
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, description: str) -> None:
+        self.config = config
+        self.weights = weights
+        self.description = description
+        self.dtype = weights.norm.dtype
+        self.device = weights.norm.device
+        cos, sin = rotary_tables(config)
+        self._cos = cos.to(self.device, self.dtype)
+        self._sin = sin.to(self.device, self.dtype)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.config.context
+
+    @property
+    def cache_shape(self) -> CacheShape:
+        c = self.config
+        return CacheShape(c.layers, c.kv_heads, c.head_dim, self.dtype, self.device)
+
+    @property
+    def weight_bytes(self) -> int:
+        weights = self.weights
+        linears = [weights.head, *(w for layer in weights.layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down))]
+        return weights.embedding.nbytes + sum(linear.nbytes for linear in linears)
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        """See :meth:`pellucid.engine.model.Model.forward`."""
+        eps = self.config.rms_norm_eps
+        cos, sin = self._cos[batch.positions, None], self._sin[batch.positions, None]  # (T, 1, head_dim)
+        x = F.embedding(batch.ids, self.weights.embedding).to(self.dtype)  # (T, hidden)
+        for layer, keys, values in zip(self.weights.layers, kv.keys, kv.values, strict=True):
+            x = x + layer.o(self._attention(layer, rms_norm(x, layer.input_norm, eps), cos, sin, batch, keys, values))
+            gate, up = layer.gate_up(rms_norm(x, layer.post_norm, eps)).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
+        return rms_norm(x[batch.rows], self.weights.norm, eps)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See :meth:`pellucid.engine.model.Model.logits`."""
+        return self.weights.head(hidden).float()
+
+    def _attention(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, batch: Batch, keys: Tensor, values: Tensor) -> Tensor:
+        c = self.config
+        qkv = layer.qkv(x).view(len(x), c.heads + 2 * c.kv_heads, c.head_dim)
+        q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], dim=1)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k = rms_norm(q, layer.q_norm, c.rms_norm_eps), rms_norm(k, layer.k_norm, c.rms_norm_eps)
+        store(keys, values, rotate(k, cos, sin), v, batch.spans)
+        out = attend(rotate(q, cos, sin), keys, values, batch.spans, scale=c.head_dim**-0.5, window=c.sliding_window)
+        return out.reshape(len(x), c.heads * c.head_dim)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root mean square norm over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467), taken in float32."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the half-split layout; x (T, heads, head_dim)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (context, head_dim) in float32."""
+    angles = torch.arange(config.context, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def inverse_frequencies(config: DecoderConfig) -> Tensor:
+    """Angle per position (head_dim / 2,), stretched as ``rope_scaling`` says.
+
+    Raises ValueError for a kind of scaling that is not known here.
+    """
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
+    base = 1.0 / config.rope_theta**exponents
+    scaling = config.rope_scaling
+    if scaling is None:
+        return base
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind == "default":
+        return base
+    factor = float(scaling["factor"])
+    if kind == "linear":
+        return base / factor
+    if kind == "llama3":  # the Llama 3.1 release: long waves are stretched, short ones kept, those between blended
+        low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
+        original = float(scaling["original_max_position_embeddings"])
+        smooth = ((original * base / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
+        return (1 - smooth) * base / factor + smooth * base
+    raise ValueError(f"rope_scaling of type {kind!r} is not supported by the lean decoder.")

@@ -1,0 +1,191 @@
+"""The generation core: one thread owns every model's lane; others post messages and get tokens through their event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+
+from pellucid.engine.lane import EngineSettings, Lane, LaneStatus
+from pellucid.engine.model import Model
+from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.sequence import Item, Sequence
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
+from pellucid.tokens import Finish, FinishReason
+
+PATIENCE = 4
+"""How often a busy lane may be passed over by one with more urgent work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    number: int
+    model: str
+    request: Request
+    deliver: Callable[[Item], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Close:
+    pass
+
+
+class Engine:
+    """Serves requests of any number of models, one step of one model at a time: they share the processor, not the batch."""
+
+    def __init__(self, models: Mapping[str, Model], settings: EngineSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._lanes = {name: Lane(model, settings, clock) for name, model in models.items()}
+        self._numbers = itertools.count()
+        self._mail: queue.SimpleQueue[_Submit | _Cancel | _Close] = queue.SimpleQueue()
+        self._closing = False
+        self._gate = threading.Lock()  # no message follows the one that closes
+        self._post_office = _PostOffice()
+        self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
+        self._thread.start()
+
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[TokenScore | Finish]:
+        """Scores of the prompt tokens that were asked for, then of the generated ones, then a Finish.
+
+        Closing the generator cancels the request within one step. Raises NotFoundError, InvalidRequestError,
+        ContextLengthError, QueueFullError or UnavailableError before the first item.
+        """
+        self._validate(model, request)
+        inbox: asyncio.Queue[Item] = asyncio.Queue()
+        number = next(self._numbers)
+        deliver = self._post_office.box(asyncio.get_running_loop(), inbox)
+        self._submit(_Submit(number, model, request, deliver))
+        finished = False
+        try:
+            while not finished:
+                item = await inbox.get()
+                finished = not isinstance(item, TokenScore)
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            if not finished:
+                self._mail.put(_Cancel(number))
+
+    def context(self, model: str) -> int:
+        """How many tokens a sequence of this model may have."""
+        return self._lane(model).context
+
+    def status(self, model: str) -> LaneStatus:
+        """What this model's lane was doing at the end of its last step."""
+        return self._lane(model).status
+
+    def close(self) -> None:
+        """End all requests (their last item says cancelled) and the thread."""
+        with self._gate:
+            self._closing = True
+            self._mail.put(_Close())
+        self._thread.join()
+
+    def _submit(self, message: _Submit) -> None:
+        with self._gate:
+            if self._closing:
+                raise UnavailableError("The server is shutting down.")
+            self._mail.put(message)
+
+    def _lane(self, model: str) -> Lane:
+        if model not in self._lanes:
+            raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._lanes)}.")
+        return self._lanes[model]
+
+    def _validate(self, model: str, request: Request) -> None:
+        lane = self._lane(model)
+        if not request.prompt:
+            raise InvalidRequestError("The prompt is empty: give at least one token.", param="prompt")
+        wrong = next((id for id in (*request.prompt, *request.params.logit_bias) if not 0 <= id < lane.model.vocab_size), None)
+        if wrong is not None:
+            raise InvalidRequestError(f"Token {wrong} does not exist: ids go from 0 to {lane.model.vocab_size - 1}.", param="prompt")
+        if len(request.prompt) + (request.params.max_tokens > 0) > lane.context:
+            raise ContextLengthError(len(request.prompt), lane.context)
+        if request.score_from is not None and not 0 <= request.score_from <= len(request.prompt):
+            raise InvalidRequestError(f"score_from must be between 0 and the prompt's {len(request.prompt)} tokens.", param="score_from")
+
+    def _work(self) -> None:
+        """The thread: read the mail, take a step, send what came of it."""
+        while self._read_mail():
+            lane = self._next_lane()
+            if lane is not None:
+                lane.step()
+                self._post_office.send()
+        for lane in self._lanes.values():
+            lane.end_all(FinishReason.CANCELLED)
+        self._post_office.send()
+
+    def _read_mail(self) -> bool:
+        """Handle all messages, waiting for one if there is nothing else to do; False when it is time to leave."""
+        if not any(lane.busy for lane in self._lanes.values()):
+            for lane in self._lanes.values():
+                lane.check()
+            if not self._handle(self._mail.get()):
+                return False
+        while True:
+            try:
+                message = self._mail.get_nowait()
+            except queue.Empty:
+                return True
+            if not self._handle(message):
+                return False
+
+    def _handle(self, message: _Submit | _Cancel | _Close) -> bool:
+        match message:
+            case _Submit(number, model, request, deliver):
+                lane = self._lanes[model]
+                lane.submit(Sequence(request, number, deliver, self._clock(), lane.context))
+            case _Cancel(number):
+                for lane in self._lanes.values():
+                    lane.cancel(number)
+            case _Close():
+                return False
+        self._post_office.send()
+        return True
+
+    def _next_lane(self) -> Lane | None:
+        """The busy lane with the most urgent work, or one that was passed over too often."""
+        busy = [lane for lane in self._lanes.values() if lane.busy]
+        if not busy:
+            return None
+        chosen = min(busy, key=lambda lane: (lane.passed_over < PATIENCE, lane.scheduler.urgency, -lane.passed_over))
+        for lane in busy:
+            lane.passed_over += 1
+        chosen.passed_over = 0
+        return chosen
+
+
+class _PostOffice:
+    """Collects a step's deliveries and wakes each event loop once for all of them."""
+
+    def __init__(self) -> None:
+        self._letters: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Item], Item]]] = {}
+
+    def box(self, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Item]) -> Callable[[Item], None]:
+        """Where a sequence drops its items; only the engine's thread calls it."""
+        return lambda item: self._letters.setdefault(loop, []).append((inbox, item))
+
+    def send(self) -> None:
+        """Hand everything over to the loops."""
+        for loop, letters in self._letters.items():
+            try:
+                loop.call_soon_threadsafe(_put_all, letters)
+            except RuntimeError:  # that loop is closed: nobody listens any more
+                continue
+        self._letters = {}
+
+
+def _put_all(letters: list[tuple[asyncio.Queue[Item], Item]]) -> None:
+    for inbox, item in letters:
+        inbox.put_nowait(item)

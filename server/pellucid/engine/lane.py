@@ -1,0 +1,218 @@
+"""One model at work: a step is schedule, run, deliver."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pellucid.engine.cache import SlotCache
+from pellucid.engine.model import Model
+from pellucid.engine.request import TokenScore
+from pellucid.engine.runner import Runner
+from pellucid.engine.scheduler import Chunk, Scheduler
+from pellucid.engine.sequence import Sequence
+from pellucid.errors import QueueFullError
+from pellucid.tokens import FinishReason, Priority
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Bounds of every model's lane.
+
+    ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step and
+    ``queue`` requests waiting.
+    """
+
+    slots: int = 8
+    context: int = 8192
+    chunk: int = 512
+    queue: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """A slot: how many tokens it holds, and whether a sequence works in it (its priority, tokens generated)."""
+
+    id: int
+    tokens: int
+    busy: bool
+    priority: Priority | None = None
+    generated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a lane has done since it started, in tokens, steps and finished requests."""
+
+    cached: int = 0
+    computed: int = 0
+    generated: int = 0
+    steps: int = 0
+    finished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """A lane at the end of a step. ``cache_bytes`` is what the tokens in the slots take, ``cache_limit`` the most they can."""
+
+    slots: tuple[SlotStatus, ...]
+    running: int
+    waiting: int
+    cache_bytes: int
+    cache_limit: int
+    totals: Totals
+
+
+@dataclass(slots=True)
+class _Counters:
+    cached: int = 0
+    computed: int = 0
+    generated: int = 0
+    steps: int = 0
+    finished: int = 0
+
+    def snapshot(self) -> Totals:
+        return Totals(self.cached, self.computed, self.generated, self.steps, self.finished)
+
+
+@dataclass(eq=False)
+class Lane:
+    """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; ``status`` may be read by all."""
+
+    model: Model
+    settings: EngineSettings
+    clock: Callable[[], float]
+    passed_over: int = 0
+    status: LaneStatus = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.context = min(self.settings.context, self.model.context)
+        self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context)
+        self.scheduler = Scheduler(self.cache, self.settings.chunk)
+        self._runner = Runner(self.model, self.cache.storage)
+        self._counters = _Counters()
+        self.report()
+
+    @property
+    def busy(self) -> bool:
+        return self.scheduler.busy
+
+    def submit(self, sequence: Sequence) -> None:
+        """Take a sequence in: it supersedes older ones with its key, and waits unless too many do."""
+        key = sequence.request.terms.key
+        if key is not None:
+            for older in self._all():
+                if older.request.terms.key == key:
+                    self.end(older, FinishReason.SUPERSEDED)
+        if len(self.scheduler.waiting) >= self.settings.queue:
+            sequence.deliver(
+                QueueFullError(
+                    f"{len(self.scheduler.waiting)} requests are waiting already: try again later, or start with a larger --queue."
+                )
+            )
+            return
+        self.scheduler.add(sequence)
+        if sequence.request.score_from == 0:  # nothing precedes the first token
+            sequence.deliver(TokenScore(sequence.ids[0], 0, None, None, None))
+        self.report()
+
+    def cancel(self, number: int) -> None:
+        """End the sequence of this number, if it is here and has not ended by itself."""
+        for sequence in self._all():
+            if sequence.number == number:
+                self.end(sequence, FinishReason.CANCELLED)
+        self.report()
+
+    def step(self) -> None:
+        """Schedule, run, deliver. A failure ends the sequences that were in the step, and nothing else."""
+        self._expire()
+        chunks = self.scheduler.schedule(self.clock())
+        try:
+            self._run(chunks)
+        except Exception as error:
+            # Whatever a model or a device throws must cost its own requests only: the server goes on.
+            logger.exception("a step failed")
+            for chunk in chunks:
+                if chunk.sequence.slot is not None:
+                    self.cache.forget(chunk.sequence.slot)
+                    self.end(chunk.sequence, FinishReason.ERROR, f"The model failed while computing: {error}")
+        for sequence in [s for s in self.scheduler.running if s.computed == len(s.ids) and not s.wants_token]:
+            self.end(sequence, FinishReason.LENGTH)
+        self._counters.steps += 1
+        self.report()
+
+    def end(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
+        """Free what a sequence holds and deliver its last item."""
+        self.scheduler.remove(sequence)
+        self._counters.finished += 1
+        self._counters.cached += sequence.cached
+        sequence.finish(reason, self.clock(), error)
+
+    def end_all(self, reason: FinishReason) -> None:
+        """End everything that waits or runs."""
+        for sequence in self._all():
+            self.end(sequence, reason)
+        self.report()
+
+    def report(self) -> None:
+        """Publish the status."""
+        working = {sequence.slot: sequence for sequence in self.scheduler.running}
+        slots = tuple(
+            SlotStatus(slot, self.cache.length(slot), True, working[slot].priority, working[slot].generated)
+            if slot in working
+            else SlotStatus(slot, self.cache.length(slot), False)
+            for slot in range(self.cache.slots)
+        )
+        self.status = LaneStatus(
+            slots=slots,
+            running=len(self.scheduler.running),
+            waiting=len(self.scheduler.waiting),
+            cache_bytes=sum(slot.tokens for slot in slots) * self.cache.bytes_per_token,
+            cache_limit=self.cache.slots * self.cache.capacity * self.cache.bytes_per_token,
+            totals=self._counters.snapshot(),
+        )
+
+    def check(self) -> None:
+        """Assert that nothing leaked."""
+        self.scheduler.check()
+
+    def _all(self) -> list[Sequence]:
+        return [*self.scheduler.waiting, *self.scheduler.running]
+
+    def _expire(self) -> None:
+        now = self.clock()
+        for sequence in self._all():
+            if sequence.expired(now):
+                self.end(sequence, FinishReason.DEADLINE)
+
+    def _run(self, chunks: list[Chunk]) -> None:
+        if not chunks:
+            return
+        results = self._runner.run(chunks)
+        for chunk in chunks:
+            sequence = chunk.sequence
+            assert sequence.slot is not None
+            self.cache.extend(sequence.slot, sequence.ids[chunk.start : chunk.end])
+            sequence.computed = chunk.end
+            self._counters.computed += max(min(chunk.end, len(sequence.prompt)) - chunk.start, 0)
+        for sequence, score in results:
+            self._take(sequence, score)
+
+    def _take(self, sequence: Sequence, score: TokenScore) -> None:
+        """Deliver a score; one of a new token continues the sequence or ends it."""
+        if score.sampled is None:
+            sequence.deliver(score)
+            return
+        if sequence.first_token is None:
+            sequence.first_token = self.clock()
+        if score.id in sequence.request.stop_ids and not sequence.request.params.ignore_eos:
+            self.end(sequence, FinishReason.STOP)
+            return
+        sequence.ids.append(score.id)
+        self._counters.generated += 1
+        sequence.deliver(score)
+        if not sequence.wants_token:
+            self.end(sequence, FinishReason.LENGTH)

@@ -1,0 +1,56 @@
+"""What the engine is asked for, and what it says of a token: ids and probabilities, no text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as IdSequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from pellucid.tokens import SamplingParams, Terms
+
+
+class Constraint(Protocol):
+    """Which tokens may come next (token healing, a grammar).
+
+    A constraint belongs to one request and is only ever called on the engine's thread.
+    """
+
+    def allowed(self) -> Tensor | None:
+        """Ids (int64) of the tokens that may come next; None lets every token through. Never empty."""
+        ...
+
+    def advance(self, id: int) -> None:
+        """Take note that this token was chosen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One sequence to continue, or, with ``score_from``, to read.
+
+    ``score_from`` is the index of the first prompt token whose probability is wanted: scores of the prompt tokens from
+    there on come before the generated ones. ``stop_ids`` end the answer and are not part of it.
+    """
+
+    prompt: IdSequence[int]
+    params: SamplingParams = SamplingParams()
+    terms: Terms = Terms()
+    stop_ids: frozenset[int] = frozenset()
+    score_from: int | None = None
+    constraint: Constraint | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """A token id and its place in the model's distribution. See :class:`pellucid.tokens.Token` for the fields."""
+
+    id: int
+    position: int
+    logprob: float | None
+    rank: int | None
+    entropy: float | None
+    top: tuple[tuple[int, float], ...] = ()
+    rest: float = 1.0
+    sampled: float | None = None

@@ -1,0 +1,84 @@
+"""Runs what the scheduler chose: chunks become one flat batch, its hidden states become scores and next tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pellucid.engine.model import Batch, KVStorage, Model, Span
+from pellucid.engine.request import TokenScore
+from pellucid.engine.sampler import describe
+from pellucid.engine.scheduler import Chunk
+from pellucid.engine.sequence import Sequence
+
+ROWS = 32
+"""Rows of logits held at once: with 152,000 float32 logits a row, 20 MB."""
+
+
+class Runner:
+    """One model and the KV storage that it works in."""
+
+    def __init__(self, model: Model, storage: KVStorage) -> None:
+        self.model = model
+        self.storage = storage
+        self.device = model.cache_shape.device
+
+    @torch.inference_mode()
+    def run(self, chunks: list[Chunk]) -> list[tuple[Sequence, TokenScore]]:
+        """Run the chunks and give, in order for each sequence, the scored prompt tokens and the next token.
+
+        The next token is drawn by the sequence's own sampler; the caller appends it.
+        """
+        wanted = [(chunk.sequence, position) for chunk in chunks for position in chunk.sequence.wanted(chunk.start, chunk.end)]
+        hidden = self.model.forward(self._batch(chunks), self.storage)
+        results: list[tuple[Sequence, TokenScore]] = []
+        for first in range(0, len(wanted), ROWS):
+            logits = self.model.logits(hidden[first : first + ROWS])
+            results += self._read(logits, wanted[first : first + ROWS])
+        return results
+
+    def _batch(self, chunks: list[Chunk]) -> Batch:
+        ids: list[int] = []
+        positions: list[int] = []
+        spans: list[Span] = []
+        rows: list[int] = []
+        for chunk in chunks:
+            assert chunk.sequence.slot is not None
+            rows += [len(ids) + position - chunk.start for position in chunk.sequence.wanted(chunk.start, chunk.end)]
+            spans.append(Span(chunk.sequence.slot, chunk.start, chunk.count, len(ids)))
+            ids += chunk.sequence.ids[chunk.start : chunk.end]
+            positions += range(chunk.start, chunk.end)
+        return Batch(self._tensor(ids), self._tensor(positions), tuple(spans), self._tensor(rows))
+
+    def _tensor(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self.device)
+
+    def _read(self, logits: Tensor, block: list[tuple[Sequence, int]]) -> list[tuple[Sequence, TokenScore]]:
+        """Scores of the tokens that follow each (sequence, position) of a block of logits (rows, vocab)."""
+        ids: list[int] = []
+        drawn: list[float | None] = []
+        for row, (sequence, position) in zip(logits, block, strict=True):
+            if position + 1 < len(sequence.ids):
+                ids.append(sequence.ids[position + 1])
+                drawn.append(None)
+            else:
+                id, probability = sequence.sampler.choose(row)
+                ids.append(id)
+                drawn.append(probability)
+        top = max(sequence.request.params.top_logprobs for sequence, _ in block)
+        scores = describe(logits, self._tensor(ids), [position + 1 for _, position in block], top)
+        return [
+            (sequence, _with(score, sequence.request.params.top_logprobs, probability))
+            for (sequence, _), score, probability in zip(block, scores, drawn, strict=True)
+        ]
+
+
+def _with(score: TokenScore, top: int, sampled: float | None) -> TokenScore:
+    """The score with as many alternatives as its own request asked for (a batch computes the most of all)."""
+    alternatives, rest = score.top, score.rest
+    if top < len(alternatives):
+        rest += sum(math.exp(logprob) for _, logprob in alternatives[top:])
+        alternatives = alternatives[:top]
+    return TokenScore(score.id, score.position, score.logprob, score.rank, score.entropy, alternatives, min(rest, 1.0), sampled)

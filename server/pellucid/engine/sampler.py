@@ -1,0 +1,134 @@
+"""From logits to a token: the model's own distribution is described first, then transformed and drawn from."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence as IdSequence
+
+import torch
+from torch import Tensor
+
+from pellucid.engine.request import Constraint, TokenScore
+from pellucid.tokens import SamplingParams
+
+
+def describe(logits: Tensor, ids: Tensor, positions: IdSequence[int], top: int) -> list[TokenScore]:
+    """How the model scored tokens ``ids`` (R,), which stand at ``positions``, by raw float32 ``logits`` (R, vocab).
+
+    Each carries its ``top`` most probable alternatives.
+    """
+    normalizer = torch.logsumexp(logits, dim=-1, keepdim=True)
+    chosen = logits.gather(1, ids[:, None])
+    logprobs = (chosen - normalizer)[:, 0].tolist()
+    ranks = ((logits > chosen).sum(dim=-1) + 1).tolist()
+    # H = -sum p log p = log Z - sum p logit
+    probabilities = (logits - normalizer).exp_()
+    entropies = (normalizer[:, 0] - torch.linalg.vecdot(probabilities, logits)).clamp_(min=0).tolist()
+    alternatives: list[tuple[tuple[int, float], ...]] = [()] * len(ids)
+    rests = [1.0] * len(ids)
+    if top:
+        values, indices = logits.topk(min(top, logits.shape[-1]), dim=-1)
+        values = values - normalizer
+        rests = (1 - values.double().exp().sum(dim=-1)).clamp_(min=0).tolist()
+        alternatives = [tuple(zip(i, v, strict=True)) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
+    return [
+        TokenScore(id, position, logprob, rank, entropy, candidates, rest)
+        for id, position, logprob, rank, entropy, candidates, rest in zip(
+            ids.tolist(), positions, logprobs, ranks, entropies, alternatives, rests, strict=True
+        )
+    ]
+
+
+class Sampler:
+    """Draws the tokens of one request. ``prompt`` counts for the repetition penalty."""
+
+    def __init__(self, params: SamplingParams, prompt: IdSequence[int], constraint: Constraint | None) -> None:
+        self.params = params
+        self._constraint = constraint
+        self._seen = set(prompt) if params.repetition_penalty != 1.0 else set()
+        self._counting = bool(params.presence_penalty or params.frequency_penalty)
+        self._counts: dict[int, int] = {}
+        self._random = torch.Generator()
+        self._random.manual_seed(secrets.randbits(63) if params.seed is None else params.seed)
+
+    def choose(self, logits: Tensor) -> tuple[int, float]:
+        """The next token and the probability with which it was drawn, from raw float32 logits (vocab,)."""
+        adjusted = self._adjust(logits)
+        if self.params.temperature == 0:
+            id, probability = int(adjusted.argmax()), 1.0
+        else:
+            id, probability = self._draw(adjusted / self.params.temperature)
+        self._note(id)
+        return id, probability
+
+    def _note(self, id: int) -> None:
+        if self._counting:
+            self._counts[id] = self._counts.get(id, 0) + 1
+        if self.params.repetition_penalty != 1.0:
+            self._seen.add(id)
+        if self._constraint is not None:
+            self._constraint.advance(id)
+
+    def _adjust(self, logits: Tensor) -> Tensor:
+        """Penalties, bias and constraint."""
+        params = self.params
+        adjusted = logits.clone() if self._seen or self._counts or params.logit_bias else logits
+        if self._seen:
+            ids = torch.tensor(sorted(self._seen), device=logits.device)
+            seen = adjusted[ids]
+            adjusted[ids] = torch.where(seen > 0, seen / params.repetition_penalty, seen * params.repetition_penalty)
+        if self._counts:
+            ids = torch.tensor(list(self._counts), device=logits.device)
+            counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype, device=logits.device)
+            adjusted[ids] -= params.presence_penalty + params.frequency_penalty * counts
+        if params.logit_bias:
+            ids = torch.tensor(list(params.logit_bias), device=logits.device)
+            adjusted[ids] += torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype, device=logits.device)
+        allowed = self._constraint.allowed() if self._constraint is not None else None
+        if allowed is None:
+            return adjusted
+        allowed = allowed.to(logits.device)
+        return torch.full_like(adjusted, float("-inf")).index_copy_(0, allowed, adjusted[allowed])
+
+    def _draw(self, logits: Tensor) -> tuple[int, float]:
+        """Truncate, renormalise and draw by the inverse of the cumulative distribution."""
+        ids, weights = truncate(logits, self.params.top_k, self.params.top_p, self.params.min_p)
+        cumulative = weights.double().cumsum(0)
+        uniform = torch.rand((), generator=self._random, dtype=torch.float64).item()
+        index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
+        index = min(index, len(weights) - 1)
+        id = index if ids is None else int(ids[index])
+        return id, float(weights[index].double() / cumulative[-1])
+
+
+def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Tensor | None, Tensor]:
+    """Ids that survive top-k, then top-p, then min-p, with their probabilities, not renormalised.
+
+    ``logits`` (vocab,). Survivors come most probable first; ids None stands for the whole vocabulary in its own order.
+    top-p is nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751) over what top-k left; min-p asks for that share of
+    the best one's probability (Nguyen et al. 2024, arXiv 2407.01082).
+    """
+    vocab = len(logits)
+    if not top_k and top_p == 1.0 and min_p == 0.0:
+        return None, logits.softmax(0)
+    if top_k or top_p == 1.0:
+        values, ids = logits.topk(min(top_k or vocab, vocab))
+        probabilities = values.softmax(0)
+    else:
+        ids, probabilities = _nucleus_candidates(logits, top_p)
+    before = probabilities.double().cumsum(0) - probabilities.double()
+    keep = (before < top_p) & (probabilities >= min_p * probabilities[0])
+    keep[0] = True  # whatever rounding says, the best one stays
+    return ids[keep], probabilities[keep]
+
+
+def _nucleus_candidates(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The most probable ids, enough to hold ``top_p``: sorting a whole vocabulary costs ten times more."""
+    normalizer = logits.logsumexp(0)
+    count = 256
+    while True:
+        values, ids = logits.topk(min(count, len(logits)))
+        probabilities = (values - normalizer).exp()
+        if count >= len(logits) or float(probabilities.sum(dtype=torch.float64)) >= top_p:
+            return ids, probabilities
+        count *= 8

@@ -1,0 +1,132 @@
+"""Who gets a slot, and which tokens run next: continuous batching with chunked prefill and three priorities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pellucid.engine.cache import Match, SlotCache, common_prefix
+from pellucid.engine.sequence import Sequence
+from pellucid.tokens import Priority
+
+PATIENCE = 8
+"""How often a waiting request may be overtaken before it goes first: nothing starves."""
+
+RESERVE = 8
+"""One part in so many of a step's tokens is kept for prefill of lower priority while higher ones are served."""
+
+SHARE = 32
+"""Tokens of common prefix for which a request waits while another one computes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next ``count`` tokens of a sequence, from ``start`` on."""
+
+    sequence: Sequence
+    start: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+
+class Scheduler:
+    """The waiting and the running sequences of one model, and the slots that they work in."""
+
+    def __init__(self, cache: SlotCache, chunk: int) -> None:
+        self.cache = cache
+        self.chunk = chunk
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.waiting or self.running)
+
+    @property
+    def urgency(self) -> Priority:
+        """The highest priority that waits or runs."""
+        return min(sequence.priority for sequence in (*self.running, *self.waiting))
+
+    def add(self, sequence: Sequence) -> None:
+        """Let a new sequence wait for a slot."""
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out, wherever it is, and let its slot go."""
+        if sequence in self.waiting:
+            self.waiting.remove(sequence)
+        else:
+            self.running.remove(sequence)
+            assert sequence.slot is not None
+            self.cache.release(sequence.slot)
+            sequence.slot = None
+
+    def schedule(self, now: float) -> list[Chunk]:
+        """Admit what fits, then give each running sequence its tokens of this step; at least one if any sequence can run."""
+        self._admit(now)
+        decoding = [sequence for sequence in self.running if not sequence.prefilling]
+        chunks = [Chunk(sequence, sequence.computed, 1) for sequence in decoding]
+        prefilling = sorted((s for s in self.running if s.prefilling), key=lambda s: (s.priority, s.number))
+        if prefilling:
+            chunks += self._prefill(prefilling, max(self.chunk - len(chunks), 1))
+        return chunks
+
+    def _prefill(self, sequences: list[Sequence], room: int) -> list[Chunk]:
+        """Share ``room`` tokens: the highest priority first, but a part stays for what stands lower."""
+        top = min(sequence.priority for sequence in self.running)
+        reserve = max(self.chunk // RESERVE, 1)
+        high = [sequence for sequence in sequences if sequence.priority == top]
+        low = [sequence for sequence in sequences if sequence.priority > top]
+        return self._share(high, room - reserve if low and room > reserve else room) + self._share(low, reserve)
+
+    def _share(self, sequences: list[Sequence], room: int) -> list[Chunk]:
+        chunks = []
+        for sequence in sequences:
+            count = min(len(sequence.ids) - sequence.computed, room)
+            if count > 0:
+                chunks.append(Chunk(sequence, sequence.computed, count))
+                room -= count
+        return chunks
+
+    def _admit(self, now: float) -> None:
+        order = sorted(self.waiting, key=lambda s: (s.overtaken < PATIENCE, s.priority, s.number))
+        for sequence in order:
+            # The last free slot is kept for a completion: somebody is typing.
+            urgent = sequence.priority == Priority.COMPLETION or sequence.overtaken >= PATIENCE
+            spare = 0 if urgent or self.cache.slots == 1 else 1
+            if self.cache.free <= spare:
+                continue
+            match = self.cache.match(sequence.prompt[: sequence.reusable])
+            if self._computed_soon(sequence, match):
+                continue
+            self._start(sequence, match, now)
+
+    def _start(self, sequence: Sequence, match: Match, now: float) -> None:
+        for other in self.waiting:
+            if other.number < sequence.number:
+                other.overtaken += 1
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        sequence.slot = self.cache.acquire(match)
+        sequence.cached = sequence.computed = match.length
+        sequence.admitted = now
+
+    def _computed_soon(self, sequence: Sequence, match: Match) -> bool:
+        """Whether a running prefill is about to compute much more of this prompt than the cache has (``n`` > 1, say)."""
+        return any(
+            common_prefix(other.prompt, sequence.prompt[: sequence.reusable]) >= match.length + SHARE
+            for other in self.running
+            if other.computed < len(other.prompt) - 1 and other.priority <= sequence.priority
+        )
+
+    def check(self) -> None:
+        """Assert that slots and sequences agree."""
+        self.cache.check([sequence.slot for sequence in self.running if sequence.slot is not None])
+        for sequence in self.running:
+            assert sequence.slot is not None, f"sequence {sequence.number} runs without a slot"
+            assert self.cache.length(sequence.slot) == sequence.computed, f"sequence {sequence.number} and its slot disagree"
+            sequence.check()
+        assert all(sequence.slot is None for sequence in self.waiting), "a waiting sequence holds a slot"

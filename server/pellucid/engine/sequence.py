@@ -1,0 +1,105 @@
+"""One request on its way: its tokens, how far they are computed, and where its results go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pellucid.engine.cache import Ids
+from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.sampler import Sampler
+from pellucid.tokens import Finish, FinishReason, Priority, Usage
+
+Item = TokenScore | Finish | Exception
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """A request, its ``ids`` (prompt and answer) and its progress: ``0 <= cached <= computed <= len(ids)``.
+
+    The keys and values of the first ``computed`` ids are in ``slot``, the first ``cached`` of them found there.
+    Times are those of the engine's clock, in seconds.
+    """
+
+    request: Request
+    number: int
+    deliver: Callable[[Item], None]
+    submitted: float
+    capacity: int
+    ids: list[int] = field(init=False)
+    prompt: Ids = field(init=False)
+    sampler: Sampler = field(init=False)
+    slot: int | None = None
+    cached: int = 0
+    computed: int = 0
+    overtaken: int = 0
+    admitted: float | None = None
+    first_token: float | None = None
+
+    def __post_init__(self) -> None:
+        self.ids = list(self.request.prompt)
+        self.prompt = np.asarray(self.ids, dtype=np.int64)
+        self.sampler = Sampler(self.request.params, self.ids, self.request.constraint)
+
+    @property
+    def priority(self) -> Priority:
+        return self.request.terms.priority
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether more than the newest token is still to be computed."""
+        return len(self.ids) - self.computed > 1 or self.generated == 0
+
+    @property
+    def generated(self) -> int:
+        """Tokens of the answer."""
+        return len(self.ids) - len(self.prompt)
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether another token is to be generated."""
+        return self.generated < self.request.params.max_tokens and len(self.ids) < self.capacity
+
+    @property
+    def reusable(self) -> int:
+        """How many prompt tokens may come from the cache: what is scored or continued from must be computed."""
+        limit = len(self.prompt) - 1 if self.wants_token else len(self.prompt)
+        if self.request.score_from is not None:
+            limit = min(limit, max(self.request.score_from - 1, 0))
+        return limit
+
+    def wanted(self, start: int, end: int) -> range:
+        """Those of positions ``start..end`` whose logits are wanted: they speak of the token that follows."""
+        first = len(self.ids) - 1  # the newest token is continued from ...
+        last = first + 1 if self.wants_token else first
+        if self.request.score_from is not None and end <= len(self.prompt):
+            first = max(self.request.score_from - 1, 0)  # ... and prompt tokens from here on are scored
+        return range(max(start, first), min(end, last))
+
+    def expired(self, now: float) -> bool:
+        """Whether the deadline has passed."""
+        deadline = self.request.terms.deadline
+        return deadline is not None and now - self.submitted >= deadline
+
+    def usage(self, now: float) -> Usage:
+        """What it has cost until now."""
+        admitted = now if self.admitted is None else self.admitted
+        first = now if self.first_token is None else self.first_token
+        return Usage(
+            cached=self.cached,
+            computed=min(self.computed, len(self.prompt)) - self.cached,
+            generated=self.generated,
+            queued=admitted - self.submitted,
+            prefill=first - admitted,
+            decode=now - first,
+        )
+
+    def finish(self, reason: FinishReason, now: float, error: str | None = None) -> None:
+        """Deliver the last item."""
+        self.deliver(Finish(reason, self.usage(now), error=error))
+
+    def check(self) -> None:
+        """Assert the relation of the progress counters."""
+        assert 0 <= self.cached <= self.computed <= len(self.ids) <= self.capacity, (self.cached, self.computed, len(self.ids))

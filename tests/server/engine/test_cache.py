@@ -1,0 +1,94 @@
+"""Slots: what is found in them, what is continued in place, what is copied and what is given up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.engine.cache import Match, SlotCache
+from pellucid.engine.model import CacheShape
+
+
+def cache(slots: int = 3) -> SlotCache:
+    return SlotCache(CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float32, device=torch.device("cpu")), slots, capacity=32)
+
+
+def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
+    """Put a sequence through the cache; keys and values are its token ids."""
+    match = cache.match(np.array(ids))
+    slot = cache.acquire(match)
+    new = ids[match.length :]
+    for tensor in (*cache.storage.keys, *cache.storage.values):
+        tensor[slot, :, match.length : len(ids)] = torch.tensor(new, dtype=torch.float32)[:, None]
+    cache.extend(slot, new)
+    if release:
+        cache.release(slot)
+    return slot
+
+
+def content(cache: SlotCache, slot: int) -> list[int]:
+    """The token ids that the values of the last layer were made of."""
+    return [int(value) for value in cache.storage.values[-1][slot, 0, : cache.length(slot), 0]]
+
+
+def test_match_is_the_longest_prefix() -> None:
+    """Of all slots the one with the longest common prefix is found, at token granularity."""
+    slots = cache()
+    fill(slots, [1, 2, 3, 4, 5, 6, 7])
+    second = fill(slots, [9, 2, 3])
+    assert slots.match(np.array([9, 2, 8])) == Match(second, 2)
+    assert slots.match(np.array([8])).length == 0
+
+
+def test_a_continued_prompt_stays_in_its_slot() -> None:
+    """A prompt that keeps most of a donor goes on in its place, and other slots keep what they have."""
+    slots = cache()
+    first = fill(slots, [1, 2, 3, 4])
+    assert fill(slots, [1, 2, 3, 4, 5]) == first
+    assert content(slots, first) == [1, 2, 3, 4, 5]
+
+
+def test_a_branch_is_copied() -> None:
+    """A prompt that shares only the beginning of a donor gets a copy; the donor keeps its tail."""
+    slots = cache()
+    donor = fill(slots, [1, 2, 3, 4, 5, 6, 7, 8])
+    branch = fill(slots, [1, 2, 9])
+    assert branch != donor
+    assert content(slots, branch) == [1, 2, 9]
+    assert content(slots, donor) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_held_slot_lends_its_prefix() -> None:
+    """The prefix of a sequence that still runs is copied, never taken."""
+    slots = cache()
+    running = fill(slots, [1, 2, 3], release=False)
+    other = fill(slots, [1, 2, 3, 4])
+    assert other != running
+    assert content(slots, other) == [1, 2, 3, 4]
+
+
+def test_least_recently_used_goes_first() -> None:
+    """Space is taken from the slot that was released longest ago."""
+    slots = cache(slots=2)
+    old = fill(slots, [1, 1, 1])
+    new = fill(slots, [2, 2, 2])
+    assert fill(slots, [3, 3, 3]) == old
+    assert content(slots, new) == [2, 2, 2]
+
+
+def test_forgotten_content_is_not_found() -> None:
+    """What a failed step may have spoilt is never lent."""
+    slots = cache()
+    slot = fill(slots, [1, 2, 3])
+    slots.forget(slot)
+    assert slots.match(np.array([1, 2, 3])).length == 0
+
+
+def test_check_finds_a_leak() -> None:
+    """The self-check sees a slot that is held by nobody."""
+    slots = cache()
+    slot = fill(slots, [1, 2], release=False)
+    slots.check([slot])
+    with pytest.raises(AssertionError, match="held"):
+        slots.check([])

@@ -1,0 +1,226 @@
+"""The engine's thread: many event-loop tasks, several models, cancelling, failing, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lane_driver import Job, assert_lawful
+from pellucid.engine.engine import Engine
+from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model import Batch, KVStorage
+from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.sequence import Sequence
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, QueueFullError, UnavailableError
+from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms
+from tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder
+
+REFERENCES = {"llama": tiny_llama(), "qwen3": tiny_qwen3()}
+
+
+class Failing:
+    """A decoder that fails while a switch is on."""
+
+    def __init__(self) -> None:
+        self._decoder = to_decoder(REFERENCES["llama"])
+        self.fails = False
+        self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
+        self.cache_shape, self.weight_bytes = self._decoder.cache_shape, self._decoder.weight_bytes
+        self.description = "fails on demand"
+        self.logits = self._decoder.logits
+
+    def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        if self.fails:
+            raise RuntimeError("the device is gone")
+        return self._decoder.forward(batch, kv)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    models = {name: to_decoder(model) for name, model in REFERENCES.items()}
+    engine = Engine(models, EngineSettings(slots=4, context=128, chunk=16, queue=200))
+    yield engine
+    engine.close()
+
+
+async def collect(stream: AsyncIterator[TokenScore | Finish]) -> tuple[list[TokenScore], Finish]:
+    """Everything that a request gives."""
+    items = [item async for item in stream]
+    finish = items.pop()
+    assert isinstance(finish, Finish)
+    scores = [item for item in items if isinstance(item, TokenScore)]
+    assert len(scores) == len(items)
+    return scores, finish
+
+
+def generate(engine: Engine, prompt: list[int], *, model: str = "llama", max_tokens: int = 4) -> AsyncIterator[TokenScore | Finish]:
+    return engine.generate(model, Request(prompt, SamplingParams(max_tokens=max_tokens)))
+
+
+async def until_idle(engine: Engine, model: str) -> None:
+    """Wait until nothing runs or waits on a lane."""
+    while engine.status(model).running or engine.status(model).waiting:
+        await asyncio.sleep(0)
+
+
+class TestGenerate:
+    async def test_several_models_under_load(self, engine: Engine) -> None:
+        """Requests of two models at once, some abandoned midway, are each served as by the plain model, and nothing leaks."""
+        dice = random.Random(7)
+
+        async def one(number: int) -> None:
+            name = dice.choice(list(REFERENCES))
+            request = Request(
+                random_ids(dice.randrange(1, 60), seed=number % 5),
+                SamplingParams(max_tokens=dice.randrange(0, 20), top_logprobs=3),
+                Terms(dice.choice(list(Priority))),
+            )
+            enough = dice.choice([1, 5, 100])
+            job = Job(Sequence(request, number, lambda item: None, 0.0, 128))
+            async with aclosing(engine.generate(name, request)) as stream:
+                async for item in stream:
+                    job.items.append(item)
+                    if len(job.items) >= enough:
+                        break
+            assert_lawful(job, REFERENCES[name])
+
+        await asyncio.gather(*(one(number) for number in range(60)))
+        for name in REFERENCES:
+            await until_idle(engine, name)
+            assert all(not slot.busy for slot in engine.status(name).slots)
+
+    async def test_prefix_is_reused(self, engine: Engine) -> None:
+        """A prompt that continues an earlier one computes only what is new."""
+        prompt = random_ids(50)
+        await collect(generate(engine, prompt, max_tokens=0))
+        _, finish = await collect(generate(engine, [*prompt, 3, 4], max_tokens=4))
+
+        assert (finish.usage.cached, finish.usage.computed) == (50, 2)
+
+    async def test_siblings_share_prefill(self, engine: Engine) -> None:
+        """Requests with one prompt that come together compute it once."""
+        prompt = random_ids(90)
+        results = await asyncio.gather(*(collect(generate(engine, prompt, max_tokens=3)) for _ in range(3)))
+
+        assert sum(finish.usage.computed for _, finish in results) < 2 * len(prompt)
+
+    async def test_close_cancels(self, engine: Engine) -> None:
+        """Closing the stream frees the sequence."""
+        stream = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100)))
+        await anext(stream)
+        assert engine.status("llama").running == 1
+
+        await stream.aclose()
+        await until_idle(engine, "llama")
+
+        assert engine.status("llama").totals.generated < 100
+
+    async def test_supersede(self, engine: Engine) -> None:
+        """A newer request with the same key ends the older one, which says so."""
+        request = Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor"))
+        older = engine.generate("llama", request)
+        await anext(older)
+
+        newer, finish = await collect(engine.generate("llama", Request(random_ids(11), SamplingParams(max_tokens=2), Terms(key="editor"))))
+        _, ended = await collect(older)
+
+        assert (len(newer), finish.reason, ended.reason) == (2, FinishReason.LENGTH, FinishReason.SUPERSEDED)
+
+    async def test_context_limits_the_answer(self, engine: Engine) -> None:
+        """An answer ends where the context is full."""
+        scores, finish = await collect(generate(engine, random_ids(120), max_tokens=100))
+
+        assert (len(scores), finish.reason) == (8, FinishReason.LENGTH)
+
+
+class TestRefusals:
+    async def test_unknown_model(self, engine: Engine) -> None:
+        """The error for an unknown model names the known ones."""
+        with pytest.raises(NotFoundError, match="llama, qwen3"):
+            await collect(generate(engine, [1], model="gpt-5"))
+
+    async def test_prompt_over_context(self, engine: Engine) -> None:
+        """A prompt over the context is refused with the two numbers."""
+        with pytest.raises(ContextLengthError, match="128 tokens and the context holds 128"):
+            await collect(generate(engine, random_ids(128)))
+
+    @pytest.mark.parametrize("prompt", [[], [-1], [VOCAB_SIZE]])
+    async def test_impossible_prompt(self, engine: Engine, prompt: list[int]) -> None:
+        """An empty prompt and ids outside of the vocabulary are refused."""
+        with pytest.raises(InvalidRequestError):
+            await collect(generate(engine, prompt))
+
+    async def test_full_queue(self) -> None:
+        """When as many wait as may, the next is refused at once."""
+        engine = Engine({"llama": to_decoder(REFERENCES["llama"])}, EngineSettings(slots=1, context=128, queue=1))
+        try:
+            first = generate(engine, random_ids(5), max_tokens=100)
+            await anext(first)
+            waiting = asyncio.create_task(collect(generate(engine, random_ids(6), max_tokens=1)))
+            while not engine.status("llama").waiting and engine.status("llama").running:
+                await asyncio.sleep(0)
+            if engine.status("llama").waiting:
+                with pytest.raises(QueueFullError):
+                    await collect(generate(engine, random_ids(7), max_tokens=1))
+            await waiting
+        finally:
+            engine.close()
+
+
+class TestFailure:
+    async def test_a_failing_step_costs_its_own_requests_only(self) -> None:
+        """When a model throws, its request ends with the error; the engine serves the next one."""
+        model = Failing()
+        engine = Engine({"failing": model}, EngineSettings(slots=2, context=64))
+        try:
+            model.fails = True
+            _, finish = await collect(generate(engine, random_ids(5), model="failing", max_tokens=3))
+            model.fails = False
+            scores, after = await collect(generate(engine, random_ids(5), model="failing", max_tokens=3))
+        finally:
+            engine.close()
+
+        assert finish.reason is FinishReason.ERROR
+        assert finish.error is not None
+        assert "the device is gone" in finish.error
+        assert (len(scores), after.reason) == (3, FinishReason.LENGTH)
+
+    async def test_close_ends_streams(self) -> None:
+        """Closing the engine ends running and waiting requests with a last item, and later ones are refused."""
+        engine = Engine({"llama": to_decoder(REFERENCES["llama"])}, EngineSettings(slots=1, context=128))
+        streams = [generate(engine, random_ids(5 + n), max_tokens=120) for n in range(2)]
+        await anext(streams[0])
+        waiting = asyncio.create_task(collect(streams[1]))
+        await asyncio.sleep(0)
+
+        engine.close()
+
+        assert (await collect(streams[0]))[1].reason in (FinishReason.CANCELLED, FinishReason.LENGTH)
+        assert (await waiting)[1].reason in (FinishReason.CANCELLED, FinishReason.LENGTH)
+        with pytest.raises(UnavailableError):
+            await collect(generate(engine, [1]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+async def test_cuda() -> None:
+    """On CUDA the engine obeys the same law."""
+    reference = tiny_llama()
+    model: Any = tiny_llama()
+    decoder = to_decoder(model.to("cuda"))
+    engine = Engine({"llama": decoder}, EngineSettings(slots=2, context=64, chunk=8))
+    try:
+        request = Request(random_ids(30), SamplingParams(max_tokens=10, top_logprobs=5), score_from=0)
+        job = Job(Sequence(request, 0, lambda item: None, 0.0, 64))
+        async for item in engine.generate("llama", request):
+            job.items.append(item)
+    finally:
+        engine.close()
+    assert_lawful(job, reference)

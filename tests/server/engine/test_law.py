@@ -1,0 +1,120 @@
+"""The law: whatever else runs, what a request gets is what the plain model without a cache would say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from lane_driver import LaneDriver, assert_lawful
+from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model import Model
+from pellucid.engine.request import Request
+from pellucid.errors import QueueFullError
+from pellucid.tokens import Priority, SamplingParams, Terms
+from tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+
+INTERLEAVINGS = int(os.environ.get("LAW_EXAMPLES", "150"))
+
+REFERENCES = {"llama": tiny_llama(), "qwen2": tiny_qwen2(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}
+MODELS: dict[str, Model] = {name: to_decoder(model) for name, model in REFERENCES.items()}
+
+STEMS = [random_ids(40, seed=1), random_ids(40, seed=2), random_ids(20, seed=1) + random_ids(20, seed=3)]
+"""Beginnings that requests share; the third parts from the first in its middle."""
+
+
+@dataclass(frozen=True)
+class Submit:
+    request: Request
+
+
+@dataclass(frozen=True)
+class Cancel:
+    job: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    count: int
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    stem = draw(st.sampled_from(STEMS))
+    prompt = stem[: draw(st.integers(1, len(stem)))] + draw(st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=8))
+    sampled = draw(st.booleans())
+    params = SamplingParams(
+        max_tokens=draw(st.integers(0, 12)),
+        temperature=draw(st.sampled_from([0.7, 1.5])) if sampled else 0.0,
+        top_p=draw(st.sampled_from([0.5, 0.9, 1.0])),
+        seed=draw(st.integers(0, 99)),
+        top_logprobs=draw(st.sampled_from([0, 1, 5, 20])),
+    )
+    terms = Terms(draw(st.sampled_from(Priority)), draw(st.sampled_from([None, None, "editor a", "editor b"])))
+    score_from = draw(st.none() | st.integers(0, len(prompt)))
+    return Request(prompt, params, terms, frozenset(draw(st.sets(st.integers(0, VOCAB_SIZE - 1), max_size=2))), score_from)
+
+
+OPERATIONS = st.lists(
+    st.one_of(requests().map(Submit), st.integers(0, 9).map(Cancel), st.integers(1, 6).map(Steps)), min_size=4, max_size=16
+)
+
+
+def play(driver: LaneDriver, operations: list[Submit | Cancel | Steps]) -> None:
+    """Carry the operations out and let everything come to its end."""
+    for operation in operations:
+        match operation:
+            case Submit(request):
+                driver.submit(request)
+            case Cancel(job):
+                driver.lane.cancel(job)
+            case Steps(count):
+                for _ in range(count):
+                    driver.step()
+        driver.lane.check()
+    driver.finish()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices this small are multiplied faster by one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class TestLaw:
+    @pytest.mark.parametrize("name", sorted(MODELS))
+    @settings(max_examples=INTERLEAVINGS, deadline=None)
+    @given(operations=OPERATIONS, slots=st.integers(1, 4), chunk=st.integers(1, 48))
+    def test_any_interleaving(self, name: str, operations: list[Submit | Cancel | Steps], slots: int, chunk: int) -> None:
+        """Under any interleaving of submits, cancels, supersedes, shared prefixes, chunks and evictions every token is lawful."""
+        driver = LaneDriver(MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8))
+
+        play(driver, operations)
+
+        worst = max((assert_lawful(job, REFERENCES[name]) for job in driver.jobs if job.scores), default=0.0)
+        event("largest logprob difference below " + next(f"{10.0**-e:g}" for e in range(7, 3, -1) if worst < 10.0**-e))
+        if any(job.finish and job.finish.usage.cached for job in driver.jobs):
+            event("some prompt came from the cache")
+        assert driver.lane.cache.free == slots
+        assert all(job.finish or isinstance(job.items[-1], QueueFullError) for job in driver.jobs)
+
+    @settings(max_examples=INTERLEAVINGS, deadline=None)
+    @given(request=requests(), others=OPERATIONS, chunk=st.integers(1, 48))
+    def test_seed(self, request: Request, others: list[Submit | Cancel | Steps], chunk: int) -> None:
+        """A seed gives the same tokens alone and among any others."""
+        request = Request(request.prompt, request.params, stop_ids=request.stop_ids)
+        alone = LaneDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=64)).run(request)
+        crowd = LaneDriver(MODELS["llama"], EngineSettings(slots=3, context=64, chunk=chunk))
+
+        job = crowd.submit(request)
+        play(crowd, [operation for operation in others if operation != Cancel(0)])
+
+        assert alone.generated == job.generated

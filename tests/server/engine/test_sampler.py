@@ -1,0 +1,152 @@
+"""What is said of a token, and how the next one is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pellucid.engine.sampler import Sampler, describe, truncate
+from pellucid.tokens import SamplingParams
+
+
+class Only:
+    """A constraint that lets a fixed set of ids through and remembers what was chosen."""
+
+    def __init__(self, *ids: int) -> None:
+        self.ids = torch.tensor(ids)
+        self.chosen: list[int] = []
+
+    def allowed(self) -> Tensor:
+        return self.ids
+
+    def advance(self, id: int) -> None:
+        self.chosen.append(id)
+
+
+def log(*probabilities: float) -> Tensor:
+    """Logits of a distribution."""
+    return torch.tensor(probabilities).log()
+
+
+def survivors(logits: Tensor, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0) -> list[int]:
+    ids, weights = truncate(logits, top_k, top_p, min_p)
+    return list(range(len(weights))) if ids is None else ids.tolist()
+
+
+class TestDescribe:
+    def test_figures(self) -> None:
+        """Logprob, rank, entropy, alternatives and the mass of the rest are those of the distribution."""
+        probabilities = (0.125, 0.5, 0.125, 0.25)
+        (score,) = describe(log(*probabilities)[None] + 3.0, torch.tensor([3]), [7], top=2)
+
+        assert score.position == 7
+        assert score.logprob == pytest.approx(math.log(0.25), abs=1e-6)
+        assert score.rank == 2
+        assert score.entropy == pytest.approx(-sum(p * math.log(p) for p in probabilities), abs=1e-6)
+        assert [id for id, _ in score.top] == [1, 3]
+        assert [math.exp(logprob) for _, logprob in score.top] == pytest.approx([0.5, 0.25])
+        assert score.rest == pytest.approx(0.25)
+
+    def test_no_alternatives(self) -> None:
+        """Without alternatives everything is the rest."""
+        (score,) = describe(log(0.5, 0.5)[None], torch.tensor([0]), [1], top=0)
+
+        assert (score.top, score.rest) == ((), 1.0)
+
+
+class TestTruncate:
+    @pytest.mark.parametrize(
+        ("top_k", "top_p", "min_p", "expected"),
+        [
+            (0, 1.0, 0.0, [0, 1, 2, 3]),
+            (2, 1.0, 0.0, [1, 3]),
+            (0, 0.5, 0.0, [1]),
+            (0, 0.51, 0.0, [1, 3]),
+            (0, 1e-9, 0.0, [1]),
+            (0, 1.0, 0.5, [1, 3]),
+            (0, 1.0, 1.0, [1]),
+            (3, 0.9, 0.3, [1, 3]),
+        ],
+    )
+    def test_survivors(self, top_k: int, top_p: float, min_p: float, expected: list[int]) -> None:
+        """Each truncation keeps what its definition keeps, and always the best."""
+        assert survivors(log(0.12, 0.5, 0.08, 0.3), top_k, top_p, min_p) == expected
+
+    @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.999))
+    def test_nucleus_is_the_smallest_set(self, seed: int, top_p: float) -> None:
+        """Top-p over a large flat vocabulary, where many candidates are needed, is still the smallest set that holds p."""
+        logits = torch.randn(3000, generator=torch.Generator().manual_seed(seed))
+        kept = len(survivors(logits, top_p=top_p))
+        mass = logits.double().softmax(0).sort(descending=True).values.cumsum(0)
+
+        assert mass[kept - 1] >= top_p - 1e-6
+        assert kept == 1 or mass[kept - 2] < top_p + 1e-6
+
+
+class TestSampler:
+    def test_frequencies(self) -> None:
+        """Drawn tokens follow the distribution, and each carries the probability it was drawn with."""
+        sampler = Sampler(SamplingParams(temperature=1.0, seed=1), [], None)
+        drawn = Counter(sampler.choose(log(0.1, 0.2, 0.7)) for _ in range(4000))
+
+        for id, probability in enumerate((0.1, 0.2, 0.7)):
+            (key,) = [key for key in drawn if key[0] == id]
+            assert key[1] == pytest.approx(probability, abs=1e-6)
+            assert drawn[key] / 4000 == pytest.approx(probability, abs=0.03)
+
+    def test_temperature(self) -> None:
+        """Temperature divides the logits before anything is cut."""
+        sampler = Sampler(SamplingParams(temperature=0.5, top_k=1, seed=1), [], None)
+        assert sampler.choose(log(0.2, 0.8)) == (1, 1.0)
+        sampler = Sampler(SamplingParams(temperature=0.5, seed=1), [], None)
+        id, probability = sampler.choose(log(0.2, 0.8))
+        assert probability == pytest.approx([0.04 / 0.68, 0.64 / 0.68][id])
+
+    def test_repetition_penalty_counts_the_prompt(self) -> None:
+        """A token of the prompt is divided where its logit is positive and multiplied where it is negative."""
+        sampler = Sampler(SamplingParams(repetition_penalty=2.0), [0, 2], None)
+        assert sampler.choose(torch.tensor([3.0, 2.0, -1.0])) == (1, 1.0)
+        assert sampler.choose(torch.tensor([-9.0, 2.0, -1.0])) == (1, 1.0)
+
+    def test_presence_and_frequency_count_the_answer(self) -> None:
+        """Presence is taken off once, frequency for each time a token was said."""
+        sampler = Sampler(SamplingParams(presence_penalty=0.5, frequency_penalty=0.5), [1, 1, 1], None)
+        logits = torch.tensor([0.0, 1.2, 0.0])
+        assert [sampler.choose(logits)[0] for _ in range(3)] == [1, 1, 0]
+
+    def test_logit_bias(self) -> None:
+        """A bias is added to its token's logit."""
+        assert Sampler(SamplingParams(logit_bias={2: 5.0}), [], None).choose(torch.zeros(3)) == (2, 1.0)
+
+    def test_constraint(self) -> None:
+        """Only allowed tokens are drawn, and the constraint hears which."""
+        only = Only(0, 2)
+        sampler = Sampler(SamplingParams(temperature=1.0, seed=3), [], only)
+        drawn = [sampler.choose(log(0.1, 0.8, 0.1)) for _ in range(20)]
+
+        assert {id for id, _ in drawn} == {0, 2}
+        assert all(probability == pytest.approx(0.5) for _, probability in drawn)
+        assert only.chosen == [id for id, _ in drawn]
+
+    def test_logits_are_left_alone(self) -> None:
+        """Raw logits are described after the sampler has seen them: it must not change them."""
+        logits = torch.tensor([1.0, 2.0])
+        Sampler(SamplingParams(logit_bias={0: 5.0}, repetition_penalty=2.0), [1], None).choose(logits)
+        assert logits.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 2}, {"top_k": -1}, {"max_tokens": -1}, {"seed": -1}, {"top_logprobs": 21},
+     {"temperature": math.nan}, {"logit_bias": {3: 101.0}}],
+)  # fmt: skip
+def test_impossible_params(wrong: dict[str, int]) -> None:
+    """A parameter out of its range is refused by name."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SamplingParams(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,98 @@
+"""Who is served when."""
+
+from __future__ import annotations
+
+from lane_driver import Job, LaneDriver
+from pellucid.engine.lane import EngineSettings
+from pellucid.engine.request import Request
+from pellucid.engine.scheduler import PATIENCE
+from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
+from tiny_models import random_ids, tiny_llama, to_decoder
+
+DECODER = to_decoder(tiny_llama())
+
+
+def driver(slots: int = 2, chunk: int = 16) -> LaneDriver:
+    return LaneDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk))
+
+
+def request(priority: Priority, seed: int, length: int = 20, max_tokens: int = 4, deadline: float | None = None) -> Request:
+    return Request(random_ids(length, seed=seed), SamplingParams(max_tokens=max_tokens), Terms(priority, deadline=deadline))
+
+
+def running(job: Job) -> bool:
+    return job.sequence.slot is not None
+
+
+def test_a_slot_is_kept_for_a_completion() -> None:
+    """Chats do not take the last slot, so that a completion starts at once."""
+    lane = driver(slots=2)
+    chats = [lane.submit(request(Priority.CHAT, seed)) for seed in (1, 2)]
+    lane.step()
+    completion = lane.submit(request(Priority.COMPLETION, 3))
+    lane.step()
+    assert [running(job) for job in (*chats, completion)] == [True, False, True]
+
+
+def test_higher_priority_first() -> None:
+    """Of those that wait the completion is admitted before the chat, the chat before the background."""
+    lane = driver(slots=1)
+    lane.submit(request(Priority.CHAT, 1))
+    lane.step()
+    background, chat, completion = (lane.submit(request(priority, 2 + priority)) for priority in reversed(Priority))
+    order: list[Job] = []
+    while lane.lane.busy:
+        lane.step()
+        order += [job for job in (background, chat, completion) if job.finish and job not in order]
+    assert order == [completion, chat, background]
+
+
+def test_nothing_starves() -> None:
+    """A background request gets its turn although completions never cease."""
+    lane = driver(slots=2)
+    background = lane.submit(request(Priority.BACKGROUND, 0))
+    seed = 0
+    while background.finish is None:
+        for _ in range(2 - len(lane.lane.scheduler.waiting)):
+            seed += 1
+            lane.submit(request(Priority.COMPLETION, seed))
+        lane.step()
+        assert seed < 10 * PATIENCE
+    assert background.finish.reason is FinishReason.LENGTH
+
+
+def test_a_long_prefill_does_not_stop_others() -> None:
+    """While a long prompt is read in chunks, a running answer gets a token in every step."""
+    lane = driver(slots=3, chunk=8)
+    answer = lane.submit(request(Priority.CHAT, 1, length=4, max_tokens=40))
+    lane.step()
+    reader = lane.submit(request(Priority.CHAT, 2, length=100))
+    while not reader.generated:
+        before = len(answer.generated)
+        lane.step()
+        assert len(answer.generated) == before + 1
+
+
+def test_lower_prefill_goes_on_beside_a_completion() -> None:
+    """While a completion reads its prompt, a chat's prompt is read too, a little each step."""
+    lane = driver(slots=3, chunk=16)
+    chat = lane.submit(request(Priority.CHAT, 1, length=100))
+    completion = lane.submit(request(Priority.COMPLETION, 2, length=100))
+    lane.step()
+    assert completion.sequence.computed > chat.sequence.computed > 0
+
+
+def test_deadline() -> None:
+    """When its deadline passes a request ends with what there is, running or waiting."""
+    lane = driver(slots=1)
+    first = lane.submit(request(Priority.CHAT, 1, max_tokens=50, deadline=5.0))
+    second = lane.submit(request(Priority.CHAT, 2, deadline=5.0))
+    for _ in range(3):
+        lane.step()
+    lane.clock.now = 5.0
+    lane.step()
+    assert first.finish
+    assert second.finish
+    assert (first.finish.reason, second.finish.reason) == (FinishReason.DEADLINE, FinishReason.DEADLINE)
+    assert len(first.generated) > 0
+    assert second.finish.usage.queued == 5.0
