@@ -1,0 +1,130 @@
+"""The law on the real default model: float32 against transformers, and the native int8 path against itself and float32."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from lane_driver import Job, LaneDriver, assert_lawful
+from pellucid.config import load_settings
+from pellucid.engine import packing
+from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model import Model
+from pellucid.engine.request import Request
+from pellucid.models import gguf_decoder
+from pellucid.models.gguf import GGUF
+from pellucid.models.load import LoadedModel, load
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+from pellucid.tokens import Priority, SamplingParams, Terms
+from tiny_models import reference_logprobs
+
+pytestmark = pytest.mark.model
+
+NAME = "qwen2.5-coder-0.5b-instruct"
+
+CODE = (
+    "import heapq\n\n\ndef dijkstra(graph: dict[str, dict[str, int]], start: str) -> dict[str, int]:\n"
+    '    """Shortest distance to every node that can be reached."""\n    distances = {start: 0}\n    queue = [(0, start)]\n'
+)
+TEXTS = [
+    CODE,
+    CODE + "    while queue:\n        distance, node = heapq.heappop(queue)\n",
+    CODE + "    for node in graph:\n        ",
+    "<|fim_prefix|><|fim_suffix|>\n    return total\n<|fim_middle|>def add_all(numbers):\n    ",
+    "<|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n",
+    "Der Fluß fließt, 流れる、 плывёт — 🌊 and it ends in the",
+]
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    return Store(load_settings().cache)
+
+
+@pytest.fixture(scope="module")
+def served(store: Store) -> LoadedModel:
+    """The default model as `pellucid serve` loads it."""
+    return load(NAME, store=store, progress=Silent())
+
+
+@pytest.fixture(scope="module")
+def reference(store: Store) -> PreTrainedModel:
+    """The same weights in transformers, float32."""
+    path = store.pull(NAME, Silent())
+    model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+@pytest.fixture(scope="module")
+def float32(store: Store) -> Model:
+    """The same weights in the lean decoder, float32."""
+    file = GGUF(Path(store.pull(NAME, Silent())))
+    config = gguf_decoder.read_config(file)
+    packed = packing.pack(config, gguf_decoder.read_weights(file), "float32")
+    return packing.build(config, packed, "float32", torch.device("cpu"))
+
+
+def requests(served: LoadedModel, max_tokens: int) -> Iterator[Request]:
+    """Greedy requests whose prompts share beginnings, scored from their middle on."""
+    for number, text in enumerate(TEXTS):
+        ids = served.tokenizer.encode(text, special=True)
+        params = SamplingParams(max_tokens=max_tokens, top_logprobs=5)
+        yield Request(ids, params, Terms(Priority(number % 3)), served.tokenizer.eos_ids, score_from=len(ids) // 2)
+
+
+def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
+    """The requests together: a new one after every second step, few slots, small chunks."""
+    driver = LaneDriver(model, EngineSettings(slots=3, context=512, chunk=chunk))
+    for request in work:
+        driver.submit(request)
+        driver.step()
+        driver.step()
+    driver.finish()
+    return driver.jobs
+
+
+def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel, float32: Model) -> None:
+    """In float32 a crowd of requests gets the greedy tokens and, to 1e-4, the logprobs of transformers without a cache."""
+    jobs = crowd(float32, list(requests(served, max_tokens=16)), chunk=29)
+
+    worst = max(assert_lawful(job, reference) for job in jobs)
+
+    print(f"largest logprob difference in float32: {worst:.2e}")
+    assert any(job.finish and job.finish.usage.cached for job in jobs)
+
+
+def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
+    """As served, tokens and logprobs do not depend on what else runs, nor on how a prompt was cut into chunks."""
+    work = list(requests(served, max_tokens=32))
+
+    together = crowd(served.model, work, chunk=23)
+
+    for request, job in zip(work, together, strict=True):
+        alone = LaneDriver(served.model, EngineSettings(slots=1, context=512, chunk=512)).run(request)
+        assert alone.generated == job.generated
+        for a, b in zip(alone.scores, job.scores, strict=True):
+            assert (a.id, a.position, a.rank) == (b.id, b.position, b.rank)
+            assert a.logprob == pytest.approx(b.logprob, abs=2e-5)
+
+
+def test_served_is_close_to_float32(served: LoadedModel, reference: PreTrainedModel) -> None:
+    """What quantisation costs: logprobs as served differ from float32 by little on average."""
+    differences: list[float] = []
+    for request in requests(served, max_tokens=0):
+        whole = Request(request.prompt, request.params, request.terms, score_from=0)
+        job = LaneDriver(served.model, EngineSettings(slots=1, context=512)).run(whole)
+        logprobs = reference_logprobs(reference, list(request.prompt))
+        for score in job.scores[1:]:
+            assert score.logprob is not None
+            differences.append(abs(score.logprob - float(logprobs[score.position - 1, score.id])))
+
+    print(f"logprobs as served against float32: mean {statistics.mean(differences):.3f}, largest {max(differences):.2f}")
+    assert statistics.mean(differences) < 0.15
