@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.engine.attention import attend, store
-from pellucid.engine.linear import Linear
+from pellucid.engine.linear import DenseLinear, Linear
 from pellucid.engine.model import Batch, CacheShape, KVStorage
 
 
@@ -91,7 +91,8 @@ class Decoder:
     def weight_bytes(self) -> int:
         weights = self.weights
         linears = [weights.head, *(w for layer in weights.layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down))]
-        return weights.embedding.nbytes + sum(linear.nbytes for linear in linears)
+        tied = isinstance(weights.head, DenseLinear) and weights.head.weight.data_ptr() == weights.embedding.data_ptr()
+        return sum(linear.nbytes for linear in linears) + (0 if tied else weights.embedding.nbytes)
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:

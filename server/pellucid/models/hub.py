@@ -1,0 +1,163 @@
+"""Files from the Hugging Face hub: what a repository holds, and a download that goes on where it broke off."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pellucid.errors import ModelError
+from pellucid.models import disk
+from pellucid.models.progress import Progress
+
+_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_ATTEMPTS = 5  # in a row that bring nothing new
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository: ``checksum`` is its SHA-256, or with ``kind`` git the SHA-1 of git's own."""
+
+    name: str
+    size: int
+    checksum: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a repository holds at one commit."""
+
+    repo: str
+    commit: str
+    licence: str
+    files: tuple[RemoteFile, ...]
+
+
+class UnreachableError(ModelError):
+    """A source that cannot be reached at all: another one may be."""
+
+
+class Hub:
+    """The hub at ``HF_ENDPOINT``, asked with ``HF_TOKEN`` where there is one."""
+
+    def __init__(self) -> None:
+        self.endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        token = os.environ.get("HF_TOKEN")
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+    def list(self, repo: str, revision: str) -> Listing:
+        """The files of a repository. Raises ModelError, UnreachableError where the hub cannot be reached."""
+        url = f"{self.endpoint}/api/models/{repo}/revision/{revision.replace('/', '%2F')}"
+        with self._client() as client:
+            try:
+                response = client.get(url, params={"blobs": "true"}, headers=self._headers)
+            except httpx.TransportError as error:
+                raise UnreachableError(f"{self.endpoint} cannot be reached ({_reason(error)}).") from None
+        self._check_status(response, f"{repo} at revision {revision}")
+        try:
+            return _listing(repo, response.json())
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{self.endpoint} answers for {repo} with what is no listing of files ({error!r}).") from None
+
+    def download(self, listing: Listing, file: RemoteFile, target: Path, progress: Progress) -> None:
+        """Fetch a file and give it its name once its checksum is right.
+
+        What has arrived lies in ``target.part`` until then; the next call goes on from there. Raises ModelError.
+        """
+        part = target.with_name(target.name + ".part")
+        url = f"{self.endpoint}/{listing.repo}/resolve/{listing.commit}/{file.name}"
+        with disk.full_disk_explained(target.parent):
+            self._fill(url, file, part, progress)
+        if disk.checksum(part, progress, file.kind) != file.checksum:
+            part.unlink()
+            raise ModelError(f"{file.name} arrived from {self.endpoint} with a wrong checksum and was deleted: try again.")
+        disk.publish(part, target)
+
+    def _fill(self, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
+        done = part.stat().st_size if part.exists() else 0
+        if done > file.size:
+            part.unlink()
+            done = 0
+        disk.require_space(part.parent, file.size - done)
+        progress.start(file.name, file.size)
+        progress.advance(done)
+        part.touch()
+        failures = 0
+        with self._client() as client:
+            while done < file.size:
+                try:
+                    self._append(client, url, file, part, progress)
+                    reason = "the connection was closed"
+                except httpx.TransportError as error:
+                    reason = _reason(error)
+                before, done = done, part.stat().st_size
+                failures = failures + 1 if done <= before else 0
+                if done < file.size and failures >= _ATTEMPTS:
+                    where = f"after {disk.human(done)} of {disk.human(file.size)}"
+                    raise UnreachableError(f"{file.name} broke off {where} ({reason}): the next try goes on from there.")
+
+    def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
+        """One request for what is missing, written behind what is there."""
+        done = part.stat().st_size
+        headers = {**self._headers, "accept-encoding": "identity", "range": f"bytes={done}-"}
+        with client.stream("GET", url, headers=headers) as response:
+            self._check_status(response, file.name)
+            begin = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
+            start = int(begin[1]) if response.status_code == httpx.codes.PARTIAL_CONTENT and begin else 0
+            if start > done:
+                raise ModelError(f"{self.endpoint} sent bytes of {file.name} that were not asked for: try again.")
+            with part.open("rb+") as out:
+                out.truncate(start)  # a server without ranges begins anew
+                out.seek(start)
+                progress.advance(start - done)
+                for block in response.iter_raw():  # as it arrives: what a chunk size would hold back is lost when it breaks off
+                    if out.tell() + len(block) > file.size:
+                        raise ModelError(f"{self.endpoint} sent more of {file.name} than the {file.size} bytes that it has: try again.")
+                    out.write(block)
+                    progress.advance(len(block))
+
+    def _client(self) -> httpx.Client:
+        if self._offline:
+            raise UnreachableError("HF_HUB_OFFLINE is set, so the hub is not asked.")
+        return httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
+
+    def _check_status(self, response: httpx.Response, what: str) -> None:
+        status = response.status_code
+        if status in (401, 403):
+            raise ModelError(
+                f"{self.endpoint} does not let you have {what} ({status}): it does not exist, or wants a licence accepted on its page "
+                "and a token in HF_TOKEN."
+            )
+        if status == httpx.codes.NOT_FOUND:
+            raise ModelError(f"{self.endpoint} has no {what}: check the name.")
+        if status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
+            raise UnreachableError(f"{self.endpoint} answers {status} for {what}: try again later.")
+        if not response.is_success:
+            raise ModelError(f"{self.endpoint} answers {status} for {what}.")
+
+
+def _listing(repo: str, data: dict[str, Any]) -> Listing:
+    card = data.get("cardData") or {}
+    licence = card.get("license_name") or card.get("license") or "unknown"
+    return Listing(repo, str(data["sha"]), str(licence), tuple(_files(data["siblings"])))
+
+
+def _files(siblings: Iterable[dict[str, Any]]) -> Iterable[RemoteFile]:
+    for sibling in siblings:
+        name, lfs = str(sibling["rfilename"]), sibling.get("lfs")
+        if lfs:
+            yield RemoteFile(name, int(lfs["size"]), str(lfs.get("sha256") or lfs["oid"]).removeprefix("sha256:"), "sha256")
+        else:
+            yield RemoteFile(name, int(sibling["size"]), str(sibling["blobId"]), "git")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

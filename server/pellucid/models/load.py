@@ -1,0 +1,184 @@
+"""A model ready to run, from a catalog name, a repository of the hub, a folder or a GGUF file.
+
+Weights are packed into the form in which they are computed once, into one file that is mapped from then on: a later start
+reads the header of the source and nothing else of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pellucid.engine import packing
+from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine.model import Model
+from pellucid.errors import ConfigError, ModelError
+from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer
+from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
+from pellucid.models.gguf import GGUF
+from pellucid.models.progress import Progress
+from pellucid.models.store import Store, local_name, local_path
+from pellucid.models.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model with its tokenizer. ``infill`` is None where the model has no infill markers; ``path`` is its file or folder."""
+
+    name: str
+    model: Model
+    tokenizer: Tokenizer
+    infill: InfillFormat | None
+    entry: CatalogEntry | None
+    path: Path
+
+
+def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress) -> LoadedModel:
+    """Load a model, fetching and packing it first where that has not been done yet.
+
+    ``device`` is auto, cpu, cuda or cuda:N, ``quant`` auto, none, int8 or int4.
+    Raises NotFoundError for an unknown name, ConfigError for a device or quant that cannot be had, ModelError for the rest.
+    """
+    where = _device(device)
+    local = local_path(name_or_path)
+    path = local or store.pull(name_or_path, progress)
+    name = path.stem if local and path.is_file() else path.name if local else name_or_path
+    entry = None if local else catalog().get(name)
+    source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
+    config = source.config()
+    if config is None:
+        model = _load_by_transformers(path, where, quant)
+    else:
+        packer = _Packed(store, local_name(path) if local else name, config, packing.choose_scheme(quant, where, config))
+        model = packing.build(config, packer.tensors(source, progress), packer.scheme, where)
+    tokenizer = source.tokenizer(model.vocab_size)
+    return LoadedModel(name, model, tokenizer, infill_format(tokenizer.special, entry), entry, path)
+
+
+class _GGUFSource:
+    """A model in a GGUF file."""
+
+    def __init__(self, path: Path) -> None:
+        self.files: Sequence[Path] = (path,)
+        self._file = GGUF(path)
+
+    def config(self) -> DecoderConfig | None:
+        return gguf_decoder.read_config(self._file)
+
+    def tokenizer(self, vocab_size: int) -> Tokenizer:
+        return gguf_tokenizer.read_tokenizer(self._file, vocab_size)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        return gguf_decoder.read_weights(self._file)
+
+
+class _FolderSource:
+    """A model in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def files(self) -> Sequence[Path]:
+        return (self._path / "config.json", *folder_decoder.weight_files(self._path))
+
+    def config(self) -> DecoderConfig | None:
+        return folder_decoder.read_config(self._path)
+
+    def tokenizer(self, vocab_size: int) -> Tokenizer:
+        return folder_tokenizer.read_tokenizer(self._path, vocab_size)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        return folder_decoder.read_weights(self._path)
+
+
+class _Packed:
+    """The packed weights of one model in one form."""
+
+    def __init__(self, store: Store, name: str, config: DecoderConfig, scheme: str) -> None:
+        self.scheme = scheme
+        self._store = store
+        self._name = name
+        self._config = config
+
+    def tensors(self, source: _GGUFSource | _FolderSource, progress: Progress) -> dict[str, Tensor]:
+        """The weights, mapped from their file, which is written first where it is not there. Raises ModelError for a damaged one."""
+        path = self._store.packed_path(self._name, f"{_fingerprint(source.files)}-{self.scheme}")
+        if not path.exists():
+            with self._store.packing(self._name, progress):
+                if not path.exists():  # another process may have packed it meanwhile
+                    self._write(path, source, progress)
+        try:
+            return _map(path)
+        except (SafetensorError, OSError) as error:
+            path.unlink()
+            raise ModelError(f"The packed weights in {path} were damaged ({error}) and have been deleted: start again.") from None
+
+    def _write(self, path: Path, source: _GGUFSource | _FolderSource, progress: Progress) -> None:
+        part = path.with_name(path.name + ".part")
+        progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
+        packed = packing.pack(self._config, _counted(source.weights(), progress), self.scheme)
+        disk.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
+        for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
+            stale.unlink()  # of an older version of the source or of the form
+        try:
+            save_file(packed, part, {"scheme": self.scheme})
+            disk.publish(part, path)
+        except SafetensorError as error:
+            raise ModelError(f"The packed weights could not be written to {path.parent} ({error}): free some space.") from None
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _map(path: Path) -> dict[str, Tensor]:
+    if hasattr(os, "posix_fadvise"):  # fetch the file from the disk in order and meanwhile, not page by page as it is touched
+        with path.open("rb") as raw:
+            os.posix_fadvise(raw.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def _counted(weights: Iterable[tuple[str, Tensor]], progress: Progress) -> Iterator[tuple[str, Tensor]]:
+    for name, weight in weights:
+        yield name, weight
+        progress.advance(weight.numel() * 4)
+
+
+def _float_bytes(config: DecoderConfig) -> int:
+    """About how many bytes the matrices take in float32."""
+    layer = config.hidden_size * (2 * config.head_dim * (config.heads + config.kv_heads) + 3 * config.intermediate_size)
+    return 4 * (config.layers * layer + config.vocab_size * config.hidden_size)
+
+
+def _fingerprint(files: Sequence[Path]) -> str:
+    """What tells one state of the source and of the packed form from another; files are told apart without reading them."""
+    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr((packing.SCHEME_VERSION, states)).encode()).hexdigest()[:16]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"device is {name!r}: it must be auto, cpu, cuda or cuda:N.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device is {name}, and this machine has {torch.cuda.device_count()} CUDA devices that torch can use.")
+    return device
+
+
+def _load_by_transformers(path: Path, device: torch.device, quant: str) -> Model:
+    from pellucid.engine.hf_model import HFModel  # transformers takes seconds to import
+
+    if quant not in ("auto", "none"):
+        raise ConfigError(f"quant {quant} is for models of the Llama family only, which {path.name} is not: use --quant none.")
+    return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)

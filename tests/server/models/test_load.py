@@ -1,0 +1,193 @@
+"""Loading: from folders and GGUF files to running models, packed once and mapped from then on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config, PreTrainedModel, Qwen2Config
+
+from following import Following
+from model_files import byte_level_bpe, logprobs, write_folder, write_gguf
+from pellucid.engine.decoder import Decoder
+from pellucid.errors import ConfigError, ModelError, NotFoundError
+from pellucid.models import gguf_decoder
+from pellucid.models.load import load
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+from tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
+
+VOCAB = 320
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+def save(model: PreTrainedModel, folder: Path, **options: Any) -> Path:
+    model.save_pretrained(folder, **options)
+    return write_folder(folder, byte_level_bpe(VOCAB))
+
+
+def change_config(folder: Path, **fields: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3], ids=["llama", "mistral", "qwen2", "qwen3"])
+def test_folder_says_what_transformers_says(tmp_path: Path, store: Store, make: Any) -> None:
+    """A folder of every family of the lean decoder, whole or in shards, runs on it with transformers' probabilities."""
+    model, ids = make(vocab_size=VOCAB), random_ids(40)
+    for name, options in {"whole": {}, "sharded": {"max_shard_size": "60KB"}}.items():
+        folder = save(model, tmp_path / name, **options)
+        loaded = load(str(folder), device="cpu", quant="none", store=store, progress=Silent())
+        assert isinstance(loaded.model, Decoder)
+        assert (loaded.name, loaded.entry, loaded.path) == (name, None, folder)
+        tolerance = 1e-4 if loaded.model.dtype == torch.float32 else 0.2
+        torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=tolerance)
+
+
+def test_gguf_brings_its_tokenizer_and_infill_format(tmp_path: Path, store: Store) -> None:
+    """A GGUF file is a whole model: weights, tokenizer, and an infill format found by its markers."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    loaded = load(str(path), device="cpu", store=store, progress=Silent())
+    assert loaded.name == "tiny"
+    assert loaded.tokenizer.vocab_size == loaded.model.vocab_size == VOCAB
+    assert loaded.infill is not None
+    assert loaded.infill.markers == ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+
+
+def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed weights are mapped: the source's tensors are not read again, until the source changes."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    first = load(str(path), device="cpu", store=store, progress=Silent())
+    monkeypatch.setattr(gguf_decoder, "read_weights", lambda file: pytest.fail("the weights were read again"))
+    second = load(str(path), device="cpu", store=store, progress=Silent())
+    ids = random_ids(20)
+    torch.testing.assert_close(logprobs(second.model, ids), logprobs(first.model, ids), rtol=0, atol=0)
+    monkeypatch.undo()
+    other = write_gguf(tmp_path / "tiny.gguf", tiny_llama(1, vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    os.utime(other, ns=(1, 1))
+    third = load(str(other), device="cpu", store=store, progress=Silent())
+    assert not torch.allclose(logprobs(third.model, ids), logprobs(first.model, ids))
+    assert len(list((store.root / "packed").iterdir())) == 1  # what the old file was packed to is gone
+
+
+def test_packing_is_followed_to_its_end(tmp_path: Path, store: Store) -> None:
+    """The bar of packing names the model and ends near its total."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    following = Following()
+    load(str(path), device="cpu", store=store, progress=following)
+    (bar,) = following.bars
+    assert bar.label.startswith("packing tiny")
+    assert bar.total is not None
+    assert 0.5 * bar.total < bar.done < 2 * bar.total
+
+
+def test_damaged_packed_file_is_deleted_and_said(tmp_path: Path, store: Store) -> None:
+    """A packed file that cannot be read is never used; the next start packs anew."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    load(str(path), device="cpu", store=store, progress=Silent())
+    (packed,) = (store.root / "packed").iterdir()
+    packed.write_bytes(packed.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="were damaged"):
+        load(str(path), device="cpu", store=store, progress=Silent())
+    assert load(str(path), device="cpu", store=store, progress=Silent()).model.vocab_size == VOCAB
+
+
+def test_broken_packing_leaves_nothing(tmp_path: Path, store: Store) -> None:
+    """A source that ends early leaves no packed file, whole or half."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(ModelError, match="cut short"):
+        load(str(path), device="cpu", store=store, progress=Silent())
+    assert list((store.root / "packed").iterdir()) == []
+
+
+def test_full_disk_is_said_before_anything_is_written(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed weights that do not fit are not begun with."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(ModelError, match=r"has 1\.0 kB free, and .* are needed"):
+        load(str(path), device="cpu", store=store, progress=Silent())
+    assert list((store.root / "packed").iterdir()) == []
+
+
+def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: Store) -> None:
+    """Removing a local model by its path deletes what was packed of it and leaves the file."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    load(str(path), device="cpu", store=store, progress=Silent())
+    assert store.remove(str(path), Silent()) > 0
+    assert list((store.root / "packed").iterdir()) == []
+    assert path.exists()
+
+
+def test_other_families_run_by_transformers(tmp_path: Path, store: Store) -> None:
+    """A model outside the decoder's family is run by the transformers library, which quantises nothing."""
+    model = tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1))
+    folder = save(model, tmp_path / "gpt2")
+    loaded = load(str(folder), device="cpu", store=store, progress=Silent())
+    ids = random_ids(30)
+    torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+    assert loaded.tokenizer.vocab_size == VOCAB
+    with pytest.raises(ConfigError, match="use --quant none"):
+        load(str(folder), device="cpu", quant="int8", store=store, progress=Silent())
+
+
+def test_mixed_windows_are_not_for_the_lean_decoder(tmp_path: Path, store: Store) -> None:
+    """A Qwen2 whose layers look back differently far is run by the transformers library instead of wrongly."""
+    config = Qwen2Config(
+        vocab_size=VOCAB,
+        hidden_size=48,
+        intermediate_size=80,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        use_sliding_window=True,
+        sliding_window=5,
+        max_window_layers=1,
+    )
+    model, ids = tiny(config), random_ids(30)
+    loaded = load(str(save(model, tmp_path / "mixed")), device="cpu", store=store, progress=Silent())
+    assert not isinstance(loaded.model, Decoder)
+    torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+
+
+def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> None:
+    """Paths to nothing, pickles, quantised safetensors, damaged and missing files, unknown names: a sentence each."""
+    folder = save(tiny_llama(vocab_size=VOCAB), tmp_path / "model", max_shard_size="60KB")
+    shard = sorted(folder.glob("*.safetensors"))[0]
+
+    def sentence(name: str, error: type[Exception] = ModelError, **options: str) -> str:
+        with pytest.raises(error) as caught:
+            load(name, **{"device": "cpu", **options}, store=store, progress=Silent())
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "does not exist" in sentence(str(tmp_path / "nothing.gguf"))
+    assert "without a config.json" in sentence(str(tmp_path))
+    assert "no model 'qwen2.5-coder': did you mean qwen2.5-coder-" in sentence("qwen2.5-coder", NotFoundError)
+    assert "must be auto, cpu, cuda or cuda:N" in sentence(str(folder), ConfigError, device="tpu")
+    assert "CUDA devices" in sentence(str(folder), ConfigError, device="cuda:99")
+    assert "must be auto, none, int8 or int4" in sentence(str(folder), ConfigError, quant="int3")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-10])
+    assert "damaged or cut short" in sentence(str(folder))
+    shard.unlink()
+    assert "is missing" in sentence(str(folder))
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    assert "can hold code" in sentence(str(folder))
+    change_config(folder, quantization_config={"quant_method": "gptq"})
+    assert "quantised safetensors" in sentence(str(folder))
+    (folder / "config.json").write_text("[]")
+    assert "holds a list" in sentence(str(folder))

