@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
 
+from pellucid.cli import app
 from pellucid.config import ENVIRONMENT_PREFIX
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 KEPT = frozenset({ENVIRONMENT_PREFIX + "CACHE"})
 """Settings that the tests take from the environment: where the models are."""
@@ -32,12 +36,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With ``--no-skips`` a skip is a failure: on the machine that decides, everything runs."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+    return _forbid_skip(report, item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole module."""
+    report = yield
+    return _forbid_skip(report, collector)
+
+
+def _forbid_skip(report: Report, node: pytest.Item | pytest.Collector) -> Report:
+    if report.skipped and not hasattr(report, "wasxfail") and node.config.getoption("--no-skips"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, which --no-skips forbids: {call.excinfo.value if call.excinfo else ''}"
+        report.longrepr = f"{node.nodeid} was skipped, which --no-skips forbids: {reason}"
     return report
 
 
@@ -47,3 +63,17 @@ def config_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     folder = tmp_path_factory.mktemp("config")
     monkeypatch.setattr("pellucid.config.user_config_path", lambda _name: folder)
     return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process: its exit code, stdout and stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            app([str(argument) for argument in arguments], prog_name="pellucid")
+        code = left.value.code
+        assert code is None or isinstance(code, int)
+        return code or 0, *capsys.readouterr()
+
+    return run

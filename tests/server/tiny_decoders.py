@@ -13,12 +13,30 @@ from pellucid.engine.model import Batch, Span
 from pellucid.engine.packing import build, checkpoint_shapes
 
 QWEN2 = DecoderConfig(
-    vocab_size=99, hidden_size=64, intermediate_size=96, layers=2, heads=4, kv_heads=2, head_dim=16, rms_norm_eps=1e-6, rope_theta=1e4, context=512
+    vocab_size=99,
+    hidden_size=64,
+    intermediate_size=96,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    head_dim=16,
+    rms_norm_eps=1e-6,
+    rope_theta=1e4,
+    context=512,
 )
 """Biases on queries, keys and values, a tied head; a vocabulary that is no multiple of sixteen."""
 
 QWEN3 = DecoderConfig(
-    vocab_size=96, hidden_size=96, intermediate_size=160, layers=3, heads=6, kv_heads=2, head_dim=80, rms_norm_eps=1e-5, rope_theta=1e6, context=512
+    vocab_size=96,
+    hidden_size=96,
+    intermediate_size=160,
+    layers=3,
+    heads=6,
+    kv_heads=2,
+    head_dim=80,
+    rms_norm_eps=1e-5,
+    rope_theta=1e6,
+    context=512,
 )
 """Norms on queries and keys, a head of its own; heads of 80, which no wide vector divides, three to a key head."""
 
@@ -29,7 +47,9 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
     tensors = {}
     for name, shape in checkpoint_shapes(config).items():
         absent = ("q_norm", "k_norm", "lm_head") if config is QWEN2 else (".bias",)
-        if any(part in name for part in absent) or (name.endswith(".bias") and not any(part in name for part in ("q_proj", "k_proj", "v_proj"))):
+        if any(part in name for part in absent) or (
+            name.endswith(".bias") and not any(part in name for part in ("q_proj", "k_proj", "v_proj"))
+        ):
             continue
         noise = torch.randn(shape, generator=generator)
         tensors[name] = noise / shape[1] ** 0.5 if len(shape) == 2 else 0.3 * noise + ("norm" in name)
@@ -46,7 +66,7 @@ def dequantized(config: DecoderConfig, packed: Mapping[str, Tensor]) -> Decoder:
         if f"{stem}.scale" in packed and name.endswith(".weight"):
             tensor = _dequantized(tensor, packed[f"{stem}.scale"])
         if stem.split(".")[-1] in ("gate_up", "gate_up.bias"):
-            tensor = tensor.unflatten(0, (-1, 2, BLOCK)).transpose(0, 1).flatten(0, 2)
+            tensor = tensor.reshape(-1, 2, BLOCK, *tensor.shape[1:]).transpose(0, 1).flatten(0, 2)
         tensors[name] = tensor[: config.vocab_size] if stem in ("embedding", "head") else tensor
     model = build(config, tensors, "float32", torch.device("cpu"))
     assert isinstance(model, Decoder)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pellucid.engine.lane import EngineSettings, Lane, LaneStatus
 from pellucid.engine.model import Model
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sequence import Item, Sequence
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason
@@ -54,8 +54,8 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
         self._thread.start()
 
-    async def generate(self, model: str, request: Request) -> AsyncGenerator[TokenScore | Finish]:
-        """Scores of the prompt tokens that were asked for, then of the generated ones, then a Finish.
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
+        """An Admission, scores of the prompt tokens that were asked for, then of the generated ones, then a Finish.
 
         Closing the generator cancels the request within one step. Raises NotFoundError, InvalidRequestError,
         ContextLengthError, QueueFullError or UnavailableError before the first item.
@@ -69,7 +69,7 @@ class Engine:
         try:
             while not finished:
                 item = await inbox.get()
-                finished = not isinstance(item, TokenScore)
+                finished = not isinstance(item, (Admission, TokenScore))
                 if isinstance(item, Exception):
                     raise item
                 yield item
@@ -107,9 +107,10 @@ class Engine:
         lane = self._lane(model)
         if not request.prompt:
             raise InvalidRequestError("The prompt is empty: give at least one token.", param="prompt")
-        wrong = next((id for id in (*request.prompt, *request.params.logit_bias) if not 0 <= id < lane.model.vocab_size), None)
-        if wrong is not None:
-            raise InvalidRequestError(f"Token {wrong} does not exist: ids go from 0 to {lane.model.vocab_size - 1}.", param="prompt")
+        for ids, param in ((request.prompt, "prompt"), (request.params.logit_bias, "logit_bias")):
+            wrong = next((id for id in ids if not 0 <= id < lane.model.vocab_size), None)
+            if wrong is not None:
+                raise InvalidRequestError(f"Token {wrong} does not exist: ids go from 0 to {lane.model.vocab_size - 1}.", param=param)
         if len(request.prompt) + (request.params.max_tokens > 0) > lane.context:
             raise ContextLengthError(len(request.prompt), lane.context)
         if request.score_from is not None and not 0 <= request.score_from <= len(request.prompt):

@@ -94,7 +94,7 @@ def pack_matrix(*parts: Tensor, interleaved: bool = False) -> tuple[Tensor, Tens
 
 def interleave(*parts: Tensor) -> Tensor:
     """Parts of equal shape (out, ...), sixteen rows of each in turn."""
-    return torch.stack([part.unflatten(0, (-1, BLOCK)) for part in parts], dim=1).flatten(0, 2)
+    return torch.stack([part.reshape(-1, BLOCK, *part.shape[1:]) for part in parts], dim=1).flatten(0, 2)
 
 
 class _Matrix(Structure):
@@ -142,8 +142,14 @@ class Kernels:
     Raises KernelsUnavailableError where there is no compiler, or it fails.
     """
 
-    def __init__(self, target: str = "native", *, threads: int | None = None, folder: Path | None = None, compiler: str | None = None) -> None:
-        library = ctypes.CDLL(str(_compile(target, folder or platformdirs.user_cache_path("pellucid") / "kernels", compiler)))
+    def __init__(
+        self, target: str = "native", *, threads: int | None = None, folder: Path | None = None, compiler: str | None = None
+    ) -> None:
+        path = _compile(target, folder or platformdirs.user_cache_path("pellucid") / "kernels", compiler)
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError as error:  # a folder from which nothing may be executed, say
+            raise KernelsUnavailableError(f"The compiled kernels cannot be loaded: {error}.") from error
         library.pellucid_variant.restype = c_char_p
         library.pellucid_pool.restype = c_void_p
         library.pellucid_pool.argtypes = (c_int,)
@@ -232,7 +238,7 @@ class NativeDecoder:
             spans=len(batch.spans),
             rows=len(rows),
             ids=ids.data_ptr(),
-            span=(_Span * len(batch.spans))(*((s.slot, s.start, s.count, s.offset) for s in batch.spans)),
+            span=(_Span * len(batch.spans))(*(_Span(s.slot, s.start, s.count, s.offset) for s in batch.spans)),
             row=rows.data_ptr(),
             keys=(c_void_p * layers)(*(keys.data_ptr() for keys in kv.keys)),
             values=(c_void_p * layers)(*(values.data_ptr() for values in kv.values)),
@@ -262,7 +268,9 @@ class NativeDecoder:
         if len(batch.ids) and not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.vocab_size:
             raise IndexError(f"A token id lies outside the vocabulary of {self.vocab_size}.")
         strides = {(tensor.stride(), tensor.dtype) for tensor in (*kv.keys, *kv.values)}
-        assert len(strides) == 1 and kv.keys[0].stride(3) == 1 and kv.keys[0].dtype == torch.float16, strides
+        assert len(strides) == 1, strides
+        assert kv.keys[0].stride(3) == 1
+        assert kv.keys[0].dtype == torch.float16
 
     def _memory(self, tokens: int) -> int:
         """The address of working memory for that many tokens. It grows, and stays."""
@@ -278,13 +286,16 @@ class NativeDecoder:
 
     def _matrix(self, name: str) -> _Matrix:
         blocks, columns = self._packed[f"{name}.weight"].shape[:2]
-        return _Matrix(self._pointer(f"{name}.weight"), self._pointer(f"{name}.scale"), self._pointer(f"{name}.bias"), blocks, columns * DEPTH)
+        return _Matrix(
+            self._pointer(f"{name}.weight"), self._pointer(f"{name}.scale"), self._pointer(f"{name}.bias"), blocks, columns * DEPTH
+        )
 
     def _pointer(self, name: str) -> int | None:
         tensor = self._packed.get(name)
         if tensor is None:
             return None
-        assert tensor.is_contiguous() and tensor.dtype in (torch.uint8, torch.float32), name
+        assert tensor.is_contiguous(), name
+        assert tensor.dtype in (torch.uint8, torch.float32), name
         return tensor.data_ptr()
 
 

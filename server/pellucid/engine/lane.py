@@ -115,8 +115,6 @@ class Lane:
             )
             return
         self.scheduler.add(sequence)
-        if sequence.request.score_from == 0:  # nothing precedes the first token
-            sequence.deliver(TokenScore(sequence.ids[0], 0, None, None, None))
         self.report()
 
     def cancel(self, number: int) -> None:

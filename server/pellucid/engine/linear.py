@@ -77,7 +77,7 @@ class Int4Linear:
         return self.weight.nbytes + self.scales.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
-        out = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), self.weight, INT4_GROUP, self.scales)
+        out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), self.weight, INT4_GROUP, self.scales)
         return out if self.bias is None else out + self.bias
 
 

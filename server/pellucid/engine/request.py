@@ -43,6 +43,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """A request got its slot after ``queued`` seconds, with the first ``cached`` tokens of its prompt in it."""
+
+    cached: int
+    queued: float
+
+
+@dataclass(frozen=True, slots=True)
 class TokenScore:
     """A token id and its place in the model's distribution. See :class:`pellucid.tokens.Token` for the fields."""
 

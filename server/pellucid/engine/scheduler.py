@@ -110,9 +110,7 @@ class Scheduler:
                 other.overtaken += 1
         self.waiting.remove(sequence)
         self.running.append(sequence)
-        sequence.slot = self.cache.acquire(match)
-        sequence.cached = sequence.computed = match.length
-        sequence.admitted = now
+        sequence.admit(self.cache.acquire(match), match.length, now)
 
     def _computed_soon(self, sequence: Sequence, match: Match) -> bool:
         """Whether a running prefill is about to compute much more of this prompt than the cache has (``n`` > 1, say)."""

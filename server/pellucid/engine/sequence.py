@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pellucid.engine.cache import Ids
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sampler import Sampler
 from pellucid.tokens import Finish, FinishReason, Priority, Usage
 
-Item = TokenScore | Finish | Exception
+Item = Admission | TokenScore | Finish | Exception
 
 
 @dataclass(eq=False, slots=True)
@@ -95,6 +95,15 @@ class Sequence:
             prefill=first - admitted,
             decode=now - first,
         )
+
+    def admit(self, slot: int, cached: int, now: float) -> None:
+        """Begin in this slot, whose first ``cached`` tokens are the prompt's."""
+        self.slot = slot
+        self.cached = self.computed = cached
+        self.admitted = now
+        self.deliver(Admission(cached, now - self.submitted))
+        if self.request.score_from == 0:  # nothing precedes the first token
+            self.deliver(TokenScore(self.ids[0], 0, None, None, None))
 
     def finish(self, reason: FinishReason, now: float, error: str | None = None) -> None:
         """Deliver the last item."""

@@ -16,7 +16,7 @@ from lane_driver import Job, assert_lawful
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Batch, KVStorage
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, QueueFullError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms
@@ -50,9 +50,9 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
-async def collect(stream: AsyncIterator[TokenScore | Finish]) -> tuple[list[TokenScore], Finish]:
+async def collect(stream: AsyncIterator[Admission | TokenScore | Finish]) -> tuple[list[TokenScore], Finish]:
     """Everything that a request gives."""
-    items = [item async for item in stream]
+    items = [item async for item in stream if not isinstance(item, Admission)]
     finish = items.pop()
     assert isinstance(finish, Finish)
     scores = [item for item in items if isinstance(item, TokenScore)]
@@ -60,7 +60,9 @@ async def collect(stream: AsyncIterator[TokenScore | Finish]) -> tuple[list[Toke
     return scores, finish
 
 
-def generate(engine: Engine, prompt: list[int], *, model: str = "llama", max_tokens: int = 4) -> AsyncIterator[TokenScore | Finish]:
+def generate(
+    engine: Engine, prompt: list[int], *, model: str = "llama", max_tokens: int = 4
+) -> AsyncIterator[Admission | TokenScore | Finish]:
     return engine.generate(model, Request(prompt, SamplingParams(max_tokens=max_tokens)))
 
 
@@ -100,8 +102,11 @@ class TestGenerate:
         """A prompt that continues an earlier one computes only what is new."""
         prompt = random_ids(50)
         await collect(generate(engine, prompt, max_tokens=0))
+        admission = await anext(generate(engine, prompt, max_tokens=4))
         _, finish = await collect(generate(engine, [*prompt, 3, 4], max_tokens=4))
 
+        assert isinstance(admission, Admission)
+        assert admission.cached == 49  # the last token is continued from, so it is computed
         assert (finish.usage.cached, finish.usage.computed) == (50, 2)
 
     async def test_siblings_share_prefill(self, engine: Engine) -> None:
@@ -114,7 +119,8 @@ class TestGenerate:
     async def test_close_cancels(self, engine: Engine) -> None:
         """Closing the stream frees the sequence."""
         stream = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100)))
-        await anext(stream)
+        assert isinstance(await anext(stream), Admission)
+        assert isinstance(await anext(stream), TokenScore)
         assert engine.status("llama").running == 1
 
         await stream.aclose()

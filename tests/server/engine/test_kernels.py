@@ -1,3 +1,5 @@
+"""The native kernels: what they compute, and that batch, chunks, threads and instruction sets do not change it."""
+
 from __future__ import annotations
 
 import itertools
@@ -51,7 +53,8 @@ def native(config: DecoderConfig, built: Kernels) -> NativeDecoder:
 
 def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
     """Hidden states of all tokens, computed in chunks of these sizes, over and over."""
-    out, start = [], 0
+    out: list[Tensor] = []
+    start = 0
     for size in itertools.cycle(sizes):
         if start >= len(ids):
             return torch.cat(out)

@@ -1,3 +1,5 @@
+"""The ways to multiply by a weight matrix: each is the same matrix, to its rounding."""
+
 from __future__ import annotations
 
 import pytest

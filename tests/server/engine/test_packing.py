@@ -1,3 +1,5 @@
+"""Packing a checkpoint, and the models that are built from packed weights."""
+
 from __future__ import annotations
 
 import weakref

@@ -1,7 +1,6 @@
 /* A few threads that run one function together: each takes the next piece of work until none is left, then all meet. */
 #pragma once
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -14,8 +13,11 @@
 #endif
 
 enum {
-    SPINS_BEFORE_YIELD = 4000,  /* about 50 microseconds at a meeting: another process may hold the core we wait for */
-    SPINS_BEFORE_SLEEP = 20000, /* between jobs: long enough to catch the next decode step, short enough to idle cold */
+    /* Tens of microseconds: phases seldom differ by more. Whoever waits longer sleeps, so that its core is free for the one
+       it waits for, which another process may have pushed aside. */
+    SPINS_AT_MEETING = 1000,
+    /* A millisecond: long enough to catch the next decode step, short enough to idle cold. */
+    SPINS_BETWEEN_JOBS = 20000,
 };
 
 typedef void (*work)(void *argument, int thread);
@@ -25,8 +27,8 @@ typedef struct {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_uint meetings;
     _Alignas(64) atomic_uint job;
+    atomic_int sleeping;
     int threads;
-    int sleeping;
     work function;
     void *argument;
     pthread_mutex_t lock;
@@ -41,38 +43,46 @@ typedef struct {
 /* The next piece of work of this phase; phases end with meet(). */
 static long take(pool *p) { return atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed); }
 
-static void meet(pool *p) {
-    unsigned meeting = atomic_load_explicit(&p->meetings, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) == p->threads - 1) {
-        atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-        atomic_store_explicit(&p->meetings, meeting + 1, memory_order_release);
-        return;
-    }
-    for (int spins = 0; atomic_load_explicit(&p->meetings, memory_order_acquire) == meeting; spins++)
-        if (spins < SPINS_BEFORE_YIELD) PAUSE();
-        else sched_yield();
-}
-
-static unsigned next_job(pool *p, unsigned done) {
-    unsigned job;
-    for (int spins = 0; spins < SPINS_BEFORE_SLEEP; spins++) {
-        if ((job = atomic_load_explicit(&p->job, memory_order_acquire)) != done) return job;
+/* Wait until a counter is no longer ``old``, and give what it is then. */
+static unsigned await_change(pool *p, atomic_uint *counter, unsigned old, int spins) {
+    unsigned now;
+    for (; spins > 0; spins--) {
+        if ((now = atomic_load_explicit(counter, memory_order_acquire)) != old) return now;
         PAUSE();
     }
     pthread_mutex_lock(&p->lock);
-    p->sleeping++;
-    while ((job = atomic_load_explicit(&p->job, memory_order_acquire)) == done) pthread_cond_wait(&p->wake, &p->lock);
-    p->sleeping--;
+    atomic_fetch_add(&p->sleeping, 1); /* before the counter is read again: advance() goes the other way round */
+    while ((now = atomic_load(counter)) == old) pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->sleeping, 1);
     pthread_mutex_unlock(&p->lock);
-    return job;
+    return now;
+}
+
+static void advance(pool *p, atomic_uint *counter) {
+    atomic_fetch_add(counter, 1);
+    if (!atomic_load(&p->sleeping)) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* End a phase: no thread goes on before all have come. */
+static void meet(pool *p) {
+    unsigned meeting = atomic_load_explicit(&p->meetings, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) < p->threads - 1) {
+        await_change(p, &p->meetings, meeting, SPINS_AT_MEETING);
+        return;
+    }
+    atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    advance(p, &p->meetings);
 }
 
 static void *serve(void *argument) {
     worker self = *(worker *)argument;
     free(argument);
     for (unsigned job = 0;;) {
-        job = next_job(self.pool, job);
+        job = await_change(self.pool, &self.pool->job, job, SPINS_BETWEEN_JOBS);
         self.pool->function(self.pool->argument, self.thread);
         meet(self.pool);
     }
@@ -83,10 +93,7 @@ static void *serve(void *argument) {
 static void run(pool *p, work function, void *argument) {
     p->function = function;
     p->argument = argument;
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add_explicit(&p->job, 1, memory_order_release);
-    if (p->sleeping) pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
+    advance(p, &p->job);
     function(argument, 0);
     meet(p);
 }

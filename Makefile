@@ -1,0 +1,49 @@
+# make run     set everything up and serve the default model on 127.0.0.1:8437
+# make test    the same for the tests
+# make lint    formatting, lint and types
+# make bench   the benchmarks
+#
+# PYTHON=python3.13 picks the interpreter; ARGS="--port 9000" is passed on to pellucid or pytest.
+
+PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
+	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: run test lint bench clean
+
+run: $(VENV)/installed
+	@$(BIN)/pellucid serve $(ARGS)
+
+test: $(VENV)/installed-dev
+	$(BIN)/pellucid models pull $(MODELS)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev
+	$(BIN)/pellucid models pull $(MODELS)
+	$(BIN)/python tests/benchmarks/against_transformers.py $(ARGS)
+
+clean:
+	rm -rf $(VENV)
+
+# A stamp is newer than pyproject.toml when what that asks for is installed, so a second start asks no network.
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	@echo "Installing Pellucid and what it needs into $(VENV); the first time this takes a few minutes."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	@echo "Installing Pellucid with its tools for development into $(VENV); the first time this takes a few minutes."
+	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Pellucid needs Python 3.11 or newer: install it, or name it with make PYTHON=/path/to/python3." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: install its venv package (Debian: apt-get install python3-venv)." >&2; exit 1; }

@@ -1,0 +1,51 @@
+"""The HTTP application: all routes, behind the door."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from pellucid.api import chat, completions, infill, info, score, text
+from pellucid.api.documented import FRONT_ERRORS, describe, installed_version
+from pellucid.api.errors import install_error_handlers
+from pellucid.api.metrics import RequestCounter
+from pellucid.api.security import Door, Security
+from pellucid.api.state import ServerState
+
+DESCRIPTION = """
+A local code-completion and chat server that you can see through: every token that it says, and every token that it
+reads, comes with its probability, its rank, the entropy of the choice and what the model would have said instead.
+
+A field that is not listed is refused by name; null means the default. Every error has the same shape.
+Logprobs are natural logarithms of the model's own distribution, before temperature and the rest.
+"""
+
+
+def create_app(state: ServerState) -> FastAPI:
+    """The application of one server. It answers at once; generations are 503 until ``state.open`` was called."""
+    app = FastAPI(
+        title="Pellucid",
+        version=installed_version(),
+        description=DESCRIPTION,
+        # FastAPI's pages for people load their scripts from elsewhere, and nothing here asks anything of elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        middleware=_middleware(state),
+        responses=FRONT_ERRORS,
+    )
+    app.state.server = state
+    install_error_handlers(app)
+    for module in (completions, chat, score, infill, text, info):
+        app.include_router(module.router)
+    describe(app)
+    return app
+
+
+def _middleware(state: ServerState) -> list[Middleware]:
+    """From the outside in."""
+    door = Door(state.host, state.api_key, state.allowed_origins)
+    guards = [Middleware(RequestCounter, metrics=state.metrics), Middleware(Security, door=door, max_body_bytes=state.max_body_bytes)]
+    if state.allowed_origins:  # without them no page elsewhere may even read an error
+        guards.append(Middleware(CORSMiddleware, allow_origins=state.allowed_origins, allow_methods=["GET", "POST"], allow_headers=["*"]))
+    return guards

@@ -1,0 +1,146 @@
+"""How errors look on the wire: one shape on every route, whatever went wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, PellucidError, QueueFullError
+
+logger = logging.getLogger(__name__)
+
+UNEXPECTED = PellucidError("The server failed at this request; its log says how. Other requests are served on.")
+_LONGEST_NAME = 80
+
+
+class ClientGoneError(PellucidError):
+    """The client closed the connection: the answer is for nobody."""
+
+    status = 499
+    type = "client_closed_request"
+
+
+class MethodError(InvalidRequestError):
+    """A route that does not know the method."""
+
+    status = 405
+
+
+class BodyTooLargeError(InvalidRequestError):
+    """A body over the limit."""
+
+    status = 413
+
+
+def error_body(error: PellucidError) -> dict[str, Any]:
+    """The error as JSON: OpenAI's and llama.cpp's fields together."""
+    param = getattr(error, "param", None)
+    detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": error.status}
+    if isinstance(error, ContextLengthError):
+        detail |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context}
+    return {"error": detail}
+
+
+def error_response(error: PellucidError) -> JSONResponse:
+    """The whole response."""
+    headers = {}
+    if isinstance(error, QueueFullError):
+        headers["retry-after"] = str(error.retry_after)
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(error_body(error), error.status, headers)
+
+
+def printable(text: str) -> str:
+    """The text without lone surrogates, which no encoding can carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every error of the app the one shape."""
+    app.add_exception_handler(PellucidError, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _told(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PellucidError)
+    if error.status == 500:
+        logger.error("%s %s failed: %s", request.method, request.url.path, error)
+    return error_response(error)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):
+        return error_response(InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."))
+    return error_response(_explain(error.errors(), error.body, request.url.path))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    method, path = request.method, request.url.path
+    told: PellucidError
+    match error.status_code:
+        case 404:
+            told = NotFoundError(f"There is no {path} here: /openapi.json lists what there is.")
+        case 405:
+            told = MethodError(f"{path} does not answer {method}.")
+        case _:
+            told = InvalidRequestError(str(error.detail))
+            told.status = error.status_code
+    response = error_response(told)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    return error_response(UNEXPECTED)
+
+
+def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestError:
+    """One sentence for the first field that is wrong."""
+    places = [_place(error["loc"], body) for error in errors]
+    # Of the branches that the field could have taken the deepest one is what was meant.
+    deepest = max((i for i in range(len(errors)) if places[i][:1] == places[0][:1]), key=lambda i: len(places[i]))
+    error, place = errors[deepest], places[deepest]
+    name = printable(".".join(map(str, place)))[:_LONGEST_NAME]
+    match error["type"]:
+        case "extra_forbidden":
+            message = f"{name} is not supported by {route}: leave it out."
+        case "missing":
+            message = f"{name} is required." if name else "The body is empty: send a JSON object."
+        case _ if not name:
+            message = "The body must be a JSON object."
+        case _:
+            told = list(dict.fromkeys(_rule(e) for e, p in zip(errors, places, strict=True) if p == place))
+            message = f"{name}: {', or '.join(told)}."
+    return InvalidRequestError(message, param=name or None)
+
+
+def _rule(error: Any) -> str:
+    rule = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+    given = error["input"]
+    return f"{rule}, not {printable(given)[:_LONGEST_NAME]!r}" if error["type"] == "literal_error" and isinstance(given, str) else rule
+
+
+def _place(loc: Sequence[Any], body: object) -> list[str | int]:
+    """Where in the body the error is; ``loc`` also names branches of unions, which mean nothing to the user."""
+    if loc and loc[0] != "body":
+        return list(loc[1:])
+    place: list[str | int] = []
+    here = body
+    for step in loc[1:]:
+        if (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int) and step < len(here)):
+            here = here[step]
+        elif not isinstance(here, dict) or step != loc[-1]:  # what is missing is not in the body either
+            continue
+        place.append(step)
+    return place

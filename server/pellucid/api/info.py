@@ -1,0 +1,136 @@
+"""What the server is and does at the moment: /, /health, /metrics, /v1/models, and /props and /slots as llama.cpp has them."""
+
+from __future__ import annotations
+
+from html import escape
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from pellucid.api.documented import MODEL_ERRORS, installed_version
+from pellucid.api.infill import COMPLETION_TEMPERATURE
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.schema_llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
+from pellucid.api.schema_openai import ModelList, ModelObject
+from pellucid.api.state import ServerState, state_of
+from pellucid.errors import NotFoundError, UnavailableError
+
+router = APIRouter(tags=["Server"], route_class=JsonRoute)
+
+_DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "n_predict", "seed")
+
+
+@router.get("/health", responses={200: {"model": Health}, 503: MODEL_ERRORS[503]})
+async def health(request: Request) -> Response:
+    """Whether the server is ready. Needs no key."""
+    state_of(request).require_ready()
+    return JSONResponse(Health().model_dump())
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}, response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Counters and times, for Prometheus."""
+    return state_of(request).metrics.response()
+
+
+@router.get("/v1/models", tags=["OpenAI"], responses={200: {"model": ModelList}})
+async def models(request: Request) -> Response:
+    """The models that are served, the default one first."""
+    return JSONResponse(ModelList(data=_models(state_of(request))).model_dump())
+
+
+@router.get("/v1/models/{model:path}", tags=["OpenAI"], responses={200: {"model": ModelObject}, 404: MODEL_ERRORS[404]})
+async def model(model: str, request: Request) -> Response:
+    """One of them."""
+    state = state_of(request)
+    found = next((one for one in _models(state) if one.id == model), None)
+    if found is None:
+        raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(state.models)}.")
+    return JSONResponse(found.model_dump())
+
+
+@router.get("/props", tags=["llama.cpp"], responses={200: {"model": Props}, **MODEL_ERRORS})
+async def props(request: Request, model: str | None = None, autoload: bool = False) -> Response:
+    """What a model's generations start from. All models are loaded, so that ``autoload`` has nothing to do."""
+    state = state_of(request)
+    _, card = state.find(model)
+    reply = Props(
+        default_generation_settings=DefaultSettings(
+            n_ctx=card.context,
+            params={"temperature": COMPLETION_TEMPERATURE} | {name: Generation.model_fields[name].default for name in _DEFAULTS},
+        ),
+        total_slots=len(state.statuses()[card.name].slots),
+        chat_template=card.chat_template or "",
+        model_alias=card.name,
+        modalities=Modalities(),
+        build_info=f"pellucid {installed_version()}",
+    )
+    return JSONResponse(reply.model_dump())
+
+
+@router.get("/slots", tags=["llama.cpp"], responses={200: {"model": list[SlotReply]}, **MODEL_ERRORS})
+async def slots(request: Request, model: str | None = None, fail_on_no_slot: bool = False) -> Response:
+    """The places for running sequences, of all models or of one; with ``fail_on_no_slot=1`` 503 where all are taken."""
+    state = state_of(request)
+    state.require_ready()
+    cards = state.cards() if model is None else (state.find(model)[1],)
+    statuses = state.statuses()
+    replies = [
+        SlotReply(
+            id=slot.id,
+            model=card.name,
+            n_ctx=card.context,
+            n_tokens=slot.tokens,
+            is_processing=slot.busy,
+            n_decoded=slot.generated,
+        )
+        for card in cards
+        for slot in statuses[card.name].slots
+    ]
+    if fail_on_no_slot and all(reply.is_processing for reply in replies):
+        raise UnavailableError("No slot is free.")
+    return JSONResponse([reply.model_dump() for reply in replies])
+
+
+@router.get("/", include_in_schema=False)
+async def index(request: Request) -> Response:
+    """A page that says what this is."""
+    items = "".join(f"<li><code>{escape(one.id)}</code> ({one.meta['state']})</li>" for one in _models(state_of(request)))
+    return HTMLResponse(_PAGE.format(version=installed_version(), models=items))
+
+
+def _models(state: ServerState) -> list[ModelObject]:
+    if not state.cards():
+        return [ModelObject(id=name, created=state.started, meta={"state": "loading"}) for name in state.models]
+    statuses = state.statuses()
+    objects = []
+    for card in state.cards():
+        status = statuses[card.name]
+        meta = {
+            "state": "ready",
+            "n_ctx": card.context,
+            "infill": card.infill,
+            "chat": card.chat,
+            "memory": {"weights": card.weight_bytes, "cache": status.cache_bytes, "cache_limit": status.cache_limit},
+            "description": card.description,
+            "licence": card.licence,
+        }
+        objects.append(ModelObject(id=card.name, created=state.started, meta=meta))
+    return objects
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Pellucid</title></head>
+<body>
+<h1>Pellucid {version}</h1>
+<p>A local code-completion and chat server that you can see through: every token comes with its probability, its rank,
+the entropy of the choice, and what the model would have said instead.</p>
+<p>Models:</p>
+<ul>{models}</ul>
+<p>Point an OpenAI client at <code>/v1</code>, or llama.vim and llama.vscode at this address.
+What there is to ask: <a href="/openapi.json">/openapi.json</a>. How it is going: <a href="/health">/health</a>,
+<a href="/slots">/slots</a>, <a href="/metrics">/metrics</a>.</p>
+</body>
+</html>
+"""

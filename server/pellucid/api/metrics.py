@@ -1,0 +1,132 @@
+"""What the server counts and measures, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pellucid.engine.lane import LaneStatus
+from pellucid.tokens import Finish, FinishReason, Token
+
+Statuses = Callable[[], Mapping[str, LaneStatus]]
+
+_FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30.0)
+_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+
+
+class Metrics:
+    """All measures of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter("pellucid_requests", "Requests answered.", ["route", "status"], registry=self.registry)
+        self._ends = Counter("pellucid_generations", "Generations by how they ended.", ["model", "reason"], registry=self.registry)
+        self._first = Histogram(
+            "pellucid_time_to_first_token_seconds",
+            "From the request to its first token.",
+            ["model"],
+            buckets=_FIRST_TOKEN_SECONDS,
+            registry=self.registry,
+        )
+        self._each = Histogram(
+            "pellucid_time_per_token_seconds",
+            "From one token of an answer to the next.",
+            ["model"],
+            buckets=_TOKEN_SECONDS,
+            registry=self.registry,
+        )
+
+    def watch_lanes(self, statuses: Statuses) -> None:
+        """Show what each model's lane does, and has done, at the time of asking."""
+        self.registry.register(_Lanes(statuses))
+
+    def count_request(self, route: str, status: int) -> None:
+        """Count an answered request under its route's pattern."""
+        self._requests.labels(route, str(status)).inc()
+
+    async def measured(
+        self, items: AsyncGenerator[Token | Finish], model: str, clock: Callable[[], float]
+    ) -> AsyncGenerator[Token | Finish]:
+        """The same items; their times and how they ended are noted on the way."""
+        last, measure = clock(), self._first.labels(model)
+        reason = FinishReason.CANCELLED  # unless it comes to an end of its own
+        try:
+            async with aclosing(items) as source:
+                async for item in source:
+                    if isinstance(item, Finish):
+                        reason = item.reason
+                    elif item.sampled is not None:
+                        now = clock()
+                        measure.observe(now - last)
+                        last, measure = now, self._each.labels(model)
+                    yield item
+        finally:
+            self._ends.labels(model, reason).inc()
+
+    def response(self) -> Response:
+        """Everything as Prometheus reads it."""
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Lanes(Collector):
+    def __init__(self, statuses: Statuses) -> None:
+        self._statuses = statuses
+
+    def collect(self) -> Iterable[Metric]:
+        families = {
+            name: GaugeMetricFamily(f"pellucid_{name}", about, labels=["model"])
+            for name, about in (
+                ("running", "Sequences that have a slot."),
+                ("waiting", "Requests that wait for a slot."),
+                ("slots", "Slots of the cache."),
+                ("cache_bytes", "Bytes that the tokens in the cache take."),
+                ("cache_limit_bytes", "The most bytes that they can take."),
+            )
+        }
+        tokens = CounterMetricFamily(
+            "pellucid_tokens",
+            "Tokens by what was done with them: cached (read from the cache), computed (prefill), generated.",
+            labels=["model", "kind"],
+        )
+        for model, status in self._statuses().items():
+            for kind in ("cached", "computed", "generated"):
+                tokens.add_metric([model, kind], getattr(status.totals, kind))
+            families["running"].add_metric([model], status.running)
+            families["waiting"].add_metric([model], status.waiting)
+            families["slots"].add_metric([model], len(status.slots))
+            families["cache_bytes"].add_metric([model], status.cache_bytes)
+            families["cache_limit_bytes"].add_metric([model], status.cache_limit)
+        return [*families.values(), tokens]
+
+
+class RequestCounter:
+    """ASGI middleware that counts requests by route and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_status)
+        finally:
+            # Only patterns of routes: a label for each path that somebody tries would have no bound.
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.count_request(route, status)

@@ -1,0 +1,174 @@
+"""What all routes have in common on the wire: strict request objects, errors, and a token with its probabilities."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from pellucid.tokens import Alternative, Token
+
+LOGPROB_FLOOR = -9999.0
+"""What stands for a logprob of minus infinity, or anything below (OpenAI's convention)."""
+
+MOST_CHOICES = 128
+"""The most answers that one request may ask for."""
+
+MOST_TOKENS = 2**31 - 1
+"""A number of tokens that no context holds: "until the context is full"."""
+
+
+def _only(allowed: bool) -> AfterValidator:
+    def check(value: bool) -> bool:
+        if value is not allowed:
+            raise ValueError(f"only {str(allowed).lower()} is supported")
+        return value
+
+    return AfterValidator(check)
+
+
+OnlyTrue = Annotated[bool, _only(allowed=True), WithJsonSchema({"const": True})]
+OnlyFalse = Annotated[bool, _only(allowed=False), WithJsonSchema({"const": False})]
+TokenId = Annotated[int, Field(ge=0, lt=2**31, description="a token id of the model's vocabulary")]
+
+
+class Body(BaseModel):
+    """A request object: types are exact, a field that is not listed is refused by name, and null means the default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None or name not in cls.model_fields}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        required = schema.get("required", [])
+        for name, rule in schema.get("properties", {}).items():
+            if name not in required:
+                schema["properties"][name] = _nullable(rule)
+        return schema
+
+
+_ABOUT = ("title", "description", "default", "examples", "deprecated")
+
+
+def _nullable(rule: dict[str, Any]) -> dict[str, Any]:
+    """The rule, or null; what is said about the field stays at the top."""
+    about = {key: value for key, value in rule.items() if key in _ABOUT}
+    bare = {key: value for key, value in rule.items() if key not in _ABOUT}
+    branches = bare.get("anyOf", [bare])
+    return {"anyOf": branches if {"type": "null"} in branches else [*branches, {"type": "null"}], **about}
+
+
+class Reply(BaseModel):
+    """A response object. A field whose default is None is left out where it is None."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @model_serializer(mode="wrap")
+    def _lean(self, handler: SerializerFunctionWrapHandler) -> Any:
+        fields = type(self).model_fields
+        return {name: value for name, value in handler(self).items() if value is not None or fields[name].is_required()}
+
+
+class ErrorDetail(Reply):
+    """What went wrong, in one sentence that names the thing and the remedy."""
+
+    message: str
+    type: str = Field(description="invalid_request_error, authentication_error, permission_error, not_found_error, ...")
+    param: str | None = Field(None, description="the field at fault")
+    code: int = Field(description="the HTTP status")
+    n_prompt_tokens: int | None = Field(None, description="only with exceed_context_size_error")
+    n_ctx: int | None = Field(None, description="only with exceed_context_size_error")
+
+
+class ErrorReply(Reply):
+    """The shape of every error, on every route."""
+
+    error: ErrorDetail
+
+    example: ClassVar[dict[str, Any]] = {
+        "error": {
+            "message": "temperature: Input should be less than or equal to 2.",
+            "type": "invalid_request_error",
+            "param": "temperature",
+            "code": 400,
+        }
+    }
+
+
+class AlternativeRecord(Reply):
+    """A token that the model could have said."""
+
+    id: int
+    token: str
+    bytes: list[int]
+    logprob: float
+
+
+class TokenRecord(Reply):
+    """Everything that is known of one token, generated or read.
+
+    Logprobs are natural logarithms of the model's own distribution, before temperature and the rest. The first token of
+    a prompt follows nothing: its logprob, rank and entropy are null.
+    """
+
+    id: int
+    token: str = Field(description="the text that this token completes; the texts of consecutive tokens join to the whole text")
+    bytes: list[int] = Field(description="the token's true bytes, half a character included")
+    position: int = Field(description="counted from the first token of the prompt")
+    logprob: float | None
+    rank: int | None = Field(description="1 is the model's first choice")
+    entropy: float | None = Field(description="of the model's distribution, in nats")
+    top: list[AlternativeRecord]
+    rest: float = Field(description="the probability of everything that is not in top")
+    sampled: float | None = Field(description="the probability with which the sampler took it; null for tokens of the prompt")
+
+
+class ModelQuery(Body):
+    """A request that may name a model."""
+
+    model: str | None = Field(None, description="one of /v1/models; by default the first", examples=["qwen2.5-coder-0.5b-instruct"])
+
+
+def clamped(logprob: float) -> float:
+    """The logprob as JSON can hold it."""
+    return max(logprob, LOGPROB_FLOOR)
+
+
+def alternative_record(alternative: Alternative) -> AlternativeRecord:
+    """The wire form of an alternative."""
+    return AlternativeRecord(id=alternative.id, token=alternative.text, bytes=list(alternative.bytes), logprob=clamped(alternative.logprob))
+
+
+def token_record(token: Token) -> TokenRecord:
+    """The wire form of a token."""
+    return TokenRecord(
+        id=token.id,
+        token=token.text,
+        bytes=list(token.bytes),
+        position=token.position,
+        logprob=None if token.logprob is None else clamped(token.logprob),
+        rank=token.rank,
+        entropy=token.entropy,
+        top=[alternative_record(alternative) for alternative in token.top],
+        rest=token.rest,
+        sampled=token.sampled,
+    )

@@ -1,0 +1,169 @@
+"""Who may talk to the server: this machine's programs and pages, and whoever has the key.
+
+A server on loopback is within reach of every web page that the user opens. Two headers that a page cannot forge tell
+such requests apart: Host, which names the page's own site when an attacker's name was pointed at 127.0.0.1 (DNS
+rebinding), and Origin, which says where the page came from.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pellucid.api.errors import BodyTooLargeError, error_response
+from pellucid.config import is_loopback
+from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
+
+PUBLIC = frozenset({"/", "/health"})
+"""Paths that need no key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Decides from its headers whether a request may come in. ``host`` is the address that the server was told to listen on."""
+
+    host: str
+    api_key: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+
+    def check(self, scope: Scope) -> None:
+        """Raise PermissionDeniedError or AuthenticationError for what may not come in."""
+        headers = Headers(scope=scope)
+        self._check_host(headers.getlist("host"))
+        self._check_origin(headers, scope)
+        if self.api_key is not None and scope["path"] not in PUBLIC and not _is_preflight(scope, headers):
+            self._check_key(headers, self.api_key)
+
+    def _check_host(self, hosts: list[str]) -> None:
+        if len(hosts) != 1:
+            raise PermissionDeniedError("A request must have exactly one Host header.")
+        name = _hostname(f"http://{hosts[0]}")
+        if not self._is_own(name):
+            raise PermissionDeniedError(
+                f"The Host {hosts[0]!r} is not this server's: use localhost, an IP address, or the host that the server was started with."
+            )
+
+    def _check_origin(self, headers: Headers, scope: Scope) -> None:
+        for origin in headers.getlist("origin"):
+            if origin not in self.allowed_origins and not self._is_own_origin(origin, headers["host"], scope):
+                raise PermissionDeniedError(f"Pages from {origin!r} may not use this server: start it with --allowed-origins to let them.")
+        if headers.get("sec-fetch-site") == "cross-site" and "origin" not in headers and not _is_navigation(scope, headers):
+            raise PermissionDeniedError("Pages of other sites may not use this server.")
+
+    def _is_own_origin(self, origin: str, host: str, scope: Scope) -> bool:
+        """Whether a page came from this very server: by the name that it is called by now, or by another name of loopback."""
+        try:
+            parts = urlsplit(origin)
+            port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        except ValueError:
+            return False
+        if parts.scheme not in ("http", "https"):
+            return False
+        if parts.netloc.lower() == host.lower():
+            return True
+        server = scope.get("server")
+        return server is not None and port == server[1] and parts.hostname is not None and is_loopback(parts.hostname)
+
+    def _is_own(self, name: str | None) -> bool:
+        """An address cannot be rebound: only names can be pointed at another machine."""
+        if name is None:
+            return False
+        return name in ("localhost", self.host.lower()) or _is_address(name)
+
+    def _check_key(self, headers: Headers, expected: str) -> None:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+        if given is None:
+            raise AuthenticationError("This server needs an API key: send the header Authorization: Bearer KEY.")
+        if not hmac.compare_digest(given.encode(), expected.encode()):
+            raise AuthenticationError("The API key is wrong.")
+
+
+class Security:
+    """ASGI middleware in front of everything: lets in what the door lets in, and bodies up to ``max_body_bytes``."""
+
+    def __init__(self, app: ASGIApp, door: Door, max_body_bytes: int) -> None:
+        self._app = app
+        self._door = door
+        self._limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._door.check(scope)
+            if scope["type"] == "http":
+                receive = replayed(await read_body(receive, Headers(scope=scope), self._limit), receive)
+        except PellucidError as error:
+            await _refuse(error, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int) -> list[Message]:
+    """The messages of the whole body; raises BodyTooLargeError once it is certain to be over ``limit`` bytes."""
+    too_large = BodyTooLargeError(f"The body is larger than {limit} bytes: send less, or start the server with a larger --max-body-bytes.")
+    announced = headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    messages: list[Message] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise too_large
+        more = message.get("more_body", False)
+    return messages
+
+
+def replayed(messages: Iterable[Message], receive: Receive) -> Receive:
+    """A ``receive`` that gives the messages first."""
+    pending = iter(messages)
+
+    async def next_message() -> Message:
+        message = next(pending, None)
+        return await receive() if message is None else message
+
+    return next_message
+
+
+async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:120]})
+        return
+    await error_response(error)(scope, receive, send)
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    """A browser's question whether a page may ask; it never carries a key, and is answered without the app."""
+    return scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
+
+
+def _is_navigation(scope: Scope, headers: Headers) -> bool:
+    """The user followed a link: nobody but the user sees the answer."""
+    return scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"

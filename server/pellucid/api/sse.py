@@ -1,0 +1,119 @@
+"""Server-sent events, and answers that end as soon as nobody waits for them any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pellucid.api.errors import UNEXPECTED, ClientGoneError, error_body
+from pellucid.api.state import ServerState
+from pellucid.errors import PellucidError, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+Event = BaseModel | Mapping[str, Any]
+T = TypeVar("T")
+
+DONE = b"data: [DONE]\n\n"
+CLOSING = UnavailableError("The server is shutting down: this answer ends here.")
+
+
+def event_bytes(event: Event) -> bytes:
+    """One event on the wire."""
+    data = event.model_dump_json() if isinstance(event, BaseModel) else json.dumps(event)
+    return f"data: {data}\n\n".encode()
+
+
+async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled when the client goes (ClientGoneError) or the server does (UnavailableError)."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnected(request.receive))
+    closing = asyncio.create_task(state.closing.wait())
+    try:
+        await asyncio.wait({task, gone, closing}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGoneError("The client closed the connection.") if gone.done() else CLOSING
+    finally:
+        await _end(task, gone, closing)
+
+
+async def event_stream(request: Request, state: ServerState, events: AsyncGenerator[Event], *, done: bool = True) -> EventStream:
+    """A response that streams ``events``. What goes wrong before the first event is raised here, and so has its own status."""
+    try:
+        first = await attend(request, state, anext(events))
+    except BaseException:
+        await events.aclose()
+        raise
+    return EventStream(first, events, state.closing, DONE if done else b"")
+
+
+class EventStream(Response):
+    """Sends events as they come; closes their generator when the client has gone, when the server closes, and at the end.
+
+    An error after the first event is sent as an event of its own, ``{"error": ...}``, before the last one.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, first: Event, rest: AsyncGenerator[Event], closing: asyncio.Event, last: bytes) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self._first = first
+        self._rest = rest
+        self._closing = closing
+        self._last = last
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        producer = asyncio.create_task(self._produce(send))
+        gone = asyncio.create_task(_disconnected(receive))
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait({producer, gone, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if producer.done():
+                producer.result()
+        finally:
+            await _end(producer, gone, closing)
+            await self._rest.aclose()
+        if not gone.done() or gone.cancelled():
+            await self._finish(send, b"" if not producer.cancelled() else event_bytes(error_body(CLOSING)))
+
+    async def _produce(self, send: Send) -> None:
+        await self._send(send, event_bytes(self._first))
+        try:
+            async for event in self._rest:
+                await self._send(send, event_bytes(event))
+        except PellucidError as error:
+            await self._send(send, event_bytes(error_body(error)))
+        except Exception:
+            # The status is sent already: all that is left is to say so in the stream and in the log.
+            logger.exception("a stream failed")
+            await self._send(send, event_bytes(error_body(UNEXPECTED)))
+
+    async def _finish(self, send: Send, farewell: bytes) -> None:
+        await send({"type": "http.response.body", "body": farewell + self._last, "more_body": False})
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel the tasks and wait until they have ended; their results were taken or are of no interest."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

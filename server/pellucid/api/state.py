@@ -1,0 +1,88 @@
+"""What all requests of one server share: its settings, and the assistant once the models are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from pellucid.api.metrics import Metrics
+from pellucid.assistant import Assistant, ModelCard
+from pellucid.engine.engine import Engine
+from pellucid.engine.lane import LaneStatus
+from pellucid.errors import NotFoundError, UnavailableError
+
+
+@dataclass(eq=False)
+class ServerState:
+    """One server's state: ``models`` are the names that will be served, and ``open`` is called once they are loaded.
+
+    ``closing`` is set when running answers must end, ``leaving`` already when no new ones are taken: between the two lies
+    the grace time, in seconds. ``started`` is in seconds since 1970. All of it belongs to the event loop.
+    """
+
+    models: tuple[str, ...]
+    host: str = "127.0.0.1"
+    api_key: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 8 * 2**20
+    grace: float = 10.0
+    clock: Callable[[], float] = time.monotonic
+    started: int = field(default_factory=lambda: int(time.time()))
+    leaving: bool = False
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: Metrics = field(default_factory=Metrics)
+    _assistant: Assistant | None = None
+    _engine: Engine | None = None
+    _cards: dict[str, ModelCard] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.metrics.watch_lanes(self.statuses)
+
+    def open(self, assistant: Assistant, engine: Engine) -> None:
+        """Serve from now on."""
+        self._assistant, self._engine = assistant, engine
+        self._cards = {card.name: card for card in assistant.models()}
+        self.models = tuple(self._cards)
+
+    def leave(self) -> None:
+        """Take no new requests, and end the running ones after the grace time."""
+        self.leaving = True
+        asyncio.get_running_loop().call_later(self.grace, self.closing.set)
+
+    def require_ready(self) -> Assistant:
+        """The assistant; raises UnavailableError while the models are loading and when the server is shutting down."""
+        if self.leaving:
+            raise UnavailableError("The server is shutting down.")
+        if self._assistant is None:
+            raise UnavailableError("Loading model")
+        return self._assistant
+
+    def find(self, model: str | None) -> tuple[Assistant, ModelCard]:
+        """Who answers for a model, by default the first, and what there is to know about it.
+
+        Raises UnavailableError as ``require_ready`` does, and NotFoundError with the names that there are.
+        """
+        assistant = self.require_ready()
+        name = self.models[0] if model is None else model
+        if name not in self._cards:
+            raise NotFoundError(f"There is no model {name!r} here; there is {', '.join(self.models)}.")
+        return assistant, self._cards[name]
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        """All loaded models, the default one first."""
+        return tuple(self._cards.values())
+
+    def statuses(self) -> dict[str, LaneStatus]:
+        """What the engine does for each model at the moment."""
+        return {} if self._engine is None else {name: self._engine.status(name) for name in self._cards}
+
+
+def state_of(request: Request) -> ServerState:
+    """The state of the server that got this request."""
+    state = request.app.state.server
+    assert isinstance(state, ServerState)
+    return state

@@ -1,0 +1,59 @@
+"""/tokenize, /detokenize and /apply-template: what the model reads, without asking it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from pellucid.api.chat import plain_messages
+from pellucid.api.documented import MODEL_ERRORS
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.schema_llama import (
+    DetokenizeReply,
+    DetokenizeRequest,
+    TemplateReply,
+    TemplateRequest,
+    TokenizeReply,
+    TokenizeRequest,
+    TokenPiece,
+)
+from pellucid.api.state import state_of
+
+router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
+
+# These are plain functions, which run in threads: a long text must not hold up the streams.
+
+
+@router.post("/tokenize", responses={200: {"model": TokenizeReply}, **MODEL_ERRORS})
+def tokenize(body: TokenizeRequest, request: Request) -> Response:
+    """Split a text into tokens."""
+    assistant, card = state_of(request).find(body.model)
+    pieces = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
+    if body.with_pieces:
+        reply = TokenizeReply(tokens=[TokenPiece(id=piece.id, piece=_spelled(piece.bytes)) for piece in pieces])
+    else:
+        reply = TokenizeReply(tokens=[piece.id for piece in pieces])
+    return JSONResponse(reply.model_dump())
+
+
+@router.post("/detokenize", responses={200: {"model": DetokenizeReply}, **MODEL_ERRORS})
+def detokenize(body: DetokenizeRequest, request: Request) -> Response:
+    """Join tokens to a text."""
+    assistant, card = state_of(request).find(body.model)
+    text = assistant.detokenize(body.tokens, card.name)
+    return JSONResponse(DetokenizeReply(content=text).model_dump())
+
+
+@router.post("/apply-template", responses={200: {"model": TemplateReply}, **MODEL_ERRORS})
+def apply_template(body: TemplateRequest, request: Request) -> Response:
+    """Write a conversation out as the prompt that the model would read."""
+    assistant, card = state_of(request).find(body.model)
+    text = assistant.render(plain_messages(body.messages), card.name)
+    return JSONResponse(TemplateReply(prompt=text).model_dump())
+
+
+def _spelled(data: bytes) -> str | list[int]:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)

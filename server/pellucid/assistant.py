@@ -1,0 +1,336 @@
+"""Where text meets ids: the verbs complete, chat and score. Nothing above touches ids, nothing below touches text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from pellucid.detokenizer import Detokenizer, decode
+from pellucid.engine.engine import Engine
+from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.errors import InvalidRequestError, NotFoundError
+from pellucid.healing import Healer, Healing
+from pellucid.models.load import LoadedModel
+from pellucid.models.tokenizer import Tokenizer
+from pellucid.prompts import ChatTemplate, Extra, Message, infill, surroundings, with_bos
+from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
+from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+
+Stream = AsyncGenerator[Token | Finish]
+"""Tokens, then one Finish. Closing it cancels the request."""
+
+GREEDY = SamplingParams()
+COMPLETION = Terms(Priority.COMPLETION)
+CHAT = Terms(Priority.CHAT)
+BACKGROUND = Terms(Priority.BACKGROUND)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What there is to know about a model that is served. ``context`` is in tokens, as the engine grants it."""
+
+    name: str
+    context: int
+    infill: bool
+    chat: bool
+    weight_bytes: int
+    description: str
+    licence: str | None
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token of a text: its id, its true bytes, and the text that it completes."""
+
+    id: int
+    bytes: bytes
+    text: str
+
+
+class Assistant:
+    """Completes, chats and scores with the models of one engine; the first one is the default.
+
+    All verbs are async generators of Token, with a Finish as the last item. They raise before the first item:
+    NotFoundError for an unknown model, InvalidRequestError and its kin for what cannot be served.
+    """
+
+    def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
+        assert models, "an assistant needs a model"
+        self._engine = engine
+        self._served = {model.name: _Served(model) for model in models}
+
+    async def complete(
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        endings: Sequence[Ending] = (),
+        terms: Terms = COMPLETION,
+        heal: bool | None = None,
+        special: bool = False,
+    ) -> Stream:
+        """Go on with a text, or with a suffix ("" included) fill in what belongs between the two.
+
+        ``heal`` lets the answer begin inside the prefix's last token (default: for infill). ``special`` reads what
+        spells a marker in the prefix as that marker; it is for plain continuation. An infill is trimmed to the context
+        and ends where it would repeat the suffix, or where one of ``endings`` says. A plain prefix that is too long is a
+        ContextLengthError.
+        """
+        served = self._find(model)
+        if suffix is None:
+            if extra:
+                raise InvalidRequestError("Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="extra")
+            ids = served.encode(prefix, special=special)
+            ids, healing = served.healer.heal(ids, keep=1) if heal else (ids, None)
+            stops = served.tokenizer.eos_ids
+            endings = [*endings, StopStrings(stop)]
+        else:
+            if special:
+                raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
+            ids, healing = self._infill(served, prefix, suffix, extra, params, heal is not False)
+            stops = served.tokenizer.eos_ids | served.markers
+            endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
+        request = Request(ids, params, terms, stops, constraint=healing)
+        async with aclosing(self._generate(served, request, Gate(endings), healing=healing, own_text=not prefix)) as tokens:
+            async for token in tokens:
+                yield token
+
+    async def continue_ids(
+        self,
+        ids: Sequence[int],
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        endings: Sequence[Ending] = (),
+        terms: Terms = COMPLETION,
+    ) -> Stream:
+        """Go on with a prompt that is ids already; they are taken as they are."""
+        served = self._find(model)
+        request = Request(list(ids), params, terms, served.tokenizer.eos_ids)
+        async with aclosing(self._generate(served, request, Gate([*endings, StopStrings(stop)]))) as tokens:
+            async for token in tokens:
+                yield token
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = CHAT,
+        continue_last: bool = False,
+    ) -> Stream:
+        """Answer a chat; with ``continue_last`` the last message, the assistant's, is the beginning of the answer."""
+        served = self._find(model)
+        ids = served.template.encode(messages, continue_last=continue_last)
+        request = Request(ids, params, terms, served.tokenizer.eos_ids)
+        gate = Gate([StopStrings(stop)])
+        async with aclosing(self._generate(served, request, gate, own_text=not continue_last)) as tokens:
+            async for token in tokens:
+                yield token
+
+    async def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> Stream:
+        """Read a text, ids or a chat: every token of it, markers included, with what the model thought of it.
+
+        A BOS that the model wants in front of a text is the first token and has no text.
+        """
+        served = self._find(model)
+        ids, has_bos = served.read(text, special=special)
+        if len(ids) == has_bos:
+            raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
+        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=top_logprobs), terms, score_from=0)
+        detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
+        async with aclosing(self._engine.generate(served.name, request)) as items:
+            async for item in items:
+                if isinstance(item, Finish):
+                    for token in detokenizer.flush():
+                        yield token
+                    yield replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item  # all was read
+                elif isinstance(item, TokenScore):
+                    for token in detokenizer.feed(item):
+                        yield replace(token, text="") if has_bos and token.position == 0 else token
+
+    def models(self) -> list[ModelCard]:
+        """The models that are served, the default one first."""
+        return [served.card(self._engine.context(name)) for name, served in self._served.items()]
+
+    def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
+        """The text that a chat becomes."""
+        return self._find(model).template.render(messages, continue_last=continue_last)
+
+    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
+        """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""
+        tokenizer = self._find(model).tokenizer
+        ids = tokenizer.encode(text, special=special)
+        if add_special:
+            ids = with_bos(tokenizer, ids)
+        detokenizer = Detokenizer(tokenizer, strip_space=tokenizer.prefix_space, show_markers=True)
+        scores = [TokenScore(id, position, None, None, None) for position, id in enumerate(ids)]
+        tokens = [token for score in scores for token in detokenizer.feed(score)] + detokenizer.flush()
+        return [Piece(token.id, token.bytes, token.text) for token in tokens]
+
+    def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
+        """The text of ids, markers included."""
+        served = self._find(model)
+        served.check_ids(ids)
+        return decode(served.tokenizer, ids)
+
+    def infill_prompt(
+        self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = GREEDY, *, model: str | None = None
+    ) -> list[int]:
+        """The ids that an infill starts from, for showing (token healing left out)."""
+        return self._infill(self._find(model), prefix, suffix, extra, params, heal=False)[0]
+
+    def _find(self, model: str | None) -> _Served:
+        name = next(iter(self._served)) if model is None else model
+        if name not in self._served:
+            raise NotFoundError(f"There is no model {name!r} here; there is {', '.join(self._served)}.")
+        return self._served[name]
+
+    def _infill(
+        self, served: _Served, prefix: str, suffix: str, extra: Sequence[Extra], params: SamplingParams, heal: bool
+    ) -> tuple[list[int], Healing | None]:
+        """The ids of an infill, with at least half of the context for them, and the healing of its prefix."""
+        context = self._engine.context(served.name)
+        budget = max(context - params.max_tokens, context // 2) - 1
+        format = served.loaded.infill
+        around = surroundings(served.tokenizer, format, prefix, suffix, extra, budget)
+        healing = None
+        if heal:
+            shortened, healing = served.healer.heal(around.prefix, keep=1 if format is None else 0)
+            around = replace(around, prefix=shortened)
+        return infill(served.tokenizer, format, around), healing
+
+    async def _generate(
+        self, served: _Served, request: Request, gate: Gate, *, healing: Healing | None = None, own_text: bool = False
+    ) -> Stream:
+        """The tokens of an answer as text, up to where the gate closes.
+
+        ``own_text``: the answer is not the continuation of a text, so that the tokenizer's own space in front is none.
+        """
+        tokenizer = served.tokenizer
+        if healing is not None and request.params.max_tokens:  # what repeats the prompt is not part of the answer
+            gate.limit = request.params.max_tokens
+            request = replace(request, params=replace(request.params, max_tokens=gate.limit + healing.steps))
+        detokenizer = Detokenizer(tokenizer, strip_space=own_text and tokenizer.prefix_space, typed=healing.typed if healing else b"")
+        meter = _Meter(len(request.prompt))
+        async with aclosing(self._engine.generate(served.name, request)) as items:
+            async for item in items:
+                if isinstance(item, Finish):
+                    for token in [*gate.feed(detokenizer.flush()), *gate.finish()]:
+                        yield token
+                    yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    return
+                if isinstance(item, Admission):
+                    meter.admit(item)
+                    continue
+                meter.count()
+                for token in gate.feed(detokenizer.feed(item)):
+                    yield token
+                if gate.reason is not None:
+                    break
+        assert gate.reason is not None, "the engine's last item is a Finish"
+        yield Finish(gate.reason, meter.usage(), gate.stop)
+
+
+class _Served:
+    """A model with what its texts need."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self.name = loaded.name
+        self.tokenizer: Tokenizer = loaded.tokenizer
+        self.template = ChatTemplate(loaded.tokenizer, loaded.name)
+
+    @cached_property
+    def healer(self) -> Healer:
+        return Healer(self.tokenizer)
+
+    @cached_property
+    def markers(self) -> frozenset[int]:
+        """Ids that end an infill: no marker belongs into the middle of a text."""
+        return frozenset(self.tokenizer.special.values())
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """The ids of a text, the BOS in front where the model wants one."""
+        return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
+
+    def read(self, text: str | Sequence[int] | Sequence[Message], *, special: bool) -> tuple[list[int], bool]:
+        """The ids of whatever is to be scored, and whether the first is a BOS that was put in front of it."""
+        if isinstance(text, str):
+            bare = self.tokenizer.encode(text, special=special)
+            ids = with_bos(self.tokenizer, bare)
+            return ids, len(ids) > len(bare)
+        messages = [item for item in text if isinstance(item, Message)]
+        return self.template.encode(messages) if messages else [item for item in text if isinstance(item, int)], False
+
+    def check_ids(self, ids: Sequence[int]) -> None:
+        """Raise InvalidRequestError for an id that the model does not have."""
+        wrong = next((id for id in ids if not 0 <= id < self.tokenizer.vocab_size), None)
+        if wrong is not None:
+            raise InvalidRequestError(
+                f"Token {wrong} does not exist: ids of {self.name} go from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
+            )
+
+    def card(self, context: int) -> ModelCard:
+        return ModelCard(
+            name=self.name,
+            context=context,
+            infill=self.loaded.infill is not None,
+            chat=self.template.available,
+            weight_bytes=self.loaded.model.weight_bytes,
+            description=self.loaded.model.description,
+            licence=self.loaded.entry.licence if self.loaded.entry is not None else None,
+            chat_template=self.tokenizer.chat_template,
+        )
+
+
+class _Meter:
+    """The cost of an answer that ended here, at a stop, before the engine could give its own account."""
+
+    def __init__(self, prompt: int) -> None:
+        self._prompt = prompt
+        self._admission = Admission(0, 0.0)
+        self._generated = 0
+        self._admitted = self._first = self._last = time.monotonic()
+
+    def admit(self, admission: Admission) -> None:
+        """The request has its slot."""
+        self._admission = admission
+        self._admitted = time.monotonic()
+
+    def count(self) -> None:
+        """Another token has come."""
+        self._last = time.monotonic()
+        if not self._generated:
+            self._first = self._last
+        self._generated += 1
+
+    def usage(self) -> Usage:
+        """The account until now, after at least one token."""
+        return Usage(
+            cached=self._admission.cached,
+            computed=self._prompt - self._admission.cached,
+            generated=self._generated,
+            queued=self._admission.queued,
+            prefill=self._first - self._admitted,
+            decode=self._last - self._first,
+        )

@@ -1,0 +1,219 @@
+"""The command line. It imports nothing heavy until a command runs, so that ``pellucid --help`` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pellucid.errors import PellucidError
+
+HEAVY = "Commands that think use a running server where there is one; else they load the model themselves and say so."
+
+
+class App(typer.Typer):
+    """A typer application that tells our own errors in one sentence: exit code 1; wrong usage exits with 2."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except PellucidError as error:
+            typer.echo(f"pellucid: {error}", err=True)
+            sys.exit(1)
+        except BrokenPipeError:
+            # Whoever read our output has enough of it (head, less); what is left to flush at exit goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+
+app = App(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=f"A local code-completion and chat server that you can see through: every token with its probability. {HEAVY}",
+)
+models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models", help="List, fetch, show and remove models.")
+
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")]
+MaxTokens = Annotated[int, typer.Option(min=0, help="Most tokens to generate.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="0 takes the most probable token.")]
+TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens that hold this much of the probability.")]
+TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the most probable tokens; 0 for all.")]
+MinP = Annotated[float, typer.Option(help="Leave out tokens less probable than this part of the best one's probability.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="The same seed gives the same tokens.")]
+TopLogprobs = Annotated[int, typer.Option(min=0, max=20, help="Alternatives with each token, in the --json records.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON record a line: every token, and how it ended.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        try:
+            typer.echo(f"pellucid {metadata.version('pellucid')}")
+        except metadata.PackageNotFoundError:
+            typer.echo("pellucid (not installed: it runs from its source folder)")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass
+
+
+@app.command(epilog="Example: pellucid serve --model qwen2.5-coder-0.5b-instruct --port 8437 --context 16384")
+def serve(
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to serve; may be given several times.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback demands --api-key.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    quant: Annotated[str | None, typer.Option(help="How weights are held: auto, none, int8 or int4.")] = None,
+    context: Annotated[int | None, typer.Option(help="Most tokens of one sequence.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Sequences that run at the same time, for each model.")] = None,
+    chunk: Annotated[int | None, typer.Option(help="Most prompt tokens computed in one step.")] = None,
+    queue: Annotated[int | None, typer.Option(help="Requests that may wait for a slot.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="Key that every request must bring.")] = None,
+    allowed_origins: Annotated[str | None, typer.Option(help="Web origins whose pages may call, separated by commas.")] = None,
+    max_body_bytes: Annotated[int | None, typer.Option(help="Largest request body.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of fetched and packed models.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads to compute with; 0 takes one for each physical core.")] = None,
+    grace: Annotated[int | None, typer.Option(help="Seconds that running answers get when the server stops.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="error, warning, info or debug.")] = None,
+) -> None:
+    """Serve models over HTTP, on 127.0.0.1:8437 unless told otherwise.
+
+    Every option is also a PELLUCID_ environment variable and a line of config.toml; pellucid doctor shows which one holds.
+    """
+    from pellucid.config import load_settings
+
+    settings = load_settings(
+        models=tuple(model) if model else None,
+        host=host,
+        port=port,
+        device=device,
+        quant=quant,
+        context=context,
+        slots=slots,
+        chunk=chunk,
+        queue=queue,
+        api_key=api_key,
+        allowed_origins=allowed_origins,
+        max_body_bytes=max_body_bytes,
+        cache=cache,
+        threads=threads,
+        grace=grace,
+        log_level=log_level,
+    )
+    from pellucid.serve import run
+
+    run(settings)
+
+
+@app.command(epilog="Example: pellucid complete server.py --at 42:9")
+def complete(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file to complete.")],
+    at: Annotated[str | None, typer.Option(metavar="LINE:COL", help="Where, counted from 1 as editors do; the end if not given.")] = None,
+    model: ModelOption = None,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    seed: Seed = None,
+    top_logprobs: TopLogprobs = 0,
+    json: Json = False,
+) -> None:
+    """Complete a file at a place, as an editor would: what stands after it is seen as well."""
+    from pellucid import ask
+
+    text = ask.read_text(file)
+    try:
+        offset = ask.offset_of(text, at)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from error
+    params = ask.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
+    ask.complete(text[:offset], text[offset:], params, model, json)
+
+
+@app.command(epilog='Example: pellucid chat "Write a Python function that reverses a string." --temperature 0.7')
+def chat(
+    message: Annotated[str | None, typer.Argument(help="What to say; without it you are asked, turn by turn.")] = None,
+    system: Annotated[str | None, typer.Option(help="What the model is told before the first message.")] = None,
+    model: ModelOption = None,
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    seed: Seed = None,
+    top_logprobs: TopLogprobs = 0,
+    json: Json = False,
+) -> None:
+    """Chat with a model. Ctrl-C stops an answer, Ctrl-D leaves."""
+    from pellucid import ask
+
+    params = ask.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
+    ask.chat(message, system, params, model, json)
+
+
+@app.command(epilog="Example: pellucid score server.py --top-logprobs 5 --json")
+def score(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The text to read.")],
+    model: ModelOption = None,
+    top_logprobs: TopLogprobs = 0,
+    json: Json = False,
+) -> None:
+    """Read a file and show how probable each of its tokens was."""
+    from pellucid import ask
+
+    ask.score(ask.read_text(file), top_logprobs, model, json)
+
+
+@app.command(epilog="Example: pellucid doctor --json")
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
+    """Show what Pellucid finds on this machine: Python, device, kernels, memory, models, settings, port."""
+    from pellucid.doctor import report
+
+    report(as_json=json)
+
+
+Name = Annotated[str, typer.Argument(help="Catalog name, or org/name[@revision] of the Hugging Face hub.")]
+
+
+@models_app.command("list", epilog="Example: pellucid models list")
+def list_models() -> None:
+    """List the models of the catalog and those on this machine."""
+    from pellucid import shelf
+
+    shelf.show_all()
+
+
+@models_app.command(epilog="Example: pellucid models pull qwen2.5-coder-0.5b-instruct smollm2-135m-instruct")
+def pull(names: Annotated[list[str], typer.Argument(help="Catalog names, or org/name[@revision] of the Hugging Face hub.")]) -> None:
+    """Fetch models that are not there yet; a fetch that broke off goes on."""
+    from pellucid import shelf
+
+    shelf.pull(names)
+
+
+@models_app.command(epilog="Example: pellucid models show qwen2.5-coder-0.5b-instruct --verify")
+def show(name: Name, verify: Annotated[bool, typer.Option("--verify", help="Read its files again and check them.")] = False) -> None:
+    """Show what is known of a model: sources, size, licence, checksum, where it lies."""
+    from pellucid import shelf
+
+    shelf.show(name, verify=verify)
+
+
+@models_app.command(epilog="Example: pellucid models remove smollm2-135m-instruct")
+def remove(names: Annotated[list[str], typer.Argument(help="Models to delete from this machine.")]) -> None:
+    """Delete models from this machine, their packed weights included."""
+    from pellucid import shelf
+
+    shelf.remove(names)

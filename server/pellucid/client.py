@@ -1,0 +1,308 @@
+"""An assistant at the other end of HTTP: the verbs and nouns of ``assistant.Assistant``, without its weight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from pellucid.errors import (
+    AuthenticationError,
+    ContextLengthError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSupportedError,
+    PellucidError,
+    PermissionDeniedError,
+    QueueFullError,
+    UnavailableError,
+)
+from pellucid.prompts import Extra, Message
+from pellucid.tokens import Alternative, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+
+CONNECT_SECONDS = 5.0
+"""How long a connection may take; an answer may take as long as it needs."""
+
+Json = Mapping[str, Any]
+
+GREEDY = SamplingParams()
+COMPLETION = Terms(Priority.COMPLETION)
+CHAT = Terms(Priority.CHAT)
+BACKGROUND = Terms(Priority.BACKGROUND)
+
+
+class Client:
+    """Speaks to the server at ``url``. Errors of the server come as the classes of ``pellucid.errors``.
+
+    Every verb is an async generator of tokens with a Finish as its last item; closing it closes the connection, which
+    cancels the request. ``transport`` replaces the network, for tests.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        # No proxy of the environment's: what is asked of this machine does not leave it.
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+            transport=transport,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def health(self) -> str | None:
+        """What the server says of itself ("ok"), its reason why it is not ready yet, or None where no server answers."""
+        try:
+            response = await self._http.get("/health")
+        except httpx.HTTPError:
+            return None
+        if response.status_code == httpx.codes.OK:
+            return str(_object(response.content).get("status", ""))
+        return str(_error(response.status_code, response.content, response.headers))
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The models that are served, as /v1/models lists them."""
+        async with self._told():
+            response = await self._http.get("/v1/models")
+        _check(response.status_code, response.content, response.headers)
+        return list(_object(response.content)["data"])
+
+    async def complete(
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = COMPLETION,
+        heal: bool | None = None,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        """Continue a text or, with ``suffix``, fill the gap before it."""
+        files = [{"filename": file.filename, "text": file.text} for file in extra] or None
+        body = {"prompt": prefix, "suffix": suffix, "input_extra": files, "heal": heal, "parse_special": special}
+        async with aclosing(self._completion(body, params, model, stop, terms)) as items:
+            async for item in items:
+                yield item
+
+    async def continue_ids(
+        self,
+        ids: Sequence[int],
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = COMPLETION,
+    ) -> AsyncGenerator[Token | Finish]:
+        """Continue a prompt of token ids."""
+        async with aclosing(self._completion({"prompt": list(ids)}, params, model, stop, terms)) as items:
+            async for item in items:
+                yield item
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = CHAT,
+        continue_last: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        """Answer a conversation or, with ``continue_last``, go on with its last message."""
+        body = {
+            "messages": [_message(message) for message in messages],
+            "logprobs": True,
+            "top_logprobs": params.top_logprobs,
+            "continue_final_message": continue_last,
+            "stream_options": {"include_usage": True},
+            **_sampling(params, model, stop, terms),
+        }
+        async with aclosing(self._events("/v1/chat/completions", body)) as events:
+            async for item in _answer(events):
+                yield item
+
+    async def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        """Read a text, token ids or a conversation: the tokens that are there, with their probabilities."""
+        if terms != BACKGROUND:
+            raise NotSupportedError("Over HTTP a text is always read in the background: leave terms out.")
+        body: dict[str, Any] = {"model": model, "top_logprobs": top_logprobs}
+        if isinstance(text, str):
+            body |= {"text": text, "parse_special": special}
+        elif all(isinstance(item, int) for item in text):
+            body["tokens"] = list(text)
+        else:
+            body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
+        async with aclosing(self._events("/v1/score", body)) as events:
+            async for event in events:
+                for record in event.get("tokens", ()):
+                    yield token_of(record)
+                if event.get("usage"):
+                    yield Finish(FinishReason.STOP, _usage(event["usage"]))
+                    return
+        raise _broken_off()
+
+    async def _completion(
+        self, body: dict[str, Any], params: SamplingParams, model: str | None, stop: Sequence[str], terms: Terms
+    ) -> AsyncGenerator[Token | Finish]:
+        body |= {"logprobs": params.top_logprobs, "stream_options": {"include_usage": True}, **_sampling(params, model, stop, terms)}
+        async with aclosing(self._events("/v1/completions", body)) as events:
+            async for item in _answer(events):
+                yield item
+
+    async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
+        """The objects of a stream of server-sent events, up to its end or the first error."""
+        given = {name: value for name, value in body.items() if value is not None} | {"stream": True}
+        async with self._told(), self._http.stream("POST", route, json=given) as response:
+            if response.status_code != httpx.codes.OK:
+                _check(response.status_code, await response.aread(), response.headers)
+            async for line in response.aiter_lines():
+                data = line.removeprefix("data:").strip()
+                if not line.startswith("data:") or data == "[DONE]":
+                    continue
+                event = _object(data)
+                if "error" in event:
+                    raise _error(int(event["error"].get("code", 500)), data, {})
+                yield event
+
+    @asynccontextmanager
+    async def _told(self) -> AsyncIterator[None]:
+        """Tell what goes wrong with the connection in our own words."""
+        try:
+            yield
+        except httpx.ConnectError as error:
+            raise UnavailableError(f"No server answers at {self.url}: start one with pellucid serve.") from error
+        except httpx.InvalidURL as error:
+            raise InvalidRequestError(f"{self.url} is not the address of a server: {error}.") from error
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
+
+
+def token_of(record: Json) -> Token:
+    """The token that a record of the API describes."""
+    return Token(
+        id=record["id"],
+        text=record["token"],
+        bytes=bytes(record["bytes"]),
+        position=record["position"],
+        logprob=record["logprob"],
+        rank=record["rank"],
+        entropy=record["entropy"],
+        top=tuple(Alternative(one["id"], one["token"], bytes(one["bytes"]), one["logprob"]) for one in record["top"]),
+        rest=record["rest"],
+        sampled=record["sampled"],
+    )
+
+
+def _sampling(params: SamplingParams, model: str | None, stop: Sequence[str], terms: Terms) -> dict[str, Any]:
+    """Every field of the request that says how to sample, so that no default of the server's shows."""
+    return {
+        "model": model,
+        "max_tokens": params.max_tokens,
+        "temperature": params.temperature,
+        "top_k": params.top_k,
+        "top_p": params.top_p,
+        "min_p": params.min_p,
+        "repetition_penalty": params.repetition_penalty,
+        "presence_penalty": params.presence_penalty,
+        "frequency_penalty": params.frequency_penalty,
+        "logit_bias": {str(id): bias for id, bias in params.logit_bias.items()},
+        "seed": params.seed,
+        "ignore_eos": params.ignore_eos,
+        "stop": list(stop),
+        "priority": terms.priority.name.lower(),
+        "supersede": terms.key,
+        "deadline": terms.deadline,
+    }
+
+
+async def _answer(events: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[Token | Finish]:
+    """Tokens of a streamed answer, then how it ended: the last choice says why, the event after it what it cost."""
+    end: Json | None = None
+    async for event in events:
+        for choice in event["choices"]:
+            for record in _records(choice.get("logprobs")):
+                yield token_of(record)
+            end = choice.get("pellucid") or end
+        if event.get("usage") and end:
+            yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"))
+            return
+    raise _broken_off()
+
+
+def _records(logprobs: Json | None) -> Iterable[Json]:
+    if logprobs is None:
+        return ()
+    return [entry["pellucid"] for entry in logprobs["content"]] if "content" in logprobs else logprobs["pellucid"]
+
+
+def _usage(usage: Json) -> Usage:
+    return Usage(**usage["pellucid"])
+
+
+def _message(message: Message) -> dict[str, str]:
+    return {"role": message.role, "content": message.content}
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object; a server that sends anything else is not Pellucid's."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UnavailableError("What answers there is not a Pellucid server: its reply is not a JSON object.")
+    return found
+
+
+def _check(status: int, content: bytes, headers: Mapping[str, str]) -> None:
+    if status != httpx.codes.OK:
+        raise _error(status, content, headers)
+
+
+def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> PellucidError:
+    """The server's error as an exception of ours, by its status."""
+    detail = _object(content).get("error") or {}
+    message = str(detail.get("message") or f"The server answered with status {status}.")
+    if detail.get("type") == ContextLengthError.type and "n_ctx" in detail:
+        return ContextLengthError(detail["n_prompt_tokens"], detail["n_ctx"])
+    if status == QueueFullError.status:
+        return QueueFullError(message, int(headers.get("retry-after", 1)))
+    simple: tuple[type[PellucidError], ...] = (
+        AuthenticationError,
+        PermissionDeniedError,
+        NotFoundError,
+        NotSupportedError,
+        UnavailableError,
+    )
+    for kind in simple:
+        if status == kind.status:
+            return kind(message)
+    return InvalidRequestError(message, detail.get("param")) if 400 <= status < 500 else PellucidError(message)
+
+
+def _broken_off() -> UnavailableError:
+    return UnavailableError("The server ended the connection in the middle of the answer.")

@@ -1,0 +1,235 @@
+"""Prompts: what was asked (messages, or the text around a cursor) as the ids that a model was trained to see.
+
+Markers are put in by id or by the model's own chat template. Text of the user's that spells a marker stays text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.models.catalog import InfillFormat
+from pellucid.models.tokenizer import Tokenizer
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The template of models that have ChatML's markers and no template."""
+
+CHARACTERS_PER_TOKEN = 16
+"""More of a text than this many characters for each token that may be kept is not even looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. Roles are those of the model's template: system, user and assistant as a rule."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A piece of another file that helps to complete this one."""
+
+    filename: str
+    text: str
+
+
+class ChatTemplate:
+    """How one model wants its chats written."""
+
+    def __init__(self, tokenizer: Tokenizer, model: str) -> None:
+        self._tokenizer = tokenizer
+        self._model = model
+        self._source = tokenizer.chat_template or (CHATML if "<|im_start|>" in tokenizer.special else None)
+
+    @property
+    def available(self) -> bool:
+        """Whether the model can chat."""
+        return self._source is not None
+
+    def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
+        """The chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
+
+        Raises NotSupportedError for a model without a template, InvalidRequestError for messages that it refuses.
+        """
+        if not messages:
+            raise InvalidRequestError("There are no messages: send at least one.", param="messages")
+        begun = ""
+        if continue_last:
+            if messages[-1].role != "assistant":
+                raise InvalidRequestError("Only a last message of the role assistant can be continued.", param="messages")
+            begun, messages = messages[-1].content, messages[:-1]
+        variables = {
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "add_generation_prompt": True,
+            "bos_token": self._marker(self._tokenizer.bos_id),
+            "eos_token": self._marker(min(self._tokenizer.eos_ids, default=None)),
+        }
+        try:
+            return self._template.render(variables) + begun
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            raise InvalidRequestError(f"The chat template of {self._model} refuses these messages: {error}", param="messages") from None
+
+    def encode(self, messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
+        """The ids of the rendered chat: markers where the template wrote them, text where a message spells one."""
+        wedge = self._wedge(messages)
+        guarded = [Message(self._guard(message.role, wedge), self._guard(message.content, wedge)) for message in messages]
+        pieces = self.render(guarded, continue_last=continue_last).split(wedge)
+        ids = [id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)]
+        return with_bos(self._tokenizer, ids)
+
+    @cached_property
+    def _template(self) -> jinja2.Template:
+        if self._source is None:
+            raise NotSupportedError(f"{self._model} has no chat template: use completions with it.")
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        try:
+            return environment.from_string(self._source)
+        except jinja2.TemplateError as error:
+            raise NotSupportedError(f"The chat template of {self._model} cannot be read: {error}") from None
+
+    def _marker(self, id: int | None) -> str:
+        return "" if id is None else self._tokenizer.token_bytes(id).decode(errors="replace")
+
+    def _wedge(self, messages: Sequence[Message]) -> str:
+        """A private-use character that occurs neither in the messages nor in the template."""
+        taken = {character for message in messages for character in message.role + message.content} | set(self._source or "")
+        return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in taken)
+
+    def _guard(self, text: str, wedge: str) -> str:
+        """The text with a wedge inside of whatever spells a marker; the text is taken apart there after rendering."""
+        return text if self._spelled is None else self._spelled.sub(lambda match: match.group() + wedge, text)
+
+    @cached_property
+    def _spelled(self) -> re.Pattern[str] | None:
+        """The first character of each marker that is spelled, overlapping ones too."""
+        texts = [re.escape(text) for text in self._tokenizer.special if len(text) > 1]
+        return re.compile(f"(?={'|'.join(texts)}).", re.DOTALL) if texts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What fits of the text around a cursor, as ids, and of the chunks of other files."""
+
+    prefix: list[int]
+    suffix: list[int]
+    extra: list[int]
+
+
+def surroundings(
+    tokenizer: Tokenizer, format: InfillFormat | None, prefix: str, suffix: str, extra: Sequence[Extra], budget: int
+) -> Surroundings:
+    """What of an infill fits ``budget`` tokens; nothing is ever too long.
+
+    The prefix keeps its end (at most 3/4 of the budget), the suffix its beginning (at most 1/4), and the chunks of other
+    files share what is left: whole ones, the last ones first. Without a format all is the prefix's.
+    """
+    if format is None:
+        return Surroundings(_end(tokenizer, prefix, budget), [], [])
+    room = max(budget - len(("prefix", "suffix", "middle")), 4)
+    before = _end(tokenizer, prefix, room * 3 // 4)
+    after = _beginning(tokenizer, suffix, room // 4)
+    return Surroundings(before, after, _chunks(tokenizer, format, extra, room - len(before) - len(after)))
+
+
+def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: Surroundings) -> list[int]:
+    """The ids of an infill prompt. Without a format it is the prefix alone, or what begins a text if there is none."""
+    if format is None:
+        start = tokenizer.bos_id if tokenizer.bos_id is not None else min(tokenizer.eos_ids, default=0)
+        return with_bos(tokenizer, around.prefix) or [start]
+    prefix, suffix, middle = (tokenizer.special[text] for text in (format.prefix, format.suffix, format.middle))
+    match format.order:
+        case "psm":
+            ids = [prefix, *around.prefix, suffix, *around.suffix, middle]
+        case "spm":
+            ids = [suffix, *around.suffix, prefix, *around.prefix, middle]
+        case "spm2":
+            ids = [prefix, suffix, *around.suffix, middle, *around.prefix]
+    return with_bos(tokenizer, [*around.extra, *ids])
+
+
+def with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
+    """The ids with the BOS in front that the model expects, once."""
+    if not tokenizer.add_bos or tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id]:
+        return ids
+    return [tokenizer.bos_id, *ids]
+
+
+def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
+    """The ids of the end of a text: at most ``limit``, from the beginning of a line where that is near.
+
+    What is dropped grows in strides, so that a text that is typed at keeps its beginning, and the cache what it knows.
+    """
+    text = text[_stride_over(len(text), limit * CHARACTERS_PER_TOKEN) :]
+    ids = tokenizer.encode(text, continues=True)
+    drop = _stride_over(len(ids), limit)
+    if not drop:
+        return ids
+    kept = b"".join(map(tokenizer.token_bytes, ids[drop:]))
+    line = kept.find(b"\n", 0, len(kept) // 4) + 1
+    return tokenizer.encode(kept[line:].decode(errors="ignore"), continues=True)[-limit:]
+
+
+def _stride_over(length: int, limit: int) -> int:
+    """How much to drop from the front of ``length`` to come down to ``limit``, in quarters of the limit."""
+    stride = max(limit // 4, 1)
+    return -(-max(length - limit, 0) // stride) * stride
+
+
+def _beginning(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
+    return tokenizer.encode(text[: limit * CHARACTERS_PER_TOKEN], continues=True)[:limit]
+
+
+def _chunks(tokenizer: Tokenizer, format: InfillFormat, extra: Sequence[Extra], room: int) -> list[int]:
+    if format.file is None or not extra:
+        return []
+    head = [] if format.repo is None else [tokenizer.special[format.repo], *tokenizer.encode("project\n", continues=True)]
+    kept: list[int] = []
+    for chunk in reversed(extra):
+        ids = [tokenizer.special[format.file], *tokenizer.encode(f"{chunk.filename}\n{chunk.text}", continues=True)]
+        if len(head) + len(ids) + len(kept) > room:
+            break
+        kept = ids + kept
+    return head + kept if kept else []
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(format: str) -> str:
+    return datetime.now().astimezone().strftime(format)
+
+
+def _to_json(value: Any, **options: Any) -> str:
+    return json.dumps(value, **{"ensure_ascii": False, **options})
+
+
+class _GenerationBlock(Extension):
+    """``{% generation %}...{% endgeneration %}`` marks answers in templates that were trained with; it writes its body."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's own protocol
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)

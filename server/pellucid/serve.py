@@ -1,0 +1,190 @@
+"""The server's process: it answers at once, loads its models meanwhile, and leaves in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+from contextlib import aclosing
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import typer
+import uvicorn
+
+from pellucid.api.app import create_app
+from pellucid.api.documented import installed_version
+from pellucid.api.state import ServerState
+from pellucid.assemble import assemble
+from pellucid.assistant import Assistant
+from pellucid.config import Settings
+from pellucid.engine.engine import Engine
+from pellucid.errors import ConfigError
+from pellucid.models.disk import human
+from pellucid.terminal import Bars
+from pellucid.tokens import SamplingParams
+
+FAREWELL_SECONDS = 2
+"""What answers get after their grace time to send their last event."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal ends it. Raises a PellucidError where the port is taken or a model cannot be loaded."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with listen(settings.host, settings.port) as listener:
+        server = Server(settings)
+        typer.echo(f"Pellucid {installed_version()} answers at {settings.url}; Ctrl-C stops it.")
+        server.run(sockets=[listener])
+    if server.failure is not None:
+        raise server.failure
+    if server.loading:
+        # Its native code cannot be told to stop, and must not find the interpreter gone.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the address. Raises ConfigError in one sentence where it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise ConfigError(f"The host {host} is not an address of this machine: {error.strerror}.") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if hasattr(signal, "SIGHUP"):  # on Windows this option would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise ConfigError(f"Port {port} of {host} cannot be had ({reason.lower()}): stop what uses it, or choose another --port.") from None
+    return listener
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, with the models loading beside it and a way to leave that gives running answers their grace time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.failure: Exception | None = None
+        self._settings = settings
+        self._engine: Engine | None = None
+        self._signals = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # A daemon, so that a download does not hold up a process that was told to leave: it goes on at the next start.
+        self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
+        self._state = ServerState(
+            models=settings.models,
+            host=settings.host,
+            api_key=settings.key,
+            allowed_origins=settings.allowed_origins,
+            max_body_bytes=settings.max_body_bytes,
+            grace=settings.grace,
+        )
+        super().__init__(
+            uvicorn.Config(
+                create_app(self._state),
+                log_config=None,
+                log_level=settings.log_level,
+                access_log=settings.log_level == "debug",
+                server_header=False,
+                timeout_graceful_shutdown=settings.grace + FAREWELL_SECONDS,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer, and begin to load."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._loader.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running answers finish, then end them, then the engine."""
+        self._state.leave()
+        await super().shutdown(sockets)
+        if self._engine is not None:
+            self._engine.close()
+
+    @property
+    def loading(self) -> bool:
+        """Whether models are still being loaded."""
+        return self._loader.is_alive()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal asks to leave, the second one ends the grace time, the third one is not argued with."""
+        self._signals += 1
+        if self._signals == 1:
+            self.should_exit = True
+        elif self._signals == 2 and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._insist, self._loop)
+        else:
+            os._exit(128 + sig)
+
+    def _insist(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._state.closing.set()
+        loop.call_later(FAREWELL_SECONDS, setattr, self, "force_exit", True)
+
+    def _load(self) -> None:
+        """The loading thread."""
+        loop = self._loop
+        assert loop is not None, "it starts in the loop"
+        try:
+            with Bars() as progress:
+                engine, assistant = assemble(self._settings, self._settings.models, progress)
+            asyncio.run(warm_up(assistant))
+            loop.call_soon_threadsafe(self._open, engine, assistant)
+        except Exception as error:
+            # Also what nobody foresaw ends the process: a server that loads for ever would be worse.
+            loop.call_soon_threadsafe(self._give_up, error)
+
+    def _open(self, engine: Engine, assistant: Assistant) -> None:
+        self._engine = engine
+        self._state.open(assistant, engine)
+        typer.echo(greeting(self._settings, assistant))
+
+    def _give_up(self, error: Exception) -> None:
+        self.failure = error
+        self.should_exit = True
+
+
+async def warm_up(assistant: Assistant) -> None:
+    """Generate a token with each model, so that its weights are in memory when the first request comes."""
+    for card in assistant.models():
+        async with aclosing(assistant.complete("a", params=SamplingParams(max_tokens=1), model=card.name)) as items:
+            async for _ in items:
+                pass
+
+
+def greeting(settings: Settings, assistant: Assistant) -> str:
+    """What is served, what it takes, and what to open and try."""
+    lines = [f"model   {card.name}: {card.description}" for card in assistant.models()]
+    lines.append(f"state   {memory_at_rest()}")
+    lines.append(f"open    {settings.url}/")
+    chat = {"messages": [{"role": "user", "content": "Reverse a string in Python."}], "stream": True, "logprobs": True, "top_logprobs": 5}
+    infill = {"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "n_predict": 32, "n_probs": 3, "stream": True}
+    lines += [f"try     {curl(settings, '/infill', infill)}", f"        {curl(settings, '/v1/chat/completions', chat)}"]
+    return "\n".join(lines)
+
+
+def curl(settings: Settings, route: str, body: dict[str, Any]) -> str:
+    """A command line that asks the server; the key stays a variable of the shell."""
+    key = ' -H "Authorization: Bearer $PELLUCID_API_KEY"' if settings.key else ""
+    return f"curl -N {settings.url}{route}{key} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+
+
+def memory_at_rest() -> str:
+    """What this process holds in memory now, where the system tells."""
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return "memory at rest: this system does not tell"
+    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    resident, mapped = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "RssFile"))
+    return f"memory at rest: {human(resident)}, of which {human(mapped)} are mapped from files"

@@ -1,0 +1,29 @@
+"""A server over tiny random models, shared by the tests that do not change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from pellucid.api.state import ServerState
+from served import TINY, LiveServer, live, tiny_assistant
+
+
+@pytest.fixture(scope="session")
+def tiny_server() -> Iterator[LiveServer]:
+    """A server with two tiny models, 4 slots and a context of 256 tokens each."""
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server:
+        yield server
+    engine.close()
+
+
+@pytest.fixture
+def http(tiny_server: LiveServer) -> Iterator[httpx.Client]:
+    """A client of that server."""
+    with httpx.Client(base_url=tiny_server.url, timeout=60, trust_env=False) as client:
+        yield client

@@ -1,0 +1,237 @@
+"""Every error has its status and the one shape, and the server lives on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.api.state import ServerState
+from pellucid.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSupportedError,
+    PellucidError,
+    QueueFullError,
+    UnavailableError,
+)
+from served import TINY, ScriptedAssistant, live, scripted_state, spoken
+
+MESSAGES = [{"role": "user", "content": "x"}]
+JSON = {"content-type": "application/json"}
+
+
+def ask(error: Exception, path: str = "/v1/completions", **fields: Any) -> httpx.Response:
+    with live(scripted_state(ScriptedAssistant([error]))) as server:
+        response = httpx.post(server.url + path, json={"prompt": "x", **fields}, trust_env=False)
+        assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+    return response
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/completion"])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("error", "status", "type"),
+    [
+        (InvalidRequestError("So not.", "prompt"), 400, "invalid_request_error"),
+        (ContextLengthError(9, 5), 400, "exceed_context_size_error"),
+        (NotFoundError("Not there."), 404, "not_found_error"),
+        (QueueFullError("Full.", retry_after=7), 429, "rate_limit_error"),
+        (PellucidError("Broken."), 500, "server_error"),
+        (NotSupportedError("It cannot."), 501, "not_supported_error"),
+        (UnavailableError("Not now."), 503, "unavailable_error"),
+    ],
+)
+def test_status_and_type(path: str, stream: bool, error: PellucidError, status: int, type: str) -> None:
+    """An error before the first token has its own status, in a stream too."""
+    response = ask(error, path, stream=stream)
+
+    assert response.status_code == status
+    told = response.json()["error"]
+    assert (told["message"], told["type"], told["code"]) == (str(error), type, status)
+
+
+def test_retry_after() -> None:
+    """A full queue says when to come back."""
+    assert ask(QueueFullError("Full.", retry_after=7)).headers["retry-after"] == "7"
+
+
+def test_context_numbers() -> None:
+    """A prompt that is too long is told both numbers."""
+    told = ask(ContextLengthError(9, 5)).json()["error"]
+
+    assert (told["n_prompt_tokens"], told["n_ctx"], told["param"]) == (9, 5, "prompt")
+
+
+def test_unexpected_error() -> None:
+    """What nobody foresaw is a 500 in the same shape, without its details."""
+    response = ask(RuntimeError("secret"))
+
+    assert response.status_code == 500
+    assert response.json()["error"]["type"] == "server_error"
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "x"}),
+        ("/v1/chat/completions", {"messages": MESSAGES}),
+        ("/v1/score", {"text": "x"}),
+        ("/infill", {}),
+        ("/completion", {"prompt": "x"}),
+        ("/tokenize", {"content": "x"}),
+        ("/detokenize", {"tokens": [1]}),
+        ("/apply-template", {"messages": MESSAGES}),
+    ],
+)
+def test_loading(path: str, body: dict[str, Any]) -> None:
+    """While the models load the server answers: generations and health 503 with llama.cpp's words, the list with the state."""
+    with live(ServerState(models=("a", "b"), grace=0.0)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        for response in (client.post(path, json=body), client.get("/health")):
+            assert response.status_code == 503
+            assert response.json()["error"] == {"message": "Loading model", "type": "unavailable_error", "param": None, "code": 503}
+        models = client.get("/v1/models").json()["data"]
+        assert client.get("/").status_code == 200
+
+    assert [(model["id"], model["meta"]) for model in models] == [("a", {"state": "loading"}), ("b", {"state": "loading"})]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"",
+        b"\xff",
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": "x", "\\udfff": 1}',
+        b'{"prompt": "x", "temperature": NaN}',
+        b'{"prompt": "x", "temperature": -Infinity}',
+        b'{"prompt": "x", "temperature": 1e999}',
+        b'{"prompt": "x", "temperature": ' + b"9" * 400 + b"}",
+        b'{"prompt": "x", "seed": ' + b"9" * 5000 + b"}",
+        b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"prompt": [[[1]]]}',
+        b'{"prompt": [1, "x"]}',
+        b'{"prompt": []}',
+        b'{"prompt": [-1]}',
+        b'{"prompt": [99999]}',
+        b'{"prompt": "x", "max_tokens": 1.5}',
+        b'{"prompt": "x", "max_tokens": true}',
+        b'{"prompt": "x", "max_tokens": "5"}',
+        b'{"prompt": "x", "stream": 1}',
+        b'{"prompt": "x", "store": true}',
+        b'{"prompt": "x", "logit_bias": {"a": 1}}',
+        b'{"prompt": "x", "logit_bias": {"99999": 1}}',
+        b'{"prompt": "x", "stop": [""]}',
+        b'{"prompt": "x", "best_of": 2}',
+        b'{"prompt": "x", "stream_options": {}}',
+        b'{"prompt": "x", "suffix": "y", "echo": true}',
+        b'{"prompt": [1], "suffix": "y"}',
+        b'{"prompt": "x", "input_extra": [{"filename": "a", "text": "b"}]}',
+        b'{"prompt": "x", "stream": true, "prompt_logprobs": 1}',
+    ],
+)
+def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
+    """Whatever is sent as a body, the answer is a 400 that says what is wrong."""
+    response = http.post("/v1/completions", content=body, headers=JSON)
+
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_null_bytes_are_text(http: httpx.Client) -> None:
+    """U+0000 is a character like others."""
+    assert http.post("/v1/completions", json={"prompt": "a\0b", "max_tokens": 1}).status_code == 200
+
+
+def test_null_is_the_default() -> None:
+    """null in any optional field is as good as leaving it out, and 16.0 is as whole as 16."""
+    assistant = ScriptedAssistant()
+    body = {"prompt": "x", "temperature": None, "n": None, "stop": None, "logprobs": None, "stream_options": None, "max_tokens": 16.0}
+    with live(scripted_state(assistant)) as server:
+        for sent in (body, {"prompt": "x"}):
+            assert httpx.post(f"{server.url}/v1/completions", json=sent, trust_env=False).status_code == 200
+
+    assert assistant.calls[0] == assistant.calls[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/v1/completions", {"prompt": "x", "grammar": None}, "grammar is not supported by /v1/completions: leave it out."),
+        ("/v1/completions", {}, "prompt is required."),
+        ("/v1/chat/completions", {"messages": MESSAGES, "tools": []}, "tools is not supported by /v1/chat/completions: leave it out."),
+        ("/v1/chat/completions", {"messages": []}, "messages: List should have at least 1 item after validation, not 0."),
+        ("/v1/chat/completions", {"messages": [{"role": "user"}]}, "messages.0.content is required."),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages.0.content.0.type: Input should be 'text', not 'image_url'.",
+        ),
+        (
+            "/v1/chat/completions",
+            {"messages": MESSAGES, "response_format": {"type": "json_object"}},
+            "response_format.type: Input should be 'text', not 'json_object'.",
+        ),
+        (
+            "/v1/chat/completions",
+            {"messages": MESSAGES, "top_logprobs": 2},
+            "top_logprobs is only allowed together with logprobs: true.",
+        ),
+        ("/v1/score", {"text": "x", "tokens": [1]}, "Give exactly one of text, tokens and messages."),
+        ("/v1/score", {}, "Give exactly one of text, tokens and messages."),
+    ],
+)
+def test_messages_name_the_field(http: httpx.Client, path: str, body: dict[str, Any], message: str) -> None:
+    """An error says which field is wrong and how."""
+    response = http.post(path, json=body)
+
+    assert (response.status_code, response.json()["error"]["message"]) == (400, message)
+
+
+def test_unknown_model(http: httpx.Client) -> None:
+    """An unknown model is a 404 that names the known ones."""
+    for path, body in (("/v1/completions", {"prompt": "x"}), ("/infill", {}), ("/tokenize", {"content": "x"})):
+        response = http.post(path, json={**body, "model": "nobody"})
+        assert response.status_code == 404
+        assert "tiny, tiny-plain" in response.json()["error"]["message"]
+
+
+def test_unknown_route_and_method(http: httpx.Client) -> None:
+    """A path that is not there, and a method that a path does not know, have the same shape as all errors."""
+    missing, wrong = http.get("/v2/completions"), http.get("/infill")
+
+    assert (missing.status_code, missing.json()["error"]["type"]) == (404, "not_found_error")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert wrong.json()["error"]["code"] == 405
+
+
+def test_content_type(http: httpx.Client) -> None:
+    """JSON that does not call itself JSON is refused: that is how other pages' forms look."""
+    response = http.post("/v1/completions", content=b'{"prompt": "x"}', headers={"content-type": "text/plain"})
+
+    assert response.status_code == 400
+    assert "Content-Type: application/json" in response.json()["error"]["message"]
+
+
+def test_queue_full(http: httpx.Client) -> None:
+    """More answers than slots and queue hold are refused with 429, and what was begun for them is freed."""
+    response = http.post("/v1/completions", json={"prompt": ["x"] * 100, "max_tokens": 200, "ignore_eos": True})
+
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "1"
+    assert http.post("/v1/completions", json={"prompt": "x", "max_tokens": 1}).status_code == 200
+
+
+def test_scripted_answer_is_told() -> None:
+    """The scripted server, which most tests here rest on, gives what it was told to."""
+    with live(scripted_state(ScriptedAssistant([spoken("one"), spoken(" two")]))) as server:
+        reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False).json()
+
+    assert reply["choices"][0]["text"] == "one two"

@@ -1,0 +1,79 @@
+"""What /metrics says is what happened."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from pellucid.api.metrics import Metrics
+from pellucid.api.state import ServerState
+from pellucid.errors import QueueFullError
+from served import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """Every sample by its name and the values of its labels, in the order of their names."""
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+
+
+def test_counts() -> None:
+    """Requests by route and status, ends and times are counted; paths that are no routes share one label."""
+    assistant = ScriptedAssistant([spoken("a"), spoken("b"), spoken("c")])
+    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        client.post("/v1/completions", json={"prompt": "x"})
+        client.post("/v1/completions", json={"prompt": "x", "stream": True})
+        client.post("/v1/completions", json={})
+        client.get("/v1/models/tiny")
+        client.get("/a")
+        client.get("/b")
+        found = samples(client.get("/metrics").text)
+
+    assert found["pellucid_requests_total", "/v1/completions", "200"] == 2
+    assert found["pellucid_requests_total", "/v1/completions", "400"] == 1
+    assert found["pellucid_requests_total", "/v1/models/{model:path}", "200"] == 1
+    assert found["pellucid_requests_total", "unknown", "404"] == 2
+    assert found["pellucid_generations_total", "tiny", "stop"] == 2
+    assert found["pellucid_time_to_first_token_seconds_count", "tiny"] == 2
+    assert found["pellucid_time_per_token_seconds_count", "tiny"] == 4
+    assert [found[f"pellucid_{name}", "tiny"] for name in ("running", "waiting", "slots")] == [0, 0, 1]
+
+
+def test_refused_requests_count() -> None:
+    """What the door or the queue refuses is counted as well."""
+    assistant = ScriptedAssistant([QueueFullError("Full.")])
+    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        client.post("/v1/completions", json={"prompt": "x"})
+        client.get("/metrics", headers={"host": "evil.example"})
+        found = samples(client.get("/metrics").text)
+
+    assert found["pellucid_requests_total", "/v1/completions", "429"] == 1
+    assert found["pellucid_requests_total", "unknown", "403"] == 1
+
+
+def test_tokens_are_the_engine_s() -> None:
+    """Tokens are counted where they are computed, those of cancelled answers included."""
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        for _ in range(2):
+            client.post("/completion", json={"prompt": "0123456789", "n_predict": 4, "ignore_eos": True})
+        found = samples(client.get("/metrics").text)
+    engine.close()
+
+    assert [found["pellucid_tokens_total", kind, TINY] for kind in ("cached", "computed", "generated")] == [9, 11, 8]
+
+
+async def test_abandoned_answers_count() -> None:
+    """An answer that is closed before its end is counted as cancelled."""
+    metrics = Metrics()
+    async with aclosing(metrics.measured(ScriptedAssistant()._answer(), TINY, lambda: 0.0)) as items:
+        await anext(items)
+
+    assert metrics.registry.get_sample_value("pellucid_generations_total", {"model": TINY, "reason": "cancelled"}) == 1

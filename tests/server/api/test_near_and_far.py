@@ -1,0 +1,95 @@
+"""A face cannot tell near from far: the assistant and a client at the other end of HTTP give the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pellucid.api.state import ServerState
+from pellucid.assistant import Assistant
+from pellucid.client import Client
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
+from pellucid.prompts import Extra, Message
+from pellucid.tokens import Finish, SamplingParams, Token
+from served import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
+
+Verb = Callable[[Assistant | Client], AsyncIterator[Token | Finish]]
+
+DRAWN = SamplingParams(max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min_p=0.01, seed=3, top_logprobs=4, ignore_eos=True)
+GREEDY = SamplingParams(max_tokens=12, repetition_penalty=1.2, logit_bias={65: 2.0}, top_logprobs=2)
+CHAT = [Message("system", "be brief"), Message("user", "héllo")]
+VERBS: dict[str, Verb] = {
+    "continuation": lambda speaker: speaker.complete("def add", params=DRAWN, stop=["\n\n"]),
+    "infill": lambda speaker: speaker.complete("def add", "\nend", [Extra("a.py", "import a")], GREEDY),
+    "no infill tokens": lambda speaker: speaker.complete("def add", "\nend", params=GREEDY, model=TINY_PLAIN),
+    "markers": lambda speaker: speaker.complete("<|im_start|>a", params=DRAWN, special=True, heal=True),
+    "ids": lambda speaker: speaker.continue_ids([1, 2, 256, 3], DRAWN, model=TINY),
+    "chat": lambda speaker: speaker.chat(CHAT, DRAWN),
+    "chat continued": lambda speaker: speaker.chat([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True),
+    "score": lambda speaker: speaker.score("héllo wörld", top_logprobs=3),
+    "score ids": lambda speaker: speaker.score([104, 257, 105], top_logprobs=20),
+    "score chat": lambda speaker: speaker.score(CHAT),
+}
+
+
+@contextmanager
+def assistant_near() -> Iterator[Assistant]:
+    """An assistant that nobody has asked before: what its cache holds would show in the last bits."""
+    assistant, engine = tiny_assistant()
+    yield assistant
+    engine.close()
+
+
+@contextmanager
+def server_far() -> Iterator[LiveServer]:
+    """A server of such an assistant."""
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server:
+        yield server
+    engine.close()
+
+
+async def listen(items: AsyncIterator[Token | Finish]) -> tuple[list[Token], Finish]:
+    *tokens, finish = [item async for item in items]
+    assert isinstance(finish, Finish)
+    return [token for token in tokens if isinstance(token, Token)], finish
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_same_tokens(verb: str) -> None:
+    """Every token is the same near and far, to the last bit of its probabilities, and so is the way that the answer ends."""
+    with assistant_near() as assistant:
+        near, near_end = await listen(VERBS[verb](assistant))
+    with server_far() as server:
+        async with Client(server.url) as client:
+            far, far_end = await listen(VERBS[verb](client))
+
+    assert near
+    assert far == near
+    assert (far_end.usage.prompt, far_end.usage.generated) == (near_end.usage.prompt, near_end.usage.generated)
+    if not verb.startswith("score"):
+        assert (far_end.reason, far_end.stop) == (near_end.reason, near_end.stop)
+
+
+@pytest.mark.parametrize(
+    ("verb", "error"),
+    [
+        (lambda speaker: speaker.complete("x" * 300), ContextLengthError),
+        (lambda speaker: speaker.complete("x", model="nobody"), NotFoundError),
+        (lambda speaker: speaker.continue_ids([10**6]), InvalidRequestError),
+    ],
+)
+async def test_same_errors(verb: Verb, error: type[Exception]) -> None:
+    """What cannot be served raises the same error near and far, with the same sentence."""
+    with assistant_near() as assistant, pytest.raises(error) as near:
+        await listen(verb(assistant))
+    with server_far() as server:
+        async with Client(server.url) as client:
+            with pytest.raises(error) as far:
+                await listen(verb(client))
+
+    assert str(far.value) == str(near.value)

@@ -1,0 +1,161 @@
+"""The official openai package gets from Pellucid what it gets from OpenAI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+
+from served import TINY, LiveServer
+
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture
+def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
+        yield client
+
+
+def test_models(client: openai.OpenAI) -> None:
+    """The models are listed, and one can be asked for by its name."""
+    names = [model.id for model in client.models.list()]
+
+    assert names[0] == TINY
+    assert client.models.retrieve(TINY).owned_by == "pellucid"
+
+
+def test_chat_logprobs(client: openai.OpenAI) -> None:
+    """Every token of an answer has its logprob, its true bytes and as many alternatives as asked for, the best one first."""
+    answer = client.chat.completions.create(
+        model=TINY, messages=QUESTION, max_tokens=8, temperature=0, logprobs=True, top_logprobs=3, extra_body={"ignore_eos": True}
+    )
+
+    choice = answer.choices[0]
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    assert len(choice.logprobs.content) == 8
+    for entry in choice.logprobs.content:
+        assert len(entry.top_logprobs) == 3
+        assert (entry.token, entry.bytes, entry.logprob) == (
+            entry.top_logprobs[0].token,
+            entry.top_logprobs[0].bytes,
+            entry.top_logprobs[0].logprob,
+        )
+    spoken = b"".join(bytes(entry.bytes or []) for entry in choice.logprobs.content)
+    assert choice.message.content == spoken.decode(errors="replace")
+    assert choice.finish_reason == "length"
+
+
+def test_chat_stream(client: openai.OpenAI) -> None:
+    """A stream begins with the role, joins to the whole answer, ends with a finish reason, and then tells the usage."""
+    whole = client.chat.completions.create(model=TINY, messages=QUESTION, max_tokens=8, temperature=0)
+    stream = client.chat.completions.create(
+        model=TINY, messages=QUESTION, max_tokens=8, temperature=0, stream=True, stream_options={"include_usage": True}
+    )
+
+    chunks = list(stream)
+
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == whole.choices[0].message.content
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert chunks[-1].usage is not None
+    assert whole.usage is not None
+    assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
+
+
+def test_cached_tokens(client: openai.OpenAI) -> None:
+    """The second time a prompt is sent, all of it but the token that is continued comes from the cache."""
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "a question that nobody else asks"}]
+    for _ in range(2):
+        answer = client.chat.completions.create(model=TINY, messages=messages, max_tokens=1, extra_body={"ignore_eos": True})
+
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cached_tokens == answer.usage.prompt_tokens - 1
+
+
+def test_several_answers(client: openai.OpenAI) -> None:
+    """n answers of one seed differ from each other, and are the same the second time."""
+    first, second = (
+        client.chat.completions.create(model=TINY, messages=QUESTION, max_tokens=8, n=3, seed=11, extra_body={"ignore_eos": True})
+        for _ in range(2)
+    )
+
+    texts = [choice.message.content for choice in first.choices]
+    assert [choice.index for choice in first.choices] == [0, 1, 2]
+    assert len(set(texts)) == 3
+    assert texts == [choice.message.content for choice in second.choices]
+
+
+def test_several_streams(client: openai.OpenAI) -> None:
+    """Streamed answers side by side are each the one that they are when they come whole."""
+    whole = client.completions.create(model=TINY, prompt=["ab", "cd"], max_tokens=6, n=2, seed=5)
+    texts = [""] * 4
+    for chunk in client.completions.create(model=TINY, prompt=["ab", "cd"], max_tokens=6, n=2, seed=5, stream=True):
+        texts[chunk.choices[0].index] += chunk.choices[0].text
+
+    assert texts == [choice.text for choice in whole.choices]
+
+
+def test_echo_logprobs(client: openai.OpenAI) -> None:
+    """echo with max_tokens 0 scores the prompt: the first token has no logprob, every other one has its own among the top ones."""
+    answer = client.completions.create(model=TINY, prompt="héllo", max_tokens=0, echo=True, logprobs=2)
+
+    choice = answer.choices[0]
+    assert choice.text == "héllo"
+    logprobs = choice.logprobs
+    assert logprobs is not None
+    assert logprobs.tokens == ["h", "bytes:\\xc3", "bytes:\\xa9", "l", "l", "o"]
+    assert logprobs.text_offset == [0, 1, 1, 2, 3, 4]
+    assert logprobs.token_logprobs is not None
+    assert logprobs.top_logprobs is not None
+    assert logprobs.model_dump()["token_logprobs"][0] is None
+    for token, logprob, top in zip(logprobs.tokens[1:], logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True):
+        assert top[token] == logprob
+        assert 2 <= len(top) <= 3
+
+
+def test_stop(client: openai.OpenAI) -> None:
+    """A stop text ends the answer and is not part of it."""
+    whole = (
+        client.completions.create(model=TINY, prompt="ab", max_tokens=16, temperature=0, extra_body={"ignore_eos": True}).choices[0].text
+    )
+    stop = whole[5:7]
+
+    choice = client.completions.create(
+        model=TINY, prompt="ab", max_tokens=16, temperature=0, stop=stop, extra_body={"ignore_eos": True}
+    ).choices[0]
+
+    assert choice.text == whole[: whole.index(stop)]
+    assert choice.finish_reason == "stop"
+
+
+def test_suffix_is_an_infill(client: openai.OpenAI) -> None:
+    """suffix writes the model's infill prompt: three markers and both texts are read, not one text behind the other."""
+    answer = client.completions.create(model=TINY, prompt="ab", suffix="yz", max_tokens=2, temperature=0, extra_body={"heal": False})
+
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == len("ab") + len("yz") + 3
+
+
+def test_errors_have_their_classes(client: openai.OpenAI) -> None:
+    """The package raises its own class for each status, with our message, parameter and code."""
+    with pytest.raises(openai.NotFoundError, match="there is tiny"):
+        client.completions.create(model="nobody", prompt="ab")
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model=TINY, messages=QUESTION, temperature=3)
+
+    assert refused.value.param == "temperature"
+
+
+def test_context_length(client: openai.OpenAI) -> None:
+    """A prompt over the context is refused with both numbers."""
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model=TINY, prompt="x" * 300)
+
+    assert isinstance(refused.value.body, dict)
+    assert refused.value.body["type"] == "exceed_context_size_error"
+    assert (refused.value.body["n_prompt_tokens"], refused.value.body["n_ctx"]) == (300, 256)

@@ -1,0 +1,61 @@
+"""Whatever fits the published schema is served, whatever does not is refused, and nothing makes the server fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from pellucid.api.app import create_app
+from pellucid.api.state import ServerState
+from served import TINY, LiveServer, live, tiny_assistant
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, negative_data_rejection]
+
+
+def shape() -> dict[str, Any]:
+    """The published schema; only names of models that are there, or nearly nothing would be served."""
+    published = create_app(ServerState(models=(TINY,))).openapi()
+    for body in published["components"]["schemas"].values():
+        if "model" in body.get("properties", {}) and body["title"].endswith("Request"):
+            body["properties"]["model"] = {"enum": [TINY, None]}
+    return published
+
+
+schema = schemathesis.openapi.from_dict(shape())
+schema.config.generation.update(modes=[schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Iterator[LiveServer]:
+    """A server whose context holds 24 tokens, so that no answer takes long."""
+    assistant, engine = tiny_assistant(context=24)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server:
+        yield server
+    engine.close()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_schema(case: Case[Any], small_server: LiveServer) -> None:
+    """Generated requests get documented answers: valid ones are served or refused with a reason, invalid ones refused, none fails."""
+    case.call_and_validate(base_url=small_server.url, checks=CHECKS)

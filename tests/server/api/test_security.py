@@ -1,0 +1,195 @@
+"""Who gets in: this machine's programs and pages, and whoever has the key; nobody else's web page."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Message, Scope
+
+from pellucid.api.security import Door, Security
+from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
+from served import LiveServer, live, scripted_state
+
+PORT = 8437
+KEY = "a-long-key"
+
+
+def scope(path: str = "/infill", method: str = "POST", kind: str = "http", **headers: str) -> Scope:
+    named = {"host": f"127.0.0.1:{PORT}"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in named.items()]
+    return {"type": kind, "method": method, "path": path, "headers": raw, "server": ("127.0.0.1", PORT)}
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8437", "127.0.0.1:8437", "[::1]:8437", "192.168.0.7:8437", "box.lan:8437"])
+def test_own_hosts(host: str) -> None:
+    """Loopback's names, addresses (which nobody can rebind) and the host that the server listens on are its own."""
+    Door("box.lan").check(scope(host=host))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8437", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "a@b"]
+)
+def test_foreign_hosts(host: str) -> None:
+    """A name that an attacker pointed at this machine is refused: DNS rebinding."""
+    with pytest.raises(PermissionDeniedError):
+        Door("127.0.0.1").check(scope(host=host))
+
+
+def test_one_host() -> None:
+    """A request with no Host or with two is refused."""
+    for headers in ([], [(b"host", b"localhost"), (b"host", b"evil.example")]):
+        with pytest.raises(PermissionDeniedError, match="exactly one Host"):
+            Door("127.0.0.1").check({**scope(), "headers": headers})
+
+
+@pytest.mark.parametrize("origin", [f"http://127.0.0.1:{PORT}", f"http://localhost:{PORT}", f"http://[::1]:{PORT}", "https://ide.example"])
+def test_own_origins(origin: str) -> None:
+    """Pages of this very server, and of the origins that are allowed, may ask."""
+    Door("127.0.0.1", allowed_origins=("https://ide.example",)).check(scope(origin=origin))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "https://evil.example",
+        "http://localhost:3000",
+        "http://localhost",
+        f"http://192.168.0.7:{PORT}",
+        f"http://evil.example:{PORT}",
+        "https://ide.example.evil.example",
+        "http://[",
+        f"file://127.0.0.1:{PORT}",
+        "",
+    ],
+)
+def test_foreign_origins(origin: str) -> None:
+    """Pages from anywhere else may not, another port of this machine and an opaque origin included."""
+    with pytest.raises(PermissionDeniedError):
+        Door("127.0.0.1", allowed_origins=("https://ide.example",)).check(scope(origin=origin))
+
+
+def test_cross_site_without_origin() -> None:
+    """What a page of another site loads without an Origin (an image, a script) is refused; a link that the user follows is not."""
+    door = Door("127.0.0.1")
+    with pytest.raises(PermissionDeniedError):
+        door.check(scope(method="GET", sec_fetch_site="cross-site", sec_fetch_mode="no-cors"))
+    door.check(scope(method="GET", sec_fetch_site="same-origin", sec_fetch_mode="cors"))
+    door.check(scope(method="GET", sec_fetch_site="cross-site", sec_fetch_mode="navigate", sec_fetch_dest="document"))
+
+
+@pytest.mark.parametrize("headers", [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY} "}, {"x_api_key": KEY}])
+def test_right_key(headers: dict[str, str]) -> None:
+    """The key comes as a Bearer token or as X-Api-Key."""
+    Door("127.0.0.1", KEY).check(scope(**headers))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": KEY},
+        {"authorization": f"Basic {KEY}"},
+        {"x_api_key": ""},
+        {"x_api_key": "é"},
+    ],
+)
+def test_wrong_key(headers: dict[str, str]) -> None:
+    """Without the key, with another one or with another scheme nobody gets in."""
+    with pytest.raises(AuthenticationError):
+        Door("127.0.0.1", KEY).check(scope(**headers))
+
+
+def test_public_paths() -> None:
+    """/health and the front page need no key; the foreign page is refused there too."""
+    door = Door("127.0.0.1", KEY)
+    door.check(scope("/health", "GET"))
+    door.check(scope("/", "GET"))
+    with pytest.raises(PermissionDeniedError):
+        door.check(scope("/health", "GET", origin="https://evil.example"))
+
+
+@pytest.fixture
+def guarded() -> Iterator[LiveServer]:
+    """A server with a key, one allowed origin and a body limit of 2000 bytes."""
+    with live(scripted_state(api_key=KEY, allowed_origins=("https://ide.example",), max_body_bytes=2000)) as server:
+        yield server
+
+
+def test_statuses(guarded: LiveServer) -> None:
+    """Over the wire: 401 without the key, 403 for a foreign host or page, in the one shape."""
+    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+        cases: list[tuple[dict[str, str], int, str]] = [
+            ({}, 401, "authentication_error"),
+            ({"authorization": "Bearer no"}, 401, "authentication_error"),
+            ({"authorization": f"Bearer {KEY}", "host": "evil.example"}, 403, "permission_error"),
+            ({"authorization": f"Bearer {KEY}", "origin": "https://evil.example"}, 403, "permission_error"),
+        ]
+        for headers, status, kind in cases:
+            response = client.post("/v1/completions", json={"prompt": "x"}, headers=headers)
+            assert (response.status_code, response.json()["error"]["type"]) == (status, kind)
+        assert client.get("/nowhere").status_code == 401
+        assert client.get("/health").status_code == 200
+        assert client.post("/v1/completions", json={"prompt": "x"}, headers={"x-api-key": KEY}).status_code == 200
+
+
+def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
+    """A page of an allowed origin can ask beforehand, without the key, and read the answer; by default there is no CORS at all."""
+    origin = {"origin": "https://ide.example"}
+    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+        preflight = client.options("/v1/completions", headers=origin | {"access-control-request-method": "POST"})
+        answer = client.post("/v1/completions", json={"prompt": "x"}, headers=origin | {"x-api-key": KEY})
+    with live(scripted_state()) as plain:
+        bare = httpx.post(f"{plain.url}/v1/completions", json={"prompt": "x"}, headers={"origin": plain.url}, trust_env=False)
+
+    assert preflight.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "https://ide.example"
+    assert bare.status_code == 200
+    assert not [name for name in bare.headers if name.startswith("access-control")]
+
+
+def test_body_limit(guarded: LiveServer) -> None:
+    """A body over the limit is refused, whether its length is announced or found out on the way."""
+    headers = {"x-api-key": KEY, "content-type": "application/json"}
+    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+        announced = client.post("/v1/completions", json={"prompt": "x" * 2000}, headers=headers)
+        fits = client.post("/v1/completions", json={"prompt": "x" * 1900}, headers=headers)
+
+    assert (announced.status_code, announced.json()["error"]["code"]) == (413, 413)
+    assert fits.status_code == 200
+    with socket.create_connection(("127.0.0.1", guarded.port)) as connection:
+        head = f"POST /infill HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"3e8\r\n" + b"x" * 1000 + b"\r\n" + b"3e9\r\n" + b"x" * 1001 + b"\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+def test_websockets_are_checked_too() -> None:
+    """A websocket from a foreign page is closed before the app sees it."""
+    sent: list[Message] = []
+
+    async def app(*_: Any) -> None:
+        raise AssertionError("the app was reached")
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(Security(app, Door("127.0.0.1"), 1)(scope(kind="websocket", origin="https://evil.example"), receive, send))
+
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+def test_errors_are_ours() -> None:
+    """Everything that the door raises can be told to the client."""
+    with pytest.raises(PellucidError) as refused:
+        Door("127.0.0.1").check(scope(host="evil.example"))
+
+    assert "'evil.example' is not this server's" in str(refused.value)

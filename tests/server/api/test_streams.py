@@ -1,0 +1,254 @@
+"""Answers end with their listeners: dropped connections, errors on the way, and the server's own end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.api.generation import merge
+from pellucid.api.state import ServerState
+from pellucid.errors import PellucidError
+from pellucid.tokens import Finish, FinishReason, Usage
+from served import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+
+ROUTES: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": "ab", "max_tokens": 2000, "ignore_eos": True},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "ab"}], "ignore_eos": True},
+    "/completion": {"prompt": "ab", "ignore_eos": True},
+    "/infill": {"input_prefix": "ab", "ignore_eos": True, "n_cmpl": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def long_server() -> Any:
+    """A server with a context so long that no answer ends by itself during a test."""
+    assistant, engine = tiny_assistant(slots=4, context=2048)
+    state = ServerState(models=("tiny",), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server:
+        yield server
+    engine.close()
+
+
+def post(connection: socket.socket, path: str, body: dict[str, Any]) -> None:
+    """Send a request as bytes, so that nothing but us holds the connection."""
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection.sendall(head.encode() + data)
+
+
+def running(server: LiveServer) -> int:
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        return sum(slot["is_processing"] for slot in client.get("/slots").json())
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what will come: the limit is for a failing test only."""
+    limit = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < limit, "it never came"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", ROUTES)
+def test_dropped_connection_frees_the_sequence(long_server: LiveServer, path: str, stream: bool) -> None:
+    """A client that goes away, in the middle of a stream or while it waits, leaves no sequence behind."""
+    finished = long_server.state.statuses()["tiny"].totals.finished
+    with socket.create_connection(("127.0.0.1", long_server.port)) as connection:
+        post(connection, path, ROUTES[path] | {"stream": stream})
+        if stream:
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        wait_until(lambda: running(long_server) == 1)
+    wait_until(lambda: running(long_server) == 0)
+
+    assert long_server.state.statuses()["tiny"].totals.finished == finished + 1
+
+
+def test_no_free_slot(long_server: LiveServer) -> None:
+    """/slots?fail_on_no_slot=1 is 200 while a slot is free, and 503 once each of them is taken."""
+    with httpx.Client(base_url=long_server.url, trust_env=False) as client:
+        before = client.get("/slots", params={"fail_on_no_slot": 1, "model": "tiny"})
+        connections = [socket.create_connection(("127.0.0.1", long_server.port)) for _ in range(4)]
+        for connection in connections:
+            post(connection, "/infill", ROUTES["/infill"] | {"input_prefix": str(connection.fileno())})
+        wait_until(lambda: running(long_server) == 4)
+        during = client.get("/slots", params={"fail_on_no_slot": 1, "model": "tiny"})
+        for connection in connections:
+            connection.close()
+        wait_until(lambda: running(long_server) == 0)
+
+    assert before.status_code == 200
+    assert (during.status_code, during.json()["error"]["type"]) == (503, "unavailable_error")
+
+
+def test_newer_request_supersedes_the_older(long_server: LiveServer) -> None:
+    """A request with the same id_slot ends the older one, which is answered with what there is, without being dropped."""
+    with httpx.Client(base_url=long_server.url, trust_env=False, timeout=60) as client:
+        older: dict[str, Any] = {}
+
+        def ask() -> None:
+            older.update(client.post("/infill", json={"input_prefix": "a", "id_slot": 3, "ignore_eos": True}).json())
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_until(lambda: running(long_server) == 1)
+        newer = client.post("/infill", json={"input_prefix": "ab", "id_slot": 3, "n_predict": 2}).json()
+        thread.join()
+
+    assert (older["superseded"], newer["superseded"]) == (True, False)
+    assert running(long_server) == 0
+
+
+def test_closing_a_stream_closes_the_answer() -> None:
+    """The assistant's generator is closed when the client leaves while the answer hangs."""
+
+    async def hang(index: int) -> None:
+        if index == 1:
+            await asyncio.Event().wait()
+
+    assistant = ScriptedAssistant(before=hang)
+    with live(scripted_state(assistant)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            post(connection, "/v1/completions", {"prompt": "x", "stream": True})
+            received = b""
+            while b"Hello" not in received:
+                received += connection.recv(1000)
+            assert not assistant.closed.is_set()
+
+        assert assistant.closed.wait(30)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/score"])
+@pytest.mark.parametrize("failure", [PellucidError("The model broke."), Finish(FinishReason.ERROR, Usage(), error="The model broke.")])
+def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish) -> None:
+    """An error after the first token is an event of its own, and the stream ends as always."""
+    body = {"/v1/completions": {"prompt": "x"}, "/v1/score": {"text": "x"}}.get(path, {"messages": [{"role": "user", "content": "x"}]})
+    tokens = [spoken("a")] * 100  # more than one event, also of those that hold many tokens
+    with live(scripted_state(ScriptedAssistant([*tokens, failure]))) as server:
+        text = httpx.post(server.url + path, json={**body, "stream": True}, trust_env=False).text
+
+    error, done = text.strip().split("\n\n")[-2:]
+    assert json.loads(error.removeprefix("data: "))["error"]["message"] == "The model broke."
+    assert done == "data: [DONE]"
+
+
+def test_unexpected_error_in_a_stream() -> None:
+    """What nobody foresaw is told without its details, and the server goes on."""
+    with live(scripted_state(ScriptedAssistant([spoken("a"), RuntimeError("secret")]))) as server:
+        text = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False).text
+        assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+
+    assert "secret" not in text
+    assert '"type": "server_error"' in text
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_shutdown_ends_answers_properly(stream: bool) -> None:
+    """When the grace time is over a stream ends with an error event and its last event, a waiting request with 503."""
+    reached = threading.Event()
+
+    async def hang(index: int) -> None:
+        if index == 1:
+            reached.set()
+            await asyncio.Event().wait()
+
+    assistant = ScriptedAssistant(before=hang)
+    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+        answers: list[httpx.Response] = []
+        thread = threading.Thread(target=lambda: answers.append(client.post("/v1/completions", json={"prompt": "x", "stream": stream})))
+        thread.start()
+        assert reached.wait(30)
+        server.shut_down()
+        thread.join()
+
+    assert assistant.closed.is_set()
+    assert "The server is shutting down" in answers[0].text
+    if stream:
+        assert answers[0].text.endswith("data: [DONE]\n\n")
+    else:
+        assert (answers[0].status_code, answers[0].json()["error"]["type"]) == (503, "unavailable_error")
+
+
+def test_grace_time_lets_answers_finish() -> None:
+    """Within the grace time a running answer finishes, and a new request on an open connection is refused."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    async def wait(index: int) -> None:
+        if index == 1:
+            reached.set()
+            while not go_on.is_set():
+                await asyncio.sleep(0.01)
+
+    with live(scripted_state(ScriptedAssistant(before=wait), grace=60.0)) as server:
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            answers.append(httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert reached.wait(30)
+        server.shut_down()
+        wait_until(lambda: server.state.leaving)
+        go_on.set()
+        thread.join()
+
+    assert '" world"' in answers[0].text
+    assert '"finish_reason":"stop"' in answers[0].text
+
+
+async def test_merge_closes_its_sources() -> None:
+    """Merged sources give all of their items; closing the whole closes each of them."""
+    closed = []
+
+    async def source(name: str) -> AsyncGenerator[str]:
+        try:
+            for index in range(1000):
+                yield f"{name}{index}"
+                await asyncio.sleep(0)
+        finally:
+            closed.append(name)
+
+    async with aclosing(merge([source("a"), source("b")])) as items:
+        seen = [item async for item, _ in zip_async(items, 10)]
+
+    assert {index for index, _ in seen} == {0, 1}
+    assert sorted(closed) == ["a", "b"]
+
+
+async def test_merge_raises_what_a_source_raises() -> None:
+    """An error in one source ends all of them."""
+    closed = []
+
+    async def fine() -> AsyncGenerator[int]:
+        try:
+            while True:
+                yield 1
+                await asyncio.sleep(0)
+        finally:
+            closed.append(True)
+
+    async def broken() -> AsyncGenerator[int]:
+        yield 1
+        raise PellucidError("broken")
+
+    with pytest.raises(PellucidError, match="broken"):
+        async for _ in merge([fine(), broken()]):
+            pass
+    assert closed == [True]
+
+
+async def zip_async(items: AsyncGenerator[tuple[int, str]], count: int) -> AsyncGenerator[tuple[tuple[int, str], int]]:
+    """The first ``count`` items, numbered."""
+    for number in range(count):
+        yield await anext(items), number

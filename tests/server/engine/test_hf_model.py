@@ -1,0 +1,307 @@
+"""Other models of the transformers library on flat batches: the same probabilities as the library gives alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+
+from flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
+from pellucid.engine.hf_model import HFModel
+from pellucid.engine.model import Batch, Span
+from pellucid.errors import ModelError
+from tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny, tiny_llama
+
+CPU = torch.device("cpu")
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": None,
+}
+EXPERTS: dict[str, Any] = {"moe_intermediate_size": 24, "num_experts_per_tok": 2, "norm_topk_prob": True}
+LATENT: dict[str, Any] = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 12,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+}
+OWN: dict[str, dict[str, Any]] = {
+    "gpt2": {},  # learned positions
+    "gpt_bigcode": {"multi_query": True, "activation_function": "gelu_pytorch_tanh"},  # one key head
+    "gpt_neox": {"rotary_pct": 0.5},
+    "starcoder2": {"sliding_window": 7},
+    "gemma": {"head_dim": 16},
+    "gemma2": {  # a window in every second layer, soft caps on the scores and on the logits
+        "head_dim": 16,
+        "query_pre_attn_scalar": 20,
+        "sliding_window": 7,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 3.0,
+    },
+    "qwen2": {},
+    "llama": {},
+    "cohere": {"logit_scale": 0.3},
+    "granite": {"logits_scaling": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5, "embedding_multiplier": 2.0},
+    "qwen3_moe": EXPERTS | {"num_experts": 4, "head_dim": 16},
+    "deepseek_v3": EXPERTS | LATENT,  # the cache holds latents of two sizes
+}
+WINDOWED = ("starcoder2", "gemma2")
+
+
+def configuration(kind: str, **overrides: Any) -> PretrainedConfig:
+    config: PretrainedConfig = AutoConfig.for_model(kind, **(SHAPE | OWN.get(kind, {}) | overrides))
+    return config
+
+
+@cache
+def models(kind: str) -> tuple[PreTrainedModel, HFModel]:
+    """The library's model with its own attention, and the same weights on flat batches."""
+    return tiny(configuration(kind), seed=3), HFModel(tiny(configuration(kind), seed=3))
+
+
+every_kind = pytest.mark.parametrize("kind", OWN)
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
+
+
+@every_kind
+@pytest.mark.parametrize("chunking", CHUNKINGS)
+def test_chunks_say_what_the_library_says(kind: str, chunking: str) -> None:
+    """However a text is cut into chunks, every token's probabilities are those of one pass without a cache."""
+    model, ours = models(kind)
+    ids = random_ids(30, seed=1)
+    close(run_in_chunks(ours, new_storage(ours), 1, ids, CHUNKINGS[chunking]), reference_logprobs(model, ids))
+
+
+@every_kind
+def test_sequences_do_not_see_each_other(kind: str) -> None:
+    """Texts that share flat batches, at different positions and in slots out of order, keep their own probabilities."""
+    model, ours = models(kind)
+    texts = {3: random_ids(20, seed=2), 0: random_ids(13, seed=3), 2: random_ids(9, seed=4)}
+    counts = {3: [11, 1, 1, 7], 0: [1, 10, 1, 1], 2: [9]}
+    for slot, logprobs in run_together(ours, new_storage(ours), texts, counts).items():
+        close(logprobs, reference_logprobs(model, texts[slot]))
+
+
+@every_kind
+def test_a_copied_prefix_is_as_good_as_a_computed_one(kind: str) -> None:
+    """A text continues in another slot after a copied prefix as if it had been run there."""
+    model, ours = models(kind)
+    kv = new_storage(ours)
+    first = random_ids(20, seed=5)
+    second = first[:9] + random_ids(11, seed=6)
+    run_in_chunks(ours, kv, 0, first, [20])
+    copy_prefix(kv, source=0, target=3, length=9)
+    close(run_in_chunks(ours, kv, 3, second, [4, 1, 6], start=9), reference_logprobs(model, second)[9:])
+
+
+@every_kind
+def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
+    """Logits are those of the rows asked for; no rows is an answer too, and the keys are stored all the same."""
+    model, ours = models(kind)
+    ids = random_ids(8, seed=9)
+    positions, spans = torch.arange(8), (Span(1, 0, 8, 0),)
+    some = ours.forward(Batch(torch.tensor(ids), positions, spans, torch.tensor([6, 2])), new_storage(ours))
+    close(ours.logits(some).log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
+    kv = new_storage(ours)
+    none = ours.forward(Batch(torch.tensor(ids), positions, spans, torch.empty(0, dtype=torch.int64)), kv)
+    assert ours.logits(none).shape == (0, VOCAB_SIZE)
+    (last,) = run_parts(ours, kv, [(1, 8, [5])])
+    close(last, reference_logprobs(model, [*ids, 5])[8:])
+
+
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_the_window_matters(kind: str) -> None:
+    """A windowed model's probabilities change where text falls out of the window: the tests above can fail."""
+    ids = random_ids(30, seed=1)
+    windowed = reference_logprobs(models(kind)[0], ids)
+    wide = reference_logprobs(tiny(configuration(kind, sliding_window=64), seed=3), ids)
+    assert (windowed[7:] - wide[7:]).abs().amax(-1).min() > 1e-3
+
+
+def test_half_precision_stays_near() -> None:
+    """In bfloat16 the probabilities are the 32-bit ones to within rounding, and the logits are float32."""
+    halve: Any = tiny(configuration("gpt_neox"), seed=3).to  # the library's own types say that it takes no dtype
+    ours = HFModel(halve(torch.bfloat16))
+    ids = random_ids(30, seed=1)
+    actual = run_in_chunks(ours, new_storage(ours), 1, ids, [17, *[1] * 13])
+    assert ours.cache_shape.dtype == torch.bfloat16
+    assert actual.dtype == torch.float32
+    assert (actual.exp() - reference_logprobs(models("gpt_neox")[0], ids).exp()).abs().max() < 0.02
+
+
+def test_what_it_says_of_itself() -> None:
+    """A model reports its cache per token, its context, its number of logits, and its weights with a tied head once."""
+    model, ours = models("gpt2")
+    assert (ours.cache_shape.layers, ours.cache_shape.kv_heads, ours.cache_shape.head_dim) == (4, 4, 12)
+    assert ours.context == 256
+    assert ours.vocab_size == VOCAB_SIZE
+    assert ours.weight_bytes == sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    assert ours.description == "float32 weights, GPT2LMHeadModel of transformers on cpu"
+
+
+def test_longrope_ends_where_its_frequencies_would_change() -> None:
+    """The context of a LongRoPE model is its original one: beyond, one text would change the angles of all others."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.1] * 6,
+        "long_factor": [4.0] * 6,
+        "original_max_position_embeddings": 64,
+    }
+    config = configuration("phi3", rope_parameters=rope, original_max_position_embeddings=64)
+    ours = HFModel(tiny(config, seed=3))
+    assert ours.context == 64
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "sentence"),
+    [
+        ("gpt_oss", {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2}, "GptOssAttention uses attention sinks"),
+        (
+            "mpt",
+            {"d_model": 48, "n_heads": 4, "n_layers": 2, "max_seq_len": 256},
+            "MptForCausalLM computes its attention in a way of its own",
+        ),
+        ("diffllama", {"head_dim": 12}, "DiffLlamaForCausalLM says something else on this engine than alone"),
+        ("phimoe", {"num_local_experts": 4, "sliding_window": 64}, "PhimoeForCausalLM slides a window .* without telling its attention"),
+        (
+            "qwen2_moe",
+            EXPERTS | {"num_experts": 4, "use_sliding_window": True, "sliding_window": 64},
+            "kind sliding_attention with a window of",
+        ),
+        ("nemotron", {}, "NemotronAttention attends to what it has not put into the cache"),
+        ("lfm2", {"layer_types": ["conv", "full_attention"] * 2}, "Lfm2ForCausalLM does not run on this engine's cache"),
+    ],
+)
+def test_what_cannot_be_run_rightly_is_refused(kind: str, overrides: dict[str, Any], sentence: str) -> None:
+    """A model that would say something else here than alone is refused with the reason, however long its window."""
+    shape = SHAPE if "d_model" not in overrides else {"vocab_size": VOCAB_SIZE}
+    model = tiny(AutoConfig.for_model(kind, **(shape | overrides)), seed=3)
+    with pytest.raises(ModelError, match=f"{sentence}.*: use another model"):
+        HFModel(model)
+
+
+def test_half_precision_hides_no_wrong_attention() -> None:
+    """What rounding may explain in 16 bits is still less than what a wrong attention does."""
+    halve: Any = tiny(configuration("diffllama", head_dim=12), seed=3).to
+    with pytest.raises(ModelError, match="says something else on this engine than alone"):
+        HFModel(halve(torch.bfloat16))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved GPT-NeoX."""
+    models("gpt_neox")[0].save_pretrained(tmp_path)
+    return tmp_path
+
+
+def edit_config(folder: Path, **settings: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+def test_a_folder_is_loaded(folder: Path) -> None:
+    """A saved model comes back in the dtype asked for, with the same probabilities."""
+    ours = HFModel.load(folder, CPU, torch.float32)
+    ids = random_ids(30, seed=1)
+    close(run_in_chunks(ours, new_storage(ours), 1, ids, [29, 1]), reference_logprobs(models("gpt_neox")[0], ids))
+    assert HFModel.load(folder, CPU, torch.bfloat16).cache_shape.dtype == torch.bfloat16
+
+
+def test_code_beside_a_known_type_is_never_read(folder: Path) -> None:
+    """Where the library has a class of its own, code that a folder brings along stays unread."""
+    edit_config(folder, auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
+    (folder / "evil.py").write_text("raise SystemExit('this code was run')\n")
+    assert HFModel.load(folder, CPU, torch.float32).name == "GPTNeoXForCausalLM"
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _needs_code(folder: Path) -> None:
+    edit_config(folder, model_type="evil", auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
+    (folder / "evil.py").write_text("raise SystemExit('this code was run')\n")
+
+
+def _unknown(folder: Path) -> None:
+    edit_config(folder, model_type="nothing-known")
+
+
+def _not_causal(folder: Path) -> None:
+    edit_config(folder, model_type="vit")
+
+
+def _quantised(folder: Path) -> None:
+    edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+
+
+def _pickled(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def _torn(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _incomplete(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (_no_config, "has no readable config.json"),
+        (_needs_code, "needs Python code that comes with it, and no such code is run"),
+        (_unknown, "type that transformers does not know \\('nothing-known'\\)"),
+        (_not_causal, "is no causal language model that transformers knows \\(its model_type is 'vit'\\)"),
+        (_quantised, "holds quantised safetensors"),
+        (_pickled, "has no \\*.safetensors file"),
+        (_torn, "cannot be read as a model"),
+        (_incomplete, "lacks 1 weights of its model \\(gpt_neox.layers.1.mlp.dense_h_to_4h.weight, say\\)"),
+    ],
+)
+def test_a_folder_that_cannot_be_trusted_is_refused(folder: Path, spoil: Callable[[Path], None], sentence: str) -> None:
+    """What is wrong with a folder is said in one sentence that names it, and nothing of it is run."""
+    spoil(folder)
+    with pytest.raises(ModelError, match=sentence) as error:
+        HFModel.load(folder, CPU, torch.float32)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_decoders_own_family_runs_too() -> None:
+    """A model that the lean decoder could run is no exception here: both ways agree."""
+    ids = random_ids(20, seed=1)
+    ours = HFModel(tiny_llama(seed=3))
+    close(run_in_chunks(ours, new_storage(ours), 0, ids, [19, 1]), reference_logprobs(tiny_llama(seed=3), ids))

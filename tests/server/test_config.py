@@ -1,0 +1,165 @@
+"""Settings come from flag, environment, file and default, in this order, and a wrong one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.config import Settings, is_loopback, load_settings, origins, settings_table
+from pellucid.errors import ConfigError
+from pellucid.models.catalog import DEFAULT_MODEL
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / "config.toml").write_text(text, encoding="utf-8")
+
+
+def test_defaults() -> None:
+    """With nothing given the default model is served on loopback, port 8437."""
+    settings = load_settings()
+
+    assert (settings.models, settings.url) == ((DEFAULT_MODEL,), "http://127.0.0.1:8437")
+    assert set(origins().values()) == {"default"}
+
+
+def test_precedence(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag beats the environment, which beats the file, which beats the default; origins tells which one it was."""
+    write(config_home, "port = 1\nslots = 2\nqueue = 3\n")
+    monkeypatch.setenv("PELLUCID_PORT", "11")
+    monkeypatch.setenv("PELLUCID_SLOTS", "12")
+
+    settings = load_settings(port=21, slots=None)
+    found = origins(port=21, slots=None)
+
+    assert (settings.port, settings.slots, settings.queue, settings.chunk) == (21, 12, 3, 512)
+    assert ["--port", "PELLUCID_SLOTS in the environment", f"queue in {config_home / 'config.toml'}", "default"] == [
+        found[name] for name in ("port", "slots", "queue", "chunk")
+    ]
+
+
+def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are a list in the file and separated by commas in the environment."""
+    write(config_home, 'models = ["a", "b"]\n')
+    assert load_settings().models == ("a", "b")
+
+    monkeypatch.setenv("PELLUCID_MODELS", "c, d,")
+    assert load_settings().models == ("c", "d")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"port": 0}, "--port should be greater than or equal to 1, not 0."),
+        ({"device": "gpu"}, "--device should be one of auto, cpu, cuda or cuda:N, not 'gpu'."),
+        ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
+        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key or PELLUCID_API_KEY)."),
+        ({"models": ()}, "--model should name a model, not ()."),
+        ({"allowed_origins": "example.org"}, "--allowed-origins should hold origins like https://example.org, without a path"),
+    ],
+)
+def test_wrong_flag(flags: dict[str, object], sentence: str) -> None:
+    """A flag that is wrong is named as the user typed it, with the rule and the value."""
+    with pytest.raises(ConfigError) as raised:
+        load_settings(**flags)
+
+    assert str(raised.value).startswith(sentence)
+
+
+def test_wrong_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is wrong is named in full."""
+    monkeypatch.setenv("PELLUCID_PORT", "abc")
+
+    with pytest.raises(ConfigError, match=r"^PELLUCID_PORT in the environment should be a valid integer.*'abc'\.$"):
+        load_settings()
+
+
+def test_unknown_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is no setting is refused, and the likely one is named."""
+    monkeypatch.setenv("PELLUCID_SLOT", "4")
+
+    with pytest.raises(ConfigError, match=r"^PELLUCID_SLOT in the environment is not a setting of Pellucid: did you mean slots\.$"):
+        load_settings()
+
+
+def test_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable is one that was not set."""
+    monkeypatch.setenv("PELLUCID_PORT", "")
+
+    assert (load_settings().port, origins()["port"]) == (8437, "default")
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("colour = 1", r"colour in .*config\.toml is not a setting of Pellucid"),
+        ("slots = true", r"slots in .*config\.toml should be a number or a text, not True"),
+        ("slots = 0.5", r"slots in .*config\.toml should be a valid integer"),
+        ("slots = [1]", r"slots in .*config\.toml should be a valid integer"),
+        ("slots = ", r"The settings in .*config\.toml cannot be read"),
+        ("[serve]\nport = 1", r"serve in .*config\.toml is not a setting of Pellucid"),
+    ],
+)
+def test_wrong_file(config_home: Path, line: str, rule: str) -> None:
+    """What is unknown, ill-typed or not TOML in the file is named with the file."""
+    write(config_home, line)
+
+    with pytest.raises(ConfigError, match=rule):
+        load_settings()
+
+
+def test_stronger_source_hides_wrong_value(config_home: Path) -> None:
+    """Only the value that counts must be right."""
+    write(config_home, 'port = "no"')
+
+    assert load_settings(port=5).port == 5
+
+
+def test_key_opens_other_hosts() -> None:
+    """With an API key the server may listen to other machines; the local address is how this machine reaches it."""
+    settings = load_settings(host="0.0.0.0", api_key="k")
+
+    assert (settings.url, settings.key) == ("http://127.0.0.1:8437", "k")
+    assert load_settings(host="::1").url == "http://[::1]:8437"
+
+
+@given(st.text(min_size=1).filter(lambda key: not key.isascii() or any(c.isspace() or not c.isprintable() for c in key)))
+def test_key_must_travel(key: str) -> None:
+    """A key that no HTTP header can carry is refused, and the sentence does not repeat it."""
+    with pytest.raises(ConfigError) as raised:
+        load_settings(api_key=key)
+
+    assert str(raised.value) == "--api-key should be printable ASCII without spaces, as it travels in an HTTP header."
+
+
+def test_secret_stays_secret() -> None:
+    """The key is not in what is printed of the settings."""
+    assert "hunter2" not in repr(load_settings(api_key="hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("192.168.0.4", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback(host: str, answer: bool) -> None:
+    """Loopback is the addresses of RFC 1122 and 4291 and the name localhost, nothing else."""
+    assert answer is is_loopback(host)
+
+
+def test_table_has_every_setting() -> None:
+    """The README's table is made from the settings: each has a row with its flag and variable."""
+    table = settings_table()
+
+    for name in Settings.model_fields:
+        assert f"| `{name}` | `--" in table
+        assert f"`PELLUCID_{name.upper()}`" in table

@@ -1,0 +1,173 @@
+"""The server's process, as a user starts and stops it, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+import pellucid.cli
+from model_files import byte_level_bpe, write_folder
+from pellucid.client import Client
+from pellucid.config import load_settings
+from pellucid.errors import ConfigError, UnavailableError
+from pellucid.serve import curl, listen
+from pellucid.tokens import Finish, SamplingParams, Token
+from tiny_models import tiny_llama
+
+VOCAB = 320
+LONG = SamplingParams(max_tokens=30_000, ignore_eos=True)
+"""An answer that lasts as long as any test."""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that can go on for long."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_llama(vocab_size=VOCAB, max_position_embeddings=32_768).save_pretrained(folder)
+    return write_folder(folder, byte_level_bpe(VOCAB))
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found = probe.getsockname()[1]
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.fixture
+def start(tmp_path: Path, port: int) -> Iterator[Start]:
+    """Starts ``pellucid serve`` with these options; what still runs at the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.__file__).parents[1]), "PELLUCID_CACHE": str(tmp_path / "cache")}
+    code = "from pellucid.cli import app; app()"
+
+    def start(*options: str | Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, "serve", "--port", str(port), "--context", "32768", *map(str, options)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+async def ready(client: Client, process: subprocess.Popen[str]) -> None:
+    """Wait until the server has loaded its model."""
+    while await client.health() != "ok":
+        assert process.poll() is None, process.communicate()
+        await asyncio.sleep(0.05)
+
+
+async def gone(client: Client) -> None:
+    """Wait until the server takes no more connections."""
+    while await client.health() is not None:
+        await asyncio.sleep(0.05)
+
+
+async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
+    """It greets with what to open and try, answers, and leaves with code 0 and a quiet log when asked to."""
+    process = start("--model", folder)
+    async with Client(f"http://127.0.0.1:{port}") as client:
+        await ready(client, process)
+        items = [item async for item in client.complete("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True))]
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+
+    assert [type(item) for item in items] == [Token] * 5 + [Finish]
+    assert (process.returncode, err.replace(f"packing {folder.name}", "").count("ERROR")) == (0, 0)
+    assert out.startswith("Pellucid ")
+    for part in (f"http://127.0.0.1:{port}", "model   tiny: ", "memory at rest: ", "try     curl -N "):
+        assert part in out
+
+
+async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
+    """When the grace time is over a running stream ends with an event that says why, and the process with code 0."""
+    process = start("--model", folder, "--grace", "0")
+    async with Client(f"http://127.0.0.1:{port}") as client:
+        await ready(client, process)
+        async with aclosing(client.complete("def", params=LONG)) as items:
+            await anext(items)
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(UnavailableError, match="shutting down"):
+                async for _ in items:
+                    pass
+
+    assert process.wait(timeout=60) == 0
+
+
+async def test_second_signal_insists(start: Start, folder: Path, port: int) -> None:
+    """A second signal ends the grace time of answers that still have hours to go."""
+    process = start("--model", folder, "--grace", "3600")
+    async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
+        await ready(client, process)
+        async with aclosing(client.complete("def", params=LONG)) as items:
+            await anext(items)
+            process.terminate()
+            await gone(other)
+            assert process.poll() is None
+            process.terminate()
+            with pytest.raises(UnavailableError, match="shutting down"):
+                async for _ in items:
+                    pass
+
+    assert process.wait(timeout=60) == 0
+
+
+def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
+    """A server whose model cannot be loaded ends with code 1 and one sentence that says why."""
+    process = start("--model", tmp_path / "none.gguf")
+
+    _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (1, f"pellucid: {tmp_path / 'none.gguf'} does not exist.\n")
+
+
+def test_port_in_use() -> None:
+    """A port that is taken is one sentence with the remedy."""
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError) as raised:
+            listen("127.0.0.1", port)
+
+    told = f"Port {port} of 127.0.0.1 cannot be had (address already in use): stop what uses it, or choose another --port."
+    assert str(raised.value) == told
+
+
+def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is no address is named."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    with pytest.raises(ConfigError, match=r"^The host nowhere is not an address of this machine: Name or service not known\.$"):
+        listen("nowhere", 0)
+
+
+def test_curl_line_is_for_a_shell() -> None:
+    """What is printed to try can be pasted into a shell, quotes in code included, and holds no key."""
+    body = {"prompt": 'it\'s "quoted"\n$HOME `ls`'}
+    line = curl(load_settings(api_key="hunter2"), "/v1/completions", body)
+
+    words = shlex.split(line)
+    assert words[words.index("-d") + 1] == '{"prompt": "it\'s \\"quoted\\"\\n$HOME `ls`"}'
+    assert "hunter2" not in line
+    assert "Authorization: Bearer $PELLUCID_API_KEY" in words

@@ -1,0 +1,114 @@
+"""Stop strings and the gate: an answer ends before the stop, whatever the tokens split."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
+from pellucid.tokens import FinishReason, Token
+
+
+def tokens(*texts: str) -> list[Token]:
+    return [Token(index, text, text.encode(), index, -1.0, 1, 0.5) for index, text in enumerate(texts)]
+
+
+def through(gate: Gate, *texts: str) -> list[str]:
+    return [token.text for token in [*gate.feed(tokens(*texts)), *gate.finish()]]
+
+
+@pytest.mark.parametrize(
+    ("stops", "texts", "kept", "matched"),
+    [
+        (["\n\n"], ["a\n", "\nb"], "a", "\n\n"),
+        (["END"], ["aE", "N", "Db"], "a", "END"),
+        (["END"], ["aE", "N", "Ob"], "aENOb", None),
+        (["END"], ["aEN"], "aEN", None),
+        (["b", "abc"], ["abc"], "a", "b"),
+        (["cd", "abcd"], ["abcd"], "", "abcd"),
+        (["aab"], ["aa", "ab"], "a", "aab"),
+        ([""], ["ab"], "ab", None),
+        ([], ["ab"], "ab", None),
+    ],
+)
+def test_stop_strings_end_before_the_first_that_is_complete(stops: list[str], texts: list[str], kept: str, matched: str | None) -> None:
+    """The stop that is complete first ends the answer before it, across pieces too; half a stop is text."""
+    ending = StopStrings(stops)
+    said = ""
+    for text in texts:
+        said += ending.feed(text)
+        if ending.ended:
+            break
+    said += ending.finish()
+    assert (said, ending.matched, ending.ended) == (kept, matched, matched is not None)
+
+
+def test_only_what_may_become_a_stop_is_kept_back() -> None:
+    """Text goes out at once but for the beginning of a stop at its end."""
+    ending = StopStrings(["<end>"])
+    assert ending.feed("a < b <e") == "a < b "
+    assert ending.feed("m>") == "<em>"
+
+
+ABC = st.text("abc", max_size=4)
+
+
+@given(stops=st.lists(ABC, max_size=3), pieces=st.lists(ABC, max_size=8))
+def test_the_pieces_do_not_matter(stops: list[str], pieces: list[str]) -> None:
+    """The same text is kept, and the same stop found, for any pieces; what is kept holds no stop."""
+    whole, split = Gate([StopStrings(stops)]), Gate([StopStrings(stops)])
+    kept = "".join(through(whole, "".join(pieces)))
+    assert "".join(through(split, *pieces)) == kept
+    assert (whole.reason, whole.stop) == (split.reason, split.stop)
+    assert not any(stop and stop in kept for stop in stops)
+
+
+@given(pieces=st.lists(ABC, max_size=8))
+def test_a_gate_without_endings_lets_every_token_through(pieces: list[str]) -> None:
+    """Tokens come out as they went in, those without text included."""
+    assert Gate([]).feed(tokens(*pieces)) == tokens(*pieces)
+
+
+def test_the_last_token_is_cut_and_those_in_the_stop_are_not_given() -> None:
+    """A token that is partly in the answer keeps its bytes and loses the text beyond; a later one is never let through."""
+    gate = Gate([StopStrings(["\n\n"])])
+    out = gate.feed(tokens("a", "b\n", "\n", "c"))
+    assert [(token.text, token.bytes) for token in out] == [("a", b"a"), ("b", b"b\n")]
+    assert (gate.reason, gate.stop) == (FinishReason.STOP, "\n\n")
+    assert gate.feed(tokens("d")) == gate.finish() == []
+
+
+def test_kept_tokens_come_in_order_when_no_stop_comes() -> None:
+    """What was kept back is delivered once it turns out to be text, or at the end."""
+    gate = Gate([StopStrings(["abc"])])
+    assert [token.text for token in gate.feed(tokens("xa", "b"))] == []
+    assert [token.text for token in gate.feed(tokens("d"))] == ["xa", "b", "d"]
+    assert [token.text for token in gate.feed(tokens("ab"))] == []
+    assert [token.text for token in gate.finish()] == ["ab"]
+    assert gate.reason is None
+
+
+def test_a_limit_closes_the_gate() -> None:
+    """After ``limit`` tokens no more come, and the reason is the length."""
+    gate = Gate([StopStrings(["bx"])])
+    gate.limit = 2
+    assert [token.text for token in gate.feed(tokens("a", "b", "c"))] == ["a", "b"]
+    assert (gate.reason, gate.stop) == (FinishReason.LENGTH, None)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kept", "stop"),
+    [
+        (["x = 1", "#stop"], "x = 1", "#stop"),
+        (["x = 1\n", "return x\n", "#stop"], "x = 1", None),
+        (["x = 1\nreturn x\n#stop"], "x = 1", None),
+        (["x = 1\nreturn x", "#stop"], "x = 1\nreturn x"[:5], "#stop"),
+    ],
+)
+def test_endings_work_one_behind_another(texts: list[str], kept: str, stop: str | None) -> None:
+    """The ending that comes first in the text ends the answer, and what one lets through at its end the next still trims."""
+    endings: list[Ending] = [StopStrings(["#stop"]), SuffixStop("", "\nreturn x\n")]
+    gate = Gate(endings)
+    assert "".join(through(gate, *texts)) == kept
+    assert (gate.reason, gate.stop) == (FinishReason.STOP, stop)
