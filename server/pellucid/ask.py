@@ -32,6 +32,10 @@ Items = AsyncGenerator[Token | Finish]
 class Sink(Protocol):
     """Where an answer goes."""
 
+    def begin(self) -> None:
+        """Get ready for an answer, whatever became of the one before it."""
+        ...
+
     def token(self, token: Token) -> None:
         """Take one token."""
         ...
@@ -47,6 +51,9 @@ class Sink(Protocol):
 
 class Records:
     """Prints one JSON record a line: each token, and last how it ended."""
+
+    def begin(self) -> None:
+        """Records stand for themselves."""
 
     def token(self, token: Token) -> None:
         """Print a token's record, with the API's names."""
@@ -179,6 +186,7 @@ def _show_or_leave(runner: asyncio.Runner, items: Items, sink: Sink) -> None:
 def _show(runner: asyncio.Runner, items: Items, sink: Sink) -> tuple[str, bool]:
     """Show a whole answer; its text, and False if Ctrl-C stopped it."""
     text: list[str] = []
+    sink.begin()
 
     async def show() -> None:
         async with aclosing(items):

@@ -111,6 +111,10 @@ class Writer:
         """Whether people look at it."""
         return self._console.is_terminal
 
+    def begin(self) -> None:
+        """Count a new answer from nothing."""
+        self._scored, self._logprobs = 0, 0.0
+
     def token(self, token: Token) -> None:
         """Write one token."""
         if self.coloured:
@@ -137,7 +141,7 @@ class Writer:
             self._console.print(legend())
             self._console.print(Text(summary(self._scored, self._logprobs, finish), "dim"))
         self._stream.flush()
-        self._last, self._scored, self._logprobs = "", 0, 0.0
+        self._last = ""
 
 
 class Bars:

@@ -131,7 +131,7 @@ def test_pipe_gets_the_text_alone(texts: list[str]) -> None:
 
 
 def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal an unsure token is coloured, and the legend and the figures follow."""
+    """On a terminal an unsure token is coloured, and the legend and the figures of this answer follow."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("COLUMNS", "400")
@@ -139,12 +139,15 @@ def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> No
     stream = io.StringIO()
     writer = Writer(stream)
 
+    writer.begin()
+    writer.token(token("stopped", 0.99))
+    writer.begin()
     writer.token(token("sure", 0.99))
     writer.token(token("unsure", 0.2))
     writer.end(Finish(FinishReason.LENGTH, Usage(cached=3, computed=4, generated=2, decode=0.5)))
 
     painted = stream.getvalue()
-    assert painted.startswith("sure\x1b[38;2;0;0;0;48;2;253;174;97munsure\x1b[0m\n")
+    assert painted.startswith("stoppedsure\x1b[38;2;0;0;0;48;2;253;174;97munsure\x1b[0m\n")
     for level in LEVELS:
         assert level.label in painted
     assert "2 tokens; perplexity 2.25; 2.0 tokens/s; 3 of 7 prompt tokens from the cache; ended by length" in painted
