@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 from pellucid.detokenizer import Detokenizer, decode
 from pellucid.engine.engine import Engine
@@ -18,6 +20,11 @@ from pellucid.models.tokenizer import Tokenizer
 from pellucid.prompts import ChatTemplate, Extra, Message, infill, surroundings, with_bos
 from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+
+T = TypeVar("T")
+
+LONG_TEXT = 20_000
+"""Characters that are tokenised in some ten milliseconds."""
 
 Stream = AsyncGenerator[Token | Finish]
 """Tokens, then one Finish. Closing it cancels the request."""
@@ -88,14 +95,15 @@ class Assistant:
         if suffix is None:
             if extra:
                 raise InvalidRequestError("Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="extra")
-            ids = served.encode(prefix, special=special)
+            ids = await beside(len(prefix), lambda: served.encode(prefix, special=special))
             ids, healing = served.healer.heal(ids, keep=1) if heal else (ids, None)
             stops = served.tokenizer.eos_ids
             endings = [*endings, StopStrings(stop)]
         else:
             if special:
                 raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
-            ids, healing = self._infill(served, prefix, suffix, extra, params, heal is not False)
+            size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in extra)
+            ids, healing = await beside(size, lambda: self._infill(served, prefix, suffix, extra, params, heal is not False))
             stops = served.tokenizer.eos_ids | served.markers
             endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
         request = Request(ids, params, terms, stops, constraint=healing)
@@ -132,7 +140,8 @@ class Assistant:
     ) -> Stream:
         """Answer a chat; with ``continue_last`` the last message, the assistant's, is the beginning of the answer."""
         served = self._find(model)
-        ids = served.template.encode(messages, continue_last=continue_last)
+        size = sum(len(message.content) for message in messages)
+        ids = await beside(size, lambda: served.template.encode(messages, continue_last=continue_last))
         request = Request(ids, params, terms, served.tokenizer.eos_ids)
         gate = Gate([StopStrings(stop)])
         async with aclosing(self._generate(served, request, gate, own_text=not continue_last)) as tokens:
@@ -153,7 +162,8 @@ class Assistant:
         A BOS that the model wants in front of a text is the first token and has no text.
         """
         served = self._find(model)
-        ids, has_bos = served.read(text, special=special)
+        size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
+        ids, has_bos = await beside(size, lambda: served.read(text, special=special))
         if len(ids) == has_bos:
             raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
         request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=top_logprobs), terms, score_from=0)
@@ -249,6 +259,11 @@ class Assistant:
                     break
         assert gate.reason is not None, "the engine's last item is a Finish"
         yield Finish(gate.reason, meter.usage(), gate.stop)
+
+
+async def beside(size: int, encode: Callable[[], T]) -> T:
+    """What ``encode`` gives for so many characters: a long text is read on a thread, not to hold up all streams."""
+    return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
 
 
 class _Served:
