@@ -99,11 +99,12 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         _require("max_tokens", self.max_tokens, self.max_tokens >= 0, "0 or more")
-        _require("temperature", self.temperature, 0.0 <= self.temperature <= 100.0, "between 0 and 100")
+        flat = 1e-4 <= self.temperature <= 100.0  # below it logits overflow, and the best one is certain anyway
+        _require("temperature", self.temperature, self.temperature == 0 or flat, "0 (greedy), or between 0.0001 and 100")
         _require("top_k", self.top_k, self.top_k >= 0, "0 (off) or more")
         _require("top_p", self.top_p, 0.0 < self.top_p <= 1.0, "above 0 and at most 1")
         _require("min_p", self.min_p, 0.0 <= self.min_p <= 1.0, "between 0 and 1")
-        _require("repetition_penalty", self.repetition_penalty, 0.0 < self.repetition_penalty <= 10.0, "above 0 and at most 10")
+        _require("repetition_penalty", self.repetition_penalty, 0.01 <= self.repetition_penalty <= 10, "between 0.01 and 10")
         _require("presence_penalty", self.presence_penalty, -2.0 <= self.presence_penalty <= 2.0, "between -2 and 2")
         _require("frequency_penalty", self.frequency_penalty, -2.0 <= self.frequency_penalty <= 2.0, "between -2 and 2")
         for id, bias in self.logit_bias.items():

@@ -3,7 +3,7 @@
     pellucid serve --port 8437 &
     llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 --port 8012 &
     python tests/benchmarks/infill_endpoints.py --data HumanEval-SingleLineInfilling.jsonl.gz \
-        pellucid=http://127.0.0.1:8437 llama-server=http://127.0.0.1:8012:100
+        pellucid=http://127.0.0.1:8437 llama-server=http://127.0.0.1:8012,100
 
 A number behind a server's address limits it to the first so many tasks; every server's row is given for those tasks too.
 The tests run model-written code, see humaneval.py.
@@ -35,18 +35,15 @@ class Peer:
     @classmethod
     def parse(cls, text: str) -> Peer:
         name, _, address = text.partition("=")
-        url = httpx.URL(address)
-        host, _, limit = address.removeprefix(f"{url.scheme}://").rpartition(":")
-        if ":" in host:
-            return cls(name, f"{url.scheme}://{host}", int(limit))
-        return cls(name, address, None)
+        url, _, limit = address.partition(",")
+        return cls(name, url, int(limit) if limit else None)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the tasks, .jsonl or .jsonl.gz")
     parser.add_argument("--limit", type=int, default=10**6, help="how many tasks, drawn with a fixed seed")
-    parser.add_argument("servers", nargs="+", help="NAME=URL or NAME=URL:TASKS")
+    parser.add_argument("servers", nargs="+", help="NAME=URL or NAME=URL,TASKS")
     options = parser.parse_args()
     tasks = single_lines(options.data, options.limit)
     peers = [Peer.parse(text) for text in options.servers]

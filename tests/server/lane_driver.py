@@ -59,6 +59,8 @@ class LaneDriver:
         sequence = Sequence(request, len(self.jobs), items.append, self.clock(), self.lane.context)
         job = Job(sequence, items)
         self.jobs.append(job)
+        if request.terms.key is not None:
+            self.lane.supersede(request.terms.key)
         self.lane.submit(sequence)
         return job
 

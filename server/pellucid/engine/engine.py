@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import queue
 import threading
 import time
@@ -17,8 +18,12 @@ from pellucid.engine.sequence import Item, Sequence
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason
 
-PATIENCE = 4
+MOST_PASSED_OVER = 4
 """How often a busy lane may be passed over by one with more urgent work."""
+
+FAILED = "The engine has failed and serves nothing any more: restart the server, its log says why."
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class Engine:
         self._lanes = {name: Lane(model, settings, clock) for name, model in models.items()}
         self._numbers = itertools.count()
         self._mail: queue.SimpleQueue[_Submit | _Cancel | _Close] = queue.SimpleQueue()
+        self.failure: Exception | None = None
+        """What ended the thread, if it did not end by itself: nothing is served any more."""
         self._closing = False
         self._gate = threading.Lock()  # no message follows the one that closes
         self._post_office = _PostOffice()
@@ -95,7 +102,7 @@ class Engine:
     def _submit(self, message: _Submit) -> None:
         with self._gate:
             if self._closing:
-                raise UnavailableError("The server is shutting down.")
+                raise UnavailableError("The server is shutting down." if self.failure is None else FAILED)
             self._mail.put(message)
 
     def _lane(self, model: str) -> Lane:
@@ -118,14 +125,31 @@ class Engine:
 
     def _work(self) -> None:
         """The thread: read the mail, take a step, send what came of it."""
-        while self._read_mail():
-            lane = self._next_lane()
-            if lane is not None:
-                lane.step()
-                self._post_office.send()
-        for lane in self._lanes.values():
-            lane.end_all(FinishReason.CANCELLED)
+        try:
+            while self._read_mail():
+                lane = self._next_lane()
+                if lane is not None:
+                    lane.step()
+                    self._post_office.send()
+            for lane in self._lanes.values():
+                lane.end_all(FinishReason.CANCELLED)
+        except Exception as error:
+            logger.exception("the engine failed")
+            self._fail(error)
         self._post_office.send()
+
+    def _fail(self, error: Exception) -> None:
+        """Tell everybody, once the engine's own state cannot be trusted any more, rather than let them wait for ever."""
+        with self._gate:
+            self.failure = error
+            self._closing = True
+        for lane in self._lanes.values():
+            for sequence in lane.sequences:
+                sequence.finish(FinishReason.ERROR, self._clock(), FAILED)
+        while not self._mail.empty():
+            message = self._mail.get()
+            if isinstance(message, _Submit):
+                message.deliver(UnavailableError(FAILED))
 
     def _read_mail(self) -> bool:
         """Handle all messages, waiting for one if there is nothing else to do; False when it is time to leave."""
@@ -145,6 +169,9 @@ class Engine:
     def _handle(self, message: _Submit | _Cancel | _Close) -> bool:
         match message:
             case _Submit(number, model, request, deliver):
+                if request.terms.key is not None:
+                    for lane in self._lanes.values():
+                        lane.supersede(request.terms.key)
                 lane = self._lanes[model]
                 lane.submit(Sequence(request, number, deliver, self._clock(), lane.context))
             case _Cancel(number):
@@ -160,7 +187,7 @@ class Engine:
         busy = [lane for lane in self._lanes.values() if lane.busy]
         if not busy:
             return None
-        chosen = min(busy, key=lambda lane: (lane.passed_over < PATIENCE, lane.scheduler.urgency, -lane.passed_over))
+        chosen = min(busy, key=lambda lane: (lane.passed_over < MOST_PASSED_OVER, lane.scheduler.urgency, -lane.passed_over))
         for lane in busy:
             lane.passed_over += 1
         chosen.passed_over = 0

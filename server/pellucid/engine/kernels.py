@@ -69,9 +69,12 @@ def supports(config: DecoderConfig) -> bool:
 @functools.cache
 def _native() -> Kernels | KernelsUnavailableError:
     try:
-        return Kernels()
+        kernels = Kernels()
     except KernelsUnavailableError as error:
         return error
+    if kernels.variant == "portable":  # which torch's own operations outrun
+        return KernelsUnavailableError("The kernels want AVX2, AVX512-VNNI or ARM's dot products, which this processor lacks.")
+    return kernels
 
 
 def pack_matrix(*parts: Tensor, interleaved: bool = False) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Model
@@ -43,7 +43,7 @@ class SlotStatus:
     generated: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Totals:
     """What a lane has done since it started, in tokens, steps and finished requests."""
 
@@ -56,26 +56,19 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """A lane at the end of a step. ``cache_bytes`` is what the tokens in the slots take, ``cache_limit`` the most they can."""
+    """A lane at the end of a step.
+
+    ``cache_bytes`` is what the tokens in the slots take, ``cache_limit`` the most they can. ``limit`` is how many requests
+    it serves and lets wait at once.
+    """
 
     slots: tuple[SlotStatus, ...]
     running: int
     waiting: int
+    limit: int
     cache_bytes: int
     cache_limit: int
     totals: Totals
-
-
-@dataclass(slots=True)
-class _Counters:
-    cached: int = 0
-    computed: int = 0
-    generated: int = 0
-    steps: int = 0
-    finished: int = 0
-
-    def snapshot(self) -> Totals:
-        return Totals(self.cached, self.computed, self.generated, self.steps, self.finished)
 
 
 @dataclass(eq=False)
@@ -93,21 +86,21 @@ class Lane:
         self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context)
         self.scheduler = Scheduler(self.cache, self.settings.chunk)
         self._runner = Runner(self.model, self.cache.storage)
-        self._counters = _Counters()
+        self._totals = Totals()
         self.report()
 
     @property
     def busy(self) -> bool:
         return self.scheduler.busy
 
+    @property
+    def sequences(self) -> list[Sequence]:
+        """All that wait or run."""
+        return [*self.scheduler.waiting, *self.scheduler.running]
+
     def submit(self, sequence: Sequence) -> None:
-        """Take a sequence in: it supersedes older ones with its key, and waits unless too many do."""
-        key = sequence.request.terms.key
-        if key is not None:
-            for older in self._all():
-                if older.request.terms.key == key:
-                    self.end(older, FinishReason.SUPERSEDED)
-        if len(self.scheduler.waiting) >= self.settings.queue:
+        """Take a sequence in, unless more wait than free slots will take and the queue may hold."""
+        if len(self.scheduler.waiting) >= self.settings.queue + self.cache.free:
             sequence.deliver(
                 QueueFullError(
                     f"{len(self.scheduler.waiting)} requests are waiting already: try again later, or start with a larger --queue."
@@ -117,9 +110,16 @@ class Lane:
         self.scheduler.add(sequence)
         self.report()
 
+    def supersede(self, key: str) -> None:
+        """End every sequence with this key."""
+        for sequence in self.sequences:
+            if sequence.request.terms.key == key:
+                self.end(sequence, FinishReason.SUPERSEDED)
+        self.report()
+
     def cancel(self, number: int) -> None:
         """End the sequence of this number, if it is here and has not ended by itself."""
-        for sequence in self._all():
+        for sequence in self.sequences:
             if sequence.number == number:
                 self.end(sequence, FinishReason.CANCELLED)
         self.report()
@@ -139,19 +139,19 @@ class Lane:
                     self.end(chunk.sequence, FinishReason.ERROR, f"The model failed while computing: {error}")
         for sequence in [s for s in self.scheduler.running if s.computed == len(s.ids) and not s.wants_token]:
             self.end(sequence, FinishReason.LENGTH)
-        self._counters.steps += 1
+        self._totals.steps += 1
         self.report()
 
     def end(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """Free what a sequence holds and deliver its last item."""
         self.scheduler.remove(sequence)
-        self._counters.finished += 1
-        self._counters.cached += sequence.cached
+        self._totals.finished += 1
+        self._totals.cached += sequence.cached
         sequence.finish(reason, self.clock(), error)
 
     def end_all(self, reason: FinishReason) -> None:
         """End everything that waits or runs."""
-        for sequence in self._all():
+        for sequence in self.sequences:
             self.end(sequence, reason)
         self.report()
 
@@ -168,21 +168,19 @@ class Lane:
             slots=slots,
             running=len(self.scheduler.running),
             waiting=len(self.scheduler.waiting),
+            limit=self.settings.slots + self.settings.queue,
             cache_bytes=sum(slot.tokens for slot in slots) * self.cache.bytes_per_token,
             cache_limit=self.cache.slots * self.cache.capacity * self.cache.bytes_per_token,
-            totals=self._counters.snapshot(),
+            totals=replace(self._totals),
         )
 
     def check(self) -> None:
         """Assert that nothing leaked."""
         self.scheduler.check()
 
-    def _all(self) -> list[Sequence]:
-        return [*self.scheduler.waiting, *self.scheduler.running]
-
     def _expire(self) -> None:
         now = self.clock()
-        for sequence in self._all():
+        for sequence in self.sequences:
             if sequence.expired(now):
                 self.end(sequence, FinishReason.DEADLINE)
 
@@ -195,9 +193,12 @@ class Lane:
             assert sequence.slot is not None
             self.cache.extend(sequence.slot, sequence.ids[chunk.start : chunk.end])
             sequence.computed = chunk.end
-            self._counters.computed += max(min(chunk.end, len(sequence.prompt)) - chunk.start, 0)
+            self._totals.computed += max(min(chunk.end, len(sequence.prompt)) - chunk.start, 0)
         for sequence, score in results:
-            self._take(sequence, score)
+            if isinstance(score, TokenScore):
+                self._take(sequence, score)
+            else:
+                self.end(sequence, FinishReason.ERROR, f"The next token could not be drawn: {score}")
 
     def _take(self, sequence: Sequence, score: TokenScore) -> None:
         """Deliver a score; one of a new token continues the sequence or ends it."""
@@ -210,7 +211,7 @@ class Lane:
             self.end(sequence, FinishReason.STOP)
             return
         sequence.ids.append(score.id)
-        self._counters.generated += 1
+        self._totals.generated += 1
         sequence.deliver(score)
         if not sequence.wants_token:
             self.end(sequence, FinishReason.LENGTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
@@ -17,6 +18,11 @@ ROWS = 32
 """Rows of logits held at once: with 152,000 float32 logits a row, 20 MB."""
 
 
+Result = tuple[Sequence, TokenScore | Exception]
+
+logger = logging.getLogger(__name__)
+
+
 class Runner:
     """One model and the KV storage that it works in."""
 
@@ -26,14 +32,15 @@ class Runner:
         self.device = model.cache_shape.device
 
     @torch.inference_mode()
-    def run(self, chunks: list[Chunk]) -> list[tuple[Sequence, TokenScore]]:
+    def run(self, chunks: list[Chunk]) -> list[Result]:
         """Run the chunks and give, in order for each sequence, the scored prompt tokens and the next token.
 
-        The next token is drawn by the sequence's own sampler; the caller appends it.
+        The next token is drawn by the sequence's own sampler, and the caller appends it; where that fails, the error stands
+        in its place.
         """
         wanted = [(chunk.sequence, position) for chunk in chunks for position in chunk.sequence.wanted(chunk.start, chunk.end)]
         hidden = self.model.forward(self._batch(chunks), self.storage)
-        results: list[tuple[Sequence, TokenScore]] = []
+        results: list[Result] = []
         for first in range(0, len(wanted), ROWS):
             logits = self.model.logits(hidden[first : first + ROWS])
             results += self._read(logits, wanted[first : first + ROWS])
@@ -55,23 +62,34 @@ class Runner:
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
 
-    def _read(self, logits: Tensor, block: list[tuple[Sequence, int]]) -> list[tuple[Sequence, TokenScore]]:
+    def _read(self, logits: Tensor, block: list[tuple[Sequence, int]]) -> list[Result]:
         """Scores of the tokens that follow each (sequence, position) of a block of logits (rows, vocab)."""
+        failures: list[Result] = []
+        rows: list[int] = []
         ids: list[int] = []
         drawn: list[float | None] = []
-        for row, (sequence, position) in zip(logits, block, strict=True):
+        for row, (sequence, position) in enumerate(block):
+            probability = None
             if position + 1 < len(sequence.ids):
-                ids.append(sequence.ids[position + 1])
-                drawn.append(None)
+                id = sequence.ids[position + 1]
             else:
-                id, probability = sequence.sampler.choose(row)
-                ids.append(id)
-                drawn.append(probability)
-        top = max(sequence.request.params.top_logprobs for sequence, _ in block)
-        scores = describe(logits, self._tensor(ids), [position + 1 for _, position in block], top)
-        return [
+                try:
+                    id, probability = sequence.sampler.choose(logits[row])
+                except Exception as error:
+                    # A constraint is foreign code: its failure must cost its own request only.
+                    logger.exception("a sampler failed")
+                    failures.append((sequence, error))
+                    continue
+            rows.append(row)
+            ids.append(id)
+            drawn.append(probability)
+        kept = [block[row] for row in rows]
+        top = max((sequence.request.params.top_logprobs for sequence, _ in kept), default=0)
+        read = logits if len(rows) == len(block) else logits[rows]
+        scores = describe(read, self._tensor(ids), [position + 1 for _, position in kept], top)
+        return failures + [
             (sequence, _with(score, sequence.request.params.top_logprobs, probability))
-            for (sequence, _), score, probability in zip(block, scores, drawn, strict=True)
+            for (sequence, _), score, probability in zip(kept, scores, drawn, strict=True)
         ]
 
 

@@ -8,7 +8,7 @@ from pellucid.engine.cache import Match, SlotCache, common_prefix
 from pellucid.engine.sequence import Sequence
 from pellucid.tokens import Priority
 
-PATIENCE = 8
+MOST_OVERTAKEN = 8
 """How often a waiting request may be overtaken before it goes first: nothing starves."""
 
 RESERVE = 8
@@ -92,10 +92,10 @@ class Scheduler:
         return chunks
 
     def _admit(self, now: float) -> None:
-        order = sorted(self.waiting, key=lambda s: (s.overtaken < PATIENCE, s.priority, s.number))
+        order = sorted(self.waiting, key=lambda s: (s.overtaken < MOST_OVERTAKEN, s.priority, s.number))
         for sequence in order:
             # The last free slot is kept for a completion: somebody is typing.
-            urgent = sequence.priority == Priority.COMPLETION or sequence.overtaken >= PATIENCE
+            urgent = sequence.priority == Priority.COMPLETION or sequence.overtaken >= MOST_OVERTAKEN
             spare = 0 if urgent or self.cache.slots == 1 else 1
             if self.cache.free <= spare:
                 continue

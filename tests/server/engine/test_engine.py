@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -17,8 +17,9 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Batch, KVStorage
 from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.scheduler import Scheduler
 from pellucid.engine.sequence import Sequence
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, QueueFullError, UnavailableError
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms
 from tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder
 
@@ -145,6 +146,16 @@ class TestGenerate:
 
         assert (len(scores), finish.reason) == (8, FinishReason.LENGTH)
 
+    async def test_supersede_across_models(self, engine: Engine) -> None:
+        """An editor that changes its model supersedes what it asked of the other one."""
+        older = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor")))
+        await anext(older)
+
+        await collect(engine.generate("qwen3", Request(random_ids(5), SamplingParams(max_tokens=1), Terms(key="editor"))))
+        _, ended = await collect(older)
+
+        assert ended.reason is FinishReason.SUPERSEDED
+
 
 class TestRefusals:
     async def test_unknown_model(self, engine: Engine) -> None:
@@ -163,21 +174,12 @@ class TestRefusals:
         with pytest.raises(InvalidRequestError):
             await collect(generate(engine, prompt))
 
-    async def test_full_queue(self) -> None:
-        """When as many wait as may, the next is refused at once."""
-        engine = Engine({"llama": to_decoder(REFERENCES["llama"])}, EngineSettings(slots=1, context=128, queue=1))
-        try:
-            first = generate(engine, random_ids(5), max_tokens=100)
-            await anext(first)
-            waiting = asyncio.create_task(collect(generate(engine, random_ids(6), max_tokens=1)))
-            while not engine.status("llama").waiting and engine.status("llama").running:
-                await asyncio.sleep(0)
-            if engine.status("llama").waiting:
-                with pytest.raises(QueueFullError):
-                    await collect(generate(engine, random_ids(7), max_tokens=1))
-            await waiting
-        finally:
-            engine.close()
+    async def test_a_bad_bias_is_named(self, engine: Engine) -> None:
+        """A bias for a token that does not exist is refused under its own name."""
+        request = Request([1], SamplingParams(logit_bias={VOCAB_SIZE: 1.0}))
+        with pytest.raises(InvalidRequestError) as refusal:
+            await collect(engine.generate("llama", request))
+        assert refusal.value.param == "logit_bias"
 
 
 class TestFailure:
@@ -197,6 +199,22 @@ class TestFailure:
         assert finish.error is not None
         assert "the device is gone" in finish.error
         assert (len(scores), after.reason) == (3, FinishReason.LENGTH)
+
+    async def test_a_dead_engine_says_so(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """When the thread itself fails, running requests end with an error and later ones are refused: none waits for ever."""
+        running = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100)))
+        await anext(running)
+
+        def fail(_scheduler: Scheduler, _now: float) -> NoReturn:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(Scheduler, "schedule", fail)
+        _, finish = await collect(running)
+
+        assert finish.reason is FinishReason.ERROR
+        with pytest.raises(UnavailableError, match="restart"):
+            await collect(generate(engine, [1]))
+        assert isinstance(engine.failure, RuntimeError)
 
     async def test_close_ends_streams(self) -> None:
         """Closing the engine ends running and waiting requests with a last item, and later ones are refused."""

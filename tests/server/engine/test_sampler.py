@@ -144,7 +144,7 @@ class TestSampler:
 @pytest.mark.parametrize(
     "wrong",
     [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 2}, {"top_k": -1}, {"max_tokens": -1}, {"seed": -1}, {"top_logprobs": 21},
-     {"temperature": math.nan}, {"logit_bias": {3: 101.0}}],
+     {"temperature": math.nan}, {"temperature": 1e-50}, {"repetition_penalty": 1e-39}, {"logit_bias": {3: 101.0}}],
 )  # fmt: skip
 def test_impossible_params(wrong: dict[str, int]) -> None:
     """A parameter out of its range is refused by name."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from lane_driver import Job, LaneDriver
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.engine.scheduler import PATIENCE
+from pellucid.engine.scheduler import MOST_OVERTAKEN
+from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
 from tiny_models import random_ids, tiny_llama, to_decoder
 
 DECODER = to_decoder(tiny_llama())
 
 
-def driver(slots: int = 2, chunk: int = 16) -> LaneDriver:
-    return LaneDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk))
+def driver(slots: int = 2, chunk: int = 16, queue: int = 64) -> LaneDriver:
+    return LaneDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk, queue=queue))
 
 
 def request(priority: Priority, seed: int, length: int = 20, max_tokens: int = 4, deadline: float | None = None) -> Request:
@@ -57,7 +60,7 @@ def test_nothing_starves() -> None:
             seed += 1
             lane.submit(request(Priority.COMPLETION, seed))
         lane.step()
-        assert seed < 10 * PATIENCE
+        assert seed < 10 * MOST_OVERTAKEN
     assert background.finish.reason is FinishReason.LENGTH
 
 
@@ -96,3 +99,53 @@ def test_deadline() -> None:
     assert (first.finish.reason, second.finish.reason) == (FinishReason.DEADLINE, FinishReason.DEADLINE)
     assert len(first.generated) > 0
     assert second.finish.usage.queued == 5.0
+
+
+def refused(job: Job) -> bool:
+    return any(isinstance(item, QueueFullError) for item in job.items)
+
+
+def test_full_queue() -> None:
+    """What free slots will take does not count as waiting; beyond them and the queue the next request is refused."""
+    lane = driver(slots=2, queue=1)
+    jobs = [lane.submit(request(Priority.COMPLETION, seed)) for seed in range(4)]
+    assert [refused(job) for job in jobs] == [False, False, False, True]
+    lane.step()
+    assert refused(lane.submit(request(Priority.COMPLETION, 5)))
+
+
+def test_the_next_keystroke_is_never_refused() -> None:
+    """A request that supersedes another finds room, however full the queue is."""
+    lane = driver(slots=1, queue=1)
+    keyed = Request(random_ids(5), SamplingParams(max_tokens=50), Terms(Priority.COMPLETION, "editor"))
+    older = lane.submit(keyed)
+    lane.step()
+    lane.submit(request(Priority.COMPLETION, 2))
+    newer = lane.submit(keyed)
+    lane.finish()
+    assert older.finish
+    assert newer.finish
+    assert (older.finish.reason, newer.finish.reason) == (FinishReason.SUPERSEDED, FinishReason.LENGTH)
+
+
+class Broken:
+    """A constraint that fails."""
+
+    def allowed(self) -> NoReturn:
+        raise ValueError("no such grammar")
+
+    def advance(self, id: int) -> None:
+        """Never called."""
+
+
+def test_a_failing_constraint_costs_its_own_request_only() -> None:
+    """When a request's constraint throws, that request ends with the error, and what shares its batch goes on."""
+    lane = driver(slots=2)
+    good = lane.submit(request(Priority.COMPLETION, 1))
+    bad = lane.submit(Request(random_ids(20, seed=2), SamplingParams(max_tokens=4), Terms(Priority.COMPLETION), constraint=Broken()))
+    lane.finish()
+    assert good.finish
+    assert bad.finish
+    assert (good.finish.reason, bad.finish.reason) == (FinishReason.LENGTH, FinishReason.ERROR)
+    assert bad.finish.error is not None
+    assert "no such grammar" in bad.finish.error

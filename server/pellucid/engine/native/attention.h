@@ -47,7 +47,8 @@ static int64_t shared_tokens(head_shape s) {
 }
 
 /* out = out * shrink + a b, for R rows and C columns; without shrink, out = a b. */
-INLINE void product_tile(float *out, int64_t out_stride, const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t depth, const float *shrink, const int R, const int C) {
+INLINE void product_tile(float *out, int64_t out_stride, const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t depth,
+                         const float *shrink, const int R, const int C) {
     vf sum[ROWS][WIDE / LANES];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
@@ -70,30 +71,35 @@ INLINE void product_tile(float *out, int64_t out_stride, const float *a, int64_t
         for (int c = 0; c < C / LANES; c++) store(out + r * out_stride + c * LANES, sum[r][c]);
 }
 
-static void product(float *out, int64_t out_stride, const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t depth, const float *shrink, int64_t rows, int64_t columns) {
-#define TILE(R, C) product_tile(out + r * out_stride + c, out_stride, a + r * a_stride, a_stride, b + c, b_stride, depth, shrink ? shrink + r : NULL, R, C)
+static void product(float *out, int64_t out_stride, const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t depth,
+                    const float *shrink, int64_t rows, int64_t columns) {
+#define PRODUCT(R, C) \
+    product_tile(out + r * out_stride + c, out_stride, a + r * a_stride, a_stride, b + c, b_stride, depth, shrink ? shrink + r : NULL, R, C)
     for (int64_t r = 0, step; r < rows; r += step) {
         step = rows - r >= ROWS ? ROWS : 1;
         int64_t c = 0;
         for (; c + WIDE <= columns; c += WIDE)
-            if (step == ROWS) TILE(ROWS, WIDE);
-            else TILE(1, WIDE);
+            if (step == ROWS) PRODUCT(ROWS, WIDE);
+            else PRODUCT(1, WIDE);
         for (; c < columns; c += 16)
-            if (step == ROWS) TILE(ROWS, 16);
-            else TILE(1, 16);
+            if (step == ROWS) PRODUCT(ROWS, 16);
+            else PRODUCT(1, 16);
     }
-#undef TILE
+#undef PRODUCT
 }
 
 /* Keys as columns, values as rows, of ``count`` positions. Beyond them keys are zero, as they are multiplied before they are masked. */
 static void unpack(attention_scratch s, const half *keys, const half *values, cache c, int64_t count, int64_t head_dim) {
-    if (count < KEYS) memset(s.key, 0, sizeof(float) * KEYS * head_dim);
-    for (int64_t j = 0; j < count; j++)
+    if (count < KEYS) memset(s.key, 0, sizeof(float) * (size_t)(KEYS * head_dim));
+    for (int64_t j = 0; j < count; j += LANES)
         for (int64_t d = 0; d < head_dim; d += LANES) {
-            vf k = load_half(keys + j * c.token + d);
-            for (int i = 0; i < LANES; i++) s.key[(d + i) * KEYS + j] = k[i];
-            store(s.value + j * head_dim + d, load_half(values + j * c.token + d));
+            vf square[LANES];
+            for (int i = 0; i < LANES; i++) square[i] = j + i < count ? load_half(keys + (j + i) * c.token + d) : splat(0);
+            transpose(square);
+            for (int i = 0; i < LANES; i++) store(s.key + (d + i) * KEYS + j, square[i]);
         }
+    for (int64_t j = 0; j < count; j++)
+        for (int64_t d = 0; d < head_dim; d += LANES) store(s.value + j * head_dim + d, load_half(values + j * c.token + d));
 }
 
 /* Scores of one row become weights: keys after ``position`` weigh nothing. */
@@ -118,7 +124,8 @@ static void weigh(float *score, int64_t first, int64_t position, float *most, fl
 }
 
 /* Queries ``begin``..``end`` of a span (in q, with row stride ``stride``) against one key head; out is (tokens, heads, head_dim). */
-static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end, const float *q, int64_t stride, float *out) {
+static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end,
+                   const float *q, int64_t stride, float *out) {
     int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, last = p->start + end;
     float scale = LOG2_E / __builtin_sqrtf((float)h.head_dim);
     const half *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
@@ -134,8 +141,10 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
         int64_t row = first > p->start + begin ? (first - p->start - begin) * group : 0; /* earlier rows see none of these keys */
         unpack(s, k + first * keys.token, v + first * values.token, keys, count, h.head_dim);
         product(s.score + row * KEYS, KEYS, s.query + row * h.head_dim, h.head_dim, s.key, KEYS, h.head_dim, NULL, rows - row, KEYS);
-        for (int64_t r = row; r < rows; r++) weigh(s.score + r * KEYS, first, p->start + begin + r / group, s.most + r, s.total + r, s.shrink + r);
-        product(s.out + row * h.head_dim, h.head_dim, s.score + row * KEYS, KEYS, s.value, h.head_dim, count, s.shrink + row, rows - row, h.head_dim);
+        for (int64_t r = row; r < rows; r++)
+            weigh(s.score + r * KEYS, first, p->start + begin + r / group, s.most + r, s.total + r, s.shrink + r);
+        product(s.out + row * h.head_dim, h.head_dim, s.score + row * KEYS, KEYS, s.value, h.head_dim, count, s.shrink + row, rows - row,
+                h.head_dim);
     }
     for (int64_t r = 0; r < rows; r++) {
         float *to = out + ((p->offset + begin + r / group) * h.heads + kv_head * group + r % group) * h.head_dim;

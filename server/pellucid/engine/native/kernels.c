@@ -145,7 +145,8 @@ static void attend_all(const pass *p, int thread, int index) {
         for (; piece < skipped + pieces; piece = take(p->pool)) {
             int64_t part = parts - 1 - (piece - skipped) / d->kv_heads, begin = part * shared;
             int64_t end = begin + shared < at->count ? begin + shared : at->count;
-            attend(p->s.attention[thread], h, at, keys, values, (piece - skipped) % d->kv_heads, begin, end, p->s.qkv, (d->heads + 2 * d->kv_heads) * d->head_dim, p->s.mixed);
+            attend(p->s.attention[thread], h, at, keys, values, (piece - skipped) % d->kv_heads, begin, end, p->s.qkv,
+                   (d->heads + 2 * d->kv_heads) * d->head_dim, p->s.mixed);
         }
         skipped += pieces;
     }
@@ -177,7 +178,8 @@ static void run_layer(const pass *p, int thread, int index) {
     meet(p->pool);
     int64_t skipped = 0, token = take(p->pool);
     for (int64_t i = 0; i < b->spans; skipped += b->span[i++].count)
-        for (; token < skipped + b->span[i].count; token = take(p->pool)) place(p, l, b->span + i, token - skipped, b->keys[index], b->values[index]);
+        for (; token < skipped + b->span[i].count; token = take(p->pool))
+            place(p, l, b->span + i, token - skipped, b->keys[index], b->values[index]);
     meet(p->pool);
     attend_all(p, thread, index);
     meet(p->pool);

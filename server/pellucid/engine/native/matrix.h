@@ -11,7 +11,7 @@ enum {
 #if LANES == 16 /* what fits the registers: integer sums and float sums of a tile of one block */
     TILE = 12,
 #else
-    TILE = 2,
+    TILE = 3,
 #endif
 };
 
@@ -102,14 +102,16 @@ INLINE void tile(const matrix *m, int64_t block, quantized a, int64_t token, flo
         for (int v = 0; v < VECTORS; v++) store(out[t] + v * LANES, sum[t][v]);
 }
 
-#define FOR(T) static void tile_##T(const matrix *m, int64_t block, quantized a, int64_t token, float (*out)[BLOCK]) { tile(m, block, a, token, out, T); }
+#define FOR(T) \
+    static void tile_##T(const matrix *m, int64_t b, quantized a, int64_t token, float (*out)[BLOCK]) { tile(m, b, a, token, out, T); }
 typedef void (*tile_function)(const matrix *, int64_t, quantized, int64_t, float (*)[BLOCK]);
-FOR(1) FOR(2)
+FOR(1) FOR(2) FOR(3)
 #if LANES == 16
-FOR(3) FOR(4) FOR(5) FOR(6) FOR(7) FOR(8) FOR(9) FOR(10) FOR(11) FOR(12)
-static const tile_function tiles[TILE] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+FOR(4) FOR(5) FOR(6) FOR(7) FOR(8) FOR(9) FOR(10) FOR(11) FOR(12)
+static const tile_function tiles[TILE] = {tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
+                                          tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
 #else
-static const tile_function tiles[TILE] = {tile_1, tile_2};
+static const tile_function tiles[TILE] = {tile_1, tile_2, tile_3};
 #endif
 #undef FOR
 

@@ -15,17 +15,16 @@
 #define VARIANT "AVX2"
 #endif
 #define LANES 8
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-#include <arm_neon.h>
-#ifdef __ARM_FEATURE_DOTPROD
+#elif defined(__ARM_FEATURE_DOTPROD)
 #define VARIANT "NEON-dotprod"
+#define LANES 4
 #else
-#define VARIANT "NEON"
+#define VARIANT "portable" /* right on any processor, and fast on none: for tests */
+#define LANES 4
 #endif
-#define LANES 4
-#else
-#define VARIANT "portable"
-#define LANES 4
+
+#if defined(__aarch64__) || defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -103,6 +102,32 @@ INLINE float max_lanes(vf v) {
 #else
     for (int i = 1; i < LANES; i++) v[0] = v[i] > v[0] ? v[i] : v[0];
     return v[0];
+#endif
+}
+
+/* A square of vectors, rows to columns. */
+INLINE void transpose(vf *row) {
+#if LANES == 16
+#pragma GCC unroll 4
+    for (int step = 1; step < LANES; step *= 2) { /* exchange squares of this size across the diagonal */
+        vi low, high;
+        for (int i = 0; i < LANES; i++) {
+            low[i] = i & step ? LANES + i - step : i;
+            high[i] = i & step ? LANES + i : i + step;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) {
+            if (i & step) continue;
+            vf upper = row[i], lower = row[i + step];
+            row[i] = (vf)_mm512_permutex2var_ps((__m512)upper, (__m512i)low, (__m512)lower);
+            row[i + step] = (vf)_mm512_permutex2var_ps((__m512)upper, (__m512i)high, (__m512)lower);
+        }
+    }
+#else
+    float square[LANES][LANES];
+    for (int i = 0; i < LANES; i++) store(square[i], row[i]);
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < LANES; j++) row[i][j] = square[j][i];
 #endif
 }
 
