@@ -65,7 +65,7 @@ def examine(settings: Settings) -> Findings:
         "torch": _torch,
         "device": lambda: _device(settings.device),
         "processor": _processor,
-        "native kernel": _kernel,
+        "native kernel": lambda: _kernel(settings.cache),
         "compiler": _compiler,
         "threads": lambda: _threads(settings.threads),
         "memory": _memory,
@@ -119,9 +119,11 @@ def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
     return fields.get("model name", ""), frozenset((fields.get("flags") or fields.get("Features") or "").split())
 
 
-def _kernel() -> str:
+def _kernel(cache: Path) -> str:
     from pellucid.engine import kernels
+    from pellucid.models.store import Store
 
+    kernels.keep_in(Store(cache).kernels)
     return f"built, {kernels.variant()}" if kernels.available() else f"not used: {kernels.reason()}"
 
 

@@ -156,9 +156,13 @@ class Server(uvicorn.Server):
 
 
 async def warm_up(assistant: Assistant) -> None:
-    """Generate a token with each model, so that its weights are in memory when the first request comes."""
+    """Generate a token with each model, so that its weights are in memory when the first request comes.
+
+    Where it can, this is an infill, which also builds what token healing looks tokens up in.
+    """
     for card in assistant.models():
-        async with aclosing(assistant.complete("a", params=SamplingParams(max_tokens=1), model=card.name)) as items:
+        suffix = "" if card.infill else None
+        async with aclosing(assistant.complete("a", suffix, params=SamplingParams(max_tokens=1), model=card.name)) as items:
             async for _ in items:
                 pass
 

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 import pellucid.cli
 from pellucid import ask
-from pellucid.ask import offset_of, record_of
+from pellucid.ask import offset_of
 from pellucid.client import Client
 from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.prompts import Message
 from pellucid.tokens import Finish, FinishReason, SamplingParams, Token, Usage
+from pellucid.wire import record_of
 
 COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], *(["models", name] for name in ("list", "pull", "show", "remove"))]
 END = Finish(FinishReason.STOP, Usage(generated=2))

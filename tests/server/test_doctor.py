@@ -11,8 +11,10 @@ import pytest
 
 from pellucid.config import Settings, load_settings
 from pellucid.doctor import cpu_info, examine, report
+from pellucid.engine import kernels
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.disk import human
+from pellucid.models.store import Store
 
 SUBJECTS = [
     *("pellucid", "python", "system", "torch", "device", "processor", "native kernel", "compiler", "threads", "memory"),
@@ -22,7 +24,8 @@ SUBJECTS = [
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with an empty cache folder and a port that is free."""
+    """Settings with an empty cache folder and a port that is free; kernels are loaded already, so none are compiled to the cache."""
+    kernels.available()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -77,6 +80,16 @@ def test_empty_cache(settings: Settings) -> None:
     assert str(findings["cache"]).startswith(f"{settings.cache}: 0 bytes used, ")
     assert findings["models"] == ["none yet"]
     assert not settings.cache.exists()
+
+
+def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor finds, and compiles, the kernels where loading a model does."""
+    folders: list[Path] = []
+    monkeypatch.setattr(kernels, "keep_in", folders.append)
+
+    examine(settings)
+
+    assert folders == [Store(settings.cache).kernels]
 
 
 def test_cache_is_measured(settings: Settings) -> None:

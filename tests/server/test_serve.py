@@ -17,11 +17,13 @@ import pytest
 
 import pellucid.cli
 from model_files import byte_level_bpe, write_folder
+from pellucid.assistant import ModelCard
 from pellucid.client import Client
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
-from pellucid.serve import curl, listen
+from pellucid.serve import curl, listen, warm_up
 from pellucid.tokens import Finish, SamplingParams, Token
+from scripted import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant
 from tiny_models import tiny_llama
 
 VOCAB = 320
@@ -160,6 +162,20 @@ def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ConfigError, match=r"^The host nowhere is not an address of this machine: Name or service not known\.$"):
         listen("nowhere", 0)
+
+
+async def test_warm_up_is_an_infill_where_there_are_infills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is warmed up by what it will be asked: with a healed infill if it has the markers, else with plain text."""
+    engines = {True: ScriptedEngine([97]), False: ScriptedEngine([97])}
+    for infill, engine in engines.items():
+        assistant = scripted_assistant(engine, byte_tokenizer(words=[b"ab"]), FORMAT if infill else None)
+        card = ModelCard("scripted", 512, infill, chat=False, weight_bytes=0, description="", licence=None)
+        monkeypatch.setattr(assistant, "models", lambda card=card: [card])
+        await warm_up(assistant)
+
+    healed, plain = (engine.requests for engine in engines.values())
+    assert [MID in request.prompt and request.constraint is not None for request in healed] == [True]
+    assert [(list(request.prompt)[-1], request.constraint) for request in plain] == [(ord("a"), None)]
 
 
 def test_curl_line_is_for_a_shell() -> None:

@@ -64,6 +64,8 @@ class DecoderWeights:
 class Decoder:
     """The decoder on torch operations. Activations and cache have the dtype of the norms' weights."""
 
+    brings_threads = False
+
     def __init__(self, config: DecoderConfig, weights: DecoderWeights, description: str) -> None:
         self.config = config
         self.weights = weights

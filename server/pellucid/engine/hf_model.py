@@ -147,6 +147,8 @@ class HFModel:
     one to the other (scales, caps, biases), and so takes it itself. The memory for them is bounded by the batch's rows.
     """
 
+    brings_threads = False
+
     def __init__(self, model: PreTrainedModel) -> None:
         """Take over a loaded model: it cannot be used without this class any more.
 

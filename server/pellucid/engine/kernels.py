@@ -1,7 +1,7 @@
 """The native CPU path: C compiled once by the system's compiler, and the decoder that runs on it.
 
 The sources lie in ``native/``: no header of torch's, so that they compile in two seconds and outlive torch's ABI. The
-library is kept in the user's cache folder under the hash of sources, flags, compiler and processor.
+library is kept in a cache folder under the hash of sources, flags, compiler and processor.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ _TARGETS = {"native": (), "avx2": ("-march=x86-64-v3",), "portable": ()}
 
 class KernelsUnavailableError(Exception):
     """Says in one sentence why there are no native kernels here."""
+
+
+_folder = platformdirs.user_cache_path("pellucid") / "kernels"
+
+
+def keep_in(folder: Path) -> None:
+    """Keep compiled libraries in this folder. One that this process has loaded already stays where it is."""
+    global _folder
+    _folder = folder
 
 
 def available() -> bool:
@@ -148,7 +157,7 @@ class Kernels:
     def __init__(
         self, target: str = "native", *, threads: int | None = None, folder: Path | None = None, compiler: str | None = None
     ) -> None:
-        path = _compile(target, folder or platformdirs.user_cache_path("pellucid") / "kernels", compiler)
+        path = _compile(target, folder or _folder, compiler)
         try:
             library = ctypes.CDLL(str(path))
         except OSError as error:  # a folder from which nothing may be executed, say
@@ -182,10 +191,13 @@ class Kernels:
 class NativeDecoder:
     """The decoder on the native kernels: what a token gets does not depend, in any bit, on batch, chunks or threads."""
 
+    brings_threads = True
+
     def __init__(self, config: DecoderConfig, packed: Mapping[str, Tensor], kernels: Kernels | None = None) -> None:
         found = kernels or _native()
         if isinstance(found, KernelsUnavailableError):
             raise found
+        assert supports(config), "packing.choose_scheme gives other shapes to torch"
         self.config = config
         self.kernels = found
         self.description = f"int8 weights and activations, native {found.variant} kernels on cpu ({found.threads} threads)"

@@ -89,6 +89,11 @@ class Model(Protocol):
         ...
 
     @property
+    def brings_threads(self) -> bool:
+        """Whether it computes on threads of its own: torch's would only spin in their way."""
+        ...
+
+    @property
     def description(self) -> str:
         """How it is computed, for people: "int8 weights, native AVX512-VNNI kernel on cpu", say."""
         ...

@@ -30,6 +30,8 @@ class Runner:
         self.model = model
         self.storage = storage
         self.device = model.cache_shape.device
+        # Measured on two cores: beside a native model, torch's second thread costs a decode step a third of its time.
+        self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
     @torch.inference_mode()
     def run(self, chunks: list[Chunk]) -> list[Result]:
@@ -38,6 +40,8 @@ class Runner:
         The next token is drawn by the sequence's own sampler, and the caller appends it; where that fails, the error stands
         in its place.
         """
+        if torch.get_num_threads() != self._torch_threads:
+            torch.set_num_threads(self._torch_threads)
         wanted = [(chunk.sequence, position) for chunk in chunks for position in chunk.sequence.wanted(chunk.start, chunk.end)]
         hidden = self.model.forward(self._batch(chunks), self.storage)
         results: list[Result] = []

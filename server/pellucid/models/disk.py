@@ -17,14 +17,15 @@ _BLOCK = 1 << 20
 
 
 @contextmanager
-def full_disk_explained(folder: Path) -> Iterator[None]:
-    """Turn the system's error for a full disk into ModelError, one sentence."""
+def errors_explained(folder: Path) -> Iterator[None]:
+    """Turn what the system says against writing in a folder of the cache into ModelError, one sentence."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ModelError(f"The disk of {folder} is full: free some space and try again.") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelError(f"The disk of {folder} is full: free some space and try again.") from None
+        reason = error.strerror or error
+        raise ModelError(f"{folder} cannot be written to ({reason}): make it writable, or set another cache folder.") from None
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -55,7 +55,7 @@ class GGUF:
             raise ModelError(f"{path} cannot be read as a GGUF file: {error}.") from None
         try:
             self.metadata, self.tensors = _Header(self._data).read()
-        except (struct.error, UnicodeDecodeError, OverflowError):
+        except (struct.error, UnicodeDecodeError, OverflowError, RecursionError):
             raise ModelError(f"{path} is damaged or cut short ({len(self._data)} bytes): fetch it again.") from None
         except _FormatError as error:
             raise ModelError(f"{path} {error}") from None

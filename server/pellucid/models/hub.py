@@ -74,12 +74,12 @@ class Hub:
         """
         part = target.with_name(target.name + ".part")
         url = f"{self.endpoint}/{listing.repo}/resolve/{listing.commit}/{file.name}"
-        with disk.full_disk_explained(target.parent):
+        with disk.errors_explained(target.parent):
             self._fill(url, file, part, progress)
-        if disk.checksum(part, progress, file.kind) != file.checksum:
-            part.unlink()
-            raise ModelError(f"{file.name} arrived from {self.endpoint} with a wrong checksum and was deleted: try again.")
-        disk.publish(part, target)
+            if disk.checksum(part, progress, file.kind) != file.checksum:
+                part.unlink()
+                raise ModelError(f"{file.name} arrived from {self.endpoint} with a wrong checksum and was deleted: try again.")
+            disk.publish(part, target)
 
     def _fill(self, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
         done = part.stat().st_size if part.exists() else 0

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.engine import packing
+from pellucid.engine import kernels, packing
 from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.model import Model
 from pellucid.errors import ConfigError, ModelError
@@ -42,21 +43,30 @@ class LoadedModel:
     path: Path
 
 
+def served_name(name_or_path: str) -> str:
+    """The name under which a model is served. Raises ModelError for a path to nothing."""
+    path = local_path(name_or_path)
+    if path is None:
+        return name_or_path
+    return path.stem if path.is_file() else path.name
+
+
 def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress) -> LoadedModel:
     """Load a model, fetching and packing it first where that has not been done yet.
 
-    ``device`` is auto, cpu, cuda or cuda:N, ``quant`` auto, none, int8 or int4.
+    ``device`` is auto, cpu, cuda or cuda:N, ``quant`` auto, none, int8 or int4. Compiled kernels go to the store's folder.
     Raises NotFoundError for an unknown name, ConfigError for a device or quant that cannot be had, ModelError for the rest.
     """
+    kernels.keep_in(store.kernels)
     where = _device(device)
     local = local_path(name_or_path)
     path = local or store.pull(name_or_path, progress)
-    name = path.stem if local and path.is_file() else path.name if local else name_or_path
+    name = served_name(name_or_path)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
     config = source.config()
     if config is None:
-        model = _load_by_transformers(path, where, quant)
+        model = _load_by_transformers(path, where, quant, progress)
     else:
         packer = _Packed(store, local_name(path) if local else name, config, packing.choose_scheme(quant, where, config))
         model = packing.build(config, packer.tensors(source, progress), packer.scheme, where)
@@ -128,15 +138,16 @@ class _Packed:
         progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
         packed = packing.pack(self._config, _counted(source.weights(), progress), self.scheme)
         disk.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
-        for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
-            stale.unlink()  # of an older version of the source or of the form
-        try:
-            save_file(packed, part, {"scheme": self.scheme})
-            disk.publish(part, path)
-        except SafetensorError as error:
-            raise ModelError(f"The packed weights could not be written to {path.parent} ({error}): free some space.") from None
-        finally:
-            part.unlink(missing_ok=True)
+        with disk.errors_explained(path.parent):
+            for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
+                stale.unlink()  # of an older version of the source or of the form
+            try:
+                save_file(packed, part, {"scheme": self.scheme})
+                disk.publish(part, path)
+            except SafetensorError as error:
+                raise ModelError(f"The packed weights could not be written to {path.parent} ({error}): free some space.") from None
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def _map(path: Path) -> dict[str, Tensor]:
@@ -176,9 +187,25 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _load_by_transformers(path: Path, device: torch.device, quant: str) -> Model:
+def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:
     from pellucid.engine.hf_model import HFModel  # transformers takes seconds to import
 
     if quant not in ("auto", "none"):
         raise ConfigError(f"quant {quant} is for models of the Llama family only, which {path.name} is not: use --quant none.")
-    return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+    progress.start(f"loading {path.name}", None)
+    with _without_bars():
+        return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the transformers library from drawing bars of its own beside ours."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -95,13 +95,18 @@ class Store:
 
     def show(self, name: str) -> ModelRecord:
         """One model. Raises NotFoundError for a name that is neither in the catalog nor on this machine."""
+        self._check(name)
         record = self._record(name)
         if record.entry is None and record.manifest is None:
             raise NotFoundError(f"There is no model {name!r}{self._known(name)}.")
         return record
 
     def find(self, name: str) -> Path | None:
-        """The file or folder of a model that is on this machine. Asks no network."""
+        """The file or folder of a model that is on this machine. Asks no network.
+
+        Raises NotFoundError for what is no name of a model: neither one of the catalog nor ``org/name[@revision]``.
+        """
+        self._check(name)
         return self._record(name).path
 
     def pull(self, name: str, progress: Progress) -> Path:
@@ -113,19 +118,17 @@ class Store:
         if found is not None:
             return found
         entry = catalog().get(name)
-        repository = None if entry else _REPOSITORY.fullmatch(name)
-        if entry is None and repository is None:
-            raise NotFoundError(f"There is no model {name!r}{self._known(name)}.")
         with self._lock(name, progress):
             found = self.find(name)  # by the process that was waited for
             if found is not None:
                 return found
             folder = self._folder(name)
-            folder.mkdir(parents=True, exist_ok=True)
+            with disk.errors_explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             manifest = self._fetch_entry(entry, folder, progress) if entry else self._fetch_repository(name, folder, progress)
-            with disk.full_disk_explained(folder):
+            with disk.errors_explained(folder):
                 disk.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
-            _tidy(folder, manifest)
+                _tidy(folder, manifest)
             return folder / manifest.model
 
     def verify(self, name: str, progress: Progress) -> None:
@@ -142,13 +145,16 @@ class Store:
         """Delete a model, what is left of a broken fetch of it, and its packed weights: the bytes that this frees.
 
         Of a local file or folder only the packed weights are deleted.
-        Raises NotFoundError where there is nothing of it on this machine.
+        Raises NotFoundError where there is nothing of it on this machine, or it is no name of a model.
         """
         path = local_path(name)
-        name = name if path is None else local_name(path)
+        if path is None:
+            self._check(name)
+        else:
+            name = local_name(path)
         if not self._folder(name).is_dir() and not self._packs(name):
             raise NotFoundError(f"{name} is not on this machine.")
-        with self._lock(name, progress):
+        with self._lock(name, progress), disk.errors_explained(self.root):
             folder, packs = self._folder(name), self._packs(name)
             files = [*packs, *(path for path in folder.rglob("*") if path.is_file())]
             freed = sum(path.stat().st_size for path in files)
@@ -159,6 +165,11 @@ class Store:
                 shutil.rmtree(folder)
         return freed
 
+    @property
+    def kernels(self) -> Path:
+        """The folder where compiled kernels are kept."""
+        return self.root / "kernels"
+
     def packed_path(self, name: str, key: str) -> Path:
         """Where the packed weights of a model lie; ``key`` says of what and in which form."""
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
@@ -166,8 +177,10 @@ class Store:
     @contextmanager
     def packing(self, name: str, progress: Progress) -> Iterator[None]:
         """Keep other processes from packing the same model meanwhile."""
+        folder = self.root / "packed"
         with self._lock(name, progress):
-            (self.root / "packed").mkdir(parents=True, exist_ok=True)
+            with disk.errors_explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             yield
 
     def _fetch_entry(self, entry: CatalogEntry, folder: Path, progress: Progress) -> Manifest:
@@ -233,20 +246,24 @@ class Store:
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:
         locks = self.root / "locks"
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ModelError(f"The cache folder {self.root} cannot be written to ({error.strerror}): set another one.") from None
         lock = FileLock(locks / f"{_slug(name)}.lock")
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            progress.note(f"Another process is at work on {name}: waiting for it.")
-            lock.acquire()
+        with disk.errors_explained(locks):
+            locks.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0.1)
+            except Timeout:
+                progress.note(f"Another process is at work on {name}: waiting for it.")
+                lock.acquire()
         try:
             yield
         finally:
             lock.release()
+
+    def _check(self, name: str) -> None:
+        """Raise NotFoundError for what is no name of a model: "", say, whose folder would be that of all models."""
+        if name in catalog() or _REPOSITORY.fullmatch(name) or any(manifest.name == name for manifest in self._manifests()):
+            return
+        raise NotFoundError(f"There is no model {name!r}{self._known(name)}.")
 
     def _known(self, name: str) -> str:
         known = [record.name for record in self.list()]

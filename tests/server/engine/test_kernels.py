@@ -189,6 +189,14 @@ def test_without_a_compiler_there_is_a_reason(tmp_path: Path, compiler: str, say
     assert not list(tmp_path.rglob("*.so"))
 
 
+def test_libraries_are_kept_where_they_are_asked_to_be(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names no folder gets the one that was set for the process."""
+    monkeypatch.setattr(kernels, "_folder", folder)  # set back in the end
+    kernels.keep_in(tmp_path)
+    Kernels()
+    assert len(list(tmp_path.glob("*.so"))) == 1
+
+
 def test_compiled_once(folder: Path, tmp_path: Path) -> None:
     """The second use finds the library of the first: nothing is compiled again, and nothing else is left in the folder."""
     Kernels(folder=tmp_path)

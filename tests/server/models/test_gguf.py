@@ -136,6 +136,15 @@ def test_damaged_header_is_never_anything_but_a_model_error(tmp_path: Path, seed
         assert str(path) in str(error)  # noqa: PT017 - a file that is still readable is as good
 
 
+def test_lists_nested_without_end_are_one_sentence(tmp_path: Path) -> None:
+    """Lists within lists within lists are damage, however deep."""
+    nested = struct.pack("<IQ", 9, 1) * 100_000
+    path = tmp_path / "deep.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x" + struct.pack("<I", 9) + nested)
+    with pytest.raises(ModelError, match=r"deep\.gguf is damaged or cut short"):
+        GGUF(path)
+
+
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
     """A file of another kind, version, byte order or architecture is refused by name, as is a part of a split one."""
     path = tmp_path / "model.gguf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 from transformers import GPT2Config, PreTrainedModel, Qwen2Config
+from transformers.utils import logging
 
 from following import Following
 from model_files import byte_level_bpe, logprobs, write_folder, write_gguf
+from pellucid.engine import kernels
 from pellucid.engine.decoder import Decoder
 from pellucid.errors import ConfigError, ModelError, NotFoundError
 from pellucid.models import gguf_decoder
@@ -62,6 +65,15 @@ def test_gguf_brings_its_tokenizer_and_infill_format(tmp_path: Path, store: Stor
     assert loaded.tokenizer.vocab_size == loaded.model.vocab_size == VOCAB
     assert loaded.infill is not None
     assert loaded.infill.markers == ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+
+
+def test_kernels_are_kept_beside_the_models(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled for a model is kept in the store that the model is packed to."""
+    folders: list[Path] = []
+    monkeypatch.setattr(kernels, "keep_in", folders.append)
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    load(str(path), device="cpu", store=store, progress=Silent())
+    assert folders == [store.root / "kernels"]
 
 
 def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +132,23 @@ def test_full_disk_is_said_before_anything_is_written(tmp_path: Path, store: Sto
     assert list((store.root / "packed").iterdir()) == []
 
 
+@pytest.mark.parametrize("call", ["fsync", "mkdir"])
+def test_disk_that_fails_is_said(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Packed weights that the disk cannot keep are one sentence, and nothing of them is left."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    make = Path.mkdir
+
+    def fail(*args: Any, **options: Any) -> None:
+        if isinstance(args[0], Path) and args[0].name != "packed":
+            return make(*args, **options)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "mkdir": (Path, "mkdir")}[call], fail)
+    with pytest.raises(ModelError, match=r"packed cannot be written to \(Input/output error\): make it writable"):
+        load(str(path), device="cpu", store=store, progress=Silent())
+    assert list((store.root / "packed").glob("*")) == []
+
+
 def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: Store) -> None:
     """Removing a local model by its path deletes what was packed of it and leaves the file."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
@@ -129,11 +158,16 @@ def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: S
     assert path.exists()
 
 
-def test_other_families_run_by_transformers(tmp_path: Path, store: Store) -> None:
-    """A model outside the decoder's family is run by the transformers library, which quantises nothing."""
+def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    """A model outside the decoder's family is run by the transformers library, which quantises nothing and draws no bars."""
     model = tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1))
     folder = save(model, tmp_path / "gpt2")
-    loaded = load(str(folder), device="cpu", store=store, progress=Silent())
+    following = Following()
+    capfd.readouterr()
+    loaded = load(str(folder), device="cpu", store=store, progress=following)
+    assert capfd.readouterr().err == ""
+    assert [bar.label for bar in following.bars] == ["loading gpt2"]
+    assert logging.is_progress_bar_enabled()  # for others in this process
     ids = random_ids(30)
     torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     assert loaded.tokenizer.vocab_size == VOCAB

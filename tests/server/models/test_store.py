@@ -379,6 +379,43 @@ def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, l
         models.verify("tiny", Silent())
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a", "a/b/c", "@main"])
+def test_what_is_no_name_of_a_model_touches_nothing(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Neither the folder of all models nor the cache itself is a model: they are not found, not shown and not removed."""
+    monkeypatch.chdir(tmp_path)
+    models.pull("tiny", Silent())
+    for act in (models.find, models.show, lambda name: models.remove(name, Silent()), lambda name: models.pull(name, Silent())):
+        with pytest.raises(NotFoundError, match=f"There is no model '{name}'"):
+            act(name)
+    assert files_in(models) == WHOLE
+
+
+def test_what_the_catalog_has_dropped_can_be_removed(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """A model that an older catalog knew is still listed, found and removed by its name."""
+    path = models.pull("tiny", Silent())
+    del listed["tiny"]
+    assert models.find("tiny") == path
+    assert models.remove("tiny", Silent()) > len(WEIGHTS)
+    assert files_in(models) == set()
+
+
+@pytest.mark.parametrize("call", ["fsync", "mkdir"])
+def test_disk_that_fails_is_said(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A disk that cannot keep a file or a folder is one sentence that names the folder and the reason."""
+
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "mkdir": (Path, "mkdir")}[call], fail)
+    with pytest.raises(ModelError, match=r"cache/\w+.* cannot be written to \(Input/output error\): make it writable"):
+        models.pull("tiny", Silent())
+    assert models.find("tiny") is None
+
+
 def test_list_holds_the_catalog_and_what_is_here_besides(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
     """The list tells of each model whether it is here, and has repositories that were pulled too."""
     models.pull("org/tiny", Silent())
