@@ -19,6 +19,7 @@ from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.prompts import Message
 from pellucid.terminal import Writer
 from pellucid.tokens import Finish, SamplingParams, Token
+from pellucid.wire import record_of
 
 if TYPE_CHECKING:
     from pellucid.assistant import Assistant
@@ -69,23 +70,6 @@ class Records:
     def _print(self, record: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
-
-
-def record_of(token: Token) -> dict[str, Any]:
-    """A token as the API writes it; ``client.token_of`` reads it back."""
-    top = [{"id": one.id, "token": one.text, "bytes": list(one.bytes), "logprob": one.logprob} for one in token.top]
-    return {
-        "id": token.id,
-        "token": token.text,
-        "bytes": list(token.bytes),
-        "position": token.position,
-        "logprob": token.logprob,
-        "rank": token.rank,
-        "entropy": token.entropy,
-        "top": top,
-        "rest": token.rest,
-        "sampled": token.sampled,
-    }
 
 
 def read_text(path: Path) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TypeVar
 
 from pellucid.detokenizer import Detokenizer, decode
@@ -37,7 +36,10 @@ BACKGROUND = Terms(Priority.BACKGROUND)
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What there is to know about a model that is served. ``context`` is in tokens, as the engine grants it."""
+    """What there is to know about a model that is served.
+
+    ``context`` is in tokens, as the engine grants it. ``files``: whether an infill may have pieces of other files.
+    """
 
     name: str
     context: int
@@ -47,6 +49,7 @@ class ModelCard:
     description: str
     licence: str | None
     chat_template: str | None = None
+    files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ class Assistant:
         served = self._find(model)
         if suffix is None:
             if extra:
-                raise InvalidRequestError("Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="extra")
+                raise InvalidRequestError(
+                    "Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="input_extra"
+                )
             ids = await beside(len(prefix), lambda: served.encode(prefix, special=special))
             ids, healing = served.healer.heal(ids, keep=1) if heal else (ids, None)
             stops = served.tokenizer.eos_ids
@@ -102,6 +107,8 @@ class Assistant:
         else:
             if special:
                 raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
+            if extra and not served.takes_files:
+                raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
             size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in extra)
             ids, healing = await beside(size, lambda: self._infill(served, prefix, suffix, extra, params, heal is not False))
             stops = served.tokenizer.eos_ids | served.markers
@@ -177,6 +184,10 @@ class Assistant:
                 elif isinstance(item, TokenScore):
                     for token in detokenizer.feed(item):
                         yield replace(token, text="") if has_bos and token.position == 0 else token
+
+    def name_of(self, model: str | None) -> str:
+        """The name of a model, by default the first one; raises NotFoundError with the names that there are."""
+        return self._find(model).name
 
     def models(self) -> list[ModelCard]:
         """The models that are served, the default one first."""
@@ -274,15 +285,14 @@ class _Served:
         self.name = loaded.name
         self.tokenizer: Tokenizer = loaded.tokenizer
         self.template = ChatTemplate(loaded.tokenizer, loaded.name)
-
-    @cached_property
-    def healer(self) -> Healer:
-        return Healer(self.tokenizer)
-
-    @cached_property
-    def markers(self) -> frozenset[int]:
+        self.healer = Healer(loaded.tokenizer)  # sorts the vocabulary: while models load, not on the loop
+        self.markers = frozenset(loaded.tokenizer.special.values())
         """Ids that end an infill: no marker belongs into the middle of a text."""
-        return frozenset(self.tokenizer.special.values())
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether the model knows pieces of other files in an infill."""
+        return self.loaded.infill is not None and self.loaded.infill.file is not None
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """The ids of a text, the BOS in front where the model wants one."""
@@ -315,6 +325,7 @@ class _Served:
             description=self.loaded.model.description,
             licence=self.loaded.entry.licence if self.loaded.entry is not None else None,
             chat_template=self.tokenizer.chat_template,
+            files=self.takes_files,
         )
 
 

@@ -22,7 +22,8 @@ from pellucid.errors import (
     UnavailableError,
 )
 from pellucid.prompts import Extra, Message
-from pellucid.tokens import Alternative, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.wire import token_of
 
 CONNECT_SECONDS = 5.0
 """How long a connection may take; an answer may take as long as it needs."""
@@ -147,9 +148,7 @@ class Client:
         special: bool = False,
     ) -> AsyncGenerator[Token | Finish]:
         """Read a text, token ids or a conversation: the tokens that are there, with their probabilities."""
-        if terms != BACKGROUND:
-            raise NotSupportedError("Over HTTP a text is always read in the background: leave terms out.")
-        body: dict[str, Any] = {"model": model, "top_logprobs": top_logprobs}
+        body: dict[str, Any] = {"model": model, "top_logprobs": top_logprobs, **_terms(terms)}
         if isinstance(text, str):
             body |= {"text": text, "parse_special": special}
         elif all(isinstance(item, int) for item in text):
@@ -161,7 +160,7 @@ class Client:
                 for record in event.get("tokens", ()):
                     yield token_of(record)
                 if event.get("usage"):
-                    yield Finish(FinishReason.STOP, _usage(event["usage"]))
+                    yield Finish(FinishReason(event["pellucid"]["reason"]), _usage(event["usage"]))
                     return
         raise _broken_off()
 
@@ -201,22 +200,6 @@ class Client:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
 
 
-def token_of(record: Json) -> Token:
-    """The token that a record of the API describes."""
-    return Token(
-        id=record["id"],
-        text=record["token"],
-        bytes=bytes(record["bytes"]),
-        position=record["position"],
-        logprob=record["logprob"],
-        rank=record["rank"],
-        entropy=record["entropy"],
-        top=tuple(Alternative(one["id"], one["token"], bytes(one["bytes"]), one["logprob"]) for one in record["top"]),
-        rest=record["rest"],
-        sampled=record["sampled"],
-    )
-
-
 def _sampling(params: SamplingParams, model: str | None, stop: Sequence[str], terms: Terms) -> dict[str, Any]:
     """Every field of the request that says how to sample, so that no default of the server's shows."""
     return {
@@ -233,10 +216,12 @@ def _sampling(params: SamplingParams, model: str | None, stop: Sequence[str], te
         "seed": params.seed,
         "ignore_eos": params.ignore_eos,
         "stop": list(stop),
-        "priority": terms.priority.name.lower(),
-        "supersede": terms.key,
-        "deadline": terms.deadline,
+        **_terms(terms),
     }
+
+
+def _terms(terms: Terms) -> dict[str, Any]:
+    return {"priority": terms.priority.name.lower(), "supersede": terms.key, "deadline": terms.deadline}
 
 
 async def _answer(events: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[Token | Finish]:

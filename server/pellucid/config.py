@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="key that every request must bring (Authorization: Bearer KEY)")
     allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
-    cache: Path = Field(default_factory=lambda: user_cache_path("pellucid"), description="folder of fetched and packed models and of compiled kernels")
+    cache: Path = Field(
+        default_factory=lambda: user_cache_path("pellucid"), description="folder of fetched and packed models and of compiled kernels"
+    )
     threads: int = Field(0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core")
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="how much to log: error, warning, info or debug")

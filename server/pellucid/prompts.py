@@ -29,6 +29,9 @@ CHATML = (
 )
 """The template of models that have ChatML's markers and no template."""
 
+PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
+"""Characters that mean nothing by themselves."""
+
 CHARACTERS_PER_TOKEN = 16
 """More of a text than this many characters for each token that may be kept is not even looked at."""
 
@@ -112,9 +115,15 @@ class ChatTemplate:
         return "" if id is None else self._tokenizer.token_bytes(id).decode(errors="replace")
 
     def _wedge(self, messages: Sequence[Message]) -> str:
-        """A private-use character that occurs neither in the messages nor in the template."""
+        """A private-use character that occurs neither in the messages nor in the template.
+
+        Raises InvalidRequestError where there is none.
+        """
         taken = {character for message in messages for character in message.role + message.content} | set(self._source or "")
-        return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in taken)
+        free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
+        if free is None:
+            raise InvalidRequestError("The messages hold every private-use character of Unicode: leave one out.", param="messages")
+        return free
 
     def _guard(self, text: str, wedge: str) -> str:
         """The text with a wedge inside of whatever spells a marker; the text is taken apart there after rendering."""

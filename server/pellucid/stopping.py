@@ -23,6 +23,9 @@ TELLING = 6
 COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
 """Longer lines that may well follow one another in a program."""
 
+LONGEST_LINE = 2_000
+"""Characters of a line around the cursor that are looked at: those of a minified file have millions."""
+
 LONGEST_OVERLAP = 400
 """Characters of the suffix that an answer's end is compared with."""
 
@@ -169,11 +172,12 @@ class SuffixStop:
 
     def __init__(self, prefix: str, suffix: str) -> None:
         self.ended = False
-        self._suffix = suffix
-        self._left = prefix.rpartition("\n")[2]
-        self._right, _, below = suffix.partition("\n")
-        self._right = self._right.rstrip()
-        first, second = ([line.rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
+        self._start = suffix[:LONGEST_OVERLAP]
+        self._left = prefix[prefix.rfind("\n") + 1 :][-LONGEST_LINE:]
+        right, _, below = suffix.partition("\n")
+        self._right = right[:LONGEST_LINE].rstrip()
+        below = below[: 4 * LONGEST_LINE]  # enough for the two lines that count
+        first, second = ([line[:LONGEST_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
         self._lines = [] if first is None else [_Line(first, second)]
         if self._right and not self._left.strip():
             self._lines.insert(0, _Line(self._left + self._right, first, len(self._left)))
@@ -268,7 +272,7 @@ class SuffixStop:
 
     def _sure(self) -> int:
         """How much of the answer no continuation can take away."""
-        kept = [len(self._answer) - overlap(self._answer, self._suffix[:LONGEST_OVERLAP])]
+        kept = [len(self._answer) - overlap(self._answer, self._start)]
         if self._doubt is not None:
             kept.append(self._doubt[0])
         line = self._line(len(self._answer))
@@ -282,7 +286,7 @@ class SuffixStop:
 
     def _without_overlap(self) -> int:
         """Where the answer ends without what it shares with the suffix's beginning."""
-        shared = self._suffix[: overlap(self._answer, self._suffix[:LONGEST_OVERLAP])]
+        shared = self._start[: overlap(self._answer, self._start)]
         cut = len(self._answer) - len(shared)
         if not shared.strip():
             return cut if "\n" in shared or self._answer[:cut].endswith("\n") else len(self._answer)

@@ -87,8 +87,11 @@ class ScriptedAssistant:
     def score(self, text: object, **rest: Any) -> AsyncGenerator[Token | Finish]:
         return self._answer(verb="score", text=text, **rest)
 
+    def name_of(self, model: str | None) -> str:
+        return TINY
+
     def models(self) -> list[ModelCard]:
-        return [ModelCard(name=TINY, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None)]
+        return [ModelCard(name=TINY, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None, files=True)]
 
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
         return [Piece(value, bytes([value]), chr(value)) for value in text.encode()]
@@ -118,10 +121,13 @@ class ScriptedAssistant:
 
 
 class ScriptedEngine:
-    """One idle slot."""
+    """One idle slot, and room for 128 requests; ``failure`` is what it died of."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
 
     def status(self, model: str) -> LaneStatus:
-        return LaneStatus((SlotStatus(0, 0, busy=False),), 0, 0, 0, 1, Totals())
+        return LaneStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, Totals())
 
 
 @dataclass
@@ -177,8 +183,8 @@ def live(state: ServerState) -> Iterator[LiveServer]:
         listener.close()
 
 
-def scripted_state(assistant: ScriptedAssistant | None = None, **settings: Any) -> ServerState:
-    """A state that serves scripted answers."""
+def scripted_state(assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any) -> ServerState:
+    """A state that serves scripted answers; with ``failure`` its engine has died of it."""
     state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
-    state.open(cast("Assistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine()))
+    state.open(cast("Assistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))
     return state

@@ -174,6 +174,8 @@ async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
     assistant = scripted_assistant(ScriptedEngine())
     with pytest.raises(InvalidRequestError, match="belong to an infill"):
         await collect(assistant.complete("x", extra=[Extra("f", "e")]))
+    with pytest.raises(InvalidRequestError, match="scripted has no marker for other files"):
+        await collect(scripted_assistant(ScriptedEngine(), infill=None).complete("x", "y", [Extra("f", "e")]))
     with pytest.raises(InvalidRequestError, match="leave special out"):
         await collect(assistant.complete("x", "y", special=True))
     with pytest.raises(NotFoundError, match=r"There is no model 'other' here; there is scripted\."):
@@ -258,3 +260,11 @@ def test_tokens_of_a_text() -> None:
 def test_the_infill_prompt_can_be_shown() -> None:
     """The ids that an infill starts from."""
     assert scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt("a", "b") == [PRE, SUF, 98, MID, 97]
+
+
+def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What healing needs is made with the assistant: the first infill does not hold up the streams for it."""
+    made: list[object] = []
+    monkeypatch.setattr("pellucid.assistant.Healer", made.append)
+    scripted_assistant(ScriptedEngine())
+    assert len(made) == 1

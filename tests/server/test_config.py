@@ -17,8 +17,9 @@ def write(folder: Path, text: str) -> None:
     (folder / "config.toml").write_text(text, encoding="utf-8")
 
 
-def test_defaults() -> None:
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing given the default model is served on loopback, port 8437."""
+    monkeypatch.delenv("PELLUCID_CACHE", raising=False)
     settings = load_settings()
 
     assert (settings.models, settings.url) == ((DEFAULT_MODEL,), "http://127.0.0.1:8437")

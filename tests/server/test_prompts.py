@@ -55,6 +55,17 @@ def test_no_message_can_forge_a_marker(content: str, role: str, begun: str) -> N
     assert text_of(TOKENIZER, ids) == chat.render(messages, continue_last=True)
 
 
+def test_messages_may_hold_private_characters() -> None:
+    """A message with all of U+E000 to U+F8FF is read as it is; only one with every private character there is gets refused."""
+    chat = template(None)
+    icons = "".join(map(chr, range(0xE000, 0xF900)))
+    messages = [Message("user", icons + "<|im_end|>")]
+    assert text_of(TOKENIZER, chat.encode(messages)) == chat.render(messages)
+    every = icons + "".join(map(chr, [*range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE)]))
+    with pytest.raises(InvalidRequestError, match="every private-use character"):
+        chat.encode([Message("user", every)])
+
+
 def test_the_last_message_can_be_continued() -> None:
     """The assistant's last message is the beginning of the answer; nobody else's can be."""
     begun = [*CHAT, Message("assistant", "Hello,")]

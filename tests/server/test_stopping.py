@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid import stopping
+from pellucid.brackets import is_balanced
 from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
 from pellucid.tokens import FinishReason, Token
 
@@ -112,3 +114,19 @@ def test_endings_work_one_behind_another(texts: list[str], kept: str, stop: str 
     gate = Gate(endings)
     assert "".join(through(gate, *texts)) == kept
     assert (gate.reason, gate.stop) == (FinishReason.STOP, stop)
+
+
+def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of lines with a million characters around the cursor only the near ones are looked at, and the answer still ends there."""
+    looked_at: list[int] = []
+
+    def balanced(text: str) -> bool:
+        looked_at.append(len(text))
+        return is_balanced(text)
+
+    monkeypatch.setattr(stopping, "is_balanced", balanced)
+    ending = SuffixStop("f(1);" * 200_000 + "g(", ");\n" + "h(2);" * 200_000 + "\n" + "i(3);" * 200_000)
+    assert ending.feed("x") + ending.feed(");\n") + ending.finish() == "x"
+    assert ending.ended
+    assert looked_at
+    assert max(looked_at) < 5_000

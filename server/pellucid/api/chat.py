@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pellucid.api.documented import GENERATION_ERRORS, stream_or
 from pellucid.api.generation import (
@@ -26,7 +27,7 @@ from pellucid.api.generation import (
     usage_reply,
 )
 from pellucid.api.json_body import JsonRoute
-from pellucid.api.schema import MOST_TOKENS, clamped, token_record
+from pellucid.api.schema import MOST_TOKENS
 from pellucid.api.schema_openai import (
     ChatAnswer,
     ChatChoice,
@@ -41,12 +42,13 @@ from pellucid.api.schema_openai import (
     TopLogprob,
     UsageReply,
 )
-from pellucid.api.sse import Event, attend, event_stream
+from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.api.state import ServerState, state_of
 from pellucid.assistant import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid.prompts import Message
 from pellucid.tokens import Finish, Priority, Token
+from pellucid.wire import clamped, record_of
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -66,10 +68,11 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         raise InvalidRequestError("max_tokens and max_completion_tokens are the same thing: send one of them.", param="max_tokens")
     state = state_of(request)
     assistant, card = state.find(body.model)
+    state.check_answers(card.name, body.n, "n")
     work = _Chat(state, assistant, card.name, body, request)
     if body.stream:
         return await event_stream(request, state, work.events())
-    return JSONResponse((await attend(request, state, work.reply())).model_dump())
+    return await attend(request, state, work.reply())
 
 
 def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
@@ -95,9 +98,12 @@ class _Chat:
     id: str = field(default_factory=lambda: reply_id("chatcmpl"))
     created: int = field(default_factory=lambda: int(time.time()))
 
-    async def reply(self) -> ChatReply:
+    async def reply(self) -> Response:
         """All answers, whole."""
         answers = await collect_all([self._generation(choice) for choice in range(self.body.n)])
+        return await asyncio.to_thread(lambda: json_response(self._whole(answers)))
+
+    def _whole(self, answers: Sequence[Answer]) -> ChatReply:
         return ChatReply(
             id=self.id,
             created=self.created,
@@ -181,5 +187,5 @@ def _entry(token: Token) -> TokenLogprob:
         logprob=clamped(token.logprob),
         bytes=list(token.bytes),
         top_logprobs=[TopLogprob(token=one.text, logprob=clamped(one.logprob), bytes=list(one.bytes)) for one in token.top],
-        pellucid=token_record(token),
+        pellucid=record_of(token),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pellucid.api.documented import GENERATION_ERRORS, stream_or
 from pellucid.api.generation import (
@@ -30,12 +31,12 @@ from pellucid.api.json_body import JsonRoute
 from pellucid.api.legacy_logprobs import legacy_logprobs, prompt_logprobs
 from pellucid.api.schema import MOST_CHOICES
 from pellucid.api.schema_openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
-from pellucid.api.sse import Event, attend, event_stream
+from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.api.state import ServerState, state_of
 from pellucid.assistant import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid.prompts import Extra
-from pellucid.tokens import Finish, Priority, Token, Usage
+from pellucid.tokens import Finish, Priority, Terms, Token, Usage
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -53,10 +54,11 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     _check(body)
     state = state_of(request)
     assistant, card = state.find(body.model)
+    state.check_answers(card.name, len(_prompts(body)) * body.n, "n")
     work = _Completion(state, assistant, card.name, body, request)
     if body.stream:
         return await event_stream(request, state, work.events())
-    return JSONResponse((await attend(request, state, work.reply())).model_dump())
+    return await attend(request, state, work.reply())
 
 
 def _check(body: CompletionRequest) -> None:
@@ -66,9 +68,11 @@ def _check(body: CompletionRequest) -> None:
         raise InvalidRequestError("best_of must be equal to n: answers are not picked from a larger number.", param="best_of")
     if body.suffix is None and body.input_extra:
         raise InvalidRequestError("input_extra needs a suffix, if only an empty one: it belongs to an infill.", param="input_extra")
+    if not all(isinstance(prompt, str) for prompt in _prompts(body)):
+        for name in ("suffix", "heal", "parse_special"):
+            if getattr(body, name) not in (None, False):
+                raise InvalidRequestError(f"{name} needs a prompt that is text, not token ids.", param=name)
     if body.suffix is not None:
-        if not all(isinstance(prompt, str) for prompt in _prompts(body)):
-            raise InvalidRequestError("suffix needs a prompt that is text, not token ids.", param="suffix")
         for name in ("echo", "parse_special"):
             if getattr(body, name):
                 raise InvalidRequestError(f"{name} is not supported together with suffix.", param=name)
@@ -106,14 +110,19 @@ class _Completion:
     id: str = field(default_factory=lambda: reply_id("cmpl"))
     created: int = field(default_factory=lambda: int(time.time()))
     prompts: list[Prompt] = field(init=False)
+    begun: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.prompts = _prompts(self.body)
+        self.begun = self.state.clock()
 
-    async def reply(self) -> CompletionReply:
+    async def reply(self) -> Response:
         """All answers, whole."""
         read = [await self._read(prompt) for prompt in self.prompts]
         answers = await collect_all(self._generations())
+        return await asyncio.to_thread(lambda: json_response(self._whole(read, answers)))
+
+    def _whole(self, read: Sequence[Answer], answers: Sequence[Answer]) -> CompletionReply:
         choices = [self._whole_choice(index, answer, read[index // self.body.n]) for index, answer in enumerate(answers)]
         return self._reply(choices, usage=usage_reply(self._prompt_usages(read, answers), [answer.end.usage for answer in answers]))
 
@@ -128,7 +137,7 @@ class _Completion:
                 answers[index].take(item)
                 if not begun[index]:
                     begun[index] = True
-                    choice = self._echo_choice(index, read[index // self.body.n])
+                    choice = await asyncio.to_thread(self._echo_choice, index, read[index // self.body.n])
                     offsets[index] += len(choice.text)
                     yield self._reply([choice])
                 if isinstance(item, Token):
@@ -150,8 +159,7 @@ class _Completion:
     def _generation(self, prompt: Prompt, choice: int, number: int) -> Items:
         body, assistant = self.body, self.assistant
         params = sampling_params(body, body.max_tokens, body.logprobs or 0, choice)
-        default = Priority.CHAT if body.suffix is None else Priority.COMPLETION
-        terms, stop = terms_of(body, self.request, default, number), stop_texts(body.stop)
+        terms, stop = self._terms(number), stop_texts(body.stop)
         if isinstance(prompt, str):
             extra = [Extra(file.filename, file.text) for file in body.input_extra]
             items = assistant.complete(
@@ -168,7 +176,14 @@ class _Completion:
         if scored is None:
             return Answer()
         top = max(scored, body.logprobs or 0) if body.echo else scored
-        return await collect(self.assistant.score(prompt, model=self.model, top_logprobs=top, special=body.parse_special))
+        terms = replace(self._terms(0), key=None)  # a request does not supersede itself
+        return await collect(self.assistant.score(prompt, model=self.model, top_logprobs=top, terms=terms, special=body.parse_special))
+
+    def _terms(self, number: int) -> Terms:
+        """The terms of an answer; the deadline is the whole request's, however much of it reading the prompt took."""
+        default = Priority.CHAT if self.body.suffix is None else Priority.COMPLETION
+        terms = terms_of(self.body, self.request, default, number)
+        return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self.begun))
 
     def _prompt_usages(self, read: Sequence[Answer], answers: Sequence[Answer]) -> list[Usage]:
         first = answers[:: self.body.n]

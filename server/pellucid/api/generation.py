@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from fastapi import Request
 
-from pellucid.api.schema_openai import EndDetails, PromptTokensDetails, Sampling, UsageDetails, UsageReply
+from pellucid.api.schema_openai import Admittance, EndDetails, PromptTokensDetails, Sampling, UsageDetails, UsageReply
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 
@@ -135,7 +135,7 @@ def stop_texts(stop: str | list[str]) -> list[str]:
     return [stop] if isinstance(stop, str) else stop
 
 
-def terms_of(body: Sampling, request: Request, default: Priority, choice: int) -> Terms:
+def terms_of(body: Admittance, request: Request, default: Priority, choice: int) -> Terms:
     """On what terms a request is served."""
     key = None if body.supersede is None else supersede_key(request, body.supersede, choice)
     return Terms(_PRIORITIES[body.priority] if body.priority else default, key, body.deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -56,13 +57,11 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     state = state_of(request)
     _check(body)
     assistant, card = state.find(body.model)
+    state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     work = _Work(state, assistant, card, body, request, temperature)
     if body.stream:
         return await event_stream(request, state, work.events(), done=False)
-    replies = [reply.model_dump() for reply in await attend(request, state, work.replies())]
-    if body.response_fields is not None:
-        replies = [pick_fields(reply, body.response_fields) for reply in replies]
-    return JSONResponse(replies[0] if body.n_cmpl == 1 else replies)
+    return await attend(request, state, work.response())
 
 
 def _check(body: Generation) -> None:
@@ -103,10 +102,16 @@ class _Work:
     def __post_init__(self) -> None:
         self.biases = self._biases()
 
-    async def replies(self) -> list[LlamaReply]:
+    async def response(self) -> Response:
         """All answers, whole."""
         answers = await collect_all([self._generation(choice) for choice in range(self.body.n_cmpl)])
-        return [self._reply(index, answer, answer.tokens, answer.text) for index, answer in enumerate(answers)]
+        return await asyncio.to_thread(self._whole, answers)
+
+    def _whole(self, answers: Sequence[Answer]) -> Response:
+        replies = [self._reply(index, answer, answer.tokens, answer.text).model_dump() for index, answer in enumerate(answers)]
+        if self.body.response_fields is not None:
+            replies = [pick_fields(reply, self.body.response_fields) for reply in replies]
+        return JSONResponse(replies[0] if self.body.n_cmpl == 1 else replies)
 
     async def events(self) -> AsyncGenerator[Event]:
         """The parts of the one answer as they come; the last one is a whole reply without content."""
@@ -124,7 +129,7 @@ class _Work:
                         tokens_evaluated=answer.tokens[0].position,
                         completion_probabilities=[token_probs(item, self.body, self._params(0))] if self.body.n_probs else None,
                     )
-        yield self._reply(0, answer, [], "")
+        yield await asyncio.to_thread(self._reply, 0, answer, [], "")
 
     def _generation(self, choice: int) -> Items:
         body, assistant = self.body, self.assistant
@@ -183,7 +188,9 @@ class _Work:
         return self.body.samplers is None or step in self.body.samplers
 
     def _extra(self) -> list[Extra]:
-        return [Extra(file.filename, file.text) for file in self.body.input_extra] if isinstance(self.body, InfillRequest) else []
+        if not isinstance(self.body, InfillRequest) or not self.card.files:
+            return []
+        return [Extra(file.filename, file.text) for file in self.body.input_extra]
 
     def _biases(self) -> dict[int, float]:
         """logit_bias by token id."""

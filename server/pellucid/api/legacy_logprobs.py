@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pellucid.api.schema import clamped, token_record
 from pellucid.api.schema_openai import LegacyLogprobs, PromptLogprob
 from pellucid.tokens import Token
+from pellucid.wire import clamped, record_of
 
 
 def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyLogprobs:
@@ -20,7 +20,7 @@ def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyL
         token_logprobs=[None if token.logprob is None else clamped(token.logprob) for token in tokens],
         tokens=[spelled(token.bytes) for token in tokens],
         top_logprobs=[_top(token, count) for token in tokens],
-        pellucid=[token_record(token) for token in tokens],
+        pellucid=[record_of(token) for token in tokens],
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pellucid.api.generation import Answer
-from pellucid.api.schema import clamped
 from pellucid.api.schema_llama import Generation, LlamaProb, LlamaTokenProb, Timings
 from pellucid.tokens import Alternative, Finish, FinishReason, SamplingParams, Token, Usage
+from pellucid.wire import clamped
 
 StopType = Literal["none", "eos", "limit", "word"]
 

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     WithJsonSchema,
@@ -17,14 +18,15 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
-
-from pellucid.tokens import Alternative, Token
-
-LOGPROB_FLOOR = -9999.0
-"""What stands for a logprob of minus infinity, or anything below (OpenAI's convention)."""
+from pydantic_core.core_schema import any_schema
 
 MOST_CHOICES = 128
 """The most answers that one request may ask for."""
+
+LEAST_TEMPERATURE = 0.0001
+MOST_TEMPERATURE = 100.0
+LEAST_PENALTY = 0.01
+"""The bounds of SamplingParams."""
 
 MOST_TOKENS = 2**31 - 1
 """A number of tokens that no context holds: "until the context is full"."""
@@ -41,6 +43,19 @@ def _only(allowed: bool) -> AfterValidator:
 
 OnlyTrue = Annotated[bool, _only(allowed=True), WithJsonSchema({"const": True})]
 OnlyFalse = Annotated[bool, _only(allowed=False), WithJsonSchema({"const": False})]
+
+
+def _temperature(value: float) -> float:
+    if value != 0 and not LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE:
+        raise ValueError(f"must be 0 (greedy), or between {LEAST_TEMPERATURE} and {MOST_TEMPERATURE:g}")
+    return value
+
+
+Temperature = Annotated[
+    float,
+    AfterValidator(_temperature),
+    WithJsonSchema({"anyOf": [{"const": 0}, {"type": "number", "minimum": LEAST_TEMPERATURE, "maximum": MOST_TEMPERATURE}]}),
+]
 TokenId = Annotated[int, Field(ge=0, lt=2**31, description="a token id of the model's vocabulary")]
 
 
@@ -106,9 +121,9 @@ class ErrorReply(Reply):
 
     example: ClassVar[dict[str, Any]] = {
         "error": {
-            "message": "temperature: Input should be less than or equal to 2.",
+            "message": "top_p: Input should be less than or equal to 1.",
             "type": "invalid_request_error",
-            "param": "temperature",
+            "param": "top_p",
             "code": 400,
         }
     }
@@ -142,33 +157,20 @@ class TokenRecord(Reply):
     sampled: float | None = Field(description="the probability with which the sampler took it; null for tokens of the prompt")
 
 
+class _Written:
+    """Annotates a record that ``wire.record_of`` has written: it is described as TokenRecord, and sent as it is."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return any_schema()
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(TokenRecord.__pydantic_core_schema__)
+
+
+WrittenToken = Annotated[dict[str, Any], _Written()]
+
+
 class ModelQuery(Body):
     """A request that may name a model."""
 
     model: str | None = Field(None, description="one of /v1/models; by default the first", examples=["qwen2.5-coder-0.5b-instruct"])
-
-
-def clamped(logprob: float) -> float:
-    """The logprob as JSON can hold it."""
-    return max(logprob, LOGPROB_FLOOR)
-
-
-def alternative_record(alternative: Alternative) -> AlternativeRecord:
-    """The wire form of an alternative."""
-    return AlternativeRecord(id=alternative.id, token=alternative.text, bytes=list(alternative.bytes), logprob=clamped(alternative.logprob))
-
-
-def token_record(token: Token) -> TokenRecord:
-    """The wire form of a token."""
-    return TokenRecord(
-        id=token.id,
-        token=token.text,
-        bytes=list(token.bytes),
-        position=token.position,
-        logprob=None if token.logprob is None else clamped(token.logprob),
-        rank=token.rank,
-        entropy=token.entropy,
-        top=[alternative_record(alternative) for alternative in token.top],
-        rest=token.rest,
-        sampled=token.sampled,
-    )

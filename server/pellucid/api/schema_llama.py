@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, RootModel
 
-from pellucid.api.schema import MOST_CHOICES, MOST_TOKENS, Body, ModelQuery, OnlyFalse, OnlyTrue, Reply, TokenId
+from pellucid.api.schema import (
+    LEAST_PENALTY,
+    MOST_CHOICES,
+    MOST_TOKENS,
+    Body,
+    ModelQuery,
+    OnlyFalse,
+    OnlyTrue,
+    Reply,
+    Temperature,
+    TokenId,
+)
 from pellucid.api.schema_openai import Bias, ChatMessage, Ids, StopText, TokenKey
 from pellucid.tokens import MAX_ALTERNATIVES
 
@@ -34,11 +45,11 @@ class Generation(ModelQuery):
     """How tokens are chosen and when the answer ends."""
 
     n_predict: int = Field(-1, ge=-1, le=MOST_TOKENS, description="most tokens; -1: until the context is full; 0: read the prompt only")
-    temperature: float | None = Field(None, ge=0, le=100, description="0 takes the most probable token; default 0.8, for /infill 0")
+    temperature: Temperature | None = Field(None, description="0 takes the most probable token; default 0.8, for /infill 0")
     top_k: int = Field(40, ge=-1, le=MOST_TOKENS, description="0 or -1 is off")
     top_p: float = Field(0.95, ge=0, le=1)
     min_p: float = Field(0.05, ge=0, le=1)
-    repeat_penalty: float = Field(1.0, gt=0, le=10, description="over the whole prompt and answer; 1 is off")
+    repeat_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="over the whole prompt and answer; 1 is off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
     samplers: list[SamplerName] | None = Field(None, description=SAMPLERS_ABOUT)
@@ -101,7 +112,9 @@ class InfillRequest(Generation):
 
     input_prefix: str = Field("", description="the text before the cursor's line")
     input_suffix: str = Field("", description="the text after the cursor")
-    input_extra: list[ExtraText] = Field([], description="texts of other files, the nearest last")
+    input_extra: list[ExtraText] = Field(
+        [], description="texts of other files, the nearest last; dropped where the model has no token for files: clients always send it"
+    )
     prompt: str = Field("", description="the cursor's line up to the cursor: it follows input_prefix")
 
 

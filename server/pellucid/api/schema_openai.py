@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from pellucid.api.schema import MOST_CHOICES, MOST_TOKENS, Body, ModelQuery, OnlyFalse, Reply, TokenId, TokenRecord
+from pellucid.api.schema import (
+    LEAST_PENALTY,
+    MOST_CHOICES,
+    MOST_TOKENS,
+    Body,
+    ModelQuery,
+    OnlyFalse,
+    Reply,
+    Temperature,
+    TokenId,
+    WrittenToken,
+)
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -32,14 +43,27 @@ class ContextFile(Body):
     text: str
 
 
-class Sampling(ModelQuery):
+class Admittance(ModelQuery):
+    """On what terms a request is served: extensions to OpenAI's fields."""
+
+    priority: Literal["completion", "chat", "background"] | None = Field(None, description="extension: who goes first")
+    supersede: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="extension: a newer request with the same text here, by the same client, ends this one",
+    )
+    deadline: float | None = Field(None, gt=0, le=86400, description="extension: seconds after which the answer ends with what there is")
+
+
+class Sampling(Admittance):
     """How tokens are chosen and when the answer ends; the extensions to OpenAI's fields are marked."""
 
-    temperature: float = Field(1.0, ge=0, le=2, description="0 takes the most probable token")
+    temperature: Temperature = Field(1.0, description="0 takes the most probable token; OpenAI's own limit of 2 does not hold here")
     top_p: float = Field(1.0, ge=0, le=1)
     top_k: int = Field(0, ge=-1, le=MOST_TOKENS, description="extension: 0 or -1 is off")
     min_p: float = Field(0.0, ge=0, le=1, description="extension: 0 is off")
-    repetition_penalty: float = Field(1.0, gt=0, le=10, description="extension: over prompt and answer; 1 is off")
+    repetition_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="extension: over prompt and answer; 1 is off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
     logit_bias: dict[TokenKey, Bias] = Field({}, description="token id -> what is added to its logit")
@@ -53,14 +77,6 @@ class Sampling(ModelQuery):
     store: OnlyFalse = Field(False, description="nothing is ever stored")
     service_tier: Literal["auto", "default"] = Field("auto", description="there is one tier")
     return_token_ids: bool = Field(False, description="extension: give the token ids of prompt and answer")
-    priority: Literal["completion", "chat", "background"] | None = Field(None, description="extension: who goes first")
-    supersede: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="extension: a newer request with the same text here, by the same client, ends this one",
-    )
-    deadline: float | None = Field(None, gt=0, le=86400, description="extension: seconds after which the answer ends with what there is")
 
 
 class CompletionRequest(Sampling):
@@ -77,9 +93,13 @@ class CompletionRequest(Sampling):
         | Annotated[list[Ids], Field(min_length=1, max_length=MOST_CHOICES)]
     )
     suffix: str | None = Field(None, description="the text after the gap: a real infill, with the model's own infill tokens")
-    input_extra: list[ContextFile] = Field([], description="extension, with suffix: texts of other files, the nearest last")
-    heal: bool | None = Field(None, description="extension: let the first token begin inside the last word; default: with suffix only")
-    parse_special: bool = Field(False, description="extension: text that spells a special token becomes that token")
+    input_extra: list[ContextFile] = Field(
+        [], description="extension, with suffix: texts of other files, the nearest last; refused by a model without a token for files"
+    )
+    heal: bool | None = Field(
+        None, description="extension, with text: let the first token begin inside the last word; default: with suffix only"
+    )
+    parse_special: bool = Field(False, description="extension, with text: what spells a special token becomes that token")
     max_tokens: int = Field(16, ge=0, le=MOST_TOKENS, description="most tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="give each token's logprob and so many alternatives")
     prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the tokens of the prompt; not in a stream")
@@ -133,7 +153,7 @@ class ChatRequest(Sampling):
     continue_final_message: bool = Field(False, description="extension: the last message is the assistant's; go on where it ends")
 
 
-class ScoreRequest(ModelQuery):
+class ScoreRequest(Admittance):
     """A text, token ids or a conversation to read; exactly one of them."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "def add(a, b):\n    return a + b\n", "top_logprobs": 5}]})
@@ -187,7 +207,7 @@ class LegacyLogprobs(Reply):
     token_logprobs: list[float | None]
     tokens: list[str]
     top_logprobs: list[dict[str, float] | None]
-    pellucid: list[TokenRecord]
+    pellucid: list[WrittenToken]
 
 
 class PromptLogprob(Reply):
@@ -237,7 +257,7 @@ class TokenLogprob(Reply):
     logprob: float
     bytes: list[int]
     top_logprobs: list[TopLogprob]
-    pellucid: TokenRecord
+    pellucid: WrittenToken
 
 
 class ChatLogprobs(Reply):
@@ -319,9 +339,10 @@ class ScoreReply(Reply):
 
     object: Literal["score"] = "score"
     model: str
-    tokens: list[TokenRecord]
+    tokens: list[WrittenToken]
     usage: UsageReply
     summary: ScoreSummary
+    pellucid: EndDetails
 
 
 class ScoreChunk(Reply):
@@ -329,9 +350,10 @@ class ScoreChunk(Reply):
 
     object: Literal["score.chunk"] = "score.chunk"
     model: str
-    tokens: list[TokenRecord]
+    tokens: list[WrittenToken]
     usage: UsageReply | None = None
     summary: ScoreSummary | None = None
+    pellucid: EndDetails | None = None
 
 
 class ModelObject(Reply):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pellucid.api.chat import plain_messages
 from pellucid.api.documented import GENERATION_ERRORS, stream_or
-from pellucid.api.generation import Answer, Items, collect, usage_reply
+from pellucid.api.generation import Answer, Items, collect, end_details, terms_of, usage_reply
 from pellucid.api.json_body import JsonRoute
-from pellucid.api.schema import clamped, token_record
 from pellucid.api.schema_openai import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.prompts import Message
-from pellucid.tokens import Token
+from pellucid.tokens import Priority, Token
+from pellucid.wire import clamped, record_of
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
@@ -29,23 +31,32 @@ BATCH = 64
 
 @router.post("/v1/score", responses={200: stream_or(ScoreReply), **GENERATION_ERRORS})
 async def score(body: ScoreRequest, request: Request) -> Response:
-    """Read a text, token ids or a conversation, and give for each token its logprob, its rank and the alternatives."""
+    """Read a text, token ids or a conversation, and give for each token its logprob, its rank and the alternatives.
+
+    It is read in the background unless ``priority`` says otherwise. What is superseded or past its deadline ends with the
+    tokens that there are, and ``pellucid.reason`` says so.
+    """
     state = state_of(request)
     assistant, card = state.find(body.model)
     model = card.name
+    terms = terms_of(body, request, Priority.BACKGROUND, 0)
     items = state.metrics.measured(
-        assistant.score(_text(body), model=model, top_logprobs=body.top_logprobs, special=body.parse_special), model, state.clock
+        assistant.score(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special),
+        model,
+        state.clock,
     )
     if body.stream:
         return await event_stream(request, state, _events(items, model))
     answer = await attend(request, state, collect(items))
-    reply = ScoreReply(
-        model=model,
-        tokens=[token_record(token) for token in answer.tokens],
-        usage=usage_reply([answer.end.usage], [answer.end.usage]),
-        summary=summary(answer.tokens),
-    )
-    return JSONResponse(reply.model_dump())
+    return Response(await asyncio.to_thread(_written, answer, model), media_type="application/json")
+
+
+def _written(answer: Answer, model: str) -> str:
+    """A ScoreReply as JSON. It is put together token by token: one call for all would hold up other threads for long."""
+    usage = usage_reply([answer.end.usage], [answer.end.usage])
+    bare = ScoreReply(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
+    tokens = ", ".join(json.dumps(record_of(token)) for token in answer.tokens)
+    return f'{json.dumps(bare.model_dump(exclude={"tokens"}))[:-1]}, "tokens": [{tokens}]}}'
 
 
 def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
@@ -66,10 +77,10 @@ async def _events(items: Items, model: str) -> AsyncGenerator[Event]:
         async for item in source:
             answer.take(item)
             if len(answer.tokens) - sent >= BATCH or (answer.finish and sent < len(answer.tokens)):
-                yield ScoreChunk(model=model, tokens=[token_record(token) for token in answer.tokens[sent:]])
+                yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
                 sent = len(answer.tokens)
     usage = usage_reply([answer.end.usage], [answer.end.usage])
-    yield ScoreChunk(model=model, tokens=[], usage=usage, summary=summary(answer.tokens))
+    yield ScoreChunk(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
 
 
 def summary(tokens: Sequence[Token]) -> ScoreSummary:

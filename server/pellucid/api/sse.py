@@ -32,6 +32,11 @@ def event_bytes(event: Event) -> bytes:
     return f"data: {data}\n\n".encode()
 
 
+def json_response(reply: BaseModel) -> Response:
+    """A whole reply on the wire."""
+    return Response(reply.model_dump_json(), media_type="application/json")
+
+
 async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client goes (ClientGoneError) or the server does (UnavailableError)."""
     task = asyncio.create_task(work)

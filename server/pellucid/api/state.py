@@ -11,9 +11,9 @@ from fastapi import Request
 
 from pellucid.api.metrics import Metrics
 from pellucid.assistant import Assistant, ModelCard
-from pellucid.engine.engine import Engine
+from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.lane import LaneStatus
-from pellucid.errors import NotFoundError, UnavailableError
+from pellucid.errors import InvalidRequestError, UnavailableError
 
 
 @dataclass(eq=False)
@@ -54,11 +54,13 @@ class ServerState:
         asyncio.get_running_loop().call_later(self.grace, self.closing.set)
 
     def require_ready(self) -> Assistant:
-        """The assistant; raises UnavailableError while the models are loading and when the server is shutting down."""
+        """The assistant; raises UnavailableError while the models load, when the server leaves and once its engine has failed."""
         if self.leaving:
             raise UnavailableError("The server is shutting down.")
         if self._assistant is None:
             raise UnavailableError("Loading model")
+        if self._engine is not None and self._engine.failure is not None:
+            raise UnavailableError(FAILED)
         return self._assistant
 
     def find(self, model: str | None) -> tuple[Assistant, ModelCard]:
@@ -67,10 +69,17 @@ class ServerState:
         Raises UnavailableError as ``require_ready`` does, and NotFoundError with the names that there are.
         """
         assistant = self.require_ready()
-        name = self.models[0] if model is None else model
-        if name not in self._cards:
-            raise NotFoundError(f"There is no model {name!r} here; there is {', '.join(self.models)}.")
-        return assistant, self._cards[name]
+        return assistant, self._cards[assistant.name_of(model)]
+
+    def check_answers(self, model: str, count: int, param: str) -> None:
+        """Raise InvalidRequestError for more answers than a model's lane can ever hold: no later time is a better one."""
+        limit = self.statuses()[model].limit
+        if count > limit:
+            raise InvalidRequestError(
+                f"{count} answers at once are more than the {limit} that the server has slots and queue for: ask for fewer, "
+                "or start it with larger --slots or --queue.",
+                param=param,
+            )
 
     def cards(self) -> tuple[ModelCard, ...]:
         """All loaded models, the default one first."""

@@ -17,7 +17,7 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from served import TINY, ScriptedAssistant, live, scripted_state, spoken
+from served import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 MESSAGES = [{"role": "user", "content": "x"}]
 JSON = {"content-type": "application/json"}
@@ -128,11 +128,18 @@ def test_loading(path: str, body: dict[str, Any]) -> None:
         b'{"prompt": "x", "store": true}',
         b'{"prompt": "x", "logit_bias": {"a": 1}}',
         b'{"prompt": "x", "logit_bias": {"99999": 1}}',
+        b'{"prompt": "x", "temperature": 1e-50}',
+        b'{"prompt": "x", "temperature": 100.5}',
+        b'{"prompt": "x", "temperature": -1}',
+        b'{"prompt": "x", "repetition_penalty": 1e-50}',
         b'{"prompt": "x", "stop": [""]}',
         b'{"prompt": "x", "best_of": 2}',
         b'{"prompt": "x", "stream_options": {}}',
         b'{"prompt": "x", "suffix": "y", "echo": true}',
         b'{"prompt": [1], "suffix": "y"}',
+        b'{"prompt": [1], "heal": true}',
+        b'{"prompt": [[1]], "parse_special": true}',
+        b'{"prompt": "x", "suffix": "y", "input_extra": [{"filename": "a", "text": "b"}], "model": "tiny-plain"}',
         b'{"prompt": "x", "input_extra": [{"filename": "a", "text": "b"}]}',
         b'{"prompt": "x", "stream": true, "prompt_logprobs": 1}',
     ],
@@ -143,6 +150,30 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
 
     assert response.status_code == 400, response.text
     assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("field", [{"temperature": 1e-50}, {"temperature": 101}, {"repeat_penalty": 1e-50}])
+def test_llama_bounds(http: httpx.Client, field: dict[str, Any]) -> None:
+    """The fields in llama.cpp's names have the sampler's bounds too, and are named where they are out of them."""
+    for path in ("/completion", "/infill"):
+        response = http.post(path, json={"prompt": "x", **field})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, next(iter(field)))
+
+
+def test_files_are_dropped_for_editors(http: httpx.Client) -> None:
+    """Editors send pieces of other files to whatever model there is: /infill serves them without, as it says."""
+    body = {"input_prefix": "x", "input_extra": [{"text": "y"}], "model": "tiny-plain", "n_predict": 1}
+
+    assert http.post("/infill", json=body).status_code == 200
+
+
+def test_dead_engine() -> None:
+    """Once the engine has failed, health and generations are 503 with a sentence that says what to do."""
+    with live(scripted_state(failure=RuntimeError("secret"))) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        for response in (client.get("/health"), client.post("/v1/completions", json={"prompt": "x"})):
+            told = response.json()["error"]
+            assert (response.status_code, told["type"]) == (503, "unavailable_error")
+            assert "restart the server" in told["message"]
 
 
 def test_null_bytes_are_text(http: httpx.Client) -> None:
@@ -220,13 +251,42 @@ def test_content_type(http: httpx.Client) -> None:
     assert "Content-Type: application/json" in response.json()["error"]["message"]
 
 
-def test_queue_full(http: httpx.Client) -> None:
-    """More answers than slots and queue hold are refused with 429, and what was begun for them is freed."""
-    response = http.post("/v1/completions", json={"prompt": ["x"] * 100, "max_tokens": 200, "ignore_eos": True})
+def test_queue_full() -> None:
+    """While one runs and one waits, a server with one slot and a queue of one refuses a third with 429."""
+    assistant, engine = tiny_assistant(slots=1, queue=1, context=2048)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    body = {"prompt": ["x", "y"], "max_tokens": 2000, "ignore_eos": True, "stream": True}
+    with (
+        live(state) as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+        client.stream("POST", "/v1/completions", json=body) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data:")
+        response = client.post("/v1/completions", json={"prompt": "x"})
+    engine.close()
 
     assert response.status_code == 429
     assert response.headers["retry-after"] == "1"
-    assert http.post("/v1/completions", json={"prompt": "x", "max_tokens": 1}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/completions", {"prompt": ["x"] * 23, "n": 3}, "n"),
+        ("/v1/chat/completions", {"messages": MESSAGES, "n": 69}, "n"),
+        ("/completion", {"prompt": "x", "n_cmpl": 69}, "n_cmpl"),
+        ("/infill", {"n_cmpl": 69}, "n_cmpl"),
+    ],
+)
+def test_more_answers_than_ever_fit(http: httpx.Client, path: str, body: dict[str, Any], param: str) -> None:
+    """More answers than slots and queue hold is a 400, as no later try can succeed; it has both numbers and the remedy."""
+    response = http.post(path, json=body)
+
+    told = response.json()["error"]
+    assert (response.status_code, told["param"]) == (400, param)
+    assert all(part in told["message"] for part in ("69", "68", "--slots", "--queue"))
 
 
 def test_scripted_answer_is_told() -> None:

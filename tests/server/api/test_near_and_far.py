@@ -12,7 +12,7 @@ from pellucid.assistant import Assistant
 from pellucid.client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.prompts import Extra, Message
-from pellucid.tokens import Finish, SamplingParams, Token
+from pellucid.tokens import Finish, Priority, SamplingParams, Terms, Token
 from served import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
 Verb = Callable[[Assistant | Client], AsyncIterator[Token | Finish]]
@@ -30,6 +30,8 @@ VERBS: dict[str, Verb] = {
     "chat continued": lambda speaker: speaker.chat([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True),
     "score": lambda speaker: speaker.score("héllo wörld", top_logprobs=3),
     "score ids": lambda speaker: speaker.score([104, 257, 105], top_logprobs=20),
+    "hot": lambda speaker: speaker.complete("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1)),
+    "score on terms": lambda speaker: speaker.score("héllo", terms=Terms(Priority.CHAT, "window", 60.0)),
     "score chat": lambda speaker: speaker.score(CHAT),
 }
 
@@ -71,8 +73,7 @@ async def test_same_tokens(verb: str) -> None:
     assert near
     assert far == near
     assert (far_end.usage.prompt, far_end.usage.generated) == (near_end.usage.prompt, near_end.usage.generated)
-    if not verb.startswith("score"):
-        assert (far_end.reason, far_end.stop) == (near_end.reason, near_end.stop)
+    assert (far_end.reason, far_end.stop) == (near_end.reason, near_end.stop)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,7 @@ async def test_same_tokens(verb: str) -> None:
         (lambda speaker: speaker.complete("x" * 300), ContextLengthError),
         (lambda speaker: speaker.complete("x", model="nobody"), NotFoundError),
         (lambda speaker: speaker.continue_ids([10**6]), InvalidRequestError),
+        (lambda speaker: speaker.complete("x", "y", [Extra("f", "t")], model=TINY_PLAIN), InvalidRequestError),
     ],
 )
 async def test_same_errors(verb: Verb, error: type[Exception]) -> None:

@@ -146,7 +146,7 @@ def test_errors_have_their_classes(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="there is tiny"):
         client.completions.create(model="nobody", prompt="ab")
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model=TINY, messages=QUESTION, temperature=3)
+        client.chat.completions.create(model=TINY, messages=QUESTION, temperature=101)
 
     assert refused.value.param == "temperature"
 

@@ -10,6 +10,8 @@ import pytest
 
 from pellucid.api.schema_llama import InfillRequest, LlamaCompletionRequest
 from pellucid.api.schema_openai import ChatRequest, CompletionRequest, ScoreRequest
+from pellucid.wire import record_of
+from served import spoken
 
 
 @pytest.fixture
@@ -57,6 +59,19 @@ def test_extensions_say_what_they_do(body: Any) -> None:
     explained = re.compile("top_p|min_p|stop|prompt|messages|stream|stream_options|response_format|text|tokens|ignore_eos|top_k")
     for name, field in body.model_fields.items():
         assert field.description or explained.fullmatch(name), name
+
+
+def test_tokens_are_described(shape: dict[str, Any]) -> None:
+    """Records that are written without a model of their own are described as what they are, wherever they stand."""
+    schemas = shape["components"]["schemas"]
+    for described in (
+        schemas["ScoreReply"]["properties"]["tokens"]["items"],
+        schemas["LegacyLogprobs"]["properties"]["pellucid"]["items"],
+        schemas["TokenLogprob"]["properties"]["pellucid"],
+    ):
+        assert set(described["required"]) == set(described["properties"]) == set(record_of(spoken("x")))
+        assert described["properties"]["top"]["items"] == {"$ref": "#/components/schemas/AlternativeRecord"}
+    assert set(schemas["AlternativeRecord"]["required"]) == {"id", "token", "bytes", "logprob"}
 
 
 def test_nothing_from_elsewhere(http: httpx.Client) -> None:

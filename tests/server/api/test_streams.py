@@ -17,7 +17,7 @@ import pytest
 from pellucid.api.generation import merge
 from pellucid.api.state import ServerState
 from pellucid.errors import PellucidError
-from pellucid.tokens import Finish, FinishReason, Usage
+from pellucid.tokens import Finish, FinishReason, Priority, Terms, Usage
 from served import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 ROUTES: dict[str, dict[str, Any]] = {
@@ -252,3 +252,30 @@ async def zip_async(items: AsyncGenerator[tuple[int, str]], count: int) -> Async
     """The first ``count`` items, numbered."""
     for number in range(count):
         yield await anext(items), number
+
+
+@pytest.mark.parametrize("fields", [{"echo": True, "logprobs": 1}, {"prompt_logprobs": 1}])
+def test_reading_the_prompt_is_on_the_request_s_terms(fields: dict[str, Any]) -> None:
+    """The pass that scores a prompt has the priority of its request and a deadline no later, and supersedes nothing."""
+    assistant = ScriptedAssistant()
+    clock = iter(range(100))
+    body = {"prompt": "x", "priority": "background", "deadline": 50.0, "supersede": "window", **fields}
+    with live(scripted_state(assistant, clock=lambda: float(next(clock)))) as server:
+        assert httpx.post(f"{server.url}/v1/completions", json=body, trust_env=False).status_code == 200
+
+    read, generated = (call["terms"] for call in assistant.calls)
+    assert (read.priority, read.key) == (Priority.BACKGROUND, None)
+    assert (generated.priority, generated.key is None) == (Priority.BACKGROUND, False)
+    assert 0 < generated.deadline < read.deadline < 50
+
+
+def test_score_has_terms() -> None:
+    """/v1/score is read in the background unless the request says otherwise."""
+    assistant = ScriptedAssistant()
+    with live(scripted_state(assistant)) as server:
+        for fields in ({}, {"priority": "completion", "deadline": 5.0, "supersede": "window"}):
+            assert httpx.post(f"{server.url}/v1/score", json={"text": "x", **fields}, trust_env=False).status_code == 200
+
+    plain, urgent = (call["terms"] for call in assistant.calls)
+    assert plain == Terms(Priority.BACKGROUND)
+    assert (urgent.priority, urgent.deadline, urgent.key is None) == (Priority.COMPLETION, 5.0, False)

@@ -1,0 +1,48 @@
+"""A token on the wire: the record that the API writes, that ``--json`` prints, and that the client reads back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pellucid.tokens import Alternative, Token
+
+LOGPROB_FLOOR = -9999.0
+"""What stands for a logprob of minus infinity, or anything below (OpenAI's convention)."""
+
+
+def clamped(logprob: float) -> float:
+    """The logprob as JSON can hold it."""
+    return max(logprob, LOGPROB_FLOOR)
+
+
+def record_of(token: Token) -> dict[str, Any]:
+    """A token as JSON, in the shape of ``api.schema.TokenRecord``; plain, since a reply may hold 170,000 alternatives."""
+    return {
+        "id": token.id,
+        "token": token.text,
+        "bytes": list(token.bytes),
+        "position": token.position,
+        "logprob": None if token.logprob is None else clamped(token.logprob),
+        "rank": token.rank,
+        "entropy": token.entropy,
+        "top": [{"id": one.id, "token": one.text, "bytes": list(one.bytes), "logprob": clamped(one.logprob)} for one in token.top],
+        "rest": token.rest,
+        "sampled": token.sampled,
+    }
+
+
+def token_of(record: Mapping[str, Any]) -> Token:
+    """The token that a record describes."""
+    return Token(
+        id=record["id"],
+        text=record["token"],
+        bytes=bytes(record["bytes"]),
+        position=record["position"],
+        logprob=record["logprob"],
+        rank=record["rank"],
+        entropy=record["entropy"],
+        top=tuple(Alternative(one["id"], one["token"], bytes(one["bytes"]), one["logprob"]) for one in record["top"]),
+        rest=record["rest"],
+        sampled=record["sampled"],
+    )
