@@ -18,7 +18,7 @@ from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizer import Tokenizer
 from pellucid.prompts import ChatTemplate, Extra, Message, infill, surroundings, with_bos
 from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Finish, FinishReason, SamplingParams, Terms, Token, Usage
 
 T = TypeVar("T")
 
@@ -27,11 +27,6 @@ LONG_TEXT = 20_000
 
 Stream = AsyncGenerator[Token | Finish]
 """Tokens, then one Finish. Closing it cancels the request."""
-
-GREEDY = SamplingParams()
-COMPLETION = Terms(Priority.COMPLETION)
-CHAT = Terms(Priority.CHAT)
-BACKGROUND = Terms(Priority.BACKGROUND)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,18 +22,13 @@ from pellucid.errors import (
     UnavailableError,
 )
 from pellucid.prompts import Extra, Message
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Finish, FinishReason, SamplingParams, Terms, Token, Usage
 from pellucid.wire import token_of
 
 CONNECT_SECONDS = 5.0
 """How long a connection may take; an answer may take as long as it needs."""
 
 Json = Mapping[str, Any]
-
-GREEDY = SamplingParams()
-COMPLETION = Terms(Priority.COMPLETION)
-CHAT = Terms(Priority.CHAT)
-BACKGROUND = Terms(Priority.BACKGROUND)
 
 
 class Client:

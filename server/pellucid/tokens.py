@@ -33,6 +33,11 @@ class Priority(IntEnum):
     BACKGROUND = 2
 
 
+def _require(name: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {rule}, not {value!r}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """One token that the model could have said.
@@ -126,6 +131,15 @@ class Terms:
     deadline: float | None = None
 
 
+GREEDY = SamplingParams()
+"""The most probable token each time."""
+
+COMPLETION = Terms(Priority.COMPLETION)
+CHAT = Terms(Priority.CHAT)
+BACKGROUND = Terms(Priority.BACKGROUND)
+"""The terms of the verbs complete, chat and score, unless a caller has others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a request cost: tokens read from the cache, computed (prefill) and generated; times in seconds.
@@ -155,8 +169,3 @@ class Finish:
     usage: Usage
     stop: str | None = None
     error: str | None = None
-
-
-def _require(name: str, value: object, holds: bool, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} must be {rule}, not {value!r}.")
