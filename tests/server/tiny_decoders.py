@@ -15,7 +15,7 @@ from pellucid.engine.packing import build, checkpoint_shapes
 QWEN2 = DecoderConfig(
     vocab_size=99,
     hidden_size=64,
-    intermediate_size=96,
+    intermediate_size=128,
     layers=2,
     heads=4,
     kv_heads=2,
@@ -28,11 +28,11 @@ QWEN2 = DecoderConfig(
 
 QWEN3 = DecoderConfig(
     vocab_size=96,
-    hidden_size=96,
-    intermediate_size=160,
+    hidden_size=128,
+    intermediate_size=192,
     layers=3,
-    heads=6,
-    kv_heads=2,
+    heads=12,
+    kv_heads=4,
     head_dim=80,
     rms_norm_eps=1e-5,
     rope_theta=1e6,

@@ -31,7 +31,7 @@ from pellucid.engine.model import Batch, CacheShape, KVStorage
 
 BLOCK = 16  # rows of a matrix that are interleaved
 DEPTH = 4  # columns that one dot product instruction takes
-GROUP = 32  # activations that share a scale
+GROUP = 64  # activations that share a scale
 
 _SOURCES = Path(__file__).parent / "native"
 # Sums are taken in the order they are written in: a result must not depend on how a loop was compiled.

@@ -1,4 +1,4 @@
-/* A whole forward pass of the lean decoder in one call: int8 weights, int8 activations in groups of 32, float32 in between.
+/* A whole forward pass of the lean decoder in one call: int8 weights, int8 activations in groups of 64, float32 in between.
    kernels.py compiles this file and declares the structures below a second time; decoder.py is the reference. */
 #include "attention.h"
 #include "matrix.h"

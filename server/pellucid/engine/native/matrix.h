@@ -6,7 +6,8 @@
 
 enum {
     BLOCK = 16, /* rows that are interleaved, four columns of each at a time */
-    GROUP = 32, /* activations that share a scale */
+    GROUP = 64, /* activations that share a scale */
+    PANEL = GROUP / BLOCK * 2, /* blocks that one piece of work computes: of a gate and what it gates, one group */
     VECTORS = BLOCK / LANES,
 #if LANES == 16 /* what fits the registers: integer sums and float sums of a tile of one block */
     TILE = 12,
@@ -25,7 +26,7 @@ typedef struct {
 
 /* Activations, value = byte * scale of its group, in the order in which a tile reads them. */
 typedef struct {
-    int8_t *byte;        /* (tokens / TILE, groups, TILE, 32) */
+    int8_t *byte;        /* (tokens / TILE, groups, TILE, GROUP) */
     float *scale;        /* (tokens / TILE, groups, TILE) */
     int32_t *correction; /* the same: -128 * the sum of the group's bytes */
 } quantized;
@@ -34,7 +35,7 @@ static int64_t whole_tiles(int64_t tokens) { return (tokens + TILE - 1) / TILE *
 
 enum { PARTS = GROUP / LANES };
 
-/* Quantise one group of a token: the vectors of its 32 values. */
+/* Quantise one group of a token: the vectors of its values. */
 INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g, const vf *value) {
     int64_t at = (token / TILE * groups + g) * TILE + token % TILE;
     vf most = splat(0);
@@ -130,14 +131,14 @@ INLINE vf scaled(const matrix *m, int64_t row, const float *product) {
     return fma_(load(product), load(m->scale + row), m->bias ? load(m->bias + row) : splat(0));
 }
 
-/* Two blocks of a gate, each followed by what it gates, are 32 columns of the next matrix: one group. */
+/* A panel's blocks of a gate, each followed by what it gates, are one group of columns of the next matrix. */
 static void finish_gate(const matrix *m, int64_t block, const float (*product)[TILE][BLOCK], int64_t t, int64_t token, quantized q) {
     vf value[PARTS];
     for (int i = 0; i < PARTS; i++) {
         int64_t b = i / VECTORS * 2, lane = i % VECTORS * LANES, row = (block + b) * BLOCK + lane;
         value[i] = silu(scaled(m, row, product[b][t] + lane)) * scaled(m, row + BLOCK, product[b + 1][t] + lane);
     }
-    quantize_group(q, token, m->blocks * BLOCK / 2 / GROUP, block / 4, value);
+    quantize_group(q, token, m->blocks * BLOCK / 2 / GROUP, block / PANEL, value);
 }
 
 static void finish(const matrix *m, int64_t block, const float *product, int64_t token, const target *to) {
@@ -151,7 +152,6 @@ static void finish(const matrix *m, int64_t block, const float *product, int64_t
 
 /* One phase: (tokens, columns) times the matrix. The caller meets afterwards. */
 static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, const target *to) {
-    enum { PANEL = 4 }; /* blocks that one piece of work computes */
     int64_t panels = (m->blocks + PANEL - 1) / PANEL;
     /* Enough pieces that no thread waits long for the last one, each of them whole tiles. */
     int64_t pieces = (8 * p->threads + panels - 1) / panels, all = whole_tiles(tokens) / TILE;
