@@ -71,7 +71,7 @@ async def follow(client: httpx.AsyncClient, route: str, body: dict[str, Any], pa
             if response.status_code != httpx.codes.OK:
                 return f"status {response.status_code}: {(await response.aread())[:200]!r}"
             async for line in response.aiter_lines():
-                if line.startswith("error") or '"error":' in line:
+                if line.startswith("error") or (line.startswith("data: {") and "error" in json.loads(line.removeprefix("data: "))):
                     return f"error event: {line[:200]}"
                 if line.startswith("data:"):
                     last = line

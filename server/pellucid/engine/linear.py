@@ -10,6 +10,7 @@ from torch import Tensor
 
 WIDE = 32  # rows from which a matrix is dequantised for the whole batch: torch's weight-only kernels are made for few rows
 INT4_GROUP = 32  # columns that share a scale and a minimum in int4
+VECTOR_BYTES = 64
 _ROWS_AT_ONCE = 8192  # of a matrix that is quantised, so that the float32 copies stay small
 
 
@@ -45,7 +46,7 @@ class Int8Linear:
     """A matrix of int8 with one scale a row: weight (out, in) int8, scale (out,) in the dtype of the input."""
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
-        self.weight = weight
+        self.weight = aligned(weight)
         self.scale = scale
         self.bias = bias
 
@@ -55,7 +56,7 @@ class Int8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         if len(x) < WIDE:
-            out = torch._weight_int8pack_mm(x.contiguous(), self.weight, self.scale)
+            out = torch._weight_int8pack_mm(aligned(x), self.weight, self.scale)
         else:
             out = F.linear(x, self.weight.to(x.dtype)) * self.scale
         return out if self.bias is None else out + self.bias
@@ -68,8 +69,8 @@ class Int4Linear:
     """
 
     def __init__(self, weight: Tensor, scales: Tensor, bias: Tensor | None = None) -> None:
-        self.weight = weight
-        self.scales = scales
+        self.weight = aligned(weight)
+        self.scales = aligned(scales)
         self.bias = bias
 
     @property
@@ -77,8 +78,17 @@ class Int4Linear:
         return self.weight.nbytes + self.scales.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), self.weight, INT4_GROUP, self.scales)
+        out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(aligned(x), self.weight, INT4_GROUP, self.scales)
         return out if self.bias is None else out + self.bias
+
+
+def aligned(x: Tensor) -> Tensor:
+    """The tensor, contiguous and from a multiple of 64 bytes on: a copy where it is not.
+
+    Torch's integer kernels (2.15 does) may load whole aligned vectors, and crash on what a mapped file holds anywhere.
+    """
+    x = x.contiguous()
+    return x.clone() if x.data_ptr() % VECTOR_BYTES else x
 
 
 def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:

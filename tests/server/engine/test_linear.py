@@ -64,3 +64,18 @@ def test_int8_is_never_off_by_more_than_half_a_step() -> None:
     q, scale = quantize_int8(WEIGHT)
     assert q.abs().max() == 127
     assert ((q * scale[:, None] - WEIGHT).abs() <= scale[:, None] * 0.5001).all()
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("offset", [1, 8, 32])
+def test_memory_may_begin_anywhere(kind: str, offset: int) -> None:
+    """Weights from the middle of a mapped file and rows of a larger batch are multiplied like any others."""
+    linear = held(kind, torch.bfloat16, None)
+    assert isinstance(linear, Int8Linear | Int4Linear)
+    room = torch.empty(linear.weight.nbytes + offset, dtype=torch.uint8)
+    elsewhere = room[offset:].view(linear.weight.dtype).view(linear.weight.shape)
+    elsewhere.copy_(linear.weight)
+    scales = linear.scale if isinstance(linear, Int8Linear) else linear.scales
+    x = torch.randn(9, 64, generator=torch.Generator().manual_seed(3)).to(torch.bfloat16)
+
+    assert torch.equal(type(linear)(elsewhere, scales)(x[1:]), linear(x)[1:])

@@ -15,7 +15,7 @@ from torch import Tensor
 from flat_batches import new_storage
 from pellucid.engine import kernels
 from pellucid.engine.decoder import Decoder, DecoderConfig
-from pellucid.engine.linear import Int8Linear
+from pellucid.engine.linear import DenseLinear
 from pellucid.engine.model import Model
 from pellucid.engine.packing import build, checkpoint_shapes, choose_scheme, pack
 from pellucid.errors import ConfigError, ModelError
@@ -63,7 +63,7 @@ def test_order_does_not_matter(scheme: str, config: DecoderConfig) -> None:
 
 
 def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
-    """A packed dict survives a safetensors file, and the model over the file copies none of its matrices."""
+    """A packed dict survives a safetensors file, and the model over the file copies none but what torch's integer kernels want aligned."""
     save_file(pack(QWEN3, checkpoint(QWEN3).items(), scheme), tmp_path / "packed.safetensors")
     packed = load_file(tmp_path / "packed.safetensors")
     model = build(QWEN3, packed, scheme, CPU)
@@ -71,7 +71,7 @@ def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
     assert torch.equal(logits(model, QWEN3), logits(again, QWEN3))
     if isinstance(model, Decoder):
         assert model.weights.embedding.data_ptr() == packed["embedding.weight"].data_ptr()
-        if isinstance(linear := model.weights.layers[1].gate_up, Int8Linear):
+        if isinstance(linear := model.weights.layers[1].gate_up, DenseLinear):
             assert linear.weight.data_ptr() == packed["layers.1.gate_up.weight"].data_ptr()
     else:
         assert isinstance(model, kernels.NativeDecoder)
