@@ -16,9 +16,8 @@ import typer
 from pellucid.client import Client
 from pellucid.config import Settings, load_settings
 from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.prompts import Message
 from pellucid.terminal import Writer
-from pellucid.tokens import Finish, SamplingParams, Token
+from pellucid.tokens import Finish, Message, SamplingParams, Token
 from pellucid.wire import record_of
 
 if TYPE_CHECKING:

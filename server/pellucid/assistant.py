@@ -16,9 +16,9 @@ from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.healing import Healer, Healing
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizer import Tokenizer
-from pellucid.prompts import ChatTemplate, Extra, Message, infill, surroundings, with_bos
+from pellucid.prompts import ChatTemplate, infill, surroundings, with_bos
 from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
-from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Finish, FinishReason, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
 
 T = TypeVar("T")
 

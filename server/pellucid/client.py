@@ -21,8 +21,7 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.prompts import Extra, Message
-from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Finish, FinishReason, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
 from pellucid.wire import token_of
 
 CONNECT_SECONDS = 5.0

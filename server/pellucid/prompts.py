@@ -22,6 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.tokenizer import Tokenizer
+from pellucid.tokens import Extra, Message
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -34,22 +35,6 @@ PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0
 
 CHARACTERS_PER_TOKEN = 16
 """More of a text than this many characters for each token that may be kept is not even looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat. Roles are those of the model's template: system, user and assistant as a rule."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """A piece of another file that helps to complete this one."""
-
-    filename: str
-    text: str
 
 
 class ChatTemplate:

@@ -78,6 +78,22 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. Roles are those of the model's template: system, user and assistant as a rule."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A piece of another file that helps to complete this one."""
+
+    filename: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the next token is chosen. The defaults are greedy and end only at a stop.
 

@@ -21,8 +21,7 @@ from pellucid.engine.lane import EngineSettings, LaneStatus, SlotStatus, Totals
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizer import Conventions, Tokenizer, Vocabulary
-from pellucid.prompts import Extra, Message
-from pellucid.tokens import Alternative, Finish, FinishReason, SamplingParams, Token, Usage
+from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, SamplingParams, Token, Usage
 from tiny_models import tiny_llama, to_decoder
 
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")

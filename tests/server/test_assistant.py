@@ -10,8 +10,7 @@ from pellucid.assistant import Stream
 from pellucid.engine.request import Request
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.tokenizer import PrefixSpace
-from pellucid.prompts import Extra, Message
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import Extra, Finish, FinishReason, Message, Priority, SamplingParams, Terms, Token
 from scripted import (
     BEGIN,
     END,

@@ -20,8 +20,7 @@ from pellucid import ask
 from pellucid.ask import offset_of
 from pellucid.client import Client
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.prompts import Message
-from pellucid.tokens import Finish, FinishReason, SamplingParams, Token, Usage
+from pellucid.tokens import Finish, FinishReason, Message, SamplingParams, Token, Usage
 from pellucid.wire import record_of
 
 COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], *(["models", name] for name in ("list", "pull", "show", "remove"))]

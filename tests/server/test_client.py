@@ -28,8 +28,7 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.prompts import Extra, Message
-from pellucid.tokens import Alternative, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, Priority, SamplingParams, Terms, Token, Usage
 from pellucid.wire import LOGPROB_FLOOR, record_of, token_of
 
 URL = "http://127.0.0.1:8437"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.models.catalog import InfillFormat, Order
 from pellucid.models.tokenizer import PrefixSpace, Tokenizer
-from pellucid.prompts import CHATML, ChatTemplate, Extra, Message, infill, surroundings, with_bos
+from pellucid.prompts import CHATML, ChatTemplate, infill, surroundings, with_bos
+from pellucid.tokens import Extra, Message
 from scripted import BEGIN, FILE, FORMAT, IM_END, IM_START, MARKERS, MID, PRE, REPO, SUF, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()

@@ -46,8 +46,7 @@ from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.api.state import ServerState, state_of
 from pellucid.assistant import Assistant
 from pellucid.errors import InvalidRequestError
-from pellucid.prompts import Message
-from pellucid.tokens import Finish, Priority, Token
+from pellucid.tokens import Finish, Message, Priority, Token
 from pellucid.wire import clamped, record_of
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)

@@ -35,8 +35,7 @@ from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.api.state import ServerState, state_of
 from pellucid.assistant import Assistant
 from pellucid.errors import InvalidRequestError
-from pellucid.prompts import Extra
-from pellucid.tokens import Finish, Priority, Terms, Token, Usage
+from pellucid.tokens import Extra, Finish, Priority, Terms, Token, Usage
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 

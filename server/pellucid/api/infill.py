@@ -23,8 +23,7 @@ from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import ServerState, state_of
 from pellucid.assistant import Assistant, ModelCard
 from pellucid.errors import InvalidRequestError
-from pellucid.prompts import Extra
-from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import Extra, FinishReason, Priority, SamplingParams, Terms, Token
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 

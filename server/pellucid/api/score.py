@@ -19,8 +19,7 @@ from pellucid.api.schema_openai import ScoreChunk, ScoreReply, ScoreRequest, Sco
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError
-from pellucid.prompts import Message
-from pellucid.tokens import Priority, Token
+from pellucid.tokens import Message, Priority, Token
 from pellucid.wire import clamped, record_of
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)

@@ -11,8 +11,7 @@ from pellucid.api.state import ServerState
 from pellucid.assistant import Assistant
 from pellucid.client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
-from pellucid.prompts import Extra, Message
-from pellucid.tokens import Finish, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import Extra, Finish, Message, Priority, SamplingParams, Terms, Token
 from served import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
 Verb = Callable[[Assistant | Client], AsyncIterator[Token | Finish]]
