@@ -1,0 +1,183 @@
+"""Every setting of the language server, as clients send them: nested objects with camelCase names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+from pellucid.errors import ConfigError
+
+SECTION = "pellucid"
+"""What clients call our settings."""
+
+
+class Level(StrEnum):
+    """How sure the model has to be for a suggestion to be shown."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    EAGER = "eager"
+
+
+class Shape(StrEnum):
+    """How much is suggested at once: the rest of a line, a block, or what the place asks for."""
+
+    AUTO = "auto"
+    LINE = "line"
+    BLOCK = "block"
+
+
+class Popup(StrEnum):
+    """Whether suggestions also come as items of the completion menu; auto: to clients without ghost text."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class LogLevel(StrEnum):
+    """How much is logged, to stderr."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    DEBUG = "debug"
+
+
+def _setting(default: Any, description: str, *, least: int | None = None, most: int | None = None) -> Any:
+    return field(default=default, metadata={"description": description, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the model is served, and whether to start that."""
+
+    url: str = _setting("", "address of the model server; empty: where Pellucid's own settings say, 127.0.0.1:8437 by default")
+    api_key: str = _setting("", "key of the model server; empty: the one of Pellucid's own settings, if any")
+    start: bool = _setting(True, "start `pellucid serve` where no server answers")
+    idle_minutes: int = _setting(30, "minutes without a request after which a server that was started here leaves; 0: never", least=0)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionSettings:
+    """What is suggested, and when."""
+
+    level: Level = _setting(Level.NORMAL, "how sure the model has to be: quiet, normal or eager")
+    shape: Shape = _setting(Shape.AUTO, "how much is suggested: line, block, or auto, what the place asks for")
+    popup: Popup = _setting(Popup.AUTO, "suggestions as items of the completion menu: on, off, or auto, where there is no ghost text")
+    max_tokens: int = _setting(128, "most tokens of a suggestion", least=1, most=1024)
+    max_lines: int = _setting(12, "most lines of a suggestion", least=1, most=200)
+    candidates: int = _setting(3, "suggestions to choose from when they are asked for by hand", least=1, most=8)
+    alternatives: int = _setting(5, "alternatives that are kept for each token", least=1, most=20)
+    budget_ms: int = _setting(1500, "milliseconds after which the lines that are whole are shown; 0: no limit", least=0)
+    delay_ms: int = _setting(0, "milliseconds of quiet before a suggestion is asked of the model; most editors wait themselves", least=0)
+    ahead: bool = _setting(True, "generate what follows a suggestion while it is shown")
+    languages_off: tuple[str, ...] = _setting((), "language ids in which nothing is suggested")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSettings:
+    """What the model gets to read. Sizes are in tokens, estimated from characters."""
+
+    prefix_tokens: int = _setting(768, "tokens before the cursor", least=16, most=100_000)
+    suffix_tokens: int = _setting(256, "tokens after the cursor", least=0, most=100_000)
+    files_tokens: int = _setting(512, "tokens of other open and recently edited files; 0: none", least=0, most=100_000)
+    exclude: tuple[str, ...] = _setting((), "more files that are never sent, as in .gitignore")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set."""
+
+    enabled: bool = _setting(True, "whether anything is suggested")
+    model: str = _setting("", "model to complete with; empty: the server's first")
+    server: ServerSettings = field(default_factory=ServerSettings)
+    completion: CompletionSettings = field(default_factory=CompletionSettings)
+    context: ContextSettings = field(default_factory=ContextSettings)
+    status_notifications: bool = _setting(False, "send pellucid/didChangeStatus whenever the state changes")
+    log_level: LogLevel = _setting(LogLevel.WARNING, "how much to log to stderr: error, warning, info or debug")
+
+    @classmethod
+    def read(cls, given: object) -> Self:
+        """The settings that a client sent; what it left out has its default. Raises ConfigError, which names what is wrong."""
+        settings = _read(cls, given, SECTION)
+        assert isinstance(settings, cls)
+        return settings
+
+
+def _read(kind: type[Any], given: object, path: str) -> Any:
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{path} should be an object of settings, not {given!r}.")
+    names = {camel(one.name): one for one in fields(kind)}
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in names:
+            close = get_close_matches(str(name), names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(names)}."
+            raise ConfigError(f"{path}.{name} is not a setting of Pellucid: {hint}")
+        if value is None:  # what an editor sends for a setting that is not set
+            continue
+        one = names[name]
+        values[one.name] = _value(hints[one.name], value, f"{path}.{name}", one.metadata)
+    return replace(kind(), **values)
+
+
+def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any:
+    if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
+        return _read(kind, value, path)
+    if get_origin(kind) is tuple:
+        assert get_args(kind) == (str, ...)
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ConfigError(f"{path} should be a list of texts, not {value!r}.")
+    if issubclass(kind, StrEnum):
+        if value in list(kind):
+            return kind(value)
+        raise ConfigError(f"{path} should be one of {', '.join(kind)}, not {value!r}.")
+    if kind is int and isinstance(value, float) and value.is_integer():  # Lua and Emacs send numbers as they please
+        value = int(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        word = {bool: "true or false", int: "a whole number", str: "a text"}[kind]
+        shown = "" if path.endswith("apiKey") else f", not {value!r}"
+        raise ConfigError(f"{path} should be {word}{shown}.")
+    least, most = rules["least"], rules["most"]
+    if isinstance(value, int) and ((least is not None and value < least) or (most is not None and value > most)):
+        bounds = f"between {least} and {most}" if most is not None else f"{least} or more"
+        raise ConfigError(f"{path} should be {bounds}, not {value}.")
+    return value
+
+
+def camel(name: str) -> str:
+    """The name as clients write it."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table, for the README."""
+    rows = ["| setting | default | what it is |", "|---|---|---|"]
+    return "\n".join(rows + list(_rows(Settings, "")))
+
+
+def _rows(kind: type[Any], path: str) -> list[str]:
+    rows: list[str] = []
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        name = path + camel(one.name)
+        if "description" not in one.metadata:
+            rows += _rows(hints[one.name], name + ".")
+            continue
+        rows.append(f"| `{name}` | {_shown(one.default)} | {one.metadata['description']} |")
+    return rows
+
+
+def _shown(default: Any) -> str:
+    if default in ("", ()):
+        return "empty"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"

@@ -1,0 +1,70 @@
+"""The nouns of the language server: where a completion is asked for, and what is suggested there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pellucid.tokens import Extra, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cursor in a document: all the text before it and all the text after it.
+
+    Texts have the document's own line ends. ``path`` is None for what is not a file (an unsaved buffer).
+    """
+
+    uri: str
+    before: str
+    after: str
+    language: str = ""
+    path: str | None = None
+
+    @property
+    def left(self) -> str:
+        """What is left of the cursor on its line."""
+        return self.before[_line_start(self.before) :]
+
+    @property
+    def right(self) -> str:
+        """What is right of the cursor on its line."""
+        return self.after[: _line_end(self.after)]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model gets to read: ``extra`` are pieces of other files."""
+
+    prefix: str
+    suffix: str
+    extra: tuple[Extra, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """What of an answer is suggested. The texts of ``tokens`` join to ``text``; ``ending`` says why it ends there."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    ending: str
+
+
+def first(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
+    """The tokens of the first ``length`` characters; the last one's text is cut where they end."""
+    kept: list[Token] = []
+    for token in tokens:
+        if length <= 0:
+            break
+        kept.append(token if len(token.text) <= length else replace(token, text=token.text[:length]))
+        length -= len(token.text)
+    return tuple(kept)
+
+
+def _line_start(text: str) -> int:
+    return max(text.rfind("\n"), text.rfind("\r")) + 1
+
+
+def _line_end(text: str) -> int:
+    ends = [index for index in (text.find("\n"), text.find("\r")) if index >= 0]
+    return min(ends, default=len(text))
