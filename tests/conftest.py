@@ -13,6 +13,8 @@ from hypothesis import settings
 from pellucid.cli import app
 from pellucid.config import ENVIRONMENT_PREFIX
 
+pytest_plugins = ["lsp_fixtures"]
+
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")

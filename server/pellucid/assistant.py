@@ -18,7 +18,21 @@ from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizer import Tokenizer
 from pellucid.prompts import ChatTemplate, infill, surroundings, with_bos
 from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
-from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import (
+    BACKGROUND,
+    CHAT,
+    COMPLETION,
+    GREEDY,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    OnUsage,
+    SamplingParams,
+    Terms,
+    Token,
+    Usage,
+)
 
 T = TypeVar("T")
 
@@ -59,7 +73,8 @@ class Piece:
 class Assistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
-    All verbs are async generators of Token, with a Finish as the last item. They raise before the first item:
+    All verbs are async generators of Token, with a Finish as the last item. Those that generate tell ``on_usage`` with
+    each token what it has cost so far: whoever closes an answer early gets no Finish. They raise before the first item:
     NotFoundError for an unknown model, InvalidRequestError and its kin for what cannot be served.
     """
 
@@ -81,6 +96,7 @@ class Assistant:
         terms: Terms = COMPLETION,
         heal: bool | None = None,
         special: bool = False,
+        on_usage: OnUsage | None = None,
     ) -> Stream:
         """Go on with a text, or with a suffix ("" included) fill in what belongs between the two.
 
@@ -109,7 +125,9 @@ class Assistant:
             stops = served.tokenizer.eos_ids | served.markers
             endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
         request = Request(ids, params, terms, stops, constraint=healing)
-        async with aclosing(self._generate(served, request, Gate(endings), healing=healing, own_text=not prefix)) as tokens:
+        async with aclosing(
+            self._generate(served, request, Gate(endings), healing=healing, own_text=not prefix, on_usage=on_usage)
+        ) as tokens:
             async for token in tokens:
                 yield token
 
@@ -122,11 +140,12 @@ class Assistant:
         stop: Sequence[str] = (),
         endings: Sequence[Ending] = (),
         terms: Terms = COMPLETION,
+        on_usage: OnUsage | None = None,
     ) -> Stream:
         """Go on with a prompt that is ids already; they are taken as they are."""
         served = self._find(model)
         request = Request(list(ids), params, terms, served.tokenizer.eos_ids)
-        async with aclosing(self._generate(served, request, Gate([*endings, StopStrings(stop)]))) as tokens:
+        async with aclosing(self._generate(served, request, Gate([*endings, StopStrings(stop)]), on_usage=on_usage)) as tokens:
             async for token in tokens:
                 yield token
 
@@ -139,6 +158,7 @@ class Assistant:
         stop: Sequence[str] = (),
         terms: Terms = CHAT,
         continue_last: bool = False,
+        on_usage: OnUsage | None = None,
     ) -> Stream:
         """Answer a chat; with ``continue_last`` the last message, the assistant's, is the beginning of the answer."""
         served = self._find(model)
@@ -146,7 +166,7 @@ class Assistant:
         ids = await beside(size, lambda: served.template.encode(messages, continue_last=continue_last))
         request = Request(ids, params, terms, served.tokenizer.eos_ids)
         gate = Gate([StopStrings(stop)])
-        async with aclosing(self._generate(served, request, gate, own_text=not continue_last)) as tokens:
+        async with aclosing(self._generate(served, request, gate, own_text=not continue_last, on_usage=on_usage)) as tokens:
             async for token in tokens:
                 yield token
 
@@ -236,7 +256,14 @@ class Assistant:
         return infill(served.tokenizer, format, around), healing
 
     async def _generate(
-        self, served: _Served, request: Request, gate: Gate, *, healing: Healing | None = None, own_text: bool = False
+        self,
+        served: _Served,
+        request: Request,
+        gate: Gate,
+        *,
+        healing: Healing | None = None,
+        own_text: bool = False,
+        on_usage: OnUsage | None = None,
     ) -> Stream:
         """The tokens of an answer as text, up to where the gate closes.
 
@@ -259,6 +286,8 @@ class Assistant:
                     meter.admit(item)
                     continue
                 meter.count()
+                if on_usage is not None:
+                    on_usage(meter.usage())
                 for token in gate.feed(detokenizer.feed(item)):
                     yield token
                 if gate.reason is not None:

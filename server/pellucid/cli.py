@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.errors import PellucidError
+from pellucid.errors import ConfigError, PellucidError
 
 HEAVY = "Commands that think use a running server where there is one; else they load the model themselves and say so."
 
@@ -85,6 +85,7 @@ def serve(
     cache: Annotated[Path | None, typer.Option(help="Folder of fetched and packed models.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads to compute with; 0 takes one for each physical core.")] = None,
     grace: Annotated[int | None, typer.Option(help="Seconds that running answers get when the server stops.")] = None,
+    idle_exit: Annotated[int | None, typer.Option(help="Seconds without a request after which the server leaves; 0 for never.")] = None,
     log_level: Annotated[str | None, typer.Option(help="error, warning, info or debug.")] = None,
 ) -> None:
     """Serve models over HTTP, on 127.0.0.1:8437 unless told otherwise.
@@ -109,6 +110,7 @@ def serve(
         cache=cache,
         threads=threads,
         grace=grace,
+        idle_exit=idle_exit,
         log_level=log_level,
     )
     from pellucid.serve import run
@@ -185,6 +187,21 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print the findings
 
 
 Name = Annotated[str, typer.Argument(help="Catalog name, or org/name[@revision] of the Hugging Face hub.")]
+
+
+@app.command(epilog="Example, in an editor's settings: pellucid lsp")
+def lsp(
+    tcp: Annotated[int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Listen on this port of 127.0.0.1 instead.")] = None,
+    stdio: Annotated[bool, typer.Option("--stdio", help="Speak on stdin and stdout; the default, for clients that say so.")] = False,
+) -> None:
+    """Complete code in an editor: a language server, for one editor, on stdin and stdout."""
+    if stdio and tcp is not None:
+        raise typer.BadParameter("it is either this or --stdio.", param_hint="--tcp")
+    try:
+        from pellucid_lsp.start import run
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"The language server needs {error.name}: install Pellucid with pip install 'pellucid[lsp]'.") from error
+    run(tcp)
 
 
 @models_app.command("list", epilog="Example: pellucid models list")

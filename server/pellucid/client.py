@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import httpx
 
+from pellucid.condition import ServerCondition, Standing, condition_of, objection_in
 from pellucid.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -21,11 +22,25 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import (
+    BACKGROUND,
+    CHAT,
+    COMPLETION,
+    GREEDY,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    OnUsage,
+    SamplingParams,
+    Terms,
+    Token,
+    Usage,
+)
 from pellucid.wire import token_of
 
 CONNECT_SECONDS = 5.0
-"""How long a connection may take; an answer may take as long as it needs."""
+"""How long a connection may take, and an answer about the server's condition; other answers may take as long as they need."""
 
 Json = Mapping[str, Any]
 
@@ -68,6 +83,31 @@ class Client:
             return str(_object(response.content).get("status", ""))
         return str(_error(response.status_code, response.content, response.headers))
 
+    async def condition(self) -> ServerCondition:
+        """What is found at the address now, and whether it is ours; raises InvalidRequestError for what is no address."""
+        try:
+            response = await self._http.get("/health", timeout=CONNECT_SECONDS)
+            found = condition_of(response)
+            if found.standing in (Standing.FOREIGN, Standing.REFUSED, Standing.FORBIDDEN, Standing.LEAVING):
+                return found
+            listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # which needs the key, and says whose server this is
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            return ServerCondition(Standing.ABSENT)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise InvalidRequestError(f"{self.url} is not the address of a server: {error}.") from error
+        except httpx.HTTPError as error:
+            return ServerCondition(Standing.SILENT, str(error) or type(error).__name__)
+        return objection_in(listing) or found
+
+    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
+        """The prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
+        files = [{"filename": file.filename, "text": file.text} for file in extra]
+        body = {"input_prefix": prefix, "input_suffix": suffix, "input_extra": files, "n_predict": 0, "response_fields": ["prompt"]}
+        async with self._told():
+            response = await self._http.post("/infill", json=body | ({} if model is None else {"model": model}))
+        _check(response.status_code, response.content, response.headers)
+        return str(_object(response.content)["prompt"])
+
     async def models(self) -> list[dict[str, Any]]:
         """The models that are served, as /v1/models lists them."""
         async with self._told():
@@ -87,11 +127,12 @@ class Client:
         terms: Terms = COMPLETION,
         heal: bool | None = None,
         special: bool = False,
+        on_usage: OnUsage | None = None,
     ) -> AsyncGenerator[Token | Finish]:
         """Continue a text or, with ``suffix``, fill the gap before it."""
         files = [{"filename": file.filename, "text": file.text} for file in extra] or None
         body = {"prompt": prefix, "suffix": suffix, "input_extra": files, "heal": heal, "parse_special": special}
-        async with aclosing(self._completion(body, params, model, stop, terms)) as items:
+        async with aclosing(self._completion(body, params, model, stop, terms, on_usage)) as items:
             async for item in items:
                 yield item
 
@@ -103,9 +144,10 @@ class Client:
         model: str | None = None,
         stop: Sequence[str] = (),
         terms: Terms = COMPLETION,
+        on_usage: OnUsage | None = None,
     ) -> AsyncGenerator[Token | Finish]:
         """Continue a prompt of token ids."""
-        async with aclosing(self._completion({"prompt": list(ids)}, params, model, stop, terms)) as items:
+        async with aclosing(self._completion({"prompt": list(ids)}, params, model, stop, terms, on_usage)) as items:
             async for item in items:
                 yield item
 
@@ -118,6 +160,7 @@ class Client:
         stop: Sequence[str] = (),
         terms: Terms = CHAT,
         continue_last: bool = False,
+        on_usage: OnUsage | None = None,
     ) -> AsyncGenerator[Token | Finish]:
         """Answer a conversation or, with ``continue_last``, go on with its last message."""
         body = {
@@ -125,11 +168,11 @@ class Client:
             "logprobs": True,
             "top_logprobs": params.top_logprobs,
             "continue_final_message": continue_last,
-            "stream_options": {"include_usage": True},
+            "stream_options": _stream_options(on_usage),
             **_sampling(params, model, stop, terms),
         }
         async with aclosing(self._events("/v1/chat/completions", body)) as events:
-            async for item in _answer(events):
+            async for item in _answer(events, on_usage):
                 yield item
 
     async def score(
@@ -159,11 +202,17 @@ class Client:
         raise _broken_off()
 
     async def _completion(
-        self, body: dict[str, Any], params: SamplingParams, model: str | None, stop: Sequence[str], terms: Terms
+        self,
+        body: dict[str, Any],
+        params: SamplingParams,
+        model: str | None,
+        stop: Sequence[str],
+        terms: Terms,
+        on_usage: OnUsage | None,
     ) -> AsyncGenerator[Token | Finish]:
-        body |= {"logprobs": params.top_logprobs, "stream_options": {"include_usage": True}, **_sampling(params, model, stop, terms)}
+        body |= {"logprobs": params.top_logprobs, "stream_options": _stream_options(on_usage), **_sampling(params, model, stop, terms)}
         async with aclosing(self._events("/v1/completions", body)) as events:
-            async for item in _answer(events):
+            async for item in _answer(events, on_usage):
                 yield item
 
     async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
@@ -218,15 +267,21 @@ def _terms(terms: Terms) -> dict[str, Any]:
     return {"priority": terms.priority.name.lower(), "supersede": terms.key, "deadline": terms.deadline}
 
 
-async def _answer(events: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[Token | Finish]:
+def _stream_options(on_usage: OnUsage | None) -> Json:
+    return {"include_usage": True, "continuous_usage_stats": on_usage is not None}
+
+
+async def _answer(events: AsyncIterator[dict[str, Any]], on_usage: OnUsage | None) -> AsyncGenerator[Token | Finish]:
     """Tokens of a streamed answer, then how it ended: the last choice says why, the event after it what it cost."""
     end: Json | None = None
     async for event in events:
+        if event["choices"] and event.get("usage") and on_usage is not None:
+            on_usage(_usage(event["usage"]))
         for choice in event["choices"]:
             for record in _records(choice.get("logprobs")):
                 yield token_of(record)
             end = choice.get("pellucid") or end
-        if event.get("usage") and end:
+        if event.get("usage") and end and not event["choices"]:
             yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"))
             return
     raise _broken_off()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,10 +15,12 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pellucid.address import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
+from pellucid.address import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
+from pellucid.address import is_loopback as is_loopback
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 
-ENVIRONMENT_PREFIX = "PELLUCID_"
 FLAGS = {"models": "--model"}
 """Flags that are not named after their setting."""
 
@@ -30,15 +30,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 def config_file() -> Path:
     """The file that settings are read from, whether it exists or not."""
-    return user_config_path("pellucid") / "config.toml"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return user_config_path(APPLICATION) / CONFIG_FILE
 
 
 class Settings(BaseSettings):
@@ -47,8 +39,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     models: Names = Field((DEFAULT_MODEL,), description="models to serve: catalog names, hub ids, folders or .gguf files")
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; any but loopback demands an API key")
-    port: int = Field(8437, ge=1, le=65535, description="port to listen on")
+    host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; any but loopback demands an API key")
+    port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N")
     quant: Literal["auto", "none", "int8", "int4"] = Field("auto", description="how weights are held: auto, none, int8 or int4")
     context: int = Field(8192, ge=64, description="most tokens of one sequence, prompt and answer")
@@ -59,10 +51,11 @@ class Settings(BaseSettings):
     allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
     cache: Path = Field(
-        default_factory=lambda: user_cache_path("pellucid"), description="folder of fetched and packed models and of compiled kernels"
+        default_factory=lambda: user_cache_path(APPLICATION), description="folder of fetched and packed models and of compiled kernels"
     )
     threads: int = Field(0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core")
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
+    idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server leaves by itself; 0: never")
     log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="how much to log: error, warning, info or debug")
 
     @classmethod
@@ -125,8 +118,7 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """Where this machine reaches the server."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 -- to be told apart, not bound
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return url_of(self.host, self.port)
 
     @property
     def key(self) -> str | None:
@@ -178,17 +170,8 @@ def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
     return (
         _Source({name: value for name, value in flags.items() if value is not None}, "{flag}"),
         _Source(environment, ENVIRONMENT_PREFIX + "{upper} in the environment"),
-        _Source(_read_file(config_file()), f"{{name}} in {config_file()}"),
+        _Source(read_file(config_file()), f"{{name}} in {config_file()}"),
     )
-
-
-def _read_file(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
 
 
 def _suggestion(name: str) -> str:

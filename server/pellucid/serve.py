@@ -28,6 +28,7 @@ from pellucid.config import Settings
 from pellucid.engine.engine import Engine
 from pellucid.errors import ConfigError
 from pellucid.models.disk import human
+from pellucid.models.progress import Noted
 from pellucid.terminal import Bars
 from pellucid.tokens import SamplingParams
 
@@ -79,6 +80,7 @@ class Server(uvicorn.Server):
         self._engine: Engine | None = None
         self._signals = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._bars = Bars()
         # A daemon, so that a download does not hold up a process that was told to leave: it goes on at the next start.
         self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
         self._state = ServerState(
@@ -88,6 +90,7 @@ class Server(uvicorn.Server):
             allowed_origins=settings.allowed_origins,
             max_body_bytes=settings.max_body_bytes,
             grace=settings.grace,
+            progress=Noted(self._bars),
         )
         super().__init__(
             uvicorn.Config(
@@ -137,8 +140,8 @@ class Server(uvicorn.Server):
         loop = self._loop
         assert loop is not None, "it starts in the loop"
         try:
-            with Bars() as progress:
-                engine, assistant = assemble(self._settings, self._settings.models, progress)
+            with self._bars:
+                engine, assistant = assemble(self._settings, self._settings.models, self._state.progress)
             asyncio.run(warm_up(assistant))
             loop.call_soon_threadsafe(self._open, engine, assistant)
         except Exception as error:
@@ -149,6 +152,14 @@ class Server(uvicorn.Server):
         self._engine = engine
         self._state.open(assistant, engine)
         typer.echo(greeting(self._settings, assistant))
+        if self._settings.idle_exit:
+            assert self._loop is not None
+            self._state.idleness.watch(self._settings.idle_exit, self._leave_idle, self._loop.call_later)
+
+    def _leave_idle(self) -> None:
+        typer.echo(f"Nobody has asked anything for {self._settings.idle_exit} seconds: leaving, as --idle-exit says.")
+        self._state.leave()  # at once, so that no request comes in between
+        self.should_exit = True
 
     def _give_up(self, error: Exception) -> None:
         self.failure = error

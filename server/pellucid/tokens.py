@@ -6,7 +6,7 @@ touches it, wherever the token comes from: generated or read, streamed or not, c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -175,6 +175,10 @@ class Usage:
     def prompt(self) -> int:
         """Tokens of the prompt."""
         return self.cached + self.computed
+
+
+OnUsage = Callable[[Usage], None]
+"""What is told while an answer comes what it has cost so far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 import pellucid.client
 from pellucid.api.schema import TokenRecord
+from pellucid.api.schema_llama import InfillRequest
 from pellucid.api.schema_openai import ChatRequest, CompletionRequest, ScoreRequest
 from pellucid.client import Client
+from pellucid.condition import ServerCondition, Standing
 from pellucid.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -258,6 +260,56 @@ async def test_loading() -> None:
 
     assert await Wire(lambda: httpx.Response(503, json=reply)).client().health() == "Loading model"
     assert await Wire(lambda: httpx.Response(200, json={"status": "ok"})).client().health() == "ok"
+
+
+OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
+
+
+@pytest.mark.parametrize(
+    ("health", "listing", "standing"),
+    [
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json=OURS), Standing.READY),
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json={"data": [{"owned_by": "llamacpp"}]}), Standing.FOREIGN),
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(404, text="no"), Standing.FOREIGN),
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(401, json={"error": {"message": "Key."}}), Standing.REFUSED),
+        (httpx.Response(403, json={"error": {"message": "Host."}}), None, Standing.FORBIDDEN),
+        (httpx.Response(503, json={"error": {"message": "Loading model"}}), httpx.Response(503, json={}), Standing.FOREIGN),
+        (httpx.Response(200, text="<html>"), httpx.Response(200, text="<html>"), Standing.FOREIGN),
+        (httpx.Response(200, json=[]), httpx.Response(200, json=[]), Standing.FOREIGN),
+        (httpx.ConnectError("refused"), None, Standing.ABSENT),
+        (httpx.ConnectTimeout("late"), None, Standing.ABSENT),
+        (httpx.ReadTimeout("late"), None, Standing.SILENT),
+        (httpx.RemoteProtocolError("SSH-2.0"), None, Standing.SILENT),
+        (httpx.Response(200, json={"status": "ok"}), httpx.ReadError("killed"), Standing.SILENT),
+    ],
+)
+async def test_condition(health: httpx.Response | Exception, listing: httpx.Response | Exception | None, standing: Standing) -> None:
+    """What is found at an address is told apart: ours and ready, another's, a refusal, silence, nothing."""
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        found = {"/health": health, "/v1/models": listing}[request.url.path]
+        if isinstance(found, Exception):
+            raise found
+        assert found is not None
+        return found
+
+    assert (await Client(URL, transport=httpx.MockTransport(reply)).condition()).standing is standing
+
+
+@pytest.mark.parametrize(("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)])
+def test_percent(done: int, total: int | None, percent: int | None) -> None:
+    """The share that is done is known where the total is, and is a percentage whatever was counted."""
+    assert ServerCondition(Standing.LOADING, done=done, total=total).percent == percent
+
+
+async def test_infill_prompt() -> None:
+    """The prompt as the model reads it is asked of /infill, without an answer."""
+    wire = Wire(lambda: httpx.Response(200, json={"prompt": "<|fim_prefix|>a"}))
+
+    assert await wire.client().infill_prompt("a", "b", [Extra("f", "t")], model="m") == "<|fim_prefix|>a"
+    sent = InfillRequest.model_validate(wire.body)
+    assert (sent.input_prefix, sent.input_suffix, sent.n_predict, sent.model, sent.response_fields) == ("a", "b", 0, "m", ["prompt"])
+    assert [(file.filename, file.text) for file in sent.input_extra] == [("f", "t")]
 
 
 class Endless(httpx.AsyncByteStream):

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -97,6 +98,22 @@ async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
     assert out.startswith("Pellucid ")
     for part in (f"http://127.0.0.1:{port}", "model   tiny: ", "memory at rest: ", "try     curl -N "):
         assert part in out
+
+
+async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
+    """With --idle-exit it leaves by itself with code 0 and says why, but not while an answer is being streamed."""
+    process = start("--model", folder, "--idle-exit", "1")
+    async with Client(f"http://127.0.0.1:{port}") as client:
+        await ready(client, process)
+        begun = time.monotonic()
+        async with aclosing(client.complete("def", params=LONG)) as items:
+            async for _ in items:
+                if time.monotonic() - begun > 1.5:  # the stream has outlasted the limit
+                    break
+    out, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert out.endswith("\nNobody has asked anything for 1 seconds: leaving, as --idle-exit says.\n")
 
 
 async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:

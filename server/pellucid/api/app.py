@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from pellucid.api import chat, completions, infill, info, score, text
 from pellucid.api.documented import FRONT_ERRORS, describe, installed_version
 from pellucid.api.errors import install_error_handlers
+from pellucid.api.idleness import IdlenessCounter
 from pellucid.api.metrics import RequestCounter
 from pellucid.api.security import Door, Security
 from pellucid.api.state import ServerState
@@ -45,7 +46,11 @@ def create_app(state: ServerState) -> FastAPI:
 def _middleware(state: ServerState) -> list[Middleware]:
     """From the outside in."""
     door = Door(state.host, state.api_key, state.allowed_origins)
-    guards = [Middleware(RequestCounter, metrics=state.metrics), Middleware(Security, door=door, max_body_bytes=state.max_body_bytes)]
+    guards = [
+        Middleware(RequestCounter, metrics=state.metrics),
+        Middleware(Security, door=door, max_body_bytes=state.max_body_bytes),
+        Middleware(IdlenessCounter, idleness=state.idleness),
+    ]
     if state.allowed_origins:  # without them no page elsewhere may even read an error
         guards.append(Middleware(CORSMiddleware, allow_origins=state.allowed_origins, allow_methods=["GET", "POST"], allow_headers=["*"]))
     return guards

@@ -23,8 +23,10 @@ from pellucid.api.generation import (
     reply_id,
     sampling_params,
     stop_texts,
+    tells_usage,
     terms_of,
     usage_reply,
+    usage_so_far,
 )
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.schema import MOST_TOKENS
@@ -115,20 +117,21 @@ class _Chat:
         """The parts of all answers as they come."""
         answers = [Answer() for _ in range(self.body.n)]
         begun: set[int] = set()
-        async with aclosing(merge([self._generation(choice) for choice in range(self.body.n)])) as items:
+        told = answers if tells_usage(self.body) else [None] * self.body.n
+        async with aclosing(merge([self._generation(choice, told[choice]) for choice in range(self.body.n)])) as items:
             async for index, item in items:
                 answers[index].take(item)
                 if index not in begun:
                     begun.add(index)
                     yield self._chunk([_part(index, ChatDelta(role="assistant", content=""))])
                 if isinstance(item, Token):
-                    yield self._chunk([self._token_part(index, item)])
+                    yield self._chunk([self._token_part(index, item)], usage=usage_so_far(answers[index]))
                 else:
                     yield self._chunk([_last(index, item)])
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             yield self._chunk([], usage=self._usage(answers))
 
-    def _generation(self, choice: int) -> Items:
+    def _generation(self, choice: int, told: Answer | None = None) -> Items:
         body = self.body
         limit = next((count for count in (body.max_completion_tokens, body.max_tokens) if count is not None), MOST_TOKENS)
         items = self.assistant.chat(
@@ -138,6 +141,7 @@ class _Chat:
             stop=stop_texts(body.stop),
             terms=terms_of(body, self.request, Priority.CHAT, choice),
             continue_last=body.continue_final_message,
+            on_usage=None if told is None else told.note,
         )
         return self.state.metrics.measured(items, self.model, self.state.clock)
 

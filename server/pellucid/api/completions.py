@@ -24,8 +24,10 @@ from pellucid.api.generation import (
     reply_id,
     sampling_params,
     stop_texts,
+    tells_usage,
     terms_of,
     usage_reply,
+    usage_so_far,
 )
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.legacy_logprobs import legacy_logprobs, prompt_logprobs
@@ -131,7 +133,8 @@ class _Completion:
         answers = [Answer() for _ in range(len(self.prompts) * self.body.n)]
         offsets = [0] * len(answers)
         begun = [not self.body.echo and not self.body.return_token_ids] * len(answers)
-        async with aclosing(merge(self._generations())) as items:
+        generations = self._generations(answers if tells_usage(self.body) else None)
+        async with aclosing(merge(generations)) as items:
             async for index, item in items:
                 answers[index].take(item)
                 if not begun[index]:
@@ -140,7 +143,7 @@ class _Completion:
                     offsets[index] += len(choice.text)
                     yield self._reply([choice])
                 if isinstance(item, Token):
-                    yield self._reply([self._part(index, item, offsets[index])])
+                    yield self._reply([self._part(index, item, offsets[index])], usage=usage_so_far(answers[index]))
                     offsets[index] += len(item.text)
                 else:
                     yield self._reply([self._last(index, item)])
@@ -148,24 +151,35 @@ class _Completion:
             usages = [answer.end.usage for answer in answers]
             yield self._reply([], usage=usage_reply(self._prompt_usages(read, answers), usages))
 
-    def _generations(self) -> list[Items]:
+    def _generations(self, told: Sequence[Answer] | None = None) -> list[Items]:
+        """All answers; those in ``told`` are told what they cost as they come."""
         return [
-            self._generation(prompt, choice, number * self.body.n + choice)
+            self._generation(prompt, choice, number * self.body.n + choice, told)
             for number, prompt in enumerate(self.prompts)
             for choice in range(self.body.n)
         ]
 
-    def _generation(self, prompt: Prompt, choice: int, number: int) -> Items:
+    def _generation(self, prompt: Prompt, choice: int, number: int, told: Sequence[Answer] | None) -> Items:
         body, assistant = self.body, self.assistant
+        on_usage = None if told is None else told[number].note
         params = sampling_params(body, body.max_tokens, body.logprobs or 0, choice)
         terms, stop = self._terms(number), stop_texts(body.stop)
         if isinstance(prompt, str):
             extra = [Extra(file.filename, file.text) for file in body.input_extra]
             items = assistant.complete(
-                prompt, body.suffix, extra, params, model=self.model, stop=stop, terms=terms, heal=body.heal, special=body.parse_special
+                prompt,
+                body.suffix,
+                extra,
+                params,
+                model=self.model,
+                stop=stop,
+                terms=terms,
+                heal=body.heal,
+                special=body.parse_special,
+                on_usage=on_usage,
             )
         else:
-            items = assistant.continue_ids(prompt, params, model=self.model, stop=stop, terms=terms)
+            items = assistant.continue_ids(prompt, params, model=self.model, stop=stop, terms=terms, on_usage=on_usage)
         return self.state.metrics.measured(items, self.model, self.state.clock)
 
     async def _read(self, prompt: Prompt) -> Answer:

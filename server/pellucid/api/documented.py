@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from pellucid.api.schema import ErrorReply
+from pellucid.api.schema import ErrorReply, UnreadyReply
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -41,6 +41,14 @@ MODEL_ERRORS: Responses = {
     503: _error("The models are loading, or the server is shutting down."),
 }
 """Errors of routes that need a model."""
+
+NOT_READY: Responses = {
+    503: {
+        "model": UnreadyReply,
+        "description": "The models are loading, and what it is at; or the server is shutting down, or has failed.",
+    },
+}
+"""The error of /health."""
 
 GENERATION_ERRORS: Responses = MODEL_ERRORS | {
     429: _error("Too many requests are waiting; Retry-After says when to come back, in seconds."),

@@ -29,6 +29,11 @@ class Answer:
 
     tokens: list[Token] = field(default_factory=list)
     finish: Finish | None = None
+    usage: Usage | None = None
+
+    def note(self, usage: Usage) -> None:
+        """What it has cost so far."""
+        self.usage = usage
 
     @property
     def text(self) -> str:
@@ -155,6 +160,11 @@ def check_stream_options(body: Sampling) -> None:
         raise InvalidRequestError("stream_options is only allowed together with stream: true.", param="stream_options")
 
 
+def tells_usage(body: Sampling) -> bool:
+    """Whether each part of a stream is to say what its answer has cost so far."""
+    return body.stream_options is not None and body.stream_options.continuous_usage_stats
+
+
 def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageReply:
     """What a request cost: each prompt counts once, however many answers it has."""
     cached, computed = sum(usage.cached for usage in prompts), sum(usage.computed for usage in prompts)
@@ -173,6 +183,11 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageRepl
             decode=max(usage.decode for usage in answers),
         ),
     )
+
+
+def usage_so_far(answer: Answer) -> UsageReply | None:
+    """What an answer has cost so far, if it is told."""
+    return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
 
 
 def finish_word(finish: Finish) -> Literal["stop", "length"]:

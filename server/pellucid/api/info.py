@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from pellucid.api.documented import MODEL_ERRORS, installed_version
+from pellucid.api.documented import MODEL_ERRORS, NOT_READY, installed_version
+from pellucid.api.errors import error_body
 from pellucid.api.infill import COMPLETION_TEMPERATURE
 from pellucid.api.json_body import JsonRoute
+from pellucid.api.schema import Unready
 from pellucid.api.schema_llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
 from pellucid.api.schema_openai import ModelList, ModelObject
 from pellucid.api.state import ServerState, state_of
@@ -20,10 +23,14 @@ router = APIRouter(tags=["Server"], route_class=JsonRoute)
 _DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "n_predict", "seed")
 
 
-@router.get("/health", responses={200: {"model": Health}, 503: MODEL_ERRORS[503]})
+@router.get("/health", responses={200: {"model": Health}, **NOT_READY})
 async def health(request: Request) -> Response:
-    """Whether the server is ready. Needs no key."""
-    state_of(request).require_ready()
+    """Whether the server is ready and, while it loads, how far it is. Needs no key, and does not keep the server from leaving when idle."""
+    state = state_of(request)
+    try:
+        state.require_ready()
+    except UnavailableError as error:
+        return JSONResponse(_unready(state, error), error.status)
     return JSONResponse(Health().model_dump())
 
 
@@ -99,6 +106,17 @@ async def index(request: Request) -> Response:
     return HTMLResponse(_PAGE.format(version=installed_version(), models=items))
 
 
+def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
+    """llama.cpp's reply with what we know besides, in the shape of ``schema.UnreadyReply``."""
+    assert state.standing != "ready"
+    work = state.progress.now if state.standing == "loading" else None
+    label, done, total = (None, None, None) if work is None else (work.label, work.done, work.total)
+    details = Unready(state=state.standing, activity=label, done=done, total=total)
+    body = error_body(error)
+    body["error"]["pellucid"] = details.model_dump()
+    return body
+
+
 def _models(state: ServerState) -> list[ModelObject]:
     if not state.cards():
         return [ModelObject(id=name, created=state.started, meta={"state": "loading"}) for name in state.models]
@@ -110,6 +128,7 @@ def _models(state: ServerState) -> list[ModelObject]:
             "state": "ready",
             "n_ctx": card.context,
             "infill": card.infill,
+            "files": card.files,
             "chat": card.chat,
             "memory": {"weights": card.weight_bytes, "cache": status.cache_bytes, "cache_limit": status.cache_limit},
             "description": card.description,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -127,6 +127,27 @@ class ErrorReply(Reply):
             "code": 400,
         }
     }
+
+
+class Unready(Reply):
+    """Why the server is not ready and, while it loads, what it is at."""
+
+    state: Literal["loading", "leaving", "failed"]
+    activity: str | None = Field(None, description="what is being fetched, verified or packed at the moment, or what is waited for")
+    done: int | None = Field(None, description="bytes of it that are done")
+    total: int | None = Field(None, description="bytes of it in all, where that is known")
+
+
+class UnreadyDetail(ErrorDetail):
+    """An error that says more."""
+
+    pellucid: Unready
+
+
+class UnreadyReply(Reply):
+    """An error like every other, with what there is to know of a server that is not ready."""
+
+    error: UnreadyDetail
 
 
 class AlternativeRecord(Reply):

@@ -33,6 +33,7 @@ class StreamOptions(Body):
     """Details of a stream."""
 
     include_usage: bool = Field(False, description="end the stream with an event that holds the usage")
+    continuous_usage_stats: bool = Field(False, description="extension: each part of an answer says what that answer has cost so far")
     include_obfuscation: OnlyFalse = Field(False, description="streams are never padded")
 
 

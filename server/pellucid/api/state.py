@@ -6,14 +6,21 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fastapi import Request
 
+from pellucid.api.idleness import Idleness
 from pellucid.api.metrics import Metrics
 from pellucid.assistant import Assistant, ModelCard
 from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.lane import LaneStatus
 from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.models.progress import Noted, Silent
+
+Standing = Literal["ready", "loading", "leaving", "failed"]
+
+_UNREADY: dict[Standing, str] = {"loading": "Loading model", "leaving": "The server is shutting down.", "failed": FAILED}
 
 
 @dataclass(eq=False)
@@ -21,7 +28,8 @@ class ServerState:
     """One server's state: ``models`` are the names that will be served, and ``open`` is called once they are loaded.
 
     ``closing`` is set when running answers must end, ``leaving`` already when no new ones are taken: between the two lies
-    the grace time, in seconds. ``started`` is in seconds since 1970. All of it belongs to the event loop.
+    the grace time, in seconds. ``started`` is in seconds since 1970. All of it belongs to the event loop, but for ``progress``,
+    by which the loading thread tells what it is at.
     """
 
     models: tuple[str, ...]
@@ -35,32 +43,44 @@ class ServerState:
     leaving: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: Metrics = field(default_factory=Metrics)
+    progress: Noted = field(default_factory=lambda: Noted(Silent()))
+    idleness: Idleness = field(init=False)
     _assistant: Assistant | None = None
     _engine: Engine | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.metrics.watch_lanes(self.statuses)
+        self.idleness = Idleness(self.clock)
 
     def open(self, assistant: Assistant, engine: Engine) -> None:
         """Serve from now on."""
         self._assistant, self._engine = assistant, engine
         self._cards = {card.name: card for card in assistant.models()}
         self.models = tuple(self._cards)
+        self.idleness.restart()
 
     def leave(self) -> None:
         """Take no new requests, and end the running ones after the grace time."""
+        if self.leaving:
+            return
         self.leaving = True
         asyncio.get_running_loop().call_later(self.grace, self.closing.set)
 
+    @property
+    def standing(self) -> Standing:
+        """Whether the server answers, or why it does not."""
+        if self.leaving:
+            return "leaving"
+        if self._assistant is None or self._engine is None:
+            return "loading"
+        return "ready" if self._engine.failure is None else "failed"
+
     def require_ready(self) -> Assistant:
         """The assistant; raises UnavailableError while the models load, when the server leaves and once its engine has failed."""
-        if self.leaving:
-            raise UnavailableError("The server is shutting down.")
-        if self._assistant is None:
-            raise UnavailableError("Loading model")
-        if self._engine is not None and self._engine.failure is not None:
-            raise UnavailableError(FAILED)
+        if self.standing != "ready":
+            raise UnavailableError(_UNREADY[self.standing])
+        assert self._assistant is not None
         return self._assistant
 
     def find(self, model: str | None) -> tuple[Assistant, ModelCard]:

@@ -90,9 +90,10 @@ def test_unexpected_error() -> None:
 def test_loading(path: str, body: dict[str, Any]) -> None:
     """While the models load the server answers: generations and health 503 with llama.cpp's words, the list with the state."""
     with live(ServerState(models=("a", "b"), grace=0.0)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
-        for response in (client.post(path, json=body), client.get("/health")):
+        for response, more in ((client.post(path, json=body), {}), (client.get("/health"), {"pellucid": {"state": "loading"}})):
             assert response.status_code == 503
-            assert response.json()["error"] == {"message": "Loading model", "type": "unavailable_error", "param": None, "code": 503}
+            told = {"message": "Loading model", "type": "unavailable_error", "param": None, "code": 503}
+            assert response.json()["error"] == told | more
         models = client.get("/v1/models").json()["data"]
         assert client.get("/").status_code == 200
 

@@ -75,6 +75,32 @@ async def test_same_tokens(verb: str) -> None:
     assert (far_end.reason, far_end.stop) == (near_end.reason, near_end.stop)
 
 
+@pytest.mark.parametrize("verb", ["infill", "ids", "chat"])
+async def test_usage_on_the_way(verb: str) -> None:
+    """With each token both tell what the answer has cost so far, so that whoever closes it early knows."""
+    told: dict[str, list[tuple[int, int]]] = {"near": [], "far": []}
+
+    async def ask(speaker: Assistant | Client, where: str) -> int:
+        asked: dict[str, Callable[..., AsyncIterator[Token | Finish]]] = {
+            "infill": lambda **more: speaker.complete("def add", "\nend", params=GREEDY, **more),
+            "ids": lambda **more: speaker.continue_ids([1, 2, 3], GREEDY, **more),
+            "chat": lambda **more: speaker.chat(CHAT, GREEDY, **more),
+        }
+        tokens, _ = await listen(asked[verb](on_usage=lambda usage: told[where].append((usage.prompt, usage.generated))))
+        return len(tokens)
+
+    with assistant_near() as assistant:
+        count = await ask(assistant, "near")
+    with server_far() as server:
+        async with Client(server.url) as client:
+            await ask(client, "far")
+
+    assert len(told["far"]) >= count - 1
+    assert {prompt for prompt, _ in told["far"]} == {prompt for prompt, _ in told["near"]}
+    assert [generated for _, generated in told["far"]] == sorted(generated for _, generated in told["far"])
+    assert told["near"][-1][1] >= told["far"][-1][1] > 0
+
+
 @pytest.mark.parametrize(
     ("verb", "error"),
     [

@@ -1,0 +1,103 @@
+"""What is found at the address of a server: ready, loading, leaving, another's, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import httpx
+
+from pellucid.errors import AuthenticationError, PermissionDeniedError, UnavailableError
+
+OWNER = "pellucid"
+"""Who owns the models of our servers, as /v1/models says."""
+
+Json = Mapping[str, Any]
+
+
+class Standing(StrEnum):
+    """What is found at the address of a server."""
+
+    READY = "ready"
+    LOADING = "loading"
+    LEAVING = "leaving"
+    FAILED = "failed"
+    """Its engine has died: it serves nothing any more."""
+    REFUSED = "refused"
+    """It wants another API key."""
+    FORBIDDEN = "forbidden"
+    """It lets nobody in by this address."""
+    FOREIGN = "foreign"
+    """Another server than Pellucid's."""
+    SILENT = "silent"
+    """The connection is taken, but no answer comes: a server that hangs or dies, or no HTTP."""
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCondition:
+    """What a server says of itself: ``message`` is why it is not ready, ``activity`` what it is at while it loads.
+
+    ``done`` and ``total`` are in bytes.
+    """
+
+    standing: Standing
+    message: str = ""
+    activity: str | None = None
+    done: int = 0
+    total: int | None = None
+
+    @property
+    def percent(self) -> int | None:
+        """How much of the activity is done, where that is known."""
+        return None if not self.total else min(100, max(0, 100 * self.done // self.total))
+
+
+_REFUSALS = {AuthenticationError.status: Standing.REFUSED, PermissionDeniedError.status: Standing.FORBIDDEN}
+
+
+def condition_of(response: httpx.Response) -> ServerCondition:
+    """What a reply to /health says."""
+    reply = _object(response)
+    if response.status_code == httpx.codes.OK:
+        return ServerCondition(Standing.READY if reply.get("status") == "ok" else Standing.FOREIGN)
+    message, details = _message_of(reply)
+    if response.status_code in _REFUSALS:
+        return ServerCondition(_REFUSALS[response.status_code], message)
+    state = details.get("state")
+    if response.status_code != UnavailableError.status or state not in ("loading", "leaving", "failed"):
+        return ServerCondition(Standing.FOREIGN)
+    return ServerCondition(Standing(state), message, details.get("activity"), details.get("done") or 0, details.get("total"))
+
+
+def objection_in(listing: httpx.Response) -> ServerCondition | None:
+    """What a reply to /v1/models says against the server, if anything."""
+    reply = _object(listing)
+    if listing.status_code in _REFUSALS:
+        return ServerCondition(_REFUSALS[listing.status_code], _message_of(reply)[0])
+    models = reply.get("data")
+    if listing.status_code != httpx.codes.OK or not isinstance(models, list) or not models:
+        return ServerCondition(Standing.FOREIGN)
+    ours = all(isinstance(one, dict) and one.get("owned_by") == OWNER for one in models)
+    return None if ours else ServerCondition(Standing.FOREIGN)
+
+
+def _message_of(reply: Json) -> tuple[str, Json]:
+    """The sentence of an error and what our server says besides; both are empty in the errors of others."""
+    error = reply.get("error")
+    if not isinstance(error, dict):
+        return "", {}
+    details = error.get("pellucid")
+    return str(error.get("message") or ""), details if isinstance(details, dict) else {}
+
+
+def _object(response: httpx.Response) -> Json:
+    """The JSON object of a reply; an empty one for any other reply, which none of ours is."""
+    try:
+        found = json.loads(response.content)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}

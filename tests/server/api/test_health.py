@@ -1,0 +1,68 @@
+"""/health says what the server is at."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from pellucid.api.app import create_app
+from pellucid.api.schema import UnreadyReply
+from pellucid.api.state import ServerState
+from pellucid.client import Client
+from pellucid.condition import ServerCondition, Standing
+from served import TINY, scripted_state
+
+
+def client_of(state: ServerState, key: str | None = None) -> Client:
+    """The real client at the real application, with no network between them."""
+    return Client("http://127.0.0.1:8437", key, transport=httpx.ASGITransport(create_app(state)))
+
+
+async def test_loading_says_how_far_it_is() -> None:
+    """While models load, the client hears what is being done, and how many bytes of it."""
+    state = ServerState(models=(TINY,))
+    async with client_of(state) as client:
+        assert await client.condition() == ServerCondition(Standing.LOADING, "Loading model")
+        state.progress.start("tiny.gguf", 400)
+        state.progress.advance(100)
+        assert await client.condition() == ServerCondition(Standing.LOADING, "Loading model", "tiny.gguf", 100, 400)
+        state.progress.note("Another process is at work on tiny: waiting for it.")
+        told = await client.condition()
+
+    assert (told.activity, told.percent) == ("Another process is at work on tiny: waiting for it.", None)
+
+
+async def test_ready_leaving_and_failed_are_told_apart() -> None:
+    """What a client does next depends on why a server does not answer, so each reason has its own word."""
+    leaving = scripted_state()
+    leaving.leaving = True
+    for state, standing in (
+        (scripted_state(), Standing.READY),
+        (leaving, Standing.LEAVING),
+        (scripted_state(failure=RuntimeError("x")), Standing.FAILED),
+    ):
+        async with client_of(state) as client:
+            assert (await client.condition()).standing is standing
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+async def test_wrong_key_is_refused(key: str | None) -> None:
+    """A key that will not do is known at once, though /health itself asks for none, also while models load."""
+    for state in (scripted_state(api_key="right"), ServerState(models=(TINY,), api_key="right")):
+        async with client_of(state, key) as client:
+            found = await client.condition()
+            assert found.standing is Standing.REFUSED
+            assert "API key" in found.message
+    async with client_of(scripted_state(api_key="right"), "right") as client:
+        assert (await client.condition()).standing is Standing.READY
+
+
+async def test_reply_has_its_documented_shape() -> None:
+    """The reply of a server that is not ready is what the OpenAPI description says."""
+    state = ServerState(models=(TINY,))
+    state.progress.start("tiny.gguf", None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
+        reply = (await client.get("/health")).json()
+
+    assert reply["error"]["pellucid"] == {"state": "loading", "activity": "tiny.gguf", "done": 0}
+    assert UnreadyReply.model_validate(reply).error.pellucid.activity == "tiny.gguf"
