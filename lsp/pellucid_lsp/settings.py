@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Self, get_args, get_origin, get_type_hints
@@ -118,9 +118,7 @@ def _read(kind: type[Any], given: object, path: str) -> Any:
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in names:
-            close = get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(names)}."
-            raise ConfigError(f"{path}.{name} is not a setting of Pellucid: {hint}")
+            raise ConfigError(f"{path}.{name} is not a setting of Pellucid: {_hint(f'{path}.{name}')}")
         if value is None:  # what an editor sends for a setting that is not set
             continue
         one = names[name]
@@ -128,8 +126,16 @@ def _read(kind: type[Any], given: object, path: str) -> Any:
     return replace(kind(), **values)
 
 
+def _hint(unknown: str) -> str:
+    """What may be meant by a setting that there is not: one of the same name elsewhere, or one that is spelt nearly so."""
+    paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(Settings)}
+    near = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
+    close = [path for path, name in paths.items() if name in near]
+    return f"did you mean {close[0]}?" if close else "the README lists all."
+
+
 def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any:
-    if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
+    if isinstance(kind, type) and is_dataclass(kind):
         return _read(kind, value, path)
     if get_origin(kind) is tuple:
         assert get_args(kind) == (str, ...)
@@ -161,20 +167,19 @@ def camel(name: str) -> str:
 
 def settings_table() -> str:
     """All settings as a Markdown table, for the README."""
-    rows = ["| setting | default | what it is |", "|---|---|---|"]
-    return "\n".join(rows + list(_rows(Settings, "")))
+    rows = [f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(Settings)]
+    return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows])
 
 
-def _rows(kind: type[Any], path: str) -> list[str]:
-    rows: list[str] = []
+def _all(kind: type[Any], path: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """Every setting, by its path within the section."""
     hints = get_type_hints(kind)
     for one in fields(kind):
         name = path + camel(one.name)
-        if "description" not in one.metadata:
-            rows += _rows(hints[one.name], name + ".")
-            continue
-        rows.append(f"| `{name}` | {_shown(one.default)} | {one.metadata['description']} |")
-    return rows
+        if is_dataclass(hints[one.name]):
+            yield from _all(hints[one.name], name + ".")
+        else:
+            yield name, one
 
 
 def _shown(default: Any) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pellucid.tokens import Extra, Token
+from pellucid_lsp.settings import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A cursor in a document: all the text before it and all the text after it.
 
-    Texts have the document's own line ends. ``path`` is None for what is not a file (an unsaved buffer).
+    Lines end with a line feed, whatever the document has. ``path`` is None for what is not a file (an unsaved buffer).
+    ``position`` is the cursor's line and character as the client counts them; it does not make a place another place.
     """
 
     uri: str
@@ -20,6 +22,7 @@ class Place:
     after: str
     language: str = ""
     path: str | None = None
+    position: tuple[int, int] = field(default=(0, 0), compare=False)
 
     @property
     def left(self) -> str:
@@ -48,6 +51,18 @@ class Shaped:
     text: str
     tokens: tuple[Token, ...]
     ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What is suggested at a place. The texts of ``tokens`` join to ``text``; the first and the last may be cut."""
+
+    id: str
+    place: Place
+    text: str
+    tokens: tuple[Token, ...]
+    model: str
+    shape: Shape
 
 
 def first(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:

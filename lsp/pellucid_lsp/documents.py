@@ -1,0 +1,192 @@
+"""The open documents: their text, the places in them that a client speaks of, and the cells of notebooks."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from urllib.parse import unquote
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+from pygls.uris import to_fs_path
+from pygls.workspace import PositionCodec, TextDocument, Workspace
+from pygls.workspace.position_codec import ServerTextPosition
+
+from pellucid.errors import InvalidRequestError
+from pellucid_lsp.suggestion import Place
+
+BETWEEN_CELLS = "\n\n"
+"""What stands between the cells of a notebook when they are read as one text."""
+
+COMMENT_MARKS = (
+    ("#", "bash julia perl powershell python r ruby shellscript"),
+    ("//", "c cpp csharp fsharp go java javascript kotlin php rust scala swift typescript"),
+    ("--", "haskell lua sql"),
+)
+COMMENT_OF = {language: mark for mark, languages in COMMENT_MARKS for language in languages.split()}
+"""What begins a comment line in the languages of notebooks."""
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
+class Codec(PositionCodec):
+    """Positions as the specification counts them: a character beyond its line's end is that end, a line beyond the last the end of all.
+
+    A position inside of a character (between two code units) is the one after it. ``lines`` are those of a Document.
+    """
+
+    def position_from_client_units(self, lines: Sequence[str], position: types.Position) -> ServerTextPosition:
+        if position.line >= len(lines):
+            return ServerTextPosition(len(lines) - 1, len(lines[-1]))
+        line = lines[position.line].rstrip("\r\n")
+        return ServerTextPosition(position.line, self._characters(line, position.character))
+
+    def position_to_client_units(self, lines: Sequence[str], position: ServerTextPosition | types.Position) -> types.Position:
+        if position.line >= len(lines):
+            return types.Position(len(lines) - 1, self.impl.num_units(lines[-1]))
+        line = lines[position.line].rstrip("\r\n")
+        return types.Position(position.line, self.impl.num_units(line[: position.character]))
+
+    def _characters(self, line: str, units: int) -> int:
+        if line.isascii():
+            return min(units, len(line))
+        counted = 0
+        for index, character in enumerate(line):
+            if counted >= units:
+                return index
+            counted += self.impl.code_units_for_char(character)
+        return len(line)
+
+
+class Document(TextDocument):
+    r"""A text whose lines end at ``\n``, ``\r\n`` and ``\r``, as those of the protocol do, and at nothing else.
+
+    Python's own ``splitlines`` also ends lines at form feeds and some ten other characters, which clients do not count.
+    There is always a last line without an end: it is empty in an empty text, and after an end of line.
+    """
+
+    _split: tuple[str, tuple[str, ...], tuple[int, ...]] | None = None
+
+    @property
+    def source(self) -> str:
+        """The text: as the client has it, or that of the file where it is not open. Raises InvalidRequestError without either."""
+        if self._source is not None:
+            return self._source
+        if (path := to_fs_path(self.uri)) is None:
+            return ""
+        try:
+            with Path(path).open(encoding="utf-8-sig", errors="replace", newline="") as file:
+                return file.read()
+        except OSError as error:
+            raise InvalidRequestError(f"{path} is not open and cannot be read: {error.strerror}.", param="textDocument") from None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return self._split_lines()[1]
+
+    def offset_at_server_position(self, server_position: ServerTextPosition) -> int:
+        _, lines, starts = self._split_lines()
+        if server_position.line >= len(lines):
+            return starts[-1] + len(lines[-1])
+        return starts[server_position.line] + min(server_position.character, len(lines[server_position.line]))
+
+    def server_position_at_offset(self, offset: int) -> ServerTextPosition:
+        _, lines, starts = self._split_lines()
+        offset = max(0, min(offset, starts[-1] + len(lines[-1])))
+        line = bisect_right(starts, offset) - 1
+        return ServerTextPosition(line, offset - starts[line])
+
+    def _split_lines(self) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
+        """The text, its lines with their ends, and where each of them starts."""
+        source = self.source
+        if self._split is None or self._split[0] is not source:
+            lines = split_lines(source)
+            starts = (0, *accumulate(map(len, lines[:-1])))
+            self._split = source, lines, starts
+        return self._split
+
+    def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
+        source = self.source
+        start, end = self.offset_at_position(change.range.start), self.offset_at_position(change.range.end)
+        self._source = source[:start] + change.text + source[max(start, end) :]
+
+
+class Documents(Workspace):
+    """The documents and notebooks that the client has open."""
+
+    def __init__(
+        self,
+        root_uri: str | None,
+        sync_kind: types.TextDocumentSyncKind = types.TextDocumentSyncKind.Incremental,
+        workspace_folders: Sequence[types.WorkspaceFolder] | None = None,
+        position_encoding: types.PositionEncodingKind | str | None = types.PositionEncodingKind.Utf16,
+    ) -> None:
+        super().__init__(root_uri, sync_kind, workspace_folders, position_encoding)
+        self._position_codec = Codec(position_encoding)
+
+    def _create_text_document(
+        self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
+    ) -> Document:
+        return Document(doc_uri, source, version, language_id, sync_kind=self._sync_kind, position_codec=self._position_codec)
+
+
+def install(server: LanguageServer) -> Documents:
+    """Makes a server keep its documents here. To be called first in its handler of ``initialize``, before any is open.
+
+    pygls has no place to say which class of workspace it makes, and makes it just before that handler.
+    """
+    made = server.protocol.workspace
+    documents = Documents(made.root_uri, made._sync_kind, tuple(made.folders.values()), made.position_encoding)
+    server.protocol._workspace = documents
+    return documents
+
+
+def place_at(documents: Workspace, uri: str, position: types.Position) -> Place:
+    """The place that a client means; in a cell of a notebook the other cells stand before and after it.
+
+    Raises InvalidRequestError where the document is neither open nor a file that can be read.
+    """
+    document = documents.get_text_document(uri)
+    source, offset = document.source, document.offset_at_position(position)
+    before, after, file = source[:offset], source[offset:], uri
+    if notebook := documents.get_notebook_document(cell_uri=uri):
+        above, below = _other_cells(documents, notebook, document)
+        before, after, file = BETWEEN_CELLS.join((*above, before)), BETWEEN_CELLS.join((after, *below)), notebook.uri
+    return Place(uri, before, after, document.language_id or "", to_fs_path(file), (position.line, position.character))
+
+
+def split_lines(text: str) -> tuple[str, ...]:
+    """The lines of a text with their ends, and a last one without."""
+    if "\r" not in text:  # far faster, and nearly always so
+        *whole, last = text.split("\n")
+        return (*[line + "\n" for line in whole], last)
+    lines = _LINE.findall(text)
+    return (*lines, "") if not lines or lines[-1].endswith(("\r", "\n")) else tuple(lines)
+
+
+def _other_cells(documents: Workspace, notebook: types.NotebookDocument, current: TextDocument) -> tuple[list[str], list[str]]:
+    """The texts of the cells above and below, as they would stand in a text of the current cell's language."""
+    at = next((index for index, cell in enumerate(notebook.cells) if unquote(cell.document) == unquote(current.uri)), None)
+    if at is None:  # taken out, and not closed yet
+        return [], []
+    in_prose = notebook.cells[at].kind == types.NotebookCellKind.Markup
+
+    def texts(cells: Sequence[types.NotebookCell]) -> list[str]:
+        open_cells = ((cell, documents.text_documents.get(unquote(cell.document))) for cell in cells)
+        shown = (_seen_from(current, in_prose, document, cell.kind) for cell, document in open_cells if document is not None)
+        return [text for text in shown if text.strip()]
+
+    return texts(notebook.cells[:at]), texts(notebook.cells[at + 1 :])
+
+
+def _seen_from(current: TextDocument, in_prose: bool, cell: TextDocument, kind: types.NotebookCellKind | int) -> str:
+    """A cell's text: prose is a comment between code, and code a fenced block between prose. Empty: not to be shown there."""
+    if not cell.source.strip() or in_prose == (kind == types.NotebookCellKind.Markup):
+        return cell.source
+    if in_prose:
+        return f"```{cell.language_id or ''}\n{cell.source}\n```"
+    mark = COMMENT_OF.get(current.language_id or "")
+    return "" if mark is None else "\n".join(f"{mark} {line}".rstrip() for line in cell.source.splitlines())

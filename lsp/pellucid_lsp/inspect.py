@@ -1,0 +1,238 @@
+"""The requests, notifications and commands of our own, and the hover: what the model thought, and why that was shown."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lsprotocol import types
+
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, Token
+from pellucid_lsp.items import ACCEPTED, inline_item
+from pellucid_lsp.location import locate, token_at
+from pellucid_lsp.protocol import Params
+from pellucid_lsp.recent import after_typing
+from pellucid_lsp.reports import Json, explanation_report, hover_markdown, suggestion_report, tokens_report
+from pellucid_lsp.suggestion import Suggestion, first
+
+if TYPE_CHECKING:
+    from pellucid_lsp.server import Pellucid
+
+SCORE_LIMIT = 20_000
+"""Characters that ``pellucid/score`` reads before the range, and the most that a range may have."""
+
+
+def register(server: Pellucid) -> None:
+    """Add all of it to a server."""
+    _requests(server)
+    _notifications(server)
+    _commands(server)
+
+
+def _requests(server: Pellucid) -> None:
+    @server.request("pellucid/tokens")
+    def tokens(given: Any) -> Json | None:
+        params = Params(given, "pellucid/tokens")
+        id, place = params.text("id"), _position(params)
+        if id is None and place is None:
+            raise InvalidRequestError("pellucid/tokens needs an id, or a textDocument and a position.")
+        found = server.session.recent.get(id) if id is not None else None
+        if id is None and place is not None:
+            there = _accepted_at(server, *place)
+            found = None if there is None else there[0]
+        if found is None:
+            return None
+        accepted = server.session.recent.is_accepted(found.id)
+        return suggestion_report(found, accepted, _start(server, found, accepted), server.documents.position_codec)
+
+    @server.request("pellucid/branch")
+    async def branch(given: Any) -> types.InlineCompletionItem | None:
+        params = Params(given, "pellucid/branch")
+        id, index, alternative = (
+            _needed(params, name, read) for name, read in (("id", "text"), ("token", "number"), ("alternative", "number"))
+        )
+        suggestion = server.session.recent.get(id)
+        if suggestion is None:
+            raise InvalidRequestError(f"pellucid/branch: the suggestion {id} is forgotten; ask for a new one.", param="id")
+        uri = suggestion.place.uri
+        place = server.place(uri, types.Position(*suggestion.place.position))
+        if not place.before.endswith(suggestion.place.before) or not place.after.startswith(suggestion.place.after):
+            raise InvalidRequestError("pellucid/branch: the document has changed at the suggestion's place; ask for a new one.", param="id")
+        branched = await server.session.completer.branch(suggestion, place, index, alternative)
+        return None if branched is None else inline_item(branched, None, server.line_end(uri))
+
+    @server.request("pellucid/explain")
+    async def explain(given: Any) -> Json | None:
+        params = Params(given, "pellucid/explain")
+        document = params.part("textDocument")
+        uri = None if document is None else document.text("uri")
+        explanation = server.session.completer.explanations.find(id=params.text("id"), uri=uri)
+        return None if explanation is None else explanation_report(explanation, await server.session.prompt_text(explanation))
+
+    @server.request("pellucid/score")
+    async def score(given: Any) -> Json:
+        return await _score(server, Params(given, "pellucid/score"))
+
+    @server.request("pellucid/status")
+    def status(_: Any) -> Json:
+        return server.session.status()
+
+    @server.feature(types.TEXT_DOCUMENT_HOVER)
+    def hover(params: types.HoverParams) -> types.Hover | None:
+        there = _accepted_at(server, params.text_document.uri, params.position)
+        if there is None:
+            return None
+        return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, hover_markdown(*there)))
+
+
+def _notifications(server: Pellucid) -> None:
+    @server.feature("pellucid/didShow")
+    def did_show(given: Any) -> None:
+        """Clients may tell; what is kept for a suggestion is kept for shown ones and others alike."""
+
+    @server.feature("pellucid/didDismiss")
+    def did_dismiss(given: Any) -> None:
+        suggestion = _known(server, Params(given, "pellucid/didDismiss").text("id"))
+        if suggestion is not None:
+            server.session.recent.dismiss(suggestion)
+
+    @server.feature("pellucid/didPartiallyAccept")
+    def did_partially_accept(given: Any) -> None:
+        params = Params(given, "pellucid/didPartiallyAccept")
+        _accept_part(server, params.text("id"), params.number("acceptedLength"))
+
+    @server.feature("textDocument/didShowCompletion")
+    def did_show_completion(given: Any) -> None:
+        """The same in GitHub's words."""
+
+    @server.feature("textDocument/didPartiallyAcceptCompletion")
+    def did_partially_accept_completion(given: Any) -> None:
+        params = Params(given, "textDocument/didPartiallyAcceptCompletion")
+        _accept_part(server, _id_of(given), params.number("acceptedLength"))
+
+
+def _commands(server: Pellucid) -> None:
+    @server.order(ACCEPTED)
+    def accepted(id: str) -> None:
+        suggestion = _known(server, id)
+        if suggestion is not None:
+            server.session.accept(suggestion)
+
+    @server.order("pellucid.toggle")
+    async def toggle() -> Json:
+        server.session.switch.toggle()
+        await server.session.switched()
+        return server.session.status()
+
+    @server.order("pellucid.toggleWorkspace")
+    async def toggle_workspace() -> Json:
+        server.session.switch.toggle_here()
+        await server.session.switched()
+        return server.session.status()
+
+    @server.order("pellucid.restart")
+    async def restart() -> Json:
+        await server.session.restart()
+        return server.session.status()
+
+    @server.order("pellucid.openPage")
+    async def open_page() -> str:
+        url: str = server.session.launcher.condition.url
+        await server.window_show_document_async(types.ShowDocumentParams(url, external=True))
+        return url
+
+
+async def _score(server: Pellucid, params: Params) -> Json:
+    """The tokens of a range, read with what stands before it."""
+    document, wanted = params.part("textDocument"), params.part("range")
+    if document is None or wanted is None:
+        raise InvalidRequestError("pellucid/score needs a textDocument and a range.")
+    uri = _needed(document, "uri", "text")
+    start, end = (server.place(uri, _read_position(_part(wanted, name))) for name in ("start", "end"))
+    text = end.before[len(start.before) :]
+    if not text or len(text) > SCORE_LIMIT:
+        raise InvalidRequestError(f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once; this range has {len(text)}.", param="range")
+    top = params.number("topLogprobs")
+    if top is not None and top > MAX_ALTERNATIVES:
+        raise params.wrong("topLogprobs", f"at most {MAX_ALTERNATIVES}")
+    refusal = server.session.refusal(start)
+    if refusal is not None:
+        raise InvalidRequestError(f"pellucid/score: {refusal}", param="textDocument")
+    before = start.before[-SCORE_LIMIT:]
+    client = await server.session.launcher.client()
+    model = server.settings.model or None
+    count = 5 if top is None else top
+    async with aclosing(client.score(before + text, model=model, top_logprobs=count, terms=BACKGROUND)) as items:
+        found = [item async for item in items if isinstance(item, Token)]
+    tokens = after_typing(tuple(found), len(before))
+    where = types.Position(*start.position)
+    return {"model": model or server.session.completer.model, "tokens": tokens_report(tokens, where, server.documents.position_codec)}
+
+
+def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[Suggestion, int] | None:
+    """The accepted suggestion that stands at a position, and the index of its token there."""
+    place = server.place(uri, position)
+    text = place.before + place.after
+    for suggestion in server.session.recent.accepted(uri):
+        start = locate(text, suggestion)
+        index = None if start is None else token_at(suggestion, len(place.before) - start)
+        if index is not None:
+            return suggestion, index
+    return None
+
+
+def _start(server: Pellucid, suggestion: Suggestion, accepted: bool) -> types.Position | None:
+    """Where a suggestion begins in its document now: where it would be inserted or, once accepted, wherever it stands."""
+    uri = suggestion.place.uri
+    if not accepted:
+        return types.Position(*suggestion.place.position)
+    end = server.place(uri, types.Position(2**31 - 1, 0))
+    text = end.before + end.after
+    at = locate(text, suggestion)
+    if at is None:
+        return None
+    line_start = text.rfind("\n", 0, at) + 1
+    return types.Position(text.count("\n", 0, at), server.documents.position_codec.client_num_units(text[line_start:at]))
+
+
+def _accept_part(server: Pellucid, id: str | None, length: int | None) -> None:
+    """Note that the beginning of a suggestion, in UTF-16 code units, is in the document."""
+    suggestion = _known(server, id)
+    if suggestion is None or not length:
+        return
+    encoded = suggestion.text.encode("utf-16-le")[: 2 * length]
+    text = encoded.decode("utf-16-le", errors="ignore")
+    server.session.accept(replace(suggestion, text=text, tokens=first(suggestion.tokens, len(text))))
+
+
+def _known(server: Pellucid, id: str | None) -> Suggestion | None:
+    return None if id is None else server.session.recent.get(id)
+
+
+def _id_of(given: Any) -> str | None:
+    """The suggestion's id in an item that a client sends back: the argument of its command."""
+    command = getattr(getattr(given, "item", None), "command", None)
+    arguments = getattr(command, "arguments", None) or [None]
+    return arguments[0] if isinstance(arguments[0], str) else None
+
+
+def _position(params: Params) -> tuple[str, types.Position] | None:
+    document, position = params.part("textDocument"), params.part("position")
+    if document is None or position is None:
+        return None
+    return _needed(document, "uri", "text"), _read_position(position)
+
+
+def _read_position(params: Params) -> types.Position:
+    return types.Position(_needed(params, "line", "number"), _needed(params, "character", "number"))
+
+
+def _part(params: Params, name: str) -> Params:
+    part: Params = params.required(name, params.part(name))
+    return part
+
+
+def _needed(params: Params, name: str, kind: str) -> Any:
+    return params.required(name, params.text(name) if kind == "text" else params.number(name))

@@ -1,0 +1,280 @@
+"""The language server's standard methods: each handler takes a message apart, asks the session, and puts the answer together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+from pygls.uris import to_fs_path
+
+from pellucid.errors import ConfigError, PellucidError
+from pellucid_lsp.documents import Documents, install, place_at
+from pellucid_lsp.items import completion_item, inline_item, word_before
+from pellucid_lsp.loading import LoadingBar
+from pellucid_lsp.protocol import Handler, Protocol, answering
+from pellucid_lsp.settings import SECTION, Popup, Settings
+from pellucid_lsp.suggestion import Place, Suggestion
+
+if TYPE_CHECKING:
+    from pellucid_lsp.session import Session
+
+TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
+"""Characters after which clients without ghost text ask by themselves, besides letters."""
+
+log = logging.getLogger(__name__)
+
+
+class Pellucid(LanguageServer):
+    """One editor's language server.
+
+    The session, and all that ``initialize`` needs not, is imported after that is answered: editors wait for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "pellucid",
+            metadata.version("pellucid"),
+            notebook_document_sync=types.NotebookDocumentSyncOptions(
+                notebook_selector=[types.NotebookDocumentFilterWithNotebook(notebook="*")]
+            ),
+            protocol_cls=Protocol,
+        )
+        self.settings = Settings()
+        self._session: Session | None = None
+        self.running: dict[str, asyncio.Task[list[Suggestion]]] = {}
+        self._beside: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()
+        self._bar = LoadingBar(self)
+        self._state: dict[str, Any] = {}
+
+    @property
+    def session(self) -> Session:
+        """What the editor's requests share."""
+        if self._session is None:
+            from pellucid_lsp.session import Session
+
+            folders = [Path(path) for folder in self.workspace.folders.values() if (path := to_fs_path(folder.uri))]
+            if not folders and self.workspace.root_path:
+                folders = [Path(self.workspace.root_path)]
+            self._session = Session(self.settings, folders, self.state_changed)
+        return self._session
+
+    @property
+    def documents(self) -> Documents:
+        """The open documents."""
+        assert isinstance(self.workspace, Documents), "installed when the editor initialized"
+        return self.workspace
+
+    def request(self, method: str) -> Callable[[Handler], Handler]:
+        """Register a handler of a request of our own; its PellucidErrors are answered in their own words."""
+        return lambda handler: self.feature(method)(answering(handler))
+
+    def order(self, name: str) -> Callable[[Handler], Handler]:
+        """Register a handler of a command of our own, likewise."""
+        return lambda handler: self.command(name)(answering(handler))
+
+    async def suggestions(
+        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool
+    ) -> list[Suggestion]:
+        """The suggestions at a position; none if the document changes meanwhile, or if a newer request for it comes."""
+        version = self.documents.get_text_document(uri).version
+        task = asyncio.create_task(self.session.suggest(self.place(uri, position, selected), invoked=invoked))
+        older = self.running.get(uri)
+        if older is not None:
+            older.cancel()
+        self.running[uri] = task
+        try:
+            found = await task
+        except asyncio.CancelledError:
+            if task.cancelled() and not _is_cancelled():
+                return []
+            task.cancel()
+            raise
+        except PellucidError as error:
+            self.tell(error)
+            return []
+        finally:
+            if self.running.get(uri) is task:
+                del self.running[uri]
+            self.state_changed()
+        return found if self.documents.get_text_document(uri).version == version else []
+
+    def place(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> Place:
+        """The place of a position, as if the selected item of the completion menu had been taken."""
+        place = place_at(self.documents, uri, position)
+        if selected is not None:
+            before = place_at(self.documents, uri, selected.range.start).before + selected.text
+            place = replace(place, before=before, after=place_at(self.documents, uri, selected.range.end).after)
+        before, after = unified(place.before), unified(place.after)
+        return replace(place, before=before, after=after, position=(position.line, position.character))
+
+    def line_end(self, uri: str) -> str:
+        """What ends the lines of a document."""
+        return "\r\n" if "\r\n" in self.documents.get_text_document(uri).source else "\n"
+
+    def tell(self, error: PellucidError) -> None:
+        """Show an error, once until it has gone away."""
+        sentence = str(error)
+        log.warning("%s", sentence)
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"Pellucid: {sentence}"))
+
+    def state_changed(self) -> None:
+        """Show the state to a client that wants to, and a bar while the model server starts."""
+        status = self.session.status()
+        shown = {name: value for name, value in status.items() if name not in ("progress", "message")}
+        if status["state"] in ("starting", "loading"):
+            self._bar.show(status["message"], status["progress"])
+        else:
+            self._bar.hide()
+        if status["state"] == "ready":
+            self._told.clear()
+        if self.settings.status_notifications and (status["state"] in ("starting", "loading") or shown != self._state):
+            self.protocol.notify("pellucid/didChangeStatus", status)
+        self._state = shown
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for; what goes wrong with it is told."""
+        task = asyncio.create_task(self._tolerantly(work))
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def take_settings(self, given: object) -> None:
+        """Take settings of a client; wrong ones are told, and the former ones stay."""
+        try:
+            self.settings = Settings.read(given)
+        except ConfigError as error:
+            self.tell(error)
+            return
+        logging.getLogger("pellucid_lsp").setLevel(self.settings.log_level.upper())
+        if self._session is not None:
+            await self._session.change(self.settings)
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Log what went wrong in our own code: a message box in the midst of typing would not help anybody."""
+        log.error("%s: %s", source, error)
+
+    async def _tolerantly(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except PellucidError as error:
+            self.tell(error)
+
+
+def create() -> Pellucid:
+    """A language server with all its handlers."""
+    from pellucid_lsp import inspect
+
+    server = Pellucid()
+    for register in (_lifecycle, _documents, _completion, inspect.register):
+        register(server)
+    return server
+
+
+def _lifecycle(server: Pellucid) -> None:
+    @server.feature(types.INITIALIZE)
+    async def initialize(params: types.InitializeParams) -> None:
+        install(server)
+        given = params.initialization_options
+        await server.take_settings(given)
+        inline = params.capabilities.text_document and params.capabilities.text_document.inline_completion
+        popup = server.settings.completion.popup
+        if popup is Popup.ON or (popup is Popup.AUTO and not inline):
+            _popup(server)
+
+    @server.feature(types.INITIALIZED)
+    async def initialized(_: types.InitializedParams) -> None:
+        workspace = server.client_capabilities.workspace
+        if workspace and workspace.did_change_configuration and workspace.did_change_configuration.dynamic_registration:
+            change = types.Registration("pellucid-settings", types.WORKSPACE_DID_CHANGE_CONFIGURATION, {"section": SECTION})
+            await server.client_register_capability_async(types.RegistrationParams([change]))
+        await _ask_settings(server)
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
+        if not await _ask_settings(server) and isinstance(params.settings, dict) and SECTION in params.settings:
+            await server.take_settings(params.settings[SECTION])
+
+    @server.feature(types.SHUTDOWN)
+    async def shutdown(*_: Any) -> None:
+        await server.session.aclose()
+
+
+async def _ask_settings(server: Pellucid) -> bool:
+    """Take the settings that the client has, if it can be asked and has any."""
+    workspace = server.client_capabilities.workspace
+    if not (workspace and workspace.configuration):
+        return False
+    answer = await server.workspace_configuration_async(types.ConfigurationParams([types.ConfigurationItem(section=SECTION)]))
+    if answer and answer[0]:
+        await server.take_settings(answer[0])
+        return True
+    return False
+
+
+def _documents(server: Pellucid) -> None:
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def did_open(params: types.DidOpenTextDocumentParams) -> None:
+        document = params.text_document
+        session = server.session
+        if not session.allows(to_fs_path(document.uri), document.text):
+            return
+        session.opened(document.uri, unified(document.text))
+        server.beside(session.connect())
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def did_change(params: types.DidChangeTextDocumentParams) -> None:
+        changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
+        if changes:
+            document = server.documents.get_text_document(params.text_document.uri)
+            server.session.edited(document.uri, unified(document.source), changes[-1].range.start.line)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def did_close(params: types.DidCloseTextDocumentParams) -> None:
+        running = server.running.pop(params.text_document.uri, None)
+        if running is not None:
+            running.cancel()
+        server.session.closed(params.text_document.uri)
+
+    @server.feature("textDocument/didFocus")
+    def did_focus(params: Any) -> None:
+        """Sent by clients of GitHub's server; a document says enough of itself by being completed in."""
+
+
+def _completion(server: Pellucid) -> None:
+    @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
+    async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
+        uri, context = params.text_document.uri, params.context
+        selected = context.selected_completion_info
+        invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+        found = await server.suggestions(uri, params.position, selected, invoked=invoked)
+        return types.InlineCompletionList([inline_item(one, selected, server.line_end(uri)) for one in found])
+
+
+def _popup(server: Pellucid) -> None:
+    @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=list(TRIGGERS)))
+    async def completion(params: types.CompletionParams) -> types.CompletionList:
+        uri = params.text_document.uri
+        found = await server.suggestions(uri, params.position, None, invoked=False)
+        codec = server.documents.position_codec
+        items = [completion_item(one, codec.client_num_units(word_before(one.place)), server.line_end(uri)) for one in found]
+        return types.CompletionList(is_incomplete=True, items=items)
+
+
+def unified(text: str) -> str:
+    """The text with line feeds at the ends of its lines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _is_cancelled() -> bool:
+    """Whether the client took the request back, not a newer request of the same document its work."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0

@@ -1,0 +1,73 @@
+"""Where the model server is: by the editor's settings, else by Pellucid's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pellucid.address import DEFAULT_HOST, DEFAULT_PORT, ENVIRONMENT_PREFIX, is_loopback, read_file, url_of
+from pellucid.errors import ConfigError
+from pellucid_lsp.settings import ServerSettings
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """The address of a server, what it listens on, and the key that it wants."""
+
+    url: str
+    host: str
+    port: int
+    key: str | None = field(default=None, repr=False)
+    here: bool = True
+    """Whether `pellucid serve` on this machine would answer there."""
+
+
+def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> Whereabouts:
+    """Where the server is. Raises ConfigError in one sentence for an address that is none, or a file that cannot be read."""
+    own = _own_settings(variables, config_file)
+    key = settings.api_key or own.get("api_key") or None
+    if key is not None and not (isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigError(
+            "The API key should be printable ASCII without spaces, as it travels in an HTTP header: set pellucid.server.apiKey."
+        )
+    if settings.url:
+        return _parsed(settings.url, key)
+    host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
+    return Whereabouts(url_of(host, port), host, port, key)
+
+
+def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[str, object]:
+    """Pellucid's own settings as they were written, the environment before the file."""
+    prefix = len(ENVIRONMENT_PREFIX)
+    environment = {
+        name[prefix:].lower(): value for name, value in variables.items() if name.upper().startswith(ENVIRONMENT_PREFIX) and value
+    }
+    return read_file(config_file) | environment
+
+
+def _port(given: object) -> int:
+    try:
+        port = int(str(given))
+    except ValueError:
+        port = 0
+    if not 1 <= port <= 65535:
+        raise ConfigError(
+            f"The port of Pellucid's own settings should be between 1 and 65535, not {given!r}: pellucid doctor shows where it is set."
+        )
+    return port
+
+
+def _parsed(url: str, key: str | None) -> Whereabouts:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None or parts.username is not None or parts.query or parts.fragment:
+        raise ConfigError(f"pellucid.server.url should be an address like {url_of(DEFAULT_HOST, DEFAULT_PORT)}, which this one is not.")
+    here = parts.scheme == "http" and is_loopback(host) and parts.path in ("", "/")
+    return Whereabouts(url.rstrip("/"), host, port, key, here)

@@ -1,0 +1,142 @@
+"""An editor as the language server sees it: a real process of the server, and a client that types."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types
+from pytest_lsp import ClientServerConfig, LanguageClient
+
+COMMAND = (sys.executable, "-m", "pellucid", "lsp")
+INLINE = types.TextDocumentClientCapabilities(inline_completion=types.InlineCompletionClientCapabilities())
+LIMIT = 60.0
+"""Seconds that nothing should need; reached only where a test fails."""
+
+
+class Editor:
+    """One editor with a language server of its own. Positions are given as the server's encoding counts them."""
+
+    def __init__(self, client: LanguageClient, result: types.InitializeResult) -> None:
+        self.client = client
+        self.result = result
+        self.statuses: list[Any] = []
+        self._versions: dict[str, int] = {}
+
+    @property
+    def messages(self) -> list[str]:
+        """What was shown in message boxes."""
+        return [message.message for message in self.client.messages]
+
+    def open(self, uri: str, text: str, language: str = "python") -> None:
+        self._versions[uri] = 1
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(types.TextDocumentItem(uri, language, 1, text)))
+
+    def close(self, uri: str) -> None:
+        self.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
+
+    def insert(self, uri: str, line: int, character: int, text: str) -> None:
+        self.replace(uri, types.Range(types.Position(line, character), types.Position(line, character)), text)
+
+    def replace(self, uri: str, range: types.Range, text: str) -> None:
+        self._versions[uri] += 1
+        self.client.text_document_did_change(
+            types.DidChangeTextDocumentParams(
+                types.VersionedTextDocumentIdentifier(self._versions[uri], uri), [types.TextDocumentContentChangePartial(range, text)]
+            )
+        )
+
+    def ask(
+        self, uri: str, line: int, character: int, *, invoked: bool = False, selected: types.SelectedCompletionInfo | None = None
+    ) -> asyncio.Future[Any]:
+        """An inline completion request on its way."""
+        kind = types.InlineCompletionTriggerKind.Invoked if invoked else types.InlineCompletionTriggerKind.Automatic
+        params = types.InlineCompletionParams(
+            types.InlineCompletionContext(kind, selected), types.TextDocumentIdentifier(uri), types.Position(line, character)
+        )
+        return asyncio.wrap_future(self.client.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params))
+
+    async def inline(self, uri: str, line: int, character: int, **options: Any) -> list[types.InlineCompletionItem]:
+        answer = await within(self.ask(uri, line, character, **options))
+        return list(answer.items)
+
+    async def texts(self, uri: str, line: int, character: int, **options: Any) -> list[Any]:
+        return [item.insert_text for item in await self.inline(uri, line, character, **options)]
+
+    async def request(self, method: str, params: Any = None) -> Any:
+        """A request of our own; objects of the answer have attributes."""
+        return await within(asyncio.wrap_future(self.client.protocol.send_request(method, params)))
+
+    async def command(self, name: str, *arguments: Any) -> Any:
+        params = types.ExecuteCommandParams(name, list(arguments))
+        return await within(self.client.workspace_execute_command_async(params))
+
+    def notify(self, method: str, params: Any = None) -> None:
+        self.client.protocol.notify(method, params)
+
+    async def leave(self) -> None:
+        """Shut the server down as editors do; it is gone after that."""
+        await within(self.client.shutdown_async(None))
+        self.client.exit(None)
+        await within(self.client.stop())  # type: ignore[no-untyped-call]  # of pytest-lsp
+
+
+Connect = Callable[..., Awaitable[Editor]]
+"""Starts an editor, as the fixture ``connect`` does."""
+
+
+async def start(
+    environment: Mapping[str, str],
+    options: Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+    capabilities: types.ClientCapabilities | None = None,
+    command: Sequence[str] = COMMAND,
+) -> Editor:
+    """An editor whose language server has answered ``initialize``; ``options`` are its settings."""
+    client = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
+    assert isinstance(client, LanguageClient)
+    statuses: list[Any] = []
+    client.feature("pellucid/didChangeStatus")(lambda status: statuses.append(status))
+    result = await within(
+        client.initialize_session(
+            types.InitializeParams(
+                capabilities=capabilities or types.ClientCapabilities(text_document=INLINE),
+                root_uri=None if folder is None else folder.as_uri(),
+                workspace_folders=None if folder is None else [types.WorkspaceFolder(folder.as_uri(), folder.name)],
+                initialization_options=dict(options),
+            )
+        )
+    )
+    editor = Editor(client, result)
+    editor.statuses = statuses
+    return editor
+
+
+async def within(future: Any) -> Any:
+    """The result, which should not take long."""
+    return await asyncio.wait_for(future, LIMIT)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(LIMIT):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def id_of(item: Any) -> str:
+    """The id of the suggestion that an item is made of: the argument of its command."""
+    (id,) = item.command.arguments
+    assert isinstance(id, str)
+    return id
+
+
+def homes(folder: Path) -> dict[str, str]:
+    """An environment whose folders for settings, state and logs are a test's own."""
+    names = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME")
+    return {name: str(folder / name.lower()) for name in names}

@@ -1,0 +1,83 @@
+"""A model server that says what a test tells it, and notes what it was asked: stands in for the launcher and its client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pellucid.tokens import Extra, Finish, FinishReason, SamplingParams, Terms, Token, Usage
+
+MODEL = "scripted"
+
+
+@dataclass
+class Asked:
+    """One request to the server. ``given`` counts the tokens that were read of its answer; ``closed``: the stream is."""
+
+    prefix: str
+    suffix: str | None
+    extra: tuple[Extra, ...]
+    params: SamplingParams
+    terms: Terms
+    heal: bool | None
+    given: int = 0
+    closed: bool = False
+
+
+@dataclass
+class ScriptedServer:
+    """Answers each request with the next of its scripts; the last one is used again and again.
+
+    A script is tokens, and at its end how it ended: a Finish, an error, or nothing more (the stream then stays open).
+    """
+
+    scripts: list[Sequence[Token | Finish | Exception | None]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    files: bool = True
+    url: str = "http://127.0.0.1:1"
+    losses: int = 0
+
+    async def client(self) -> ScriptedServer:
+        return self
+
+    def lost(self) -> None:
+        self.losses += 1
+
+    async def models(self) -> list[dict[str, Any]]:
+        return [{"id": MODEL, "meta": {"files": self.files}}]
+
+    async def complete(
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = SamplingParams(),
+        *,
+        model: str | None = None,
+        terms: Terms = Terms(),
+        heal: bool | None = None,
+        on_usage: Any = None,
+    ) -> AsyncGenerator[Token | Finish]:
+        asked = Asked(prefix, suffix, tuple(extra), params, terms, heal)
+        self.asked.append(asked)
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        try:
+            await asyncio.sleep(0)
+            for item in script:
+                if isinstance(item, Exception):
+                    raise item
+                if item is None:
+                    await asyncio.Event().wait()
+                if isinstance(item, Token):
+                    asked.given += 1
+                    if on_usage is not None:
+                        on_usage(Usage(cached=5, computed=7, generated=asked.given, queued=0.001))
+                    yield item
+                elif item is not None:
+                    yield item
+            if not (script and isinstance(script[-1], Finish)):
+                yield Finish(FinishReason.STOP, Usage(cached=5, computed=7, generated=asked.given))
+        finally:
+            asked.closed = True

@@ -1,0 +1,269 @@
+"""Documents: lines, positions and edits are those that the client counts."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+from pygls.workspace.position_codec import ServerTextPosition
+
+from pellucid.errors import InvalidRequestError
+from pellucid_lsp.documents import Codec, Document, Documents, install, place_at, split_lines
+
+ENCODINGS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
+PIECES = [
+    "a",
+    "b",
+    " ",
+    "\n",
+    "\r\n",
+    "\r",
+    "\f",
+    "\v",
+    "\x1c",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "é",
+    "\u0301",
+    "漢",
+    "😋",
+    "\U0001d4b3",
+    "def f():\n",
+]
+texts = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
+encodings = st.sampled_from(list(ENCODINGS))
+NOTEBOOK = "file:///work/a%20b/notes.ipynb"
+
+
+def model_lines(text: str) -> list[str]:
+    """The lines without their ends, by the words of the specification."""
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def model_starts(text: str) -> list[int]:
+    return [0, *(match.end() for match in re.finditer(r"\r\n|\n|\r", text))]
+
+
+def units(text: str, encoding: str) -> int:
+    codec, size = ENCODINGS[encoding]
+    return len(text.encode(codec)) // size
+
+
+def model_position(text: str, offset: int, encoding: str) -> types.Position:
+    line = max(index for index, start in enumerate(model_starts(text)) if start <= offset)
+    whole, column = model_lines(text)[line], offset - model_starts(text)[line]
+    return types.Position(line, units(whole[:column], encoding))
+
+
+def model_offset(text: str, position: types.Position, encoding: str) -> int:
+    """By counting: the first offset on the line that is not before the position."""
+    lines, starts = model_lines(text), model_starts(text)
+    if position.line >= len(lines):
+        return len(text)
+    line = lines[position.line]
+    column = next((column for column in range(len(line)) if units(line[:column], encoding) >= position.character), len(line))
+    return starts[position.line] + column
+
+
+def document(text: str | None, encoding: str = "utf-16", uri: str = "file:///work/a.py") -> Document:
+    return Document(uri, text, 1, "python", position_codec=Codec(encoding))
+
+
+def opened(*cells: tuple[types.NotebookCellKind, str, str], encoding: str = "utf-16") -> Documents:
+    """A workspace with one notebook of cells (kind, language, text), whose addresses end in ``#0``, ``#1`` and so on."""
+    documents = Documents("file:///work", position_encoding=encoding)
+    items = [types.TextDocumentItem(cell_uri(index), language, 1, text) for index, (_, language, text) in enumerate(cells)]
+    notebook = types.NotebookDocument(
+        NOTEBOOK, "jupyter-notebook", 1, [types.NotebookCell(kind, cell_uri(index)) for index, (kind, _, _) in enumerate(cells)]
+    )
+    documents.put_notebook_document(types.DidOpenNotebookDocumentParams(notebook, items))
+    return documents
+
+
+def cell_uri(index: int) -> str:
+    return f"vscode-notebook-cell:/work/a%20b/notes.ipynb#{index}"
+
+
+def code(text: str, language: str = "python") -> tuple[types.NotebookCellKind, str, str]:
+    return types.NotebookCellKind.Code, language, text
+
+
+def prose(text: str) -> tuple[types.NotebookCellKind, str, str]:
+    return types.NotebookCellKind.Markup, "markdown", text
+
+
+class TestLines:
+    @given(texts)
+    def test_lines_end_where_the_protocol_ends_them(self, text: str) -> None:
+        """Lines join to the text, end at the three ends of line of the protocol only, and the last one has no end."""
+        lines = document(text).lines
+        assert "".join(lines) == text
+        assert [line.rstrip("\r\n") for line in lines] == model_lines(text)
+
+    def test_a_long_last_line_takes_no_time_to_speak_of(self) -> None:
+        """Splitting looks at each character a bounded number of times, even where the last line is all of the text."""
+        text = "a\r\n" + "x" * 3_000_000
+        assert split_lines(text) == ("a\r\n", "x" * 3_000_000)
+
+    def test_lines_follow_an_edit(self) -> None:
+        """The lines that are kept for a text are not those of the text after it."""
+        edited = document("a\nb")
+        before = edited.lines
+        edited.apply_change(types.TextDocumentContentChangeWholeDocument("c"))
+        assert (before, edited.lines) == (("a\n", "b"), ("c",))
+
+
+class TestPositions:
+    @given(texts, encodings, st.data())
+    def test_offset_to_position(self, text: str, encoding: str, data: st.DataObject) -> None:
+        """Every offset has the position that the client counts, the end of the text after a last end of line included."""
+        offset = data.draw(st.integers(0, len(text)))
+        position = document(text, encoding).client_position_at_offset(offset)
+        assert position == model_position(text, offset, encoding)
+
+    @given(texts, encodings)
+    def test_there_and_back(self, text: str, encoding: str) -> None:
+        """An offset's position leads back to it, unless it is between the two characters of one end of line."""
+        written = document(text, encoding)
+        for offset in range(len(text) + 1):
+            if text[offset - 1 : offset + 1] != "\r\n":
+                assert written.offset_at_position(written.client_position_at_offset(offset)) == offset
+
+    @given(texts, encodings, st.integers(0, 8), st.integers(0, 12))
+    def test_position_to_offset(self, text: str, encoding: str, line: int, character: int) -> None:
+        """Every position has an offset: beyond its line the line's end, beyond the last line the end of the text."""
+        position = types.Position(line, character)
+        assert document(text, encoding).offset_at_position(position) == model_offset(text, position, encoding)
+        assert position == types.Position(line, character)  # pygls changes it
+
+    def test_beyond_the_end(self) -> None:
+        """Offsets and positions of ours that are beyond the text mean its end."""
+        written = document("ab\ncd")
+        assert written.client_position_at_offset(99) == types.Position(1, 2)
+        assert written.server_position_at_offset(99) == ServerTextPosition(1, 2)
+        assert written.server_position_at_offset(-1) == ServerTextPosition(0, 0)
+        assert written.offset_at_server_position(ServerTextPosition(9, 0)) == 5
+        assert written.position_to_client_units(ServerTextPosition(9, 0)) == types.Position(1, 2)
+
+    @given(texts, encodings, st.data())
+    def test_text_of_a_range(self, text: str, encoding: str, data: st.DataObject) -> None:
+        """A range that the client sends has the text between its ends."""
+        start, end = sorted(data.draw(st.tuples(st.integers(0, len(text)), st.integers(0, len(text)))))
+        range = types.Range(model_position(text, start, encoding), model_position(text, end, encoding))
+        expected = text[model_offset(text, range.start, encoding) : model_offset(text, range.end, encoding)]
+        assert document(text, encoding).text_in_client_range(range) == expected
+
+
+class TestEdits:
+    @given(
+        texts, encodings, st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 3), st.integers(0, 9), texts), max_size=5)
+    )
+    def test_incremental_edits(self, text: str, encoding: str, edits: list[tuple[int, int, int, int, str]]) -> None:
+        """After any edits, at positions within and beyond the text, the document is what the client has."""
+        written, expected = document(text, encoding), text
+        for line, character, lines, last, new in edits:
+            start, end = types.Position(line, character), types.Position(line + lines, last if lines else character + last)
+            written.apply_change(types.TextDocumentContentChangePartial(types.Range(start, end), new))
+            expected = expected[: model_offset(expected, start, encoding)] + new + expected[model_offset(expected, end, encoding) :]
+            assert written.source == expected
+
+    def test_a_range_that_ends_before_it_starts_takes_nothing_away(self) -> None:
+        """A backward range is an insertion at its start rather than a repetition of text."""
+        written = document("abcdef")
+        range = types.Range(types.Position(0, 4), types.Position(0, 2))
+        written.apply_change(types.TextDocumentContentChangePartial(range, "!"))
+        assert written.source == "abcd!ef"
+
+
+class TestFiles:
+    def test_a_file_that_is_not_open_is_read_as_it_is(self, tmp_path: Path) -> None:
+        """A file's text keeps its ends of line, loses its byte order mark, and needs not be UTF-8."""
+        (tmp_path / "a.py").write_bytes(b"\xef\xbb\xbfa\r\nb\xff\n")
+        assert document(None, uri=(tmp_path / "a.py").as_uri()).source == "a\r\nb\ufffd\n"
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        """A document that is neither open nor a file is told by its name."""
+        with pytest.raises(InvalidRequestError, match=r"gone\.py is not open and cannot be read: No such file"):
+            _ = document(None, uri=(tmp_path / "gone.py").as_uri()).source
+
+    def test_an_unknown_document_without_a_file_is_empty(self) -> None:
+        """An address that is no file has no text before it is opened."""
+        assert document(None, uri="untitled:Untitled-1").source == ""
+
+
+class TestInstall:
+    def test_a_server_keeps_its_documents_here(self) -> None:
+        """After ``initialize`` the server's workspace is ours, with the folders and the encoding that were agreed upon."""
+
+        async def scenario() -> None:
+            server = LanguageServer("test", "1")
+
+            @server.feature(types.INITIALIZE)
+            def initialize(params: types.InitializeParams) -> None:
+                install(server)
+
+            general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8])
+            folder = types.WorkspaceFolder("file:///work", "work")
+            params = types.InitializeParams(types.ClientCapabilities(general=general), root_uri="file:///work", workspace_folders=[folder])
+            steps = server.protocol.lsp_initialize(params)
+            handler, arguments, _ = next(steps)
+            handler(*arguments)
+            documents = server.workspace
+            assert isinstance(documents, Documents)
+            assert (documents.root_path, list(documents.folders)) == ("/work", ["file:///work"])
+            documents.put_text_document(types.TextDocumentItem("file:///work/a.py", "python", 1, "\f漢x\n"))
+            assert documents.get_text_document("file:///work/a.py").offset_at_position(types.Position(0, 4)) == 2
+
+        asyncio.run(scenario())
+
+
+class TestPlace:
+    def test_a_place_in_a_file(self) -> None:
+        """A place has all the text before and after the cursor, the language and the path."""
+        documents = Documents(None)
+        documents.put_text_document(types.TextDocumentItem("file:///w/a%20b.py", "python", 1, "x = 😋\r\ny\f"))
+        place = place_at(documents, "file:///w/a%20b.py", types.Position(0, 6))
+        assert (place.before, place.after) == ("x = 😋", "\r\ny\f")
+        assert (place.language, place.path) == ("python", "/w/a b.py")
+
+    def test_an_unsaved_buffer_has_no_path(self) -> None:
+        """What is not a file has no path."""
+        documents = Documents(None)
+        documents.put_text_document(types.TextDocumentItem("untitled:Untitled-1", "python", 1, "x"))
+        assert place_at(documents, "untitled:Untitled-1", types.Position(0, 1)).path is None
+
+    def test_a_place_in_a_code_cell(self) -> None:
+        """The other cells stand around the cursor: code as it is, prose as comments, empty cells not at all."""
+        documents = opened(code("import os"), prose("# Load\n\nthe data"), code("  \n"), code("x = 1\ny = 2"), code("print(x)"))
+        place = place_at(documents, cell_uri(3), types.Position(1, 1))
+        assert place.before == "import os\n\n# # Load\n#\n# the data\n\nx = 1\ny"
+        assert place.after == " = 2\n\nprint(x)"
+        assert (place.uri, place.language, place.path) == (cell_uri(3), "python", "/work/a b/notes.ipynb")
+
+    def test_a_place_in_a_cell_of_prose(self) -> None:
+        """Between prose code is fenced."""
+        place = place_at(opened(code("x = 1"), prose("The "), prose("End")), cell_uri(1), types.Position(0, 4))
+        assert place.before == "```python\nx = 1\n```\n\nThe "
+        assert place.after == "\n\nEnd"
+
+    def test_prose_is_left_out_where_comments_are_unknown(self) -> None:
+        """In a language whose comments are not known prose would be code, so it is left out."""
+        place = place_at(opened(prose("Words"), code("x", "brainfuck")), cell_uri(1), types.Position(0, 1))
+        assert place.before == "x"
+
+    def test_a_cell_that_was_taken_out_stands_alone(self) -> None:
+        """A cell that is open but not in its notebook any more is a text of its own."""
+        documents = opened(code("a"), code("b"))
+        array = types.NotebookCellArrayChange(1, 1)
+        change = types.NotebookDocumentChangeEvent(
+            cells=types.NotebookDocumentCellChanges(types.NotebookDocumentCellChangeStructure(array))
+        )
+        documents.update_notebook_document(
+            types.DidChangeNotebookDocumentParams(types.VersionedNotebookDocumentIdentifier(2, NOTEBOOK), change)
+        )
+        assert place_at(documents, cell_uri(1), types.Position(0, 1)).before == "b"

@@ -1,0 +1,501 @@
+"""The way to the model server: found, started once for all editors, started again when it dies, and one sentence where it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+import fake_model_server
+from pellucid.client import Client
+from pellucid.condition import Standing
+from pellucid.errors import UnavailableError
+from pellucid_lsp.launch import LONGEST_PAUSE, Condition, Launcher, State, Surroundings
+from pellucid_lsp.server_process import Record, command_line
+from pellucid_lsp.settings import ServerSettings
+
+SCRIPT = fake_model_server.__file__
+
+
+@dataclass
+class World:
+    """A folder in the place of a user's machine, with a port of its own."""
+
+    folder: Path
+    port: int
+    around: Surroundings
+    launchers: list[Launcher] = field(default_factory=list)
+    told: list[Condition] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
+
+    def launcher(self, model: str = "", around: Surroundings | None = None, **settings: object) -> Launcher:
+        launcher = Launcher(ServerSettings(**settings), model, self.told.append, around or self.around)  # type: ignore[arg-type]
+        self.launchers.append(launcher)
+        return launcher
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.around.logs / f"serve-{self.port}.log"
+
+    def say(self, name: str, text: str = "") -> None:
+        """Tell the fake server how to be."""
+        (self.folder / name).write_text(text)
+
+    def starts(self) -> list[tuple[int, list[str]]]:
+        """Every start of a server: its process and its arguments."""
+        path = self.folder / "starts"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(int(pid), json.loads(arguments)) for pid, arguments in (line.split(" ", 1) for line in lines)]
+
+    def by_hand(self, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a server as a user would."""
+        command = [sys.executable, SCRIPT, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        return subprocess.Popen(command, env={**self.around.variables, **variables})
+
+    async def nap(self, seconds: float) -> None:
+        """A sleep that does not last."""
+        self.slept.append(seconds)
+        await asyncio.sleep(min(seconds, 0.02))
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A machine on which nothing runs; what was started there has ended after the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    variables = {**os.environ, "FAKE": str(tmp_path), "PELLUCID_PORT": str(port)}
+    around = Surroundings(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs", (sys.executable, SCRIPT))
+    world = World(tmp_path, port, around)
+    world.around = replace(around, sleep=world.nap)
+    yield world
+    for launcher in world.launchers:
+        await launcher.aclose()
+    for pid, _ in world.starts():
+        end(pid)
+
+
+def end(pid: int) -> None:
+    """Kill a server of ours, and let it be forgotten."""
+    if SCRIPT in command_line(pid):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # not ours, or forgotten already
+        os.waitpid(pid, 0)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        await asyncio.sleep(0.01)
+
+
+async def there(world: World) -> None:
+    """Wait until a server that was started by hand listens."""
+    async with Client(world.url) as client:
+        while (await client.condition()).standing is Standing.ABSENT:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def started_by_hand(world: World) -> Iterator[Callable[..., Awaitable[subprocess.Popen[bytes]]]]:
+    """Starts a server by hand and waits for it."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    async def start(**variables: str) -> subprocess.Popen[bytes]:
+        processes.append(world.by_hand(**variables))
+        await there(world)
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+ByHand = Callable[..., Awaitable[subprocess.Popen[bytes]]]
+
+
+async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByHand) -> None:
+    """Where a server answers none is started, and its address and readiness are told."""
+    await started_by_hand()
+
+    client = await world.launcher().client()
+
+    assert client.url == world.url
+    assert len(world.starts()) == 1
+    assert world.told == [Condition(State.READY, f"The model server at {world.url} is ready.", world.url)]
+
+
+async def test_a_server_is_started(world: World) -> None:
+    """Where none answers one is started, with its address, the idle time in seconds, and no model that was not asked for."""
+    launcher = world.launcher(idle_minutes=3)
+    assert launcher.condition == Condition(State.IDLE, "Nothing was asked of a model server yet.", world.url)
+
+    await launcher.client()
+
+    ((pid, arguments),) = world.starts()
+    assert arguments == ["serve", "--host", "127.0.0.1", "--port", str(world.port), "--idle-exit", "180"]
+    assert [condition.state for condition in world.told] == [State.STARTING, State.READY]
+    record = Record.load(world.around.records / f"{world.port}.json")
+    assert record is not None
+    assert record.pid == pid
+    assert record.runs()
+
+
+async def test_the_model_of_the_settings_is_started(world: World) -> None:
+    """A model of the editor's settings is what a server is started with."""
+    await world.launcher("some-model").client()
+
+    assert world.starts()[0][1][-2:] == ["--model", "some-model"]
+
+
+async def test_a_server_outlives_its_launcher(world: World) -> None:
+    """The server is in a session of its own, without a terminal, and goes on when the editor leaves."""
+    launcher = world.launcher()
+    await launcher.client()
+    await launcher.aclose()
+
+    ((pid, _),) = world.starts()
+    assert os.getsid(pid) == pid
+    async with Client(world.url) as client:
+        assert (await client.condition()).standing is Standing.READY
+
+
+async def test_ten_launchers_start_one_server(world: World) -> None:
+    """Of ten editors that begin in the same moment one starts the server, and all of them get to it."""
+    launchers = [world.launcher() for _ in range(10)]
+
+    clients = await asyncio.gather(*(launcher.client() for launcher in launchers))
+
+    assert len(world.starts()) == 1
+    assert {client.url for client in clients} == {world.url}
+
+
+async def test_processes_start_one_server(world: World) -> None:
+    """The same holds for launchers in processes of their own."""
+    code = "\n".join(
+        [
+            "import asyncio, sys",
+            "from pathlib import Path",
+            "from pellucid_lsp.launch import Launcher, Surroundings",
+            "from pellucid_lsp.settings import ServerSettings",
+            f"around = Surroundings(config_file=Path({str(world.around.config_file)!r}), records=Path({str(world.around.records)!r}),",
+            f"    logs=Path({str(world.around.logs)!r}), command=(sys.executable, {SCRIPT!r}))",
+            "asyncio.run(Launcher(ServerSettings(), '', lambda condition: None, around).client())",
+        ]
+    )
+    root = Path(__file__).parents[2]
+    environment = {**world.around.variables, "PYTHONPATH": os.pathsep.join([str(root / "server"), str(root / "lsp")])}
+    processes = [await asyncio.create_subprocess_exec(sys.executable, "-c", code, env=environment) for _ in range(3)]
+
+    assert [await process.wait() for process in processes] == [0, 0, 0]
+    assert len(world.starts()) == 1
+
+
+async def test_all_wait_for_one_start_and_a_cancelled_one_does_not_end_it(world: World) -> None:
+    """Requests that come while the server starts share that start, and it goes on without those that were cancelled."""
+    launcher = world.launcher()
+    waiting = [asyncio.create_task(launcher.client()) for _ in range(5)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+
+    clients = await asyncio.gather(*waiting[1:])
+
+    assert len(set(map(id, clients))) == 1
+    assert waiting[0].cancelled()
+    assert len(world.starts()) == 1
+
+
+async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
+    """When the only request is cancelled the start goes on: the next request will be glad of it."""
+    launcher = world.launcher()
+    waiting = asyncio.create_task(launcher.client())
+    await until(lambda: launcher.condition.state is State.STARTING)
+    waiting.cancel()
+
+    await until(lambda: launcher.condition.state is State.READY)
+
+
+async def test_loading_is_told(world: World) -> None:
+    """While the server loads, what it is at and how far is told, each change once."""
+    world.say("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
+    launcher = world.launcher()
+    waiting = asyncio.create_task(launcher.client())
+    await until(lambda: launcher.condition.state is State.LOADING)
+    world.say("next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4}))
+    (world.folder / "next.json").replace(world.folder / "unready.json")
+    await until(lambda: launcher.condition.percent == 75)
+    (world.folder / "unready.json").unlink()
+    await waiting
+
+    assert world.told[1:-1] == [
+        Condition(State.LOADING, "The model server is loading: tiny.gguf.", world.url, 25),
+        Condition(State.LOADING, "The model server is loading: packing tiny (int8).", world.url, 75),
+    ]
+
+
+async def test_a_killed_server_comes_back(world: World) -> None:
+    """A server that was killed is started again for the next request, as often as that happens, and never twice at once."""
+    launcher = world.launcher()
+    for round in range(5):
+        await launcher.client()
+        assert len(world.starts()) == round + 1
+        os.kill(world.starts()[-1][0], signal.SIGKILL)
+        await until(lambda: not command_line(world.starts()[-1][0]))
+        launcher.lost()
+
+    await launcher.client()
+
+
+async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
+    """A single request that failed only has the server looked at again, and gets a client that asks anew what is served."""
+    launcher = world.launcher()
+    first = await launcher.client()
+    launcher.lost()
+    launcher.lost()
+
+    second = await launcher.client()
+
+    assert second is not first
+    assert len(world.starts()) == 1
+    assert (await first.condition()).standing is Standing.READY  # its other requests went on
+
+
+async def test_a_start_that_fails_is_explained(world: World) -> None:
+    """A server that ends instead of serving is told with its last words and its log, and starts are spaced, not stormed."""
+    world.say("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it.")
+    launcher = world.launcher()
+    expected = (
+        f"The model server could not be started: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it. Its log is {world.log}."
+    )
+
+    for _ in range(2):
+        results = await asyncio.gather(*(launcher.client() for _ in range(20)), return_exceptions=True)
+        assert {str(result) for result in results} == {expected}
+        assert all(isinstance(result, UnavailableError) for result in results)
+    assert launcher.condition == Condition(State.FAILED, expected, world.url)
+    assert len(world.starts()) == 2
+    (world.folder / "fails").unlink()
+    await launcher.client()
+
+
+async def test_failing_starts_are_spaced(world: World) -> None:
+    """Before each new start it waits twice as long as before the last one, up to half a minute."""
+    world.say("fails", "no")
+    launcher = world.launcher(around=replace(world.around, clock=lambda: 0.0))
+    for _ in range(9):
+        with pytest.raises(UnavailableError, match=r"could not be started: no\. "):
+            await launcher.client()
+
+    assert [seconds for seconds in world.slept if seconds > LONGEST_PAUSE] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+async def test_a_server_that_dies_while_it_loads(world: World) -> None:
+    """A server that ends while it loads its model is an error with its last words, not one start after another."""
+    world.say("unready.json", json.dumps({"state": "loading"}))
+    launcher = world.launcher()
+    waiting = asyncio.create_task(launcher.client())
+    await until(lambda: launcher.condition.state is State.LOADING)
+    world.log.write_text("loading\npellucid: m.gguf does not exist.\n")
+    os.kill(world.starts()[0][0], signal.SIGKILL)
+
+    with pytest.raises(UnavailableError, match=r"^The model server could not be started: m\.gguf does not exist\. Its log is "):
+        await waiting
+    assert len(world.starts()) == 1
+
+
+async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
+    """Where nothing answers and nothing may be started, the sentence names both remedies; elsewhere only what helps there."""
+    with pytest.raises(UnavailableError) as raised:
+        await world.launcher(start=False).client()
+    assert str(raised.value) == f"No server answers at {world.url}: start one with pellucid serve, or allow pellucid.server.start."
+    assert world.told[-1].state is State.FAILED
+
+    with pytest.raises(UnavailableError, match=r"start one there, or set pellucid\.server\.url\.$"):
+        await world.launcher(url=f"{world.url}/behind/a/proxy").client()
+    assert world.starts() == []
+
+
+@pytest.mark.parametrize(("key", "told"), [("", "The API key is wrong"), ("wrong", "The API key is wrong")])
+async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, told: str) -> None:
+    """A key that will not do is one sentence that names the setting and not the key."""
+    await started_by_hand(PELLUCID_API_KEY="right")
+
+    with pytest.raises(UnavailableError) as raised:
+        await world.launcher(api_key=key).client()
+
+    assert str(raised.value) == f"The model server at {world.url} refuses this editor ({told}): set pellucid.server.apiKey."
+
+
+async def test_the_key_is_never_shown(world: World) -> None:
+    """The key travels in the environment: it is in no command line, record, log, condition or repr."""
+    launcher = world.launcher(api_key="hunter2")
+    client = await launcher.client()
+
+    assert (await client.condition()).standing is Standing.READY
+    written = [path.read_text() for folder in (world.around.records, world.around.logs) for path in folder.iterdir()]
+    shown = [command_line(world.starts()[0][0]), repr(world.told), repr(world.around), *written]
+    assert not any("hunter2" in text for text in shown)
+
+
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", b"SSH-2.0-x\r\n"])
+async def test_port_of_a_stranger(world: World, greeting: bytes) -> None:
+    """A port that another program holds is one sentence, whether that speaks HTTP or not."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(greeting)
+        writer.close()
+
+    seconds = iter(range(1000))
+    async with await asyncio.start_server(speak, "127.0.0.1", world.port):
+        with pytest.raises(UnavailableError) as raised:
+            await world.launcher(around=replace(world.around, clock=lambda: float(next(seconds)))).client()
+
+    assert str(raised.value) == f"What answers at {world.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
+    assert world.starts() == []
+
+
+async def test_restart_stops_what_any_editor_started(world: World) -> None:
+    """A restart ends the server that another editor started, and starts a new one."""
+    await world.launcher().client()
+    other = world.launcher()
+    await other.client()
+
+    await other.restart()
+
+    (first, _), (second, _) = world.starts()
+    assert not command_line(first)
+    assert SCRIPT in command_line(second)
+    assert other.condition.state is State.READY
+
+
+async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
+    """A server that does not leave when it is asked to is killed after its time."""
+    world.say("stubborn")
+    times = iter(range(10_000))
+    launcher = world.launcher(around=replace(world.around, clock=lambda: float(next(times))))
+    await launcher.client()
+
+    await launcher.restart()
+
+    assert len(world.starts()) == 2
+
+
+async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, started_by_hand: ByHand) -> None:
+    """A server of the user's own is never ended: the launcher connects anew and says so."""
+    process = await started_by_hand()
+    launcher = world.launcher()
+    await launcher.client()
+
+    await launcher.restart()
+
+    assert process.poll() is None
+    assert launcher.condition.message == (
+        f"The model server at {world.url} was not started by an editor, so it was left as it is, and connected to anew."
+    )
+
+
+async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHand) -> None:
+    """A record whose number is another process's by now ends nothing."""
+    process = await started_by_hand()
+    world.around.records.mkdir()
+    command = (sys.executable, SCRIPT, "serve", "--host", "127.0.0.1", "--port", "1")
+    Record(process.pid, command).save(world.around.records / f"{world.port}.json")
+
+    await world.launcher().restart()
+
+    assert process.poll() is None
+
+
+async def test_restarts_while_it_starts(world: World) -> None:
+    """Restarts in the middle of a start, several at once, end in one server, and those who wait get to it."""
+    launcher = world.launcher()
+    waiting = asyncio.create_task(launcher.client())
+    await until(lambda: len(world.starts()) == 1)
+
+    await asyncio.gather(launcher.restart(), launcher.restart())
+
+    assert await waiting is await launcher.client()
+    assert len([pid for pid, _ in world.starts() if command_line(pid)]) == 1
+
+
+async def test_a_leaving_server_is_waited_for(world: World) -> None:
+    """A server that is shutting down is not used: the next one is started when it has gone."""
+    launcher = world.launcher()
+    await launcher.client()
+    world.say("unready.json", json.dumps({"state": "leaving"}))
+    launcher.lost()
+    waiting = asyncio.create_task(launcher.client())
+    await until(lambda: "shutting down" in launcher.condition.message)
+    assert len(world.starts()) == 1
+    (world.folder / "unready.json").unlink()
+    os.kill(world.starts()[0][0], signal.SIGKILL)
+
+    await waiting
+
+
+async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
+    """A server that says it serves nothing any more is stopped and started anew, if an editor started it."""
+    launcher = world.launcher()
+    await launcher.client()
+    world.say("unready.json", json.dumps({"state": "failed"}))
+    launcher.lost()
+    waiting = asyncio.create_task(launcher.client())
+    await until(lambda: launcher.condition.state is State.STARTING)
+    (world.folder / "unready.json").unlink()
+
+    await waiting
+
+    assert len(world.starts()) == 2
+
+
+async def test_after_the_end_nothing_is_started(world: World) -> None:
+    """A launcher that was closed, in the middle of a start too, says so to those who wait."""
+    launcher = world.launcher()
+    waiting = asyncio.create_task(launcher.client())
+    await asyncio.sleep(0)
+    await launcher.aclose()
+
+    with pytest.raises(UnavailableError, match="is leaving"):
+        await waiting
+    with pytest.raises(UnavailableError, match="is leaving"):
+        await launcher.client()
+
+
+async def test_a_wrong_address_is_one_sentence(world: World) -> None:
+    """Settings that name no address are an error that the user can mend, not one of construction."""
+    launcher = world.launcher(url="localhost:8437")
+
+    with pytest.raises(UnavailableError, match=r"^pellucid\.server\.url should be an address like http://127\.0\.0\.1:8437"):
+        await launcher.client()
+    assert launcher.condition.state is State.FAILED
+
+
+async def test_a_folder_that_cannot_be_made(world: World) -> None:
+    """Where the records cannot be written, that is the sentence."""
+    world.say("file")
+    launcher = world.launcher(around=replace(world.around, records=world.folder / "file" / "records"))
+
+    with pytest.raises(UnavailableError, match=r"^The folder .*records cannot be made \(Not a directory\)"):
+        await launcher.client()
+
+
+async def test_a_command_that_is_not_there(world: World) -> None:
+    """Where the interpreter is gone, that is the sentence."""
+    launcher = world.launcher(around=replace(world.around, command=(str(world.folder / "gone"),)))
+
+    with pytest.raises(UnavailableError, match=r"^The model server cannot be started \(No such file or directory: .*gone\)\.$"):
+        await launcher.client()

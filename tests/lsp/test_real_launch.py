@@ -1,0 +1,74 @@
+"""The launcher with ``pellucid serve`` itself and the real model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pellucid.client import Client
+from pellucid.config import load_settings
+from pellucid.errors import UnavailableError
+from pellucid.tokens import Finish, SamplingParams
+from pellucid_lsp.launch import Condition, Launcher, State, Surroundings
+from pellucid_lsp.server_process import Record
+from pellucid_lsp.settings import ServerSettings
+
+pytestmark = pytest.mark.model
+
+ROOT = Path(__file__).parents[2]
+SUFFIX = "\n\nprint(add(1, 2))\n"
+
+
+@pytest.fixture
+async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
+    """A launcher on a machine on which nothing runs; its server has ended after the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    path = os.pathsep.join([str(ROOT / "server"), str(ROOT / "lsp")])
+    variables = {**os.environ, "PYTHONPATH": path, "PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PORT": str(port)}
+    around = Surroundings(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs")
+    told: list[Condition] = []
+    launcher = Launcher(ServerSettings(api_key="hunter2"), "", told.append, around)
+    yield launcher
+    assert all(condition.url == f"http://127.0.0.1:{port}" for condition in told)
+    await launcher.aclose()
+    record = Record.load(tmp_path / "records" / f"{port}.json")
+    assert record is not None
+    record.kill()
+
+
+async def answer(client: Client) -> str:
+    """What the model fills a gap with."""
+    items = client.complete("def add(a, b):\n    return ", SUFFIX, params=SamplingParams(max_tokens=8), stop=["\n"])
+    return "".join([item.text async for item in items if not isinstance(item, Finish)])
+
+
+async def test_the_server_is_started_and_comes_back(launcher: Launcher, tmp_path: Path) -> None:
+    """The first request starts the server, with the editor's key; killed, it is back for the next one; restarted, it is another."""
+    client = await launcher.client()
+    assert (await answer(client)).strip() == "a + b"
+    assert launcher.condition.state is State.READY
+    assert "<|fim_middle|>" in await client.infill_prompt("def add(a, b):\n    return ", SUFFIX)
+
+    (path,) = (tmp_path / "records").glob("*.json")
+    first = Record.load(path)
+    assert first is not None
+    os.kill(first.pid, signal.SIGKILL)
+    with pytest.raises(UnavailableError):
+        await answer(client)
+    launcher.lost()
+    assert (await answer(await launcher.client())).strip() == "a + b"
+
+    second = Record.load(path)
+    await launcher.restart()
+    assert (await answer(await launcher.client())).strip() == "a + b"
+    third = Record.load(path)
+    assert second is not None
+    assert third is not None
+    assert len({first.pid, second.pid, third.pid}) == 3
+    assert not second.runs()

@@ -1,0 +1,584 @@
+"""The language server in a process of its own, with a real client, over a model server that says what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
+from pytest_lsp import client_capabilities
+
+from lsp_client import INLINE, Connect, Editor, id_of, until
+from pellucid.tokens import Finish, FinishReason, Token, Usage
+from served import TINY, ScriptedAssistant, spoken
+
+URI = "file:///project/a.py"
+TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
+AT = (1, 7)
+SUM = ["urn", " a", " +", " b", "\n", "\n", "x"]
+
+
+def say(assistant: ScriptedAssistant, *texts: str) -> None:
+    """Have the model server say this from now on."""
+    assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
+
+
+@pytest.fixture(autouse=True)
+def sum_is_said(assistant: ScriptedAssistant) -> None:
+    """Unless told otherwise the model server completes the function of TEXT."""
+    say(assistant, *SUM)
+
+
+def position(at: tuple[int, int]) -> types.Position:
+    return types.Position(*at)
+
+
+async def test_initialize(connect: Connect) -> None:
+    """Inline completion is advertised, the menu only to clients without it, and the commands by their names."""
+    with_ghost = (await connect()).result.capabilities
+    without = (await connect(capabilities=types.ClientCapabilities())).result.capabilities
+
+    assert with_ghost.inline_completion_provider == types.InlineCompletionOptions()
+    assert (with_ghost.completion_provider is None, without.completion_provider is None) == (True, False)
+    assert with_ghost.execute_command_provider is not None
+    assert set(with_ghost.execute_command_provider.commands) == {
+        "pellucid.accepted",
+        "pellucid.toggle",
+        "pellucid.toggleWorkspace",
+        "pellucid.restart",
+        "pellucid.openPage",
+    }
+
+
+def test_light_start() -> None:
+    """What has to be there for ``initialize`` is light: no HTTP client, nothing to compute with, and none of the server's settings."""
+    program = "import sys, pellucid.cli, pellucid_lsp.start; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+
+    assert "pygls" in loaded
+    assert not loaded & {"torch", "transformers", "gradio", "numpy", "pydantic", "httpx", "jinja2"}
+
+
+async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """An item has the text of the line, the cursor's place, a filter text, and a command that reports its acceptance."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+
+    (item,) = await editor.inline(URI, *AT)
+
+    assert item.insert_text == item.filter_text == "urn a + b"
+    assert item.range == types.Range(position(AT), position(AT))
+    assert item.command is not None
+    assert item.command.command == "pellucid.accepted"
+    call = assistant.calls[0]
+    assert (call["prefix"], call["suffix"]) == ("def add(a, b):\n    ret", "\n\n\nx = 1\n")
+
+
+async def test_typing_into_a_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """What is typed as suggested asks the model nothing."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    await editor.inline(URI, *AT)
+
+    editor.insert(URI, *AT, "urn")
+    assert await editor.texts(URI, 1, 10) == [" a + b"]
+    editor.insert(URI, 1, 10, " ")
+    assert await editor.texts(URI, 1, 11) == ["a + b"]
+    assert len(assistant.calls) == 1
+
+
+async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Invoked there are several to choose from, the first one the best."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+
+    found = await editor.texts(URI, *AT, invoked=True)
+
+    assert found[0] == "urn a + b"
+    assert 1 < len(found) <= 3
+    assert len(set(found)) == len(found)
+    assert {call["prefix"].rpartition("ret")[2] for call in assistant.calls} >= {"", "other"}
+
+
+async def test_selected_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """With a selected item of the menu the suggestion replaces its range, begins with its text and goes on from there."""
+    say(assistant, " a", "\n", "x")
+    editor = await connect()
+    editor.open(URI, TEXT)
+    range = types.Range(types.Position(1, 4), types.Position(1, 7))
+
+    (item,) = await editor.inline(URI, *AT, selected=types.SelectedCompletionInfo(range, "return"))
+
+    assert (item.range, item.insert_text) == (range, "return a")
+    assert assistant.calls[0]["prefix"] == "def add(a, b):\n    return"
+
+
+async def test_cancel(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A cancelled request is answered so, and its generation in the model server has ended."""
+    reached = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def before(index: int) -> None:
+        if index == 2:
+            loop.call_soon_threadsafe(reached.set)
+            await asyncio.Event().wait()
+
+    assistant.before = before
+    editor = await connect()
+    editor.open(URI, TEXT)
+    params = types.InlineCompletionParams(
+        types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic), types.TextDocumentIdentifier(URI), position(AT)
+    )
+    answer = asyncio.wrap_future(editor.client.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id="one"))
+    await reached.wait()
+    assert not assistant.closed.is_set()
+    editor.client.cancel_request(types.CancelParams("one"))
+
+    with pytest.raises(JsonRpcException) as refused:
+        await answer
+    assert refused.value.code == types.LSPErrorCodes.RequestCancelled
+    await until(assistant.closed.is_set)
+    assistant.before = None
+    explained = await editor.request("pellucid/explain", {"textDocument": {"uri": URI}})
+    assert explained.outcome == "cancelled"
+
+
+async def test_newer_request_ends_the_older(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Of two requests for a document the older one gets nothing, and its generation ends."""
+    calls = assistant.calls
+
+    async def before(index: int) -> None:
+        if index == 1 and len(calls) == 1:
+            await asyncio.Event().wait()
+
+    assistant.before = before
+    editor = await connect()
+    editor.open(URI, TEXT)
+    older = editor.ask(URI, *AT)
+    await until(lambda: len(calls) == 1)
+    newer = await editor.inline(URI, 4, 5)
+
+    assert (await older).items == ()
+    assert len(newer) == 1
+    assert len(calls) == 2
+
+
+async def test_document_changed_meanwhile(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A suggestion for a text that is not there any more is not given."""
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
+    editor = await connect()
+    editor.open(URI, TEXT)
+    answer = editor.ask(URI, *AT)
+    await until(lambda: len(assistant.calls) == 1)
+    editor.insert(URI, 0, 0, "# new\n")
+    await editor.request("pellucid/status")
+    gate.set()
+
+    assert (await answer).items == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+async def test_positions(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
+    """Positions are counted as the client counts, also behind characters beyond the BMP."""
+    say(assistant, "'😀'", " +", " é", "\n", "y")
+    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
+    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
+    assert editor.result.capabilities.position_encoding == encoding
+    line = "s = '😀é' + "
+    units = {"utf-8": len(line.encode()), "utf-16": len(line.encode("utf-16-le")) // 2, "utf-32": len(line)}[encoding]
+    editor.open(URI, f"# \f not a line end \u2028\n{line}\n")
+
+    (item,) = await editor.inline(URI, 1, units)
+
+    assert assistant.calls[0]["prefix"].endswith(line)
+    assert item.range == types.Range(types.Position(1, units), types.Position(1, units))
+    found = await editor.request("pellucid/tokens", {"id": id_of(item)})
+    width = {"utf-8": 6, "utf-16": 4, "utf-32": 3}[encoding]
+    assert found.tokens[0].range.end.character == units + width
+    editor.insert(URI, 1, units, "'😀'")
+    assert await editor.texts(URI, 1, units + width) == [" + é"]
+
+
+async def test_crlf(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """The model reads line feeds, and a document with other line ends gets its own."""
+    say(assistant, "if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x")
+    editor = await connect(shape="block")
+    editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
+
+    assert await editor.texts(URI, 1, 4) == ["if a:\r\n        return b"]
+    assert assistant.calls[0]["prefix"] == "def add(a, b):\n    "
+    editor.insert(URI, 1, 4, "if a:\r\n        ")
+    assert await editor.texts(URI, 2, 8) == ["return b"]
+    assert len(assistant.calls) == 1
+
+
+async def test_notebook(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """In a cell of a notebook the other code cells are before and after the cursor."""
+    editor = await connect()
+    uris = [f"vscode-notebook-cell:/n.ipynb#{number}" for number in range(3)]
+    texts = ["import math\n", "y = ", "print(y)\n"]
+    cells = [types.NotebookCell(types.NotebookCellKind.Code, uri) for uri in uris]
+    editor.client.notebook_document_did_open(
+        types.DidOpenNotebookDocumentParams(
+            types.NotebookDocument("file:///project/n.ipynb", "jupyter-notebook", 1, cells),
+            [types.TextDocumentItem(uri, "python", 1, text) for uri, text in zip(uris, texts, strict=True)],
+        )
+    )
+    say(assistant, "math", ".pi", "\n", "z")
+
+    assert await editor.texts(uris[1], 0, 4) == ["math.pi"]
+    assert assistant.calls[0]["prefix"] == "import math\n\n\ny = "
+    assert assistant.calls[0]["suffix"] == "\n\nprint(y)\n"
+
+
+async def test_completion_menu(connect: Connect) -> None:
+    """A client without ghost text gets the suggestion as an item that replaces the word at the cursor."""
+    editor = await connect(capabilities=types.ClientCapabilities())
+    editor.open(URI, TEXT)
+
+    params = types.CompletionParams(types.TextDocumentIdentifier(URI), position(AT))
+    found = await editor.client.text_document_completion_async(params)
+
+    assert isinstance(found, types.CompletionList)
+    (item,) = found.items
+    assert (found.is_incomplete, item.label, item.filter_text) == (True, "return a + b", "return a + b")
+    assert item.text_edit == types.TextEdit(types.Range(types.Position(1, 4), position(AT)), "return a + b")
+    assert item.command is not None
+
+
+@pytest.mark.parametrize(("popup", "inline", "advertised"), [("on", True, True), ("off", False, False), ("auto", False, True)])
+async def test_completion_menu_is_a_setting(connect: Connect, popup: str, inline: bool, advertised: bool) -> None:
+    """The menu has suggestions as the setting says."""
+    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE if inline else None), popup=popup)
+
+    assert (editor.result.capabilities.completion_provider is not None) == advertised
+
+
+async def accepted(editor: Editor) -> str:
+    """Accept the suggestion at AT as an editor does; its id."""
+    (item,) = await editor.inline(URI, *AT)
+    editor.insert(URI, *AT, str(item.insert_text))
+    await editor.command("pellucid.accepted", id_of(item))
+    return id_of(item)
+
+
+async def test_tokens(connect: Connect) -> None:
+    """The tokens of a suggestion have their probabilities, alternatives and ranges, before and after it is accepted."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    (item,) = await editor.inline(URI, *AT)
+    id = id_of(item)
+
+    shown = await editor.request("pellucid/tokens", {"id": id})
+
+    assert (shown.text, shown.accepted, shown.model) == ("urn a + b", False, TINY)
+    assert [one.token for one in shown.tokens] == ["urn", " a", " +", " b"]
+    first = shown.tokens[0]
+    assert (first.logprob, first.rank, first.entropy, first.rest, first.top[1].token) == (-0.25, 1, 0.5, 0.05, "other")
+    assert [(one.range.start.character, one.range.end.character) for one in shown.tokens] == [(7, 10), (10, 12), (12, 14), (14, 16)]
+    editor.insert(URI, *AT, "urn a + b")
+    await editor.command("pellucid.accepted", id)
+    editor.insert(URI, 0, 0, "# two\n# lines\n")
+    later = await editor.request("pellucid/tokens", {"textDocument": {"uri": URI}, "position": {"line": 3, "character": 11}})
+    assert (later.id, later.accepted, later.tokens[0].range.start.line) == (id, True, 3)
+    assert await editor.request("pellucid/tokens", {"id": "unknown"}) is None
+    editor.replace(URI, types.Range(types.Position(3, 0), types.Position(3, 99)), "")
+    gone = await editor.request("pellucid/tokens", {"id": id})
+    assert [one.range for one in gone.tokens] == [None] * 4
+
+
+async def test_hover(connect: Connect) -> None:
+    """Over an accepted suggestion a hover shows the token's probability and alternatives; elsewhere there is none."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    await accepted(editor)
+
+    async def hover(line: int, character: int) -> types.Hover | None:
+        params = types.HoverParams(types.TextDocumentIdentifier(URI), types.Position(line, character))
+        return await editor.client.text_document_hover_async(params)
+
+    found = await hover(1, 11)
+    assert found is not None
+    assert isinstance(found.contents, types.MarkupContent)
+    assert "`·a`" in found.contents.value
+    assert "78 %" in found.contents.value
+    assert "`other`" in found.contents.value
+    assert await hover(0, 3) is None
+    assert await hover(1, 5) is None
+
+
+async def test_partial_acceptance(connect: Connect) -> None:
+    """A part of a suggestion that was accepted, in UTF-16 units, has tokens of its own in the document."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    (item,) = await editor.inline(URI, *AT)
+    editor.insert(URI, *AT, "urn a")
+    editor.notify("textDocument/didPartiallyAcceptCompletion", {"item": {"command": {"arguments": [id_of(item)]}}, "acceptedLength": 5})
+
+    found = await editor.request("pellucid/tokens", {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 8}})
+
+    assert (found.text, [one.token for one in found.tokens]) == ("urn a", ["urn", " a"])
+    assert await editor.texts(URI, 1, 12) == [" + b"]
+
+
+async def test_dismiss(connect: Connect) -> None:
+    """A dismissed suggestion does not come back at its place."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    (item,) = await editor.inline(URI, *AT)
+
+    editor.notify("pellucid/didDismiss", {"id": id_of(item)})
+
+    assert await editor.texts(URI, *AT) == []
+    explained = await editor.request("pellucid/explain", {})
+    assert (explained.outcome, explained.reason) == ("hidden", "It was dismissed at this place before.")
+
+
+async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Another alternative of a token gives a suggestion with an id of its own; after an edit that is refused."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    (item,) = await editor.inline(URI, *AT)
+    id = id_of(item)
+    say(assistant, " thing", "\n", "\n", "\n", "x")
+
+    branched = await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
+
+    assert branched.insertText == "urnother thing"
+    assert branched.command.arguments[0] != id
+    assert await editor.request("pellucid/branch", {"id": id, "token": 99, "alternative": 0}) is None
+    editor.insert(URI, 1, 0, "  ")
+    with pytest.raises(JsonRpcException, match="the document has changed"):
+        await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
+
+
+async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """An explanation tells the prompt, as sent and as the model read it, the times, the tokens and the gate's values."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    (item,) = await editor.inline(URI, *AT)
+
+    explained = await editor.request("pellucid/explain", {"id": id_of(item)})
+
+    assert (explained.outcome, explained.source, explained.shape, explained.ending) == ("shown", "model", "line", "line")
+    assert (explained.shown, explained.answer) == ("urn a + b", "urn a + b\n")
+    assert (explained.position.line, explained.position.character) == AT
+    assert (explained.prompt.prefix, explained.prompt.suffix) == ("def add(a, b):\n    ret", "\n\n\nx = 1\n")
+    assert explained.prompt.text == "\n\n\nx = 1\n|def add(a, b):\n    ret"
+    assert explained.gate.level == "normal"
+    assert set(explained.gate.values._fields) == set(explained.gate.thresholds._fields) == {"first", "mean", "least"}
+    assert {"context", "wait", "decode", "total"} <= set(explained.milliseconds._fields)
+    assert await editor.request("pellucid/explain", {"id": "unknown"}) is None
+
+
+async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """The tokens of a range are read with what stands before it, and have ranges in the document."""
+    texts = ["def", " add", "(a", ", b", "):"]
+    assistant.script = [*(spoken(text, index) for index, text in enumerate(texts)), Finish(FinishReason.STOP, Usage(computed=5))]
+    editor = await connect()
+    editor.open(URI, TEXT)
+    range = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 12}}
+
+    found = await editor.request("pellucid/score", {"textDocument": {"uri": URI}, "range": range, "topLogprobs": 3})
+
+    assert assistant.calls[-1]["text"] == "def add(a, b"
+    assert assistant.calls[-1]["top_logprobs"] == 3
+    assert [one.token for one in found.tokens][:3] == ["add", "(a", ", b"]
+    assert [one.range.start.character for one in found.tokens][:3] == [4, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "sentence"),
+    [
+        ("pellucid/tokens", None, "needs an id"),
+        ("pellucid/tokens", {"id": 7}, "id should be a text, not 7"),
+        ("pellucid/branch", {"id": "x"}, "needs token"),
+        ("pellucid/branch", {"id": "x", "token": -1, "alternative": 0}, "token should be a whole number of 0 or more, not -1"),
+        ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is forgotten"),
+        ("pellucid/score", {"textDocument": {"uri": URI}}, "needs a textDocument and a range"),
+        (
+            "pellucid/score",
+            {"textDocument": {"uri": "file:///none"}, "range": {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 1}}},
+            "is not open and cannot be read",
+        ),
+    ],
+)
+async def test_wrong_requests(connect: Connect, method: str, params: Any, sentence: str) -> None:
+    """A request that cannot be served says why in a sentence, and the server goes on."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+
+    with pytest.raises(JsonRpcException, match=sentence):
+        await editor.request(method, params)
+    assert await editor.texts(URI, *AT) == ["urn a + b"]
+    assert editor.messages == []
+
+
+async def test_status(connect: Connect) -> None:
+    """The status tells the state, the model, the address, the last latency and the counts; clients that want it are notified."""
+    editor = await connect(options={"statusNotifications": True})
+    editor.open(URI, TEXT)
+    await accepted(editor)
+
+    status = await editor.request("pellucid/status")
+
+    assert (status.state, status.model, status.enabled, status.enabledHere) == ("ready", TINY, True, True)
+    assert status.url.startswith("http://127.0.0.1:")
+    assert status.latency > 0
+    assert (status.counts.shown, status.counts.accepted, status.counts.hidden) == (1, 1, 0)
+    await until(lambda: any(one.state == "ready" and one.counts.accepted == 1 for one in editor.statuses))
+
+
+async def test_status_is_quiet_otherwise(connect: Connect) -> None:
+    """A client that did not ask for notifications of the status gets none."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    await accepted(editor)
+
+    assert editor.statuses == []
+
+
+async def test_toggle(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Switched off nothing is asked of the model, in any editor; switched on again it is."""
+    one, other = await connect(), await connect()
+    for editor in (one, other):
+        editor.open(URI, TEXT)
+
+    status = await one.command("pellucid.toggle")
+
+    assert (status["state"], status["enabled"]) == ("off", False)
+    assert [await editor.texts(URI, *AT) for editor in (one, other)] == [[], []]
+    explained = await other.request("pellucid/explain", {})
+    assert (explained.outcome, explained.reason) == ("off", "Suggestions are switched off everywhere.")
+    assert assistant.calls == []
+    await other.command("pellucid.toggle")
+    assert await one.texts(URI, *AT) == ["urn a + b"]
+
+
+async def test_toggle_workspace(connect: Connect, tmp_path: Path) -> None:
+    """Switched off for a workspace it stays on in others; without one there is a sentence."""
+    here, elsewhere, nowhere = [await connect(folder=folder) for folder in (tmp_path / "a", tmp_path / "b", None)]
+    for editor in (here, elsewhere):
+        editor.open(URI, TEXT)
+
+    status = await here.command("pellucid.toggleWorkspace")
+
+    assert (status["state"], status["enabled"], status["enabledHere"]) == ("off", True, False)
+    assert (await here.texts(URI, *AT), await elsewhere.texts(URI, *AT)) == ([], ["urn a + b"])
+    with pytest.raises(JsonRpcException, match="No folder is open in this editor"):
+        await nowhere.command("pellucid.toggleWorkspace")
+
+
+async def test_settings_of_the_client(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Settings are asked of the client, when it starts and when they change; wrong ones are told and the former ones stay."""
+    editor = await connect(capabilities=client_capabilities("visual-studio-code"))
+    editor.open(URI, TEXT)
+    assert await editor.texts(URI, *AT) == ["urn a + b"]
+    url = {"server": {"url": str((await editor.request("pellucid/status")).url), "start": False}}
+
+    async def change(settings: dict[str, Any]) -> None:
+        editor.client.set_configuration({"pellucid": url | settings})
+        editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+
+    await change({"enabled": False})
+    await until_status(editor, "off")
+    assert await editor.texts(URI, *AT) == []
+    await change({"enabled": "yes"})
+    await until(lambda: bool(editor.messages))
+    assert editor.messages == ["Pellucid: pellucid.enabled should be true or false, not 'yes'."]
+    assert await editor.texts(URI, *AT) == []
+    await change({"completion": {"languagesOff": ["python"]}})
+    await until_status(editor, "ready", "idle")
+    assert await editor.texts(URI, *AT) == []
+    assert "languagesOff" in (await editor.request("pellucid/explain", {})).reason
+
+
+async def until_status(editor: Editor, *states: str) -> None:
+    while (await editor.request("pellucid/status")).state not in states:
+        await asyncio.sleep(0.01)
+
+
+async def test_secret_files(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Nothing of a secret file is sent, and the reason can be had."""
+    editor = await connect()
+    editor.open("file:///project/.env", "KEY=", "plaintext")
+
+    assert await editor.texts("file:///project/.env", 0, 4) == []
+    assert assistant.calls == []
+    explained = await editor.request("pellucid/explain", {})
+    assert explained.outcome == "off"
+    assert ".env" in explained.reason
+
+
+async def test_other_files(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Pieces of other open files are read ahead while the user is quiet, and sent with the next request; secret ones are not."""
+    editor = await connect()
+    helper = "".join(f"def helper_{number}(value):\n    return value * {number}\n\n\n" for number in range(6))
+    editor.open("file:///project/helper.py", helper)
+    editor.open("file:///project/.env", helper, "plaintext")
+    editor.open(URI, TEXT)
+    await editor.inline(URI, *AT)
+    await until(lambda: len(assistant.calls) == 2)
+
+    assert assistant.calls[1]["params"].max_tokens == 0
+    assert [one.filename for one in assistant.calls[1]["extra"]] == ["helper.py"]
+    editor.insert(URI, 1, 7, "x")
+    await editor.inline(URI, 1, 8)
+    assert assistant.calls[2]["extra"] == assistant.calls[1]["extra"]
+
+
+async def test_no_server(connect: Connect) -> None:
+    """Where no server answers and none may be started, one sentence says so, once, and typing goes on."""
+    editor = await connect(server={"url": "http://127.0.0.1:9"})
+    editor.open(URI, TEXT)
+
+    assert await editor.texts(URI, *AT) == []
+    assert await editor.texts(URI, *AT) == []
+    (message,) = editor.messages
+    assert message.startswith("Pellucid: No server answers at http://127.0.0.1:9")
+    assert (await editor.request("pellucid/status")).state == "failed"
+
+
+async def test_unknown_messages(connect: Connect) -> None:
+    """An unknown notification is nothing, with params or without; an unknown request is refused; both leave the server as it was."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    for method in ("$/unknown", "textDocument/didSomething", "pellucid/didSomething", "textDocument/didFocus"):
+        editor.notify(method, {"textDocument": {"uri": URI}})
+        editor.client.protocol._send_data({"jsonrpc": "2.0", "method": method})
+    for method in (
+        "pellucid/didShow",
+        "pellucid/didDismiss",
+        "textDocument/didShowCompletion",
+        "textDocument/didPartiallyAcceptCompletion",
+    ):
+        editor.notify(method, {"id": "unknown", "item": {}})
+
+    with pytest.raises(JsonRpcMethodNotFound):
+        await editor.request("pellucid/unknown", {})
+    assert await editor.texts(URI, *AT) == ["urn a + b"]
+    assert editor.messages == []
+
+
+async def test_open_page(connect: Connect) -> None:
+    """The server's page is opened in a browser by the editor."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    await editor.inline(URI, *AT)
+
+    url = await editor.command("pellucid.openPage")
+
+    (shown,) = editor.client.shown_documents
+    assert (shown.uri, shown.external) == (url, True)
+
+
+def test_tokens_are_spoken() -> None:
+    """The scripts of these tests are tokens."""
+    assert isinstance(spoken("a"), Token)

@@ -1,0 +1,124 @@
+"""A server's process is known by more than its number, and its log is read for its last words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pellucid_lsp import server_process
+from pellucid_lsp.server_process import Record, command_line, last_line, start
+
+SLEEP = (sys.executable, "-c", "import time; time.sleep(600)", "--port", "1")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does nothing; it has ended after the test."""
+    process = subprocess.Popen(SLEEP)
+    while not command_line(process.pid):  # the system has it a moment after the start
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(params=["proc", "ps"])
+def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which systems tell of processes."""
+    if request.param == "ps":
+        monkeypatch.setattr(server_process, "PROC", Path("/nowhere"))
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("told_by")
+def test_command_line(sleeper: subprocess.Popen[bytes]) -> None:
+    """A process's command line is told while it runs, and is empty once it has ended, whether anybody waited for it or not."""
+    assert command_line(sleeper.pid) == " ".join(SLEEP)
+    assert Record(sleeper.pid, SLEEP).runs()
+
+    os.kill(sleeper.pid, 9)
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    assert not Record(sleeper.pid, SLEEP).runs()
+    sleeper.wait()
+    assert command_line(sleeper.pid) == ""
+
+
+def test_another_process_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
+    """A record of another command line does not run, and neither asking nor killing reaches the process with its number."""
+    other = Record(sleeper.pid, (*SLEEP[:-1], "2"))
+    assert not other.runs()
+
+    other.ask_to_leave()
+    other.kill()
+
+    assert Record(sleeper.pid, SLEEP).runs()
+
+
+def test_asking_ends_it(sleeper: subprocess.Popen[bytes]) -> None:
+    """The process of a record is ended by its number."""
+    Record(sleeper.pid, SLEEP).ask_to_leave()
+
+    assert sleeper.wait(30) == -15
+
+
+def test_record_round_trip(tmp_path: Path) -> None:
+    """A record that was saved is read as it was, and nothing else is left beside it."""
+    record = Record(4711, ("python", "-m", "pellucid", "serve", "ü"))
+    record.save(tmp_path / "1.json")
+
+    assert Record.load(tmp_path / "1.json") == record
+    assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"pid": 0, "command": ["a"]}',
+        '{"pid": 1, "command": ["a"]}',
+        '{"pid": -9, "command": ["a"]}',
+        '{"pid": "7", "command": ["a"]}',
+        '{"pid": 7, "command": []}',
+        '{"pid": 7, "command": [1]}',
+        '{"pid": 7, "command": 1}',
+    ],
+)
+def test_what_is_no_record(tmp_path: Path, text: str) -> None:
+    """A broken record is none: no signal ever goes to a group of processes, or to the first of them."""
+    (tmp_path / "1.json").write_text(text)
+
+    assert Record.load(tmp_path / "1.json") is None
+    assert Record.load(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [(b"", ""), (b"\n \n", ""), (b"a\npellucid: b.\n\n", "pellucid: b."), (b"x" * 20_000 + b"\nlast", "last"), (b"a\n\xff", "\ufffd")],
+)
+def test_last_line(tmp_path: Path, log: bytes, line: str) -> None:
+    """The last line that says anything is found, however long the log is; a log that is not there says nothing."""
+    (tmp_path / "log").write_bytes(log)
+
+    assert last_line(tmp_path / "log") == line
+    assert last_line(tmp_path / "none") == ""
+
+
+def test_start_begins_the_log_anew(tmp_path: Path) -> None:
+    """What a server says goes to its log, in the place of what the last one said, and it runs in the folder that it was given."""
+    log = tmp_path / "log"
+    log.write_text("old " * 1000)
+    code = "import os, sys; print(os.getcwd()); print(os.environ['WORD'], file=sys.stderr); print(sys.stdin.read(), end='')"
+
+    process = start((sys.executable, "-u", "-c", code), {"WORD": "word"}, tmp_path, log)
+
+    assert process.wait(30) == 0
+    assert log.read_text() == f"{tmp_path}\nword\n"
