@@ -197,11 +197,12 @@ def lsp(
     """Complete code in an editor: a language server, for one editor, on stdin and stdout."""
     if stdio and tcp is not None:
         raise typer.BadParameter("it is either this or --stdio.", param_hint="--tcp")
+    from pellucid_lsp.start import run
+
     try:
-        from pellucid_lsp.start import run
+        run(tcp)
     except ModuleNotFoundError as error:
         raise ConfigError(f"The language server needs {error.name}: install Pellucid with pip install 'pellucid[lsp]'.") from error
-    run(tcp)
 
 
 @models_app.command("list", epilog="Example: pellucid models list")

@@ -57,7 +57,7 @@ async def test_initialize(connect: Connect) -> None:
 
 def test_light_start() -> None:
     """What has to be there for ``initialize`` is light: no HTTP client, nothing to compute with, and none of the server's settings."""
-    program = "import sys, pellucid.cli, pellucid_lsp.start; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys, pellucid.cli, pellucid_lsp.server; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
 
     assert "pygls" in loaded

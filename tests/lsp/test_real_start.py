@@ -1,0 +1,73 @@
+"""An editor on a machine where nothing runs: the language server starts the model server, and starts it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from lsprotocol import types
+
+import lsp_client
+from lsp_client import INLINE, Editor, until
+from pellucid.config import load_settings
+
+pytestmark = pytest.mark.model
+
+URI = "file:///project/a.py"
+TEXT = "def add(a, b):\n    ret\n\n\nprint(add(1, 2))\n"
+
+
+@pytest.fixture
+async def editor(tmp_path: Path) -> AsyncIterator[Editor]:
+    """An editor that shows progress, with folders and a port of its own; what its language server starts is ended after the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environment = lsp_client.homes(tmp_path) | {"PELLUCID_PORT": str(port), "PELLUCID_CACHE": str(load_settings().cache)}
+    window = types.WindowClientCapabilities(work_done_progress=True)
+    capabilities = types.ClientCapabilities(text_document=INLINE, window=window)
+    settings = {"completion": {"ahead": False}, "statusNotifications": True}
+    editor = await lsp_client.start(environment, settings, capabilities=capabilities)
+    yield editor
+    await editor.leave()
+    with suppress(FileNotFoundError):
+        os.kill(pid_of_server(tmp_path), signal.SIGTERM)
+
+
+def pid_of_server(folder: Path) -> int:
+    """The process of the model server that an editor started, as it is noted for other editors."""
+    (record,) = (folder / "xdg_state_home" / "pellucid" / "servers").glob("*.json")
+    return int(json.loads(record.read_text())["pid"])
+
+
+async def test_from_nothing(editor: Editor, tmp_path: Path) -> None:
+    """Ghost text comes with nothing running; progress is shown meanwhile; restarted or killed, the model server is back for the next."""
+    editor.open(URI, TEXT)
+
+    assert await editor.texts(URI, 1, 7) == ["urn a + b"]
+    states = [status.state for status in editor.statuses]
+    assert states.index("starting") < states.index("ready")
+    (reports,) = editor.client.progress_reports.values()
+    assert isinstance(reports[0], types.WorkDoneProgressBegin)
+    assert isinstance(reports[-1], types.WorkDoneProgressEnd)
+    first = pid_of_server(tmp_path)
+
+    status = await editor.command("pellucid.restart")
+    second = pid_of_server(tmp_path)
+    assert (status["state"], second != first) == ("ready", True)
+    editor.insert(URI, 0, 0, "import os\n")
+    assert await editor.texts(URI, 2, 7) == ["urn a + b"]
+
+    os.kill(second, signal.SIGKILL)
+    editor.insert(URI, 0, 0, "import re\n")
+    await editor.inline(URI, 5, 0)
+    editor.insert(URI, 3, 7, "u")
+    assert await editor.texts(URI, 3, 8) == ["rn a + b"]
+    assert editor.messages == []
+    assert pid_of_server(tmp_path) not in (first, second)
+    await until(lambda: editor.statuses[-1].state == "ready")

@@ -1,0 +1,50 @@
+"""The real model, served by a process of its own, once for all tests that want it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from pellucid.config import load_settings
+
+CODER = "qwen2.5-coder-0.5b-instruct"
+LOADING = 300.0
+"""Seconds that loading may take: packing, where nobody has used the model before."""
+
+
+@pytest.fixture(scope="session")
+def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of ``pellucid serve`` with the real code model, once that is loaded."""
+    log = tmp_path_factory.mktemp("serve") / "log"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--model", CODER]
+    environment = os.environ | {"PELLUCID_CACHE": str(load_settings().cache)}
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as server:
+        address = f"http://127.0.0.1:{port}"
+        late = time.monotonic() + LOADING
+        try:
+            while not is_healthy(address):
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < late, log.read_text()
+                time.sleep(0.1)
+            yield address
+        finally:
+            server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0, log.read_text()
+
+
+def is_healthy(address: str) -> bool:
+    """Whether the models are loaded."""
+    try:
+        return httpx.get(f"{address}/health").status_code == httpx.codes.OK
+    except httpx.ConnectError:  # it has not begun to listen
+        return False
