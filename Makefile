@@ -2,6 +2,8 @@
 # make test    the same for the tests
 # make lint    formatting, lint and types
 # make bench   the benchmarks
+# make vsix          the extension for VS Code, as a package (needs Node 20)
+# make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
 #
 # PYTHON=python3.13 picks the interpreter; ARGS="--port 9000" is passed on to pellucid or pytest.
 
@@ -9,10 +11,11 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 VENV := .venv
 BIN := $(VENV)/bin
+VSCODE := editors/vscode
 MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench vsix test-vscode clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -30,8 +33,21 @@ bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	$(BIN)/python tests/benchmarks/against_transformers.py $(ARGS)
 
+vsix: $(VSCODE)/node_modules/.package-lock.json
+	@cd $(VSCODE) && rm -f *.vsix && npm run --silent package
+	@ls $(CURDIR)/$(VSCODE)/*.vsix
+
+test-vscode: vsix $(VENV)/installed-dev
+	$(BIN)/pellucid models pull $(firstword $(MODELS))
+	tests/editors/vscode/run.sh
+
 clean:
 	rm -rf $(VENV)
+
+$(VSCODE)/node_modules/.package-lock.json: $(VSCODE)/package.json $(VSCODE)/package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || { echo "Building the VS Code extension needs Node 20 or newer: install it from https://nodejs.org." >&2; exit 1; }
+	@cd $(VSCODE) && npm ci --no-audit --no-fund
+	@touch $@
 
 # A stamp is newer than pyproject.toml when what that asks for is installed, so a second start asks no network.
 $(VENV)/installed: pyproject.toml | $(BIN)/python

@@ -9,11 +9,10 @@ import sys
 
 def run(tcp: int | None) -> None:
     """Serve one editor until it leaves."""
-    gc.disable()  # what is imported here stays; to look through it again and again takes a tenth of the time to start
+    gc.disable()  # what is imported stays: to look through it again and again takes a tenth of the time to start
     from pellucid_lsp.server import create
 
     server = create()
-    gc.freeze()
     gc.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pygls").setLevel(logging.CRITICAL)  # what goes wrong is logged by the server, in fewer words
