@@ -14,11 +14,14 @@ from pellucid_lsp.items import ACCEPTED, inline_item
 from pellucid_lsp.location import locate, token_at
 from pellucid_lsp.protocol import Params
 from pellucid_lsp.recent import after_typing
-from pellucid_lsp.reports import Json, explanation_report, hover_markdown, suggestion_report, tokens_report
-from pellucid_lsp.suggestion import Suggestion, first
+from pellucid_lsp.reports import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
+from pellucid_lsp.suggestion import Place, Suggestion, first
 
 if TYPE_CHECKING:
     from pellucid_lsp.server import Pellucid
+
+NEAR = 200
+"""Characters around a suggestion that must be the same for it to be branched from."""
 
 SCORE_LIMIT = 20_000
 """Characters that ``pellucid/score`` reads before the range, and the most that a range may have."""
@@ -56,12 +59,13 @@ def _requests(server: Pellucid) -> None:
         suggestion = server.session.recent.get(id)
         if suggestion is None:
             raise InvalidRequestError(f"pellucid/branch: the suggestion {id} is forgotten; ask for a new one.", param="id")
-        uri = suggestion.place.uri
-        place = server.place(uri, types.Position(*suggestion.place.position))
-        if not place.before.endswith(suggestion.place.before) or not place.after.startswith(suggestion.place.after):
-            raise InvalidRequestError("pellucid/branch: the document has changed at the suggestion's place; ask for a new one.", param="id")
+        place, range = _where(server, suggestion)
         branched = await server.session.completer.branch(suggestion, place, index, alternative)
-        return None if branched is None else inline_item(branched, None, server.line_end(uri))
+        if branched is None:
+            return None
+        item = inline_item(branched, None, server.line_end(place.uri))
+        item.range = range
+        return item
 
     @server.request("pellucid/explain")
     async def explain(given: Any) -> Json | None:
@@ -195,6 +199,29 @@ def _start(server: Pellucid, suggestion: Suggestion, accepted: bool) -> types.Po
         return None
     line_start = text.rfind("\n", 0, at) + 1
     return types.Position(text.count("\n", 0, at), server.documents.position_codec.client_num_units(text[line_start:at]))
+
+
+def _where(server: Pellucid, suggestion: Suggestion) -> tuple[Place, types.Range]:
+    """The place of a suggestion as the document is now, without its text where that was accepted, and the range of that text.
+
+    Raises InvalidRequestError where neither fits the document any more.
+    """
+    uri, codec = suggestion.place.uri, server.documents.position_codec
+    start = _start(server, suggestion, server.session.recent.is_accepted(suggestion.id))
+    if start is not None:
+        *_, last = ranges_of(suggestion.tokens, start, codec)
+        place = server.place(uri, start)
+        if place.after.startswith(suggestion.text) and _fits(suggestion, place, place.after[len(suggestion.text) :]):
+            return replace(place, after=place.after[len(suggestion.text) :]), types.Range(start, last.end)
+    start = types.Position(*suggestion.place.position)
+    place = server.place(uri, start)
+    if _fits(suggestion, place, place.after):
+        return place, types.Range(start, start)
+    raise InvalidRequestError("pellucid/branch: the document has changed at the suggestion's place; ask for a new one.", param="id")
+
+
+def _fits(suggestion: Suggestion, place: Place, after: str) -> bool:
+    return place.before.endswith(suggestion.place.before[-NEAR:]) and after.startswith(suggestion.place.after[:NEAR])
 
 
 def _accept_part(server: Pellucid, id: str | None, length: int | None) -> None:

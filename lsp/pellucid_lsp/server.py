@@ -158,6 +158,11 @@ class Pellucid(LanguageServer):
         if self._session is not None:
             await self._session.change(self.settings)
 
+    async def leave(self) -> None:
+        """Generate nothing any more."""
+        if self._session is not None:
+            await self._session.aclose()
+
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log what went wrong in our own code: a message box in the midst of typing would not help anybody."""
         log.error("%s: %s", source, error)
@@ -205,7 +210,7 @@ def _lifecycle(server: Pellucid) -> None:
 
     @server.feature(types.SHUTDOWN)
     async def shutdown(*_: Any) -> None:
-        await server.session.aclose()
+        await server.leave()
 
 
 async def _ask_settings(server: Pellucid) -> bool:

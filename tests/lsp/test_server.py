@@ -352,11 +352,27 @@ async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
     branched = await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
 
     assert branched.insertText == "urnother thing"
+    assert (branched.range.start.character, branched.range.end.character) == (7, 7)
     assert branched.command.arguments[0] != id
     assert await editor.request("pellucid/branch", {"id": id, "token": 99, "alternative": 0}) is None
     editor.insert(URI, 1, 0, "  ")
     with pytest.raises(JsonRpcException, match="the document has changed"):
         await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
+
+
+async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """What replaces an accepted suggestion has the range of its text, and is asked for without that text."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    id = await accepted(editor)
+    say(assistant, " thing", "\n", "\n", "\n", "x")
+
+    branched = await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
+
+    assert branched.insertText == "urnother thing"
+    assert (branched.range.start.character, branched.range.end.character) == (7, 16)
+    assert assistant.calls[-1]["prefix"].endswith("    returnother")
+    assert assistant.calls[-1]["suffix"] == "\n\n\nx = 1\n"
 
 
 async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:

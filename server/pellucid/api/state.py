@@ -89,7 +89,7 @@ class ServerState:
         Raises UnavailableError as ``require_ready`` does, and NotFoundError with the names that there are.
         """
         assistant = self.require_ready()
-        return assistant, self._cards[assistant.name_of(model)]
+        return assistant, self._cards[assistant.name_of(model or None)]  # llama.vim names the default model ""
 
     def check_answers(self, model: str, count: int, param: str) -> None:
         """Raise InvalidRequestError for more answers than a model's lane can ever hold: no later time is a better one."""

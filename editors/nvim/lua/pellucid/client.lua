@@ -1,0 +1,203 @@
+--- The language server as Neovim's client sees it: one for all buffers.
+
+local options = require("pellucid.options")
+
+local M = { status = nil, crashed = false }
+
+local NAME = "pellucid"
+local TERMINATED = 15 -- the signal by which Neovim stops a server
+local NEW = vim.fn.has("nvim-0.11") == 1 -- methods of a client are called with a colon since
+
+--- What a request ends with when it was cancelled, or is out of date.
+local QUIET = { [-32800] = true, [-32801] = true, [-32802] = true }
+
+M.warnings = {} -- whole sentences, for :checkhealth
+
+--- Show a sentence on one line: a longer message would stop the user with "Press ENTER".
+function M.say(sentence, level)
+  local text = ("Pellucid: " .. sentence):gsub("%s+", " ")
+  if vim.fn.strdisplaywidth(text) > vim.v.echospace then
+    text = vim.fn.strcharpart(text, 0, vim.v.echospace - 1) .. "…"
+  end
+  vim.notify(text, level or vim.log.levels.INFO)
+end
+
+--- Warn of something, once a session.
+function M.warn(sentence)
+  if not vim.tbl_contains(M.warnings, sentence) then
+    table.insert(M.warnings, sentence)
+    vim.schedule(function()
+      M.say(sentence, vim.log.levels.WARN)
+    end)
+  end
+end
+
+--- The running client, or nil.
+function M.get()
+  return vim.lsp.get_clients({ name = NAME })[1]
+end
+
+local function call(client, method, ...)
+  if NEW then
+    return client[method](client, ...)
+  end
+  return client[method](...)
+end
+
+--- Remember a status, and tell status lines with the event User PellucidStatus.
+local function note(status)
+  M.status = status
+  vim.api.nvim_exec_autocmds("User", { pattern = "PellucidStatus", modeline = false })
+end
+
+--- Send a request; `callback(result)` is not called when it was cancelled. Returns a function that cancels it.
+function M.request(method, params, buf, callback)
+  local client = M.get()
+  if not client then
+    return nil
+  end
+  local sent, id = call(client, "request", method, params, function(failure, result)
+    if failure then
+      if not QUIET[failure.code] then
+        M.warn(failure.message)
+        callback(nil)
+      end
+      return
+    end
+    callback(result ~= vim.NIL and result or nil)
+  end, buf)
+  return sent and function()
+    call(client, "cancel_request", id)
+  end or nil
+end
+
+--- Send a notification.
+function M.notify(method, params)
+  local client = M.get()
+  if client then
+    call(client, "notify", method, params)
+  end
+end
+
+--- Run a command of the server; the results that are statuses are remembered.
+function M.execute(command, arguments, callback)
+  if not M.get() then
+    M.warn("no language server is running; :Pellucid restart starts it.")
+    return
+  end
+  M.request("workspace/executeCommand", { command = command, arguments = arguments or {} }, nil, function(result)
+    if type(result) == "table" and result.state then
+      note(result)
+    end
+    if callback then
+      callback(result)
+    end
+  end)
+end
+
+--- Whether suggestions are switched on, as far as the server has said.
+function M.enabled()
+  return M.status == nil or (M.status.enabled ~= false and M.status.enabledHere ~= false)
+end
+
+--- Ask for the status; `callback(status)` gets nil where no server runs.
+function M.refresh(callback)
+  local sent = M.request("pellucid/status", vim.empty_dict(), nil, function(result)
+    if result then
+      note(result)
+    end
+    callback(result)
+  end)
+  if not sent then
+    callback(nil)
+  end
+end
+
+local function settings()
+  return vim.tbl_isempty(options.current.settings) and vim.empty_dict() or vim.deepcopy(options.current.settings)
+end
+
+--- The language server's process ended. Neovim says so itself; :checkhealth says what to do.
+local function ended(code, signal)
+  note(nil)
+  local asked = code == 0 and (signal == 0 or signal == TERMINATED)
+  if vim.v.exiting == vim.NIL and not asked then
+    M.crashed = true
+    local sentence = "the language server ended (exit code %d, signal %d); :Pellucid restart starts it again."
+    table.insert(M.warnings, sentence:format(code, signal))
+  end
+end
+
+local function configuration(root)
+  local capabilities = vim.lsp.protocol.make_client_capabilities()
+  capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
+  local initial = vim.tbl_extend("keep", settings(), { statusNotifications = true })
+  return {
+    name = NAME,
+    cmd = options.current.cmd,
+    root_dir = root,
+    capabilities = capabilities,
+    init_options = initial,
+    settings = { [NAME] = initial },
+    handlers = {
+      ["pellucid/didChangeStatus"] = function(_, status)
+        note(status)
+      end,
+      ["window/showMessage"] = function(_, message)
+        M.warn(message.message)
+      end,
+    },
+    on_exit = vim.schedule_wrap(ended), -- it is called where little is allowed
+  }
+end
+
+local function root_of(buf)
+  return vim.fs.root(buf, ".git") or vim.fs.dirname(vim.api.nvim_buf_get_name(buf))
+end
+
+--- Tell the server about the folder of a buffer that was attached.
+function M.join(client, buf)
+  local root = root_of(buf)
+  for _, folder in ipairs(client.workspace_folders or {}) do
+    if folder.name == root then
+      return
+    end
+  end
+  local folder = { uri = vim.uri_from_fname(root), name = root }
+  client.workspace_folders = vim.list_extend(client.workspace_folders or {}, { folder })
+  call(client, "notify", "workspace/didChangeWorkspaceFolders", { event = { added = { folder }, removed = {} } })
+end
+
+--- Attach a buffer to the server, which is started where it does not run. Returns whether it is attached.
+function M.attach(buf)
+  if M.crashed or not options.wants(buf) then
+    return false
+  end
+  if vim.fn.executable(options.current.cmd[1]) == 0 then
+    M.warn(("%s is not an executable: install Pellucid (pip install 'pellucid[lsp]'), or set cmd."):format(options.current.cmd[1]))
+    return false
+  end
+  local id = vim.lsp.start(configuration(root_of(buf)), {
+    bufnr = buf,
+    reuse_client = function(client)
+      return client.name == NAME
+    end,
+  })
+  return id ~= nil
+end
+
+--- Whether a buffer is attached.
+function M.attached(buf)
+  return #vim.lsp.get_clients({ name = NAME, bufnr = buf }) > 0
+end
+
+--- Start the language server for all buffers that want it, after it ended.
+function M.start()
+  M.crashed = false
+  M.warnings = {}
+  for _, buf in ipairs(vim.api.nvim_list_bufs()) do
+    M.attach(buf)
+  end
+end
+
+return M

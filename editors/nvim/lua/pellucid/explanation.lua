@@ -1,0 +1,80 @@
+--- The window that says why a suggestion was shown, shortened or hidden.
+
+local client = require("pellucid.client")
+local float = require("pellucid.float")
+
+local M = {}
+
+local function known(value)
+  return value ~= nil and value ~= vim.NIL
+end
+
+--- "name 1.5, other 2": the figures of a table, in the order of their names.
+local function figures(values, unit)
+  local names, parts = vim.tbl_keys(values), {}
+  table.sort(names)
+  for _, name in ipairs(names) do
+    if known(values[name]) then
+      local text = ("%.2f"):format(values[name]):gsub("%.?0+$", "")
+      parts[#parts + 1] = ("%s %s%s"):format(name, text, unit or "")
+    end
+  end
+  return table.concat(parts, ", ")
+end
+
+local function add(lines, label, text)
+  for number, line in ipairs(vim.split(text, "\r?\n")) do
+    lines[#lines + 1] = { { (" %-10s "):format(number == 1 and label or ""), "Title" }, { (line:gsub("\t", "  ")) .. " " } }
+  end
+end
+
+--- The lines of an explanation, as float.fill takes them.
+local function layout(explanation)
+  local lines = {}
+  add(lines, "outcome", explanation.outcome)
+  add(lines, "reason", explanation.reason)
+  for _, name in ipairs({ "source", "shape", "ending" }) do
+    if known(explanation[name]) then
+      add(lines, name, explanation[name])
+    end
+  end
+  add(lines, "time", figures(explanation.milliseconds, " ms"))
+  if known(explanation.usage) then
+    add(lines, "tokens", figures(explanation.usage))
+  end
+  if known(explanation.gate) then
+    local gate = explanation.gate
+    add(lines, "gate", ("%s: %s; asked for: %s"):format(gate.level, figures(gate.values), figures(gate.thresholds)))
+  end
+  for _, name in ipairs({ "answer", "shown" }) do
+    if known(explanation[name]) then
+      add(lines, name, explanation[name])
+    end
+  end
+  if known(explanation.prompt) then
+    local prompt = explanation.prompt
+    for _, extra in ipairs(prompt.extra) do
+      add(lines, "file", extra.filename)
+    end
+    local whole = known(prompt.text) and prompt.text or (prompt.prefix .. "‸" .. prompt.suffix)
+    add(lines, "prompt", whole)
+  end
+  return lines
+end
+
+--- Open it for the last request in the current buffer.
+function M.open()
+  local params = { textDocument = { uri = vim.uri_from_bufnr(0) } }
+  local sent = client.request("pellucid/explain", params, nil, function(explanation)
+    if not explanation then
+      client.say("nothing was asked for in this buffer yet.")
+      return
+    end
+    float.fill(float.open("Why " .. explanation.outcome), layout(explanation))
+  end)
+  if not sent then
+    client.warn("no language server is running; :Pellucid restart starts it.")
+  end
+end
+
+return M

@@ -1,0 +1,79 @@
+--- A floating window over a scratch buffer; q and <Esc> close it.
+
+local M = {}
+
+local namespace = vim.api.nvim_create_namespace("pellucid.float")
+
+--- Open one near the cursor and enter it. `on_close` is called once, when it is gone.
+--- Returns {buf, win}.
+function M.open(title, on_close)
+  local buf = vim.api.nvim_create_buf(false, true)
+  vim.bo[buf].bufhidden = "wipe"
+  vim.bo[buf].filetype = "pellucid"
+  local above = vim.fn.winline() > vim.api.nvim_win_get_height(0) / 2
+  local win = vim.api.nvim_open_win(buf, true, {
+    relative = "cursor",
+    anchor = above and "SW" or "NW",
+    row = above and 0 or 1,
+    col = 0,
+    width = 1,
+    height = 1,
+    style = "minimal",
+    border = "rounded",
+    title = " " .. title .. " ",
+  })
+  vim.wo[win].wrap = false
+  vim.wo[win].cursorline = true
+  local float = { buf = buf, win = win, title = title }
+  local function close()
+    M.close(float)
+  end
+  for _, key in ipairs({ "q", "<Esc>" }) do
+    vim.keymap.set("n", key, close, { buffer = buf, nowait = true, desc = "Close" })
+  end
+  vim.api.nvim_create_autocmd("WinLeave", { buffer = buf, once = true, callback = vim.schedule_wrap(close) })
+  vim.api.nvim_create_autocmd("BufWipeout", {
+    buffer = buf,
+    once = true,
+    callback = function()
+      if on_close then
+        vim.schedule(on_close)
+      end
+    end,
+  })
+  return float
+end
+
+--- Close it, if it is still there.
+function M.close(float)
+  if vim.api.nvim_win_is_valid(float.win) then
+    vim.api.nvim_win_close(float.win, true)
+  end
+end
+
+--- Show lines in it, each a list of {text, highlight group or nil}; the window takes their size.
+function M.fill(float, lines)
+  local texts, width = {}, vim.fn.strdisplaywidth(float.title) + 4
+  for number, chunks in ipairs(lines) do
+    texts[number] = table.concat(vim.tbl_map(function(chunk)
+      return chunk[1]
+    end, chunks))
+    width = math.max(width, vim.fn.strdisplaywidth(texts[number]))
+  end
+  vim.bo[float.buf].modifiable = true
+  vim.api.nvim_buf_set_lines(float.buf, 0, -1, false, texts)
+  vim.bo[float.buf].modifiable = false
+  for number, chunks in ipairs(lines) do
+    local col = 0
+    for _, chunk in ipairs(chunks) do
+      if chunk[2] then
+        vim.api.nvim_buf_set_extmark(float.buf, namespace, number - 1, col, { end_col = col + #chunk[1], hl_group = chunk[2] })
+      end
+      col = col + #chunk[1]
+    end
+  end
+  vim.api.nvim_win_set_width(float.win, math.min(width, math.max(vim.o.columns - 4, 1)))
+  vim.api.nvim_win_set_height(float.win, math.max(math.min(#lines, math.floor(vim.o.lines / 2)), 1))
+end
+
+return M

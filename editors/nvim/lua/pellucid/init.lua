@@ -1,0 +1,106 @@
+--- Pellucid in Neovim: ghost text by a local model, and how sure that was of each token.
+
+local builtin = require("pellucid.builtin")
+local client = require("pellucid.client")
+local keys = require("pellucid.keys")
+local options = require("pellucid.options")
+local session = require("pellucid.session")
+
+local M = {}
+
+--- Highlight groups. Blue and orange stay apart for every kind of colour blindness; what is sure stays plain.
+local LOOKS = {
+  PellucidHint = { link = "NonText" },
+  PellucidLevel1 = {},
+  PellucidLevel2 = { fg = "#ffffff", bg = "#2166ac", ctermfg = 231, ctermbg = 25 },
+  PellucidLevel3 = { fg = "#000000", bg = "#92c5de", ctermfg = 16, ctermbg = 117 },
+  PellucidLevel4 = { fg = "#000000", bg = "#fdae61", ctermfg = 16, ctermbg = 215 },
+  PellucidLevel5 = { fg = "#000000", bg = "#d95f02", ctermfg = 16, ctermbg = 166, underline = true },
+}
+
+--- Ghost text looks like a comment; where comments have no look of their own (16 colours), it is grey.
+local function ghost_look()
+  local comment = vim.api.nvim_get_hl(0, { name = "Comment", link = false })
+  if vim.o.termguicolors or comment.ctermfg or comment.cterm then
+    return { link = "Comment" }
+  end
+  return { fg = comment.fg, ctermfg = "DarkGray" }
+end
+
+local function define_looks()
+  LOOKS.PellucidGhost = ghost_look()
+  for group, look in pairs(LOOKS) do
+    vim.api.nvim_set_hl(0, group, vim.tbl_extend("force", look, { default = true }))
+  end
+end
+
+local function on(group, events, callback, pattern)
+  vim.api.nvim_create_autocmd(events, { group = group, callback = callback, pattern = pattern })
+end
+
+local function attached(event)
+  local running = vim.lsp.get_client_by_id(event.data.client_id)
+  if running and running.name == "pellucid" then
+    client.join(running, event.buf)
+    if builtin.used() then
+      builtin.update()
+    elseif event.buf == vim.api.nvim_get_current_buf() then
+      session.resume()
+    end
+  end
+end
+
+local function status_changed()
+  if not client.enabled() then
+    session.cancel()
+    session.clear()
+  end
+  if builtin.used() then
+    builtin.update()
+  end
+end
+
+local function watch()
+  local group = vim.api.nvim_create_augroup("pellucid", { clear = true })
+  on(group, { "BufEnter", "FileType", "BufFilePost", "BufWritePost" }, function(event)
+    if not client.attached(event.buf) then
+      client.attach(event.buf)
+    end
+  end)
+  on(group, "LspAttach", attached)
+  on(group, { "InsertEnter", "TextChangedI", "TextChangedP", "CursorMovedI", "CompleteDone" }, function(event)
+    session.moved(not builtin.used() or builtin.paused == event.buf)
+  end)
+  on(group, { "InsertLeave", "BufLeave" }, function()
+    session.left()
+    builtin.resume()
+  end)
+  on(group, "User", status_changed, "PellucidStatus")
+  on(group, "ColorScheme", define_looks)
+  on(group, "OptionSet", define_looks, "termguicolors")
+end
+
+--- Set Pellucid up; `given` holds options, see :help pellucid-options. Raises a sentence that names what is wrong.
+function M.setup(given)
+  options.set(given)
+  define_looks()
+  keys.map()
+  watch()
+  for _, buf in ipairs(vim.api.nvim_list_bufs()) do
+    client.attach(buf)
+  end
+end
+
+--- A short text for status lines: "", "off", "starting 40%", "ready", ...
+function M.status()
+  local status = client.status
+  if not status then
+    return ""
+  end
+  if not client.enabled() then
+    return "off"
+  end
+  return status.state .. (status.progress and status.progress ~= vim.NIL and (" %d%%"):format(status.progress) or "")
+end
+
+return M

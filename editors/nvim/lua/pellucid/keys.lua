@@ -1,0 +1,133 @@
+--- The keys of insert mode; where there is no suggestion they do what they did before.
+
+local builtin = require("pellucid.builtin")
+local options = require("pellucid.options")
+local session = require("pellucid.session")
+
+local M = { former = {} } -- key -> the mapping that it had
+
+--- What a key does that had no mapping. <Tab> moves in the menu that is open. An Alt key does nothing: Neovim would leave
+--- insert mode, which nobody means who pressed it for a suggestion that has just gone.
+local function feed(key)
+  if key == "<Tab>" and vim.fn.pumvisible() == 1 then
+    key = "<C-n>"
+  end
+  if not key:find("^<[MA]%-") then
+    vim.api.nvim_feedkeys(vim.keycode(key), "int", false)
+  end
+end
+
+--- What a key did before it was ours.
+local function fall_back(key)
+  local former = M.former[key]
+  if not former then
+    return feed(key)
+  end
+  local keys = former.rhs
+  if former.callback then
+    keys = former.callback()
+    if former.expr == 0 then
+      return
+    end
+  elseif former.expr == 1 then
+    keys = vim.api.nvim_eval(former.rhs)
+  end
+  if type(keys) == "string" and keys ~= "" then
+    local raw = former.expr == 1 and former.replace_keycodes ~= 1
+    vim.api.nvim_feedkeys(raw and keys or vim.keycode(keys), former.noremap == 1 and "in" or "im", false)
+  end
+end
+
+--- Run an action on the suggestion that is shown; false where there is none.
+local function with_suggestion(action)
+  if vim.fn.pumvisible() == 1 then
+    return false
+  end
+  if session.current() then
+    action()
+    return true
+  end
+  return builtin.used() and not builtin.paused and builtin.take(action)
+end
+
+--- An action for a key that is somebody else's where no suggestion is shown.
+local function on_suggestion(action)
+  return function(key)
+    if not with_suggestion(action) then
+      fall_back(key)
+    end
+  end
+end
+
+--- An action that may ask for suggestions first.
+local function asking(action)
+  return function()
+    if not with_suggestion(action) then
+      if builtin.used() then
+        builtin.pause()
+      end
+      action()
+    end
+  end
+end
+
+local function accept(part)
+  return on_suggestion(function()
+    session.accept(part)
+  end)
+end
+
+local function cycle(step)
+  return asking(function()
+    session.cycle(step)
+  end)
+end
+
+local function open_tokens()
+  require("pellucid.tokens").open()
+end
+
+M.actions = {
+  accept = accept("all"),
+  accept_word = accept("word"),
+  accept_line = accept("line"),
+  dismiss = on_suggestion(session.dismiss),
+  next = cycle(1),
+  prev = cycle(-1),
+  trigger = asking(session.trigger),
+  tokens = function()
+    if not with_suggestion(open_tokens) then
+      open_tokens()
+    end
+  end,
+  toggle = function()
+    require("pellucid.command").toggle("pellucid.toggle")
+  end,
+}
+
+--- How the mapping of an action is described.
+function M.description(action)
+  return "Pellucid: " .. action:gsub("_", " ")
+end
+
+--- Map the keys, after giving those of an earlier set-up their mappings back.
+function M.map()
+  for key, former in pairs(M.former) do
+    vim.keymap.del("i", key)
+    if former then
+      vim.fn.mapset("i", false, former)
+    end
+  end
+  M.former = {}
+  for action, key in pairs(options.current.keys) do
+    if key then
+      local former = vim.fn.maparg(key, "i", false, true)
+      M.former[key] = former.buffer == 0 and former or false
+      vim.keymap.set("i", key, function()
+        M.actions[action](key)
+      end, { desc = M.description(action) })
+    end
+  end
+end
+
+return M

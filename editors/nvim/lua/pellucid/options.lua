@@ -1,0 +1,88 @@
+--- The options of `require("pellucid").setup{}`: their defaults, and the check of what was given.
+
+local M = {}
+
+--- Keys of insert mode; false leaves one out.
+M.defaults = {
+  cmd = { "pellucid", "lsp" },
+  filetypes = { ["*"] = true, help = false, qf = false, gitrebase = false },
+  ghost = "auto", -- "auto": Neovim's own inline completion where there is one (0.12); "plugin": always the plugin's
+  wait_ms = 75, -- between a keystroke and the request
+  keys = {
+    accept = "<Tab>",
+    accept_word = "<M-w>",
+    accept_line = "<M-l>",
+    next = "<M-]>",
+    prev = "<M-[>",
+    dismiss = "<C-]>",
+    trigger = "<M-\\>",
+    tokens = "<M-t>",
+    toggle = false,
+  },
+  settings = {}, -- for the language server, which checks them
+}
+
+M.current = vim.deepcopy(M.defaults)
+
+local FREE = { ["pellucid.cmd"] = true, ["pellucid.filetypes"] = true, ["pellucid.settings"] = true }
+
+local function fail(sentence)
+  error(sentence, 0)
+end
+
+local function names(options)
+  local sorted = vim.tbl_keys(options)
+  table.sort(sorted)
+  return table.concat(sorted, ", ")
+end
+
+local function check(given, known, path)
+  if type(given) ~= "table" then
+    fail(("%s should be a table, not %s."):format(path, vim.inspect(given)))
+  end
+  if FREE[path] then
+    return
+  end
+  for name, value in pairs(given) do
+    local default = known[name]
+    if default == nil then
+      fail(("%s.%s is not an option of Pellucid: there is %s."):format(path, name, names(known)))
+    elseif type(default) == "table" then
+      check(value, default, path .. "." .. name)
+    elseif path == "pellucid.keys" then
+      if type(value) ~= "string" and value ~= false then
+        fail(("%s.%s should be a key such as '<M-w>', or false."):format(path, name))
+      end
+    elseif type(value) ~= type(default) then
+      fail(("%s.%s should be a %s, not %s."):format(path, name, type(default), vim.inspect(value)))
+    end
+  end
+end
+
+--- Take what the user gave over the defaults. Raises a sentence that names what is wrong.
+function M.set(given)
+  given = given or {}
+  check(given, M.defaults, "pellucid")
+  if given.cmd and (not vim.islist(given.cmd) or #given.cmd == 0) then
+    fail("pellucid.cmd should be a list such as { 'pellucid', 'lsp' }.")
+  end
+  if given.ghost and given.ghost ~= "auto" and given.ghost ~= "plugin" then
+    fail(("pellucid.ghost should be 'auto' or 'plugin', not %s."):format(vim.inspect(given.ghost)))
+  end
+  M.current = vim.tbl_deep_extend("force", vim.deepcopy(M.defaults), given)
+  M.current.cmd = given.cmd or M.defaults.cmd
+end
+
+--- Whether suggestions are wanted in a buffer: normal buffers with a name, by file type.
+function M.wants(buf)
+  if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= "" or vim.api.nvim_buf_get_name(buf) == "" then
+    return false
+  end
+  local choice = M.current.filetypes[vim.bo[buf].filetype]
+  if choice == nil then
+    choice = M.current.filetypes["*"]
+  end
+  return choice == true
+end
+
+return M

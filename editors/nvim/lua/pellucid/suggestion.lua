@@ -1,0 +1,77 @@
+--- A suggestion: an item of the language server, tied to a place in a buffer.
+---
+--- It replaces what stands from `row`, `col` to the cursor and `tail` after it by `text`. As long as the buffer between
+--- there and the cursor is how `text` begins, and what is right of the cursor is still `right`, it holds.
+
+local positions = require("pellucid.positions")
+
+local M = {}
+
+--- The suggestion that an item of `textDocument/inlineCompletion` is at a cursor; nil where it does not fit there.
+--- `at` is {buf, row, col}.
+function M.read(item, at, encoding)
+  local text = type(item.insertText) == "table" and item.insertText.value or item.insertText
+  local line = vim.api.nvim_buf_get_lines(at.buf, at.row, at.row + 1, false)[1] or ""
+  local right = line:sub(at.col + 1)
+  local row, col, tail = at.row, at.col, ""
+  if item.range then
+    row, col = positions.place(at.buf, item.range.start, encoding)
+    local last_row, last_col = positions.place(at.buf, item.range["end"], encoding)
+    if last_row ~= at.row or last_col < at.col then
+      return nil
+    end
+    tail = right:sub(1, last_col - at.col)
+  end
+  local suggestion = {
+    id = vim.tbl_get(item, "command", "arguments", 1),
+    command = item.command,
+    text = (text:gsub("\r\n", "\n")),
+    crlf = text:find("\r\n", 1, true) ~= nil,
+    row = row,
+    col = col,
+    tail = tail,
+    right = right,
+  }
+  return M.rest(suggestion, at) and suggestion or nil
+end
+
+local function typed(suggestion, at)
+  local row, col = suggestion.row, suggestion.col
+  if at.row < row or (at.row == row and at.col < col) then
+    return nil
+  end
+  local first = vim.api.nvim_buf_get_lines(at.buf, row, row + 1, false)[1]
+  if not first or #first < col then
+    return nil
+  end
+  return table.concat(vim.api.nvim_buf_get_text(at.buf, row, col, at.row, at.col, {}), "\n")
+end
+
+--- What is still to be inserted at the cursor, or nil where the suggestion does not hold (any more).
+function M.rest(suggestion, at)
+  local before = typed(suggestion, at)
+  local line = vim.api.nvim_buf_get_lines(at.buf, at.row, at.row + 1, false)[1] or ""
+  if not before or not vim.startswith(suggestion.text, before) or line:sub(at.col + 1) ~= suggestion.right then
+    return nil
+  end
+  local rest = suggestion.text:sub(#before + 1)
+  return rest ~= "" and rest ~= suggestion.tail and rest or nil
+end
+
+--- The first part of a text: "word" (with the blanks before it), "line" or "all".
+function M.first(text, part)
+  if part == "all" then
+    return text
+  end
+  local pattern = part == "word" and [[^\_s*\%(\k\+\|\%(\k\@!\S\)\+\)\?]] or [[^\n\?[^\n]*]]
+  return vim.fn.matchstr(text, pattern)
+end
+
+--- UTF-16 code units of the item's own text that a rest of this many bytes leaves accepted.
+function M.accepted_length(suggestion, rest)
+  local accepted = suggestion.text:sub(1, #suggestion.text - #rest)
+  local _, breaks = accepted:gsub("\n", "")
+  return positions.utf16(accepted) + (suggestion.crlf and breaks or 0)
+end
+
+return M

@@ -1,0 +1,231 @@
+--- The window with the tokens of a suggestion: how probable each was, and what else the model would have said.
+
+local builtin = require("pellucid.builtin")
+local client = require("pellucid.client")
+local float = require("pellucid.float")
+local positions = require("pellucid.positions")
+local session = require("pellucid.session")
+
+local M = {}
+
+local BAR, TEXT = 12, 20 -- columns
+local EIGHTHS = { "▏", "▎", "▍", "▌", "▋", "▊", "▉" }
+local FLOORS = { 0.9, 0.6, 0.3, 0.1 } -- probabilities at which the next highlight group begins
+
+local function level(probability)
+  for number, floor in ipairs(FLOORS) do
+    if probability >= floor then
+      return "PellucidLevel" .. number
+    end
+  end
+  return "PellucidLevel" .. #FLOORS + 1
+end
+
+--- A bar of BAR columns.
+local function bar(probability)
+  local eighths = math.floor(probability * BAR * 8 + 0.5)
+  local text = ("█"):rep(math.floor(eighths / 8)) .. (EIGHTHS[eighths % 8] or "")
+  return text .. (" "):rep(BAR - vim.fn.strdisplaywidth(text))
+end
+
+--- A token's text with blanks made visible, in at least `width` columns.
+local function visible(text, width)
+  local shown = text:gsub("\r", "␍"):gsub("\n", "⏎"):gsub("\t", "⇥"):gsub(" ", "·"):gsub("%c", "␦")
+  return shown .. (" "):rep(math.max(width - vim.fn.strdisplaywidth(shown), 0))
+end
+
+local function percent(probability)
+  return ("%5.1f%%"):format(probability * 100)
+end
+
+local function known(value)
+  return value ~= nil and value ~= vim.NIL
+end
+
+--- The line of a token.
+local function token_line(token)
+  local probability = known(token.logprob) and math.exp(token.logprob) or 1
+  return {
+    { " " },
+    { visible(token.token, TEXT), level(probability) },
+    { " " .. bar(probability) .. " " .. percent(probability) },
+    { known(token.rank) and ("  rank %-4d"):format(token.rank) or "", "PellucidHint" },
+    { known(token.entropy) and ("  %.2f nats "):format(token.entropy) or "", "PellucidHint" },
+  }
+end
+
+--- The line of one of its alternatives.
+local function alternative_line(alternative, chosen)
+  local probability = math.exp(alternative.logprob)
+  return {
+    { chosen and "  ▸ " or "    " },
+    { visible(alternative.token, TEXT - 3), chosen and "PellucidHint" or nil },
+    { " " .. bar(probability) .. " " .. percent(probability) .. " " },
+  }
+end
+
+--- All lines, the alternatives of token number `open` among them; and of which token (and alternative) each is, from 0.
+local function layout(tokens, open)
+  local lines, owners = {}, {}
+  for number, token in ipairs(tokens) do
+    lines[#lines + 1], owners[#owners + 1] = token_line(token), { token = number - 1 }
+    if number - 1 == open then
+      for place, alternative in ipairs(token.top or {}) do
+        lines[#lines + 1] = alternative_line(alternative, alternative.id == token.id)
+        owners[#owners + 1] = { token = number - 1, alternative = place - 1, chosen = alternative.id == token.id }
+      end
+    end
+  end
+  return lines, owners
+end
+
+local function render(view, open)
+  local lines, owners = layout(view.answer.tokens, open)
+  float.fill(view.float, lines)
+  view.open, view.owners = open, owners
+end
+
+--- The cursor of the window moved: open the alternatives of the token that it is on.
+local function follow(view)
+  local owner = view.owners[vim.api.nvim_win_get_cursor(view.float.win)[1]]
+  if owner.token ~= view.open then
+    render(view, owner.token)
+    vim.api.nvim_win_set_cursor(view.float.win, { owner.token + 1, 0 })
+  end
+end
+
+--- Take the text of an accepted suggestion out of the buffer, which is then as it was before. Returns how to put it back.
+local function take_out(view)
+  local tokens, encoding = view.answer.tokens, client.get().offset_encoding
+  if not known(tokens[1].range) or not known(tokens[#tokens].range) then
+    return nil
+  end
+  local row, col = positions.place(view.buf, tokens[1].range.start, encoding)
+  local last_row, last_col = positions.place(view.buf, tokens[#tokens].range["end"], encoding)
+  local text = vim.api.nvim_buf_get_text(view.buf, row, col, last_row, last_col, {})
+  vim.api.nvim_buf_set_text(view.buf, row, col, last_row, last_col, {})
+  view.cursor = { row + 1, col }
+  return function()
+    vim.api.nvim_buf_set_text(view.buf, row, col, row, col, text)
+  end
+end
+
+--- Go on from the alternative that the cursor of the window is on.
+local function branch(view)
+  local owner = view.owners[vim.api.nvim_win_get_cursor(view.float.win)[1]]
+  if not owner.alternative or owner.chosen then
+    return
+  end
+  local put_back = view.answer.accepted and take_out(view)
+  if view.answer.accepted and not put_back then
+    return client.warn("the suggestion's text has changed; nothing can go on from it.")
+  end
+  local params = { id = view.answer.id, token = owner.token, alternative = owner.alternative }
+  client.request("pellucid/branch", params, view.buf, function(item)
+    view.branch = item
+    if not item and put_back then
+      put_back()
+    end
+    float.close(view.float)
+  end)
+end
+
+--- Show a branch as ghost text.
+local function show_branch(item)
+  if builtin.used() then
+    builtin.pause()
+  end
+  session.show({ item }, session.cursor())
+end
+
+--- The window is gone: back to where the suggestion stands, in insert mode if that is where it was opened from.
+local function closed(view)
+  if not vim.api.nvim_win_is_valid(view.from) then
+    session.held = false
+    return session.left()
+  end
+  vim.api.nvim_set_current_win(view.from)
+  local item = view.branch
+  if not item and not view.inserting then
+    session.held = false
+    return
+  end
+  local line_length = #vim.api.nvim_get_current_line()
+  vim.api.nvim_create_autocmd("InsertEnter", {
+    buffer = vim.api.nvim_get_current_buf(),
+    once = true,
+    callback = vim.schedule_wrap(function()
+      vim.api.nvim_win_set_cursor(view.from, view.cursor)
+      if item then
+        show_branch(item)
+      end
+      session.held = false
+    end),
+  })
+  vim.cmd.startinsert({ bang = view.cursor[2] >= line_length })
+end
+
+local function show(answer, inserting)
+  if #answer.tokens == 0 then
+    return client.warn("the suggestion has no tokens.")
+  end
+  local view = {
+    answer = answer,
+    inserting = inserting,
+    from = vim.api.nvim_get_current_win(),
+    buf = vim.api.nvim_get_current_buf(),
+    cursor = vim.api.nvim_win_get_cursor(0),
+  }
+  session.held = true
+  view.float = float.open(("%s, %s"):format(answer.model, answer.accepted and "accepted" or "suggested"), function()
+    closed(view)
+  end)
+  if inserting then
+    vim.cmd.stopinsert()
+  end
+  render(view, 0)
+  vim.api.nvim_create_autocmd("CursorMoved", {
+    buffer = view.float.buf,
+    callback = function()
+      follow(view)
+    end,
+  })
+  vim.keymap.set("n", "<CR>", function()
+    branch(view)
+  end, { buffer = view.float.buf, nowait = true, desc = "Go on from this alternative" })
+end
+
+--- Open it for the suggestion that is shown, else the accepted one under the cursor, else the one that was shown last.
+function M.open()
+  local running = client.get()
+  if not running then
+    return client.warn("no language server is running; :Pellucid restart starts it.")
+  end
+  local at, suggestion = session.cursor(), session.current()
+  local inserting = vim.startswith(vim.api.nvim_get_mode().mode, "i")
+  local function answered(answer)
+    if not vim.deep_equal(at, session.cursor()) then
+      return -- the user went on
+    end
+    if answer then
+      show(answer, inserting)
+    else
+      client.say("there is no suggestion here.")
+    end
+  end
+  if suggestion then
+    return client.request("pellucid/tokens", { id = suggestion.id }, at.buf, answered)
+  end
+  local there = {
+    textDocument = { uri = vim.uri_from_bufnr(at.buf) },
+    position = positions.position(at.buf, at.row, at.col, running.offset_encoding),
+  }
+  client.request("pellucid/tokens", there, at.buf, function(answer)
+    if answer or not session.last then
+      return answered(answer)
+    end
+    client.request("pellucid/tokens", { id = session.last }, at.buf, answered)
+  end)
+end
+
+return M

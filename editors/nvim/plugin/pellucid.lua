@@ -1,0 +1,16 @@
+--- The command :Pellucid; everything else waits for require("pellucid").setup{}.
+
+if vim.g.loaded_pellucid then
+  return
+end
+vim.g.loaded_pellucid = true
+
+vim.api.nvim_create_user_command("Pellucid", function(call)
+  require("pellucid.command").run(call.args)
+end, {
+  nargs = 1,
+  desc = "Pellucid: toggle, tokens, explain, status, restart, open",
+  complete = function(lead)
+    return require("pellucid.command").complete(lead)
+  end,
+})

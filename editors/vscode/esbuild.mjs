@@ -1,0 +1,18 @@
+// Bundles the extension for Node and the token view for the browser into dist/. --watch builds again on change, --minify for release.
+
+import * as esbuild from "esbuild";
+
+const watch = process.argv.includes("--watch");
+const shared = { bundle: true, minify: process.argv.includes("--minify"), sourcemap: watch, logLevel: "warning", outdir: "dist" };
+const bundles = [
+  { ...shared, entryPoints: ["src/extension.ts"], platform: "node", format: "cjs", target: "node20", external: ["vscode"] },
+  { ...shared, entryPoints: ["src/view/tokens.ts", "src/view/tokens.css"], platform: "browser", format: "iife", target: "es2022" },
+];
+
+for (const bundle of bundles) {
+  if (watch) {
+    await (await esbuild.context(bundle)).watch();
+  } else {
+    await esbuild.build(bundle);
+  }
+}

@@ -1,0 +1,110 @@
+/** Why something was suggested, or not, as a read-only Markdown document. */
+
+import * as vscode from "vscode";
+import type { Explanation } from "./protocol";
+
+const SCHEME = "pellucid-explanation";
+const DOCUMENT = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the last suggestion.md" });
+
+const SOURCES = { model: "generated now", recent: "typed into an earlier suggestion", ahead: "generated ahead" };
+
+/** The one document with the last explanation that was asked for. */
+export class Explanations implements vscode.TextDocumentContentProvider, vscode.Disposable {
+  private readonly changed = new vscode.EventEmitter<vscode.Uri>();
+  private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this);
+  private text = "";
+
+  readonly onDidChange = this.changed.event;
+
+  provideTextDocumentContent(): string {
+    return this.text;
+  }
+
+  async open(explanation: Explanation): Promise<void> {
+    this.text = markdown(explanation);
+    this.changed.fire(DOCUMENT);
+    const document = await vscode.workspace.openTextDocument(DOCUMENT);
+    await vscode.window.showTextDocument(document, { viewColumn: vscode.ViewColumn.Beside, preview: true });
+  }
+
+  dispose(): void {
+    this.registration.dispose();
+    this.changed.dispose();
+  }
+}
+
+/** An explanation as Markdown. */
+export function markdown(explanation: Explanation): string {
+  const { outcome, reason, prompt } = explanation;
+  return [
+    `# ${outcome[0]?.toUpperCase()}${outcome.slice(1)}`,
+    reason,
+    facts(explanation),
+    section("Suggested", fenced(explanation.shown)),
+    section("What the model said", explanation.answer === explanation.shown ? "The same." : fenced(explanation.answer)),
+    section("Gate", gate(explanation)),
+    section("Time", table(["stage", "ms"], entries(explanation.milliseconds, 1))),
+    section("Tokens", tokens(explanation)),
+    section("Prompt as the model read it", fenced(prompt?.text ?? null)),
+    section("Before the cursor", fenced(prompt?.prefix ?? null)),
+    section("After the cursor", fenced(prompt?.suffix ?? null)),
+    ...(prompt?.extra ?? []).map(({ filename, text }) => section(`From ${filename}`, fenced(text))),
+  ]
+    .filter((part) => part !== "")
+    .join("\n\n")
+    .concat("\n");
+}
+
+function facts({ uri, position, source, shape, ending }: Explanation): string {
+  const place = `${vscode.workspace.asRelativePath(vscode.Uri.parse(uri))}:${position.line + 1}:${position.character + 1}`;
+  const facts = [`Place: ${place}`, source && `Source: ${SOURCES[source]}`, shape && `Shape: ${shape}`, ending && `Ending: ${ending}`];
+  return facts
+    .filter(Boolean)
+    .map((fact) => `- ${fact}`)
+    .join("\n");
+}
+
+function gate({ gate }: Explanation): string {
+  if (gate === null) {
+    return "";
+  }
+  const names = [...new Set([...Object.keys(gate.values), ...Object.keys(gate.thresholds)])];
+  const rows = names.map((name) => [name, number(gate.values[name], 3), number(gate.thresholds[name], 3)]);
+  return `Level: ${gate.level}\n\n${table(["value", "measured", "threshold"], rows)}`;
+}
+
+function tokens({ usage }: Explanation): string {
+  return usage === null ? "" : table(["cached", "computed", "generated"], [[usage.cached, usage.computed, usage.generated].map(String)]);
+}
+
+function section(title: string, body: string): string {
+  return body === "" ? "" : `## ${title}\n\n${body}`;
+}
+
+function entries(record: Record<string, number>, digits: number): string[][] {
+  return Object.entries(record).map(([name, value]) => [name, number(value, digits)]);
+}
+
+function number(value: number | undefined, digits: number): string {
+  return value === undefined ? "" : String(Number(value.toFixed(digits)));
+}
+
+/** A table that can be read as text too. */
+function table(head: string[], rows: string[][]): string {
+  if (rows.length === 0) {
+    return "";
+  }
+  const widths = head.map((name, column) => Math.max(name.length, 3, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: string[]): string => `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
+}
+
+/** A text as a code block, in a fence longer than any in it; nothing for no text. */
+function fenced(text: string | null): string {
+  if (text === null || text === "") {
+    return "";
+  }
+  const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
+  const fence = "`".repeat(longest + 1);
+  return `${fence}\n${text}\n${fence}`;
+}

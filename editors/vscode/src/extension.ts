@@ -1,0 +1,71 @@
+/** The extension: starts the language server and connects it with the status bar, the commands and the token view. */
+
+import * as vscode from "vscode";
+import { Explanations } from "./explanation";
+import { LanguageServer, reason } from "./languageServer";
+import { showMenu } from "./menu";
+import { ExplainRequest, ServerCommand, type Status } from "./protocol";
+import { SECTION } from "./settings";
+import { StatusBar } from "./statusBar";
+import { LastSuggestion } from "./suggestion";
+import { TokensView, VIEW } from "./tokensView";
+
+let server: LanguageServer | undefined;
+
+export function activate(context: vscode.ExtensionContext): void {
+  const last = new LastSuggestion();
+  const running = (server = new LanguageServer(last));
+  const statusBar = new StatusBar();
+  const explanations = new Explanations();
+  const tokens = new TokensView(context.extensionUri, running, last);
+  let status: Status | undefined;
+
+  const explain = async (id?: string): Promise<void> => {
+    const explanation = await running.requests.sendRequest(ExplainRequest, id === undefined ? {} : { id });
+    if (explanation === null) {
+      void vscode.window.showInformationMessage("Pellucid has not been asked for a suggestion yet.");
+    } else {
+      await explanations.open(explanation);
+    }
+  };
+
+  context.subscriptions.push(
+    last,
+    running,
+    statusBar,
+    explanations,
+    tokens,
+    running.onDidChangeStatus((changed) => statusBar.show((status = changed))),
+    vscode.window.registerWebviewViewProvider(VIEW, tokens),
+    command("toggleEverywhere", () => running.execute(ServerCommand.toggle)),
+    command("toggleHere", () => running.execute(ServerCommand.toggleWorkspace)),
+    command("restartServer", () => running.restart()),
+    command("openServerPage", () => running.execute(ServerCommand.openPage)),
+    command("showTokens", () => tokens.focus()),
+    command("explainLast", explain),
+    command("showMenu", () => showMenu(status)),
+    command("showLog", () => running.log.show()),
+    vscode.workspace.onDidChangeConfiguration(async (change) => {
+      if (change.affectsConfiguration(`${SECTION}.command`)) {
+        await running.restart();
+      }
+    }),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => running.restart()),
+  );
+  void running.start(); // commands do not wait for it
+}
+
+export async function deactivate(): Promise<void> {
+  await server?.stop();
+}
+
+/** Registers a command of the palette; what goes wrong in it is told in one sentence. */
+function command<Args extends unknown[]>(name: string, run: (...args: Args) => unknown): vscode.Disposable {
+  return vscode.commands.registerCommand(`${SECTION}.${name}`, async (...args: Args) => {
+    try {
+      await run(...args);
+    } catch (error) {
+      void vscode.window.showErrorMessage(reason(error));
+    }
+  });
+}

@@ -1,0 +1,228 @@
+/** Pellucid's language server as a process: how it starts, what it is asked, and what is said when it cannot be had. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { homedir } from "node:os";
+import * as vscode from "vscode";
+import {
+  CloseAction,
+  ErrorAction,
+  LanguageClient,
+  type LanguageClientOptions,
+  type Middleware,
+  RevealOutputChannelOn,
+  State,
+} from "vscode-languageclient/node";
+import { type Command, findCommand } from "./executable";
+import { DidChangeStatusNotification, DidShowNotification, ServerCommand, type Status, StatusRequest } from "./protocol";
+import { SECTION, commandSetting, openSettings, serverSettings } from "./settings";
+import type { LastSuggestion } from "./suggestion";
+
+const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }];
+
+/** A server that ends more often than this within three minutes is left alone. */
+const MOST_RESTARTS = 4;
+const RESTART_WINDOW_MS = 3 * 60 * 1000;
+
+const OPEN_SETTINGS = "Open Settings";
+const SHOW_LOG = "Show Log";
+
+/** How long a process that failed may take for its last words. */
+const LAST_WORDS_MS = 1000;
+
+/** A client that shows no messages of its own: LanguageServer says what is wrong, once and in a sentence. */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+}
+
+/** The language server's process, started at most once at a time. */
+export class LanguageServer implements vscode.Disposable {
+  private readonly statusChanged = new vscode.EventEmitter<Status>();
+  private client: LanguageClient | undefined;
+  private ends: number[] = [];
+  private lastWords = "";
+  private ended: Promise<unknown> = Promise.resolve();
+
+  readonly onDidChangeStatus = this.statusChanged.event;
+  readonly log = vscode.window.createOutputChannel("Pellucid", { log: true });
+
+  constructor(private readonly last: LastSuggestion) {}
+
+  /** Whether there is one to ask. */
+  get running(): boolean {
+    return this.client?.isRunning() ?? false;
+  }
+
+  /** The running client. Throws an Error with a sentence for the user where there is none. */
+  get requests(): LanguageClient {
+    if (this.client === undefined || !this.running) {
+      throw new Error("Pellucid's language server is not running: start it with the command Pellucid: Restart.");
+    }
+    return this.client;
+  }
+
+  /** Starts the server; says in one sentence why that was not possible. */
+  async start(): Promise<void> {
+    const command = await findCommand(commandSetting(), {
+      folders: vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.fsPath) : [],
+      environment: process.env,
+      windows: process.platform === "win32",
+    });
+    if (typeof command === "string") {
+      this.fail(command, OPEN_SETTINGS);
+      return;
+    }
+    this.log.info(`Starting ${[command.program, ...command.args].join(" ")}`);
+    this.lastWords = "";
+    this.client = new QuietClient(SECTION, "Pellucid", () => this.spawn(command), this.options());
+    this.client.onNotification(DidChangeStatusNotification, (status) => this.statusChanged.fire(status));
+    this.client.onDidChangeState(({ newState }) => {
+      this.tell(newState).catch((error: unknown) => this.log.error(reason(error)));
+    });
+    try {
+      await this.client.start();
+    } catch (error) {
+      await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))]);
+      this.fail(`Pellucid's language server did not start: ${this.lastWords || reason(error)}`, OPEN_SETTINGS, SHOW_LOG);
+    }
+  }
+
+  /** Ends the server, if there is one. */
+  async stop(): Promise<void> {
+    const client = this.client;
+    this.client = undefined;
+    if (client !== undefined && client.state !== State.Stopped) {
+      await client.dispose();
+    }
+  }
+
+  /** Starts the language server anew, and with it the model server that an editor started. */
+  async restart(): Promise<void> {
+    this.ends = [];
+    await this.stop();
+    await this.start();
+    if (this.running) {
+      await this.execute<Status>(ServerCommand.restart);
+    }
+  }
+
+  /** Runs a command of the server. */
+  execute<Result>(command: string): Promise<Result> {
+    return this.requests.sendRequest<Result>("workspace/executeCommand", { command, arguments: [] });
+  }
+
+  dispose(): void {
+    void this.stop();
+    this.statusChanged.dispose();
+    this.log.dispose();
+  }
+
+  private async tell(state: State): Promise<void> {
+    if (state === State.Starting) {
+      this.statusChanged.fire(statusOf("starting", "The language server is starting."));
+    } else if (state === State.Running) {
+      this.statusChanged.fire(await this.requests.sendRequest(StatusRequest));
+    }
+  }
+
+  private spawn({ program, args }: Command): Promise<ChildProcess> {
+    // Not in the workspace: Python would import from there.
+    const child = spawn(program, args, { cwd: homedir(), stdio: "pipe", windowsHide: true });
+    child.stderr.on("data", (data: Buffer) => {
+      this.lastWords = data.toString().trim().split("\n").at(-1)?.trim() || this.lastWords;
+    });
+    this.ended = new Promise((resolve) => child.once("close", resolve));
+    return new Promise((resolve, reject) => {
+      child.once("spawn", () => resolve(child));
+      child.once("error", reject);
+    });
+  }
+
+  private options(): LanguageClientOptions {
+    return {
+      documentSelector: DOCUMENTS,
+      initializationOptions: serverSettings,
+      outputChannel: this.log,
+      revealOutputChannelOn: RevealOutputChannelOn.Never,
+      middleware: this.middleware(),
+      initializationFailedHandler: () => false,
+      errorHandler: {
+        error: (error) => {
+          this.log.error(error);
+          return { action: ErrorAction.Continue, handled: true };
+        },
+        closed: () => ({ action: this.afterEnd(), handled: true }),
+      },
+    };
+  }
+
+  private middleware(): Middleware {
+    return {
+      provideInlineCompletionItems: async (document, position, context, token, next) => {
+        const result = await next(document, position, context, token);
+        if (token.isCancellationRequested) {
+          return undefined;
+        }
+        const { offered, first } = this.last.offer(Array.isArray(result) ? result : (result?.items ?? []), document, position);
+        if (first !== undefined) {
+          await this.client?.sendNotification(DidShowNotification, { id: first.id });
+        }
+        return offered;
+      },
+      executeCommand: async (command, args: unknown[], next) => {
+        const result: unknown = await next(command, args);
+        const [id] = args;
+        if (command === ServerCommand.accepted && typeof id === "string") {
+          this.last.accept(id);
+        }
+        return result;
+      },
+      workspace: {
+        configuration: (params, token, next) =>
+          params.items.every((item) => item.section === SECTION)
+            ? params.items.map((item) => serverSettings(item.scopeUri ? vscode.Uri.parse(item.scopeUri) : undefined))
+            : next(params, token),
+      },
+    };
+  }
+
+  /** The server has ended by itself: whether it is started again. */
+  private afterEnd(): CloseAction {
+    if (!this.running) {
+      return CloseAction.DoNotRestart; // it never came up, and start() says why
+    }
+    const now = Date.now();
+    this.ends = [...this.ends.filter((at) => now - at < RESTART_WINDOW_MS), now];
+    if (this.ends.length <= MOST_RESTARTS) {
+      return CloseAction.Restart;
+    }
+    this.fail(
+      `Pellucid's language server ended ${this.ends.length} times in three minutes: ${this.lastWords || "it did not say why"}`,
+      SHOW_LOG,
+    );
+    return CloseAction.DoNotRestart;
+  }
+
+  private fail(message: string, ...buttons: string[]): void {
+    this.log.error(message);
+    this.statusChanged.fire(statusOf("failed", message));
+    void vscode.window.showErrorMessage(message, ...buttons).then((button) => {
+      if (button === OPEN_SETTINGS) {
+        void openSettings("command");
+      } else if (button === SHOW_LOG) {
+        this.log.show();
+      }
+    });
+  }
+}
+
+/** What is to be said of a language server that cannot say it itself. */
+function statusOf(state: Status["state"], message: string): Status {
+  const counts = { shown: 0, accepted: 0, hidden: 0, typed: 0 };
+  return { state, message, progress: null, model: null, url: "", enabled: true, enabledHere: true, latency: null, counts };
+}
+
+export function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,60 @@
+/** The requests and notifications of Pellucid's language server beyond the standard ones: lsp/README.md describes them. */
+
+import { type InlineCompletionItem, NotificationType, type Position, RequestType, RequestType0 } from "vscode-languageclient/node";
+import type { Tokens } from "./tokens";
+
+export interface Branch {
+  id: string;
+  /** The number of a token of the suggestion. */
+  token: number;
+  /** The number of one of that token's `top`. */
+  alternative: number;
+}
+
+export interface Explanation {
+  id: string | null;
+  uri: string;
+  position: Position;
+  outcome: "shown" | "shortened" | "hidden" | "nothing" | "cancelled" | "failed" | "off";
+  reason: string;
+  source: "model" | "recent" | "ahead" | null;
+  shape: "line" | "block" | null;
+  ending: string | null;
+  answer: string | null;
+  shown: string | null;
+  prompt: { prefix: string; suffix: string; extra: { filename: string; text: string }[]; text: string | null } | null;
+  usage: { cached: number; computed: number; generated: number } | null;
+  milliseconds: Record<string, number>;
+  gate: { level: string; values: Record<string, number>; thresholds: Record<string, number> } | null;
+}
+
+export interface Status {
+  state: "ready" | "starting" | "loading" | "off" | "failed" | "idle";
+  message: string;
+  /** Percent, while something is fetched or loaded. */
+  progress: number | null;
+  model: string | null;
+  url: string;
+  enabled: boolean;
+  enabledHere: boolean;
+  /** Milliseconds of the last suggestion. */
+  latency: number | null;
+  counts: { shown: number; accepted: number; hidden: number; typed: number };
+}
+
+export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
+export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
+export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
+export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
+
+export const DidShowNotification = new NotificationType<{ id: string }>("pellucid/didShow");
+export const DidChangeStatusNotification = new NotificationType<Status>("pellucid/didChangeStatus");
+
+/** The commands that the server runs, by `workspace/executeCommand`. */
+export const ServerCommand = {
+  accepted: "pellucid.accepted",
+  toggle: "pellucid.toggle",
+  toggleWorkspace: "pellucid.toggleWorkspace",
+  restart: "pellucid.restart",
+  openPage: "pellucid.openPage",
+} as const;

@@ -1,0 +1,38 @@
+/** The settings of the language server, as they are sent to it. */
+
+import * as vscode from "vscode";
+
+export const SECTION = "pellucid";
+
+/** Settings that this extension reads itself: the server knows nothing of them. */
+const OWN = ["command", "trace"];
+
+/** Everything that the user set of the server's settings. The status bar needs `pellucid/didChangeStatus`, so that is always on. */
+export function serverSettings(resource?: vscode.Uri): Record<string, unknown> {
+  const all = vscode.workspace.getConfiguration(SECTION, resource ?? null);
+  const given = JSON.parse(JSON.stringify(all)) as Record<string, unknown>;
+  const entries = Object.entries(given).filter(([name]) => !OWN.includes(name));
+  return { ...Object.fromEntries(entries), statusNotifications: true };
+}
+
+export function commandSetting(): string[] {
+  return vscode.workspace.getConfiguration(SECTION).get<string[]>("command", []);
+}
+
+export const LEVELS = ["quiet", "normal", "eager"] as const;
+export type Level = (typeof LEVELS)[number];
+
+export function level(): Level {
+  return vscode.workspace.getConfiguration(SECTION).get<Level>("completion.level", "normal");
+}
+
+/** Sets the level where it is set already: in the workspace if it has one of its own, else for the user. */
+export async function setLevel(level: Level): Promise<void> {
+  const settings = vscode.workspace.getConfiguration(SECTION);
+  const ofWorkspace = settings.inspect("completion.level")?.workspaceValue !== undefined;
+  await settings.update("completion.level", level, ofWorkspace ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global);
+}
+
+export function openSettings(name = ""): Thenable<unknown> {
+  return vscode.commands.executeCommand("workbench.action.openSettings", `${SECTION}.${name}`);
+}

@@ -1,0 +1,36 @@
+/** The tokens of a suggestion with their probabilities, as the language server sends them and the view draws them. */
+
+export interface Alternative {
+  id: number;
+  token: string;
+  bytes: number[];
+  /** Natural logarithm of the model's own probability. */
+  logprob: number;
+}
+
+export interface Token extends Alternative {
+  position: number;
+  rank: number | null;
+  /** In nats. */
+  entropy: number | null;
+  /** The most probable first. */
+  top: Alternative[];
+  /** The probability of everything that is not in `top`. */
+  rest: number;
+  sampled: number | null;
+  /** Null where the text is not in the document any more. */
+  range: { start: Place; end: Place } | null;
+}
+
+export interface Tokens {
+  id: string;
+  text: string;
+  accepted: boolean;
+  model: string;
+  tokens: Token[];
+}
+
+interface Place {
+  line: number;
+  character: number;
+}

@@ -1,0 +1,187 @@
+/** The view of the last suggestion's tokens: the side that talks to the language server; src/view is the side that draws. */
+
+import { randomBytes } from "node:crypto";
+import * as vscode from "vscode";
+import { type LanguageServer, reason } from "./languageServer";
+import { BranchRequest, TokensRequest } from "./protocol";
+import { type LastSuggestion, type Suggestion, insert, isCurrent, showDocument, suggestionOf } from "./suggestion";
+import type { Tokens } from "./tokens";
+import type { FromView, ToView } from "./view/messages";
+
+export const VIEW = "pellucid.tokens";
+
+export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable {
+  private readonly listening: vscode.Disposable;
+  private view: vscode.WebviewView | undefined;
+  private shown: Suggestion | undefined;
+  private asked = 0;
+  /** Whether the page listens; VS Code throws it away while it is hidden. */
+  private ready = false;
+  private focusing = false;
+
+  constructor(
+    private readonly extension: vscode.Uri,
+    private readonly server: LanguageServer,
+    private readonly last: LastSuggestion,
+  ) {
+    this.listening = last.onDidChange(() => void this.refresh());
+  }
+
+  resolveWebviewView(view: vscode.WebviewView): void {
+    const built = vscode.Uri.joinPath(this.extension, "dist");
+    this.view = view;
+    view.webview.options = { enableScripts: true, localResourceRoots: [built] };
+    view.webview.onDidReceiveMessage((message: FromView) => this.receive(message));
+    view.onDidChangeVisibility(() => (this.ready &&= view.visible));
+    view.onDidDispose(() => {
+      this.ready = false;
+      this.view = undefined;
+    });
+    view.webview.html = page(view.webview, built);
+  }
+
+  /** Opens the view, and lets the keyboard go through the tokens. */
+  async focus(): Promise<void> {
+    this.focusing = true;
+    await vscode.commands.executeCommand(`${VIEW}.focus`);
+    if (this.ready) {
+      this.giveFocus();
+    }
+  }
+
+  dispose(): void {
+    this.listening.dispose();
+  }
+
+  /** Lets the page have the keyboard, if that was asked for. */
+  private giveFocus(): void {
+    if (this.focusing) {
+      this.focusing = false;
+      this.send({ kind: "focus" });
+    }
+  }
+
+  /** Draws the last suggestion, unless nobody sees it. */
+  private async refresh(): Promise<void> {
+    const suggestion = this.last.current;
+    if (!this.ready || suggestion === undefined) {
+      return;
+    }
+    const asked = ++this.asked;
+    try {
+      const tokens = await this.server.requests.sendRequest(TokensRequest, { id: suggestion.id });
+      if (asked === this.asked && tokens !== null) {
+        this.draw(suggestion, tokens);
+      }
+    } catch (error) {
+      this.send({ kind: "problem", sentence: reason(error) });
+    }
+  }
+
+  private draw(suggestion: Suggestion, tokens: Tokens, selected = 0): void {
+    this.shown = suggestion;
+    this.send({ kind: "tokens", tokens, insertable: !suggestion.accepted, selected });
+  }
+
+  private async receive(message: FromView): Promise<void> {
+    try {
+      switch (message.kind) {
+        case "ready":
+          this.ready = true;
+          this.giveFocus();
+          return await this.refresh();
+        case "branch":
+          return await this.branch(message.token, message.alternative);
+        case "insert":
+          return this.shown && (await insert(this.shown));
+        case "explain":
+          await vscode.commands.executeCommand("pellucid.explainLast", this.shown?.id);
+          return;
+        case "leave":
+          return await this.leave();
+      }
+    } catch (error) {
+      this.send({ kind: "problem", sentence: reason(error) });
+    }
+  }
+
+  /** Draws the suggestion that goes on from another alternative. */
+  private async branch(token: number, alternative: number): Promise<void> {
+    const from = this.shown;
+    if (from === undefined) {
+      return;
+    }
+    const { requests } = this.server;
+    const item = await requests.sendRequest(BranchRequest, { id: from.id, token, alternative });
+    if (item === null) {
+      throw new Error(
+        "Nothing can be suggested from there: the alternative does not begin with what was typed, or nothing follows from it.",
+      );
+    }
+    const suggestion = suggestionOf(requests.protocol2CodeConverter.asInlineCompletionItem(item), from.document, from.position);
+    const tokens = suggestion && (await requests.sendRequest(TokensRequest, { id: suggestion.id }));
+    if (!suggestion || !tokens) {
+      throw new Error("The language server has forgotten this suggestion: ask for a new one.");
+    }
+    this.asked++;
+    this.last.branched(suggestion);
+    this.draw(suggestion, tokens, token);
+  }
+
+  /** Goes back to the editor, which then offers what is shown here. */
+  private async leave(): Promise<void> {
+    if (this.shown === undefined) {
+      await vscode.commands.executeCommand("workbench.action.focusActiveEditorGroup");
+      return;
+    }
+    await showDocument(this.shown.document);
+    if (!this.shown.accepted && isCurrent(this.shown)) {
+      this.last.keep(this.shown);
+      await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger");
+    }
+  }
+
+  private send(message: ToView): void {
+    void this.view?.webview.postMessage(message);
+  }
+}
+
+/** The page: everything in it is ours, and nothing comes from elsewhere. */
+function page(webview: vscode.Webview, built: vscode.Uri): string {
+  const nonce = randomBytes(16).toString("base64");
+  const script = webview.asWebviewUri(vscode.Uri.joinPath(built, "tokens.js")).toString();
+  const style = webview.asWebviewUri(vscode.Uri.joinPath(built, "tokens.css")).toString();
+  const policy = `default-src 'none'; style-src ${webview.cspSource}; script-src 'nonce-${nonce}'`;
+  return `<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8" />
+    <meta http-equiv="Content-Security-Policy" content="${policy}" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <link rel="stylesheet" href="${style}" />
+    <title>Suggestion tokens</title>
+  </head>
+  <body tabindex="-1">
+    <p id="empty">Nothing has been suggested yet: type in an editor, and the tokens of the suggestion appear here.</p>
+    <p id="problem" role="alert" hidden></p>
+    <main id="suggestion" hidden>
+      <header>
+        <span id="summary"></span>
+        <span id="scale" aria-hidden="true"><span>unlikely</span><span class="ramp"></span><span>likely</span></span>
+        <button id="explain" type="button" class="secondary">Explain</button>
+        <button id="insert" type="button" title="Ctrl+Enter">Insert</button>
+      </header>
+      <div class="columns">
+        <div id="tokens" role="listbox" aria-label="Tokens of the suggestion" aria-orientation="horizontal"></div>
+        <section id="choice" aria-label="The selected token">
+          <h2 id="chosen"></h2>
+          <p id="figures"></p>
+          <div id="alternatives" role="listbox" aria-label="What the model would have said instead"></div>
+        </section>
+      </div>
+      <p id="help">Left and Right: choose a token. Enter: its alternatives, and again to go on from one. Ctrl+Enter: insert. Escape: back.</p>
+    </main>
+    <script nonce="${nonce}" src="${script}"></script>
+  </body>
+</html>`;
+}

@@ -1,0 +1,9 @@
+/** What the extension and its token view say to each other. */
+
+import type { Tokens } from "../tokens";
+
+export type ToView =
+  { kind: "tokens"; tokens: Tokens; insertable: boolean; selected: number } | { kind: "focus" } | { kind: "problem"; sentence: string };
+
+export type FromView =
+  { kind: "ready" } | { kind: "branch"; token: number; alternative: number } | { kind: "insert" } | { kind: "explain" } | { kind: "leave" };

@@ -1,0 +1,70 @@
+/** Tokens and probabilities in words: for the eye, and for a screen reader. */
+
+import type { Alternative } from "../tokens";
+
+const MARKS: Record<string, string> = { " ": "·", "\t": "→", "\n": "⏎", "\r": "␍" };
+const NAMES: Record<string, string> = { " ": "space", "\t": "tab", "\n": "new line", "\r": "carriage return" };
+
+/** A piece of a token's text; `blank` if it stands for white space or for bytes that are no character. */
+export interface Piece {
+  text: string;
+  blank: boolean;
+}
+
+/** A token's text with its white space made visible. */
+export function pieces(token: Alternative): Piece[] {
+  if (token.token === "" || token.token.includes("\uFFFD")) {
+    return [{ text: token.bytes.map((byte) => `<${byte.toString(16).padStart(2, "0")}>`).join("") || "∅", blank: true }];
+  }
+  const found = token.token.match(/[ \t\n\r]+|[^ \t\n\r]+/g) ?? [];
+  return found.map((text) => {
+    const blank = /^\s/.test(text);
+    return { text: blank ? [...text].map((mark) => MARKS[mark] ?? mark).join("") : text, blank };
+  });
+}
+
+/** A token's text as it is read aloud: white space by name, and repeated white space by number. */
+export function spoken(token: Alternative): string {
+  if (token.token === "" || token.token.includes("\uFFFD")) {
+    return `bytes ${token.bytes.map((byte) => byte.toString(16)).join(" ")}`;
+  }
+  return token.token
+    .replace(/([ \t\n\r])\1*/g, (run: string, mark: string) => ` ${run.length > 1 ? `${run.length} times ` : ""}${NAMES[mark]} `)
+    .trim()
+    .replace(/ +/g, " ");
+}
+
+/** What a token is drawn and read out with. A first token has no probability. */
+export function probability(token: { logprob: number | null }): number | undefined {
+  return token.logprob === null ? undefined : Math.min(1, Math.exp(token.logprob));
+}
+
+/** A probability in percent, with a decimal where a whole number would hide something: 93, 99.7, 4.2, <0.1. */
+export function percent(probability: number): string {
+  const value = probability * 100;
+  if (value < 0.1) {
+    return value === 0 ? "0" : "<0.1";
+  }
+  if (value >= 99.95) {
+    return "100";
+  }
+  return value < 9.95 || value > 99 ? value.toFixed(1) : value.toFixed(0);
+}
+
+/** An entropy of the server's, in nats, as bits: the number of yes-no questions that were open. */
+export function bits(nats: number): string {
+  return (nats / Math.LN2).toFixed(2);
+}
+
+/** The bytes of a token that stood in the document before it was suggested: the model reads a word that was begun as a whole. */
+export function typed(token: Alternative): number[] {
+  const suggested = [...new TextEncoder().encode(token.token)];
+  const begun = token.bytes.slice(0, token.bytes.length - suggested.length);
+  const whole = [...begun, ...suggested];
+  return whole.length === token.bytes.length && whole.every((byte, index) => byte === token.bytes[index]) ? begun : [];
+}
+
+/** Whether an alternative begins with what stood in the document already. */
+export function fits(alternative: Alternative, begun: number[]): boolean {
+  return begun.every((byte, index) => byte === alternative.bytes[index]);
+}

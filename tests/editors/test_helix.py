@@ -1,0 +1,46 @@
+"""Helix in a terminal: it has no ghost text, so suggestions come in its completion menu."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from polling import until
+from tmux import Terminal
+
+pytestmark = pytest.mark.model
+
+LANGUAGES = """
+[language-server.pellucid]
+command = {command}
+args = ["-m", "pellucid", "lsp"]
+config = {{ server = {{ url = {url}, start = false }} }}
+
+[[language]]
+name = "python"
+language-servers = ["pellucid"]
+"""
+
+
+def test_completion_menu(tmp_path: Path, served_model: str) -> None:
+    """The menu offers the suggestion; Tab and Enter put it into the file."""
+    helix = tmp_path / "helix"
+    helix.mkdir()
+    (helix / "languages.toml").write_text(LANGUAGES.format(command=json.dumps(sys.executable), url=json.dumps(served_model)))
+    file, log = tmp_path / "sums.py", tmp_path / "log"
+    file.write_text("def add(a, b):\n    \n\n\nprint(add(1, 2))\n")
+    log.touch()
+    homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(tmp_path))
+    with Terminal(tmp_path, ["hx", "-v", "--log", str(log), "-w", str(tmp_path), f"{file}:2"], homes) as terminal:
+        until(lambda: "completionProvider" in log.read_text(), "the language server")
+        terminal.keys("A", "r", "e", "C-x")
+        until(lambda: "return a + b" in terminal.screen, "the menu")
+        terminal.keys("Tab")
+        until(lambda: "return a + b" in terminal.screen.splitlines()[1], "the suggestion")
+        terminal.keys("Enter", "Escape")
+        terminal.keys(":", "w", "Enter")
+        until(lambda: "return a + b" in file.read_text(), "the saved file")
+    assert file.read_text().startswith("def add(a, b):\n    return a + b\n")

@@ -1,0 +1,387 @@
+"""The plugin in a real Neovim, with the real model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from neovim import PLUGIN, Neovim
+from polling import until
+
+HEAD = "def add(a, b):\n    "
+TAIL = "\n\n\nprint(add(1, 2))"
+
+
+def programs() -> list[str]:
+    """Every Neovim there is: the one on PATH, and what NVIM12 names."""
+    return ["nvim", *filter(None, [os.environ.get("NVIM12")])]
+
+
+@pytest.fixture
+def vim(tmp_path: Path) -> Iterator[Neovim]:
+    """A Neovim without the plugin."""
+    with Neovim(tmp_path) as vim:
+        yield vim
+
+
+@pytest.fixture(scope="module", params=programs())
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_model: str) -> Iterator[Neovim]:
+    """A Neovim with the plugin and the language server."""
+    with Neovim(tmp_path_factory.mktemp("served"), request.param) as vim:
+        vim.setup(served_model, settings={"completion": {"level": "eager"}})
+        yield vim
+
+
+@pytest.fixture
+def ready(served: Neovim) -> Neovim:
+    """The same with ghost text at the end of HEAD, in insert mode."""
+    served.edit(HEAD + TAIL + "\n")
+    served.keys("jA")
+    served.until_ghost()
+    return served
+
+
+@pytest.mark.model
+def test_accept(ready: Neovim) -> None:
+    """Ghost text is on the screen and not in the buffer; <Tab> puts it in, with the cursor at its end; undo takes it out."""
+    assert ready.text == HEAD + TAIL
+    ghost = ready.ghost
+    assert ghost.splitlines()[0] in ready.screen
+
+    ready.keys("<Tab>")
+    ready.until_text(HEAD + ghost + TAIL)
+    before = (HEAD + ghost).split("\n")
+    assert ready.cursor == (len(before), len(before[-1].encode()))
+
+    ready.keys("<Esc>u")
+    ready.until_text(HEAD + TAIL)
+
+
+@pytest.mark.model
+def test_accept_by_word(ready: Neovim) -> None:
+    """A word goes in, the rest stays shown; each word is an undo step of its own."""
+    ghost = ready.ghost
+    ready.keys("<M-w>")
+    until(lambda: ready.text != HEAD + TAIL, "a word")
+    word = ready.text[len(HEAD) : -len(TAIL)]
+    assert ghost.startswith(word)
+    assert len(word.split()) == 1
+    assert ready.ghost == ghost[len(word) :]
+
+    ready.keys("<M-w>")
+    until(lambda: ready.text != HEAD + word + TAIL, "another word")
+    ready.keys("<Esc>u")
+    ready.until_text(HEAD + word + TAIL)
+
+
+@pytest.mark.model
+def test_accept_by_line(served: Neovim) -> None:
+    """The first line goes in, the others stay shown."""
+    vim = served
+    vim.edit("def largest(numbers):\n    best = numbers[0]\n    for number in numbers:\n")
+    vim.keys("GA<CR>")
+    ghost = until(lambda: vim.ghost if "\n" in vim.ghost else "", "ghost text of several lines")
+    start = vim.text
+    first = ghost.partition("\n")[0]
+    vim.keys("<M-l>")
+    vim.until_text(start + first)
+    assert vim.ghost == ghost[len(first) :]
+
+
+@pytest.mark.model
+def test_whose_ghost_text(ready: Neovim) -> None:
+    """A Neovim that has inline completion of its own draws the ghost text, else the plugin does."""
+    own = ready.lua("return vim.fn.has('nvim-0.12')") == 1
+    assert ready.lua("return require('pellucid.builtin').used()") is own
+    assert (ready.lua("return require('pellucid.session').shown") is None) is own
+
+
+@pytest.mark.model
+def test_dismiss(ready: Neovim) -> None:
+    """A dismissed suggestion is gone, leaves no trace and is not offered again at this place."""
+    ready.keys("<C-]>")
+    until(lambda: not ready.ghost, "no ghost text")
+    assert ready.text == HEAD + TAIL
+
+    ready.keys("<Esc>A")
+    answers(ready)
+    assert ready.ghost == ""
+
+
+def answers(vim: Neovim) -> None:
+    """Wait until the request of the last key has its answer."""
+    vim.lua("vim.g.asked = 0")
+    vim.lua(
+        "vim.api.nvim_create_autocmd('LspRequest', {callback = function(event) local request = event.data.request "
+        "if request.type == 'complete' and request.method == 'textDocument/inlineCompletion' then vim.g.asked = 1 end end})"
+    )
+    until(lambda: vim.lua("return vim.g.asked"), "an answer")
+
+
+@pytest.mark.model
+def test_typing_into_it(ready: Neovim) -> None:
+    """Typing what it says keeps it shown, a character shorter at once; typing something else takes it away at once."""
+    ghost = ready.ghost
+    for typed in range(1, 4):
+        ready.keys(ghost[typed - 1].replace("<", "<lt>"))
+        until(lambda typed=typed: ready.text == HEAD + ghost[:typed] + TAIL, "the character")  # type: ignore[misc]
+        assert ready.ghost == ghost[typed:]
+    answers(ready)
+    assert ready.ghost == ghost[3:]  # the server agrees
+
+    ready.keys("~")
+    until(lambda: "~" in ready.text, "the character")
+    assert ready.ghost != ghost[3:]
+
+
+@pytest.mark.model
+def test_next_and_previous(ready: Neovim) -> None:
+    """Next asks for several suggestions and shows another one; previous goes back."""
+    first = ready.ghost
+    ready.keys("<M-]>")
+    second = until(lambda: ready.ghost if ready.ghost != first else "", "another suggestion")
+    assert "2/" in ready.screen
+
+    ready.keys("<M-[>")
+    until(lambda: ready.ghost == first, "the first suggestion")
+    ready.keys("<M-]>")
+    until(lambda: ready.ghost == second, "the second suggestion")
+    ready.keys("<Tab>")
+    ready.until_text(HEAD + second + TAIL)
+
+
+@pytest.mark.model
+def test_token_window(ready: Neovim) -> None:
+    """The window lists tokens with percentages, opens their alternatives, and goes on from the one that is chosen."""
+    ghost = ready.ghost
+    ready.keys("<M-t>")
+    until(lambda: "% " in ready.screen, "percentages")
+    window = ready.text.split("\n")
+    assert "▸" in window[1]
+    assert "▸" not in window[2]
+    assert window[0].split()[0].replace("·", " ").strip() in ghost
+    assert "rank 1" in window[0]
+    assert "nats" in window[0]
+
+    alternative = window[2].split()[0].replace("·", " ").replace("⏎", "\n")
+    ready.keys("jj<CR>")
+    changed = until(lambda: ready.ghost if ready.ghost not in ("", ghost) else "", "another suggestion")
+    assert changed.startswith(alternative)
+    assert ready.text == HEAD + TAIL
+    until(lambda: ready.mode == "i", "insert mode")
+
+    ready.keys("<Tab>")
+    ready.until_text(HEAD + changed + TAIL)
+
+
+@pytest.mark.model
+def test_token_window_follows_the_cursor(ready: Neovim) -> None:
+    """Only the token under the window's cursor shows alternatives; q closes it and the suggestion is still there."""
+    ghost = ready.ghost
+    ready.keys("<M-t>")
+    until(lambda: "▸" in ready.text, "alternatives")
+    below = ready.text.count("\n    ") + 1
+    ready.keys(f"{below + 1}j")
+    until(lambda: "▸" in ready.text and ready.text.split("\n")[1].find("▸") < 0, "the second token's alternatives")
+    assert ready.text.count("▸") == 1
+
+    ready.keys("q")
+    until(lambda: ready.text == HEAD + TAIL, "the file")
+    until(lambda: ready.mode == "i", "insert mode")
+    assert ready.ghost == ghost
+    ready.keys("<Tab>")
+    ready.until_text(HEAD + ghost + TAIL)
+
+
+@pytest.mark.model
+def test_tokens_of_an_accepted_suggestion(ready: Neovim) -> None:
+    """In normal mode the window shows the accepted suggestion under the cursor; choosing takes the text out and goes on."""
+    ghost = ready.ghost
+    ready.keys("<Tab>")
+    ready.until_text(HEAD + ghost + TAIL)
+    ready.keys("<Esc>:Pellucid tokens<CR>")
+    until(lambda: "accepted" in ready.screen, "the window")
+    alternative = ready.text.split("\n")[2].split()[0].replace("·", " ")
+    ready.keys("jj<CR>")
+    changed = ready.until_ghost()
+    assert changed.startswith(alternative)
+    assert ready.text == HEAD + TAIL
+
+
+@pytest.mark.model
+def test_toggle(ready: Neovim) -> None:
+    """Off takes the suggestion away and asks for nothing; on asks again."""
+    ready.keys("<Esc>:Pellucid toggle<CR>")
+    until(lambda: "suggestions are off" in ready.screen, "what holds now")
+    assert ready.lua("return require('pellucid').status()") == "off"
+    ready.lua(
+        "vim.g.sent = 0; vim.api.nvim_create_autocmd('LspRequest', {callback = function(event) "
+        "if event.data.request.method == 'textDocument/inlineCompletion' then vim.g.sent = vim.g.sent + 1 end end})"
+    )
+    ready.keys("Ar")
+    ready.until_text(HEAD + "r" + TAIL)
+    assert not ready.lua("return (vim.wait(300, function() return vim.g.sent > 0 end))")  # four times the wait
+
+    ready.keys("<Esc>:Pellucid toggle<CR>")
+    until(lambda: "suggestions are on" in ready.screen, "what holds now")
+    ready.keys("A")
+    ready.until_ghost()
+
+
+@pytest.mark.model
+def test_beyond_the_basic_plane(served: Neovim) -> None:
+    """Behind emoji, which are one character, two UTF-16 units and four bytes, a suggestion stands where the cursor is."""
+    head = 'faces = ["🙂", "🙃"]\nwink = faces[0]; print("🙂🙂", fac'
+    vim = served
+    vim.edit(head + ")\n")
+    vim.keys("G$i")
+    ghost = vim.until_ghost()
+    assert ghost.startswith("es")
+    vim.keys("<Tab>")
+    vim.until_text(head + ghost + ")")
+    assert vim.cursor == (2, len((head + ghost).split("\n")[1].encode()))
+
+
+@pytest.mark.model
+def test_explanation(ready: Neovim) -> None:
+    """:Pellucid explain says what was sent, how long it took and what the gate saw."""
+    ready.keys("<Esc>:Pellucid explain<CR>")
+    until(lambda: "outcome" in ready.text, "the window")
+    for word in ("shown", "prompt", "def add(a, b):", "computed", "ms", "gate"):
+        assert word in ready.text
+    ready.keys("q")
+    until(lambda: ready.text == HEAD + TAIL, "the file")
+
+
+@pytest.mark.model
+def test_status(ready: Neovim) -> None:
+    """The state of the model server is there for status lines and by command."""
+    until(lambda: ready.lua("return require('pellucid').status()") == "ready", "the state")
+    ready.keys("<Esc>:Pellucid status<CR>")
+    until(lambda: "Pellucid: " in ready.screen.splitlines()[-1], "the sentence")
+
+
+@pytest.mark.model
+def test_checkhealth(ready: Neovim) -> None:
+    """:checkhealth finds no error where all is well."""
+    ready.keys("<Esc>:checkhealth pellucid<CR>")
+    until(lambda: "Model server: ready" in ready.text, "the report")
+    assert "ERROR" not in ready.text
+    assert "WARNING" not in ready.text
+
+
+@pytest.mark.model
+def test_killed_language_server(vim: Neovim, served_model: str) -> None:
+    """When the language server dies the user writes on; :Pellucid restart brings the suggestions back."""
+    vim.api.ui_try_resize(400, 30)  # Neovim's own message has a long path, and asks for Enter where that is cut
+    vim.setup(served_model)
+    vim.edit(HEAD + TAIL + "\n")
+    (process,) = vim.api.api.get_proc_children(vim.lua("return vim.fn.getpid()"))
+    os.kill(process, signal.SIGKILL)
+    until(lambda: vim.lua("return require('pellucid.client').crashed"), "its end")
+    vim.keys("jAr")
+    vim.until_text(HEAD + "r" + TAIL)
+    assert vim.mode == "i"
+
+    vim.keys("<Esc>:Pellucid restart<CR>")
+    until(lambda: vim.lua("return require('pellucid.client').attached(0)"), "the language server")
+    vim.keys("A")
+    assert vim.until_ghost()
+
+
+def test_help(vim: Neovim, tmp_path: Path) -> None:
+    """The help file has its tags, and every option, key and subcommand is in it."""
+    shutil.copytree(PLUGIN / "doc", tmp_path / "copy" / "doc")
+    vim.api.command(f"helptags {tmp_path / 'copy' / 'doc'} | set runtimepath^={tmp_path / 'copy'},{PLUGIN}")
+    vim.api.command("help :Pellucid-toggle")
+    assert "*:Pellucid-toggle*" in vim.api.current.line
+    options, subcommands = vim.lua("return {require('pellucid.options').defaults, require('pellucid.command').complete('')}")
+    for name in [*options, *options["keys"], *(f":Pellucid {name}" for name in subcommands)]:
+        assert name in vim.text
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"key": {}}, "pellucid.key is not an option of Pellucid"),
+        ({"keys": {"acept": "<Tab>"}}, "pellucid.keys.acept is not an option of Pellucid"),
+        ({"keys": {"accept": 1}}, "pellucid.keys.accept should be a key"),
+        ({"wait_ms": "75"}, "pellucid.wait_ms should be a number"),
+        ({"ghost": "none"}, "pellucid.ghost should be 'auto' or 'plugin'"),
+        ({"cmd": []}, "pellucid.cmd should be a list"),
+    ],
+)
+def test_wrong_option(vim: Neovim, options: dict[str, object], sentence: str) -> None:
+    """What cannot be set is refused in a sentence that names it."""
+    with pytest.raises(Exception, match=sentence):
+        vim.setup("", **options)
+
+
+def test_keys_without_a_suggestion(vim: Neovim) -> None:
+    """They do what they did before: <Tab> is a tab or moves in the menu, mappings are run, Alt keys do nothing."""
+    vim.lua("vim.keymap.set('i', '<C-]>', 'mapped')")
+    vim.setup("", cmd=["no-such-program"])
+    vim.keys("ia<Tab>b<C-]><M-w>c")
+    vim.until_text("a\tbmappedc")
+
+    vim.keys("<Esc>:%delete<CR>ialpha alps al<C-n>")
+    until(lambda: vim.lua("return vim.fn.pumvisible()"), "the menu")
+    one = vim.text
+    vim.keys("<Tab>")
+    until(lambda: vim.text != one, "the next of the menu")
+    assert "\t" not in vim.text
+
+
+def test_keys_are_given_back(vim: Neovim) -> None:
+    """Setting up anew with other keys restores the mappings that the first had taken."""
+    vim.lua("vim.keymap.set('i', '<C-]>', 'mapped')")
+    vim.setup("", cmd=["no-such-program"])
+    vim.setup("", cmd=["no-such-program"], keys={"dismiss": "<C-e>"})
+    assert vim.lua("return vim.fn.maparg('<C-]>', 'i')") == "mapped"
+
+
+def test_no_program(vim: Neovim, tmp_path: Path) -> None:
+    """Without the program there is one warning, on one line, and nothing stops the user."""
+    vim.setup("", cmd=["no-such-program"])
+    for name in ("one.py", "two.py"):
+        vim.api.command(f"edit {tmp_path / name}")
+    vim.keys("ihello")
+    vim.until_text("hello")
+    assert vim.api.command_output("messages").count("no-such-program is not an executable") == 1
+    assert vim.lua("return vim.api.nvim_get_mode()") == {"mode": "i", "blocking": False}
+
+
+@pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
+def test_positions(vim: Neovim, encoding: str, units: int) -> None:
+    """Characters of the protocol and bytes of Neovim are the same places, in each encoding; past the end is the end."""
+    vim.api.command(f"set runtimepath^={PLUGIN}")
+    byte = "return require('pellucid.positions').byte(...)"
+    assert [vim.lua(byte, "🙂x", character, encoding) for character in (0, units, units + 1, 99)] == [0, 4, 5, 5]
+    character = "return require('pellucid.positions').character(...)"
+    assert [vim.lua(character, "🙂x", at, encoding) for at in (0, 4, 5)] == [0, units, units + 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "rest", "tail", "shown"),
+    [
+        ("f(", 2, "a, b)", "", "f(a, b)"),
+        ("f()", 2, "a, b)", ")", "f(a, b)"),
+        ('f("")', 3, 'a", "b")', '")', 'f("a", "b")'),
+        ("f()", 2, "a\n  b", "", "f(a\n  b)"),
+        ("x = yz", 4, "long()", "yz", "x = long()"),
+        ("\tx", 2, "\ty", "", "        x       y"),
+    ],
+)
+def test_drawing(vim: Neovim, line: str, column: int, rest: str, tail: str, shown: str) -> None:
+    """On the screen a line looks as it will when the suggestion is in, whatever stands right of the cursor."""
+    vim.api.command(f"set runtimepath^={PLUGIN}")
+    vim.api.current.buffer[:] = [line]
+    where = {"buf": vim.api.current.buffer.number, "row": 0, "col": column}
+    suggestion = {"tail": tail, "right": line[column:]}
+    vim.lua("require('pellucid.ghost').draw(...)", suggestion, where, rest)
+    assert vim.screen.split("\n~")[0] == shown

@@ -1,0 +1,40 @@
+"""A terminal of its own for programs that want one."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Self
+
+SIZE = (90, 24)
+
+
+class Terminal:
+    """A tmux server with one window, in which ``command`` runs with ``environment`` added to ours. ``folder`` holds its socket."""
+
+    def __init__(self, folder: Path, command: list[str], environment: dict[str, str]) -> None:
+        self.socket = folder / "tmux"
+        columns, lines = map(str, SIZE)
+        settings = [f"{name}={value}" for name, value in environment.items()]
+        line = shlex.join(["env", *settings, *command])
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", lines, line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tmux("kill-server")
+
+    def keys(self, *keys: str) -> None:
+        """Press keys, by tmux's names for them."""
+        self._tmux("send-keys", *keys)
+
+    @property
+    def screen(self) -> str:
+        """What the user sees."""
+        return self._tmux("capture-pane", "-p")
+
+    def _tmux(self, *arguments: str) -> str:
+        command = ["tmux", "-S", str(self.socket), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,146 @@
+// VS Code's window as a user sees it: the editor, its ghost text, the status bar, the command palette and the token view.
+
+import { mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { BUILD } from "./processes.mjs";
+
+const { chromium } = createRequire(path.join(BUILD, "package.json"))("playwright-core");
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const MARKS = { "·": " ", "→": "\t", "⏎": "\n" };
+
+/** Longer than anything takes on a slow machine: the tests wait for what they want to see, never for a time. */
+const LIMIT = 60_000;
+
+export class Workbench {
+  /** Opens the project of a folder in which `serveCode` serves. */
+  static async open(url, folder) {
+    const browser = await chromium.launch({
+      executablePath: process.env.CHROMIUM,
+      args: FLAGS,
+    });
+    const page = await browser.newPage({
+      viewport: { width: 1280, height: 800 },
+      reducedMotion: "reduce",
+    });
+    page.setDefaultTimeout(LIMIT);
+    await page.goto(`${url}/?folder=${encodeURIComponent(path.join(folder, "project"))}`, { waitUntil: "domcontentloaded" });
+    await page.locator(".monaco-workbench").waitFor();
+    return new Workbench(browser, page, folder);
+  }
+
+  constructor(browser, page, folder) {
+    this.browser = browser;
+    this.page = page;
+    this.settingsFile = path.join(folder, "data/User/settings.json");
+    this.status = page.locator('[id="pellucid.pellucid.pellucid.status"]');
+    this.ghost = page.locator(".ghost-text-decoration, .ghost-text-decoration-preview, .ghost-text").first();
+    this.unsaved = page.locator(".tab.dirty").first();
+    this.errors = page.locator(".notification-list-item").filter({ has: page.locator(".codicon-error") });
+    const view = page.frameLocator("iframe.webview.ready").frameLocator("#active-frame");
+    this.tokens = view.locator("#tokens");
+    this.chips = view.locator("#tokens .chip");
+    this.alternatives = view.locator("#alternatives");
+    this.bars = view.locator("#alternatives .bar");
+  }
+
+  async close() {
+    await this.browser.close();
+  }
+
+  /** The user's settings. */
+  async settings() {
+    return JSON.parse(await readFile(this.settingsFile, "utf8"));
+  }
+
+  /** Takes a colour theme from VS Code's own menu. */
+  async setTheme(name) {
+    await this.run("Preferences: Color Theme");
+    await this.page.keyboard.type(name);
+    await this.choice(name).waitFor();
+    await this.press("Enter");
+    await this.page.locator(".quick-input-widget").waitFor({ state: "hidden" });
+  }
+
+  /** Opens a file of the project and sets the cursor to its end. */
+  async edit(name) {
+    await this.page.getByRole("treeitem", { name }).dblclick();
+    await this.page.locator(".monaco-editor .view-line").first().click();
+    await this.press("Control+End");
+  }
+
+  async press(...keys) {
+    for (const key of keys) {
+      await this.page.keyboard.press(key);
+    }
+  }
+
+  type(text) {
+    return this.page.keyboard.type(text, { delay: 60 });
+  }
+
+  /** Runs a command of the palette. */
+  async run(title) {
+    await this.press("F1");
+    await this.page.locator(".quick-input-widget input").first().fill(`>${title}`);
+    await this.choice(title).click();
+  }
+
+  /** An entry of the palette or of a menu that is open. */
+  choice(label) {
+    return this.page.locator(".quick-input-list .monaco-list-row").filter({ hasText: label }).first();
+  }
+
+  /** Opens the token view by its key, and waits until it has the focus and something to show. */
+  async showTokens() {
+    await this.press("Control+k", "Control+y");
+    await this.chips.first().waitFor();
+    await this.focused(this.tokens);
+  }
+
+  focused(element) {
+    return eventually(() => element.evaluate((one) => one === document.activeElement), Boolean);
+  }
+
+  /** The text of the suggestion that the token view shows, read from its chips. */
+  async suggested() {
+    const texts = await this.chips.locator(".text").allTextContents();
+    return texts.join("").replace(/[·→⏎]/g, (mark) => MARKS[mark]);
+  }
+
+  /** Whether something appears within some milliseconds. */
+  appears(element, milliseconds) {
+    return element.waitFor({ timeout: milliseconds }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async screenshot(name) {
+    const folder = path.join(BUILD, "screenshots");
+    await mkdir(folder, { recursive: true });
+    await this.page.screenshot({ path: path.join(folder, `${name}.png`) });
+  }
+}
+
+/** Waits until something is as it should be, and returns it; what it was last is in the error. */
+export async function eventually(get, holds) {
+  const until = Date.now() + LIMIT;
+  let last;
+  do {
+    last = await get();
+    if (holds(last)) {
+      return last;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  } while (Date.now() < until);
+  throw new Error(`Not within ${LIMIT / 1000} s; last seen: ${JSON.stringify(last)}`);
+}
