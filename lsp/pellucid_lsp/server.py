@@ -19,6 +19,7 @@ from pellucid_lsp.documents import Documents, install, place_at
 from pellucid_lsp.items import completion_item, inline_item, word_before
 from pellucid_lsp.loading import LoadingBar
 from pellucid_lsp.protocol import Handler, Protocol, answering
+from pellucid_lsp.running import Running
 from pellucid_lsp.settings import SECTION, Popup, Settings
 from pellucid_lsp.suggestion import Place, Suggestion
 
@@ -48,7 +49,7 @@ class Pellucid(LanguageServer):
         )
         self.settings = Settings()
         self._session: Session | None = None
-        self.running: dict[str, asyncio.Task[list[Suggestion]]] = {}
+        self.running: Running[list[Suggestion]] = Running()
         self._beside: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
         self._bar = LoadingBar(self)
@@ -83,28 +84,17 @@ class Pellucid(LanguageServer):
     async def suggestions(
         self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool
     ) -> list[Suggestion]:
-        """The suggestions at a position; none if the document changes meanwhile, or if a newer request for it comes."""
+        """The suggestions at a position; none if the document changes meanwhile, or is asked about elsewhere."""
         version = self.documents.get_text_document(uri).version
-        task = asyncio.create_task(self.session.suggest(self.place(uri, position, selected), invoked=invoked))
-        older = self.running.get(uri)
-        if older is not None:
-            older.cancel()
-        self.running[uri] = task
+        place = self.place(uri, position, selected)
         try:
-            found = await task
-        except asyncio.CancelledError:
-            if task.cancelled() and not _is_cancelled():
-                return []
-            task.cancel()
-            raise
+            found = await self.running.answer(uri, (version, place, invoked), lambda: self.session.suggest(place, invoked=invoked))
         except PellucidError as error:
             self.tell(error)
             return []
         finally:
-            if self.running.get(uri) is task:
-                del self.running[uri]
             self.state_changed()
-        return found if self.documents.get_text_document(uri).version == version else []
+        return found or [] if self.documents.get_text_document(uri).version == version else []
 
     def place(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> Place:
         """The place of a position, as if the selected item of the completion menu had been taken."""
@@ -244,9 +234,7 @@ def _documents(server: Pellucid) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
-        running = server.running.pop(params.text_document.uri, None)
-        if running is not None:
-            running.cancel()
+        server.running.end(params.text_document.uri)
         server.session.closed(params.text_document.uri)
 
     @server.feature("textDocument/didFocus")
@@ -277,9 +265,3 @@ def _popup(server: Pellucid) -> None:
 def unified(text: str) -> str:
     """The text with line feeds at the ends of its lines."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def _is_cancelled() -> bool:
-    """Whether the client took the request back, not a newer request of the same document its work."""
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0

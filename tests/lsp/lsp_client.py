@@ -51,14 +51,21 @@ class Editor:
         )
 
     def ask(
-        self, uri: str, line: int, character: int, *, invoked: bool = False, selected: types.SelectedCompletionInfo | None = None
+        self,
+        uri: str,
+        line: int,
+        character: int,
+        *,
+        invoked: bool = False,
+        selected: types.SelectedCompletionInfo | None = None,
+        id: str | None = None,
     ) -> asyncio.Future[Any]:
-        """An inline completion request on its way."""
+        """An inline completion request on its way; with an ``id`` it can be taken back."""
         kind = types.InlineCompletionTriggerKind.Invoked if invoked else types.InlineCompletionTriggerKind.Automatic
         params = types.InlineCompletionParams(
             types.InlineCompletionContext(kind, selected), types.TextDocumentIdentifier(uri), types.Position(line, character)
         )
-        return asyncio.wrap_future(self.client.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params))
+        return asyncio.wrap_future(self.client.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=id))
 
     async def inline(self, uri: str, line: int, character: int, **options: Any) -> list[types.InlineCompletionItem]:
         answer = await within(self.ask(uri, line, character, **options))

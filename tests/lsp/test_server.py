@@ -131,10 +131,7 @@ async def test_cancel(connect: Connect, assistant: ScriptedAssistant) -> None:
     assistant.before = before
     editor = await connect()
     editor.open(URI, TEXT)
-    params = types.InlineCompletionParams(
-        types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic), types.TextDocumentIdentifier(URI), position(AT)
-    )
-    answer = asyncio.wrap_future(editor.client.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id="one"))
+    answer = editor.ask(URI, *AT, id="one")
     await reached.wait()
     assert not assistant.closed.is_set()
     editor.client.cancel_request(types.CancelParams("one"))
@@ -166,6 +163,24 @@ async def test_newer_request_ends_the_older(connect: Connect, assistant: Scripte
     assert (await older).items == ()
     assert len(newer) == 1
     assert len(calls) == 2
+
+
+async def test_the_same_request_twice(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Two requests for the same place, as an editor sends them by itself and for a key, share one generation; one may be taken back."""
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
+    editor = await connect()
+    editor.open(URI, TEXT)
+    answers = [editor.ask(URI, *AT, id=id) for id in ("one", "two", "three")]
+    await until(lambda: len(assistant.calls) == 1)
+    editor.client.cancel_request(types.CancelParams("one"))
+    with pytest.raises(JsonRpcException):
+        await answers[0]
+    gate.set()
+
+    assert [[item.insert_text for item in (await answer).items] for answer in answers[1:]] == [["urn a + b"]] * 2
+    assert len(assistant.calls) == 1
 
 
 async def test_document_changed_meanwhile(connect: Connect, assistant: ScriptedAssistant) -> None:
