@@ -52,7 +52,7 @@ $(VSCODE)/node_modules/.package-lock.json: $(VSCODE)/package.json $(VSCODE)/pack
 # A stamp is newer than pyproject.toml when what that asks for is installed, so a second start asks no network.
 $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@echo "Installing Pellucid and what it needs into $(VENV); the first time this takes a few minutes."
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[all]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python

@@ -202,7 +202,7 @@ def lsp(
     try:
         run(tcp)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"The language server needs {error.name}: install Pellucid with pip install 'pellucid[lsp]'.") from error
+        raise ConfigError(f"The language server needs {error.name}: run pip install '.[lsp]' in Pellucid's folder.") from error
 
 
 @models_app.command("list", epilog="Example: pellucid models list")

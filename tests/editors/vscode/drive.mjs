@@ -226,7 +226,7 @@ step("a language server that dies is started again, without a word to the user",
 });
 
 step("a program that does not start is told of in one sentence, with its own last words", async () => {
-  const words = "Say 'pip install pellucid[lsp]' first.";
+  const words = "Say 'make run' first.";
   await writeSettings(folder, { ...settings, "pellucid.command": ["/bin/sh", "-c", `echo "${words}" >&2; exit 1`] });
   await workbench.errors.first().waitFor();
   const told = await workbench.errors.allInnerTexts();

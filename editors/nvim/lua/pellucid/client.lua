@@ -174,7 +174,7 @@ function M.attach(buf)
     return false
   end
   if vim.fn.executable(options.current.cmd[1]) == 0 then
-    M.warn(("%s is not an executable: install Pellucid (pip install 'pellucid[lsp]'), or set cmd."):format(options.current.cmd[1]))
+    M.warn(("%s is not an executable: install Pellucid (make run in its folder) and put its .venv/bin on the PATH, or set cmd."):format(options.current.cmd[1]))
     return false
   end
   local id = vim.lsp.start(configuration(root_of(buf)), {

@@ -23,7 +23,7 @@ local function check_command()
   local command = options.current.cmd
   local path = vim.fn.exepath(command[1])
   if path == "" then
-    local remedy = "Install Pellucid: pip install 'pellucid[lsp]'. Or set cmd in setup{}."
+    local remedy = "Install Pellucid (make run in its folder) and put its .venv/bin on the PATH, or set cmd in setup{}."
     return vim.health.error(("%s is not an executable."):format(command[1]), remedy)
   end
   local asked = vim.list_slice(command, 1, math.max(#command - 1, 1)) -- the last word is the subcommand, lsp
