@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid_lsp.ahead import Ahead
 from pellucid_lsp.branches import alternatives, forced
 from pellucid_lsp.context import Context
 from pellucid_lsp.ending import Ending
-from pellucid_lsp.explanation import Explanation, Explanations, Outcome, Source
+from pellucid_lsp.explanation import Explanation, Journal, Outcome, Source, of
 from pellucid_lsp.gate import Gate, judge, passed
 from pellucid_lsp.ghost import Ghost, shape_of
 from pellucid_lsp.recent import Answer, Found, Recent, after_typing
@@ -25,7 +26,14 @@ from pellucid_lsp.settings import Level, Settings, Shape
 from pellucid_lsp.suggestion import Place, Shaped, Suggestion, first
 
 if TYPE_CHECKING:
+    from pellucid.client import Client
     from pellucid_lsp.launch import Launcher
+
+NAME = f"lsp-{os.getpid()}"
+"""What the model server knows this editor's requests by."""
+
+IDS = count(1)
+"""Numbers of suggestions: each has its own, whatever settings it was made by."""
 
 ATTEMPTS = 3
 """How often an answer is begun when the server goes away in the midst of it."""
@@ -44,16 +52,6 @@ NOTHING: Mapping[str, str] = {
     Ending.STOP: "The model has nothing to say here.",
 }
 """Why nothing of an answer is suggested, by its ending."""
-
-
-@dataclass
-class Counts:
-    """What became of suggestions since the start."""
-
-    shown: int = 0
-    accepted: int = 0
-    hidden: int = 0
-    typed: int = 0
 
 
 @dataclass
@@ -76,16 +74,12 @@ class Completer:
         launcher: Callable[[], Launcher],
         context: Context,
         recent: Recent,
+        journal: Journal | None = None,
         *,
         gate: Gate = judge,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.explanations = Explanations()
-        self.counts = Counts()
-        self.latency: float | None = None
-        """Milliseconds that the last suggestion of the model's took."""
-        self.model = ""
-        """What was completed with last."""
+        self.journal = journal or Journal()
         self._settings = settings
         self._launcher = launcher
         self._context = context
@@ -93,25 +87,15 @@ class Completer:
         self._gate = gate
         self._served = Served()
         self._clock = clock
-        self._ids = count(1)
-        self._name = f"lsp-{os.getpid()}-{id(self):x}"
-        self._ahead: asyncio.Task[None] | None = None
-        self._ahead_place: Place | None = None
+        self._ahead = Ahead()
 
     async def suggest(self, place: Place, *, invoked: bool = False) -> list[Suggestion]:
         """The suggestions at a place, the best first; several only when invoked. Raises a PellucidError where there can be none."""
-        explanation = self.explanations.begin(place)
-        try:
+        with self._explained(place) as explanation:
             suggestions = await self._suggest(place, invoked, explanation)
-        except PellucidError as error:
-            explanation.end(Outcome.FAILED, str(error))
-            raise
-        finally:
-            explanation.stop()
-        self.counts.shown += bool(suggestions)
-        self.counts.hidden += explanation.outcome is Outcome.HIDDEN
+        self.journal.counts.hidden += explanation.outcome is Outcome.HIDDEN
         if suggestions and self._settings.completion.ahead:
-            self._look_ahead(place, suggestions[0])
+            await self._look_ahead(place, suggestions[0])
         return suggestions
 
     async def branch(self, suggestion: Suggestion, place: Place, index: int, alternative: int) -> Suggestion | None:
@@ -119,20 +103,30 @@ class Completer:
         said = forced(suggestion.tokens, index, alternative)
         if said is None:
             return None
-        explanation = self.explanations.begin(place)
-        try:
+        with self._explained(place) as explanation:
             terms = self._terms(place, f"branch-{index}-{alternative}")
             answer, shaped = await self._answer(_Request(place, Shape.BLOCK, terms, said), explanation)
             return self._present(place, answer, shaped, explanation, None)
+
+    @contextmanager
+    def _explained(self, place: Place) -> Iterator[Explanation]:
+        """The explanation of a request, which says so if that fails."""
+        explanation = self.journal.explanations.begin(place)
+        try:
+            yield explanation
+        except PellucidError as error:
+            explanation.end(Outcome.FAILED, str(error))
+            raise
         finally:
             explanation.stop()
 
     async def prefill(self, place: Place) -> None:
         """Have the model read the prompt of a place, so that the next answer there begins at once."""
-        prompt = self._context.prompt(place)
-        client = await self._launcher().client()
+        launcher = self._launcher()
+        client = await launcher.client()
         model = await self._served.find(client, self._settings.model)
-        terms = Terms(Priority.BACKGROUND, key=f"{self._name}:prefill")
+        prompt = self._context.prompt(place)
+        terms = Terms(Priority.BACKGROUND, key=f"{NAME}:prefill")
         extra = prompt.extra if model.files else ()
         params = SamplingParams(max_tokens=0)
         async with aclosing(
@@ -143,7 +137,7 @@ class Completer:
 
     async def aclose(self) -> None:
         """Generate nothing any more."""
-        await self._stop_ahead()
+        await self._ahead.stop()
 
     async def _suggest(self, place: Place, invoked: bool, explanation: Explanation) -> list[Suggestion]:
         shape = explanation.shape = shape_of(place, self._settings.completion.shape, invoked=invoked)
@@ -160,36 +154,45 @@ class Completer:
 
     async def _find_or_ask(self, place: Place, shape: Shape, explanation: Explanation) -> tuple[Answer, Shaped]:
         """What was said before and goes on here or, as far as that does not reach, what the model says."""
-        await self._await_ahead(place)
+        known = self._known(place, shape, explanation)
+        if known is not None:
+            return known
+        await self._ahead.stop()  # what it has come to may be the beginning of what is wanted here
+        known = self._known(place, shape, explanation)
+        if known is not None:
+            return known
         found = self.recent.find(place)
-        said: tuple[Token, ...] = ()
-        if found is not None:
-            shaped = self._what_is_left(place, found) or self._shape(place, shape, found.tokens, complete=found.answer.complete)
-            if shaped is not None:
-                explanation.source = Source.AHEAD if found.answer.ahead and not found.typed else Source.RECENT
-                explanation.model = found.answer.model
-                self.counts.typed += bool(found.typed)
-                explanation.lap("recent")
-                return _rest_of(found, place, shape), shaped
-            said = found.tokens
-        explanation.source = Source.MODEL
-        explanation.shape = shape
-        await self._stop_ahead()
-        result = await self._answer(_Request(place, shape, self._terms(place), said), explanation)
-        self.latency = explanation.elapsed
+        explanation.source, explanation.shape = Source.MODEL, shape
+        request = _Request(place, shape, self._terms(place), () if found is None else found.tokens)
+        result = await self._answer(request, explanation)
+        self.journal.latency = explanation.elapsed
         return result
 
-    def _shape(self, place: Place, shape: Shape, tokens: Sequence[Token], *, complete: bool) -> Shaped | None:
-        """What is suggested of tokens that are there, or None if more of them are needed to know."""
+    def _known(self, place: Place, shape: Shape, explanation: Explanation) -> tuple[Answer, Shaped] | None:
+        """What was said before and goes on here, if it is enough to know what to suggest."""
+        found = self.recent.find(place)
+        if found is None:
+            return None
+        shaped = self._what_is_left(place, found) or self._shape(place, shape, found.tokens, answer=found.answer)
+        if shaped is None:
+            return None
+        explanation.source = Source.AHEAD if found.answer.ahead and not found.typed else Source.RECENT
+        explanation.model = found.answer.model
+        self.journal.counts.typed += bool(found.typed)
+        explanation.lap("recent")
+        return replace(found.answer, place=place, tokens=found.tokens, shape=shape), shaped
+
+    def _shape(self, place: Place, shape: Shape, tokens: Sequence[Token], *, answer: Answer) -> Shaped | None:
+        """What is suggested of tokens of an answer, or None if more of them are needed to know."""
         ghost = Ghost(place, shape, max_lines=self._settings.completion.max_lines)
-        return ghost.finish() if _feed(ghost, tokens) or complete else None
+        return ghost.finish(cut_off=answer.cut_off) if _feed(ghost, tokens) or answer.complete else None
 
     def _what_is_left(self, place: Place, found: Found) -> Shaped | None:
         """The rest of what was suggested where the answer began, while its first line is typed: it stays what it is."""
         if not found.typed or "\n" in found.typed:
             return None
         began = replace(place, before=place.before[: len(place.before) - len(found.typed)], after=found.answer.place.after)
-        whole = self._shape(began, found.answer.shape, found.answer.tokens, complete=found.answer.complete)
+        whole = self._shape(began, found.answer.shape, found.answer.tokens, answer=found.answer)
         if whole is None or len(whole.text) <= len(found.typed):
             return None
         length = min(len(whole.text) - len(found.typed), len(found.text))  # less where the editor has closed a bracket
@@ -199,33 +202,35 @@ class Completer:
     async def _answer(self, request: _Request, explanation: Explanation) -> tuple[Answer, Shaped]:
         """What the model says; begun again where the server went away, from where it had come to."""
         said = request.said
+        launcher = self._launcher()
         for attempt in range(1, ATTEMPTS + 1):
-            stream = _Stream(request.place, said, explanation)
+            stream = _Stream(said, explanation)
+            client = await launcher.client()
+            explanation.lap("wait")
             try:
-                shaped = await self._generate(replace(request, said=said), stream, explanation)
+                shaped = await self._generate(replace(request, said=said), client, stream, explanation)
             except UnavailableError:
-                self._launcher().lost()
+                launcher.lost(client)
                 if attempt == ATTEMPTS:
                     raise
                 said = tuple(stream.tokens)
                 continue
             finally:
-                answer = Answer(request.place, tuple(stream.tokens), request.shape, stream.complete, stream.model, request.ahead)
+                answer = stream.answer(request)
                 if stream.tokens:
                     self.recent.keep(answer)
             return answer, shaped
         raise AssertionError("the last attempt returns or raises")
 
-    async def _generate(self, request: _Request, stream: _Stream, explanation: Explanation) -> Shaped:
+    async def _generate(self, request: _Request, client: Client, stream: _Stream, explanation: Explanation) -> Shaped:
         """Ask the model and close the stream where the thought ends, or where the time for whole lines is over."""
-        prompt = explanation.prompt = self._context.prompt(request.place)
-        explanation.lap("context")
-        client = await self._launcher().client()
         model = await self._served.find(client, self._settings.model)
-        stream.model = explanation.model = self.model = model.name
+        stream.model = explanation.model = self.journal.model = model.name
+        prompt = self._context.prompt(request.place)
         if not model.files:
-            prompt = explanation.prompt = replace(prompt, extra=())
-        explanation.lap("wait")
+            prompt = replace(prompt, extra=())
+        explanation.prompt = prompt
+        explanation.lap("context")
         ghost = self._ghost(request)
         if not _feed(ghost, request.said):
             said = "".join(token.text for token in request.said)
@@ -253,7 +258,7 @@ class Completer:
             async for item in items:
                 if isinstance(item, Finish):
                     stream.finish(item)
-                    return Shaped("", (), "a newer request took its place") if stream.superseded else None
+                    return Shaped("", (), stream.taken_back) if stream.taken_back else None
                 stream.tokens.append(item)
                 if _feed(ghost, [item]):
                     return None
@@ -282,9 +287,9 @@ class Completer:
         if level and self.recent.is_dismissed(place, text):
             explanation.end(Outcome.HIDDEN, "It was dismissed at this place before.")
             return None
-        suggestion = Suggestion(f"{self._name}-{next(self._ids)}", place, text, first(shaped.tokens, len(text)), answer.model, answer.shape)
+        suggestion = Suggestion(f"{NAME}-{next(IDS)}", place, text, first(shaped.tokens, len(text)), answer.model, answer.shape)
         self.recent.add(suggestion)
-        self.explanations.name(explanation, suggestion.id)
+        self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
         explanation.end(Outcome.SHOWN if len(text) == len(shaped.text) else Outcome.SHORTENED, verdict.reason)
         return suggestion
@@ -293,7 +298,7 @@ class Completer:
         """More suggestions: from the most probable alternatives to the best one's tokens, in one batch."""
         choices = sorted(alternatives(best.tokens), reverse=True)[: self._settings.completion.candidates - 1]
         requests = [
-            (_Request(place, best.shape, self._terms(place, f"candidate-{number}"), said), Explanation(place.uri))
+            (_Request(place, best.shape, self._terms(place, f"candidate-{number}"), said), of(place))
             for number, (_, index, alternative) in enumerate(choices)
             if (said := forced(best.tokens, index, alternative)) is not None
         ]
@@ -301,6 +306,8 @@ class Completer:
         answers = await asyncio.gather(*asked, return_exceptions=True)  # all have ended when one has failed
         others: dict[str, Suggestion] = {}
         for result, (_, explanation) in zip(answers, requests, strict=True):
+            if isinstance(result, PellucidError):
+                continue  # the best one is there all the same
             if isinstance(result, BaseException):
                 raise result
             suggestion = self._present(place, *result, explanation, None)
@@ -309,73 +316,59 @@ class Completer:
         return list(others.values())
 
     def _terms(self, place: Place, part: str = "") -> Terms:
-        return Terms(Priority.COMPLETION, key=f"{self._name}:{place.uri}:{part}")
+        return Terms(Priority.COMPLETION, key=f"{NAME}:{place.uri}:{part}")
 
-    def _look_ahead(self, place: Place, suggestion: Suggestion) -> None:
+    async def _look_ahead(self, place: Place, suggestion: Suggestion) -> None:
         """Generate what follows a suggestion while it is shown."""
         target = replace(place, before=place.before + suggestion.text)
-        if self._ahead is not None and not self._ahead.done() and self._ahead_place == target:
+        if self._ahead.is_for(target):
             return
         found = self.recent.find(target)
-        if found is not None and found.text.strip():
-            return
-        self._ahead_place = target
-        said = () if found is None else found.tokens
-        previous, self._ahead = self._ahead, asyncio.create_task(self._generate_ahead(target, said, self._ahead))
-        if previous is not None:
-            previous.cancel()
+        if found is None or not found.text.strip():
+            await self._ahead.start(target, self._generate_ahead(target, () if found is None else found.tokens))
 
-    async def _generate_ahead(self, place: Place, said: tuple[Token, ...], previous: asyncio.Task[None] | None) -> None:
-        if previous is not None:
-            await asyncio.wait([previous])
-        terms = Terms(Priority.BACKGROUND, key=f"{self._name}:ahead")
+    async def _generate_ahead(self, place: Place, said: tuple[Token, ...]) -> None:
+        terms = Terms(Priority.BACKGROUND, key=f"{NAME}:ahead")
         request = _Request(place, Shape.BLOCK if not place.right.strip() else Shape.LINE, terms, said, ahead=True)
-        try:
-            await self._answer(request, Explanation(place.uri))
-        except PellucidError:
-            return  # nobody asked for it; whoever asks next is told
-
-    async def _await_ahead(self, place: Place) -> None:
-        """Let what is being generated ahead for this very place come to its end."""
-        if self._ahead is not None and self._ahead_place == place:
-            await asyncio.wait([self._ahead])
-
-    async def _stop_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.cancel()
-            await asyncio.wait([self._ahead])
-            self._ahead = self._ahead_place = None
+        with suppress(PellucidError):  # nobody asked for it; whoever asks next is told
+            await self._answer(request, of(place))
 
 
 class _Stream:
-    """What has come of an answer so far."""
+    """What has come of an answer so far. ``taken_back`` says why nobody wants it any more, if so."""
 
-    def __init__(self, place: Place, said: Sequence[Token], explanation: Explanation) -> None:
-        self.place = place
+    def __init__(self, said: Sequence[Token], explanation: Explanation) -> None:
         self.tokens = list(said)
         self.complete = False
         self.cut_off = False
-        self.superseded = False
+        self.taken_back = ""
         self.model = ""
         self._explanation = explanation
         self._first = True
+
+    def answer(self, request: _Request) -> Answer:
+        """It as the answer to a request."""
+        said = tuple(self.tokens)
+        return Answer(request.place, said, request.shape, self.complete, self.model, request.ahead, self.cut_off)
 
     def note(self, usage: Usage) -> None:
         """What it has cost so far."""
         self._explanation.usage = usage
         if self._first:
             self._first = False
-            self._explanation.milliseconds["queued"] = usage.queued * 1000
-            self._explanation.lap("prefill")
+            self._explanation.lap("prefill", but={"queued": usage.queued * 1000})
 
     def finish(self, finish: Finish) -> None:
         """The model has ended, or was ended."""
         self._explanation.usage = finish.usage
         if finish.reason is FinishReason.ERROR:
             raise PellucidError(finish.error or "The model server failed on this request.")
+        if finish.reason is FinishReason.CANCELLED:
+            raise UnavailableError("The model server is leaving.")
         self.complete = finish.reason in (FinishReason.STOP, FinishReason.LENGTH)
         self.cut_off = finish.reason is FinishReason.LENGTH
-        self.superseded = finish.reason in (FinishReason.SUPERSEDED, FinishReason.CANCELLED)
+        if finish.reason is FinishReason.SUPERSEDED:
+            self.taken_back = "a newer request took its place"
 
 
 def _feed(ghost: Ghost, tokens: Iterable[Token]) -> bool:
@@ -385,7 +378,3 @@ def _feed(ghost: Ghost, tokens: Iterable[Token]) -> bool:
         if ghost.ended:
             break
     return ghost.ended
-
-
-def _rest_of(found: Found, place: Place, shape: Shape) -> Answer:
-    return replace(found.answer, place=place, tokens=found.tokens, shape=shape)

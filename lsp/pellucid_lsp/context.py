@@ -20,6 +20,9 @@ LANDMARK = 200
 WINDOWS = 4
 """How many windows of a document are remembered: who jumps back finds the prompt of before, which the cache still holds."""
 
+DOCUMENTS = 50
+"""How many documents have windows that are remembered: a late request for one that was closed makes one of its own again."""
+
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 
 
@@ -53,15 +56,21 @@ class Context:
         self._windows: dict[str, tuple[Window, ...]] = {}
 
     def prompt(self, place: Place) -> Prompt:
-        """What is sent for a place. Where more was typed since, it is what was sent before, and more at the end of the prefix."""
+        """What is sent for a place. Where more was typed since, it is what was sent before, and more at the end of the prefix.
+
+        Without the chunks of other files, though, that may not be sent any more.
+        """
+        self._ring.check()
         before, after, version = place.before, place.after, self._ring.version
-        known = self._windows.get(place.uri, ())
+        known = self._windows.pop(place.uri, ())
         last, start = self._found_again(known, place) or (None, window_start(before, self._prefix))
         prefix, suffix = before[start:], after[: window_end(after, self._suffix)]
         extra = last.extra if last is not None and last.version == version else self._ring.chunks(prefix + suffix, place.uri)
         window = Window(start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK], extra, version)
         others = (one for one in known if one is not last and one.start != start)
         self._windows[place.uri] = (window, *others)[:WINDOWS]
+        if len(self._windows) > DOCUMENTS:
+            del self._windows[next(iter(self._windows))]
         return Prompt(prefix, suffix, extra)
 
     def forget(self, uri: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -62,10 +62,13 @@ class Explanation:
     def __post_init__(self) -> None:
         self._began = self._last = self.clock()
 
-    def lap(self, stage: str) -> None:
-        """The stage ends now; it began where the one before it ended."""
+    def lap(self, stage: str, *, but: Mapping[str, float] | None = None) -> None:
+        """The stage ends now; it began where the one before it ended. ``but`` are milliseconds in it that were other stages."""
         now = self.clock()
-        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + (now - self._last) * 1000
+        for name, value in (but or {}).items():
+            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + value
+        spent = (now - self._last) * 1000 - sum((but or {}).values())
+        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + max(spent, 0.0)
         self._last = now
 
     def end(self, outcome: Outcome, reason: str) -> None:
@@ -83,6 +86,21 @@ class Explanation:
         self.milliseconds["total"] = self.elapsed
 
 
+def of(place: Place) -> Explanation:
+    """The explanation of a request at a place, which nobody will ask for."""
+    return Explanation(place.uri, position=place.position)
+
+
+@dataclass
+class Counts:
+    """What became of suggestions since the start."""
+
+    shown: int = 0
+    accepted: int = 0
+    hidden: int = 0
+    typed: int = 0
+
+
 class Explanations:
     """The last explanations: by the id of their suggestion, by document, and the very last."""
 
@@ -93,7 +111,7 @@ class Explanations:
 
     def begin(self, place: Place) -> Explanation:
         """A new one, for a request at this place."""
-        self._last = self._by_uri[place.uri] = Explanation(place.uri, position=place.position)
+        self._last = self._by_uri[place.uri] = of(place)
         return self._last
 
     def name(self, explanation: Explanation, id: str) -> None:
@@ -112,3 +130,16 @@ class Explanations:
     def forget(self, uri: str) -> None:
         """The document was closed."""
         self._by_uri.pop(uri, None)
+
+
+@dataclass
+class Journal:
+    """What is known of an editor's suggestions since the start, whatever its settings were meanwhile.
+
+    ``latency`` are the milliseconds that the last suggestion of the model's took, ``model`` is what was completed with last.
+    """
+
+    explanations: Explanations = field(default_factory=Explanations)
+    counts: Counts = field(default_factory=Counts)
+    latency: float | None = None
+    model: str = ""

@@ -90,7 +90,7 @@ def ignoring_file(path: Path, top: Path) -> Path | None:
 
 def repository(folder: Path) -> Path | None:
     """The top of the work tree that a folder is in."""
-    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
+    return next((one for one in (folder, *folder.parents) if os.path.exists(one / ".git")), None)  # noqa: PTH110 - Path's can raise
 
 
 @lru_cache(maxsize=1024)
@@ -130,7 +130,7 @@ def _ignore_files(folder: Path) -> Iterator[Path]:
 def _git_folder(folder: Path) -> Path | None:
     """Git's own folder, at the top of a work tree. In a submodule or a further work tree ``.git`` is a file that says where."""
     git = folder / ".git"
-    if git.is_dir():
+    if os.path.isdir(git):  # noqa: PTH112 - Path's raises where it may not look
         return git
     try:
         git = folder / git.read_text().removeprefix("gitdir:").strip()

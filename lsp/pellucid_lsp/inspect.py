@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, Token
 from pellucid_lsp.items import ACCEPTED, inline_item
 from pellucid_lsp.location import locate, token_at
 from pellucid_lsp.protocol import Params
 from pellucid_lsp.recent import after_typing
 from pellucid_lsp.reports import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
-from pellucid_lsp.suggestion import Place, Suggestion, first
+from pellucid_lsp.served import Served
+from pellucid_lsp.suggestion import Place, Suggestion, unified
 
 if TYPE_CHECKING:
     from pellucid_lsp.server import Pellucid
@@ -47,8 +48,9 @@ def _requests(server: Pellucid) -> None:
             found = None if there is None else there[0]
         if found is None:
             return None
-        accepted = server.session.recent.is_accepted(found.id)
-        return suggestion_report(found, accepted, _start(server, found, accepted), server.documents.position_codec)
+        recent = server.session.recent
+        found = recent.accepted_part(found)
+        return suggestion_report(found, recent.is_accepted(found.id), _start(server, found), server.documents.position_codec)
 
     @server.request("pellucid/branch")
     async def branch(given: Any) -> types.InlineCompletionItem | None:
@@ -60,7 +62,7 @@ def _requests(server: Pellucid) -> None:
         if suggestion is None:
             raise InvalidRequestError(f"pellucid/branch: the suggestion {id} is forgotten; ask for a new one.", param="id")
         place, range = _where(server, suggestion)
-        branched = await server.session.completer.branch(suggestion, place, index, alternative)
+        branched = await server.session.branch(suggestion, place, index, alternative)
         if branched is None:
             return None
         item = inline_item(branched, None, server.line_end(place.uri))
@@ -72,7 +74,7 @@ def _requests(server: Pellucid) -> None:
         params = Params(given, "pellucid/explain")
         document = params.part("textDocument")
         uri = None if document is None else document.text("uri")
-        explanation = server.session.completer.explanations.find(id=params.text("id"), uri=uri)
+        explanation = server.session.journal.explanations.find(id=params.text("id"), uri=uri)
         return None if explanation is None else explanation_report(explanation, await server.session.prompt_text(explanation))
 
     @server.request("pellucid/score")
@@ -119,10 +121,10 @@ def _notifications(server: Pellucid) -> None:
 
 def _commands(server: Pellucid) -> None:
     @server.order(ACCEPTED)
-    def accepted(id: str) -> None:
-        suggestion = _known(server, id)
+    def accepted(*arguments: Any) -> None:
+        suggestion = _known(server, arguments[0]) if arguments and isinstance(arguments[0], str) else None
         if suggestion is not None:
-            server.session.accept(suggestion)
+            server.session.accept(suggestion, len(suggestion.text))
 
     @server.order("pellucid.toggle")
     async def toggle() -> Json:
@@ -144,7 +146,9 @@ def _commands(server: Pellucid) -> None:
     @server.order("pellucid.openPage")
     async def open_page() -> str:
         url: str = server.session.launcher.condition.url
-        await server.window_show_document_async(types.ShowDocumentParams(url, external=True))
+        window = server.client_capabilities.window
+        if window and window.show_document and window.show_document.support:
+            await server.window_show_document_async(types.ShowDocumentParams(url, external=True))
         return url
 
 
@@ -161,39 +165,41 @@ async def _score(server: Pellucid, params: Params) -> Json:
     top = params.number("topLogprobs")
     if top is not None and top > MAX_ALTERNATIVES:
         raise params.wrong("topLogprobs", f"at most {MAX_ALTERNATIVES}")
-    refusal = server.session.refusal(start)
-    if refusal is not None:
-        raise InvalidRequestError(f"pellucid/score: {refusal}", param="textDocument")
+    server.session.require(start)
     before = start.before[-SCORE_LIMIT:]
-    client = await server.session.launcher.client()
-    model = server.settings.model or None
-    count = 5 if top is None else top
-    async with aclosing(client.score(before + text, model=model, top_logprobs=count, terms=BACKGROUND)) as items:
-        found = [item async for item in items if isinstance(item, Token)]
+    launcher = server.session.launcher
+    client = await launcher.client()
+    try:
+        model = await Served().find(client, server.settings.model)
+        count = 5 if top is None else top
+        async with aclosing(client.score(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND)) as items:
+            found = [item async for item in items if isinstance(item, Token)]
+    except UnavailableError:
+        launcher.lost(client)
+        raise
     tokens = after_typing(tuple(found), len(before))
     where = types.Position(*start.position)
-    return {"model": model or server.session.completer.model, "tokens": tokens_report(tokens, where, server.documents.position_codec)}
+    return {"model": model.name, "tokens": tokens_report(tokens, where, server.documents.position_codec)}
 
 
 def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[Suggestion, int] | None:
     """The accepted suggestion that stands at a position, and the index of its token there."""
-    place = server.place(uri, position)
-    text = place.before + place.after
+    document = server.documents.get_text_document(uri)
+    at = len(unified(document.source[: document.offset_at_position(position)]))
+    text = server.text(uri)
     for suggestion in server.session.recent.accepted(uri):
         start = locate(text, suggestion)
-        index = None if start is None else token_at(suggestion, len(place.before) - start)
+        index = None if start is None else token_at(suggestion, at - start)
         if index is not None:
             return suggestion, index
     return None
 
 
-def _start(server: Pellucid, suggestion: Suggestion, accepted: bool) -> types.Position | None:
+def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
     """Where a suggestion begins in its document now: where it would be inserted or, once accepted, wherever it stands."""
-    uri = suggestion.place.uri
-    if not accepted:
+    if not server.session.recent.is_accepted(suggestion.id):
         return types.Position(*suggestion.place.position)
-    end = server.place(uri, types.Position(2**31 - 1, 0))
-    text = end.before + end.after
+    text = server.text(suggestion.place.uri)
     at = locate(text, suggestion)
     if at is None:
         return None
@@ -207,7 +213,8 @@ def _where(server: Pellucid, suggestion: Suggestion) -> tuple[Place, types.Range
     Raises InvalidRequestError where neither fits the document any more.
     """
     uri, codec = suggestion.place.uri, server.documents.position_codec
-    start = _start(server, suggestion, server.session.recent.is_accepted(suggestion.id))
+    suggestion = server.session.recent.accepted_part(suggestion)
+    start = _start(server, suggestion)
     if start is not None:
         *_, last = ranges_of(suggestion.tokens, start, codec)
         place = server.place(uri, start)
@@ -225,13 +232,15 @@ def _fits(suggestion: Suggestion, place: Place, after: str) -> bool:
 
 
 def _accept_part(server: Pellucid, id: str | None, length: int | None) -> None:
-    """Note that the beginning of a suggestion, in UTF-16 code units, is in the document."""
+    """Note that the beginning of a suggestion's ``insertText``, in UTF-16 code units, is in the document."""
     suggestion = _known(server, id)
     if suggestion is None or not length:
         return
-    encoded = suggestion.text.encode("utf-16-le")[: 2 * length]
-    text = encoded.decode("utf-16-le", errors="ignore")
-    server.session.accept(replace(suggestion, text=text, tokens=first(suggestion.tokens, len(text))))
+    lead, inserted = suggestion.place.selected, suggestion.text.replace("\n", server.line_end(suggestion.place.uri))
+    accepted = (lead + inserted).encode("utf-16-le")[: 2 * length].decode("utf-16-le", errors="ignore")
+    characters = len(unified(accepted)) - len(lead)
+    if characters > 0:
+        server.session.accept(suggestion, characters)
 
 
 def _known(server: Pellucid, id: str | None) -> Suggestion | None:

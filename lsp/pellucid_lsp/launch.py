@@ -35,6 +35,9 @@ START_SECONDS = 120.0
 SILENCE_SECONDS = 10.0
 """After this time what takes connections and does not answer is given up."""
 
+RETIRED = 4
+"""Clients of former servers that are kept, for requests which still listen to them."""
+
 LEAVE_SECONDS = 15.0
 """After this time a server that was asked to leave, and is still there, is killed: it gives its running answers 10 seconds."""
 
@@ -111,16 +114,16 @@ class Launcher:
                 # A restart took the place of this look.
         raise UnavailableError("The language server is leaving.")
 
-    def lost(self) -> None:
-        """The server did not answer: look for it at the next ``client``."""
-        if self._client is not None:
-            self._retired.append(self._client)  # other requests may still have their streams
+    def lost(self, client: Client | None) -> None:
+        """The server did not answer this client: look for it at the next ``client``. Nothing, if that has been done already."""
+        if client is not None and client is self._client:
+            self._retired.append(client)  # other requests may still have their streams
             self._client = None
             self._backoff.lost()
 
     async def restart(self) -> None:
         """Stop the server, if an editor started it, and start anew; to any other connect anew. Raises UnavailableError."""
-        self.lost()
+        self.lost(self._client)
         self._backoff.reset()
         self._end_look()
         self._begin(self._reach(anew=True))
@@ -131,7 +134,7 @@ class Launcher:
         self._closed = True
         self._end_look()
         await self._ended()
-        self.lost()
+        self.lost(self._client)
         await self._close_retired(keep=0)
 
     def _begin(self, way: Coroutine[Any, Any, Client]) -> asyncio.Task[Client]:
@@ -169,7 +172,7 @@ class Launcher:
         self._client = client
         self._backoff.ready()
         self._say(State.READY, _greeting(where, left=anew and not stopped and not started), where.url)
-        await self._close_retired(keep=1)
+        await self._close_retired(keep=RETIRED)
         return client
 
     async def _wait(self, where: Whereabouts, client: Client) -> bool:

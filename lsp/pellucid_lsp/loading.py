@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
+
+Updates = asyncio.Queue[tuple[str, int | None] | None]
+"""What one bar is to show, one after the other; None ends it."""
+
+log = logging.getLogger(__name__)
 
 
 class LoadingBar:
@@ -14,30 +21,41 @@ class LoadingBar:
 
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
-        self._token: str | None = None
-        self._updates: asyncio.Queue[tuple[str, int | None] | None] = asyncio.Queue()
-        self._drawing: asyncio.Task[None] | None = None
+        self._updates: Updates | None = None
+        self._drawing: set[asyncio.Task[None]] = set()
+        self._refused = False
 
     def show(self, message: str, percent: float | None) -> None:
         """Show a sentence and how far it is."""
         window = self._server.client_capabilities.window
-        if window is None or not window.work_done_progress:
+        if self._refused or window is None or not window.work_done_progress:
             return
+        if self._updates is None:
+            self._updates = asyncio.Queue()
+            drawing = asyncio.create_task(self._draw(self._updates))
+            self._drawing.add(drawing)
+            drawing.add_done_callback(self._drawing.discard)
         self._updates.put_nowait((message, None if percent is None else round(percent)))
-        if self._drawing is None or self._drawing.done():
-            self._drawing = asyncio.create_task(self._draw())
 
     def hide(self) -> None:
-        """It is done."""
-        if self._drawing is not None and not self._drawing.done():
+        """It is done. What is shown next is a bar of its own, even where the client has not drawn this one yet."""
+        if self._updates is not None:
             self._updates.put_nowait(None)
+            self._updates = None
 
-    async def _draw(self) -> None:
+    async def _draw(self, updates: Updates) -> None:
         progress = self._server.work_done_progress
         token = str(uuid.uuid4())
-        await progress.create_async(token)
+        try:
+            await progress.create_async(token)
+        except JsonRpcException as error:
+            log.info("The client shows no progress bar: %s", error)
+            self._refused = True
+            if self._updates is updates:
+                self._updates = None
+            return
         begun = False
-        while (update := await self._updates.get()) is not None:
+        while (update := await updates.get()) is not None:
             message, percent = update
             if begun:
                 progress.report(token, types.WorkDoneProgressReport(message=message, percentage=percent))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from pellucid_lsp.ignore import Patterns, ignoring_file, repository
 
@@ -43,6 +46,13 @@ LOOKED_AT = 8_000
 CONTROL_SHARE = 0.1
 """From this share of control characters on a file is binary."""
 
+JUDGED = 4
+"""How many long texts are remembered with what was found in them: each text is asked about twice, when it changes and to complete in it."""
+
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)", re.IGNORECASE)
+_IN_GIT = re.compile(r"/\.git//\w+(?=/)")
+"""What fugitive has between a work tree and the path of a file in it: a commit, or a number for the index."""
+
 _CONTROL = re.compile(r"[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
 
@@ -50,33 +60,60 @@ class Privacy:
     """What may be sent, for the folders that are open and what the user excludes besides, in patterns of ``.gitignore``."""
 
     def __init__(self, roots: Sequence[Path], exclude: Sequence[str] = ()) -> None:
-        self._roots = {form for root in roots for form in (absolute(root), root.resolve())}
+        self._roots = tuple(dict.fromkeys(form for root in roots for form in (absolute(root), root.resolve())))
         self._exclude = Patterns(exclude)
+        self._judged: deque[tuple[str, str | None]] = deque(maxlen=JUDGED)
 
-    def refusal(self, path: str | None, text: str) -> str | None:
-        """One sentence why nothing of this file is ever sent to the model, or None.
+    def refusal(self, path: str | None, text: str, uri: str = "") -> str | None:
+        """One sentence why nothing of this document is ever sent to the model, or None.
 
-        ``path`` is None for what is not a file. A link is judged by its own name and by what it points to.
+        ``path`` is None for what is not a file: then ``uri`` says what it is called, and where it lies, as far as it does.
+        A link is judged by its own name and by what it points to.
         """
-        if path is None:
-            return _by_content("This text", text)
-        given = Path(path)
-        reasons = (self._by_path(form) for form in dict.fromkeys((absolute(given), given.resolve())))
-        return next(filter(None, reasons), None) or _by_content(given.name, text)
-
-    def _by_path(self, path: Path) -> str | None:
-        if pattern := secret_pattern(path):
-            return f"{path.name} is never sent to the model: what is called {pattern} holds secrets."
-        for root in self._roots:
-            if path == root or not path.is_relative_to(root):
-                continue
-            if self._exclude.ignores(path.relative_to(root).as_posix()):
-                return f"{path.name} is never sent to the model: the setting context.exclude names it."
-            if file := ignoring_file(path, repository(root) or root):
-                return f"{path.name} is never sent to the model: {file.relative_to(file.parent.parent)} ignores it."
+        paths = paths_in(uri) if path is None else (Path(path.replace("\0", "")),)
+        forms = dict.fromkeys(form for one in paths for form in (absolute(one), Path(os.path.realpath(one))))
+        if reason := next(filter(None, map(self._by_path, forms)), None):
+            return reason
+        if reason := self._by_content(text):
+            return f"{paths[0].name if paths else 'This text'} is never sent to the model: {reason}"
         return None
 
+    def _by_path(self, path: Path) -> str | None:
+        """Why a path is refused. Outside of every folder the patterns of the setting count from the root of the file system."""
+        if pattern := secret_pattern(path):
+            return f"{path.name} is never sent to the model: what is called {pattern} holds secrets."
+        inside = [root for root in self._roots if path != root and path.is_relative_to(root)]
+        if any(self._exclude.ignores(path.relative_to(root).as_posix()) for root in inside or [Path(path.anchor)]):
+            return f"{path.name} is never sent to the model: the setting context.exclude names it."
+        if file := next(filter(None, (ignoring_file(path, repository(root) or root) for root in inside)), None):
+            return f"{path.name} is never sent to the model: {file.relative_to(file.parent.parent)} ignores it."
+        return None
 
+    def _by_content(self, text: str) -> str | None:
+        """Why a text is refused. To compare a long one with the last few is cheaper than to judge it anew."""
+        if not LOOKED_AT < len(text) <= LARGEST:
+            return content_refusal(text)
+        for known, reason in self._judged:
+            if known == text:
+                return reason
+        reason = content_refusal(text)
+        self._judged.append((text, reason))
+        return reason
+
+
+def paths_in(uri: str) -> tuple[Path, ...]:
+    """The paths by which a document that is not a file is judged: those that its address has for one; none where it has no name.
+
+    A document of another machine, or of no place, is judged as if it lay in the root of the file system.
+    """
+    address = _ADDRESS.match(uri)
+    assert address is not None, "all of it may be empty"
+    path = unquote(f"/{address['host'] or ''}/{address['path']}").replace("\0", "")
+    path = path.removesuffix(".git")  # what VS Code puts behind the name of a file's state in git
+    return tuple(one for one in (Path("/" + form.lstrip("/")) for form in dict.fromkeys((path, _IN_GIT.sub("", path)))) if one.name)
+
+
+@lru_cache(maxsize=1024)
 def secret_pattern(path: Path) -> str | None:
     """The pattern by which a file is secret: that of its name, or of its folder."""
     name, whole = path.name.lower(), path.as_posix().lower()
@@ -92,16 +129,16 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps the dots, Path.resolve follows links
 
 
-def _by_content(name: str, text: str) -> str | None:
-    start = f"{name} is never sent to the model:"
+def content_refusal(text: str) -> str | None:
+    """Why a text is refused for what it holds, as the end of a sentence."""
     if len(text) > LARGEST:
-        return f"{start} it has more than {LARGEST:,} characters."
+        return f"it has more than {LARGEST:,} characters."
     if is_binary(text):
-        return f"{start} it is not text."
+        return "it is not text."
     if "PRIVATE KEY" in text and PRIVATE_KEY.search(text):
-        return f"{start} it holds a private key."
+        return "it holds a private key."
     if is_minified(text):
-        return f"{start} its lines are too long for a text that people write."
+        return "its lines are too long for a text that people write."
     return None
 
 
@@ -115,5 +152,9 @@ def is_minified(text: str) -> bool:
     """Whether a machine wrote this without ends of line."""
     if len(text) <= LONG_LINE:
         return False
-    lines = text.splitlines()
-    return len(text) > MEAN_LINE * len(lines) or max(map(len, lines)) > max(LONG_LINE, len(text) / 2)
+    end = "\n" if "\n" in text else "\r"
+    if len(text) > MEAN_LINE * (text.count(end) + 1):
+        return True
+    middle = len(text) // 2  # a line that is most of the text holds it
+    stop = text.find(end, middle)
+    return (stop if stop >= 0 else len(text)) - text.rfind(end, 0, middle) - 1 > max(LONG_LINE, len(text) / 2)

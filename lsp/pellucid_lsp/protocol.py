@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.protocol import LanguageServerProtocol
 
 from pellucid.errors import InvalidRequestError, PellucidError
@@ -17,13 +17,21 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class Protocol(LanguageServerProtocol):
-    """Takes requests and notifications of unknown methods that come without params, as JSON-RPC allows."""
+    """Takes messages of unknown methods that come without params, as JSON-RPC allows, and answers what it cannot understand."""
 
     def structure_message(self, data: dict[str, Any]) -> Any:
-        """The message that the object is."""
+        """The message that the object is. A request that cannot be understood is answered so: its sender waits."""
+        if "jsonrpc" not in data:
+            return data  # a part of a message
         if "method" in data and "params" not in data and self.get_message_type(data["method"]) is None:
             data = {**data, "params": None}
-        return super().structure_message(data)
+        try:
+            return super().structure_message(data)
+        except JsonRpcException:
+            if "id" in data and "method" in data:
+                wrong = JsonRpcInvalidParams(message=f"The parameters of {data['method']} are not those of the protocol.")
+                self._send_response(data["id"], error=wrong.to_response_error())
+            raise
 
 
 class Params:

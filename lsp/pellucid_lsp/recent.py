@@ -29,7 +29,10 @@ PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said at a place. ``complete``: it has ended itself; else there may be more than was waited for."""
+    """What the model said at a place.
+
+    ``complete``: it has ended; else there may be more than was waited for. ``cut_off``: it has ended at the limit of tokens.
+    """
 
     place: Place
     tokens: tuple[Token, ...]
@@ -37,6 +40,7 @@ class Answer:
     complete: bool
     model: str
     ahead: bool = False
+    cut_off: bool = False
 
     @property
     def text(self) -> str:
@@ -65,7 +69,7 @@ class Recent:
         self._answers: OrderedDict[tuple[str, str, str], Answer] = OrderedDict()
         self._suggestions: OrderedDict[str, Suggestion] = OrderedDict()
         self._dismissed: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-        self._accepted: OrderedDict[str, None] = OrderedDict()
+        self._accepted: OrderedDict[str, int] = OrderedDict()
 
     def keep(self, answer: Answer) -> None:
         """Remember an answer, in the stead of an older one at the same place."""
@@ -97,21 +101,31 @@ class Recent:
         """Whether the user did not want this text here."""
         return _with_text(near(place), text) in self._dismissed
 
-    def accept(self, suggestion: Suggestion) -> None:
-        """The suggestion, or what is left of it here, is in the document now."""
-        self.add(suggestion)
-        _put(self._accepted, suggestion.id, None, SUGGESTIONS)
+    def forget_answers(self) -> None:
+        """Another model has its own."""
+        self._answers.clear()
+
+    def accept(self, suggestion: Suggestion, length: int) -> bool:
+        """The first ``length`` characters of a suggestion are in the document now; whether none of it was before."""
+        known = suggestion.id in self._accepted
+        _put(self._accepted, suggestion.id, length, SUGGESTIONS)
+        return not known
 
     def is_accepted(self, id: str) -> bool:
-        """Whether the suggestion was accepted."""
+        """Whether the suggestion, or a part of it, was accepted."""
         return id in self._accepted
+
+    def accepted_part(self, suggestion: Suggestion) -> Suggestion:
+        """What of a suggestion was accepted; all of it, if nothing was."""
+        length = self._accepted.get(suggestion.id, len(suggestion.text))
+        return replace(suggestion, text=suggestion.text[:length], tokens=first(suggestion.tokens, length))
 
     def accepted(self, uri: str) -> Iterator[Suggestion]:
         """What was accepted in a document, the newest first."""
         for id in reversed(self._accepted):
             suggestion = self._suggestions.get(id)
             if suggestion is not None and suggestion.place.uri == uri:
-                yield suggestion
+                yield self.accepted_part(suggestion)
 
 
 def near(place: Place) -> Place:

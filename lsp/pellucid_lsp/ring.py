@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from pellucid.tokens import Extra
@@ -65,21 +65,31 @@ class Worth(IntEnum):
 class Candidate:
     """A place that may become a chunk: the text of its document as it was then, and the line, counted from 0."""
 
-    document: str
+    uri: str
     filename: str
     text: str
     line: int
     worth: Worth
+
+    @property
+    def document(self) -> str:
+        """What it is a place of: all cells of a notebook are one document."""
+        return _document(self.uri)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """A piece of a document as it is sent. ``said`` are its lines that say something, without their indentation."""
 
-    document: str
+    uri: str
     extra: Extra
     worth: Worth
     said: frozenset[str] = field(repr=False)
+
+    @property
+    def document(self) -> str:
+        """What it is a piece of."""
+        return _document(self.uri)
 
     @property
     def tokens(self) -> float:
@@ -97,10 +107,14 @@ class Ring:
     Noting a place is cheap, as it is done on every keystroke: it keeps a reference to the text and cuts it only when the
     place is promoted. Secret and worthless files are not to be noted at all (see ``privacy``). ``filename`` is what the
     model reads as the chunk's name: the path from the workspace's folder. Cells of a notebook count as one document.
+
+    ``may_send`` is asked, with the address of a document and a text of it, before the text becomes a chunk and whenever
+    the chunks are checked: what was harmless when it was noted may be ignored since.
     """
 
-    def __init__(self, settings: ContextSettings) -> None:
+    def __init__(self, settings: ContextSettings, may_send: Callable[[str, str], bool] = lambda uri, text: True) -> None:
         self._budget = settings.files_tokens
+        self._may_send = may_send
         self._queue: list[Candidate] = []
         self._chunks: list[Chunk] = []
         self._here: Candidate | None = None
@@ -113,15 +127,15 @@ class Ring:
 
     def note_open(self, uri: str, filename: str, text: str) -> None:
         """A document was opened: its first definition may help."""
-        self._enqueue(Candidate(_document(uri), filename, text, -1, Worth.OPENED))
+        self._enqueue(Candidate(uri, filename, text, -1, Worth.OPENED))
 
     def note_edit(self, uri: str, filename: str, text: str, line: int) -> None:
         """A document was edited at a line; ``text`` is what it says now."""
-        self._enqueue(Candidate(_document(uri), filename, text, line, Worth.EDITED))
+        self._enqueue(Candidate(uri, filename, text, line, Worth.EDITED))
 
     def note_visit(self, uri: str, filename: str, text: str, line: int) -> None:
         """The cursor stands here now. The place that it left by that, in another document or far away in this one, may help."""
-        here = Candidate(_document(uri), filename, text, line, Worth.VISITED)
+        here = Candidate(uri, filename, text, line, Worth.VISITED)
         left, self._here = self._here, here
         if left is not None and not _near(left, here):
             self._enqueue(left)
@@ -136,7 +150,7 @@ class Ring:
             if candidate.document == here:
                 continue
             self._queue.remove(candidate)
-            if self._admit(candidate):
+            if self._may_send(candidate.uri, candidate.text) and self._admit(candidate):
                 self._version += 1
                 return True
         return False
@@ -145,10 +159,15 @@ class Ring:
         """What is sent to complete in the document ``but_not``, oldest first, without what the text ``around`` the cursor says already.
 
         Leaving out a chunk invalidates the cache of those after it. So this is to be asked when the cursor jumped or the
-        version changed, not on each keystroke.
+        version changed, not on each keystroke. They are checked before.
         """
+        self.check()
         document, local = _document(but_not), _said(around)
         return tuple(chunk.extra for chunk in self._chunks if chunk.document != document and _share(chunk.said, local) <= COPIED)
+
+    def check(self) -> None:
+        """Drops the chunks that may not be sent any more, for good. To be called before any are sent again."""
+        self._keep([chunk for chunk in self._chunks if self._may_send(chunk.uri, chunk.extra.text)])
 
     def forget(self, uri: str) -> None:
         """Nothing of this document is sent any more: it has become secret, say, or is gone."""
@@ -163,8 +182,7 @@ class Ring:
             return
         replaced = [old for old in self._queue if _near(old, new)]
         worth = max([new.worth, *(old.worth for old in replaced)])
-        new = Candidate(new.document, new.filename, new.text, new.line, worth)
-        self._queue = [new, *(old for old in self._queue if old not in replaced)]
+        self._queue = [replace(new, worth=worth), *(old for old in self._queue if old not in replaced)]
         if len(self._queue) > MOST_CANDIDATES:
             least = min(reversed(self._queue), key=lambda one: one.worth)
             self._queue.remove(least)
@@ -173,7 +191,7 @@ class Ring:
         """Puts a candidate into the ring, if it says something new and there is room for it."""
         most = int(self._budget / CHUNKS_AT_LEAST * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
-        chunk = Chunk(candidate.document, Extra(candidate.filename, text), candidate.worth, _said(text))
+        chunk = Chunk(candidate.uri, Extra(candidate.filename, text), candidate.worth, _said(text))
         if len(chunk.said) < LEAST_LINES or any(_similarity(chunk.said, old.said) > SAME for old in self._chunks):
             return False
         others = [old for old in self._chunks if not (old.document == chunk.document and _similarity(chunk.said, old.said) > OLDER)]

@@ -49,6 +49,11 @@ class Running(Generic[T]):
         if current is not None:
             current.task.cancel()
 
+    def end_all(self) -> None:
+        """End all that is being answered."""
+        for document in list(self._answers):
+            self.end(document)
+
 
 def _is_cancelled() -> bool:
     """Whether whoever asked took the question back."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
@@ -19,15 +21,17 @@ from pellucid_lsp.documents import Documents, install, place_at
 from pellucid_lsp.items import completion_item, inline_item, word_before
 from pellucid_lsp.loading import LoadingBar
 from pellucid_lsp.protocol import Handler, Protocol, answering
-from pellucid_lsp.running import Running
 from pellucid_lsp.settings import SECTION, Popup, Settings
-from pellucid_lsp.suggestion import Place, Suggestion
+from pellucid_lsp.suggestion import Place, Suggestion, unified
 
 if TYPE_CHECKING:
     from pellucid_lsp.session import Session
 
 TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
 """Characters after which clients without ghost text ask by themselves, besides letters."""
+
+LOADING = ("starting", "loading")
+"""States in which progress is shown."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +53,10 @@ class Pellucid(LanguageServer):
         )
         self.settings = Settings()
         self._session: Session | None = None
-        self.running: Running[list[Suggestion]] = Running()
+        self.initial = Settings()
+        """The settings of ``initializationOptions``, which those of ``workspace/configuration`` go over."""
+        self.settled = asyncio.Event()
+        """Set once the client's settings are known: before that nothing is sent anywhere."""
         self._beside: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
         self._bar = LoadingBar(self)
@@ -61,11 +68,14 @@ class Pellucid(LanguageServer):
         if self._session is None:
             from pellucid_lsp.session import Session
 
-            folders = [Path(path) for folder in self.workspace.folders.values() if (path := to_fs_path(folder.uri))]
-            if not folders and self.workspace.root_path:
-                folders = [Path(self.workspace.root_path)]
-            self._session = Session(self.settings, folders, self.state_changed)
+            self._session = Session(self.settings, self.folders, self.state_changed)
         return self._session
+
+    @property
+    def folders(self) -> list[Path]:
+        """The editor's workspace folders."""
+        uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri or ""]
+        return [Path(path) for uri in uris if (path := to_fs_path(uri))]
 
     @property
     def documents(self) -> Documents:
@@ -85,25 +95,35 @@ class Pellucid(LanguageServer):
         self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool
     ) -> list[Suggestion]:
         """The suggestions at a position; none if the document changes meanwhile, or is asked about elsewhere."""
+        await self.settled.wait()
         version = self.documents.get_text_document(uri).version
-        place = self.place(uri, position, selected)
         try:
-            found = await self.running.answer(uri, (version, place, invoked), lambda: self.session.suggest(place, invoked=invoked))
+            found = await self.session.suggest(self.place(uri, position, selected), version, invoked=invoked)
         except PellucidError as error:
             self.tell(error)
             return []
         finally:
             self.state_changed()
-        return found or [] if self.documents.get_text_document(uri).version == version else []
+        if self.documents.get_text_document(uri).version != version or not self.session.enabled:
+            return []
+        self.session.delivered(found)
+        return found
 
     def place(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> Place:
         """The place of a position, as if the selected item of the completion menu had been taken."""
         place = place_at(self.documents, uri, position)
+        line, character = position.line, position.character
         if selected is not None:
-            before = place_at(self.documents, uri, selected.range.start).before + selected.text
-            place = replace(place, before=before, after=place_at(self.documents, uri, selected.range.end).after)
-        before, after = unified(place.before), unified(place.after)
-        return replace(place, before=before, after=after, position=(position.line, position.character))
+            start = selected.range.start
+            before = place_at(self.documents, uri, start).before + selected.text
+            after = place_at(self.documents, uri, selected.range.end).after
+            place = replace(place, before=before, after=after, selected=selected.text)
+            line, character = start.line, start.character + self.documents.position_codec.client_num_units(selected.text)
+        return replace(place, before=unified(place.before), after=unified(place.after), position=(line, character))
+
+    def text(self, uri: str) -> str:
+        """The text of a document, with line feeds at the ends of its lines."""
+        return unified(self.documents.get_text_document(uri).source)
 
     def line_end(self, uri: str) -> str:
         """What ends the lines of a document."""
@@ -121,13 +141,13 @@ class Pellucid(LanguageServer):
         """Show the state to a client that wants to, and a bar while the model server starts."""
         status = self.session.status()
         shown = {name: value for name, value in status.items() if name not in ("progress", "message")}
-        if status["state"] in ("starting", "loading"):
+        if status["state"] in LOADING:
             self._bar.show(status["message"], status["progress"])
         else:
             self._bar.hide()
-        if status["state"] == "ready":
+        if status["state"] == "ready" != self._state.get("state"):
             self._told.clear()
-        if self.settings.status_notifications and (status["state"] in ("starting", "loading") or shown != self._state):
+        if self.settings.status_notifications and (status["state"] in LOADING or shown != self._state):
             self.protocol.notify("pellucid/didChangeStatus", status)
         self._state = shown
 
@@ -138,24 +158,39 @@ class Pellucid(LanguageServer):
         task.add_done_callback(self._beside.discard)
 
     async def take_settings(self, given: object) -> None:
-        """Take settings of a client; wrong ones are told, and the former ones stay."""
-        try:
-            self.settings = Settings.read(given)
-        except ConfigError as error:
-            self.tell(error)
-            return
+        """Take settings of a client, over those of ``initializationOptions``; each that is wrong is told, and is not taken."""
+        self.settings, wrong = Settings.take(given, self.initial)
+        for sentence in wrong:
+            self.tell(ConfigError(sentence))
         logging.getLogger("pellucid_lsp").setLevel(self.settings.log_level.upper())
-        if self._session is not None:
-            await self._session.change(self.settings)
+        if self._session is None:
+            return
+        ring = self._session.ring
+        await self._session.change(self.settings)
+        if self._session.ring is not ring:  # a new one knows no document yet
+            for document in self.documents.text_documents.values():
+                self._session.opened(document.uri, self.text(document.uri))
+
+    async def ask_settings(self) -> bool:
+        """Take the settings that the client has, if it can be asked."""
+        workspace = self.client_capabilities.workspace
+        if not (workspace and workspace.configuration):
+            return False
+        items = [types.ConfigurationItem(section=SECTION)]
+        answer = await self.workspace_configuration_async(types.ConfigurationParams(items))
+        await self.take_settings(answer[0] if answer else None)
+        return True
 
     async def leave(self) -> None:
         """Generate nothing any more."""
+        for task in self._beside:
+            task.cancel()
         if self._session is not None:
             await self._session.aclose()
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log what went wrong in our own code: a message box in the midst of typing would not help anybody."""
-        log.error("%s: %s", source, error)
+        log.error("%s", source, exc_info=error)
 
     async def _tolerantly(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -178,64 +213,69 @@ def _lifecycle(server: Pellucid) -> None:
     @server.feature(types.INITIALIZE)
     async def initialize(params: types.InitializeParams) -> None:
         install(server)
-        given = params.initialization_options
-        await server.take_settings(given)
+        await server.take_settings(params.initialization_options)
+        server.initial = server.settings
         inline = params.capabilities.text_document and params.capabilities.text_document.inline_completion
         popup = server.settings.completion.popup
         if popup is Popup.ON or (popup is Popup.AUTO and not inline):
             _popup(server)
+        workspace = params.capabilities.workspace
+        if not (workspace and workspace.configuration):
+            server.settled.set()
 
     @server.feature(types.INITIALIZED)
     async def initialized(_: types.InitializedParams) -> None:
+        try:
+            await server.ask_settings()
+        finally:
+            server.settled.set()
         workspace = server.client_capabilities.workspace
         if workspace and workspace.did_change_configuration and workspace.did_change_configuration.dynamic_registration:
             change = types.Registration("pellucid-settings", types.WORKSPACE_DID_CHANGE_CONFIGURATION, {"section": SECTION})
-            await server.client_register_capability_async(types.RegistrationParams([change]))
-        await _ask_settings(server)
+            with suppress(JsonRpcException):  # a client that refuses it sends no changes, or sends them unasked
+                await server.client_register_capability_async(types.RegistrationParams([change]))
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
-        if not await _ask_settings(server) and isinstance(params.settings, dict) and SECTION in params.settings:
+        if not await server.ask_settings() and isinstance(params.settings, dict) and SECTION in params.settings:
             await server.take_settings(params.settings[SECTION])
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:
+        await server.session.move(server.folders)
 
     @server.feature(types.SHUTDOWN)
     async def shutdown(*_: Any) -> None:
         await server.leave()
 
 
-async def _ask_settings(server: Pellucid) -> bool:
-    """Take the settings that the client has, if it can be asked and has any."""
-    workspace = server.client_capabilities.workspace
-    if not (workspace and workspace.configuration):
-        return False
-    answer = await server.workspace_configuration_async(types.ConfigurationParams([types.ConfigurationItem(section=SECTION)]))
-    if answer and answer[0]:
-        await server.take_settings(answer[0])
-        return True
-    return False
-
-
 def _documents(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def did_open(params: types.DidOpenTextDocumentParams) -> None:
-        document = params.text_document
-        session = server.session
-        if not session.allows(to_fs_path(document.uri), document.text):
-            return
-        session.opened(document.uri, unified(document.text))
-        server.beside(session.connect())
+        server.beside(opened(params.text_document.uri))
+
+    async def opened(uri: str) -> None:
+        await server.settled.wait()
+        text = server.text(uri)
+        if server.session.allows(uri, text):
+            server.session.opened(uri, text)
+            await server.session.connect()
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def did_change(params: types.DidChangeTextDocumentParams) -> None:
         changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
         if changes:
-            document = server.documents.get_text_document(params.text_document.uri)
-            server.session.edited(document.uri, unified(document.source), changes[-1].range.start.line)
+            uri = params.text_document.uri
+            server.session.edited(uri, server.text(uri), changes[-1].range.start.line)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
-        server.running.end(params.text_document.uri)
         server.session.closed(params.text_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def notebook_did_close(params: types.DidCloseNotebookDocumentParams) -> None:
+        for cell in params.cell_text_documents:
+            server.session.closed(cell.uri)
 
     @server.feature("textDocument/didFocus")
     def did_focus(params: Any) -> None:
@@ -260,8 +300,3 @@ def _popup(server: Pellucid) -> None:
         codec = server.documents.position_codec
         items = [completion_item(one, codec.client_num_units(word_before(one.place)), server.line_end(uri)) for one in found]
         return types.CompletionList(is_incomplete=True, items=items)
-
-
-def unified(text: str) -> str:
-    """The text with line feeds at the ends of its lines."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_state_path
 from pygls.uris import to_fs_path
 
-from pellucid.errors import PellucidError
+from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid_lsp.completer import Completer
 from pellucid_lsp.context import Context
-from pellucid_lsp.explanation import Explanation, Outcome
+from pellucid_lsp.explanation import Explanation, Journal, Outcome
 from pellucid_lsp.privacy import Privacy
 from pellucid_lsp.recent import Recent
 from pellucid_lsp.ring import Ring
+from pellucid_lsp.running import Running
 from pellucid_lsp.settings import Settings
 from pellucid_lsp.suggestion import Place, Suggestion
 from pellucid_lsp.switch import Switch
@@ -33,17 +34,21 @@ TICK_SECONDS = 1.0
 
 
 class Session:
-    """What an editor's requests share. ``tell`` gets every change of the state."""
+    """What an editor's requests share. ``tell`` is called with every change of the state."""
 
     def __init__(self, settings: Settings, folders: Sequence[Path], tell: Callable[[], None]) -> None:
         self.settings = settings
         self.recent = Recent()
+        self.journal = Journal()
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
         self._folders = tuple(folders)
         self._tell = tell
+        self._running: Running[list[Suggestion]] = Running()
         self._launcher: Launcher | None = None
         self._idle: asyncio.Task[None] | None = None
         self._last: Place | None = None
+        self._privacy = Privacy(self._folders, settings.context.exclude)
+        self.ring = Ring(settings.context, self._may_send)
         self._build()
 
     @property
@@ -60,95 +65,139 @@ class Session:
         """Whether anything is suggested in this editor."""
         return self.settings.enabled and self.switch.everywhere and self.switch.here
 
-    async def suggest(self, place: Place, *, invoked: bool = False) -> list[Suggestion]:
-        """The suggestions at a place. Raises a PellucidError where there can be none for a reason that the user can mend."""
+    async def suggest(self, place: Place, version: int | None, *, invoked: bool = False) -> list[Suggestion]:
+        """The suggestions at a place of a version of a document; none where another place of it is asked about meanwhile.
+
+        Raises a PellucidError where there can be none for a reason that the user can mend.
+        """
         refusal = self._language_off(place) or self.refusal(place)
         if refusal is not None:
             self.ring.forget(place.uri)
-            self.completer.explanations.begin(place).end(Outcome.OFF, refusal)
+            self.journal.explanations.begin(place).end(Outcome.OFF, refusal)
             return []
         self._last = place
         self.ring.note_visit(place.uri, self._filename(place.uri), place.before + place.after, place.before.count("\n"))
         self._restart_idle()
-        return await self.completer.suggest(place, invoked=invoked)
+        completer = self.completer
+        question = (place, version, invoked)
+        return await self._running.answer(place.uri, question, lambda: completer.suggest(place, invoked=invoked)) or []
+
+    async def branch(self, suggestion: Suggestion, place: Place, index: int, alternative: int) -> Suggestion | None:
+        """Another way of a suggestion; raises InvalidRequestError for a document that nothing is sent of."""
+        self.require(place)
+        return await self.completer.branch(suggestion, place, index, alternative)
+
+    def delivered(self, suggestions: Sequence[Suggestion]) -> None:
+        """The editor has them now."""
+        self.journal.counts.shown += bool(suggestions)
 
     def opened(self, uri: str, text: str) -> None:
         """A document was opened; pieces of it may help in others."""
-        self.ring.note_open(uri, self._filename(uri), text)
+        if self.allows(uri, text):
+            self.ring.note_open(uri, self._filename(uri), text)
 
     def edited(self, uri: str, text: str, line: int) -> None:
         """A document was edited at a line."""
-        if self.allows(to_fs_path(uri), text):
+        if self.allows(uri, text):
             self.ring.note_edit(uri, self._filename(uri), text, line)
         else:
             self.ring.forget(uri)
 
     def closed(self, uri: str) -> None:
         """A document was closed."""
+        self._running.end(uri)
+        if self._last is not None and self._last.uri == uri:
+            self._stop_idle()
         self.context.forget(uri)
-        self.completer.explanations.forget(uri)
+        self.journal.explanations.forget(uri)
 
     async def restart(self) -> None:
         """Start the model server anew, or connect anew to one that was started by hand."""
+        self._running.end_all()
         await self.completer.aclose()
         await self.launcher.restart()
-        await self.launcher.client()
 
     async def change(self, settings: Settings) -> None:
-        """Take other settings from now on; what is being generated by the old ones ends."""
+        """Take other settings from now on; what is being generated by the former ones ends."""
         if settings == self.settings:
             return
-        await self.completer.aclose()
-        counts, explanations = self.completer.counts, self.completer.explanations
-        if (settings.server, settings.model) != (self.settings.server, self.settings.model):
+        former, self.settings = self.settings, settings
+        completer, launcher = self._end_work(), None
+        if (settings.server, settings.model) != (former.server, former.model):
             launcher, self._launcher = self._launcher, None
-            if launcher is not None:
-                await launcher.aclose()
-        self.settings = settings
+            self.recent.forget_answers()
+        if settings.context != former.context:
+            self._privacy = Privacy(self._folders, settings.context.exclude)
+            self.ring = Ring(settings.context, self._may_send)
         self._build()
-        self.completer.counts, self.completer.explanations = counts, explanations
+        await completer.aclose()
+        if launcher is not None:
+            await launcher.aclose()
+
+    async def move(self, folders: Sequence[Path]) -> None:
+        """The editor has other workspace folders now."""
+        self._folders = tuple(folders)
+        self.switch.set_folders([str(folder) for folder in folders])
+        self._privacy = Privacy(self._folders, self.settings.context.exclude)
+        await self._end_work().aclose()
+        self._tell()
 
     async def switched(self) -> None:
         """The switch was used: what is off runs no more."""
         if not self.enabled:
-            await self.completer.aclose()
-            self._stop_idle()
+            await self._end_work().aclose()
         self._tell()
 
     async def aclose(self) -> None:
         """Generate nothing any more, and let go of the model server."""
-        self._stop_idle()
-        await self.completer.aclose()
-        if self._launcher is not None:
-            await self._launcher.aclose()
+        launcher, self._launcher = self._launcher, None
+        await self._end_work().aclose()
+        if launcher is not None:
+            await launcher.aclose()
 
     async def connect(self) -> None:
         """Have the model server ready for the first suggestion. Raises UnavailableError where there can be none."""
-        await self.launcher.client()
+        launcher = self.launcher
+        try:
+            await launcher.client()
+        except UnavailableError:
+            if launcher is self._launcher:  # else the settings are others now, or the editor leaves: nobody asks any more
+                raise
 
-    def accept(self, suggestion: Suggestion) -> None:
-        """A suggestion, or a part of it, is in its document now."""
-        self.recent.accept(suggestion)
-        self.completer.counts.accepted += 1
+    def accept(self, suggestion: Suggestion, length: int) -> None:
+        """The first ``length`` characters of a suggestion are in its document now."""
+        self.journal.counts.accepted += self.recent.accept(suggestion, length)
         self._tell()
 
     async def prompt_text(self, explanation: Explanation) -> str | None:
-        """The prompt of an explanation as the model read it, if there was one and its server is still there."""
-        prompt, condition = explanation.prompt, self.launcher.condition
-        if prompt is None or condition.state != "ready":
+        """The prompt of an explanation as the model read it; None where nothing was sent, may be sent now, or no server is ready."""
+        prompt, launcher = explanation.prompt, self._launcher
+        if prompt is None or launcher is None or launcher.condition.state != "ready":
             return None
-        client = await self.launcher.client()
-        return await client.infill_prompt(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+        if not self.allows(explanation.uri, prompt.prefix + prompt.suffix):
+            return None
+        client = await launcher.client()
+        try:
+            return await client.infill_prompt(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+        except UnavailableError:
+            launcher.lost(client)
+            return None
 
-    def allows(self, path: str | None, text: str) -> bool:
+    def allows(self, uri: str, text: str) -> bool:
         """Whether a document may be read by the model."""
-        return self.enabled and self._privacy.refusal(path, text) is None
+        return self.enabled and self._may_send(uri, text)
 
     def refusal(self, place: Place) -> str | None:
         """Why nothing of a document is sent to the model, in a sentence; None if it may be."""
         if not self.enabled:
             return self._why_off()
-        return self._privacy.refusal(place.path, place.before + place.after)
+        return self._privacy.refusal(place.path, place.before + place.after, place.uri)
+
+    def require(self, place: Place) -> None:
+        """Raise InvalidRequestError for a document that nothing is sent of."""
+        refusal = self.refusal(place)
+        if refusal is not None:
+            raise InvalidRequestError(refusal, param="textDocument")
 
     def status(self) -> dict[str, Any]:
         """The state as ``pellucid/status`` tells it."""
@@ -162,12 +211,12 @@ class Session:
             "state": state,
             "message": message,
             "progress": progress,
-            "model": self.completer.model or self.settings.model or None,
+            "model": self.journal.model or self.settings.model or None,
             "url": url,
             "enabled": self.settings.enabled and self.switch.everywhere,
             "enabledHere": self.switch.here,
-            "latency": self.completer.latency,
-            "counts": vars(self.completer.counts).copy(),
+            "latency": self.journal.latency,
+            "counts": vars(self.journal.counts).copy(),
         }
 
     def _filename(self, uri: str) -> str:
@@ -177,10 +226,18 @@ class Session:
         return path.name if folder is None else path.relative_to(folder).as_posix()
 
     def _build(self) -> None:
-        self._privacy = Privacy(self._folders, self.settings.context.exclude)
-        self.ring = Ring(self.settings.context)
         self.context = Context(self.settings.context, self.ring)
-        self.completer = Completer(self.settings, lambda: self.launcher, self.context, self.recent)
+        self.completer = Completer(self.settings, lambda: self.launcher, self.context, self.recent, self.journal)
+
+    def _end_work(self) -> Completer:
+        """End what runs, but for the completer's own, which is given to be closed."""
+        self._running.end_all()
+        self._stop_idle()
+        self._last = None
+        return self.completer
+
+    def _may_send(self, uri: str, text: str) -> bool:
+        return self._privacy.refusal(to_fs_path(uri), text, uri) is None
 
     def _language_off(self, place: Place) -> str | None:
         if place.language in self.settings.completion.languages_off:
@@ -190,6 +247,8 @@ class Session:
     def _why_off(self) -> str:
         if not self.settings.enabled:
             return "The setting pellucid.enabled is false."
+        if self.switch.why is not None:
+            return self.switch.why
         where = "everywhere" if not self.switch.everywhere else "in this workspace"
         return f"Suggestions are switched off {where}."
 
@@ -209,6 +268,6 @@ class Session:
     async def _read_ahead(self) -> None:
         await asyncio.sleep(IDLE_SECONDS)
         with suppress(PellucidError):  # nobody waits for it; whoever asks next is told
-            while self._last is not None and self.ring.promote():
-                await self.completer.prefill(self._last)
+            while (place := self._last) is not None and self.refusal(place) is None and self.ring.promote():
+                await self.completer.prefill(place)
                 await asyncio.sleep(TICK_SECONDS)

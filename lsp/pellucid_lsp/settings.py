@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Self, get_args, get_origin, get_type_hints
 
 from pellucid.errors import ConfigError
 
@@ -101,29 +101,53 @@ class Settings:
     log_level: LogLevel = _setting(LogLevel.WARNING, "how much to log to stderr: error, warning, info or debug")
 
     @classmethod
-    def read(cls, given: object) -> Self:
-        """The settings that a client sent; what it left out has its default. Raises ConfigError, which names what is wrong."""
-        settings = _read(cls, given, SECTION)
-        assert isinstance(settings, cls)
+    def read(cls, given: object, base: Self | None = None) -> Self:
+        """The settings that a client sent; what it left out is as in ``base``, by default the defaults.
+
+        Raises ConfigError, which names the first that is wrong.
+        """
+        settings: Self = _read(base or cls(), given, SECTION, _refuse)
         return settings
 
+    @classmethod
+    def take(cls, given: object, base: Self | None = None) -> tuple[Self, tuple[str, ...]]:
+        """As ``read``, but what is wrong is as in ``base`` as well; with one sentence for each that is."""
+        wrong: list[str] = []
+        settings: Self = _read(base or cls(), given, SECTION, lambda error: wrong.append(str(error)))
+        return settings, tuple(wrong)
 
-def _read(kind: type[Any], given: object, path: str) -> Any:
+
+def _refuse(error: ConfigError) -> NoReturn:
+    raise error
+
+
+def _read(base: Any, given: object, path: str, refuse: Callable[[ConfigError], None]) -> Any:
+    """The settings ``base`` with those that are given. ``refuse`` gets each error; where it returns, that one is passed over."""
     if given is None:
-        given = {}
+        return base
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{path} should be an object of settings, not {given!r}.")
-    names = {camel(one.name): one for one in fields(kind)}
-    hints = get_type_hints(kind)
+        refuse(ConfigError(f"{path} should be an object of settings, not {given!r}."))
+        return base
+    names = {camel(one.name): one.name for one in fields(base)}
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in names:
-            raise ConfigError(f"{path}.{name} is not a setting of Pellucid: {_hint(f'{path}.{name}')}")
-        if value is None:  # what an editor sends for a setting that is not set
-            continue
-        one = names[name]
-        values[one.name] = _value(hints[one.name], value, f"{path}.{name}", one.metadata)
-    return replace(kind(), **values)
+        try:
+            if name not in names:
+                raise ConfigError(f"{path}.{name} is not a setting of Pellucid: {_hint(f'{path}.{name}')}")
+            if value is not None:  # what an editor sends for a setting that is not set
+                values[names[name]] = _field(base, names[name], value, f"{path}.{name}", refuse)
+        except ConfigError as error:
+            refuse(error)
+    return replace(base, **values)
+
+
+def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[ConfigError], None]) -> Any:
+    """The value of a field; that of a group of settings is a group."""
+    known = getattr(base, name)
+    if is_dataclass(known) and not isinstance(known, type):
+        return _read(known, value, path, refuse)
+    (one,) = (one for one in fields(base) if one.name == name)
+    return _value(get_type_hints(type(base))[name], value, path, one.metadata)
 
 
 def _hint(unknown: str) -> str:
@@ -135,8 +159,6 @@ def _hint(unknown: str) -> str:
 
 
 def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any:
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _read(kind, value, path)
     if get_origin(kind) is tuple:
         assert get_args(kind) == (str, ...)
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):

@@ -15,6 +15,7 @@ class Place:
 
     Lines end with a line feed, whatever the document has. ``path`` is None for what is not a file (an unsaved buffer).
     ``position`` is the cursor's line and character as the client counts them; it does not make a place another place.
+    ``selected`` is what ``before`` ends with and the document has not yet: the text of an item selected in the menu.
     """
 
     uri: str
@@ -23,6 +24,7 @@ class Place:
     language: str = ""
     path: str | None = None
     position: tuple[int, int] = field(default=(0, 0), compare=False)
+    selected: str = field(default="", compare=False)
 
     @property
     def left(self) -> str:
@@ -74,6 +76,11 @@ def first(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
         kept.append(token if len(token.text) <= length else replace(token, text=token.text[:length]))
         length -= len(token.text)
     return tuple(kept)
+
+
+def unified(text: str) -> str:
+    """The text with line feeds at the ends of its lines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _line_start(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import fields
 from types import TracebackType
 from typing import Any, Self
 
@@ -294,7 +295,9 @@ def _records(logprobs: Json | None) -> Iterable[Json]:
 
 
 def _usage(usage: Json) -> Usage:
-    return Usage(**usage["pellucid"])
+    """What a request cost; a newer server may tell more than is known here."""
+    told = usage["pellucid"]
+    return Usage(**{field.name: told[field.name] for field in fields(Usage)})
 
 
 def _message(message: Message) -> dict[str, str]:

@@ -103,10 +103,13 @@ async def start(
     folder: Path | None = None,
     capabilities: types.ClientCapabilities | None = None,
     command: Sequence[str] = COMMAND,
+    configuration: Mapping[str, Any] | None = None,
 ) -> Editor:
-    """An editor whose language server has answered ``initialize``; ``options`` are its settings."""
+    """An editor whose language server has answered ``initialize``; ``options`` are settings, ``configuration`` what it says when asked."""
     client = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
     assert isinstance(client, LanguageClient)
+    if configuration is not None:
+        client.set_configuration(dict(configuration))
     statuses: list[Any] = []
     client.feature("pellucid/didChangeStatus")(lambda status: statuses.append(status))
     result = await within(

@@ -42,7 +42,7 @@ class ScriptedServer:
     async def client(self) -> ScriptedServer:
         return self
 
-    def lost(self) -> None:
+    def lost(self, client: object) -> None:
         self.losses += 1
 
     async def models(self) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
     assert suggestion.text == "rn a + b"
     assert server.asked[1].prefix == HERE.before + "urn a"
     assert [one.text for one in suggestion.tokens] == ["rn", " a", " +", " b"]
-    explanation = made.explanations.find()
+    explanation = made.journal.explanations.find()
     assert explanation is not None
     assert explanation.source is Source.MODEL
 
@@ -122,7 +122,7 @@ async def test_a_server_that_stays_away() -> None:
     with pytest.raises(UnavailableError, match="ended the connection"):
         await made.suggest(HERE)
     assert len(server.asked) == ATTEMPTS
-    explanation = made.explanations.find()
+    explanation = made.journal.explanations.find()
     assert explanation is not None
     assert (explanation.outcome, explanation.reason) == (Outcome.FAILED, str(LOST))
     server.scripts = [LINE]
@@ -150,7 +150,7 @@ async def test_unsure_is_hidden_and_explained() -> None:
     made = completer(server, level="quiet")
 
     assert await texts(made) == []
-    explanation = made.explanations.find(uri=HERE.uri)
+    explanation = made.journal.explanations.find(uri=HERE.uri)
     assert explanation is not None
     assert explanation.outcome is Outcome.HIDDEN
     assert "first token's probability is 0.10" in explanation.reason
@@ -167,14 +167,14 @@ async def test_explanation() -> None:
 
     (suggestion,) = await made.suggest(HERE)
 
-    explanation = made.explanations.find(id=suggestion.id)
+    explanation = made.journal.explanations.find(id=suggestion.id)
     assert explanation is not None
     assert (explanation.outcome, explanation.source, explanation.shown) == (Outcome.SHOWN, Source.MODEL, "urn a + b")
     assert explanation.prompt is not None
     assert explanation.prompt.prefix == HERE.before
     assert explanation.usage is not None
     assert (explanation.usage.cached, explanation.usage.computed) == (5, 7)
-    assert set(explanation.milliseconds) == {"context", "wait", "queued", "prefill", "decode", "gate", "total"}
+    assert set(explanation.milliseconds) == {"wait", "context", "queued", "prefill", "decode", "gate", "total"}
 
 
 async def test_several_when_invoked() -> None:
@@ -271,6 +271,41 @@ async def test_files_only_to_models_that_know_them() -> None:
         await made.suggest(HERE)
 
         assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])
+
+
+async def test_a_line_that_was_cut_off_stays_out() -> None:
+    """What the limit of tokens cut off in the midst of a line is not suggested, the second time neither."""
+    said = say("x", " = 1", "\n    ", "y", " = fo")
+    server = ScriptedServer([(*said, Finish(FinishReason.LENGTH, Usage()))])
+    made = completer(server, shape="block")
+    here = replace(HERE, before="def f():\n    ")
+
+    assert await texts(made, here) == ["x = 1"]
+    assert await texts(made, here) == ["x = 1"]
+    assert len(server.asked) == 1
+
+
+async def test_what_is_generated_ahead_is_not_waited_for() -> None:
+    """Whoever reaches the place that is being generated for goes on from what there is, as quickly as anywhere."""
+    server = ScriptedServer([LINE, (*say("    ", "c"), None), say(" =", " 2", "\n", "\n", "\n", "z")])
+    made = completer(server, ahead=True)
+    await texts(made)
+    while len(server.asked) < 2 or server.asked[1].given < 2:
+        await asyncio.sleep(0)
+
+    assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
+    assert server.asked[1].closed
+    assert server.asked[2].prefix.endswith("urn a + b\n    c")
+    assert server.asked[2].terms.priority is Priority.COMPLETION
+    await made.aclose()
+
+
+async def test_a_candidate_that_fails_costs_only_itself() -> None:
+    """The best suggestion is there although another one's request failed."""
+    first = (token("urn", 0.6, other=("ry", 0.3)), *say(" a", "\n", "\n"))
+    server = ScriptedServer([first, (PellucidError("no memory"),)])
+
+    assert [one.text for one in await completer(server).suggest(HERE, invoked=True)] == ["urn a"]
 
 
 async def test_prefill() -> None:

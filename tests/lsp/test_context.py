@@ -1,12 +1,13 @@
 """The window around the cursor: typing only appends, budgets hold, and it moves seldom."""
 
 import re
+from copy import deepcopy
 from itertools import pairwise
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pellucid_lsp.context import Context, window_end, window_start
+from pellucid_lsp.context import DOCUMENTS, Context, window_end, window_start
 from pellucid_lsp.ring import CHARACTERS_PER_TOKEN, Ring
 from pellucid_lsp.settings import ContextSettings
 from pellucid_lsp.suggestion import Place, Prompt
@@ -134,6 +135,17 @@ class TestMoving:
         ours.forget("file:///a.py")
         assert ours.prompt(place(CODE + typed)).prefix == context().prompt(place(CODE + typed)).prefix != grown
 
+    def test_the_latest_documents_are_remembered(self) -> None:
+        """However many are opened, and asked for after they were closed, the windows of the last ones alone are kept."""
+        ours, typed = context(), CODE + "x" * (PREFIX // 3)
+        for number in range(DOCUMENTS + 2):
+            ours.prompt(place(CODE, uri=f"file:///{number}.py"))
+            ours.prompt(place(CODE, uri="file:///0.py"))
+        fresh = context().prompt(place(typed)).prefix
+        grown = [deepcopy(ours).prompt(place(typed, uri=f"file:///{number}.py")).prefix != fresh for number in range(DOCUMENTS + 2)]
+        kept = [number for number, more in enumerate(grown) if more]
+        assert kept == [0, *range(3, DOCUMENTS + 2)]
+
     def test_documents_have_windows_of_their_own(self) -> None:
         """Work in another document does not move a window."""
         ours = context()
@@ -194,6 +206,18 @@ class TestChunks:
         assert [extra.filename for extra in ours.prompt(place("x")).extra] == ["b.py"]
         ring.forget("file:///b.py")
         assert ours.prompt(place("x")) == Prompt("x", "")
+
+    def test_each_prompt_is_checked(self) -> None:
+        """While one types at a place nothing is sent of a file that is ignored since, though its chunks were chosen before."""
+        some, forbidden = ContextSettings(), set[str]()
+        ring = Ring(some, lambda uri, text: uri not in forbidden)
+        ours = Context(some, ring)
+        for name in ("b", "c"):
+            ring.note_edit(f"file:///{name}.py", f"{name}.py", f"{name}1 = 1\n{name}2 = 2\n{name}3 = 3\n", 0)
+            assert ring.promote()
+        assert [extra.filename for extra in ours.prompt(place("x")).extra] == ["b.py", "c.py"]
+        forbidden.add("file:///b.py")
+        assert [extra.filename for extra in ours.prompt(place("xy")).extra] == ["c.py"]
 
     @given(texts)
     def test_the_document_itself_is_not_among_them(self, text: str) -> None:

@@ -250,11 +250,11 @@ async def test_a_killed_server_comes_back(world: World) -> None:
     """A server that was killed is started again for the next request, as often as that happens, and never twice at once."""
     launcher = world.launcher()
     for round in range(5):
-        await launcher.client()
+        client = await launcher.client()
         assert len(world.starts()) == round + 1
         os.kill(world.starts()[-1][0], signal.SIGKILL)
         await until(lambda: not command_line(world.starts()[-1][0]))
-        launcher.lost()
+        launcher.lost(client)
 
     await launcher.client()
 
@@ -263,10 +263,12 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
     """A single request that failed only has the server looked at again, and gets a client that asks anew what is served."""
     launcher = world.launcher()
     first = await launcher.client()
-    launcher.lost()
-    launcher.lost()
+    launcher.lost(first)
+    launcher.lost(first)
 
     second = await launcher.client()
+    launcher.lost(first)  # told late by another request of the same client
+    assert await launcher.client() is second
 
     assert second is not first
     assert len(world.starts()) == 1
@@ -435,9 +437,9 @@ async def test_restarts_while_it_starts(world: World) -> None:
 async def test_a_leaving_server_is_waited_for(world: World) -> None:
     """A server that is shutting down is not used: the next one is started when it has gone."""
     launcher = world.launcher()
-    await launcher.client()
+    client = await launcher.client()
     world.say("unready.json", json.dumps({"state": "leaving"}))
-    launcher.lost()
+    launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: "shutting down" in launcher.condition.message)
     assert len(world.starts()) == 1
@@ -450,9 +452,9 @@ async def test_a_leaving_server_is_waited_for(world: World) -> None:
 async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
     """A server that says it serves nothing any more is stopped and started anew, if an editor started it."""
     launcher = world.launcher()
-    await launcher.client()
+    client = await launcher.client()
     world.say("unready.json", json.dumps({"state": "failed"}))
-    launcher.lost()
+    launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.condition.state is State.STARTING)
     (world.folder / "unready.json").unlink()

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pellucid_lsp import privacy as rules
 from pellucid_lsp.privacy import LARGEST, Privacy
 
 BASE64 = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
@@ -90,6 +93,45 @@ class TestNames:
         assert refusal(None, KEY) == "This text is never sent to the model: it holds a private key."
 
 
+class TestAddresses:
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            *("git:/project/.env?%7B%22ref%22%3A%22~%22%7D", "git:/project/server.key.git?x", "fugitive:///project/.git//0/.env"),
+            *("scp://host//home/me/.env", "scp://host/.ssh/config", "vscode-vfs://github/me/x/.env", "untitled:.env", "untitled:%2Eenv"),
+            *("zipfile:///a.zip::dir/.env", "jar:file:///x.jar!/secrets.yaml", "vscode-notebook-cell:/a/secrets.json#W0s", "/a/.env"),
+        ],
+    )
+    def test_secret_names_of_what_is_no_file(self, uri: str) -> None:
+        """A state of git, a file of another machine, or a buffer is refused by what its address calls it."""
+        reason = Privacy([]).refusal(None, CODE, uri)
+        assert reason is not None
+        assert "is never sent to the model: what is called" in reason
+
+    @pytest.mark.parametrize(
+        "uri",
+        ["", "untitled:", "untitled:Untitled-1", "git:/project/a.py?x", "vscode-notebook-cell:/a/n.ipynb#W0s", "scp://[h/a.py", "x:%00"],
+    )
+    def test_other_addresses(self, uri: str) -> None:
+        """Other addresses, such without a name among them, are not refused, not even with the pattern that is called so."""
+        assert Privacy([]).refusal(None, CODE, uri) is None
+
+    def test_ignored_where_they_lie(self, tmp_path: Path) -> None:
+        """A notebook's cell and states of git are refused where the file that they are of is ignored."""
+        (tmp_path / ".pellucidignore").write_text("/src/private*\n")
+        privacy = Privacy([tmp_path])
+        for uri in ("vscode-notebook-cell:{}/src/private.ipynb#W0s", "git:{}/src/private.py?x", "fugitive://{}/.git//0a1b/src/private.py"):
+            reason = privacy.refusal(None, CODE, uri.format(tmp_path))
+            assert reason is not None
+            assert reason.endswith(f"is never sent to the model: {tmp_path.name}/.pellucidignore ignores it."), uri
+            assert privacy.refusal(None, CODE, uri.format(tmp_path).replace("private", "public")) is None
+
+    def test_content(self) -> None:
+        """What they hold counts as well, under the name that they have."""
+        assert Privacy([]).refusal(None, KEY, "untitled:Untitled-1") == "Untitled-1 is never sent to the model: it holds a private key."
+        assert Privacy([]).refusal(None, KEY, "untitled:") == "This text is never sent to the model: it holds a private key."
+
+
 class TestContent:
     @pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "])
     def test_private_keys(self, kind: str) -> None:
@@ -140,6 +182,38 @@ class TestContent:
         """An empty file is nothing to be afraid of."""
         assert refusal("/a/a.py", "") is None
 
+    def test_ends_of_line(self) -> None:
+        """Lines are lines whatever ends them."""
+        for end in ("\n", "\r\n", "\r"):
+            assert refusal("/a/a.py", (CODE * 300).replace("\n", end)) is None, end
+            assert refusal("/a/a.js", (("f(1);" * 120 + "\n") * 20).replace("\n", end)), end
+
+    @given(st.lists(st.integers(0, 9_000), min_size=1, max_size=12))
+    def test_a_line_that_is_most_of_the_text(self, lengths: list[int]) -> None:
+        """Wherever it stands, a line that is longer than all others together, and than people write, is found."""
+        text = "\n".join("x" * length for length in lengths)
+        longest = max(lengths) > max(rules.LONG_LINE, len(text) / 2)
+        on_average = len(text) > rules.MEAN_LINE * len(lengths)
+        assert rules.is_minified(text) == (len(text) > rules.LONG_LINE and (longest or on_average))
+
+    def test_a_long_text_is_judged_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a long text that is asked about again, under whatever name, the verdict is remembered; a changed one is judged anew."""
+        judged: list[str] = []
+        judge = rules.content_refusal
+
+        def judging(text: str) -> str | None:
+            judged.append(text)
+            return judge(text)
+
+        monkeypatch.setattr(rules, "content_refusal", judging)
+        privacy, text = Privacy([]), CODE * 2_000
+        for _ in range(3):
+            assert privacy.refusal("/a/a.py", "".join([text, "x"])) is None
+            assert privacy.refusal("/a/b.py", "".join([text, KEY])) == "b.py is never sent to the model: it holds a private key."
+        assert privacy.refusal("/a/a.py", text + "\0") is None
+        assert privacy.refusal("/a/a.py", "\0" + text) == "a.py is never sent to the model: it is not text."
+        assert [len(one) - len(text) for one in judged] == [1, len(KEY), 1, 1]
+
 
 class TestIgnored:
     def test_ignore_files(self, tmp_path: Path) -> None:
@@ -177,12 +251,26 @@ class TestIgnored:
         assert privacy.refusal(str(tmp_path / "one" / "a" / "vendor" / "a.py"), CODE) is None
 
     def test_outside_of_every_folder(self, tmp_path: Path) -> None:
-        """A file outside of the folders that are open is judged by its name and by what it holds alone."""
+        """Outside of the folders that are open no ignore file counts; names of secret files do."""
         (tmp_path / ".gitignore").write_text("*\n")
         (tmp_path / "open").mkdir()
-        privacy = Privacy([tmp_path / "open"], ["*"])
+        privacy = Privacy([tmp_path / "open"])
         assert privacy.refusal(str(tmp_path / "a.py"), CODE) is None
         assert privacy.refusal(str(tmp_path / ".env"), CODE)
+
+    @pytest.mark.parametrize("folders", [[], ["open"]])
+    def test_the_setting_outside_of_every_folder(self, tmp_path: Path, folders: list[str]) -> None:
+        """The patterns of the setting count everywhere: outside of the folders that are open, and where none is."""
+        privacy = Privacy([tmp_path / folder for folder in folders], ["*.sql", "customers/", "!schema.sql"])
+        for name in ("a.sql", "customers/a.py"):
+            reason = f"{Path(name).name} is never sent to the model: the setting context.exclude names it."
+            assert privacy.refusal(str(tmp_path / name), CODE) == reason
+            for scheme in ("scp://host/", "vscode-vfs://github", "git:", "untitled:"):
+                assert privacy.refusal(None, CODE, f"{scheme}{tmp_path / name}") == reason
+        assert privacy.refusal(None, CODE, "untitled:a.sql")
+        for name in ("a.py", "schema.sql", "customers"):
+            assert privacy.refusal(str(tmp_path / name), CODE) is None
+        assert Privacy([], ["*"]).refusal(None, CODE, "untitled:") is None
 
 
 class TestLinks:
@@ -214,6 +302,13 @@ class TestLinks:
         (tmp_path / "real" / "a.py").symlink_to(tmp_path / "outside.py")
         (tmp_path / "link").symlink_to(tmp_path / "real")
         assert Privacy([tmp_path / "link"]).refusal(str(tmp_path / "link" / "a.py"), CODE)
+
+    def test_a_link_to_itself(self, tmp_path: Path) -> None:
+        """Links that lead nowhere, and what can be no path, are judged by their names."""
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        assert Privacy([tmp_path]).refusal(str(tmp_path / "loop" / "a.py"), CODE) is None
+        assert Privacy([tmp_path]).refusal(str(tmp_path / "loop" / ".env"), CODE)
+        assert Privacy([tmp_path]).refusal("/a/\0.env", CODE)
 
     def test_dots_in_a_path(self, tmp_path: Path) -> None:
         """A path with dots means what it leads to."""

@@ -61,7 +61,7 @@ async def test_the_server_is_started_and_comes_back(launcher: Launcher, tmp_path
     os.kill(first.pid, signal.SIGKILL)
     with pytest.raises(UnavailableError):
         await answer(client)
-    launcher.lost()
+    launcher.lost(client)
     assert (await answer(await launcher.client())).strip() == "a + b"
 
     second = Record.load(path)

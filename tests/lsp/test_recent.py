@@ -133,12 +133,38 @@ def test_accepted() -> None:
     known = Recent()
     one, two = suggestion(), replace(suggestion("pass"), id="2")
     for each in (one, two):
-        known.accept(each)
+        known.add(each)
+        assert known.accept(each, len(each.text))
     known.add(replace(suggestion("raise"), id="3"))
 
     assert [each.id for each in known.accepted(HERE.uri)] == ["2", "1"]
     assert list(known.accepted("file:///b.py")) == []
     assert (known.is_accepted("1"), known.is_accepted("3")) == (True, False)
+
+
+def test_accepted_in_parts() -> None:
+    """A part that was accepted grows with the next one, and counts once; the whole suggestion stays known."""
+    known = Recent()
+    one = replace(suggestion(), tokens=say("return", " a"))
+    known.add(one)
+
+    assert known.accept(one, 3)
+    assert [each.text for each in known.accepted(HERE.uri)] == ["ret"]
+    assert not known.accept(one, 7)
+    assert [joined(each.tokens) for each in known.accepted(HERE.uri)] == ["return "]
+    assert known.get("1") == one
+
+
+def test_another_model() -> None:
+    """The answers of one model are not those of another; what was accepted stays."""
+    known = recent(ANSWER)
+    known.add(suggestion())
+    known.accept(suggestion(), 8)
+
+    known.forget_answers()
+
+    assert known.find(HERE) is None
+    assert [each.id for each in known.accepted(HERE.uri)] == ["1"]
 
 
 def test_forgetting() -> None:

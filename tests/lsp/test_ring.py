@@ -242,6 +242,42 @@ class TestEviction:
         assert sent(ring)[-2:] == ["e0.py", "e1.py"]
 
 
+class TestPermission:
+    def test_a_candidate_that_may_not_be_sent(self) -> None:
+        """What may not be sent when its turn comes is passed over for good; the whole document is judged, by its own address."""
+        asked: list[tuple[str, str]] = []
+        forbidden = {"file:///a.py"}
+
+        def may_send(uri: str, text: str) -> bool:
+            asked.append((uri, text))
+            return uri not in forbidden
+
+        ring = Ring(SETTINGS, may_send)
+        cell, text = "vscode-notebook-cell:/n.ipynb#1", function("b", 90)
+        ring.note_edit(cell, "n.ipynb", text, 0)
+        ring.note_edit(A, "a.py", function("a"), 0)
+        assert ring.promote()
+        assert asked == [(A, function("a")), (cell, text)]
+        forbidden.clear()
+        assert not ring.promote()
+        assert sent(ring) == ["n.ipynb"]
+
+    def test_a_chunk_that_may_not_be_sent_any_more(self) -> None:
+        """A document that is ignored since is not sent any more, and never again; the version tells of it."""
+        forbidden: set[str] = set()
+        ring = Ring(SETTINGS, lambda uri, text: uri not in forbidden and "password" not in text)
+        for name in ("a.py", "b.py"):
+            ring.note_edit(f"file:///{name}", name, function(name[0]), 0)
+            assert ring.promote()
+        version = ring.version
+        assert (sent(ring), ring.version) == (["a.py", "b.py"], version)
+        forbidden.add(A)
+        assert sent(ring) == ["b.py"]
+        assert ring.version != version
+        forbidden.clear()
+        assert sent(ring) == ["b.py"]
+
+
 class TestForgetting:
     def test_a_document_that_became_secret(self) -> None:
         """Neither its chunks nor its waiting places are sent any more, and the version tells of it."""

@@ -508,7 +508,7 @@ async def test_toggle_workspace(connect: Connect, tmp_path: Path) -> None:
 
 
 async def test_settings_of_the_client(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Settings are asked of the client, when it starts and when they change; wrong ones are told and the former ones stay."""
+    """Settings are asked of the client, when it starts and when they change; a wrong one is told, and is as if it were not set."""
     editor = await connect(capabilities=client_capabilities("visual-studio-code"))
     editor.open(URI, TEXT)
     assert await editor.texts(URI, *AT) == ["urn a + b"]
@@ -524,7 +524,8 @@ async def test_settings_of_the_client(connect: Connect, assistant: ScriptedAssis
     await change({"enabled": "yes"})
     await until(lambda: bool(editor.messages))
     assert editor.messages == ["Pellucid: pellucid.enabled should be true or false, not 'yes'."]
-    assert await editor.texts(URI, *AT) == []
+    await until_status(editor, "ready", "idle")
+    assert await editor.texts(URI, *AT) == ["urn a + b"]
     await change({"completion": {"languagesOff": ["python"]}})
     await until_status(editor, "ready", "idle")
     assert await editor.texts(URI, *AT) == []
@@ -600,7 +601,8 @@ async def test_unknown_messages(connect: Connect) -> None:
 
 async def test_open_page(connect: Connect) -> None:
     """The server's page is opened in a browser by the editor."""
-    editor = await connect()
+    window = types.WindowClientCapabilities(show_document=types.ShowDocumentClientCapabilities(support=True))
+    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, window=window))
     editor.open(URI, TEXT)
     await editor.inline(URI, *AT)
 

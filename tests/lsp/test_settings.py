@@ -60,6 +60,46 @@ def test_wrong_ones(given: Any, sentence: str) -> None:
         Settings.read(given)
 
 
+def test_over_others() -> None:
+    """What is not given is as it was before, in groups as well."""
+    base = Settings.read({"model": "m", "completion": {"level": "quiet", "maxLines": 3}})
+
+    settings = Settings.read({"enabled": None, "completion": {"level": "eager", "maxLines": None}}, base)
+    assert settings == Settings.read({"model": "m", "completion": {"level": "eager", "maxLines": 3}})
+    assert Settings.read(None, base) == Settings.take({}, base)[0] == base
+
+
+def test_what_can_be_taken() -> None:
+    """Each wrong setting is passed over and told, and all the others are taken: who switches suggestions off finds them off."""
+    base = Settings.read({"completion": {"maxLines": 3}, "context": {"filesTokens": 7}})
+
+    settings, wrong = Settings.take(
+        {
+            "unknownKey": 1,
+            "enabled": False,
+            "completion": {"maxLines": "x", "level": "quiet", "shape": "round"},
+            "context": 5,
+            "server": {"zzz": 1, "start": False},
+        },
+        base,
+    )
+
+    assert settings == Settings.read({"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base)
+    assert wrong == (
+        "pellucid.unknownKey is not a setting of Pellucid: the README lists all.",
+        "pellucid.completion.maxLines should be a whole number, not 'x'.",
+        "pellucid.completion.shape should be one of auto, line, block, not 'round'.",
+        "pellucid.context should be an object of settings, not 5.",
+        "pellucid.server.zzz is not a setting of Pellucid: the README lists all.",
+    )
+
+
+def test_nothing_to_take() -> None:
+    """What is no object of settings changes nothing, and is told."""
+    assert Settings.take("x") == (Settings(), ("pellucid should be an object of settings, not 'x'.",))
+    assert Settings.take({"enabled": False}) == (Settings(enabled=False), ())
+
+
 def test_readme() -> None:
     """The README lists every setting."""
     assert settings_table() in README

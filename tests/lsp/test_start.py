@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 async def test_tcp(tmp_path: Path) -> None:
-    """With --tcp it listens on that port of this machine, and answers there as it does on stdin and stdout."""
+    """With --tcp it listens on that port of this machine, and answers there one editor, with which it leaves."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "pellucid", "lsp", "--tcp", str(port)]
@@ -34,10 +35,14 @@ async def test_tcp(tmp_path: Path) -> None:
         assert found is not None
         answer = json.loads(await lsp_client.within(reader.readexactly(int(found.group(1)))))
         assert answer["result"]["capabilities"]["inlineCompletionProvider"] == {}
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection("127.0.0.1", port)
         writer.close()
         await writer.wait_closed()
+        assert await lsp_client.within(process.wait()) == 0
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 

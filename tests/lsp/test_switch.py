@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,75 @@ def test_no_folder(tmp_path: Path) -> None:
         Switch(tmp_path / "switch.json", []).toggle_here()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"off": true}'])
-def test_spoilt_file(tmp_path: Path, text: str) -> None:
-    """A file that is not ours is named, and what to do about it."""
-    file = tmp_path / "switch.json"
-    file.write_text(text)
+def test_other_folders(tmp_path: Path) -> None:
+    """When other folders are opened, here means those."""
+    switch = Switch(tmp_path / "switch.json", ["/a"])
 
-    with pytest.raises(ConfigError, match=r"switch.json cannot be read .*: delete the file"):
-        _ = Switch(file, []).everywhere
+    switch.toggle_here()
+    switch.set_folders(["/b"])
+    assert switch.here
+    switch.set_folders(["/b", "/a"])
+    assert not switch.here
+
+
+SPOILT = [
+    "",
+    "[]",
+    "{}",
+    '{"off": true}',
+    '{"off": "false", "folders_off": []}',
+    '{"off": false, "folders_off": [1]}',
+    "\xff",
+    "[" * 99_999,
+]
+
+
+@pytest.mark.parametrize("text", SPOILT, ids=range(len(SPOILT)))
+def test_spoilt_file(tmp_path: Path, text: str) -> None:
+    """A file that is not ours may have said off: so it counts, is named with what to do about it, and a use of the switch mends it."""
+    file = tmp_path / "switch.json"
+    file.write_text(text, encoding="latin-1")
+    switch = Switch(file, ["/a"])
+
+    assert (switch.everywhere, switch.here) == (False, False)
+    assert switch.why is not None
+    assert re.fullmatch(rf"The switch in {file} cannot be read \(.+\): switch suggestions on to write it anew, or delete it\.", switch.why)
+    switch.toggle()
+    mended = Switch(file, ["/a"])
+    assert (mended.everywhere, mended.here, mended.why) == (True, True, None)
+    assert switch.everywhere
+
+
+def test_spoilt_file_here(tmp_path: Path) -> None:
+    """Of a spoilt file the switch of a folder writes a good one as well, in which all else stays off."""
+    file = tmp_path / "switch.json"
+    file.write_text("{}")
+    switch = Switch(file, ["/a"])
+
+    switch.toggle_here()
+    assert (switch.everywhere, switch.here, switch.why) == (False, True, None)
+
+
+def test_mended_by_hand(tmp_path: Path) -> None:
+    """Once the spoilt file is deleted, everything is on again."""
+    file = tmp_path / "switch.json"
+    file.write_text("{}")
+    switch = Switch(file, [])
+    assert not switch.everywhere
+
+    file.unlink()
+    assert (switch.everywhere, switch.why) == (True, None)
+
+
+def test_no_file_there(tmp_path: Path) -> None:
+    """Where there can be no file suggestions are off, and a use of the switch says why it has no effect."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+
+    for file in (tmp_path / "folder", tmp_path / "file" / "switch.json"):
+        switch = Switch(file, [])
+        assert not switch.everywhere
+        assert str(file) in (switch.why or "")
+        with pytest.raises(ConfigError, match=r"^The switch in .* cannot be written \(.+\): let this user write there\.$"):
+            switch.toggle()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]  # no half-written one is left

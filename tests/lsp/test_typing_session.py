@@ -127,10 +127,15 @@ class Session:
         if done.exception() is None:
             asked.items = list(done.result().items)
 
-    async def accept(self) -> None:
-        """Wait for a suggestion at the cursor, and take it if one comes."""
+    async def look(self) -> Asked:
+        """Wait for what is suggested at the cursor."""
         last = self.asked[-1] if self.asked and not self.asked[-1].cancelled else self.ask()
         await asyncio.wait_for(asyncio.wait([last.answer]), lsp_client.LIMIT)
+        return last
+
+    async def accept(self) -> None:
+        """Wait for a suggestion at the cursor, and take it if one comes."""
+        last = await self.look()
         if last.items:
             self.accepted += 1
             self.document.insert(self.editor, str(last.items[0].insert_text))
@@ -139,13 +144,13 @@ class Session:
 
 
 def keys(chance: random.Random) -> Iterator[str]:
-    """What is typed, a character at a time, with slips that are taken back, and a suggestion taken now and then."""
+    """What is typed, a character at a time, with slips that are taken back, and a suggestion looked at or taken now and then."""
     for text in TYPED:
         for character in text:
             if chance.random() < 0.08:
                 yield from (chance.choice("xq😀"), "backspace")
-            if chance.random() < 0.04:
-                yield "accept"
+            if chance.random() < 0.12:
+                yield chance.choice(("look", "look", "accept"))
             yield character
         yield "jump"
 
@@ -176,6 +181,8 @@ async def press(session: Session, key: str) -> None:
     document = session.document
     if key == "accept":
         await session.accept()
+    elif key == "look":
+        await session.look()
     elif key == "jump":
         document.cursor = document.text.index("\n", session.chance.randrange(len(document.text) // 2))
         await session.keystroke()
