@@ -17,6 +17,9 @@ from pellucid_lsp.suggestion import Place, Shaped, first
 LEADING_BLANKS = 2
 """Blank lines that an answer may begin with: what is left between two functions."""
 
+DEEPEST = 40
+"""Characters of white space by which a line may stand deeper than the cursor's: a model with nothing to say may go on so for ever."""
+
 _PUNCTUATION = re.compile(r"""(?:[\s)\]}>;:,"'`]|\*/|-->|</[\w:.-]+>)*""")
 _LAST_BREAK = re.compile(r"\r?\n[ \t]*")
 
@@ -127,6 +130,8 @@ class Ghost:
         """See whether the line that grows ends the thought already."""
         said = self._text[self._begin : self._read]
         if not said.strip():
+            if len(said) > DEEPEST + len(self._left):
+                self._stop(self._kept, Ending.BLANK)
             return
         if said.lstrip().startswith("```") and not self._fences:
             self._stop(self._kept, Ending.SCOPE)  # code of a chat: what follows it is talk

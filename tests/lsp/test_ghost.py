@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pellucid.stopping import Gate, SuffixStop
 from pellucid.tokens import Token
-from pellucid_lsp.ghost import Ghost, shape_of
+from pellucid_lsp.ghost import DEEPEST, Ghost, shape_of
 from pellucid_lsp.settings import Shape
 from pellucid_lsp.suggestion import Place, Shaped
 
@@ -213,3 +213,18 @@ def test_a_file_of_one_long_line(language: str) -> None:
     shaped = fed(ghost, tokens("g(", "2)", ";\n", "h"))
 
     assert shaped.text == "g(2);"
+
+
+@pytest.mark.parametrize(("said", "shown"), [("", ""), ("total = 0\n", "total = 0")])
+def test_white_space_without_end(said: str, shown: str) -> None:
+    """A model that goes on with white space for ever is stopped, and what it said before that stays."""
+    ghost = Ghost(Place("file:///a.py", "def f():\n    ", "\n", "python"), Shape.BLOCK)
+    spaces = 0
+    for token in tokens(said, *" " * 1000):
+        ghost.feed(token)
+        spaces += token.text == " "
+        if ghost.ended:
+            break
+
+    assert ghost.finish().text == shown
+    assert spaces <= DEEPEST + len("    ") + 1

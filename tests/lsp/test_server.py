@@ -21,6 +21,8 @@ URI = "file:///project/a.py"
 TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
 AT = (1, 7)
 SUM = ["urn", " a", " +", " b", "\n", "\n", "x"]
+FIRST = {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 1}}
+PRIVATE_KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEpAIBAAKCAQEA' * 4}\n-----END RSA PRIVATE KEY-----\n"
 
 
 def say(assistant: ScriptedAssistant, *texts: str) -> None:
@@ -434,11 +436,8 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
         ("pellucid/branch", {"id": "x", "token": -1, "alternative": 0}, "token should be a whole number of 0 or more, not -1"),
         ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is forgotten"),
         ("pellucid/score", {"textDocument": {"uri": URI}}, "needs a textDocument and a range"),
-        (
-            "pellucid/score",
-            {"textDocument": {"uri": "file:///none"}, "range": {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 1}}},
-            "is not open and cannot be read",
-        ),
+        ("pellucid/score", {"textDocument": {"uri": URI}, "range": FIRST, "topLogprobs": 21}, "topLogprobs"),
+        ("pellucid/score", {"textDocument": {"uri": "file:///none"}, "range": FIRST}, "is not open and cannot be read"),
     ],
 )
 async def test_wrong_requests(connect: Connect, method: str, params: Any, sentence: str) -> None:
@@ -564,6 +563,21 @@ async def test_other_files(connect: Connect, assistant: ScriptedAssistant) -> No
     editor.insert(URI, 1, 7, "x")
     await editor.inline(URI, 1, 8)
     assert assistant.calls[2]["extra"] == assistant.calls[1]["extra"]
+
+
+async def test_a_file_that_has_become_secret(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """What is read ahead of a file is sent no more once a private key stands in it."""
+    editor = await connect()
+    helper = "".join(f"def helper_{number}(value):\n    return value * {number}\n\n\n" for number in range(6))
+    editor.open("file:///project/helper.py", helper)
+    editor.open(URI, TEXT)
+    await editor.inline(URI, *AT)
+    await until(lambda: len(assistant.calls) == 2)
+    editor.insert("file:///project/helper.py", 0, 0, PRIVATE_KEY)
+    editor.insert(URI, 1, 7, "x")
+    await editor.inline(URI, 1, 8)
+
+    assert [bool(call["extra"]) for call in assistant.calls] == [False, True, False]
 
 
 async def test_no_server(connect: Connect) -> None:
