@@ -19,8 +19,8 @@ WORTH_SHOWING = 2
 """Letters, digits or brackets that a shortened suggestion has at least: less is quicker typed than read."""
 
 THRESHOLDS: Mapping[Level, Mapping[str, float]] = {
-    Level.QUIET: {"first": 0.50, "mean": 0.75, "least": 0.25},
-    Level.NORMAL: {"first": 0.25, "mean": 0.55, "least": 0.10},
+    Level.QUIET: {"first": 0.50, "mean": 0.80, "least": 0.50},
+    Level.NORMAL: {"first": 0.15, "mean": 0.60, "least": 0.15},
     Level.EAGER: {"first": 0.0, "mean": 0.25, "least": 0.0},
 }
 """What the probabilities of the suggested tokens must reach: the first one's, their geometric mean, and the least of them.

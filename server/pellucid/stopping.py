@@ -30,6 +30,10 @@ LONGEST_OVERLAP = 400
 """Characters of the suffix that an answer's end is compared with."""
 
 
+MOST_SPACE = 40
+"""Characters of white space at the end of an answer that are kept back: a model with nothing to say may go on so for ever."""
+
+
 class Ending(Protocol):
     """What decides where an answer ends, and what that is called.
 
@@ -185,16 +189,19 @@ class SuffixStop:
         self._answer = ""
         self._begin = 0  # of the answer's last line
         self._given = 0  # how much of the answer was given out
+        self._floor = 0  # up to where it belongs to the answer, whatever follows
         self._doubt: tuple[int, str | None] | None = None  # where to cut if the next line is this one
 
     def feed(self, text: str) -> str:
         self._answer += text
         while not self.ended and (end := self._answer.find("\n", self._begin)) >= 0:
+            self._raise_floor(end)
             cut = self._cut(end)
             if cut is not None:
                 self.ended = True
                 return self._give(cut)
             self._begin = end + 1
+        self._raise_floor(len(self._answer))
         return self._give(self._sure())
 
     def finish(self) -> str:
@@ -210,6 +217,13 @@ class SuffixStop:
         text = self._answer[self._given : end]
         self._given = end
         return text
+
+    def _raise_floor(self, end: int) -> None:
+        """Give up to keep back the white space that the last line begins with, once that is too much."""
+        line = self._line(end)
+        space = len(line) - len(line.lstrip())
+        if space > MOST_SPACE:
+            self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
 
     def _cut(self, end: int) -> int | None:
         """Where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
@@ -259,20 +273,20 @@ class SuffixStop:
 
     def _cut_before(self, known: _Line) -> int:
         if self._begin == 0:
-            return 0
+            return self._floor
         if known.indented is not None:
-            return self._begin + known.indented
+            return max(self._begin + known.indented, self._floor)
         above = self._answer[: self._begin]
         for _ in range(self._breaks):
             bare = above.rstrip(" \t\r")
             if not bare.endswith("\n"):
                 break
             above = bare[:-1].removesuffix("\r")
-        return len(above)
+        return max(len(above), self._floor)
 
     def _sure(self) -> int:
         """How much of the answer no continuation can take away."""
-        kept = [len(self._answer) - overlap(self._answer, self._start)]
+        kept = [len(self._answer) - overlap(self._answer, self._start), len(self._answer.rstrip("\r"))]
         if self._doubt is not None:
             kept.append(self._doubt[0])
         line = self._line(len(self._answer))
@@ -328,4 +342,4 @@ def overlap(text: str, start: str) -> int:
 
 def _may_become(line: str, known: str) -> bool:
     """Whether an unfinished line may still become a known one (which has no space at its end)."""
-    return known.startswith(line) or line.rstrip() in ("", known)
+    return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MOST_SPACE)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pellucid import stopping
 from pellucid.brackets import is_balanced
-from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
+from pellucid.stopping import MOST_SPACE, Ending, Gate, StopStrings, SuffixStop
 from pellucid.tokens import FinishReason, Token
 
 
@@ -130,3 +130,37 @@ def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.Mon
     assert ending.ended
     assert looked_at
     assert max(looked_at) < 5_000
+
+
+def test_white_space_without_end_is_not_kept_back() -> None:
+    """A model that goes on with white space for ever is heard of, though a line of the suffix might still follow."""
+    ending = SuffixStop("def f():\n    ", "\n    return 1\n")
+    given = [ending.feed(" ") for _ in range(2 * MOST_SPACE)]
+
+    assert "".join(given) == " " * (2 * MOST_SPACE)
+    assert not any(given[: MOST_SPACE - len("    ")])
+
+
+@given(
+    st.text(" \nx", max_size=8),
+    st.lists(st.sampled_from([" ", " " * 30, "\n", "\r\n", "    return 1", "x", " " * (MOST_SPACE + 5)]), max_size=12),
+    st.data(),
+)
+def test_the_pieces_of_white_space_do_not_matter(start: str, pieces: list[str], data: st.DataObject) -> None:
+    """However much white space there is, what belongs to the answer does not depend on how it comes."""
+    text = start + "".join(pieces)
+    at = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    cuts = [text[begin:end] for begin, end in zip([0, *at], [*at, len(text)], strict=True)]
+
+    assert answer_of(cuts) == answer_of([text]) == answer_of(list(text))
+
+
+def answer_of(pieces: list[str]) -> str:
+    """What belongs to an answer before the end of a function."""
+    ending = SuffixStop("def f():\n    ", "\n    return 1\n")
+    found = ""
+    for piece in pieces:
+        found += ending.feed(piece)
+        if ending.ended:
+            return found
+    return found + ending.finish()
