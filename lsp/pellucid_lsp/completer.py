@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError, UnavailableError
+from pellucid.speaker import Speaker
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 from pellucid_lsp.ahead import Ahead
 from pellucid_lsp.branches import alternatives, forced
@@ -21,13 +21,10 @@ from pellucid_lsp.explanation import Explanation, Journal, Outcome, Source, of
 from pellucid_lsp.gate import Gate, judge, passed
 from pellucid_lsp.ghost import Ghost, shape_of
 from pellucid_lsp.recent import Answer, Found, Recent, after_typing
+from pellucid_lsp.road import Road
 from pellucid_lsp.served import Served
 from pellucid_lsp.settings import Level, Settings, Shape
 from pellucid_lsp.suggestion import Place, Shaped, Suggestion, first
-
-if TYPE_CHECKING:
-    from pellucid.client import Client
-    from pellucid_lsp.launch import Launcher
 
 NAME = f"lsp-{os.getpid()}"
 """What the model server knows this editor's requests by."""
@@ -71,7 +68,7 @@ class Completer:
     def __init__(
         self,
         settings: Settings,
-        launcher: Callable[[], Launcher],
+        road: Callable[[], Road],
         context: Context,
         recent: Recent,
         journal: Journal | None = None,
@@ -81,7 +78,7 @@ class Completer:
     ) -> None:
         self.journal = journal or Journal()
         self._settings = settings
-        self._launcher = launcher
+        self._road = road
         self._context = context
         self.recent = recent
         self._gate = gate
@@ -122,8 +119,8 @@ class Completer:
 
     async def prefill(self, place: Place) -> None:
         """Have the model read the prompt of a place, so that the next answer there begins at once."""
-        launcher = self._launcher()
-        client = await launcher.client()
+        road = self._road()
+        client = await road.client()
         model = await self._served.find(client, self._settings.model)
         prompt = self._context.prompt(place)
         terms = Terms(Priority.BACKGROUND, key=f"{NAME}:prefill")
@@ -202,15 +199,15 @@ class Completer:
     async def _answer(self, request: _Request, explanation: Explanation) -> tuple[Answer, Shaped]:
         """What the model says; begun again where the server went away, from where it had come to."""
         said = request.said
-        launcher = self._launcher()
+        road = self._road()
         for attempt in range(1, ATTEMPTS + 1):
             stream = _Stream(said, explanation)
-            client = await launcher.client()
+            client = await road.client()
             explanation.lap("wait")
             try:
                 shaped = await self._generate(replace(request, said=said), client, stream, explanation)
             except UnavailableError:
-                launcher.lost(client)
+                road.lost(client)
                 if attempt == ATTEMPTS:
                     raise
                 said = tuple(stream.tokens)
@@ -222,7 +219,7 @@ class Completer:
             return answer, shaped
         raise AssertionError("the last attempt returns or raises")
 
-    async def _generate(self, request: _Request, client: Client, stream: _Stream, explanation: Explanation) -> Shaped:
+    async def _generate(self, request: _Request, client: Speaker, stream: _Stream, explanation: Explanation) -> Shaped:
         """Ask the model and close the stream where the thought ends, or where the time for whole lines is over."""
         model = await self._served.find(client, self._settings.model)
         stream.model = explanation.model = self.journal.model = model.name

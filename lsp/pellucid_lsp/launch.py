@@ -20,6 +20,7 @@ from pellucid.address import APPLICATION, CONFIG_FILE
 from pellucid.client import Client
 from pellucid.condition import ServerCondition, Standing
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
+from pellucid.speaker import Speaker
 from pellucid_lsp import server_process
 from pellucid_lsp.backoff import Backoff
 from pellucid_lsp.server_process import Record, Server
@@ -114,10 +115,10 @@ class Launcher:
                 # A restart took the place of this look.
         raise UnavailableError("The language server is leaving.")
 
-    def lost(self, client: Client | None) -> None:
+    def lost(self, client: Speaker | None) -> None:
         """The server did not answer this client: look for it at the next ``client``. Nothing, if that has been done already."""
-        if client is not None and client is self._client:
-            self._retired.append(client)  # other requests may still have their streams
+        if self._client is not None and client is self._client:
+            self._retired.append(self._client)  # other requests may still have their streams
             self._client = None
             self._backoff.lost()
 

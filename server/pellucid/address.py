@@ -15,6 +15,8 @@ ENVIRONMENT_PREFIX = "PELLUCID_"
 CONFIG_FILE = "config.toml"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8437
+PAGE_PORT = 8438
+"""Where the page listens when it runs by itself."""
 
 
 def is_loopback(host: str) -> bool:

@@ -27,6 +27,7 @@ from pellucid.tokens import (
     Finish,
     FinishReason,
     Message,
+    ModelCard,
     OnUsage,
     SamplingParams,
     Terms,
@@ -39,26 +40,11 @@ T = TypeVar("T")
 LONG_TEXT = 20_000
 """Characters that are tokenised in some ten milliseconds."""
 
+UNANSWERED = SamplingParams(max_tokens=0)
+"""For a prompt that is read and no more."""
+
 Stream = AsyncGenerator[Token | Finish]
 """Tokens, then one Finish. Closing it cancels the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What there is to know about a model that is served.
-
-    ``context`` is in tokens, as the engine grants it. ``files``: whether an infill may have pieces of other files.
-    """
-
-    name: str
-    context: int
-    infill: bool
-    chat: bool
-    weight_bytes: int
-    description: str
-    licence: str | None
-    chat_template: str | None = None
-    files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +194,10 @@ class Assistant:
         """The models that are served, the default one first."""
         return [served.card(self._engine.context(name)) for name, served in self._served.items()]
 
+    async def cards(self) -> list[ModelCard]:
+        """The same, asked as a client has to ask."""
+        return self.models()
+
     def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
         """The text that a chat becomes."""
         return self._find(model).template.render(messages, continue_last=continue_last)
@@ -229,11 +219,21 @@ class Assistant:
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
 
-    def infill_prompt(
+    def infill_ids(
         self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = GREEDY, *, model: str | None = None
     ) -> list[int]:
         """The ids that an infill starts from, for showing (token healing left out)."""
         return self._infill(self._find(model), prefix, suffix, extra, params, heal=False)[0]
+
+    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
+        """The prompt of an infill as the model reads it, its markers included, where the answer needs no room.
+
+        Pieces of other files are left out for a model that has no marker for them.
+        """
+        served = self._find(model)
+        taken = extra if served.takes_files else ()
+        size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in taken)
+        return await beside(size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
 
     def _find(self, model: str | None) -> _Served:
         name = next(iter(self._served)) if model is None else model

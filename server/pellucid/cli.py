@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pellucid.address import DEFAULT_HOST, PAGE_PORT
 from pellucid.errors import ConfigError, PellucidError
 
 HEAVY = "Commands that think use a running server where there is one; else they load the model themselves and say so."
@@ -70,7 +71,9 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 @app.command(epilog="Example: pellucid serve --model qwen2.5-coder-0.5b-instruct --port 8437 --context 16384")
 def serve(
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to serve; may be given several times.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model to serve, or NAME@int4; may be given several times.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback demands --api-key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
@@ -79,13 +82,15 @@ def serve(
     slots: Annotated[int | None, typer.Option(help="Sequences that run at the same time, for each model.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Most prompt tokens computed in one step.")] = None,
     queue: Annotated[int | None, typer.Option(help="Requests that may wait for a slot.")] = None,
-    api_key: Annotated[str | None, typer.Option(help="Key that every request must bring.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="Key that every request must bring; NAME:KEY,NAME:KEY gives each user one.")] = None,
     allowed_origins: Annotated[str | None, typer.Option(help="Web origins whose pages may call, separated by commas.")] = None,
     max_body_bytes: Annotated[int | None, typer.Option(help="Largest request body.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of fetched and packed models.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the conversations held on the page.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads to compute with; 0 takes one for each physical core.")] = None,
     grace: Annotated[int | None, typer.Option(help="Seconds that running answers get when the server stops.")] = None,
     idle_exit: Annotated[int | None, typer.Option(help="Seconds without a request after which the server leaves; 0 for never.")] = None,
+    page: Annotated[bool | None, typer.Option("--page/--no-page", help="Whether there is a page for people at /.")] = None,
     log_level: Annotated[str | None, typer.Option(help="error, warning, info or debug.")] = None,
 ) -> None:
     """Serve models over HTTP, on 127.0.0.1:8437 unless told otherwise.
@@ -108,9 +113,11 @@ def serve(
         allowed_origins=allowed_origins,
         max_body_bytes=max_body_bytes,
         cache=cache,
+        data=data,
         threads=threads,
         grace=grace,
         idle_exit=idle_exit,
+        page=page,
         log_level=log_level,
     )
     from pellucid.serve import run
@@ -203,6 +210,23 @@ def lsp(
         run(tcp)
     except ModuleNotFoundError as error:
         raise ConfigError(f"The language server needs {error.name}: run pip install '.[lsp]' in Pellucid's folder.") from error
+
+
+@app.command(epilog="Example: pellucid webui --server http://192.168.0.7:8437 --api-key KEY")
+def webui(
+    server: Annotated[str | None, typer.Option(metavar="URL", help="The server to ask; where the settings say if not given.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback demands --api-key.")] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = PAGE_PORT,
+    api_key: Annotated[str | None, typer.Option(help="Key of the server, which the page asks for as well.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the conversations held on the page.")] = None,
+) -> None:
+    """Show the page alone, without a model, for a server that runs elsewhere."""
+    from pellucid.config import load_settings
+
+    settings = load_settings(api_key=api_key, data=data)
+    from pellucid_webui.start import run
+
+    run(settings, (server or settings.url).rstrip("/"), host, port)
 
 
 @models_app.command("list", epilog="Example: pellucid models list")

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from pellucid.condition import ServerCondition, Standing, condition_of, objection_in
+from pellucid.condition import OWNER, ServerCondition, Standing, condition_of, objection_in
 from pellucid.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -32,6 +32,7 @@ from pellucid.tokens import (
     Finish,
     FinishReason,
     Message,
+    ModelCard,
     OnUsage,
     SamplingParams,
     Terms,
@@ -95,7 +96,7 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return ServerCondition(Standing.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidRequestError(f"{self.url} is not the address of a server: {error}.") from error
+            raise InvalidRequestError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
         except httpx.HTTPError as error:
             return ServerCondition(Standing.SILENT, str(error) or type(error).__name__)
         return objection_in(listing) or found
@@ -115,6 +116,15 @@ class Client:
             response = await self._http.get("/v1/models")
         _check(response.status_code, response.content, response.headers)
         return list(_object(response.content)["data"])
+
+    async def cards(self) -> list[ModelCard]:
+        """What there is to know about the models that are served. Raises UnavailableError while they load."""
+        models = await self.models()
+        if any(model.get("owned_by") != OWNER for model in models):
+            raise UnavailableError(f"What answers at {self.url} is not a Pellucid server.")
+        if any(model["meta"]["state"] != "ready" for model in models):
+            raise UnavailableError(f"The server at {self.url} is still loading its models.")
+        return [_card(model["id"], model["meta"]) for model in models]
 
     async def complete(
         self,
@@ -239,7 +249,7 @@ class Client:
         except httpx.ConnectError as error:
             raise UnavailableError(f"No server answers at {self.url}: start one with pellucid serve.") from error
         except httpx.InvalidURL as error:
-            raise InvalidRequestError(f"{self.url} is not the address of a server: {error}.") from error
+            raise InvalidRequestError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
         except httpx.HTTPError as error:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
 
@@ -302,6 +312,21 @@ def _usage(usage: Json) -> Usage:
 
 def _message(message: Message) -> dict[str, str]:
     return {"role": message.role, "content": message.content}
+
+
+def _card(name: str, meta: Json) -> ModelCard:
+    """A model as /v1/models tells of it; a server of before the page does not tell the chat template."""
+    return ModelCard(
+        name=name,
+        context=meta["n_ctx"],
+        infill=meta["infill"],
+        chat=meta["chat"],
+        weight_bytes=meta["memory"]["weights"],
+        description=meta["description"],
+        licence=meta["licence"],
+        chat_template=meta.get("chat_template"),
+        files=meta["files"],
+    )
 
 
 def _object(text: str | bytes) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""Every setting of Pellucid, and where its value comes from: flag, environment, ``config.toml``, default, in this order."""
+"""Every setting of Pellucid, and where its value comes from: flag, environment, ``config.toml``, default, in this order.
+
+With an API key everybody needs one, programs as a Bearer token and people for the page, which asks for it. Conversations
+belong to an owner: without a key, and with one that all share, that is ``local``, so that whoever may come in sees them
+all. ``anna:KEY,ben:KEY`` gives each user a key: its name is the owner, and nobody reaches another's conversations.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from platformdirs import user_cache_path, user_config_path
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from platformdirs import user_cache_path, user_config_path, user_data_path
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -19,6 +24,7 @@ from pellucid.address import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_POR
 from pellucid.address import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
 from pellucid.address import is_loopback as is_loopback
 from pellucid.errors import ConfigError
+from pellucid.keys import Keys, read_keys
 from pellucid.models.catalog import DEFAULT_MODEL
 
 FLAGS = {"models": "--model"}
@@ -38,7 +44,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    models: Names = Field((DEFAULT_MODEL,), description="models to serve: catalog names, hub ids, folders or .gguf files")
+    models: Names = Field(
+        (DEFAULT_MODEL,),
+        description="models to serve: catalog names, hub ids, folders or .gguf files; "
+        "@int4, @int8 or @none behind one says how to hold its weights",
+    )
     host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; any but loopback demands an API key")
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N")
@@ -47,15 +57,19 @@ class Settings(BaseSettings):
     slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, for each model")
     chunk: int = Field(512, ge=16, description="most prompt tokens computed in one step")
     queue: int = Field(64, ge=0, description="requests that may wait for a slot before others are told to come back (429)")
-    api_key: SecretStr | None = Field(None, description="key that every request must bring (Authorization: Bearer KEY)")
+    api_key: SecretStr | None = Field(
+        None, description="key that every request must bring (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one"
+    )
     allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION), description="folder of fetched and packed models and of compiled kernels"
     )
+    data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder of the conversations held on the page")
     threads: int = Field(0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core")
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server leaves by itself; 0: never")
+    page: bool = Field(True, description="whether there is a page for people at /")
     log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="how much to log: error, warning, info or debug")
 
     @classmethod
@@ -72,8 +86,9 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: object) -> object:
-        if isinstance(value, bool):
+    def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        assert info.field_name is not None
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError("should be a number or a text")
         return value
 
@@ -97,7 +112,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"should hold origins like https://example.org, without a path, which {origin!r} is not")
         return value
 
-    @field_validator("cache")
+    @field_validator("cache", "data")
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
@@ -105,8 +120,8 @@ class Settings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("should be printable ASCII without spaces, as it travels in an HTTP header")
+        if value is not None:
+            read_keys(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -121,9 +136,14 @@ class Settings(BaseSettings):
         return url_of(self.host, self.port)
 
     @property
+    def keys(self) -> Keys | None:
+        """The API keys in clear, by their owners."""
+        return None if self.api_key is None else read_keys(self.api_key.get_secret_value())
+
+    @property
     def key(self) -> str | None:
-        """The API key in clear."""
-        return None if self.api_key is None else self.api_key.get_secret_value()
+        """An API key in clear for what asks the server; the first of several."""
+        return None if self.keys is None else next(iter(self.keys.by_owner.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +217,7 @@ def settings_table() -> str:
     """All settings as a Markdown table, for the README."""
     rows = ["| setting | flag of `serve` | environment | default | what it is |", "|---|---|---|---|---|"]
     rows += [
-        f"| `{name}` | `{flag_of(name)}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(field)} | {_plain(field)} |"
+        f"| `{name}` | {_flags(name, field)} | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(name, field)} | {_plain(field)} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(rows)
@@ -207,10 +227,16 @@ def _plain(field: FieldInfo) -> str:
     return (field.description or "").replace("|", "\\|")
 
 
-def _default(field: FieldInfo) -> str:
+def _flags(name: str, field: FieldInfo) -> str:
+    return f"`{flag_of(name)}`, `--no-{name}`" if field.annotation is bool else f"`{flag_of(name)}`"
+
+
+def _default(name: str, field: FieldInfo) -> str:
     if field.default_factory is not None:
-        return "the platform's cache folder"
+        return f"the platform's {name} folder"
     value = field.default
     if value is None or value == ():
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f"`{', '.join(value)}`" if isinstance(value, tuple) else f"`{value}`"

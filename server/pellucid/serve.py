@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shlex
-import signal
 import socket
 import sys
 import threading
@@ -21,12 +20,15 @@ import uvicorn
 
 from pellucid.api.app import create_app
 from pellucid.api.documented import installed_version
+from pellucid.api.info import about, news_of
+from pellucid.api.page import Page
+from pellucid.api.plain_page import News
 from pellucid.api.state import ServerState
 from pellucid.assemble import assemble
 from pellucid.assistant import Assistant
 from pellucid.config import Settings
 from pellucid.engine.engine import Engine
-from pellucid.errors import ConfigError
+from pellucid.listening import listen
 from pellucid.models.disk import human
 from pellucid.models.progress import Noted
 from pellucid.terminal import Bars
@@ -52,25 +54,6 @@ def run(settings: Settings) -> None:
         os._exit(0)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address. Raises ConfigError in one sentence where it cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except socket.gaierror as error:
-        raise ConfigError(f"The host {host} is not an address of this machine: {error.strerror}.") from None
-    listener = socket.socket(family, kind, protocol)
-    try:
-        if hasattr(signal, "SIGHUP"):  # on Windows this option would let two servers share the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise ConfigError(f"Port {port} of {host} cannot be had ({reason.lower()}): stop what uses it, or choose another --port.") from None
-    return listener
-
-
 class Server(uvicorn.Server):
     """Uvicorn, with the models loading beside it and a way to leave that gives running answers their grace time."""
 
@@ -86,7 +69,7 @@ class Server(uvicorn.Server):
         self._state = ServerState(
             models=settings.models,
             host=settings.host,
-            api_key=settings.key,
+            keys=settings.keys,
             allowed_origins=settings.allowed_origins,
             max_body_bytes=settings.max_body_bytes,
             grace=settings.grace,
@@ -94,7 +77,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(
             uvicorn.Config(
-                create_app(self._state),
+                create_app(self._state, page_of(settings, self._state) if settings.page else None),
                 log_config=None,
                 log_level=settings.log_level,
                 access_log=settings.log_level == "debug",
@@ -153,10 +136,17 @@ class Server(uvicorn.Server):
         self._state.open(assistant, engine)
         typer.echo(greeting(self._settings, assistant))
         if self._settings.idle_exit:
-            assert self._loop is not None
-            self._state.idleness.watch(self._settings.idle_exit, self._leave_idle, self._loop.call_later)
+            self._watch_idleness()
+
+    def _watch_idleness(self) -> None:
+        assert self._loop is not None
+        self._state.idleness.watch(self._settings.idle_exit, self._leave_idle, self._loop.call_later)
 
     def _leave_idle(self) -> None:
+        if any(status.running or status.waiting for status in self._state.statuses().values()):
+            self._state.idleness.restart()  # an answer that the page asked for goes on without a request
+            self._watch_idleness()
+            return
         typer.echo(f"Nobody has asked anything for {self._settings.idle_exit} seconds: leaving, as --idle-exit says.")
         self._state.leave()  # at once, so that no request comes in between
         self.should_exit = True
@@ -164,6 +154,18 @@ class Server(uvicorn.Server):
     def _give_up(self, error: Exception) -> None:
         self.failure = error
         self.should_exit = True
+
+
+def page_of(settings: Settings, state: ServerState) -> Page:
+    """The page, with the assistant of this process."""
+    from pellucid_webui.mount import Host, PageSettings
+    from pellucid_webui.mount import Page as MountedPage
+
+    async def news() -> News | None:
+        return news_of(state)
+
+    host = Host(state.require_ready, news, lambda: about(state), state.departing, state.closing)
+    return MountedPage(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes))
 
 
 async def warm_up(assistant: Assistant) -> None:

@@ -94,6 +94,24 @@ class Extra:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What there is to know about a model that is served.
+
+    ``context`` is in tokens, as the engine grants it. ``files``: whether an infill may have pieces of other files.
+    """
+
+    name: str
+    context: int
+    infill: bool
+    chat: bool
+    weight_bytes: int
+    description: str
+    licence: str | None
+    chat_template: str | None = None
+    files: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the next token is chosen. The defaults are greedy and end only at a stop.
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pellucid.tokens import Extra, Finish, FinishReason, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import Extra, Finish, FinishReason, ModelCard, SamplingParams, Terms, Token, Usage
 
 MODEL = "scripted"
 
@@ -45,8 +45,8 @@ class ScriptedServer:
     def lost(self, client: object) -> None:
         self.losses += 1
 
-    async def models(self) -> list[dict[str, Any]]:
-        return [{"id": MODEL, "meta": {"files": self.files}}]
+    async def cards(self) -> list[ModelCard]:
+        return [ModelCard(MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=self.files)]
 
     async def complete(
         self,

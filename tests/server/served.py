@@ -14,14 +14,15 @@ from typing import Any, cast
 import uvicorn
 
 from pellucid.api.app import create_app
+from pellucid.api.page import Page
 from pellucid.api.state import ServerState
-from pellucid.assistant import Assistant, ModelCard, Piece
+from pellucid.assistant import Assistant, Piece
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings, LaneStatus, SlotStatus, Totals
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizer import Conventions, Tokenizer, Vocabulary
-from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, SamplingParams, Token, Usage
+from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, SamplingParams, Token, Usage
 from tiny_models import tiny_llama, to_decoder
 
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")
@@ -92,16 +93,22 @@ class ScriptedAssistant:
     def models(self) -> list[ModelCard]:
         return [ModelCard(name=TINY, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None, files=True)]
 
+    async def cards(self) -> list[ModelCard]:
+        return self.models()
+
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
         return [Piece(value, bytes([value]), chr(value)) for value in text.encode()]
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         return bytes(ids).decode(errors="replace")
 
-    def infill_prompt(
+    def infill_ids(
         self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = SamplingParams(), *, model: str | None = None
     ) -> list[int]:
         return list(f"{suffix}|{prefix}".encode())
+
+    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
+        return f"{suffix}|{prefix}"
 
     async def _answer(self, **call: Any) -> AsyncGenerator[Token | Finish]:
         self.calls.append(call)
@@ -154,12 +161,12 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def live(state: ServerState) -> Iterator[LiveServer]:
-    """A running server with this state; it has stopped at the end."""
+def live(state: ServerState, page: Page | None = None) -> Iterator[LiveServer]:
+    """A running server with this state, and with a page if one is given; it has stopped at the end."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    config = uvicorn.Config(create_app(state), log_level="critical", timeout_graceful_shutdown=10, ws="none")
+    config = uvicorn.Config(create_app(state, page), log_level="critical", timeout_graceful_shutdown=10, ws="none")
     server = _Server(config, state)
     started = threading.Event()
     config.load()

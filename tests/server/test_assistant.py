@@ -258,7 +258,12 @@ def test_tokens_of_a_text() -> None:
 
 def test_the_infill_prompt_can_be_shown() -> None:
     """The ids that an infill starts from."""
-    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt("a", "b") == [PRE, SUF, 98, MID, 97]
+    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_ids("a", "b") == [PRE, SUF, 98, MID, 97]
+
+
+async def test_the_infill_prompt_can_be_read() -> None:
+    """The same as text, markers included."""
+    assert await scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt("a", "b") == "<|pre|><|suf|>b<|mid|>a"
 
 
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

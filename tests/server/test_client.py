@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, Priority, SamplingParams, Terms, Token, Usage
 from pellucid.wire import LOGPROB_FLOOR, record_of, token_of
 
 URL = "http://127.0.0.1:8437"
@@ -300,6 +301,44 @@ async def test_condition(health: httpx.Response | Exception, listing: httpx.Resp
 def test_percent(done: int, total: int | None, percent: int | None) -> None:
     """The share that is done is known where the total is, and is a percentage whatever was counted."""
     assert ServerCondition(Standing.LOADING, done=done, total=total).percent == percent
+
+
+META = {
+    "state": "ready",
+    "n_ctx": 64,
+    "infill": True,
+    "files": False,
+    "chat": True,
+    "chat_template": "{{ x }}",
+    "memory": {"weights": 7, "cache": 1, "cache_limit": 2},
+    "description": "small",
+    "licence": None,
+}
+
+
+async def test_cards() -> None:
+    """What the server tells of its models is what is known of them here; an older server has no chat template to tell."""
+    newer, older = META, {name: value for name, value in META.items() if name != "chat_template"}
+    models = [{"id": name, "owned_by": "pellucid", "meta": meta} for name, meta in (("a", newer), ("b", older))]
+
+    a, b = await Wire(lambda: httpx.Response(200, json={"data": models})).client().cards()
+
+    assert a == ModelCard("a", 64, True, True, 7, "small", None, "{{ x }}", False)
+    assert b == replace(a, name="b", chat_template=None)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"id": "a", "owned_by": "pellucid", "meta": {"state": "loading"}}, "The server at .* is still loading its models"),
+        ({"id": "a", "owned_by": "llamacpp", "meta": {}}, "What answers at .* is not a Pellucid server"),
+        ({"id": "a"}, "What answers at .* is not a Pellucid server"),
+    ],
+)
+async def test_no_cards(model: dict[str, object], sentence: str) -> None:
+    """Of models that are loading, or another's, nothing is known."""
+    with pytest.raises(UnavailableError, match=sentence):
+        await Wire(lambda: httpx.Response(200, json={"data": [model]})).client().cards()
 
 
 async def test_infill_prompt() -> None:

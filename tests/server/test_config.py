@@ -26,6 +26,27 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(origins().values()) == {"default"}
 
 
+def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders of models and of conversations are the platform's unless they are set; ~ is the user's home."""
+    monkeypatch.setattr("pellucid.config.user_data_path", lambda name: tmp_path / name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert load_settings().data == tmp_path / "pellucid"
+    assert load_settings(data="~/talks").data == tmp_path / "talks"
+
+
+@pytest.mark.parametrize(("text", "page"), [("false", False), ("0", False), ("no", False), ("true", True), ("1", True)])
+def test_switch(config_home: Path, monkeypatch: pytest.MonkeyPatch, text: str, page: bool) -> None:
+    """The page is there unless it is switched off, in the environment, the file or by a flag, the last of which wins."""
+    assert load_settings().page is True
+    monkeypatch.setenv("PELLUCID_PAGE", text)
+    assert load_settings().page is page
+    assert load_settings(page=not page).page is not page
+    monkeypatch.delenv("PELLUCID_PAGE")
+    write(config_home, f"page = {str(page).lower()}")
+    assert load_settings().page is page
+
+
 def test_precedence(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flag beats the environment, which beats the file, which beats the default; origins tells which one it was."""
     write(config_home, "port = 1\nslots = 2\nqueue = 3\n")
@@ -100,6 +121,7 @@ def test_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("slots = 0.5", r"slots in .*config\.toml should be a valid integer"),
         ("slots = [1]", r"slots in .*config\.toml should be a valid integer"),
         ("slots = ", r"The settings in .*config\.toml cannot be read"),
+        ('page = "perhaps"', r"page in .*config\.toml should be a valid boolean"),
         ("[serve]\nport = 1", r"serve in .*config\.toml is not a setting of Pellucid"),
     ],
 )

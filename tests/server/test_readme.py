@@ -72,11 +72,11 @@ def test_routes() -> None:
 def test_files() -> None:
     """Every source file is in the tree, and the tree names no file that is gone."""
     tree = next(block for block in README.split("```")[1::2] if "server/pellucid/" in block)
-    packages = (ROOT / "server" / "pellucid", ROOT / "lsp" / "pellucid_lsp")
+    packages = (ROOT / "server" / "pellucid", ROOT / "lsp" / "pellucid_lsp", ROOT / "webui" / "pellucid_webui")
     paths = [path for package in packages for path in package.rglob("*")]
-    files = {path.name for path in paths if path.suffix in (".py", ".toml", ".c", ".h") and path.name != "__init__.py"}
+    files = {path.name for path in paths if path.suffix in (".py", ".toml", ".c", ".h", ".js", ".css") and path.name != "__init__.py"}
 
-    assert set(re.findall(r"\b\w+\.(?:py|toml|c|h)\b", tree)) == files
+    assert set(re.findall(r"\b\w+\.(?:py|toml|c|h|js|css)\b", tree)) == files
 
 
 def examples() -> list[tuple[str, str]]:

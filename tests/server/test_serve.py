@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 import pellucid.cli
+import pellucid_webui.mount
 from model_files import byte_level_bpe, write_folder
-from pellucid.assistant import ModelCard
 from pellucid.client import Client
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
-from pellucid.serve import curl, listen, warm_up
-from pellucid.tokens import Finish, SamplingParams, Token
+from pellucid.listening import listen
+from pellucid.serve import curl, warm_up
+from pellucid.tokens import Finish, ModelCard, SamplingParams, Token
 from scripted import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant
 from tiny_models import tiny_llama
 
@@ -56,7 +57,9 @@ def port() -> int:
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Starts ``pellucid serve`` with these options; what still runs at the end is killed."""
     processes: list[subprocess.Popen[str]] = []
-    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.__file__).parents[1]), "PELLUCID_CACHE": str(tmp_path / "cache")}
+    folders = [str(Path(file).parents[1]) for file in (pellucid.cli.__file__, pellucid_webui.mount.__file__)]
+    own = {"PYTHONPATH": os.pathsep.join(folders), "PELLUCID_CACHE": str(tmp_path / "cache"), "PELLUCID_DATA": str(tmp_path / "data")}
+    environment = {**os.environ, **own}
     code = "from pellucid.cli import app; app()"
 
     def start(*options: str | Path) -> subprocess.Popen[str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -11,6 +15,7 @@ from pellucid.api.documented import FRONT_ERRORS, describe, installed_version
 from pellucid.api.errors import install_error_handlers
 from pellucid.api.idleness import IdlenessCounter
 from pellucid.api.metrics import RequestCounter
+from pellucid.api.page import Page, PageFork
 from pellucid.api.security import Door, Security
 from pellucid.api.state import ServerState
 
@@ -23,8 +28,17 @@ Logprobs are natural logarithms of the model's own distribution, before temperat
 """
 
 
-def create_app(state: ServerState) -> FastAPI:
+def create_app(state: ServerState, page: Page | None = None) -> FastAPI:
     """The application of one server. It answers at once; generations are 503 until ``state.open`` was called."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        if page is None:
+            yield
+            return
+        async with page.running():
+            yield
+
     app = FastAPI(
         title="Pellucid",
         version=installed_version(),
@@ -32,7 +46,8 @@ def create_app(state: ServerState) -> FastAPI:
         # FastAPI's pages for people load their scripts from elsewhere, and nothing here asks anything of elsewhere.
         docs_url=None,
         redoc_url=None,
-        middleware=_middleware(state),
+        middleware=_middleware(state, page),
+        lifespan=lifespan,
         responses=FRONT_ERRORS,
     )
     app.state.server = state
@@ -43,14 +58,18 @@ def create_app(state: ServerState) -> FastAPI:
     return app
 
 
-def _middleware(state: ServerState) -> list[Middleware]:
+def _middleware(state: ServerState, page: Page | None) -> list[Middleware]:
     """From the outside in."""
-    door = Door(state.host, state.api_key, state.allowed_origins)
+    door = Door(state.host, state.keys, state.allowed_origins)
+    if page is not None:
+        door = replace(door, is_page=page.owns)
     guards = [
         Middleware(RequestCounter, metrics=state.metrics),
         Middleware(Security, door=door, max_body_bytes=state.max_body_bytes),
         Middleware(IdlenessCounter, idleness=state.idleness),
     ]
+    if page is not None:
+        guards.append(Middleware(PageFork, page=page))
     if state.allowed_origins:  # without them no page elsewhere may even read an error
         guards.append(Middleware(CORSMiddleware, allow_origins=state.allowed_origins, allow_methods=["GET", "POST"], allow_headers=["*"]))
     return guards

@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-QUIET = frozenset({"/health", "/metrics"})
+ALIVE = "/page/alive"
+"""The path by which an open page knows that its server is there, and still the same one."""
+
+QUIET = frozenset({"/health", "/metrics", ALIVE})
 """Paths that are asked by what only watches: they keep no server awake."""
+
+HEARTBEAT = "/gradio_api/heartbeat/"
+"""Begins the paths that an open page holds a connection to for as long as it is open."""
 
 
 class Idleness:
@@ -55,7 +61,7 @@ class IdlenessCounter:
         self._idleness = idleness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in QUIET:
+        if scope["type"] != "http" or scope["path"] in QUIET or scope["path"].startswith(HEARTBEAT):
             await self._app(scope, receive, send)
             return
         self._idleness.begin()

@@ -21,9 +21,9 @@ from pellucid.api.schema import MOST_TOKENS
 from pellucid.api.schema_llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import ServerState, state_of
-from pellucid.assistant import Assistant, ModelCard
+from pellucid.assistant import Assistant
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Extra, FinishReason, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import Extra, FinishReason, ModelCard, Priority, SamplingParams, Terms, Token
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -241,7 +241,7 @@ class _Work:
         """The prompt as the model read it, as text."""
         body, assistant = self.body, self.assistant
         if isinstance(body, InfillRequest):
-            ids = assistant.infill_prompt(
+            ids = assistant.infill_ids(
                 body.input_prefix + body.prompt, body.input_suffix, self._extra(), self._params(0), model=self.card.name
             )
             return assistant.detokenize(ids, self.card.name)

@@ -6,12 +6,13 @@ from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from pellucid.api.documented import MODEL_ERRORS, NOT_READY, installed_version
 from pellucid.api.errors import error_body
 from pellucid.api.infill import COMPLETION_TEMPERATURE
 from pellucid.api.json_body import JsonRoute
+from pellucid.api.plain_page import News, plain_page
 from pellucid.api.schema import Unready
 from pellucid.api.schema_llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
 from pellucid.api.schema_openai import ModelList, ModelObject
@@ -101,9 +102,29 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
 
 @router.get("/", include_in_schema=False)
 async def index(request: Request) -> Response:
-    """A page that says what this is."""
-    items = "".join(f"<li><code>{escape(one.id)}</code> ({one.meta['state']})</li>" for one in _models(state_of(request)))
-    return HTMLResponse(_PAGE.format(version=installed_version(), models=items))
+    """What this is, where the page is switched off."""
+    state = state_of(request)
+    return plain_page(News("There is no page here: this server was started without one (--no-page).", lasting=True), about(state))
+
+
+def about(state: ServerState) -> str:
+    """What a server is and has, as HTML."""
+    models = "".join(f"<li><code>{escape(one.id)}</code> ({one.meta['state']})</li>" for one in _models(state))
+    return _ABOUT.format(version=escape(installed_version()), models=models)
+
+
+def news_of(state: ServerState) -> News | None:
+    """Why a server has no page to show yet; None once it is ready."""
+    try:
+        state.require_ready()
+    except UnavailableError as error:
+        work = state.progress.now
+        if state.standing != "loading":
+            return News(str(error), lasting=state.standing == "failed")
+        if work is None:
+            return News("The models are being loaded.")
+        return News(f"The models are being loaded: {work.label.rstrip('.')}.", max(work.done, 0), work.total)
+    return None
 
 
 def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
@@ -130,6 +151,7 @@ def _models(state: ServerState) -> list[ModelObject]:
             "infill": card.infill,
             "files": card.files,
             "chat": card.chat,
+            "chat_template": card.chat_template,
             "memory": {"weights": card.weight_bytes, "cache": status.cache_bytes, "cache_limit": status.cache_limit},
             "description": card.description,
             "licence": card.licence,
@@ -138,18 +160,12 @@ def _models(state: ServerState) -> list[ModelObject]:
     return objects
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Pellucid</title></head>
-<body>
-<h1>Pellucid {version}</h1>
-<p>A local code-completion and chat server that you can see through: every token comes with its probability, its rank,
-the entropy of the choice, and what the model would have said instead.</p>
-<p>Models:</p>
+_ABOUT = """<p>Pellucid {version} is a local code-completion and chat server that you can see through: every token comes with its
+probability, its rank, the entropy of the choice, and what the model would have said instead.</p>
+<h2>Models</h2>
 <ul>{models}</ul>
+<h2>Programs</h2>
 <p>Point an OpenAI client at <code>/v1</code>, or llama.vim and llama.vscode at this address.
 What there is to ask: <a href="/openapi.json">/openapi.json</a>. How it is going: <a href="/health">/health</a>,
 <a href="/slots">/slots</a>, <a href="/metrics">/metrics</a>.</p>
-</body>
-</html>
 """

@@ -364,7 +364,11 @@ class ModelObject(Reply):
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["pellucid"] = "pellucid"
-    meta: dict[str, Any] = Field(description="state (loading or ready), and once loaded n_ctx, infill, memory and more")
+    meta: dict[str, Any] = Field(
+        description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may have "
+        "pieces of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description "
+        "and licence"
+    )
 
 
 class ModelList(Reply):

@@ -3,12 +3,15 @@
 A server on loopback is within reach of every web page that the user opens. Two headers that a page cannot forge tell
 such requests apart: Host, which names the page's own site when an attacker's name was pointed at 127.0.0.1 (DNS
 rebinding), and Origin, which says where the page came from.
+
+The server's own page asks for the key itself, once, and knows whoever gave it by a cookie. A browser sends that one along
+with whatever any page has it ask, so that the paths of the page are for the page alone: not even the origins that may use
+the API may use them, and what changes something must say that it comes from the page.
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -19,26 +22,37 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pellucid.api.errors import BodyTooLargeError, error_response
 from pellucid.config import is_loopback
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
+from pellucid.keys import Keys
 
 PUBLIC = frozenset({"/", "/health"})
 """Paths that need no key."""
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Decides from its headers whether a request may come in. ``host`` is the address that the server was told to listen on."""
+    """Decides from its headers whether a request may come in. ``host`` is the address that the server was told to listen on.
+
+    Paths of the page, as ``is_page`` says, need no key here: whoever sends requests there must ask for one (``page.PageFork``).
+    """
 
     host: str
-    api_key: str | None = None
+    keys: Keys | None = None
     allowed_origins: tuple[str, ...] = ()
+    is_page: Callable[[str], bool] = lambda path: False
 
     def check(self, scope: Scope) -> None:
         """Raise PermissionDeniedError or AuthenticationError for what may not come in."""
         headers = Headers(scope=scope)
         self._check_host(headers.getlist("host"))
+        if scope["type"] == "http" and self.is_page(scope["path"]):
+            self._check_page(headers, scope)
+            return
         self._check_origin(headers, scope)
-        if self.api_key is not None and scope["path"] not in PUBLIC and not _is_preflight(scope, headers):
-            self._check_key(headers, self.api_key)
+        if self.keys is not None and scope["path"] not in PUBLIC and not _is_preflight(scope, headers):
+            self._check_key(headers, self.keys)
 
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1:
@@ -55,6 +69,17 @@ class Door:
                 raise PermissionDeniedError(f"Pages from {origin!r} may not use this server: start it with --allowed-origins to let them.")
         if headers.get("sec-fetch-site") == "cross-site" and "origin" not in headers and not _is_navigation(scope, headers):
             raise PermissionDeniedError("Pages of other sites may not use this server.")
+
+    def _check_page(self, headers: Headers, scope: Scope) -> None:
+        """Let nobody but the page itself use its paths, and whoever opens it."""
+        origins = headers.getlist("origin")
+        foreign = next((origin for origin in origins if not self._is_own_origin(origin, headers["host"], scope)), None)
+        if foreign is not None:
+            raise PermissionDeniedError(f"Pages from {foreign!r} may not use this server's page.")
+        if not origins and scope["method"] not in SAFE:
+            raise PermissionDeniedError("What is sent to the page must say that it comes from there: send the header Origin.")
+        if not origins and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(scope, headers):
+            raise PermissionDeniedError("Other pages may not use this server's page.")
 
     def _is_own_origin(self, origin: str, host: str, scope: Scope) -> bool:
         """Whether a page came from this very server: by the name that it is called by now, or by another name of loopback."""
@@ -76,12 +101,12 @@ class Door:
             return False
         return name in ("localhost", self.host.lower()) or _is_address(name)
 
-    def _check_key(self, headers: Headers, expected: str) -> None:
+    def _check_key(self, headers: Headers, keys: Keys) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
         if given is None:
             raise AuthenticationError("This server needs an API key: send the header Authorization: Bearer KEY.")
-        if not hmac.compare_digest(given.encode(), expected.encode()):
+        if keys.owner_of(given) is None:
             raise AuthenticationError("The API key is wrong.")
 
 

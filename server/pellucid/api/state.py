@@ -12,11 +12,13 @@ from fastapi import Request
 
 from pellucid.api.idleness import Idleness
 from pellucid.api.metrics import Metrics
-from pellucid.assistant import Assistant, ModelCard
+from pellucid.assistant import Assistant
 from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.lane import LaneStatus
 from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.keys import Keys
 from pellucid.models.progress import Noted, Silent
+from pellucid.tokens import ModelCard
 
 Standing = Literal["ready", "loading", "leaving", "failed"]
 
@@ -27,20 +29,21 @@ _UNREADY: dict[Standing, str] = {"loading": "Loading model", "leaving": "The ser
 class ServerState:
     """One server's state: ``models`` are the names that will be served, and ``open`` is called once they are loaded.
 
-    ``closing`` is set when running answers must end, ``leaving`` already when no new ones are taken: between the two lies
-    the grace time, in seconds. ``started`` is in seconds since 1970. All of it belongs to the event loop, but for ``progress``,
-    by which the loading thread tells what it is at.
+    ``closing`` is set when running answers must end, ``leaving`` already when no new ones are taken (``departing`` wakes
+    whoever waits for that): between the two lies the grace time, in seconds. ``started`` is in seconds since 1970. All of
+    it belongs to the event loop, but for ``progress``, by which the loading thread tells what it is at.
     """
 
     models: tuple[str, ...]
     host: str = "127.0.0.1"
-    api_key: str | None = None
+    keys: Keys | None = None
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 8 * 2**20
     grace: float = 10.0
     clock: Callable[[], float] = time.monotonic
     started: int = field(default_factory=lambda: int(time.time()))
     leaving: bool = False
+    departing: asyncio.Event = field(default_factory=asyncio.Event)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: Metrics = field(default_factory=Metrics)
     progress: Noted = field(default_factory=lambda: Noted(Silent()))
@@ -65,6 +68,7 @@ class ServerState:
         if self.leaving:
             return
         self.leaving = True
+        self.departing.set()
         asyncio.get_running_loop().call_later(self.grace, self.closing.set)
 
     @property

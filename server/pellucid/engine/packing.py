@@ -42,13 +42,17 @@ _NORMS = {
 _OPTIONAL_NORMS = ("q_norm", "k_norm")
 
 
+QUANTS = ("auto", "none", "int8", "int4")
+"""How weights may be asked to be held."""
+
+
 def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> str:
     """The scheme for ``quant`` (auto, none, int8, int4) on a device.
 
     ``auto`` is int8 on a CPU and bfloat16 elsewhere; ``none`` is bfloat16 where the device multiplies it fast, else float32.
     Raises ConfigError for a quant that is unknown or that the device or the shape of the model does not allow.
     """
-    if quant not in ("auto", "none", "int8", "int4"):
+    if quant not in QUANTS:
         raise ConfigError(f"quant is {quant!r}: it must be auto, none, int8 or int4.")
     if quant == "none" or (quant == "auto" and device.type != "cpu"):
         return "bfloat16" if _multiplies_bfloat16(device) else "float32"

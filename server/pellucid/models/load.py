@@ -44,24 +44,32 @@ class LoadedModel:
 
 
 def served_name(name_or_path: str) -> str:
-    """The name under which a model is served. Raises ModelError for a path to nothing."""
-    path = local_path(name_or_path)
-    if path is None:
-        return name_or_path
-    return path.stem if path.is_file() else path.name
+    """The name under which a model is served, with its own quant if it has one. Raises ModelError for a path to nothing."""
+    model, quant = split_quant(name_or_path)
+    path = local_path(model)
+    name = model if path is None else path.stem if path.is_file() else path.name
+    return name if quant is None else f"{name}@{quant}"
+
+
+def split_quant(model: str) -> tuple[str, str | None]:
+    """A model, and how its weights are held where that was said of it alone: ``name@int4``. Others are held as the settings say."""
+    name, at, quant = model.rpartition("@")
+    return (name, quant) if at and quant in packing.QUANTS else (model, None)
 
 
 def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress) -> LoadedModel:
     """Load a model, fetching and packing it first where that has not been done yet.
 
-    ``device`` is auto, cpu, cuda or cuda:N, ``quant`` auto, none, int8 or int4. Compiled kernels go to the store's folder.
+    ``device`` is auto, cpu, cuda or cuda:N, ``quant`` auto, none, int8 or int4, where the name does not say it (``name@int4``).
+    Compiled kernels go to the store's folder.
     Raises NotFoundError for an unknown name, ConfigError for a device or quant that cannot be had, ModelError for the rest.
     """
     kernels.keep_in(store.kernels)
     where = _device(device)
-    local = local_path(name_or_path)
-    path = local or store.pull(name_or_path, progress)
-    name = served_name(name_or_path)
+    name, own = split_quant(name_or_path)
+    quant = own or quant
+    local = local_path(name)
+    path = local or store.pull(name, progress)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
     config = source.config()
@@ -71,7 +79,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
         packer = _Packed(store, local_name(path) if local else name, config, packing.choose_scheme(quant, where, config))
         model = packing.build(config, packer.tensors(source, progress), packer.scheme, where)
     tokenizer = source.tokenizer(model.vocab_size)
-    return LoadedModel(name, model, tokenizer, infill_format(tokenizer.special, entry), entry, path)
+    return LoadedModel(served_name(name_or_path), model, tokenizer, infill_format(tokenizer.special, entry), entry, path)
 
 
 class _GGUFSource:

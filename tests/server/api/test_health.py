@@ -10,6 +10,7 @@ from pellucid.api.schema import UnreadyReply
 from pellucid.api.state import ServerState
 from pellucid.client import Client
 from pellucid.condition import ServerCondition, Standing
+from pellucid.keys import read_keys
 from served import TINY, scripted_state
 
 
@@ -48,12 +49,12 @@ async def test_ready_leaving_and_failed_are_told_apart() -> None:
 @pytest.mark.parametrize("key", [None, "wrong"])
 async def test_wrong_key_is_refused(key: str | None) -> None:
     """A key that will not do is known at once, though /health itself asks for none, also while models load."""
-    for state in (scripted_state(api_key="right"), ServerState(models=(TINY,), api_key="right")):
+    for state in (scripted_state(keys=read_keys("right")), ServerState(models=(TINY,), keys=read_keys("right"))):
         async with client_of(state, key) as client:
             found = await client.condition()
             assert found.standing is Standing.REFUSED
             assert "API key" in found.message
-    async with client_of(scripted_state(api_key="right"), "right") as client:
+    async with client_of(scripted_state(keys=read_keys("right")), "right") as client:
         assert (await client.condition()).standing is Standing.READY
 
 

@@ -94,7 +94,7 @@ def test_leaves_at_the_very_time(requests: list[tuple[int, int]]) -> None:
 
 
 async def test_requests_count_until_their_stream_has_ended() -> None:
-    """A stream counts while it lasts, from its first moment; /health and /metrics do not count at all."""
+    """A stream counts while it lasts, from its first moment; /health, /metrics and an open page's heartbeat do not count at all."""
     time, going, hold = Time(), asyncio.Event(), asyncio.Event()
 
     async def before(index: int) -> None:
@@ -105,8 +105,8 @@ async def test_requests_count_until_their_stream_has_ended() -> None:
     state = scripted_state(ScriptedAssistant(before=before), clock=time)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
         time.run(10)
-        for path in ("/health", "/metrics"):
-            assert (await client.get(path)).status_code == 200
+        for path, status in (("/health", 200), ("/metrics", 200), ("/gradio_api/heartbeat/x", 404)):
+            assert (await client.get(path)).status_code == status
         assert state.idleness.seconds == 10
 
         stream = asyncio.create_task(client.post("/v1/completions", json={"prompt": "x", "stream": True}))

@@ -101,6 +101,32 @@ async def test_usage_on_the_way(verb: str) -> None:
     assert told["near"][-1][1] >= told["far"][-1][1] > 0
 
 
+async def test_same_cards() -> None:
+    """What is known of the models is the same near and far."""
+    with assistant_near() as assistant:
+        near = await assistant.cards()
+    with server_far() as server:
+        async with Client(server.url) as client:
+            far = await client.cards()
+
+    assert far == near
+    assert [card.name for card in near] == [TINY, TINY_PLAIN]
+
+
+@pytest.mark.parametrize("model", [TINY, TINY_PLAIN])
+async def test_same_infill_prompt(model: str) -> None:
+    """The prompt of an infill is the same text near and far, trimmed alike, with pieces of files where the model takes them."""
+    asked = ("def add(a, b):\n" + "    # héllo\n" * 20 + "    ", "\nend" * 40, [Extra("a.py", "import a")])
+    with assistant_near() as assistant:
+        near = await assistant.infill_prompt(*asked, model=model)
+    with server_far() as server:
+        async with Client(server.url) as client:
+            far = await client.infill_prompt(*asked, model=model)
+
+    assert far == near
+    assert ("<|fim_middle|>" in near) is (model == TINY)
+
+
 @pytest.mark.parametrize(
     ("verb", "error"),
     [

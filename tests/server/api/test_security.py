@@ -13,10 +13,12 @@ from starlette.types import Message, Scope
 
 from pellucid.api.security import Door, Security
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
+from pellucid.keys import read_keys
 from served import LiveServer, live, scripted_state
 
 PORT = 8437
 KEY = "a-long-key"
+KEYS = read_keys(KEY)
 
 
 def scope(path: str = "/infill", method: str = "POST", kind: str = "http", **headers: str) -> Scope:
@@ -86,7 +88,7 @@ def test_cross_site_without_origin() -> None:
 @pytest.mark.parametrize("headers", [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY} "}, {"x_api_key": KEY}])
 def test_right_key(headers: dict[str, str]) -> None:
     """The key comes as a Bearer token or as X-Api-Key."""
-    Door("127.0.0.1", KEY).check(scope(**headers))
+    Door("127.0.0.1", KEYS).check(scope(**headers))
 
 
 @pytest.mark.parametrize(
@@ -103,12 +105,12 @@ def test_right_key(headers: dict[str, str]) -> None:
 def test_wrong_key(headers: dict[str, str]) -> None:
     """Without the key, with another one or with another scheme nobody gets in."""
     with pytest.raises(AuthenticationError):
-        Door("127.0.0.1", KEY).check(scope(**headers))
+        Door("127.0.0.1", KEYS).check(scope(**headers))
 
 
 def test_public_paths() -> None:
     """/health and the front page need no key; the foreign page is refused there too."""
-    door = Door("127.0.0.1", KEY)
+    door = Door("127.0.0.1", KEYS)
     door.check(scope("/health", "GET"))
     door.check(scope("/", "GET"))
     with pytest.raises(PermissionDeniedError):
@@ -118,7 +120,7 @@ def test_public_paths() -> None:
 @pytest.fixture
 def guarded() -> Iterator[LiveServer]:
     """A server with a key, one allowed origin and a body limit of 2000 bytes."""
-    with live(scripted_state(api_key=KEY, allowed_origins=("https://ide.example",), max_body_bytes=2000)) as server:
+    with live(scripted_state(keys=KEYS, allowed_origins=("https://ide.example",), max_body_bytes=2000)) as server:
         yield server
 
 
@@ -193,3 +195,44 @@ def test_errors_are_ours() -> None:
         Door("127.0.0.1").check(scope(host="evil.example"))
 
     assert "'evil.example' is not this server's" in str(refused.value)
+
+
+def page_door(**rest: Any) -> Door:
+    """A door of a server with a key whose page owns what begins with /page."""
+    return Door("127.0.0.1", KEYS, is_page=lambda path: path.startswith("/page"), **rest)
+
+
+def test_page_asks_for_the_key_itself() -> None:
+    """The page's paths need no key at the door, all others do as before, and a websocket is no page."""
+    own = f"http://127.0.0.1:{PORT}"
+    page_door().check(scope("/page", "GET"))
+    page_door().check(scope("/page/join", "POST", origin=own))
+    for other in (scope("/pag", "GET"), scope("/page", "GET", "websocket")):
+        with pytest.raises(AuthenticationError):
+            page_door().check(other)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "https://ide.example"},
+        {"origin": f"http://127.0.0.1:{PORT}", "host": "evil.example"},
+    ],
+)
+def test_only_the_page_changes_things_on_the_page(headers: dict[str, str]) -> None:
+    """What changes something there must come from this very page: not from nowhere, nor from an origin that may use the API."""
+    door = page_door(allowed_origins=("https://ide.example",))
+    with pytest.raises(PermissionDeniedError):
+        door.check(scope("/page/join", "POST", **headers))
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_page_is_nobody_elses_picture(site: str) -> None:
+    """Another page, even of the same site on another port, cannot load what is the page's; a link to it can be followed."""
+    with pytest.raises(PermissionDeniedError):
+        page_door().check(scope("/page/data", "GET", sec_fetch_site=site, sec_fetch_mode="no-cors"))
+    page_door().check(scope("/page", "GET", sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="document"))
+    page_door().check(scope("/page/data", "GET", sec_fetch_site="same-origin", sec_fetch_mode="cors"))

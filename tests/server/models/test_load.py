@@ -92,6 +92,18 @@ def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch
     assert len(list((store.root / "packed").iterdir())) == 1  # what the old file was packed to is gone
 
 
+def test_one_model_in_two_forms(tmp_path: Path, store: Store) -> None:
+    """A quant behind a model's name is its own: it is served under both, and differs from the other form of the same file."""
+    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    exact, rounded = (load(f"{path}@{quant}", device="cpu", quant="auto", store=store, progress=Silent()) for quant in ("none", "int8"))
+    assert (exact.name, rounded.name) == ("tiny@none", "tiny@int8")
+    assert exact.path == rounded.path == path
+    ids = random_ids(20)
+    assert not torch.equal(logprobs(exact.model, ids), logprobs(rounded.model, ids))
+    with pytest.raises(ModelError, match="@int5 does not exist"):
+        load(f"{path}@int5", device="cpu", store=store, progress=Silent())
+
+
 def test_packing_is_followed_to_its_end(tmp_path: Path, store: Store) -> None:
     """The bar of packing names the model and ends near its total."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))

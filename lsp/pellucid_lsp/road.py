@@ -1,0 +1,19 @@
+"""What a completer needs of the way to a model: who completes, and how to say that they went away."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pellucid.speaker import Speaker
+
+
+class Road(Protocol):
+    """Leads to a speaker, wherever that is."""
+
+    async def client(self) -> Speaker:
+        """Whom to ask now. Raises UnavailableError where there is nobody."""
+        ...
+
+    def lost(self, client: Speaker | None) -> None:
+        """This one did not answer."""
+        ...

@@ -1,0 +1,102 @@
+"""Pages for people that need nothing but a browser: what stands at / before the real page does, or instead of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from html import escape
+
+from starlette.responses import HTMLResponse
+
+from pellucid.models.disk import human
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --text: #1f2937; --quiet: #4b5563; --paper: #ffffff; --line: #6b7280; --act: #1d4ed8; --on-act: #ffffff; --bad: #b91c1c;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --text: #f3f4f6; --quiet: #c3c9d2; --paper: #0b0f19; --line: #9ca3af; --act: #93c5fd; --on-act: #0b0f19; --bad: #fca5a5; }
+}
+body { margin: 0; background: var(--paper); color: var(--text); font: 1rem/1.6 system-ui, sans-serif; }
+main { box-sizing: border-box; max-width: 42rem; margin: 0 auto; padding: 2rem 1rem; }
+h1 { font-size: 1.5rem; }
+a { color: var(--act); }
+p, li { overflow-wrap: anywhere; }
+progress { width: 100%; accent-color: var(--act); }
+label { display: block; font-weight: 600; }
+input { box-sizing: border-box; width: 100%; margin: .25rem 0 1rem; padding: .5rem; font: inherit; color: inherit; background: transparent;
+  border: 1px solid var(--line); border-radius: .25rem; }
+button { padding: .5rem 1rem; font: inherit; color: var(--on-act); background: var(--act); border: 0; border-radius: .25rem;
+  cursor: pointer; }
+:focus-visible { outline: 3px solid var(--act); outline-offset: 2px; }
+.quiet { color: var(--quiet); }
+.bad { color: var(--bad); font-weight: 600; }
+"""
+
+SCRIPT = """
+const look = async () => {
+  try {
+    const text = await (await fetch(location.href, { cache: "no-store" })).text();
+    if (!text.includes('<div id="news"')) { location.reload(); return; }
+    const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("news");
+    const news = document.getElementById("news");
+    if (news.innerHTML !== fresh.innerHTML) news.replaceChildren(...fresh.childNodes);
+  } catch { /* the server may be on its way out or in: ask again */ }
+  setTimeout(look, 1000);
+};
+setTimeout(look, 1000);
+"""
+"""Asks once a second, and gives way to the page itself as soon as there is one."""
+
+WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Why there is no page yet, in a sentence. ``done`` of ``total`` are bytes of what is being done, where they are known.
+
+    ``lasting``: it will not change by itself.
+    """
+
+    sentence: str
+    done: int = 0
+    total: int | None = None
+    lasting: bool = False
+
+
+def document(title: str, body: str, *, status: int = 200, follow: bool = False) -> HTMLResponse:
+    """A whole page around HTML that is safe. It loads nothing; with ``follow`` it looks whether it has become another one."""
+    script = f"<script>{SCRIPT}</script>" if follow else ""
+    text = (
+        '<!doctype html>\n<html lang="en">\n'
+        '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>{WITHOUT_SCRIPT if follow else ''}<style>{STYLE}</style></head>\n"
+        f"<body><main>\n{body}\n</main>{script}</body>\n</html>\n"
+    )
+    return HTMLResponse(text, status, {"content-security-policy": _policy(), "cache-control": "no-store"} | GUARDS)
+
+
+GUARDS = {"referrer-policy": "same-origin", "x-content-type-options": "nosniff", "x-frame-options": "DENY"}
+"""Headers of all pages: no other site shows them in a frame, or hears of them."""
+
+
+def plain_page(news: News, about: str = "") -> HTMLResponse:
+    """What is to be said before the page comes, and safe HTML about the server."""
+    bar = ""
+    if news.total:
+        share = min(100, 100 * news.done // news.total)
+        told = f"{human(news.done)} of {human(news.total)}"
+        bar = f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress><p class="quiet">{told}, {share} %</p>'
+    body = f'<h1>Pellucid</h1>\n<div id="news" role="status"><p>{escape(news.sentence)}</p>{bar}</div>\n{about}'
+    return document("Pellucid", body, follow=not news.lasting)
+
+
+def _policy() -> str:
+    """Nothing but the one style and the one script."""
+    style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (STYLE, SCRIPT))
+    return (
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )

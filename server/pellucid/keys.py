@@ -1,0 +1,45 @@
+"""API keys and whose they are: one key that all share, or one for each user of a server."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LOCAL = "local"
+"""Whose everything is where nobody has a name: on a server without a key, or with one that all share."""
+
+NAMED = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,31}):(.+)")
+"""A name, and the key of whoever bears it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of a server by the names of their owners."""
+
+    by_owner: Mapping[str, str] = field(repr=False)
+
+    def owner_of(self, key: str) -> str | None:
+        """Who has a key, in an equal time for every wrong one; ``name:key`` as it stands in the settings will do as well."""
+        given, bare, named = key.encode(), None, None
+        for owner, own in self.by_owner.items():
+            if hmac.compare_digest(given, own.encode()):
+                bare = owner
+            if hmac.compare_digest(given, f"{owner}:{own}".encode()):
+                named = owner
+        return bare or named
+
+
+def read_keys(text: str) -> Keys:
+    """The keys that a setting names: ``KEY``, or ``NAME:KEY,NAME:KEY``. Raises ValueError, which does not repeat them."""
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("should be printable ASCII without spaces, as it travels in an HTTP header")
+    parts = [(NAMED.fullmatch(part), part) for part in text.split(",")]
+    if len(parts) == 1:
+        found, key = parts[0]
+        return Keys({found[1]: found[2]} if found else {LOCAL: key})
+    by_owner = {found[1]: found[2] for found, _ in parts if found}
+    if len(set(by_owner.values())) < len(parts):
+        raise ValueError("should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice")
+    return Keys(by_owner)

@@ -1,0 +1,27 @@
+"""A socket to listen on, or the reason why there is none."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+from pellucid.errors import ConfigError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the address. Raises ConfigError in one sentence where it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise ConfigError(f"The host {host} is not an address of this machine: {error.strerror}.") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if hasattr(signal, "SIGHUP"):  # on Windows this option would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise ConfigError(f"Port {port} of {host} cannot be had ({reason.lower()}): stop what uses it, or choose another --port.") from None
+    return listener

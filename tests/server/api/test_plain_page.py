@@ -1,0 +1,93 @@
+"""The page that needs nothing but a browser: it says how things are, follows them, and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+import httpx
+import pytest
+
+from pellucid.api.app import create_app
+from pellucid.api.info import news_of
+from pellucid.api.plain_page import News, document, plain_page
+from pellucid.api.state import ServerState
+from served import TINY, scripted_state
+
+
+def text_of(news: News, about: str = "") -> str:
+    return bytes(plain_page(news, about).body).decode()
+
+
+def test_news_are_text() -> None:
+    """Whatever is told is shown as text."""
+    assert "<p>a &lt;b&gt; &amp; c</p>" in text_of(News("a <b> & c"))
+
+
+@pytest.mark.parametrize(("lasting", "follows"), [(True, False), (False, True)])
+def test_it_follows_what_changes(lasting: bool, follows: bool) -> None:
+    """What will change is looked at again, without a script as well; what will not is left alone."""
+    text = text_of(News("x", lasting=lasting))
+
+    assert ("location.reload()" in text) is follows
+    assert ('<noscript><meta http-equiv="refresh"' in text) is follows
+
+
+@pytest.mark.parametrize(("done", "total", "bar"), [(0, None, False), (1, 0, False), (1, 4, True), (9, 4, True)])
+def test_progress(done: int, total: int | None, bar: bool) -> None:
+    """Progress is shown where it is known, never beyond the end."""
+    text = text_of(News("x", done, total))
+
+    assert ("<progress" in text) is bar
+    assert "225 %" not in text
+
+
+def test_policy_lets_through_what_is_there() -> None:
+    """A browser runs the page's own script and style and nothing else."""
+    answer = document("t", "<p>b</p>", follow=True)
+    policy, text = answer.headers["content-security-policy"], bytes(answer.body).decode()
+
+    assert "default-src 'none'" in policy
+    for tag in ("style", "script"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert " style=" not in text
+    assert not re.search(r"https?://|//[a-z]", text)
+
+
+def test_light_and_dark() -> None:
+    """It is shown as the system is set."""
+    text = text_of(News("x"))
+
+    assert "color-scheme: light dark" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_news_of_a_server() -> None:
+    """While it loads, leaves or has failed a server says so; a ready one has no news. Only a failure lasts."""
+    loading = ServerState(models=(TINY,))
+    assert news_of(loading) == News("The models are being loaded.")
+    loading.progress.start("tiny.gguf", 400)
+    loading.progress.advance(100)
+    assert news_of(loading) == News("The models are being loaded: tiny.gguf.", 100, 400)
+    loading.progress.note("Another process is at work on tiny: waiting for it.")
+    assert news_of(loading) == News("The models are being loaded: Another process is at work on tiny: waiting for it.")
+    loading.leaving = True
+    assert news_of(loading) == News("The server is shutting down.")
+    failed = news_of(scripted_state(failure=RuntimeError("x")))
+    assert failed is not None
+    assert failed.lasting
+    assert news_of(scripted_state()) is None
+
+
+async def test_without_a_page() -> None:
+    """With the page switched off / says that, what is served, and where programs go."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(scripted_state())), base_url="http://localhost") as client:
+        text = (await client.get("/")).text
+
+    assert "There is no page here: this server was started without one (--no-page)." in text
+    assert f"<code>{TINY}</code> (ready)" in text
+    assert "/openapi.json" in text
+    assert "<script" not in text
