@@ -56,7 +56,7 @@ async def measure(assistant: Assistant, tasks: Sequence[Task]) -> str:
 
     async def bare(task: Task) -> tuple[str, bool]:
         async with turns:
-            return await collect(assistant.continue_ids(assistant.infill_prompt(task.prefix, task.suffix, params=params), params))
+            return await collect(assistant.continue_ids(assistant.infill_ids(task.prefix, task.suffix, params=params), params))
 
     async def whole(task: Task) -> tuple[str, bool]:
         async with turns:

@@ -1,0 +1,138 @@
+"""A speaker that says what a test tells it, and notes what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from pellucid.tokens import (
+    BACKGROUND,
+    CHAT,
+    COMPLETION,
+    GREEDY,
+    Alternative,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    ModelCard,
+    OnUsage,
+    SamplingParams,
+    Terms,
+    Token,
+    Usage,
+)
+
+MODEL = "scripted"
+
+Item = Token | Finish | Exception | asyncio.Event | None
+"""What a script says: a token, an end, an error, something to wait for first, or (None) nothing more without an end."""
+
+
+def token(text: str, id: int = 1, *others: str, data: bytes | None = None) -> Token:
+    """A token of rank 1; its alternatives are itself and the others."""
+    data = text.encode() if data is None else data
+    alternatives = [Alternative(id, text, data, -0.25)]
+    alternatives += [Alternative(id + 100 * n, other, other.encode(), -1.5 - n) for n, other in enumerate(others, 1)]
+    return Token(id, text, data, 0, -0.25, 1, 0.5, tuple(alternatives), rest=0.05, sampled=0.75)
+
+
+def tokens(*texts: str) -> list[Token]:
+    """Tokens, each with the alternative "other"."""
+    return [token(text, id, " other") for id, text in enumerate(texts, 1)]
+
+
+@dataclass
+class Asked:
+    """One chat that was asked for. ``closed``: its stream is."""
+
+    messages: list[Message]
+    params: SamplingParams
+    model: str | None
+    continue_last: bool
+    closed: bool = False
+
+
+@dataclass
+class ScriptedSpeaker:
+    """Answers each chat with the next of its scripts; the last one is used again and again."""
+
+    scripts: list[Sequence[Item]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = CHAT,
+        continue_last: bool = False,
+        on_usage: OnUsage | None = None,
+    ) -> AsyncGenerator[Token | Finish]:
+        asked = Asked(list(messages), params, model, continue_last)
+        self.asked.append(asked)
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        said = 0
+        try:
+            for item in script:
+                if item is None:
+                    await asyncio.Event().wait()
+                elif isinstance(item, asyncio.Event):
+                    await item.wait()
+                elif isinstance(item, Exception):
+                    raise item
+                else:
+                    said += isinstance(item, Token)
+                    if on_usage is not None:
+                        on_usage(usage(said))
+                    yield item
+            if not (script and isinstance(script[-1], Finish)):
+                yield Finish(FinishReason.STOP, usage(said))
+        finally:
+            asked.closed = True
+
+    async def cards(self) -> list[ModelCard]:
+        return [ModelCard(name=MODEL, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None)]
+
+    def complete(
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = COMPLETION,
+        heal: bool | None = None,
+        special: bool = False,
+        on_usage: OnUsage | None = None,
+    ) -> AsyncGenerator[Token | Finish]:
+        _nobody_asks()
+
+    def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        _nobody_asks()
+
+    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
+        _nobody_asks()
+
+
+def usage(said: int) -> Usage:
+    """What an answer has cost after so many tokens: they come at 10 a second."""
+    return Usage(cached=3, computed=4, generated=said, queued=0.25, prefill=0.5, decode=max(said - 1, 0) / 10)
+
+
+def _nobody_asks() -> NoReturn:
+    raise AssertionError("no test asks for this")

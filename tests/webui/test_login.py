@@ -1,0 +1,275 @@
+"""The lock of the page: whoever has a key comes in, as its owner; nobody guesses fast, and nobody sees what is another's."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+
+from page_served import OWNER, PagedServer, paged
+from pellucid.errors import ConfigError
+from pellucid.keys import read_keys
+from pellucid.speaker import Speaker
+from pellucid_webui.attempts import FREE, LONGEST, MOST_ADDRESSES, Attempts
+from pellucid_webui.conversation import TurnSettings
+from pellucid_webui.gradio_app import View
+from pellucid_webui.login import owner_of
+from pellucid_webui.sessions import LIFETIME, Sessions
+from pellucid_webui.store import Store
+from pellucid_webui.turn import Turns
+
+KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
+
+
+def shelf_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+    """Says who asks, begins a conversation, and lists what there is."""
+
+    async def whose(request: gr.Request) -> str:
+        return owner_of(request)
+
+    async def begin(title: str, request: gr.Request) -> str:
+        return store.create(owner_of(request), TurnSettings(), title)
+
+    async def titles(request: gr.Request) -> str:
+        return ",".join(one.title for one in store.list(owner_of(request)))
+
+    async def title(id: str, request: gr.Request) -> str:
+        return store.conversation(owner_of(request), id).title
+
+    with gr.Blocks() as blocks:
+        box = gr.Textbox()
+        gr.Button().click(whose, None, box)
+        gr.Button().click(begin, box, box)
+        gr.Button().click(titles, None, box)
+        gr.Button().click(title, box, box)
+    return View(blocks)
+
+
+BEGIN, TITLES, TITLE = 1, 2, 3
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
+    """A server with two users; its page is there."""
+    with paged(tmp_path_factory.mktemp("data"), shelf_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
+        log_in(server.http, "key-of-anna")
+        server.wait()
+        yield server
+
+
+def browser(server: PagedServer) -> PagedServer:
+    """Another browser at the same server."""
+    http = httpx.Client(base_url=server.server.url, timeout=30, trust_env=False, headers={"origin": server.server.url})
+    return PagedServer(server.server, server.page, http)
+
+
+def log_in(http: httpx.Client, key: str) -> httpx.Response:
+    return http.post("/login", data={"key": key})
+
+
+def test_form(locked: PagedServer) -> None:
+    """Whoever has not given a key is asked for one by a form that works without script, and is shown nothing else."""
+    with browser(locked).http as http:
+        text = http.get("/").text
+        assert http.get("/config").status_code == 401
+        assert http.get("/gradio_api/queue/data", params={"session_hash": "s1"}).status_code == 401
+
+    assert '<form method="post" action="/login">' in text
+    assert '<label for="key">' in text
+    assert 'autocomplete="current-password"' in text
+    assert "color-scheme: light dark" in text
+    assert "<script" not in text
+    assert "gradio" not in text
+    assert not re.search(r"https?://", text)
+
+
+def test_logging_in(locked: PagedServer) -> None:
+    """The right key opens the page by a cookie that scripts cannot read, that no other site sends, and that ends."""
+    with browser(locked).http as http:
+        answer = log_in(http, "key-of-ben")
+        cookie = answer.headers["set-cookie"]
+        text = http.get("/").text
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    parts = {part.strip().lower() for part in cookie.split(";")[1:]}
+    assert parts == {"httponly", f"max-age={LIFETIME}", "path=/", "samesite=strict"}
+    assert cookie.startswith(f"pellucid-{locked.server.port}=")
+    assert "key-of-ben" not in cookie
+    assert "gradio_config" in text
+
+
+def test_cookie_is_secure_over_https(locked: PagedServer) -> None:
+    """Behind a proxy that speaks https the cookie goes back that way only."""
+    with browser(locked).http as http:
+        answer = http.post("/login", data={"key": "key-of-ben"}, headers={"x-forwarded-proto": "https"})
+
+    assert "; secure" in answer.headers["set-cookie"].lower()
+
+
+def test_wrong_keys(tmp_path: Path) -> None:
+    """A wrong key, or none, says so in the form and sets no cookie; after some of them one has to wait."""
+    bodies = [b"key=wrong", b"", b"key=%FF", b"x" * 10_000, b"key=key-of-anna" + b"x" * 10_000]
+    assert len(bodies) == FREE
+    with paged(tmp_path, keys="anna:key-of-anna") as server:
+        answers = [server.http.post("/login", content=body) for body in bodies]
+        late = log_in(server.http, "key-of-anna")
+
+    for answer in answers:
+        assert answer.status_code == 403
+        assert "That is not a key of this server." in answer.text
+        assert "set-cookie" not in answer.headers
+    assert (late.status_code, late.headers["retry-after"]) == (429, "2")
+    assert "wait 2 seconds" in late.text
+
+
+def test_logging_out(locked: PagedServer) -> None:
+    """Logging out ends the session itself: its cookie opens nothing any more, wherever it was copied to."""
+    with browser(locked).http as http:
+        log_in(http, "key-of-ben")
+        copied = {"cookie": "; ".join(f"{name}={value}" for name, value in http.cookies.items())}
+        assert http.get("/config", headers=copied).status_code == 200
+        assert '<form method="post" action="/logout">' in http.get("/logout").text
+        answer = http.post("/logout")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert not http.cookies
+        assert http.get("/config", headers=copied).status_code == 401
+
+
+def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
+    """The API takes keys and no cookies; a key in the header opens no page."""
+    for path in ("/v1/models", "/metrics", "/openapi.json", "/nowhere"):
+        assert locked.http.get(path).status_code == 401, path
+        assert locked.http.get(path, headers={"authorization": "Bearer key-of-ben"}).status_code in (200, 404), path
+    with browser(locked).http as http:
+        assert http.get("/config", headers={"authorization": "Bearer key-of-ben"}).status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}])
+def test_nobody_else_logs_in_or_out(locked: PagedServer, headers: dict[str, str]) -> None:
+    """Another page can neither log somebody in nor out."""
+    with httpx.Client(base_url=locked.server.url, trust_env=False, headers=headers) as http:
+        for path in ("/login", "/logout"):
+            assert http.post(path, data={"key": "key-of-ben"}).status_code == 403
+
+
+def test_owners_are_apart(locked: PagedServer) -> None:
+    """Each user sees what is their own, and cannot open another's conversation even knowing its id."""
+    ben = browser(locked)
+    with ben.http:
+        log_in(ben.http, "ben:key-of-ben")
+        (id,) = locked.call(BEGIN, "a secret", session="anna1")
+
+        assert locked.call(OWNER, session="anna2") == ["anna"]
+        assert ben.call(OWNER, session="ben1") == ["ben"]
+        assert locked.call(TITLES, session="anna3") == ["a secret"]
+        assert ben.call(TITLES, session="ben2") == [""]
+        assert locked.call(TITLE, id, session="anna4") == ["a secret"]
+        assert "secret" not in str(list(ben.events(TITLE, id, session="ben3"))[-1])
+
+
+def test_shared_key(tmp_path: Path) -> None:
+    """With one key that all share everybody is local."""
+    with paged(tmp_path, shelf_page, keys="secret") as server:
+        log_in(server.http, "secret")
+        server.wait()
+        assert server.call(OWNER) == ["local"]
+
+
+def test_without_a_key(tmp_path: Path) -> None:
+    """A server without a key asks for none: the form leads to the page, and no session is kept."""
+    with paged(tmp_path, shelf_page) as server:
+        for answer in (server.http.get("/login"), log_in(server.http, "x"), server.http.post("/logout")):
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+            assert "set-cookie" not in answer.headers
+
+    assert not (tmp_path / "sessions.db").exists()
+
+
+def test_sessions_outlive_the_server(tmp_path: Path) -> None:
+    """Whoever has logged in is in after a restart; the file holds nothing that opens the page."""
+    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    id = sessions.begin("anna")
+    sessions.close()
+    again = Sessions(tmp_path / "sessions.db", KEYS)
+
+    assert again.owner_of(id) == "anna"
+    assert again.owner_of(id + "x") is None
+    again.close()
+    rows = sqlite3.connect(tmp_path / "sessions.db").execute("SELECT * FROM session").fetchall()
+    assert id not in str(rows)
+    assert "anna" not in str(rows)
+
+
+def test_sessions_end(tmp_path: Path) -> None:
+    """A session is over after its time, and when its owner's key is another one or gone; others go on."""
+    now = [1000.0]
+    path = tmp_path / "sessions.db"
+    sessions = Sessions(path, KEYS, lambda: now[0])
+    anna, ben = sessions.begin("anna"), sessions.begin("ben")
+    for text, found in (
+        ("anna:another,ben:key-of-ben", (None, "ben")),
+        ("ben:key-of-ben", (None, "ben")),
+        ("carl:key-of-anna,ben:key-of-ben", (None, "ben")),
+        ("anna:key-of-anna,ben:key-of-ben", ("anna", "ben")),
+    ):
+        changed = Sessions(path, read_keys(text), lambda: now[0])
+        assert (changed.owner_of(anna), changed.owner_of(ben)) == found
+        changed.close()
+    now[0] += LIFETIME - 1
+    assert sessions.owner_of(anna) == "anna"
+    now[0] += 1
+    assert sessions.owner_of(anna) is None
+    sessions.begin("ben")
+    left = sqlite3.connect(path).execute("SELECT count(*) FROM session").fetchone()
+    sessions.close()
+    assert left == (1,)
+
+
+def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
+    """A file that is no database is named."""
+    (tmp_path / "sessions.db").write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
+        Sessions(tmp_path / "sessions.db", KEYS)
+
+
+def test_guessing_is_slow() -> None:
+    """Some wrong keys are free, then each costs twice as long as the one before, up to a bound; a right one clears it."""
+    now = [0.0]
+    attempts = Attempts(lambda: now[0])
+    waits = []
+    for _ in range(FREE + 8):
+        attempts.failed("192.0.2.1")
+        waits.append(attempts.wait("192.0.2.1"))
+        now[0] += waits[-1]
+        assert attempts.wait("192.0.2.1") == 0
+
+    assert waits == [0.0] * (FREE - 1) + [2.0, 4.0, 8.0, 16.0, 32.0] + [LONGEST] * 4
+    assert attempts.wait("192.0.2.2") == 0
+    attempts.failed("192.0.2.1")
+    attempts.succeeded("192.0.2.1")
+    assert attempts.wait("192.0.2.1") == 0
+
+
+def test_one_host_is_one_guesser() -> None:
+    """The addresses of one IPv6 network count as one, and an IPv4 address is itself, however it is written."""
+    attempts = Attempts(lambda: 0.0)
+    for number in range(FREE):
+        attempts.failed(f"2001:db8::{number}")
+        attempts.failed("::ffff:192.0.2.1")
+
+    assert attempts.wait("2001:db8::ffff") == attempts.wait("192.0.2.1") == 2.0
+    assert attempts.wait("2001:db8:0:1::1") == attempts.wait("192.0.2.2") == attempts.wait("") == 0.0
+
+
+def test_guesses_cost_no_memory() -> None:
+    """However many addresses guess, as many are remembered as fit, the latest of them."""
+    attempts = Attempts(lambda: 0.0)
+    for number in range(MOST_ADDRESSES + 10):
+        attempts.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+
+    assert len(attempts._records) == MOST_ADDRESSES

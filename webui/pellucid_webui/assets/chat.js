@@ -1,0 +1,431 @@
+// The chat: messages in their versions, each of which opens into its tokens, and the field where one writes.
+"use strict";
+
+(() => {
+  const { make, button, announce, copy, memory, nameTab } = window.Pellucid;
+
+  const ROLES = { user: "You", assistant: "Answer" };
+  const ENDINGS = {
+    length: "It was ended by the limit of tokens.",
+    cancelled: "It was stopped.",
+    deadline: "It was ended by its deadline.",
+    error: "It broke off.",
+    "": "It was interrupted: the server went away in the middle of it.",
+  };
+  const NEAR_END = 80; // pixels from the bottom at which new text is followed
+
+  class Message {
+    constructor(chat, data) {
+      this.chat = chat;
+      this.body = make("div", { class: "pl-body" });
+      this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "What can be done with this message" });
+      this.head = make("header", { class: "pl-head" });
+      this.note = make("p", { class: "pl-note" });
+      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.note, this.tools);
+      this.map = null;
+      this.drawn = [];
+      this.tokens = [];
+      this.update(data);
+    }
+
+    /** Draw what is new of the message. */
+    update(data) {
+      const before = this.data;
+      this.data = data;
+      this.element.className = `pl-message pl-${data.role}`;
+      this.element.dataset.node = data.node;
+      this.element.setAttribute("aria-label", ROLES[data.role] || data.role);
+      this.element.setAttribute("aria-busy", String(Boolean(data.live)));
+      if (data.looked) this.drawTokens();
+      else this.drawText();
+      this.drawHead();
+      this.drawNote();
+      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.chat.busy]);
+      if (!before || state !== this.toolState) this.drawTools();
+      this.toolState = state;
+    }
+
+    drawText() {
+      if (this.map) this.closeMap();
+      const blocks = this.data.blocks;
+      while (this.body.children.length > blocks.length) this.body.lastElementChild.remove();
+      blocks.forEach((html, index) => {
+        if (this.drawn[index] === html && this.body.children[index]) return;
+        const block = make("div", { class: "pl-block", dir: "auto" });
+        block.innerHTML = html; // the server's own Markdown: no HTML of the author's is in it
+        const old = this.body.children[index];
+        if (old) old.replaceWith(block);
+        else this.body.append(block);
+      });
+      this.drawn = [...blocks];
+    }
+
+    drawTokens() {
+      if (!this.map) {
+        this.body.replaceChildren();
+        this.drawn = [];
+        this.tokens = [];
+        this.map = new window.Pellucid.HeatMap(this.body, {
+          label: this.data.role === "assistant" ? "Tokens of the answer" : "Tokens of the message, as the model reads them",
+        });
+        if (this.data.sampling) this.map.setSampling(this.data.sampling);
+      }
+      const branches = this.data.role === "assistant" && !this.data.live;
+      this.map.onBranch = branches ? (index, alternative) => this.chat.act("branch", { node: this.data.node, index, alternative }) : null;
+      const batches = this.data.tokens || [];
+      if (batches.length < this.tokens.length || (this.tokens.length && batches[0] !== this.tokens[0])) {
+        this.map.set(batches.flatMap((batch) => JSON.parse(batch)));
+      } else if (batches.length > this.tokens.length) {
+        const fresh = batches.slice(this.tokens.length).flatMap((batch) => JSON.parse(batch));
+        if (this.tokens.length) this.map.add(fresh);
+        else this.map.set(fresh);
+      }
+      this.tokens = [...batches];
+    }
+
+    closeMap() {
+      this.map.destroy();
+      this.map = null;
+      this.body.replaceChildren();
+      this.drawn = [];
+      this.tokens = [];
+    }
+
+    drawHead() {
+      const { data } = this;
+      this.head.replaceChildren(make("strong", {}, ROLES[data.role] || data.role), make("span", { class: "pl-quiet" }, data.about || ""));
+    }
+
+    drawNote() {
+      const { data } = this;
+      const sentences = [];
+      if (data.error) sentences.push(data.error);
+      else if (!data.live && data.role === "assistant" && data.end !== "stop") sentences.push(ENDINGS[data.end || ""] || "");
+      if (data.stats) sentences.push(data.stats);
+      this.note.textContent = sentences.filter(Boolean).join(" ");
+      this.note.classList.toggle("pl-wrong", Boolean(data.error));
+    }
+
+    drawTools() {
+      const { data, chat } = this;
+      const node = data.node;
+      const answer = data.role === "assistant";
+      const idle = !chat.busy;
+      const tools = [];
+      if (data.versions.length > 1) tools.push(...this.versionTools());
+      if (!data.live) tools.push(button("Copy", { onclick: () => copy(data.text) }, "Copy the text"));
+      tools.push(
+        button(
+          data.looked ? "Text" : "Tokens",
+          { "aria-pressed": String(Boolean(data.looked)), class: "pl-button pl-look", onclick: () => chat.act("look", { node }) },
+          data.looked ? "Show it as text" : "Show every token with its probability",
+        ),
+      );
+      if (idle && !data.live) {
+        tools.push(button("Edit", { class: "pl-button pl-edit-button", onclick: () => this.edit() }, answer ? "Make another version of it by hand" : "Say it otherwise: another version"));
+        if (answer) {
+          tools.push(
+            button("Retry", { onclick: () => chat.act("retry", { node }) }, "Another version of this answer"),
+            button("Continue", { onclick: () => chat.act("resume", { node }) }, "Go on from where it ended"),
+          );
+        }
+      }
+      const held = this.tools.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+      this.tools.replaceChildren(...tools);
+      if (held !== null) this.focus(held);
+    }
+
+    /** Give the focus to the tool of this name; where there is none, to the one that there always is. */
+    focus(name) {
+      const tools = [...this.tools.querySelectorAll("button:not(:disabled)")];
+      (tools.find((one) => nameOf(one) === name) || this.tools.querySelector(".pl-look")).focus();
+    }
+
+    versionTools() {
+      const { data, chat } = this;
+      const at = data.versions.indexOf(data.node);
+      const walk = (step) => chat.act("walk", { node: data.versions[at + step] });
+      return [
+        button("‹", { "aria-label": "Version before", disabled: at === 0 || chat.busy, onclick: () => walk(-1) }),
+        make("span", { class: "pl-version", "aria-label": `Version ${at + 1} of ${data.versions.length}` }, `${at + 1} / ${data.versions.length}`),
+        button("›", { "aria-label": "Version after", disabled: at === data.versions.length - 1 || chat.busy, onclick: () => walk(1) }),
+      ];
+    }
+
+    /** Let the message be written anew; Escape leaves it as it is. */
+    edit() {
+      const field = make("textarea", { class: "pl-field", "aria-label": "The message, to be edited", rows: Math.min(12, this.data.text.split("\n").length + 1) });
+      const kept = `edit.${this.data.node}`; // as drafts are: the page may be loaded anew meanwhile
+      field.value = memory.get(kept) || this.data.text;
+      field.addEventListener("input", () => memory.set(kept, field.value));
+      const done = () => {
+        memory.set(kept, "");
+        form.remove();
+        this.body.hidden = this.tools.hidden = false;
+        this.tools.querySelector(".pl-edit-button")?.focus();
+      };
+      const save = () => {
+        if (this.chat.busy) return; // the text stays until it can be said
+        done();
+        this.chat.act("edit", { node: this.data.node, text: field.value });
+      };
+      const form = make(
+        "div",
+        { class: "pl-edit" },
+        field,
+        button("Save as a version", { onclick: save }, "Ctrl+Enter"),
+        button("Leave it", { onclick: done }, "Escape"),
+      );
+      field.addEventListener("keydown", (event) => {
+        if (event.key === "Escape") {
+          event.preventDefault(); // this Escape stops no answer
+          done();
+        }
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+      });
+      this.body.hidden = this.tools.hidden = true;
+      this.body.after(form);
+      field.focus();
+    }
+  }
+
+  class Chat {
+    constructor({ element, props, watch, act }) {
+      this.send = act;
+      this.props = props;
+      this.messages = new Map();
+      this.seen = { notice: 0, draft: 0, said: 0 };
+      this.sent = "";
+      this.letter = newLetter();
+      this.build(element);
+      watch("value", () => this.update(props.value));
+      this.update(props.value);
+    }
+
+    get busy() {
+      return Boolean(this.value && this.value.live);
+    }
+
+    act(verb, more = {}) {
+      this.send({ verb, conversation: this.value.id, ...more });
+    }
+
+    build(element) {
+      this.list = make("div", { class: "pl-messages", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
+      this.notice = make("p", { class: "pl-notice", role: "alert" });
+      this.field = make("textarea", {
+        class: "pl-field",
+        rows: 3,
+        placeholder: "Ask something. Enter sends, Shift+Enter begins a new line.",
+        "aria-label": "Your message",
+      });
+      this.files = make("input", { type: "file", multiple: true, class: "pl-heard", tabindex: "-1", "aria-label": "Attach text files" });
+      this.attached = make("ul", { class: "pl-attached", "aria-label": "Attached files" });
+      this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
+      this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.act("stop") }, "Escape");
+      this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Take the last message back into the field; it stays as a version");
+      this.attachButton = button("Attach", { onclick: () => this.files.click() }, "Text files, as part of the message");
+      element.replaceChildren(
+        make(
+          "section",
+          { class: "pl-chat", "aria-label": "Chat" },
+          this.list,
+          this.notice,
+          this.attached,
+          this.field,
+          make("div", { class: "pl-row" }, this.sendButton, this.stopButton, this.undoButton, this.attachButton, this.files),
+        ),
+      );
+      this.pending = [];
+      this.field.addEventListener("keydown", (event) => this.key(event));
+      this.field.addEventListener("input", () => this.keepDraft());
+      this.files.addEventListener("change", () => this.attach());
+      this.list.addEventListener("click", (event) => {
+        const copier = event.target.closest(".pl-copy");
+        if (copier) copy(copier.closest(".pl-code").querySelector("code").textContent);
+      });
+      element.addEventListener("keydown", (event) => {
+        if (event.key === "Escape" && this.busy && !event.defaultPrevented) this.act("stop");
+      });
+      // Another tab may have gone on with the conversation meanwhile.
+      document.addEventListener("visibilitychange", () => {
+        if (document.visibilityState === "visible" && this.value && !this.busy) this.act("see");
+      });
+    }
+
+    key(event) {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        this.submit();
+      }
+    }
+
+    submit() {
+      this.isEager = !this.value; // before the server has said which conversation this is
+      if (this.isEager || this.busy || (!this.field.value.trim() && !this.pending.length)) return;
+      this.sent = this.field.value;
+      this.act("send", { text: this.sent, files: this.pending, letter: this.letter });
+    }
+
+    async attach() {
+      if (!this.value) return;
+      for (const file of this.files.files) {
+        const bytes = new Uint8Array(await file.slice(0, this.value.fileLimit + 1).arrayBuffer());
+        let text = "";
+        for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
+        this.pending.push({ name: file.name, data: btoa(text) });
+      }
+      this.files.value = "";
+      this.drawAttached();
+    }
+
+    drawAttached() {
+      this.attached.replaceChildren(
+        ...this.pending.map((file, index) =>
+          make(
+            "li",
+            {},
+            file.name,
+            button("×", {
+              "aria-label": `Leave out ${file.name}`,
+              onclick: () => {
+                this.pending.splice(index, 1);
+                this.drawAttached();
+              },
+            }),
+          ),
+        ),
+      );
+    }
+
+    keepDraft() {
+      if (this.value) memory.set(`draft.${this.value.id || "new"}`, this.field.value);
+    }
+
+    /** Draw what the server says now. */
+    update(value) {
+      if (!value) return;
+      if (value.stale) {
+        location.reload(); // the server has forgotten this tab; drafts and conversations are kept
+        return;
+      }
+      const early = this.value ? "" : this.field.value; // written before the page was all there
+      const moved = !this.value || this.value.id !== value.id;
+      const wasBusy = this.busy;
+      const count = this.messages.size;
+      const isAtEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END;
+      this.value = value;
+      this.arrive();
+      if (moved) this.move();
+      this.drawMessages();
+      this.take();
+      nameTab(value.title);
+      const follow = isAtEnd && (this.busy || wasBusy || this.messages.size > count);
+      const held = [this.sendButton, this.stopButton].includes(document.activeElement);
+      this.sendButton.hidden = this.busy;
+      this.stopButton.hidden = !this.busy;
+      if (held) (this.busy ? this.stopButton : this.sendButton).focus();
+      this.undoButton.disabled = this.busy || !value.messages.length;
+      if (follow || moved || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
+      if (wasBusy && !this.busy) announce("The answer is complete.");
+      if (early) this.field.value = early;
+      if (this.isEager) this.submit();
+    }
+
+    /** Another conversation is looked at. */
+    move() {
+      this.messages.clear();
+      this.list.replaceChildren();
+      this.field.value = this.rest || memory.get(`draft.${this.value.id || "new"}`) || "";
+      const url = new URL(location.href);
+      if (this.value.id) url.searchParams.set("c", this.value.id);
+      else url.searchParams.delete("c");
+      history.replaceState(null, "", url);
+    }
+
+    drawMessages() {
+      const data = this.value.messages.map((text) => this.parsed(text));
+      if (this.value.live) {
+        const live = this.value.live;
+        data.push({ ...JSON.parse(live.message), blocks: live.blocks, tokens: live.tokens, stats: live.stats, live: true });
+      }
+      const kept = new Set();
+      const held = document.activeElement;
+      const place = [...this.list.children].findIndex((element) => element.contains(held));
+      data.forEach((one, index) => {
+        kept.add(one.node);
+        let message = this.messages.get(one.node);
+        if (!message) {
+          message = new Message(this, one);
+          this.messages.set(one.node, message);
+        } else if (message.data !== one || message.toldBusy !== this.busy) {
+          message.update(one);
+        }
+        message.toldBusy = this.busy;
+        if (this.list.children[index] !== message.element) this.list.insertBefore(message.element, this.list.children[index] || null);
+      });
+      for (const [node, message] of this.messages) {
+        if (kept.has(node)) continue;
+        message.element.remove();
+        this.messages.delete(node);
+      }
+      if (place >= 0 && !this.list.contains(held)) {
+        const there = data[Math.min(place, data.length - 1)];
+        if (there) this.messages.get(there.node).focus(nameOf(held));
+        else this.field.focus();
+      }
+      this.list.classList.toggle("pl-empty", !data.length);
+    }
+
+    /** The object of a message's text, the same one for the same text. */
+    parsed(text) {
+      this.cache = this.cache || new Map();
+      let found = this.cache.get(text);
+      if (!found) {
+        found = JSON.parse(text);
+        this.cache.set(text, found);
+        if (this.cache.size > 2000) this.cache.delete(this.cache.keys().next().value);
+      }
+      return found;
+    }
+
+    /** What was sent has arrived: what was written behind it since then stays in the field. */
+    arrive() {
+      const { said } = this.value;
+      this.rest = "";
+      if (!said || said === this.seen.said) return;
+      this.seen.said = said;
+      if (this.field.value.startsWith(this.sent)) this.rest = this.field.value.slice(this.sent.length);
+      this.field.value = this.rest;
+      this.letter = newLetter();
+      this.pending = [];
+      this.drawAttached();
+      memory.set("draft.new", "");
+      this.keepDraft();
+    }
+
+    /** What is told once: a sentence, or a text for the field. */
+    take() {
+      const { notice, draft } = this.value;
+      if (notice && notice.n !== this.seen.notice) {
+        this.seen.notice = notice.n;
+        this.notice.textContent = notice.text;
+      }
+      if (draft && draft.n !== this.seen.draft) {
+        this.seen.draft = draft.n;
+        this.field.value = draft.text;
+        this.keepDraft();
+        this.field.focus();
+      }
+    }
+  }
+
+  const nameOf = (element) => element.getAttribute("aria-label") || element.textContent;
+
+  /** The name of a message to come: pressed twice or asked for twice, it is said once. */
+  function newLetter() {
+    return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+  }
+
+  window.Pellucid.mountChat = (options) => new Chat(options);
+})();

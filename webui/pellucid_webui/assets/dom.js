@@ -1,0 +1,87 @@
+// Small helpers of all scripts: elements are made of text and never of HTML, but for the server's own safe Markdown.
+"use strict";
+
+window.Pellucid = window.Pellucid || {};
+
+(() => {
+  /** An element with attributes and children; a child that is a string becomes text. Attributes that are null or false are left out. */
+  function make(name, attributes = {}, ...children) {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+      else element.setAttribute(key, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== null && child !== undefined));
+    return element;
+  }
+
+  /** A button with a name; `hint` is shown on hover and says the key, if there is one. */
+  function button(text, attributes = {}, hint = null) {
+    return make("button", { type: "button", class: "pl-button", title: hint, ...attributes }, text);
+  }
+
+  /** Say something to screen readers, and to nobody else. */
+  function announce(text) {
+    let place = document.getElementById("pl-announcer");
+    if (!place) {
+      place = make("div", { id: "pl-announcer", class: "pl-heard", role: "status", "aria-live": "polite" });
+      document.body.append(place);
+    }
+    place.textContent = text;
+  }
+
+  /** Put a text on the clipboard and say so; where the browser does not let us, select it in a field for the user. */
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      announce("Copied");
+      return true;
+    } catch {
+      const field = make("textarea", { class: "pl-heard" });
+      field.value = text;
+      document.body.append(field);
+      field.select();
+      const done = document.execCommand("copy");
+      field.remove();
+      announce(done ? "Copied" : "The browser does not let this page copy.");
+      return done;
+    }
+  }
+
+  /** Have the browser save a text as a file. */
+  function download(name, text, type) {
+    const url = URL.createObjectURL(new Blob([text], { type }));
+    const link = make("a", { href: url, download: name });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  }
+
+  /** What is kept in this browser, where it can be. */
+  const memory = {
+    get(key) {
+      try {
+        return localStorage.getItem(`pellucid.${key}`);
+      } catch {
+        return null;
+      }
+    },
+    set(key, value) {
+      try {
+        if (value === null || value === "") localStorage.removeItem(`pellucid.${key}`);
+        else localStorage.setItem(`pellucid.${key}`, value);
+      } catch {
+        // A browser that keeps nothing still works.
+      }
+    },
+  };
+
+  /** Call the browser's tab after the conversation that it shows. */
+  function nameTab(title) {
+    document.title = title ? `${title} · Pellucid` : "Pellucid";
+  }
+
+  Object.assign(window.Pellucid, { make, button, announce, copy, download, memory, nameTab });
+})();

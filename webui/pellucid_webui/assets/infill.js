@@ -1,0 +1,88 @@
+// Infill: a field of code with a cursor, and what an editor would be given there.
+"use strict";
+
+(() => {
+  const { make, button } = window.Pellucid;
+
+  class Infill {
+    constructor({ element, props, watch, act }) {
+      this.send = act;
+      this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor is where something is to be filled in" });
+      this.caveat = make("p", { class: "pl-note pl-wrong" });
+      this.cost = make("p", { class: "pl-quiet" });
+      this.ghost = make("pre", { class: "pl-ghost", tabindex: "0", role: "region", "aria-label": "The code with what is suggested" });
+      this.status = make("p", { class: "pl-note", role: "status" });
+      this.body = make("div", { class: "pl-body" });
+      this.gate = make("table", { class: "pl-table" });
+      this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
+      this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
+      this.taker = button("Take it", { onclick: () => this.take() }, "Put the suggestion into the code");
+      element.replaceChildren(
+        make(
+          "section",
+          { class: "pl-infill", "aria-label": "Infill" },
+          make(
+            "div",
+            {},
+            this.field,
+            make(
+              "div",
+              { class: "pl-row" },
+              button("Complete at the cursor", { class: "pl-button pl-first", onclick: () => this.ask() }, "Ctrl+Enter"),
+              this.taker,
+            ),
+          ),
+          make("div", {}, this.status, this.caveat, this.ghost, this.body, this.gate, this.cost, this.more),
+        ),
+      );
+      this.map = new window.Pellucid.HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null });
+      this.field.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();
+      });
+      watch("value", () => this.update(props.value));
+      this.update(props.value);
+    }
+
+    ask() {
+      const at = this.field.selectionStart;
+      this.send({ verb: "complete", before: this.field.value.slice(0, at), after: this.field.value.slice(at) });
+    }
+
+    take() {
+      if (!this.value || !this.value.shown) return;
+      const { before, after, shown } = this.value;
+      this.field.value = before + shown + after;
+      this.field.focus();
+      this.field.setSelectionRange(before.length + shown.length, before.length + shown.length);
+    }
+
+    update(value) {
+      if (!value) return;
+      if (!this.value) {
+        this.field.value = value.before + value.after;
+        this.field.setSelectionRange(value.before.length, value.before.length);
+      }
+      this.value = value;
+      this.taker.disabled = !value.shown;
+      this.status.textContent = value.status;
+      this.status.classList.toggle("pl-wrong", value.wrong);
+      this.caveat.textContent = value.caveat;
+      this.cost.textContent = value.cost;
+      this.ghost.hidden = !value.batches.length;
+      this.ghost.replaceChildren(value.before, make("mark", { class: "pl-shown" }, value.shown), make("mark", { class: "pl-hidden" }, value.cut), value.after);
+      this.map.set(value.batches.flatMap((batch) => JSON.parse(batch)));
+      this.body.hidden = !value.batches.length;
+      this.gate.hidden = !value.gate.length;
+      const heads = ["", "value", "threshold"].map((name) => make("th", { scope: "col" }, name));
+      this.gate.replaceChildren(
+        make("caption", {}, "The gate"),
+        make("thead", {}, make("tr", {}, ...heads)),
+        make("tbody", {}, ...value.gate.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell))))),
+      );
+      this.more.hidden = !value.prompt;
+      this.prompt.textContent = value.prompt;
+    }
+  }
+
+  window.Pellucid.mountInfill = (options) => new Infill(options);
+})();

@@ -1,0 +1,91 @@
+// What stands above a map of tokens: the mode, what its colours mean, and the way to the next token to stop at.
+"use strict";
+
+(() => {
+  const { make, colours } = window.Pellucid;
+
+  class Toolbar {
+    /** `onMode(mode)` and `onRanks(ranks)` are called when the user chooses, `onNext()` for the next surprising token. */
+    constructor({ mode, ranks, words, onMode, onRanks, onNext }) {
+      this.mode = mode;
+      this.ranks = ranks;
+      this.words = words;
+      this.onRanks = onRanks;
+      this.select = make(
+        "select",
+        { class: "pl-mode", onchange: () => onMode(this.select.value) },
+        ...Object.entries(colours.MODES).map(([value, text]) => make("option", { value }, text)),
+      );
+      this.legend = make("div", { class: "pl-legend", role: "group", "aria-label": "What the colours mean" });
+      this.next = make("button", { type: "button", class: "pl-tool", title: "n; p for the one before", onclick: onNext });
+      this.status = make("span", { class: "pl-status", role: "status" });
+      this.element = make(
+        "div",
+        { class: "pl-toolbar" },
+        make("label", { class: "pl-labelled" }, make("span", {}, "Colour by"), this.select),
+        this.next,
+        this.status,
+        this.legend,
+      );
+      this.allowDifference(false);
+      this.show(mode);
+    }
+
+    /** Show the mode that the map has. */
+    show(mode) {
+      this.mode = mode;
+      this.select.value = mode;
+      this.next.textContent = mode === "difference" ? "Next divergence" : "Next surprising";
+      this.say("");
+      this.drawLegend();
+    }
+
+    /** Offer the mode for which tokens must have been compared. `words` are for a difference of -1 and of 1. */
+    allowDifference(allowed, words = this.words) {
+      this.words = words;
+      const option = this.select.querySelector("[value=difference]");
+      option.hidden = option.disabled = !allowed;
+      if (this.mode === "difference") this.drawLegend();
+    }
+
+    say(text) {
+      this.status.textContent = text;
+    }
+
+    drawLegend() {
+      this.legend.replaceChildren(...colours.legend(this.mode, this.words).map((part) => this.legendPart(part)));
+    }
+
+    legendPart(part) {
+      const swatch = (className) => make("i", { class: `pl-swatch ${className}` }, "\u00a0");
+      if (part.scale) {
+        return make("span", { class: "pl-scale" }, part.from, make("span", { class: "pl-steps" }, ...part.scale.map(swatch)), part.to);
+      }
+      const sample = make("i", { class: `pl-sample ${part.sample}` }, "ab");
+      if (part.threshold === undefined) return make("span", { class: "pl-key" }, sample, part.text);
+      if (part.threshold === null) return make("span", { class: "pl-key" }, sample, "above");
+      return make("label", { class: "pl-key" }, sample, part.threshold ? "to" : "rank to", this.threshold(part.threshold));
+    }
+
+    threshold(index) {
+      const input = make("input", { type: "number", class: "pl-threshold", min: 1, step: 1, value: this.ranks[index], "aria-label": `Highest rank of colour ${index + 1}` });
+      input.addEventListener("change", () => this.takeRank(index, input));
+      return input;
+    }
+
+    takeRank(index, input) {
+      const ranks = this.ranks.map((rank, at) => (at === index ? Number(input.value) : rank));
+      const rise = ranks.every((rank, at) => Number.isInteger(rank) && rank > (at ? ranks[at - 1] : 0));
+      input.setAttribute("aria-invalid", String(!rise));
+      if (!rise) {
+        this.say("The ranks must be whole numbers that rise from left to right.");
+        return;
+      }
+      this.say("");
+      this.ranks = ranks;
+      this.onRanks(ranks);
+    }
+  }
+
+  window.Pellucid.Toolbar = Toolbar;
+})();

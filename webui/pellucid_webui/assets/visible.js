@@ -1,0 +1,173 @@
+// What one sees and hears of a token: nothing in it stays hidden, and nothing in it can reorder the page.
+"use strict";
+
+window.Pellucid = window.Pellucid || {};
+
+(() => {
+  const { make } = window.Pellucid;
+
+  // Control and format characters (bidi controls and zero widths among them), halves of surrogate pairs, line and paragraph
+  // separators, letters without a shape, and the selectors and tags in which text can be smuggled.
+  const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180D\u180F\u3164\uFFA0\uFE00-\uFE0F\u{E0100}-\u{E01EF}]/u;
+  const ODD_SPACE = /(?! )\p{Zs}/u;
+  const EMOJI_SELECTOR = "\uFE0F";
+  const REPLACED = "\uFFFD";
+  const LONGEST_SPOKEN = 100; // characters of a token that a screen reader is given
+
+  const SPOKEN = {
+    "!": "exclamation mark", '"': "quote", "#": "hash", $: "dollar", "%": "percent", "&": "ampersand", "'": "apostrophe",
+    "(": "left parenthesis", ")": "right parenthesis", "*": "star", "+": "plus", ",": "comma", "-": "minus", ".": "dot", "/": "slash",
+    ":": "colon", ";": "semicolon", "<": "less than", "=": "equals", ">": "greater than", "?": "question mark", "@": "at",
+    "[": "left bracket", "\\": "backslash", "]": "right bracket", "^": "caret", _: "underscore", "`": "backtick",
+    "{": "left brace", "|": "bar", "}": "right brace", "~": "tilde",
+  };
+
+  const hex = (number, digits) => number.toString(16).toUpperCase().padStart(digits, "0");
+
+  /** How a character is shown that has no shape of its own. */
+  function picture(character) {
+    const code = character.codePointAt(0);
+    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+    if (code === 0x7f) return "\u2421";
+    return `⟨U+${hex(code, 4)}⟩`;
+  }
+
+  /** A text in pieces: {kind: "text" | "newline" | "tab" | "picture", text}. */
+  function pieces(text) {
+    const found = [];
+    let plain = "";
+    const close = () => {
+      if (plain) found.push({ kind: "text", text: plain });
+      plain = "";
+    };
+    for (const character of text) {
+      const follows = plain !== "" && character === EMOJI_SELECTOR;
+      if (follows || !HIDDEN.test(character)) {
+        plain += character;
+        continue;
+      }
+      close();
+      if (character === "\n") found.push({ kind: "newline", text: character });
+      else if (character === "\t") found.push({ kind: "tab", text: character });
+      else found.push({ kind: "picture", text: picture(character) });
+    }
+    close();
+    return found;
+  }
+
+  const bytesOf = (base64) => Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const hexOf = (bytes) => bytes.map((byte) => hex(byte, 2)).join(" ");
+
+  /** Bytes in pieces: what is whole as text, and what is not as hexadecimal numbers. */
+  function piecesOfBytes(bytes) {
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    const found = [];
+    let text = "";
+    let broken = [];
+    const closeText = () => {
+      found.push(...pieces(text));
+      text = "";
+    };
+    const closeBroken = () => {
+      if (broken.length) found.push({ kind: "picture", text: `⟨${hexOf(broken)}⟩` });
+      broken = [];
+    };
+    for (let at = 0; at < bytes.length; ) {
+      const lead = bytes[at];
+      const length = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+      try {
+        const whole = decoder.decode(new Uint8Array(bytes.slice(at, at + length)));
+        closeBroken();
+        text += whole;
+        at += length;
+      } catch {
+        closeText();
+        broken.push(lead);
+        at += 1;
+      }
+    }
+    closeText();
+    closeBroken();
+    return found;
+  }
+
+  /** The pieces of a text of which the true bytes are known, in base64, where it is not them. */
+  function piecesOf(text, base64) {
+    if (base64 === undefined) return text ? pieces(text) : [{ kind: "picture", text: "⟨⟩" }];
+    if (text && !text.includes(REPLACED)) return pieces(text);
+    const found = piecesOfBytes(bytesOf(base64));
+    // What has bytes and no text is a marker of the model's, or belongs to another token: not a part of the text.
+    return text ? found : found.map((piece) => ({ kind: "picture", text: piece.kind === "text" ? `⟨${piece.text}⟩` : named(piece) }));
+  }
+
+  const named = (piece) => (piece.kind === "newline" ? "⟨↵⟩" : piece.kind === "tab" ? "⟨⇥⟩" : piece.text);
+
+  /** Nodes that show pieces as they stand in a text: spaces are spaces, and lines break. */
+  function flowing(found) {
+    return found.map((piece) => {
+      if (piece.kind === "text") return piece.text;
+      if (piece.kind === "picture") return make("span", { class: "pl-glyph" }, piece.text);
+      return make("span", { class: piece.kind === "newline" ? "pl-newline" : "pl-tab" }, piece.text);
+    });
+  }
+
+  /** Nodes that show pieces on a line of their own: spaces, line ends and tabs are seen. */
+  function standing(found) {
+    return found.flatMap((piece) => {
+      if (piece.kind === "newline") return [make("span", { class: "pl-glyph" }, "↵")];
+      if (piece.kind === "tab") return [make("span", { class: "pl-glyph" }, "⇥")];
+      if (piece.kind === "picture") return [make("span", { class: "pl-glyph" }, piece.text)];
+      return piece.text
+        .split(/(\p{Zs})/u)
+        .filter(Boolean)
+        .map((part) => (part === " " ? make("span", { class: "pl-glyph" }, "␣") : ODD_SPACE.test(part) ? make("span", { class: "pl-glyph" }, picture(part)) : part));
+    });
+  }
+
+  const counted = (count, name) => (count === 1 ? name : `${count} ${name}s`);
+
+  const LETTER = /[\p{L}\p{N}]/u;
+
+  /** How a part of a line is said: the spaces around it by number, and signs by name where there is nothing else. */
+  function spokenPart(part) {
+    const [, leading, said, trailing] = /^( *)(.*?)( *)$/su.exec(part);
+    const spaces = (run) => (run ? [counted(run.length, "space")] : []);
+    const signs = () => Array.from(said, (sign) => SPOKEN[sign] || sign).filter((name) => name !== " ");
+    return [...spaces(leading), ...(LETTER.test(said) ? [said] : signs()), ...spaces(trailing)];
+  }
+
+  /** How a token is said: what a voice passes over, as spaces, line ends and signs alone in a line, by name. */
+  function spoken(text, base64) {
+    const words = piecesOf(text, base64).map((piece) => {
+      if (piece.kind === "newline") return "\n";
+      if (piece.kind === "tab") return "\t";
+      return piece.kind === "picture" ? piece.text.replace(/[⟨⟩]/gu, "") || "nothing" : piece.text;
+    });
+    const all = words.join("");
+    const cut = all.length > LONGEST_SPOKEN ? `${all.slice(0, LONGEST_SPOKEN)} and so on` : all;
+    const parts = cut.split(/(\n+|\t+)/u).filter(Boolean);
+    const names = { "\n": "new line", "\t": "tab" };
+    return parts.flatMap((part) => (part[0] in names ? [counted(part.length, names[part[0]])] : spokenPart(part))).join(" ");
+  }
+
+  /** A share of 1 in percent, with as many digits as tell it from 0 and from 1. */
+  function percent(share) {
+    const value = 100 * share;
+    if (value >= 100) return "100";
+    if (value > 99.999) return ">99.999";
+    if (value >= 99.95) return value.toFixed(3);
+    if (value >= 10) return value.toFixed(1);
+    if (value >= 1) return value.toFixed(2);
+    if (value >= 0.001) return value.toPrecision(2);
+    return value > 0 ? value.toExponential(1) : "0";
+  }
+
+  /** The same for a voice: without zeros at the end, and without powers of ten. */
+  function spokenPercent(share) {
+    if (share > 0 && share < 1e-5) return "less than 0.001 percent";
+    const said = percent(share).replace(">", "more than ");
+    return `${said.includes(".") ? said.replace(/\.?0+$/u, "") : said} percent`;
+  }
+
+  window.Pellucid.visible = { piecesOf, flowing, standing, spoken, percent, spokenPercent, bytesOf, hexOf };
+})();

@@ -1,0 +1,112 @@
+"""The controls of a turn: model, system prompt and sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.speaker import Speaker
+from pellucid_webui.conversation import TurnSettings
+
+DEFAULTS = TurnSettings()
+
+WHICH = "which answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The components, in the order in which handlers get their values."""
+
+    model: gr.Dropdown
+    system: gr.Textbox
+    temperature: gr.Slider
+    top_p: gr.Slider
+    min_p: gr.Slider
+    top_k: gr.Number
+    seed: gr.Number
+    max_tokens: gr.Number
+
+    @property
+    def parts(self) -> list[Component]:
+        """As inputs or outputs of an event."""
+        return [self.model, self.system, self.temperature, self.top_p, self.min_p, self.top_k, self.seed, self.max_tokens]
+
+    def settings(self, values: Sequence[Any]) -> TurnSettings:
+        """What the controls say. Raises InvalidRequestError for what cannot be sampled with."""
+        model, system, temperature, top_p, min_p, top_k, seed, max_tokens = values
+        settings = TurnSettings(
+            model=model or "",
+            system=system or "",
+            temperature=float(temperature),
+            top_p=float(top_p),
+            min_p=float(min_p),
+            top_k=_whole("Top-k", top_k, 0) or 0,
+            seed=_whole("Seed", seed, None),
+            max_tokens=_whole("Most tokens", max_tokens, DEFAULTS.max_tokens) or DEFAULTS.max_tokens,
+        )
+        settings.sampling()
+        return settings
+
+    async def showing(self, speaker: Speaker, settings: TurnSettings | None) -> list[Any]:
+        """Updates of all parts: the models that the server has, and these settings; without settings the rest stays as it is."""
+        if settings is None:
+            return [await model_choices(speaker), *[gr.skip() for _ in self.parts[1:]]]
+        rest = (settings.system, settings.temperature, settings.top_p, settings.min_p, settings.top_k, settings.seed, settings.max_tokens)
+        return [await model_choices(speaker, chosen=settings.model), *rest]
+
+    def unchanged(self) -> list[Any]:
+        """Updates that leave all as it is."""
+        return [gr.skip() for _ in self.parts]
+
+
+async def model_choices(speaker: Speaker, info: str = WHICH, chosen: str = "") -> Any:
+    """An update of a menu of models, with its hint and the one that is chosen, if it is there; where none is the hint says why."""
+    try:
+        names = [card.name for card in await speaker.cards()]
+    except PellucidError as error:
+        return gr.Dropdown(choices=[], value=None, info=str(error))
+    return gr.Dropdown(choices=names, value=chosen if chosen in names else names[0], info=info)
+
+
+def turn_controls(name: str = "How to answer", defaults: TurnSettings = DEFAULTS, *, opened: bool = False) -> Controls:
+    """The controls, in an accordion; what few people change is folded once more."""
+    with gr.Accordion(name, open=opened):
+        model = gr.Dropdown([], label="Model", info=WHICH, interactive=True)
+        system = gr.Textbox(defaults.system, label="System prompt", info="e.g. Answer in one sentence.", lines=2, interactive=True)
+        temperature = gr.Slider(
+            0, 2, defaults.temperature, step=0.05, label="Temperature", info="0 takes the likeliest token", interactive=True
+        )
+        with gr.Accordion("Sampling", open=False):
+            return Controls(
+                model=model,
+                system=system,
+                temperature=temperature,
+                top_p=gr.Slider(
+                    0.05, 1, defaults.top_p, step=0.01, label="Top-p", info="the likeliest tokens that sum up to this", interactive=True
+                ),
+                min_p=gr.Slider(
+                    0,
+                    1,
+                    defaults.min_p,
+                    step=0.01,
+                    label="Min-p",
+                    info="at least this share of the best one's probability",
+                    interactive=True,
+                ),
+                top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, minimum=0, interactive=True),
+                seed=gr.Number(None, label="Seed", info="empty: another one each time", precision=0, minimum=0, interactive=True),
+                max_tokens=gr.Number(defaults.max_tokens, label="Most tokens", precision=0, minimum=1, interactive=True),
+            )
+
+
+def _whole(name: str, value: Any, empty: int | None) -> int | None:
+    if value is None or value == "":
+        return empty
+    if float(value) != int(value):
+        raise InvalidRequestError(f"{name} should be a whole number, not {value}.")
+    return int(value)

@@ -1,0 +1,134 @@
+"""Gradio, kept to itself: it sends nothing anywhere, offers nothing but the page, and shows no insides.
+
+Importing this module is light; importing Gradio takes seconds, and ``build`` does that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from pellucid.speaker import Speaker
+from pellucid_webui.login import owner_of
+from pellucid_webui.store import Store
+from pellucid_webui.turn import Turns
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+HOUR, DAY = 3600, 86_400
+
+TABS = 200
+"""Tabs that are kept in mind, each with what it shows; one that was forgotten loads the page anew when it is used again."""
+
+QUEUE_SECONDS = 0.02
+"""How often Gradio's queue looks for work. Its own pace, a thousand times a second, costs an idle server several percent of a processor."""
+
+ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**31),  # else pandas makes tables of its events for a page that is off, after each one
+    "GRADIO_MCP_SERVER": "False",
+    "GRADIO_SSR_MODE": "False",
+    "GRADIO_RUN_HISTORY": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""What Gradio and the hub's library read when they are imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown: the Blocks, and what Gradio takes beside them."""
+
+    blocks: gr.Blocks
+    theme: gr.themes.Base | None = None
+    css: str = ""
+    head: str = ""
+
+
+Create = Callable[[Speaker, Store, Turns], View]
+"""Makes the page. It runs on a thread, and may import Gradio."""
+
+
+@dataclass(frozen=True, slots=True)
+class GradioApp:
+    """An application to be entered by its lifespan, and closed."""
+
+    app: FastAPI
+    blocks: gr.Blocks
+
+    def close(self) -> None:
+        """Its queue ends."""
+        self.blocks.close(verbose=False)
+
+
+def pellucid_view(speaker: Speaker, store: Store, turns: Turns) -> View:
+    """Our page."""
+    from pellucid_webui import app
+
+    return View(app.create_page(speaker, store, turns, owner_of), app.THEME, app.css(), app.head())
+
+
+def build(create: Create, speaker: Speaker, store: Store, turns: Turns, max_file_size: int) -> GradioApp:
+    """Import Gradio and make its application; blocks for seconds. Raises ModuleNotFoundError where it is not installed."""
+
+    async def made() -> GradioApp:
+        return _mounted(create(speaker, store, turns), max_file_size)
+
+    quieten()
+    return asyncio.run(made())  # in a loop: without one Gradio makes its own for its locks, and never closes them
+
+
+def quieten() -> None:
+    """Have Gradio keep to itself; before its import."""
+    os.environ.update(ENVIRONMENT)
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        # Its default is a folder that all users of the machine share.
+        folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="pellucid-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    hub = sys.modules.get("huggingface_hub.constants")
+    if hub is not None:  # it has read its environment already
+        hub.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
+
+
+def _mounted(view: View, max_file_size: int) -> GradioApp:
+    import gradio as gr
+
+    blocks = view.blocks
+    blocks.analytics_enabled = False
+    blocks.api_open = False
+    blocks.delete_cache = (HOUR, DAY)
+    blocks.state_session_capacity = TABS
+    blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
+    for function in blocks.fns.values():
+        function.api_visibility = "private"
+    # With a CORS middleware that allows nobody Gradio leaves out its own, which allows more than we do.
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[Middleware(CORSMiddleware)])
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        "/",
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        show_error=False,
+        max_file_size=max_file_size,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=view.theme,
+        css=view.css,
+        head=view.head,
+    )
+    return GradioApp(app, blocks)

@@ -1,0 +1,226 @@
+"""Markdown as HTML that is safe to show: no HTML of the author's, no pictures, no script; code is coloured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from html import escape
+from math import isqrt
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
+from pygments.lexers import find_lexer_class_by_name, get_all_lexers
+
+LINKS = ("http://", "https://", "mailto:")
+"""What an address begins with to be a link; others are shown as they were written."""
+
+DEEPEST = 40
+"""Quotes and lists within each other; what is deeper is shown as its source."""
+
+MOST_CODE = 20_000
+"""Characters of a block of code that is still coloured: some lexers take long for more."""
+
+LONGEST_LINE = 5_000
+"""The same for each of its lines."""
+
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn the direction of all that follows: in code they would show something else than what runs."""
+
+
+class _Parser(MarkdownIt):
+    def validateLink(self, url: str) -> bool:  # noqa: N802 (the library's name)
+        return url.lower().startswith(LINKS)
+
+
+class _Renderer(RendererHTML):
+    """As the library's own, but for pictures, links and code."""
+
+    def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """A picture is shown as what it is called and where it would come from: fetching it would tell someone of this page."""
+        token = tokens[index]
+        name = self.renderInlineAsText(token.children, options, env)
+        return f'<span class="pl-picture">{escape(name or "picture")} ({escape(str(token.attrGet("src")))})</span>'
+
+    def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """Links open elsewhere and say nothing of this page."""
+        tokens[index].attrSet("rel", "noopener noreferrer nofollow")
+        tokens[index].attrSet("target", "_blank")
+        return self.renderToken(tokens, index, options, env)
+
+    def fence(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """A block of code with its language, or the name of its file behind that, and a button that copies it."""
+        language, _, name = unescapeAll(tokens[index].info).strip().partition(" ")
+        return _code(tokens[index].content, language, name.strip() or language or "text", grows=bool(env.get(_GROWS)))
+
+    def code_block(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """The same for code by indentation."""
+        return _code(tokens[index].content, "", "text")
+
+    def code_inline(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """Code within a line."""
+        return f"<code>{_straight(escape(tokens[index].content))}</code>"
+
+
+def _parser() -> MarkdownIt:
+    parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": DEEPEST}, renderer_cls=_Renderer)
+    return parser.enable(["table", "strikethrough"])
+
+
+_MARKDOWN = _parser()
+_GROWS = "grows"
+_CONTAINERS = frozenset({"blockquote_open", "list_item_open"})
+_FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
+
+
+def blocks(text: str) -> list[str]:
+    """The HTML of a text, one string for each block at its top: a growing text changes only the last ones."""
+    return [block.html for block in _parsed(_normal(text), {})]
+
+
+def as_html(text: str) -> str:
+    """The HTML of a whole text."""
+    return "".join(blocks(text))
+
+
+class Growing:
+    """The blocks of a text that grows at its end, for no more than its last ones cost.
+
+    They are those that the text has by itself, but for the colours of code that is not closed yet: its last lines are coloured
+    as if they stood alone.
+    """
+
+    def __init__(self) -> None:
+        self._settled: list[str] = []
+        self._start = 0  # of what is not settled
+        self._addresses = False
+
+    def blocks(self, text: str) -> list[str]:
+        """Those of a text, which must begin with the one before."""
+        if self._addresses:
+            return blocks(text)
+        text = _normal(text)
+        env: dict[str, Any] = {}
+        found = _parsed(text[self._start :], env, grows=True)
+        if env.get("references"):  # a link may stand anywhere before its address
+            self._addresses = True
+            return blocks(text)
+        shown = [*self._settled, *(block.html for block in found)]
+        self._settle(text, found)
+        return shown
+
+    def _settle(self, text: str, found: Sequence[_Block]) -> None:
+        """Put aside the blocks that nothing can change any more: the one behind them is known by its first two lines."""
+        lines = text[self._start :].split("\n")
+        last = max((index for index, block in enumerate(found) if block.line + 2 < len(lines)), default=0)
+        self._settled += [block.html for block in found[:last]]
+        self._start += sum(len(line) + 1 for line in lines[: found[last].line]) if last else 0
+
+
+def open_fence(text: str) -> str | None:
+    """The fence of the code that a text ends inside of, if it does: it would take in whatever is written behind it."""
+    text = _normal(text)
+    last = next(reversed(_MARKDOWN.parse(text)), None)
+    return last.markup if last is not None and _is_open(last, text.split("\n")) else None
+
+
+def _is_open(token: Token, lines: Sequence[str]) -> bool:
+    """Whether a token is a fence at the top that nothing closes."""
+    if token.type != "fence" or token.level or token.map is None:
+        return False
+    first, end = token.map
+    closing = re.compile(f" {{0,3}}{re.escape(token.markup[0])}{{{len(token.markup)},}}[ \\t]*")
+    return end - first < 2 or closing.fullmatch(lines[end - 1]) is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    line: int
+    html: str
+
+
+def _parsed(text: str, env: EnvType, *, grows: bool = False) -> list[_Block]:
+    tokens = _MARKDOWN.parse(text, env)
+    lines = text.split("\n")
+    found: list[_Block] = []
+    start = depth = 0
+    for index, token in enumerate(tokens):
+        depth += token.nesting
+        if depth == 0:
+            found.append(_block(tokens[start : index + 1], lines, grows and index + 1 == len(tokens)))
+            start = index + 1
+    return found
+
+
+def _block(tokens: Sequence[Token], lines: Sequence[str], grows: bool) -> _Block:
+    first, last = tokens[0].map or (0, 0)
+    if any(token.level >= DEEPEST - 1 and token.type in _CONTAINERS for token in tokens):  # the parser has left out what is in there
+        return _Block(first, _code("\n".join(lines[first:last]), "", "text"))
+    env = {_GROWS: grows and _is_open(tokens[0], lines)}
+    return _Block(first, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
+
+
+def _normal(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _code(source: str, language: str, caption: str, *, grows: bool = False) -> str:
+    coloured = _coloured_in_two(source, language) if grows else _coloured(source, language)
+    return (
+        f'<figure class="pl-code"><figcaption><span>{escape(caption)}</span>'
+        f'<button type="button" class="pl-copy" aria-label="Copy the code">Copy</button></figcaption>'
+        f'<pre tabindex="0"><code>{_straight(coloured)}</code></pre></figure>'
+    )
+
+
+@lru_cache(maxsize=64)
+def _coloured(source: str, language: str) -> str:
+    lexer = _lexer_class(language)
+    if lexer is None or len(source) > MOST_CODE or max(map(len, source.split("\n"))) > LONGEST_LINE:
+        return escape(source)
+    mark = "\ufeff" if source.startswith("\ufeff") else ""  # which a lexer takes away
+    coloured: str = highlight(source, lexer(stripnl=False, ensurenl=False), _FORMATTER)
+    return mark + coloured
+
+
+def _coloured_in_two(source: str, language: str) -> str:
+    """The same for code that grows, of which the first part stays the same for a while.
+
+    With a step of the square root of its length, colouring the first part anew now and then costs as much as colouring the
+    second part each time, and both together the least.
+    """
+    if len(source) > MOST_CODE:
+        return escape(source)
+    step = 1 << (isqrt(len(source)).bit_length() + 1)
+    border = source.rfind("\n", 0, len(source) // step * step) + 1
+    return _coloured(source[:border], language) + _coloured(source[border:], language)
+
+
+@lru_cache(maxsize=256)
+def _lexer_class(language: str) -> type[Lexer] | None:
+    found: type[Lexer] | None = find_lexer_class_by_name(language) if language.lower() in _languages() else None
+    return found
+
+
+@cache
+def _languages() -> frozenset[str]:
+    """The names of the languages that come with Pygments; what is installed beside it is not asked for others."""
+    return frozenset(alias.lower() for _, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases)
+
+
+def _straight(html: str) -> str:
+    """HTML of code in which no character turns the direction of others."""
+    return _BIDI.sub(lambda found: f'<bdi class="pl-bidi" title="U+{ord(found[0]):04X}">{found[0]}</bdi>', html)
+
+
+def styles(selector: str, style: str) -> str:
+    """The rules that colour code within a selector."""
+    return str(HtmlFormatter(style=style, classprefix="pl-").get_style_defs(selector))  # type: ignore[no-untyped-call]

@@ -1,0 +1,305 @@
+"""The page at /: a plain one until Gradio is there, then Gradio's, behind a lock where there is a key.
+
+Gradio is imported when somebody looks at the page for the first time and the models are loaded: nobody else waits for it,
+and a server that only editors ask never pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pellucid.api.errors import MethodError, error_response
+from pellucid.api.idleness import ALIVE, HEARTBEAT
+from pellucid.api.plain_page import GUARDS, News, plain_page
+from pellucid.errors import AuthenticationError, ConfigError, NotFoundError, PellucidError, UnavailableError
+from pellucid.keys import Keys
+from pellucid.speaker import Speaker
+from pellucid_webui.gradio_app import Create, GradioApp, build, pellucid_view
+from pellucid_webui.login import OWNER, PATHS, Lock, form
+from pellucid_webui.sessions import Sessions
+from pellucid_webui.store import Store
+from pellucid_webui.turn import Turns
+
+logger = logging.getLogger(__name__)
+
+FRONT = "/"
+FILES = ("/assets/", "/static/")
+API = "/gradio_api/"
+SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
+CALLS = frozenset({"queue/join", "queue/data", "cancel", "reset", "upload", "upload_progress", "component_server", "info", "app_id"})
+"""What the page asks of Gradio's API. The rest of it is not there: it starts jobs past the queue, fetches from elsewhere, tells insides."""
+
+CHANGING = frozenset({"queue/join", "cancel", "reset", "upload", "component_server"})
+"""Those that are asked by POST."""
+
+LOCAL_FILE = re.compile(r"file=(?![A-Za-z][A-Za-z0-9+.-]+:)")
+"""A file that was sent by the page or made for it; Gradio would fetch addresses as well."""
+
+LAST_WORDS_SECONDS = 1.0
+"""What answers get to be shown after they were ended."""
+
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' data: blob:; media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Whatever a model says, a browser asks nobody but this server. Gradio's own scripts are inline, and its templates are evaluated."""
+
+ADVERTISEMENT = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
+"""What Gradio's page says of itself to others, with addresses elsewhere."""
+
+PREPARING = News("The page is being prepared: this takes some seconds, once.")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The server that a page belongs to. ``news`` is why there is no page to show yet, None once ``speaker`` may be asked.
+
+    ``about`` is HTML about the server. ``departing`` is set when it takes no more requests, ``closing`` when answers must end.
+    """
+
+    speaker: Callable[[], Speaker]
+    news: Callable[[], Awaitable[News | None]]
+    about: Callable[[], str]
+    departing: asyncio.Event
+    closing: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """``data`` is the folder of conversations and sessions, ``max_file_size`` in bytes."""
+
+    data: Path
+    keys: Keys | None = None
+    max_file_size: int = 16 * 2**20
+
+
+class Page:
+    """The ASGI application of the page; a ``pellucid.api.page.Page``. Belongs to the event loop."""
+
+    def __init__(self, host: Host, settings: PageSettings, create: Create = pellucid_view) -> None:
+        self._host = host
+        self._settings = settings
+        self._create = create
+        self._name = secrets.token_hex(8)
+        self._lock: Lock | None = None
+        self._gradio: ASGIApp | None = None
+        self._refusal: News | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
+        self._cut = asyncio.Event()
+
+    def owns(self, path: str) -> bool:
+        """Whether it answers a path. What is none of these is the API's, or nobody's."""
+        return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE or path.startswith((*FILES, API))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """While the server runs."""
+        try:
+            yield
+        finally:
+            self._ending.set()
+            if self._life is not None:
+                await self._life
+            if self._lock is not None:
+                self._lock.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except PellucidError as error:
+            response = error_response(error)
+        if response is not None:
+            await response(scope, receive, send)
+            return
+        assert self._gradio is not None, "what is not answered here is Gradio's"
+        end = self._host.departing if scope["path"].startswith(HEARTBEAT) else self._cut
+        shown = _Front(send) if scope["path"] == FRONT else _Guarded(send)
+        await attended(self._gradio, scope, receive, shown, end)
+
+    async def _answer(self, request: Request) -> Response | None:
+        """What is answered without Gradio; None for what is Gradio's. Raises a PellucidError for what is nobody's."""
+        path = request.scope["path"]
+        if path == ALIVE:
+            return JSONResponse({"process": self._name, "locked": self._settings.keys is not None})
+        lock = self._locked()
+        if path in PATHS:
+            return await lock.answer(request)
+        _check(path, request.method)
+        owner = lock.owner_of(request)
+        if owner is None and path == FRONT:
+            return form()
+        if owner is None:
+            raise AuthenticationError("Nobody has logged in here, or the session is over: load the page again.")
+        request.scope["state"] = {**request.scope.get("state", {}), OWNER: owner}
+        news = await self._news() if path == FRONT else None
+        if news is not None:
+            return plain_page(news, self._host.about())
+        if self._gradio is None:
+            raise UnavailableError("The page is not there yet: look at / first.")
+        return None
+
+    def _locked(self) -> Lock:
+        """The lock; the file of its sessions is not made before anybody comes."""
+        if self._lock is None:
+            keys = self._settings.keys
+            self._lock = Lock(keys, None if keys is None else Sessions(_folder(self._settings.data) / "sessions.db", keys))
+        return self._lock
+
+    async def _news(self) -> News | None:
+        """Why the page cannot be shown; has it made as soon as it can be."""
+        news = await self._host.news()
+        if news is not None:
+            return news
+        if self._life is None:
+            self._life = asyncio.create_task(self._live(self._host.speaker()))
+        return self._refusal or (PREPARING if self._gradio is None else None)
+
+    async def _live(self, speaker: Speaker) -> None:
+        """The life of Gradio, and what there is to say of it where it cannot live."""
+        try:
+            await self._lead(speaker)
+        except Exception as error:
+            self._refusal = News(_refusal(error), lasting=True)
+        finally:
+            self._gradio = None
+
+    async def _lead(self, speaker: Speaker) -> None:
+        """Gradio is imported, entered, served from until the end, and left."""
+        turns = Turns()
+        store = await asyncio.to_thread(lambda: Store(_folder(self._settings.data) / "conversations.db"))
+        try:
+            made = await asyncio.to_thread(build, self._create, speaker, store, turns, self._settings.max_file_size)
+            await self._serve(made, turns)
+        finally:
+            await asyncio.to_thread(store.close)
+
+    async def _serve(self, made: GradioApp, turns: Turns) -> None:
+        async with made.app.router.lifespan_context(made.app):
+            self._gradio = made.app
+            await _first(self._host.closing, self._ending)
+            await turns.aclose()
+            await _first(self._ending, within=LAST_WORDS_SECONDS)
+            self._cut.set()
+            await self._ending.wait()
+            made.close()
+
+
+class _Guarded:
+    """A ``send`` that adds the headers of our pages."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.update({"content-security-policy": POLICY} | GUARDS)
+        await self._send(message)
+
+
+class _Front:
+    """A ``send`` for Gradio's page as a whole, which leaves out what it says of itself to others."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = _Guarded(send)
+        self._start: Message = {}
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body", False):
+            return
+        body = ADVERTISEMENT.sub(b"", self._body)
+        headers = MutableHeaders(scope=self._start)
+        headers["content-length"] = str(len(body))
+        headers["cache-control"] = "no-store"
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
+
+
+async def attended(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
+    """Answer a request, but no longer than until ``end``: a response that has begun is closed in good order."""
+    begun = whole = False
+
+    async def noted(message: Message) -> None:
+        nonlocal begun, whole
+        begun = True
+        whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await send(message)
+
+    async def answer() -> None:
+        await app(scope, receive, noted)
+
+    tasks = (asyncio.create_task(answer()), asyncio.create_task(end.wait()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
+            return
+    finally:
+        await _cancel(tasks)
+    if not begun:
+        await error_response(UnavailableError("The server is shutting down."))(scope, receive, send)
+    elif not whole:
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _first(*events: asyncio.Event, within: float | None = None) -> None:
+    """Wait for one of the events, and not for longer than ``within`` seconds."""
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    await _cancel(tasks)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """End tasks whose results are of no interest any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _check(path: str, method: str) -> None:
+    """Raise NotFoundError for what the page does not need of Gradio, MethodError for another method than it asks by."""
+    call = path.removeprefix(API) if path.startswith(API) else None
+    if call is not None and not (call in CALLS or path.startswith(HEARTBEAT) or LOCAL_FILE.match(call)):
+        raise NotFoundError(f"There is no {path} here.")
+    if method not in (("POST",) if call in CHANGING else ("GET", "HEAD")):
+        raise MethodError(f"{path} does not answer {method}.")
+
+
+def _refusal(error: Exception) -> str:
+    """Why there is no page, for people; what nobody foresaw is in the log."""
+    if isinstance(error, PellucidError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pellucid"):
+        return f"The page needs {error.name}, which is not installed: run pip install '.[webui]' in Pellucid's folder, then start again."
+    logger.error("the page cannot be made", exc_info=error)
+    return "The page cannot be made: the server's log says why."
+
+
+def _folder(data: Path) -> Path:
+    """The folder of what belongs to nobody but the user, made if it is not there. Raises ConfigError where that cannot be."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder {data} cannot be made ({error.strerror}): set another one with --data.") from error
+    return data

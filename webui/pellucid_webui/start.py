@@ -1,0 +1,141 @@
+"""The page alone, in a process of its own without torch, over a server elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from html import escape
+from importlib.util import find_spec
+from types import FrameType
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from pellucid.address import is_loopback, url_of
+from pellucid.api.errors import install_error_handlers
+from pellucid.api.page import PageFork
+from pellucid.api.plain_page import News
+from pellucid.api.security import Door, Security
+from pellucid.client import Client
+from pellucid.condition import ServerCondition, Standing
+from pellucid.config import Settings
+from pellucid.errors import ConfigError
+from pellucid.listening import listen
+from pellucid_webui.gradio_app import Create, pellucid_view
+from pellucid_webui.mount import Host, Page, PageSettings
+
+FAREWELL_SECONDS = 2
+"""What answers get to be shown after they were ended."""
+
+
+def run(settings: Settings, url: str, host: str, port: int) -> None:
+    """Show the page on ``host`` and ``port`` until a signal ends it; the host and port of the settings are the server's own.
+
+    Raises a PellucidError where that cannot be: without Gradio, for a URL that is none, for a port that is taken.
+    """
+    if find_spec("gradio") is None:
+        raise ConfigError("The page needs gradio: run pip install '.[webui]' in Pellucid's folder.")
+    if settings.key is None and not is_loopback(host):
+        raise ConfigError(f"Other machines can reach the host {host}, so it demands an API key (--api-key or PELLUCID_API_KEY).")
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    problem = asyncio.run(_problem(url, settings.key))
+    with listen(host, port) as listener:
+        server = PageServer(settings, url, host)
+        typer.echo(f"The page is at {url_of(host, port)}/ and asks {url}; Ctrl-C stops it.")
+        if problem is not None:
+            typer.echo(problem.sentence, err=True)
+        server.run(sockets=[listener])
+
+
+class PageServer(uvicorn.Server):
+    """Uvicorn with nothing but the page, which gives running answers their grace time when it leaves."""
+
+    def __init__(self, settings: Settings, url: str, host: str, create: Create = pellucid_view) -> None:
+        self._grace = settings.grace
+        self._departing, self._closing = asyncio.Event(), asyncio.Event()
+        self._signals = 0
+        super().__init__(
+            uvicorn.Config(
+                self._app(settings, url, host, create),
+                log_config=None,
+                log_level=settings.log_level,
+                access_log=settings.log_level == "debug",
+                server_header=False,
+                timeout_graceful_shutdown=settings.grace + FAREWELL_SECONDS,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running answers finish, then end them."""
+        self._departing.set()
+        asyncio.get_running_loop().call_later(self._grace, self._closing.set)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal asks to leave, the second one is not argued with."""
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + sig)
+        self.should_exit = True
+
+    def _app(self, settings: Settings, url: str, host: str, create: Create) -> FastAPI:
+        client = Client(url, settings.key)
+
+        async def news() -> News | None:
+            return news_of(await client.condition(), url)
+
+        def about() -> str:
+            return f"<p>It asks the server at {escape(url)}.</p>"
+
+        owner = Host(lambda: client, news, about, self._departing, self._closing)
+        page = Page(owner, PageSettings(settings.data, settings.keys, settings.max_body_bytes), create)
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+            async with client, page.running():
+                yield
+
+        guards = [
+            Middleware(Security, door=Door(host, settings.keys, is_page=page.owns), max_body_bytes=settings.max_body_bytes),
+            Middleware(PageFork, page=page),
+        ]
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=guards, lifespan=lifespan)
+        install_error_handlers(app)
+        return app
+
+
+def news_of(found: ServerCondition, url: str) -> News | None:
+    """Why what was found at the address has no page to show, in a sentence; None where it is ready."""
+    told = found.message.rstrip(".")
+    match found.standing:
+        case Standing.READY:
+            return None
+        case Standing.LOADING:
+            activity = f": {found.activity.rstrip('.')}" if found.activity else ""
+            return News(f"The server at {url} is loading its models{activity}.", max(found.done, 0), found.total)
+        case Standing.LEAVING:
+            sentence = f"The server at {url} is shutting down: start it again with pellucid serve."
+        case Standing.FAILED:
+            sentence = f"The server at {url} has failed and serves nothing any more: start it again."
+        case Standing.REFUSED:
+            sentence = f"The server at {url} wants another API key: start pellucid webui with --api-key."
+        case Standing.FORBIDDEN:
+            sentence = f"The server at {url} lets nobody in by this address: {told}."
+        case Standing.FOREIGN:
+            sentence = f"What answers at {url} is not a Pellucid server: give the address of one with --server."
+        case Standing.SILENT:
+            sentence = f"What listens at {url} does not answer: {told}."
+        case Standing.ABSENT:
+            sentence = f"No server answers at {url}: start one with pellucid serve, or give another address with --server."
+    return News(sentence)
+
+
+async def _problem(url: str, key: str | None) -> News | None:
+    async with Client(url, key) as client:
+        return news_of(await client.condition(), url)
