@@ -54,6 +54,11 @@ THEME = gr.themes.Base(
     block_info_text_color_dark="*neutral_300",
     block_title_text_color="*neutral_700",
     block_label_text_color="*neutral_700",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_hover_dark="*primary_800",
+    button_transition="none",
     input_placeholder_color="*neutral_600",
     input_placeholder_color_dark="*neutral_300",
 )
