@@ -15,6 +15,9 @@ from served_model import CODER
 
 SERIOUS = frozenset({"serious", "critical"})
 
+PATIENCE = 60
+"""Seconds that nothing here should need; reached only where a test fails."""
+
 WIDTHS = (360, 1920)
 
 LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
@@ -110,6 +113,7 @@ async def busy(address: str) -> int:
 
 
 async def until_idle(address: str) -> None:
-    """Wait until the engine works at nothing."""
-    while await busy(address):
-        await asyncio.sleep(0.02)
+    """Wait until the engine works at nothing; a step that has begun is worked to its end."""
+    async with asyncio.timeout(PATIENCE):
+        while await busy(address):
+            await asyncio.sleep(0.02)

@@ -44,12 +44,16 @@ async def test_stream_and_stop(tab: Tab) -> None:
     assert second.startswith(first)
     assert int((await note.inner_text()).split()[0]) > early
     assert await tab.page.get_by_role("button", name="Send").is_hidden()
+    await tab.send("And then?")
+    assert "An answer is on its way" in await tab.notice.inner_text()
 
     await tab.page.get_by_role("button", name="Stop").click()
     await tab.answered(2)
     _, stopped = await tab.texts()
     assert stopped.startswith(second)
     assert "It was stopped." in await note.inner_text()
+    assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "And then?"
+    assert await tab.notice.is_hidden()
     assert await tab.page.get_by_role("button", name="Send").is_visible()
     await tab.page.reload()
     await tab.answered(2)

@@ -144,6 +144,8 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
         assert await tab.page.locator(".pl-version").all_inner_texts() == versions
         await tab.page.locator(".pl-assistant .pl-look").click()
         await tab.options.first.wait_for()
+        await tab.page.locator(".pl-assistant .pl-look").click()
+        await expect(tab.options).to_have_count(0)
 
     await choose.set_input_files({"name": "notes.json", "mimeType": "", "buffer": b"[1, 2]"})
     await expect(tab.page.locator(".pl-shelf .pl-notice")).to_contain_text("notes.json cannot be imported")

@@ -142,7 +142,7 @@ async def test_stop(tab: Tab) -> None:
     await tab.open()
     await tab.tab("Read")
     page = tab.page
-    await page.locator("#pl-read-text textarea").fill("".join(f"The number {number} is followed by another.\n" for number in range(700)))
+    await page.locator("#pl-read-text textarea").fill("".join(f"The number {number} is followed by another.\n" for number in range(300)))
     await page.get_by_role("button", name="Read", exact=True).click()
     await page.locator(".pl-progress span").filter(has_text="of about").wait_for()
     assert await busy(tab.address) == 1

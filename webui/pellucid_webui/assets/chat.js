@@ -12,6 +12,7 @@
     error: "It broke off.",
     "": "It was interrupted: the server went away in the middle of it.",
   };
+  const WAIT = "An answer is on its way: wait for it, or stop it with Escape. What you wrote stays here.";
   const NEAR_END = 80; // pixels from the bottom at which new text is followed
 
   class Message {
@@ -262,6 +263,7 @@
 
     submit() {
       this.isEager = !this.value; // before the server has said which conversation this is
+      if (this.busy) this.notice.textContent = WAIT;
       if (this.isEager || this.busy || (!this.field.value.trim() && !this.pending.length)) return;
       this.sent = this.field.value;
       this.act("send", { text: this.sent, files: this.pending, letter: this.letter });
@@ -328,6 +330,7 @@
       this.undoButton.disabled = this.busy || !value.messages.length;
       if (follow || moved || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
       if (wasBusy && !this.busy) announce("The answer is complete.");
+      if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";
       if (early) this.field.value = early;
       if (this.isEager) this.submit();
     }
