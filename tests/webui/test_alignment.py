@@ -70,7 +70,7 @@ def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
 def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> None:
     """A text is found again behind and before others, without those."""
     text, inner, _ = drawn
-    row = [*words("<user>", "hi", text, "<assistant>"), *inner, *words("<end>", "\n")]
+    row = [*words("<user>", "hi", text, "<assistant>"), *inner, *words("<end>")]
     found = within(row, text)
     assert found is not None
     assert "".join(token.text for token in found) == text
