@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, FinishReason, Message, Usage
 from pellucid_webui.conversation import ASSISTANT, Node, TurnSettings
+from pellucid_webui.markdown import blocks
 from pellucid_webui.records import pack, unpack
 from pellucid_webui.store import Store
 from pellucid_webui.turn import FAILED, UNEXPECTED, Turn, Turns
@@ -388,3 +390,18 @@ async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
         assert len(store.list(OWNER, numbers[-1])) == 1
         turn = await ended(desk.begin(*tokens("and on"), text=node.text, batches=tuple(store.tokens(OWNER, found.id, node.id))))
         assert desk.kept.text == turn.text == node.text + "and on"
+
+
+async def test_blocks(desk: Desk) -> None:
+    """The blocks of an answer on its way are those of its text, from its beginning on, and are made once for all who look."""
+    said = tokens("# One", "\n\ntwo *three*", "\n\n```python\n", "x = 1\n", "```\n\nfour")
+    turn = desk.begin(*said, text="Zero\n\n")
+    async for _ in turn.updates():
+        found = turn.blocks
+        assert uncoloured(found) == uncoloured(blocks(turn.text))
+        assert turn.blocks is found
+    assert turn.blocks == blocks("Zero\n\n# One\n\ntwo *three*\n\n```python\nx = 1\n```\n\nfour")
+
+
+def uncoloured(found: list[str]) -> list[str]:
+    return [re.sub("</?span[^>]*>", "", html) for html in found]

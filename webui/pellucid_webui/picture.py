@@ -39,7 +39,7 @@ def picture(session: Session, conversation: Conversation | None, turn: Turn | No
 def live_part(turn: Turn, looked: bool, message: str) -> dict[str, Any]:
     """The answer on its way, as far as it has come."""
     tokens = list(turn.batches) if looked else []
-    return {"message": message, "blocks": [] if looked else blocks(turn.text), "tokens": tokens, "stats": turn_stats(turn)}
+    return {"message": message, "blocks": [] if looked else turn.blocks, "tokens": tokens, "stats": turn_stats(turn)}
 
 
 def turn_stats(turn: Turn) -> str:

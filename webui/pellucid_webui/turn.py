@@ -13,6 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.speaker import Speaker
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversation import TurnSettings
+from pellucid_webui.markdown import Growing
 from pellucid_webui.records import pack
 from pellucid_webui.store import Store
 
@@ -51,6 +52,8 @@ class Turn:
         self._clock = clock
         self._because: str | None = None
         self._heard: list[Token] = []
+        self._growing = Growing()
+        self._drawn: tuple[int, list[str]] = (0, [])
         self._news = asyncio.Event()
         self._listening: asyncio.Task[FinishReason] | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -60,6 +63,13 @@ class Turn:
         """Tokens a second from the first one on; None before there are two."""
         usage = self.usage
         return (usage.generated - 1) / usage.decode if usage.generated > 1 and usage.decode else None
+
+    @property
+    def blocks(self) -> list[str]:
+        """The text so far as blocks of HTML, which are made once for all tabs that look."""
+        if self._drawn[0] != len(self.text):
+            self._drawn = len(self.text), self._growing.blocks(self.text)
+        return self._drawn[1]
 
     def start(self, speaker: Speaker, messages: Sequence[Message], settings: TurnSettings, done: Callable[[], None]) -> None:
         """Have it said; ``done`` is called when it has ended."""
