@@ -28,7 +28,7 @@ Pellucid.mountInfill({ element, props, watch, act: (data) => trigger('act', data
 """
 
 LEAST_MS = 0.5
-"""Stages that took less than this are not told."""
+"""Stages that took less than this are not told; all of them together always are."""
 
 NO_INFILL = "was not trained to fill in: it only continues the text before the cursor, and does not see what stands behind it."
 """Said of a model, behind its name."""
@@ -122,7 +122,8 @@ async def _fills_in(speaker: Speaker, model: str | None) -> bool:
 
 def _cost(explanation: Explanation) -> str:
     """What an answer has cost, in a sentence."""
-    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in explanation.milliseconds.items() if value >= LEAST_MS)
+    stages = explanation.milliseconds
+    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in stages.items() if value >= LEAST_MS or name == "total")
     usage = explanation.usage
     read = "" if usage is None else f"{usage.cached} tokens of the prompt came from the cache, {usage.computed} had to be computed. "
     return f"{read}Time: {spent}."
