@@ -12,11 +12,9 @@ import sys
 import threading
 from contextlib import aclosing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import typer
-import uvicorn
 
 from pellucid.api.app import create_app
 from pellucid.api.documented import installed_version
@@ -28,14 +26,12 @@ from pellucid.assemble import assemble
 from pellucid.assistant import Assistant
 from pellucid.config import Settings
 from pellucid.engine.engine import Engine
+from pellucid.graceful import GracefulServer
 from pellucid.listening import listen
 from pellucid.models.disk import human
 from pellucid.models.progress import Noted
 from pellucid.terminal import Bars
 from pellucid.tokens import SamplingParams
-
-FAREWELL_SECONDS = 2
-"""What answers get after their grace time to send their last event."""
 
 
 def run(settings: Settings) -> None:
@@ -54,15 +50,13 @@ def run(settings: Settings) -> None:
         os._exit(0)
 
 
-class Server(uvicorn.Server):
-    """Uvicorn, with the models loading beside it and a way to leave that gives running answers their grace time."""
+class Server(GracefulServer):
+    """The server, with the models loading beside it."""
 
     def __init__(self, settings: Settings) -> None:
         self.failure: Exception | None = None
         self._settings = settings
         self._engine: Engine | None = None
-        self._signals = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._bars = Bars()
         # A daemon, so that a download does not hold up a process that was told to leave: it goes on at the next start.
         self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
@@ -75,26 +69,16 @@ class Server(uvicorn.Server):
             grace=settings.grace,
             progress=Noted(self._bars),
         )
-        super().__init__(
-            uvicorn.Config(
-                create_app(self._state, page_of(settings, self._state) if settings.page else None),
-                log_config=None,
-                log_level=settings.log_level,
-                access_log=settings.log_level == "debug",
-                server_header=False,
-                timeout_graceful_shutdown=settings.grace + FAREWELL_SECONDS,
-            )
-        )
+        app = create_app(self._state, page_of(settings, self._state) if settings.page else None)
+        super().__init__(app, settings, self._state.leave, self._state.closing)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer, and begin to load."""
         await super().startup(sockets)
-        self._loop = asyncio.get_running_loop()
         self._loader.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running answers finish, then end them, then the engine."""
-        self._state.leave()
         await super().shutdown(sockets)
         if self._engine is not None:
             self._engine.close()
@@ -103,20 +87,6 @@ class Server(uvicorn.Server):
     def loading(self) -> bool:
         """Whether models are still being loaded."""
         return self._loader.is_alive()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal asks to leave, the second one ends the grace time, the third one is not argued with."""
-        self._signals += 1
-        if self._signals == 1:
-            self.should_exit = True
-        elif self._signals == 2 and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._insist, self._loop)
-        else:
-            os._exit(128 + sig)
-
-    def _insist(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._state.closing.set()
-        loop.call_later(FAREWELL_SECONDS, setattr, self, "force_exit", True)
 
     def _load(self) -> None:
         """The loading thread."""
@@ -165,7 +135,9 @@ def page_of(settings: Settings, state: ServerState) -> Page:
         return news_of(state)
 
     host = Host(state.require_ready, news, lambda: about(state), state.departing, state.closing)
-    return MountedPage(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes))
+    page = MountedPage(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes))
+    state.idleness.overlook(page.watches)
+    return page
 
 
 async def warm_up(assistant: Assistant) -> None:

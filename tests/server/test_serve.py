@@ -19,11 +19,12 @@ import pytest
 import pellucid.cli
 import pellucid_webui.mount
 from model_files import byte_level_bpe, write_folder
+from pellucid.api.state import ServerState
 from pellucid.client import Client
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
 from pellucid.listening import listen
-from pellucid.serve import curl, warm_up
+from pellucid.serve import curl, page_of, warm_up
 from pellucid.tokens import Finish, ModelCard, SamplingParams, Token
 from scripted import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant
 from tiny_models import tiny_llama
@@ -150,6 +151,15 @@ async def test_second_signal_insists(start: Start, folder: Path, port: int) -> N
                     pass
 
     assert process.wait(timeout=60) == 0
+
+
+def test_open_page_keeps_no_server(tmp_path: Path) -> None:
+    """What an open page asks for only to see that its server is there does not count as a request; what it is used for does."""
+    state = ServerState(models=("tiny",))
+    page_of(load_settings(data=tmp_path), state)
+
+    counted = {path: state.idleness.counts(path) for path in ("/gradio_api/heartbeat/s1", "/page/alive", "/", "/gradio_api/queue/join")}
+    assert counted == {"/gradio_api/heartbeat/s1": False, "/page/alive": False, "/": True, "/gradio_api/queue/join": True}
 
 
 def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:

@@ -334,6 +334,7 @@ ALL_VERBS: dict[str, Verb] = VERBS | {
     "delete": lambda chat, at, node: chat.delete(at),
     "walk": lambda chat, at, node: chat.walk(at, node),
     "batches": lambda chat, at, node: chat.batches(at, node),
+    "stop": lambda chat, at, node: chat.stop(at, node),
 }
 
 
@@ -383,8 +384,9 @@ class TestOnItsWay:
             await desk.chat.branch(desk.id, turn.node, 0, 1, SETTINGS)
 
         assert desk.path == ["Hi", "one", "more", "three"]
-        assert turn.end is None
-        await turn.stop()
+        assert desk.turns.find(turn.node) is turn
+        await desk.chat.stop(desk.id, turn.node)
+        assert turn.end is FinishReason.CANCELLED
         await desk.chat.walk(desk.id, turn.node)
         assert desk.path == ["Hi", "two"]
 
@@ -422,6 +424,8 @@ class TestOwners:
         if verb in ("walk", "batches"):
             with pytest.raises(NotFoundError, match="no such message"):
                 await ALL_VERBS[verb](bob, own, turn.node)
+        await bob.stop(own, turn.node)
+        assert turn.end is None
 
         await turn.stop()
         assert len(desk.texts) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -209,11 +210,27 @@ class TestFiles:
         with pytest.raises(InvalidRequestError, match=r"is no exported conversation: choose a file that ends in \.json or \.md\.$"):
             exchange.read(store, "ann", "{}", name)
 
-    def test_size(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file over the limit is not even looked at."""
+    def test_packed(self) -> None:
+        """A file comes as gzip."""
+        assert exchange.unpacked(gzip.compress("Größe\r\n".encode()), "a.md") == "Größe\r\n"
+
+    def test_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file over the limit is not unpacked as a whole."""
         monkeypatch.setattr(exchange, "LIMIT", 5_000_000)
+        assert len(exchange.unpacked(gzip.compress(b"x" * 5_000_000), "a.json")) == 5_000_000
         with pytest.raises(InvalidRequestError, match=r"^a\.json has more than 5 MB: conversations of that size cannot be imported\.$"):
-            exchange.read(store, "ann", "x" * 5_000_001, "a.json")
+            exchange.unpacked(gzip.compress(b"x" * 5_000_001), "a.json")
+
+    @pytest.mark.parametrize("data", [b"", b"{}", gzip.compress(b"{}")[:-9]])
+    def test_damaged(self, data: bytes) -> None:
+        """What is no gzip, or not all of it, is told so."""
+        with pytest.raises(InvalidRequestError, match=r"^a\.json was damaged on its way: choose it again\.$"):
+            exchange.unpacked(data, "a.json")
+
+    def test_no_text(self) -> None:
+        """A picture, say, is no conversation."""
+        with pytest.raises(InvalidRequestError, match=r"^a\.png is no text in UTF-8: choose a file that ends in \.json or \.md\.$"):
+            exchange.unpacked(gzip.compress(b"\x89PNG"), "a.png")
 
     def test_a_mark_in_front(self, store: Store, id: str) -> None:
         """A file may begin with the mark that some editors put there."""

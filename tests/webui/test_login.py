@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
 import httpx
 import pytest
+from starlette.requests import Request
 
 from page_served import OWNER, PagedServer, paged
-from pellucid.errors import ConfigError
-from pellucid.keys import read_keys
+from pellucid.errors import ConfigError, PellucidError
+from pellucid.keys import LOCAL, Keys, read_keys
 from pellucid.speaker import Speaker
-from pellucid_webui.attempts import FREE, LONGEST, MOST_ADDRESSES, Attempts
+from pellucid_webui.attempts import FREE, LONGEST, MEMORY_SECONDS, MOST_ADDRESSES, Attempts
 from pellucid_webui.conversation import TurnSettings
 from pellucid_webui.gradio_app import View
-from pellucid_webui.login import owner_of
+from pellucid_webui.login import Lock, owner_of
 from pellucid_webui.sessions import LIFETIME, Sessions
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
@@ -237,6 +240,112 @@ def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
         Sessions(tmp_path / "sessions.db", KEYS)
 
 
+def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
+    """Another program's database is named, and stays as it was."""
+    path = tmp_path / "sessions.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE song (name TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"sessions\.db is the file of another program: move it away"):
+        Sessions(path, KEYS)
+
+    assert path.read_bytes() == before
+
+
+def test_sessions_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file that cannot be there is named."""
+    (tmp_path / "sessions.db").mkdir()
+    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened"):
+        Sessions(tmp_path / "sessions.db", KEYS)
+
+
+def test_sessions_are_the_users_own(tmp_path: Path) -> None:
+    """Other users of the machine can read neither the file of the sessions nor what SQLite keeps beside it."""
+    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    sessions.begin("anna")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    sessions.close()
+
+    assert set(modes.values()) == {0o600}, modes
+
+
+def begin(sessions: Sessions) -> None:
+    sessions.begin("anna")
+
+
+def look_up(sessions: Sessions) -> None:
+    sessions.owner_of("an id")
+
+
+def end(sessions: Sessions) -> None:
+    sessions.end("an id")
+
+
+Verb = Callable[[Sessions], None]
+
+
+@pytest.mark.parametrize("verb", [begin, look_up, end])
+def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
+    """A file that is spoilt while the server runs is named with the remedy, whatever is asked of it."""
+    path = tmp_path / "sessions.db"
+    sessions = Sessions(path, KEYS)
+    other = sqlite3.connect(path)
+    other.execute("DROP TABLE session")
+    other.close()
+    with pytest.raises(
+        PellucidError, match=r"^The sessions in .*sessions\.db cannot be read or written \(no such table: .*\): see to the file"
+    ):
+        verb(sessions)
+    sessions.close()
+
+
+@pytest.mark.parametrize("verb", [begin, end])
+def test_sessions_that_are_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb) -> None:
+    """A file that another program holds for too long is named, and serves again when it is let go."""
+    monkeypatch.setattr("pellucid_webui.sessions.BUSY_SECONDS", 0.05)
+    path = tmp_path / "sessions.db"
+    sessions = Sessions(path, KEYS)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(PellucidError, match=r"sessions\.db cannot be read or written \(database is locked\)"):
+        verb(sessions)
+    other.close()
+    verb(sessions)
+    sessions.close()
+
+
+def asked(cookie: str = "") -> Request:
+    """A request of the page, with a cookie."""
+    return Request({"type": "http", "headers": [(b"cookie", cookie.encode())], "server": ("127.0.0.1", 80)})
+
+
+async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file of the sessions makes one request wait the server answers all others."""
+    others_went_on = threading.Event()
+    monkeypatch.setattr(Sessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
+    lock = Lock(KEYS, Sessions(tmp_path / "sessions.db", KEYS))
+    looking = asyncio.create_task(lock.owner_of(asked("pellucid-80=anna")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    others_went_on.set()
+    found = await looking
+    lock.close()
+
+    assert found == "anna"
+
+
+@pytest.mark.parametrize(("keys", "owner"), [(None, LOCAL), (KEYS, None)])
+def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, keys: Keys | None) -> None:
+    """Without keys, and for a request without a cookie, it is said at once who asks, without a thread."""
+    lock = Lock(keys, None if keys is None else Sessions(tmp_path / "sessions.db", keys))
+    with pytest.raises(StopIteration) as said:
+        lock.owner_of(asked()).send(None)
+    lock.close()
+
+    assert said.value.value == owner
+
+
 def test_guessing_is_slow() -> None:
     """Some wrong keys are free, then each costs twice as long as the one before, up to a bound; a right one clears it."""
     now = [0.0]
@@ -253,6 +362,22 @@ def test_guessing_is_slow() -> None:
     attempts.failed("192.0.2.1")
     attempts.succeeded("192.0.2.1")
     assert attempts.wait("192.0.2.1") == 0
+
+
+def test_wrong_keys_are_forgotten() -> None:
+    """Whoever mistypes now and then never waits, and after an hour of peace a guesser begins anew; within it one does not."""
+    now = [0.0]
+    attempts = Attempts(lambda: now[0])
+    for _ in range(3 * FREE):
+        attempts.failed("192.0.2.1")
+        assert attempts.wait("192.0.2.1") == 0
+        now[0] += MEMORY_SECONDS
+    for _ in range(FREE):
+        attempts.failed("192.0.2.2")
+        now[0] += MEMORY_SECONDS - 1
+    attempts.failed("192.0.2.2")
+
+    assert attempts.wait("192.0.2.2") == 4.0
 
 
 def test_one_host_is_one_guesser() -> None:

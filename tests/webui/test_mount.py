@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -191,7 +192,17 @@ def test_no_endpoints(small: PagedServer) -> None:
     assert (info.status_code, info.json()) == (200, {"named_endpoints": {}, "unnamed_endpoints": {}})
     assert small.http.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
 
-    posts = ("run/whose", "api/whose", "call/whose", "call/v2/whose", "run/predict", "vibe-edit", "process_recording", "stream/x")
+    posts = (
+        "run/whose",
+        "api/whose",
+        "call/whose",
+        "call/v2/whose",
+        "run/predict",
+        "vibe-edit",
+        "process_recording",
+        "stream/x",
+        "component_server",
+    )
     for call in posts:
         answer = small.http.post(f"/gradio_api/{call}", json={"data": []})
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error"), call
@@ -268,7 +279,7 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
         {"host": "evil.example"},
     ],
 )
-@pytest.mark.parametrize("call", ["queue/join", "upload", "cancel", "component_server"])
+@pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
 def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
     """What changes something is taken from the page itself alone, uploads included, and only by a name of the server's own."""
     with httpx.Client(base_url=small.server.url, trust_env=False) as other:
@@ -294,10 +305,12 @@ def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
     """The connection that an open page holds is no request: a server may leave for idleness while it is open, but not while it chats."""
     now, started = [100.0], threading.Event()
     with paged(tmp_path, state=scripted_state(hanging(started), clock=lambda: now[0])) as server:
+        server.state.idleness.overlook(server.page.watches)
         server.wait()
         with server.http.stream("GET", "/gradio_api/heartbeat/s1") as beat:
             assert next(beat.iter_lines()) == "data: ALIVE"
             now[0] = 110.0
+            assert server.http.get("/page/alive").status_code == 200
             assert server.state.idleness.seconds == 10.0
             server.call(OWNER)
             assert server.state.idleness.seconds == 0.0
@@ -326,35 +339,93 @@ def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-def test_running_answers_are_kept(tmp_path: Path) -> None:
-    """An answer that nobody waits for any more is ended and kept when the server leaves, with what there is of it."""
+@pytest.mark.parametrize("grace", [0.0, 0.5])
+def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
+    """An answer that nobody waits for any more is ended after the grace time and kept, with what there is of it."""
     started = threading.Event()
-    kept: list[tuple[str, int]] = []
-
-    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
-        async def begin(text: str) -> str:
-            settings = TurnSettings(model=TINY)
-            id = store.create(LOCAL, settings)
-            node = store.add(LOCAL, id, None, "assistant", "", settings=settings)
-            turns.start(Turn(store, node), speaker, [Message("user", text)], settings)
-            kept.append((id, node))
-            return ""
-
-        with gr.Blocks() as blocks:
-            box = gr.Textbox()
-            gr.Button().click(begin, box, box)
-        return View(blocks)
-
-    with paged(tmp_path, create, state=scripted_state(hanging(started))) as server:
+    with paged(tmp_path, unwatched_page, state=scripted_state(hanging(started), grace=grace)) as server:
         server.wait()
         server.call(0, "hi")
         started.wait()
+        begun = time.monotonic()
 
-    store = Store(tmp_path / "conversations.db")
-    ((id, node),) = kept
-    found = store.conversation(LOCAL, id).nodes[node]
+    assert grace <= time.monotonic() - begun < 20
+    assert kept_answer(tmp_path) == ("Hello", FinishReason.CANCELLED)
+
+
+def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> None:
+    """An answer that no request waits for comes to its end when the server leaves, and the server does not wait for longer."""
+    started, go_on = threading.Event(), threading.Event()
+
+    async def before(index: int) -> None:
+        if index == 1:
+            started.set()
+            await asyncio.to_thread(go_on.wait)
+
+    with paged(tmp_path, unwatched_page, state=scripted_state(ScriptedAssistant(before=before), grace=3600)) as server:
+        server.wait()
+        server.call(0, "hi")
+        started.wait()
+        server.server.shut_down()
+        while not server.page._ending.is_set():  # no request is left
+            time.sleep(0.01)
+        time.sleep(0.2)
+        go_on.set()
+
+    assert kept_answer(tmp_path) == ("Hello world", FinishReason.STOP)
+
+
+def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
+    """However many answers are watched at once, a click is answered at once: Gradio's own bound would have it wait for their ends."""
+    streaming = threading.Semaphore(0)
+
+    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+        async def stream() -> AsyncIterator[str]:
+            streaming.release()
+            yield "Hello"
+            await asyncio.sleep(3600)
+
+        async def click() -> str:
+            return "clicked"
+
+        with gr.Blocks() as blocks:
+            box = gr.Textbox()
+            gr.Button().click(stream, None, box, concurrency_limit=None)
+            gr.Button().click(click, None, box)
+        return View(blocks)
+
+    with paged(tmp_path, create) as server:
+        server.wait()
+        for number in range(50):
+            body = {"fn_index": 0, "data": [], "session_hash": f"tab{number}"}
+            assert server.http.post("/gradio_api/queue/join", json=body).status_code == 200
+        assert all(streaming.acquire(timeout=30) for _ in range(50))
+        assert server.call(1) == ["clicked"]
+
+
+def unwatched_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+    """Begins an answer that goes on without a request."""
+
+    async def begin(text: str) -> str:
+        settings = TurnSettings(model=TINY)
+        id = store.create(LOCAL, settings)
+        node = store.add(LOCAL, id, None, "assistant", "", settings=settings)
+        turns.start(Turn(store, node), speaker, [Message("user", text)], settings)
+        return ""
+
+    with gr.Blocks() as blocks:
+        box = gr.Textbox()
+        gr.Button().click(begin, box, box)
+    return View(blocks)
+
+
+def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
+    """The only answer that is kept, and how it ended."""
+    store = Store(data / "conversations.db")
+    (summary,) = store.list(LOCAL)
+    (node,) = store.conversation(LOCAL, summary.id).nodes.values()
     store.close()
-    assert (found.text, found.end) == ("Hello", FinishReason.CANCELLED)
+    return node.text, node.end
 
 
 def hanging(started: threading.Event) -> ScriptedAssistant:

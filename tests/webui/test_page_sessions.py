@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid.errors import UnavailableError
-from pellucid.tokens import ModelCard
+from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, ModelCard, Terms, Token
 from pellucid_webui.chat_view import ChatDesk
 from pellucid_webui.conversation import TurnSettings
+from pellucid_webui.picture import picture
 from pellucid_webui.session import Session
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
-from scripted_speaker import ScriptedSpeaker, tokens
+from scripted_speaker import Item, ScriptedSpeaker, token, tokens, usage
 
 
 @dataclass
@@ -40,9 +42,22 @@ def store(tmp_path: Path) -> Iterator[Store]:
     found.close()
 
 
+def broken() -> TurnSettings:
+    """Controls that say nothing that can be sampled with."""
+    raise InvalidRequestError("Top-p is empty: write a number.")
+
+
 async def pictures(desk: ChatDesk, session: Session, **asked: Any) -> list[dict[str, Any]]:
     """All that the tab is shown."""
-    return [shown async for shown in desk.act(session, asked, TurnSettings())]
+    return [shown async for shown in desk.act(session, asked, TurnSettings)]
+
+
+async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first picture that is like this."""
+    async for one in shown:
+        if wanted(one):
+            return one
+    raise AssertionError("no picture is like this")
 
 
 async def test_forgotten(store: Store) -> None:
@@ -76,3 +91,127 @@ async def test_what_is_on_the_screen(store: Store) -> None:
     shown = await pictures(desk, session, verb="send", text="And now", letter="b", conversation=first)
     assert shown[-1]["id"] == first
     assert len(shown[-1]["messages"]) == 4
+
+
+async def test_controls_that_say_nothing(store: Store) -> None:
+    """What begins no answer is done whatever the controls say; what begins one says what is wrong with them, and keeps nothing."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    node = list(store.conversation("me", str((await pictures(desk, session, verb="send", text="Hello", letter="a"))[-1]["id"])).nodes)[1]
+
+    async def told(verb: str, **more: Any) -> str:
+        shown = [one async for one in desk.act(session, {"verb": verb, **more}, broken)][-1]
+        return str(shown["notice"]["text"])
+
+    assert [await told(verb, node=node) for verb in ("see", "look", "walk", "stop", "undo")] == [""] * 5
+    assert await told("send", text="x", letter="b") == await told("retry", node=node) == "Top-p is empty: write a number."
+    assert len(store.conversation("me", str(session.conversation)).nodes) == 2
+
+
+async def test_gone_elsewhere_meanwhile(store: Store) -> None:
+    """A letter whose writer opens another conversation arrives in its own; the settings of the other one stay as they are."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    other = store.create("me", TurnSettings(system="other"))
+    sent = asyncio.create_task(pictures(desk, session, verb="send", text="Hello", letter="a"))
+    while not store.list("me")[:-1]:
+        await asyncio.sleep(0)
+    session.look_at(other)
+    await sent
+    await desk.turns.quiet()
+
+    shown = [one async for one in desk.follow(session)][-1]
+    assert (shown["id"], shown["messages"]) == (other, [])
+    assert shown["arrived"] == {"letter": "a", "conversation": next(one.id for one in store.list("me") if one.id != other)}
+    assert store.conversation("me", other).settings.system == "other"
+
+
+async def test_two_streams(store: Store) -> None:
+    """To one tab one streams at a time: whoever came before ends."""
+    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("yes"), None]]), Turns())
+    session = Session("me")
+    before = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    await first(before, lambda shown: shown["live"] is not None)
+    after = desk.act(session, {"verb": "see"}, TurnSettings)
+    assert (await anext(after))["live"] is not None
+    assert [shown async for shown in before] == []
+    await desk.turns.aclose()
+    assert [shown["live"] for shown in [one async for one in after]][-1] is None
+
+
+async def test_finished_messages_are_drawn_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an answer grows only what grows is drawn: at its beginning and its end the whole."""
+    drawn: list[bool] = []
+
+    def counted(*given: Any) -> dict[str, Any]:
+        drawn.append(True)
+        return picture(*given)
+
+    monkeypatch.setattr("pellucid_webui.chat_view.picture", counted)
+    steps = [asyncio.Event() for _ in range(5)]
+    script: list[Item] = [item for step in steps for item in (token("more "), step)]
+    desk = ChatDesk(store, ScriptedSpeaker([script]), Turns())
+    act = desk.act(Session("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    for number, step in enumerate(steps, 1):
+        await first(act, lambda shown, said=number: str(shown["live"]["blocks"]).count("more") == said)  # type: ignore[misc]
+        step.set()
+    assert len([shown async for shown in act]) >= 1
+    assert len(drawn) == 2
+
+
+@dataclass
+class Reader(ScriptedSpeaker):
+    """Reads nothing but the end that it is given."""
+
+    end: Finish = field(default_factory=lambda: Finish(FinishReason.ERROR, usage(0), error="The reading failed."))
+    read: int = 0
+
+    async def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        self.read += 1
+        yield self.end
+
+
+class TestTokensOfAMessage:
+    @pytest.mark.parametrize(
+        ("end", "told"),
+        [
+            (Finish(FinishReason.ERROR, usage(0), error="The reading failed."), "The reading failed."),
+            (Finish(FinishReason.DEADLINE, usage(0)), "The reading of the message was broken off: look at its tokens again."),
+            (
+                Finish(FinishReason.STOP, usage(0)),
+                "The template of the model changes this message: its tokens cannot be told from the others.",
+            ),
+        ],
+    )
+    async def test_not_read(self, store: Store, end: Finish, told: str) -> None:
+        """A message whose tokens cannot be had stays as it is, and the tab is told why."""
+        desk = ChatDesk(store, Reader([tokens("yes")], end=end), Turns())
+        session = Session("me")
+        await pictures(desk, session, verb="send", text="Hello", letter="a")
+        node = next(iter(store.conversation("me", str(session.conversation)).nodes))
+        shown = (await pictures(desk, session, verb="look", node=node))[-1]
+        assert shown["notice"]["text"] == told
+        assert session.tokens == {}
+
+    async def test_of_an_answer_that_has_none_yet(self, store: Store) -> None:
+        """An answer on its way is opened at once, and nothing is read for it: its tokens are those that come."""
+        begin = asyncio.Event()
+        speaker = Reader([[begin, *tokens("yes")]])
+        desk = ChatDesk(store, speaker, Turns())
+        session = Session("me")
+        act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+        await anext(act)
+        node = list(store.conversation("me", str(session.conversation)).nodes)[1]
+        looked = desk.act(session, {"verb": "look", "node": node}, TurnSettings)
+        assert (await anext(looked))["live"]["tokens"] == []
+        begin.set()
+        await first(looked, lambda shown: shown["live"] is None and len(session.tokens[node]) == 1)
+        assert speaker.read == 0

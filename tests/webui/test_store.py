@@ -291,12 +291,29 @@ class TestSearch:
         assert len(found.snippet) < 100
 
     def test_growing_answers(self, store: Store) -> None:
-        """An answer is found by what it says so far, by words that came in two parts, and not by the parts."""
+        """An answer is found once it has ended, by words that came in two parts, and not by the parts."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
         store.append(node, "sour", "[]")
         store.append(node, "dough", "[]")
+        assert store.list(ANN, "sour") == []
+        store.finish(node, FinishReason.STOP, USAGE)
         assert (len(store.list(ANN, "sourdough")), len(store.list(ANN, "dough"))) == (1, 0)
+
+    def test_answers_that_broke_off(self, path: Path) -> None:
+        """What had come of an answer when the process died is found after the next start."""
+        with closing(Store(path)) as store:
+            id = store.create(ANN, SETTINGS)
+            store.append(store.add(ANN, id, None, ASSISTANT, ""), "sourdough", "[]")
+        with closing(Store(path)) as store:
+            assert (len(store.list(ANN, "sourdough")), shown(store, id)) == (1, ["sourdough"])
+
+    def test_the_latest(self, shelf: Store) -> None:
+        """A list is as long as is asked for, with and without a search, and begins with the latest."""
+        everything = titles(shelf)
+        assert [one.title for one in shelf.list(ANN, most=2)] == everything[:2]
+        found = [one.title for one in shelf.list(ANN, "m")]
+        assert [one.title for one in shelf.list(ANN, "m", most=1)] == found[:1] != found
 
     def test_many_words(self, store: Store) -> None:
         """A search of too many words is refused in a sentence; words that are repeated count once."""

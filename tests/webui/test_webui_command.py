@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 
 import pellucid.cli
 import pellucid_webui.start
 from pellucid.condition import ServerCondition, Standing
-from pellucid.keys import read_keys
-from pellucid_webui.start import news_of
-from served import live, scripted_state
+from pellucid.config import load_settings
+from pellucid.keys import LOCAL, read_keys
+from pellucid.listening import listen
+from pellucid.speaker import Speaker
+from pellucid.tokens import FinishReason, Message
+from pellucid_webui.conversation import TurnSettings
+from pellucid_webui.gradio_app import View
+from pellucid_webui.start import PageServer, news_of
+from pellucid_webui.store import Store
+from pellucid_webui.turn import Turn, Turns
+from served import TINY, ScriptedAssistant, live, scripted_state
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -138,6 +150,82 @@ def test_every_standing_is_a_sentence(found: ServerCondition, sentence: str) -> 
     assert news is not None
     assert (news.sentence, news.done, news.total) == (sentence, found.done, found.total)
     assert news_of(ServerCondition(Standing.READY), URL) is None
+
+
+@contextmanager
+def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iterator[PageServer]:
+    """A page alone with an answer on its way that no request waits for, and that goes on when it is told to; it has left at the end."""
+    first, turns_of_page = threading.Event(), []
+
+    async def before(index: int) -> None:
+        if index == 1:
+            first.set()
+            await asyncio.to_thread(go_on.wait)
+
+    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+        async def begin() -> None:
+            settings = TurnSettings(model=TINY)
+            node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
+            turns_of_page.append(turns.start(Turn(store, node), speaker, [Message("user", "hi")], settings))
+
+        with gr.Blocks() as blocks:
+            blocks.load(begin)
+        return View(blocks)
+
+    with live(scripted_state(ScriptedAssistant(before=before))) as server, listen("127.0.0.1", port) as listener:
+        page_server = PageServer(load_settings(data=data, grace=grace), server.url, "127.0.0.1", create)
+        thread = threading.Thread(target=page_server.run, args=([listener],))
+        thread.start()
+        origin = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=origin, timeout=30, trust_env=False, headers={"origin": origin}) as http:
+            while "gradio_config" not in http.get("/").text:
+                time.sleep(0.05)
+            assert http.post("/gradio_api/queue/join", json={"fn_index": 0, "data": [], "session_hash": "s1"}).status_code == 200
+        assert first.wait(30)
+        while not turns_of_page[0].text:
+            time.sleep(0.01)
+        yield page_server
+        thread.join(30)
+        assert not thread.is_alive()
+        go_on.set()
+
+
+def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
+    """The only answer that is kept, and how it ended."""
+    store = Store(data / "conversations.db")
+    (summary,) = store.list(LOCAL)
+    (node,) = store.conversation(LOCAL, summary.id).nodes.values()
+    store.close()
+    return node.text, node.end
+
+
+def test_answers_have_their_grace_time(tmp_path: Path, port: int) -> None:
+    """An answer that no tab watches comes to its end before the page leaves."""
+    go_on = threading.Event()
+    with answering(tmp_path, port, 3600, go_on) as server:
+        server.handle_exit(signal.SIGINT, None)
+        time.sleep(1)
+        go_on.set()
+
+    assert kept_answer(tmp_path) == ("Hello world", FinishReason.STOP)
+
+
+def test_grace_time_ends(tmp_path: Path, port: int) -> None:
+    """After the grace time an answer is ended, and kept as far as it has come."""
+    with answering(tmp_path, port, 1, threading.Event()) as server:
+        server.handle_exit(signal.SIGINT, None)
+
+    assert kept_answer(tmp_path) == ("Hello", FinishReason.CANCELLED)
+
+
+def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
+    """A second signal ends the answers that are on their way, and keeps them."""
+    with answering(tmp_path, port, 3600, threading.Event()) as server:
+        server.handle_exit(signal.SIGINT, None)
+        time.sleep(0.5)
+        server.handle_exit(signal.SIGINT, None)
+
+    assert kept_answer(tmp_path) == ("Hello", FinishReason.CANCELLED)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.errors import PellucidError
 from pellucid.speaker import Speaker
 from pellucid_webui.chat_view import ChatDesk, chat_panel
 from pellucid_webui.compare_view import compare_tab
@@ -128,14 +127,7 @@ def _wire(
     async def act(event: gr.EventData, request: gr.Request, tab: Session, *given: Any) -> AsyncIterator[Sequence[Any]]:
         looking, asked = known(tab, request), event._data or {}
         before = None
-        try:
-            settings = controls.settings(given)
-        except PellucidError as error:
-            looking.tell(str(error))
-            async for shown in desk.follow(looking):
-                yield [gr.skip(), shown]
-            return
-        async for shown in desk.act(looking, asked, settings):
+        async for shown in desk.act(looking, asked, lambda: controls.settings(given)):
             now = (looking.conversation, shown["title"], shown["live"] is None)
             yield [gr.skip() if now == before else await shelf.picture(looking), shown]
             before = now

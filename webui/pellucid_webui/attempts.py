@@ -14,14 +14,19 @@ FREE = 5
 LONGEST = 60.0
 """Seconds between two keys at most."""
 
+MEMORY_SECONDS = 3600.0
+"""How long wrong keys are held against an address after its last wait: people mistype again and again, guessers do not pause."""
+
 MOST_ADDRESSES = 10_000
 """Addresses that are remembered."""
 
 
 @dataclass(slots=True)
 class _Record:
-    wrong: int = 0
-    until: float = 0.0
+    """How many keys were wrong, and until when the next one is not looked at."""
+
+    wrong: int
+    until: float
 
 
 class Attempts:
@@ -38,12 +43,11 @@ class Attempts:
 
     def failed(self, address: str) -> None:
         """A key was wrong."""
-        place = _place(address)
-        record = self._records.setdefault(place, _Record())
-        self._records.move_to_end(place)
-        record.wrong += 1
-        if record.wrong >= FREE:
-            record.until = self._clock() + min(LONGEST, 2.0 ** (record.wrong - FREE + 1))
+        place, now = _place(address), self._clock()
+        record = self._records.pop(place, None)
+        wrong = 1 if record is None or now - record.until >= MEMORY_SECONDS else record.wrong + 1
+        wait = 0.0 if wrong < FREE else min(LONGEST, 2.0 ** (wrong - FREE + 1))
+        self._records[place] = _Record(wrong, now + wait)  # the last of all
         if len(self._records) > MOST_ADDRESSES:
             self._records.popitem(last=False)
 

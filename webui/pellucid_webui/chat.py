@@ -73,7 +73,7 @@ class Chat:
         async with self._quiet(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
             batches = await self.batches(id, node)
-            tokens = unpack(batches)
+            tokens = await asyncio.to_thread(unpack, batches)
             kept = whole(tokens)
             text = found.text
             if len(kept) < len(tokens):
@@ -89,7 +89,7 @@ class Chat:
         settings = await self._settled(settings)
         async with self._quiet(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
-            tokens = unpack(await self.batches(id, node))
+            tokens = await asyncio.to_thread(unpack, await self.batches(id, node))
             said = forced(tokens, index, alternative)
             written = found.text.removesuffix("".join(token.text for token in tokens))
             text = written + "".join(token.text for token in said)
@@ -126,9 +126,16 @@ class Chat:
         turn = self._turns.find(node)
         return found if turn is None else list(turn.batches)
 
-    def running(self, conversation: Conversation) -> Turn | None:
-        """The answer that is on its way at the end of the path that is looked at."""
-        return self._turns.find(conversation.leaf)
+    async def stop(self, id: str, node: int) -> None:
+        """End an answer with what there is of it; nothing, where it has ended."""
+        turn = self.running(await self.conversation(id), node)
+        if turn is not None:
+            await turn.stop()
+
+    def running(self, conversation: Conversation, node: int | None = None) -> Turn | None:
+        """The answer that is on its way at a node, by default at the end of the path that is looked at."""
+        wanted = conversation.leaf if node is None else node
+        return self._turns.find(wanted) if wanted in conversation.nodes else None
 
     @asynccontextmanager
     async def _quiet(self, id: str, node: int | None = None) -> AsyncIterator[Conversation]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,14 @@ import gradio as gr
 
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.speaker import Speaker
-from pellucid.tokens import Message, Token
+from pellucid.tokens import FinishReason, Message, Token
 from pellucid_webui.alignment import within
 from pellucid_webui.attachments import attach
 from pellucid_webui.chat import Chat, messages_of
 from pellucid_webui.conversation import ALTERNATIVES, ASSISTANT, Conversation, Node, TurnSettings
-from pellucid_webui.picture import picture
+from pellucid_webui.picture import live, picture
 from pellucid_webui.records import pack
-from pellucid_webui.session import Session
+from pellucid_webui.session import Arrival, Session
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turn, Turns
 
@@ -27,7 +28,13 @@ SCRIPT = """
 Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
+BEGINNING = frozenset({"retry", "resume", "branch", "edit"})
+"""What is asked of one message and begins an answer, as ``send`` does: the only verbs that need settings."""
+
 Picture = dict[str, Any]
+
+Chosen = Callable[[], TurnSettings]
+"""What the controls say, once it is needed. Raises a PellucidError for what cannot be sampled with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class ChatDesk:
     speaker: Speaker
     turns: Turns
 
-    async def act(self, session: Session, asked: Mapping[str, Any], settings: TurnSettings) -> AsyncIterator[Picture]:
+    async def act(self, session: Session, asked: Mapping[str, Any], settings: Chosen) -> AsyncIterator[Picture]:
         """Do what the script asks for, and show what comes of it up to the end of an answer."""
         if session.owner:
             turn = await self._obeyed(session, asked, settings)
@@ -47,20 +54,17 @@ class ChatDesk:
         async for shown in self.follow(session, turn):
             yield shown
 
-    async def _obeyed(self, session: Session, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
+    async def _obeyed(self, session: Session, asked: Mapping[str, Any], settings: Chosen) -> Turn | None:
         """The answer that is begun, if one is; what goes wrong is told in the tab."""
         session.tell("")
         seen = asked.get("conversation")
         if isinstance(seen, str) and seen != session.conversation:
             session.look_at(seen)
         try:
-            turn = await self._verbs(session, asked, settings)
-            if turn is not None and session.conversation is not None:  # as they were chosen: the answer has those that it was made with
-                await asyncio.to_thread(self.store.set_settings, session.owner, session.conversation, settings)
+            return await self._verbs(session, asked, settings)
         except PellucidError as error:
             session.tell(str(error))
             return None
-        return turn
 
     async def settings(self, session: Session) -> TurnSettings | None:
         """Those that the conversation was last gone on with; None where there is none."""
@@ -69,24 +73,31 @@ class ChatDesk:
 
     async def follow(self, session: Session, turn: Turn | None = None) -> AsyncIterator[Picture]:
         """Show the conversation, and the answer that is on its way in it, as long as the tab looks at it."""
+        session.epoch += 1  # whoever else shows something to this tab ends: one at a time
+        epoch = session.epoch
         conversation = await self._look(session)
+        if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab went elsewhere
+            turn = None
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
-        yield picture(session, conversation, turn)
-        if turn is None:
+        shown = await asyncio.to_thread(picture, session, conversation, turn)
+        if session.epoch != epoch:
             return
-        session.epoch += 1  # whoever else streams to this tab ends: one at a time
-        epoch = session.epoch
+        yield shown
+        if turn is None or conversation is None:
+            return
         async for _ in turn.updates():
             if session.epoch != epoch:
                 return
             if turn.end is None:
-                yield picture(session, conversation, turn)
+                yield shown | {"live": live(session, conversation, turn)}
         if turn.error is not None:
             session.tell(turn.error)
         if turn.node in session.tokens:
             session.tokens[turn.node] = list(turn.batches)
-        yield picture(session, await self._look(session), None)
+        shown = await asyncio.to_thread(picture, session, await self._look(session), None)
+        if session.epoch == epoch:
+            yield shown
 
     def chat(self, session: Session) -> Chat:
         """The session's owner's conversations."""
@@ -102,27 +113,22 @@ class ChatDesk:
             session.tell(str(error))
             return None
 
-    async def _verbs(self, session: Session, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
-        chat, verb = self.chat(session), asked.get("verb")
+    async def _verbs(self, session: Session, asked: Mapping[str, Any], chosen: Chosen) -> Turn | None:
+        chat, verb, id = self.chat(session), str(asked.get("verb")), session.conversation
         if verb == "send":
-            return await self._send(session, asked, settings)
-        id = session.conversation
+            return await self._send(session, id, asked, chosen())
         if id is None and verb == "see":
             return None
         if id is None:
             raise InvalidRequestError("There is no conversation yet: write something first.")
-        begins: dict[str, Callable[[], Awaitable[Turn | None]]] = {
-            "retry": lambda: chat.retry(id, _number(asked, "node"), settings),
-            "resume": lambda: chat.resume(id, _number(asked, "node"), settings),
-            "branch": lambda: chat.branch(id, _number(asked, "node"), _number(asked, "index"), _number(asked, "alternative"), settings),
-            "edit": lambda: chat.edit(id, _number(asked, "node"), str(asked.get("text", "")), settings),
-        }
-        if isinstance(verb, str) and verb in begins:
-            return await begins[verb]()
-        if verb == "stop":
-            turn = chat.running(await chat.conversation(id))
+        if verb in BEGINNING:
+            settings = chosen()
+            turn = await self._begun(chat, id, asked, settings)
             if turn is not None:
-                await turn.stop()
+                await self._keep(session, id, settings)
+            return turn
+        if verb == "stop":
+            await chat.stop(id, _number(asked, "node"))
         elif verb == "undo":
             session.offer(await chat.undo(id))
         elif verb == "walk":
@@ -135,40 +141,57 @@ class ChatDesk:
             raise InvalidRequestError(f"The chat cannot {verb!r}.")
         return None
 
-    async def _send(self, session: Session, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
+    async def _begun(self, chat: Chat, id: str, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
+        """The answer that one of BEGINNING begins, if it does."""
+        node = _number(asked, "node")
+        match asked["verb"]:
+            case "retry":
+                return await chat.retry(id, node, settings)
+            case "resume":
+                return await chat.resume(id, node, settings)
+            case "branch":
+                return await chat.branch(id, node, _number(asked, "index"), _number(asked, "alternative"), settings)
+            case _:
+                return await chat.edit(id, node, str(asked.get("text", "")), settings)
+
+    async def _keep(self, session: Session, id: str, settings: TurnSettings) -> None:
+        """Those that were chosen are the conversation's from now on; an answer has those that it was made with."""
+        await asyncio.to_thread(self.store.set_settings, session.owner, id, settings)
+
+    async def _send(self, session: Session, id: str | None, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
         """Say what was written; a letter that is sent twice is said once."""
         letter = str(asked.get("letter", ""))
         if letter and letter == session.letter:
             return None
         session.letter = letter
         try:
-            return await self._say(session, asked, settings)
-        except PellucidError:
-            session.letter = ""  # it may be mended and sent again
+            files = [(str(file["name"]), b64decode(file["data"])) for file in asked.get("files", ())]
+            text = attach(str(asked.get("text", "")), files)
+            if not text.strip():
+                raise InvalidRequestError("There is nothing to send: write something first.")
+            if id is None:
+                id, turn = await self._begin(session, text, settings)
+            else:
+                turn = await self.chat(session).send(id, text, settings)
+                await self._keep(session, id, settings)
+        except BaseException:
+            if session.letter == letter:
+                session.letter = ""  # it may be mended and sent again
             raise
-
-    async def _say(self, session: Session, asked: Mapping[str, Any], settings: TurnSettings) -> Turn:
-        files = [(str(file["name"]), b64decode(file["data"])) for file in asked.get("files", ())]
-        text = attach(str(asked.get("text", "")), files)
-        if not text.strip():
-            raise InvalidRequestError("There is nothing to send: write something first.")
-        if session.conversation is None:
-            return await self._begin(session, text, settings)
-        turn = await self.chat(session).send(session.conversation, text, settings)
-        session.arrived()
+        session.arrived = Arrival(letter, id)
         return turn
 
-    async def _begin(self, session: Session, text: str, settings: TurnSettings) -> Turn:
-        """Say something in a new conversation, which is there only if it can be said."""
+    async def _begin(self, session: Session, text: str, settings: TurnSettings) -> tuple[str, Turn]:
+        """Say something in a new conversation, which is there only if it can be said; its id, and the answer."""
         id = await asyncio.to_thread(self.store.create, session.owner, settings)
         try:
             turn = await self.chat(session).send(id, text, settings)
-        except PellucidError:
+        except BaseException:
             await asyncio.to_thread(self.store.delete, session.owner, id)
             raise
-        session.look_at(id)
-        session.arrived()
-        return turn
+        if session.conversation is None:  # else the user has gone elsewhere meanwhile
+            session.look_at(id)
+        return id, turn
 
     async def _open(self, session: Session, id: str, node: int) -> None:
         """Open a message as tokens, or close it: those of an answer are known, what was said otherwise is read now."""
@@ -180,18 +203,25 @@ class ChatDesk:
         if found is None:
             raise InvalidRequestError("There is no such message here.")
         batches = await chat.batches(id, node)
-        session.tokens[node] = batches or [pack(await self._read(conversation, found))]
+        if not batches and found.text and chat.running(conversation, node) is None:
+            batches = [pack(await self._read(conversation, found))]
+        session.tokens[node] = batches
 
     async def _read(self, conversation: Conversation, node: Node) -> Sequence[Token]:
         """The tokens of a message that nobody generated, as the model of the conversation reads them where it stands."""
         settings = node.settings or conversation.settings
-        path = conversation.path(node.parent)
-        messages = messages_of(path, "", settings)
-        said = [*messages, Message(node.role, node.text)]
-        stream = self.speaker.score(said, model=settings.model or None, top_logprobs=ALTERNATIVES)
-        tokens = [item async for item in stream if isinstance(item, Token)]
+        said = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
+        tokens: list[Token] = []
+        async with aclosing(self.speaker.score(said, model=settings.model or None, top_logprobs=ALTERNATIVES)) as items:
+            async for item in items:
+                if isinstance(item, Token):
+                    tokens.append(item)
+                elif item.reason is not FinishReason.STOP:
+                    raise PellucidError(item.error or "The reading of the message was broken off: look at its tokens again.")
         found = within(tokens, node.text.strip() if node.role != ASSISTANT else node.text)
-        return tokens if found is None else found
+        if found is None:
+            raise InvalidRequestError("The template of the model changes this message: its tokens cannot be told from the others.")
+        return found
 
 
 def _number(asked: Mapping[str, Any], name: str) -> int:

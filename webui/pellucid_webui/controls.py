@@ -42,12 +42,12 @@ class Controls:
         settings = TurnSettings(
             model=model or "",
             system=system or "",
-            temperature=float(temperature),
-            top_p=float(top_p),
-            min_p=float(min_p),
-            top_k=_whole("Top-k", top_k, 0) or 0,
-            seed=_whole("Seed", seed, None),
-            max_tokens=_whole("Most tokens", max_tokens, DEFAULTS.max_tokens) or DEFAULTS.max_tokens,
+            temperature=_number("Temperature", temperature),
+            top_p=_number("Top-p", top_p),
+            min_p=_number("Min-p", min_p),
+            top_k=int(_number("Top-k", top_k)),
+            seed=None if seed is None else int(seed),
+            max_tokens=int(_number("Most tokens", max_tokens)),
         )
         settings.sampling()
         return settings
@@ -78,35 +78,32 @@ def turn_controls(name: str = "How to answer", defaults: TurnSettings = DEFAULTS
     with gr.Accordion(name, open=opened):
         model = gr.Dropdown([], label="Model", info=WHICH, interactive=True)
         system = gr.Textbox(defaults.system, label="System prompt", info="e.g. Answer in one sentence.", lines=2, interactive=True)
-        temperature = gr.Slider(
-            0, 2, defaults.temperature, step=0.05, label="Temperature", info="0 takes the likeliest token", interactive=True
-        )
+        temperature = _slider(0, 2, defaults.temperature, 0.05, "Temperature", "0 takes the likeliest token")
         with gr.Accordion("Sampling", open=False):
             return Controls(
                 model=model,
                 system=system,
                 temperature=temperature,
-                top_p=gr.Slider(
-                    0.05, 1, defaults.top_p, step=0.01, label="Top-p", info="the likeliest tokens that sum up to this", interactive=True
-                ),
-                min_p=gr.Slider(
-                    0,
-                    1,
-                    defaults.min_p,
-                    step=0.01,
-                    label="Min-p",
-                    info="at least this share of the best one's probability",
-                    interactive=True,
-                ),
-                top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, minimum=0, interactive=True),
-                seed=gr.Number(None, label="Seed", info="empty: another one each time", precision=0, minimum=0, interactive=True),
-                max_tokens=gr.Number(defaults.max_tokens, label="Most tokens", precision=0, minimum=1, interactive=True),
+                top_p=_slider(0.05, 1, defaults.top_p, 0.01, "Top-p", "the likeliest tokens that sum up to this"),
+                min_p=_slider(0, 1, defaults.min_p, 0.01, "Min-p", "at least this share of the best one's probability"),
+                top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
+                seed=gr.Number(None, label="Seed", info="empty: another one each time", precision=0, interactive=True),
+                max_tokens=gr.Number(defaults.max_tokens, label="Most tokens", precision=0, interactive=True),
             )
 
 
-def _whole(name: str, value: Any, empty: int | None) -> int | None:
-    if value is None or value == "":
-        return empty
-    if float(value) != int(value):
-        raise InvalidRequestError(f"{name} should be a whole number, not {value}.")
-    return int(value)
+def _slider(least: float, most: float, value: float, step: float, label: str, info: str) -> gr.Slider:
+    """A slider whose value comes as it is: the field beside it may be empty, and that is told where an answer is begun."""
+    slider = gr.Slider(least, most, value, step=step, label=label, info=info, interactive=True)
+    slider.preprocess = _as_it_is  # type: ignore[method-assign, assignment]
+    return slider
+
+
+def _as_it_is(value: float | None) -> float | None:
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if value is None:
+        raise InvalidRequestError(f"{name} is empty: write a number.")
+    return float(value)

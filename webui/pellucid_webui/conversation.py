@@ -115,6 +115,13 @@ class Conversation:
     updated: float
     leaf: int | None = None
     nodes: Mapping[int, Node] = field(default_factory=dict)
+    _below: Mapping[int | None, list[Node]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        below: dict[int | None, list[Node]] = {}
+        for node in self.nodes.values():
+            below.setdefault(node.parent, []).append(node)
+        object.__setattr__(self, "_below", below)  # it is frozen for everybody else
 
     def path(self, leaf: int | None = None) -> list[Node]:
         """The messages from the first one down to a leaf, by default the one that is looked at."""
@@ -128,11 +135,11 @@ class Conversation:
 
     def versions(self, node: Node) -> list[Node]:
         """All versions of a message, the oldest first, this one among them."""
-        return [other for other in self.nodes.values() if other.parent == node.parent]
+        return self.children(node.parent)
 
     def children(self, id: int | None) -> list[Node]:
         """What follows a message, in all its versions; the first messages for None."""
-        return [node for node in self.nodes.values() if node.parent == id]
+        return self._below.get(id, [])
 
 
 @dataclass(frozen=True, slots=True)

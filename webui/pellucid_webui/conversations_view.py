@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -48,11 +49,18 @@ class Shelf:
 
     async def picture(self, session: Session) -> dict[str, Any]:
         """The list, as the script draws it."""
-        found = await asyncio.to_thread(self.store.list, session.owner, session.search)
+        found = await asyncio.to_thread(self.store.list, session.owner, session.search, MOST + 1)
         items = [
             {"id": one.id, "title": one.title, "updated": one.updated, "messages": one.messages, "snippet": one.snippet} for one in found
         ]
-        return {"items": items[:MOST], "open": session.conversation, "search": session.search, "notice": {"n": next(_NUMBERS), "text": ""}}
+        return {
+            "items": items[:MOST],
+            "isCut": len(items) > MOST,
+            "open": session.conversation,
+            "search": session.search,
+            "notice": {"n": next(_NUMBERS), "text": ""},
+            "importLimit": exchange.LIMIT,
+        }
 
     async def _verbs(self, session: Session, asked: Mapping[str, Any]) -> dict[str, Any]:
         verb, id = asked.get("verb"), str(asked.get("id", ""))
@@ -64,7 +72,7 @@ class Shelf:
             session.look_at(id)
         elif verb == "search":
             text = str(asked.get("text", ""))
-            await asyncio.to_thread(self.store.list, owner, text)  # which says what cannot be searched for
+            await asyncio.to_thread(self.store.list, owner, text, 1)  # which says what cannot be searched for
             session.search = text
         elif verb == "rename":
             await asyncio.to_thread(self.store.rename, owner, id, str(asked.get("title", "")))
@@ -75,8 +83,9 @@ class Shelf:
         elif verb == "export":
             return {"file": await asyncio.to_thread(self._exported, owner, id, str(asked.get("form", "")))}
         elif verb == "import":
-            text = str(asked.get("text", ""))
-            session.look_at(await asyncio.to_thread(exchange.read, self.store, owner, text, str(asked.get("name", ""))))
+            data, name = b64decode(str(asked.get("data", ""))), str(asked.get("name", ""))
+            text = await asyncio.to_thread(exchange.unpacked, data, name)
+            session.look_at(await asyncio.to_thread(exchange.read, self.store, owner, text, name))
         else:
             raise InvalidRequestError(f"The list of conversations cannot {verb!r}.")
         return {}

@@ -37,6 +37,10 @@ CREATE TABLE batch (
     id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node ON DELETE CASCADE, tokens TEXT NOT NULL
 );
 CREATE INDEX batch_of ON batch (node);
+CREATE TABLE arriving (
+    id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node ON DELETE CASCADE, text TEXT NOT NULL
+);
+CREATE INDEX arriving_for ON arriving (node);
 CREATE VIRTUAL TABLE words USING fts5 (
     text, content='node', content_rowid='id', tokenize="unicode61 remove_diacritics 2", prefix='1 2'
 );

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import PurePath
 
 from pellucid.errors import InvalidRequestError
@@ -10,7 +11,10 @@ from pellucid_webui.exchange_markdown import from_markdown, to_markdown
 from pellucid_webui.store import Store
 
 LIMIT = 50_000_000
-"""Characters of a file that is read in."""
+"""Bytes of a file that is read in."""
+
+GZIP = 31
+"""As zlib's ``wbits``."""
 
 
 def as_json(store: Store, owner: str, id: str) -> str:
@@ -23,13 +27,28 @@ def as_markdown(store: Store, owner: str, id: str) -> str:
     return to_markdown(store.conversation(owner, id))
 
 
+def unpacked(data: bytes, name: str) -> str:
+    """The text of a file that comes as gzip. Raises InvalidRequestError, which names the file, for what is too large or no text."""
+    unpacking = zlib.decompressobj(wbits=GZIP)
+    try:
+        content = unpacking.decompress(data, LIMIT + 1)
+    except zlib.error:
+        raise InvalidRequestError(f"{name} was damaged on its way: choose it again.") from None
+    if len(content) > LIMIT:
+        raise InvalidRequestError(f"{name} has more than {LIMIT // 1_000_000} MB: conversations of that size cannot be imported.")
+    if not unpacking.eof:
+        raise InvalidRequestError(f"{name} was damaged on its way: choose it again.")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"{name} is no text in UTF-8: choose a file that ends in .json or .md.") from None
+
+
 def read(store: Store, owner: str, text: str, name: str) -> str:
     """Keep the conversation in a file's text as a new one of this owner, all of it or nothing; its id.
 
     Raises InvalidRequestError, which names the file and says what is wrong with it.
     """
-    if len(text) > LIMIT:
-        raise InvalidRequestError(f"{name} has more than {LIMIT // 1_000_000} MB: conversations of that size cannot be imported.")
     readers = {".json": from_json, ".md": from_markdown}
     reader = readers.get(PurePath(name).suffix.lower())
     if reader is None:

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 HOUR, DAY = 3600, 86_400
 
 TABS = 200
-"""Tabs that are kept in mind, each with what it shows; one that was forgotten loads the page anew when it is used again."""
+"""Tabs that are kept in mind, each with what it shows; one that was forgotten loads the page anew when it is used again.
+
+As many handlers run at once. Gradio's own bound is 40, for its threads; ours hold none, and over it every click would wait
+until somebody's answer ends.
+"""
 
 QUEUE_SECONDS = 0.02
 """How often Gradio's queue looks for work. Its own pace, a thousand times a second, costs an idle server several percent of a processor."""
@@ -109,6 +113,7 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
     blocks.api_open = False
     blocks.delete_cache = (HOUR, DAY)
     blocks.state_session_capacity = TABS
+    blocks._queue.max_thread_count = TABS
     blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
     for function in blocks.fns.values():
         function.api_visibility = "private"

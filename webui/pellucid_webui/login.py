@@ -39,12 +39,12 @@ class Lock:
         self._sessions = sessions
         self._attempts = attempts or Attempts()
 
-    def owner_of(self, request: Request) -> str | None:
+    async def owner_of(self, request: Request) -> str | None:
         """Who asks; None for whoever has to give a key first."""
         if self._sessions is None:
             return LOCAL
         id = request.cookies.get(cookie_name(request))
-        return None if id is None else self._sessions.owner_of(id)
+        return None if id is None else await asyncio.to_thread(self._sessions.owner_of, id)
 
     async def answer(self, request: Request) -> Response:
         """What /login and /logout answer; without keys they lead to the page."""
@@ -88,7 +88,7 @@ class Lock:
 
 
 def owner_of(request: gr.Request) -> str:
-    """Whose conversations a handler of the page may show. Server functions get Starlette's request, which will do as well."""
+    """Whose conversations a handler of the page may show."""
     owner = getattr(request.state, OWNER)
     assert isinstance(owner, str), "no request comes to the page but through the lock"
     return owner

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.api.errors import MethodError, error_response
-from pellucid.api.idleness import ALIVE, HEARTBEAT
 from pellucid.api.plain_page import GUARDS, News, plain_page
 from pellucid.errors import AuthenticationError, ConfigError, NotFoundError, PellucidError, UnavailableError
 from pellucid.keys import Keys
@@ -38,11 +37,18 @@ logger = logging.getLogger(__name__)
 FRONT = "/"
 FILES = ("/assets/", "/static/")
 API = "/gradio_api/"
+
+ALIVE = "/page/alive"
+"""The path by which an open page knows that its server is there, and still the same one."""
+
+HEARTBEAT = API + "heartbeat/"
+"""Begins the paths that an open page holds a connection to for as long as it is open."""
+
 SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
-CALLS = frozenset({"queue/join", "queue/data", "cancel", "reset", "upload", "upload_progress", "component_server", "info", "app_id"})
+CALLS = frozenset({"queue/join", "queue/data", "cancel", "reset", "upload", "upload_progress", "info", "app_id"})
 """What the page asks of Gradio's API. The rest of it is not there: it starts jobs past the queue, fetches from elsewhere, tells insides."""
 
-CHANGING = frozenset({"queue/join", "cancel", "reset", "upload", "component_server"})
+CHANGING = frozenset({"queue/join", "cancel", "reset", "upload"})
 """Those that are asked by POST."""
 
 LOCAL_FILE = re.compile(r"file=(?![A-Za-z][A-Za-z0-9+.-]+:)")
@@ -96,6 +102,7 @@ class Page:
         self._create = create
         self._name = secrets.token_hex(8)
         self._lock: Lock | None = None
+        self._opening = asyncio.Lock()
         self._gradio: ASGIApp | None = None
         self._refusal: News | None = None
         self._life: asyncio.Task[None] | None = None
@@ -105,6 +112,10 @@ class Page:
     def owns(self, path: str) -> bool:
         """Whether it answers a path. What is none of these is the API's, or nobody's."""
         return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE or path.startswith((*FILES, API))
+
+    def watches(self, path: str) -> bool:
+        """Whether an open page asks for a path only to see that its server is there."""
+        return path == ALIVE or path.startswith(HEARTBEAT)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -137,11 +148,11 @@ class Page:
         path = request.scope["path"]
         if path == ALIVE:
             return JSONResponse({"process": self._name, "locked": self._settings.keys is not None})
-        lock = self._locked()
+        lock = await self._locked()
         if path in PATHS:
             return await lock.answer(request)
         _check(path, request.method)
-        owner = lock.owner_of(request)
+        owner = await lock.owner_of(request)
         if owner is None and path == FRONT:
             return form()
         if owner is None:
@@ -154,12 +165,16 @@ class Page:
             raise UnavailableError("The page is not there yet: look at / first.")
         return None
 
-    def _locked(self) -> Lock:
+    async def _locked(self) -> Lock:
         """The lock; the file of its sessions is not made before anybody comes."""
-        if self._lock is None:
-            keys = self._settings.keys
-            self._lock = Lock(keys, None if keys is None else Sessions(_folder(self._settings.data) / "sessions.db", keys))
+        async with self._opening:
+            if self._lock is None:
+                keys = self._settings.keys
+                self._lock = Lock(keys, None if keys is None else await asyncio.to_thread(self._sessions, keys))
         return self._lock
+
+    def _sessions(self, keys: Keys) -> Sessions:
+        return Sessions(_folder(self._settings.data) / "sessions.db", keys)
 
     async def _news(self) -> News | None:
         """Why the page cannot be shown; has it made as soon as it can be."""
@@ -192,9 +207,11 @@ class Page:
     async def _serve(self, made: GradioApp, turns: Turns) -> None:
         async with made.app.router.lifespan_context(made.app):
             self._gradio = made.app
-            await _first(self._host.closing, self._ending)
+            await _first(self._host.closing.wait(), self._ending.wait())
+            # Where no request is left the server ends at once, but an answer that no tab looks at has its grace time too.
+            await _first(self._host.closing.wait(), turns.quiet())
             await turns.aclose()
-            await _first(self._ending, within=LAST_WORDS_SECONDS)
+            await _first(self._ending.wait(), within=LAST_WORDS_SECONDS)
             self._cut.set()
             await self._ending.wait()
             made.close()
@@ -263,9 +280,9 @@ async def attended(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _first(*events: asyncio.Event, within: float | None = None) -> None:
-    """Wait for one of the events, and not for longer than ``within`` seconds."""
-    tasks = [asyncio.create_task(event.wait()) for event in events]
+async def _first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:
+    """Wait until one of them is over, and not for longer than ``within`` seconds."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     await _cancel(tasks)
 

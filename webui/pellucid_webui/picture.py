@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pellucid.tokens import Usage
-from pellucid_webui.attachments import MAX_FILE_BYTES
+from pellucid_webui.attachments import MAX_BYTES, MAX_FILE_BYTES
 from pellucid_webui.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.markdown import blocks
 from pellucid_webui.session import Session
@@ -15,7 +16,7 @@ from pellucid_webui.turn import Turn
 
 
 def picture(session: Session, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
-    """What a tab shows. ``turn`` is the answer on its way, if there is one.
+    """What a tab shows. ``turn`` is the answer on its way, if there is one. Of a long conversation the first one takes seconds.
 
     Strings are what Gradio compares fastest, and what has not changed is not sent again.
     """
@@ -24,15 +25,16 @@ def picture(session: Session, conversation: Conversation | None, turn: Turn | No
     number, sentence = session.notice
     draft, text = session.draft
     return {
-        "id": session.conversation,
+        "id": None if conversation is None else conversation.id,
         "title": "" if conversation is None else conversation.title,
         "messages": [_message(session, conversation, node) for node in finished if conversation is not None],
-        "live": None if turn is None or conversation is None else _live(session, conversation, turn),
+        "live": None if turn is None or conversation is None else live(session, conversation, turn),
         "notice": {"n": number, "text": sentence},
         "draft": {"n": draft, "text": text} if draft else None,
-        "said": session.said,
+        "arrived": None if session.arrived is None else asdict(session.arrived),
         "stale": not session.owner,
         "fileLimit": MAX_FILE_BYTES,
+        "filesLimit": MAX_BYTES,
     }
 
 
@@ -62,7 +64,8 @@ def node_stats(usage: Usage) -> str:
     return " · ".join([*parts, *_prompt(usage)])
 
 
-def _live(session: Session, conversation: Conversation, turn: Turn) -> dict[str, Any]:
+def live(session: Session, conversation: Conversation, turn: Turn) -> dict[str, Any]:
+    """The part of a picture that grows."""
     node = conversation.nodes[turn.node]
     looked = turn.node in session.tokens
     return live_part(turn, looked, json.dumps(_about(conversation, node, looked) | {"text": ""}))

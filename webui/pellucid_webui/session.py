@@ -9,12 +9,21 @@ from itertools import count
 _NUMBERS = count(1)
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A letter that is in a conversation now."""
+
+    letter: str
+    conversation: str
+
+
 @dataclass(eq=False)
 class Session:
     """One tab: its owner's name, the conversation that it shows, and the messages that are open as tokens.
 
     Whoever streams to it notes its ``epoch`` and ends once that is another one: the tab looks at something else then.
-    ``notice`` and ``draft`` are told once: a sentence, and a text for the field. ``letter`` names the message that was sent last.
+    ``notice`` and ``draft`` are told once: a sentence, and a text for the field. ``letter`` names the message that was sent last,
+    ``arrived`` is the last one that is kept: the field may forget it.
     A session without an owner is one that no page has begun: Gradio has forgotten the one that the tab had.
     """
 
@@ -24,8 +33,8 @@ class Session:
     tokens: dict[int, Sequence[str]] = field(default_factory=dict)
     notice: tuple[int, str] = (0, "")
     draft: tuple[int, str] = (0, "")
-    said: int = 0
     letter: str = ""
+    arrived: Arrival | None = None
     search: str = ""
     drawn: dict[int, tuple[object, str]] = field(default_factory=dict)
 
@@ -49,7 +58,3 @@ class Session:
     def offer(self, text: str) -> None:
         """Put a text into the field."""
         self.draft = (next(_NUMBERS), text)
-
-    def arrived(self) -> None:
-        """What was in the field is in the conversation now."""
-        self.said = next(_NUMBERS)

@@ -7,41 +7,52 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pellucid.errors import ConfigError
+from pellucid.errors import ConfigError, PellucidError
 from pellucid.keys import Keys
 
 LIFETIME = 30 * 24 * 3600
 """Seconds from the giving of a key until it has to be given again."""
 
 BUSY_SECONDS = 5
+"""How long to wait for another process that writes."""
+
+TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
+"""All that the file has, and what tells it from other SQLite files."""
 
 
 class Sessions:
     """The sessions of a server's page. An id is known to the browser alone: the file has its HMAC under the owner's key.
 
-    So no id can be read there, and the sessions of a key end with it. May be used from any thread.
+    So no id can be read there, and the sessions of a key end with it. May be used from any thread. Raises ConfigError where
+    there can be no such file, and later a PellucidError for one that cannot be read or written any more.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
         self._keys = keys
         self._clock = clock
         self._lock = threading.Lock()
         try:
+            path.touch(mode=0o600)  # who has logged in is for nobody else on the machine
             self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("CREATE TABLE IF NOT EXISTS session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID")
-        except sqlite3.Error as error:
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"The sessions in {path} cannot be opened ({error}): move the file away, or mend it.") from error
 
     def begin(self, owner: str) -> str:
         """Whoever brings the id that this gives is the owner, for a while."""
         id, now = secrets.token_urlsafe(32), self._clock()
-        with self._lock:
-            self._connection.execute("DELETE FROM session WHERE expires <= ?", (now,))
-            self._connection.execute("INSERT INTO session VALUES (?, ?)", (self._digest(owner, id), now + LIFETIME))
+        with self._file() as run:
+            run.execute("DELETE FROM session WHERE expires <= ?", (now,))
+            run.execute("INSERT INTO session VALUES (?, ?)", (self._digest(owner, id), now + LIFETIME))
         return id
 
     def owner_of(self, id: str) -> str | None:
@@ -50,18 +61,40 @@ class Sessions:
 
     def end(self, id: str) -> None:
         """The id is worth nothing any more."""
-        with self._lock:
+        with self._file() as run:
             for owner in self._keys.by_owner:
-                self._connection.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
+                run.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
 
     def close(self) -> None:
         """Nothing is asked of it after that."""
         with self._lock:
             self._connection.close()
 
-    def _is_there(self, digest: str) -> bool:
+    def _prepare(self) -> None:
+        with self._connection as run:
+            run.execute("BEGIN IMMEDIATE")
+            found = [sql for (sql,) in run.execute("SELECT sql FROM sqlite_master")]
+            if not found:
+                run.execute(TABLE)
+            elif found != [TABLE]:
+                raise ConfigError(f"{self._path} is the file of another program: move it away, for the sessions are kept there.")
+        run.execute("PRAGMA journal_mode = WAL")
+
+    @contextmanager
+    def _file(self) -> Iterator[sqlite3.Connection]:
+        """The file, for one thread at a time."""
         with self._lock:
-            found = self._connection.execute("SELECT 1 FROM session WHERE digest = ? AND expires > ?", (digest, self._clock()))
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise PellucidError(
+                    f"The sessions in {self._path} cannot be read or written ({error}): see to the file, or stop the server and "
+                    "move it away, then everybody logs in again."
+                ) from error
+
+    def _is_there(self, digest: str) -> bool:
+        with self._file() as run:
+            found = run.execute("SELECT 1 FROM session WHERE digest = ? AND expires > ?", (digest, self._clock()))
             return found.fetchone() is not None
 
     def _digest(self, owner: str, id: str) -> str:

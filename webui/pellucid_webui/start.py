@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from html import escape
 from importlib.util import find_spec
-from types import FrameType
 
 import typer
-import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
@@ -26,12 +22,10 @@ from pellucid.client import Client
 from pellucid.condition import ServerCondition, Standing
 from pellucid.config import Settings
 from pellucid.errors import ConfigError
+from pellucid.graceful import GracefulServer
 from pellucid.listening import listen
 from pellucid_webui.gradio_app import Create, pellucid_view
 from pellucid_webui.mount import Host, Page, PageSettings
-
-FAREWELL_SECONDS = 2
-"""What answers get to be shown after they were ended."""
 
 
 def run(settings: Settings, url: str, host: str, port: int) -> None:
@@ -53,36 +47,17 @@ def run(settings: Settings, url: str, host: str, port: int) -> None:
         server.run(sockets=[listener])
 
 
-class PageServer(uvicorn.Server):
-    """Uvicorn with nothing but the page, which gives running answers their grace time when it leaves."""
+class PageServer(GracefulServer):
+    """A server of nothing but the page."""
 
     def __init__(self, settings: Settings, url: str, host: str, create: Create = pellucid_view) -> None:
         self._grace = settings.grace
         self._departing, self._closing = asyncio.Event(), asyncio.Event()
-        self._signals = 0
-        super().__init__(
-            uvicorn.Config(
-                self._app(settings, url, host, create),
-                log_config=None,
-                log_level=settings.log_level,
-                access_log=settings.log_level == "debug",
-                server_header=False,
-                timeout_graceful_shutdown=settings.grace + FAREWELL_SECONDS,
-            )
-        )
+        super().__init__(self._app(settings, url, host, create), settings, self._depart, self._closing)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running answers finish, then end them."""
+    def _depart(self) -> None:
         self._departing.set()
         asyncio.get_running_loop().call_later(self._grace, self._closing.set)
-        await super().shutdown(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal asks to leave, the second one is not argued with."""
-        self._signals += 1
-        if self._signals > 1:
-            os._exit(128 + sig)
-        self.should_exit = True
 
     def _app(self, settings: Settings, url: str, host: str, create: Create) -> FastAPI:
         client = Client(url, settings.key)

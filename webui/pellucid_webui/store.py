@@ -20,7 +20,15 @@ TITLE = "New conversation"
 
 LIST = """
 SELECT key, id, title, updated, coalesce((SELECT depth FROM node WHERE node.id = leaf), 0) AS messages
-FROM conversation WHERE owner = :owner ORDER BY updated DESC, key DESC
+FROM conversation WHERE owner = :owner ORDER BY updated DESC, key DESC LIMIT :most
+"""
+
+EVERYTHING = -1
+"""As SQLite's LIMIT."""
+
+ARRIVING = """
+SELECT node.id AS node, arriving.text AS text FROM node JOIN arriving ON arriving.node = node.id
+WHERE node.conversation = ? ORDER BY arriving.id
 """
 
 CHOOSE = """
@@ -59,6 +67,9 @@ class Store:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._database = Database(path)
+        with self._database.writing() as run:  # of answers that were on their way when the last process ended
+            for row in run.execute("SELECT DISTINCT node FROM arriving").fetchall():
+                _settle(run, row["node"])
 
     def close(self) -> None:
         """Nothing is asked of it after that."""
@@ -70,20 +81,21 @@ class Store:
         with self._database.writing() as run:
             return _create(run, owner, title, settings, now, now)[1]
 
-    def list(self, owner: str, search: str = "") -> Summaries:
+    def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
         """The owner's conversations, the latest first; with ``search`` those in which all of its words occur, as beginnings of words.
 
-        A word may be anywhere in a conversation, its title and its other versions included. Raises InvalidRequestError for
-        too many words.
+        A word may be anywhere in a conversation, its title and its other versions included; an answer is found once it has
+        ended. ``most`` is how many there are at most. Raises InvalidRequestError for too many words.
         """
         with self._database.reading() as run:
-            rows = run.execute(LIST, {"owner": owner}).fetchall()
             found = conversations_with(run, owner, search) if search.strip() else None
+            limit = most if found is None and most is not None else EVERYTHING
+            rows = run.execute(LIST, {"owner": owner, "most": limit}).fetchall()
         return [
             Summary(row["id"], row["title"], row["updated"], row["messages"], "" if found is None else found[row["key"]])
             for row in rows
             if found is None or row["key"] in found
-        ]
+        ][:most]
 
     def conversation(self, owner: str, id: str) -> Conversation:
         """A conversation with all its messages, without their tokens."""
@@ -136,14 +148,18 @@ class Store:
         return id
 
     def append(self, node: int, text: str, batch: str) -> None:
-        """More of an answer: its text, and its tokens as one string. Whoever may add a node may append to it."""
+        """More of an answer: its text, and its tokens as one string. Whoever may add a node may append to it.
+
+        The message and its index are written when it ends: writing all of them at each piece would cost the square of its length.
+        """
         with self._database.writing() as run:
-            _require_changed(run.execute("UPDATE node SET text = text || ? WHERE id = ?", (encodable(text), node)))
+            _require_changed(run.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)))
             run.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
 
     def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None) -> None:
         """An answer has ended."""
         with self._database.writing() as run:
+            _settle(run, node)
             values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), node)
             _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ? WHERE id = ?", values))
 
@@ -202,6 +218,13 @@ def _owned(run: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
     if row is None:
         raise NotFoundError("There is no such conversation: it may have been deleted.")
     return row
+
+
+def _settle(run: sqlite3.Connection, node: int) -> None:
+    """What has arrived of a message becomes its text."""
+    rows = run.execute("SELECT text FROM arriving WHERE node = ? ORDER BY id", (node,)).fetchall()
+    run.execute("UPDATE node SET text = text || ? WHERE id = ?", ("".join(row["text"] for row in rows), node))
+    run.execute("DELETE FROM arriving WHERE node = ?", (node,))
 
 
 def _node_of(run: sqlite3.Connection, conversation: int, id: int) -> sqlite3.Row:
@@ -263,6 +286,9 @@ def _batches(run: sqlite3.Connection, node: int) -> list[str]:
 
 
 def _conversation(run: sqlite3.Connection, row: sqlite3.Row) -> Conversation:
+    arriving: dict[int, list[str]] = {}
+    for piece in run.execute(ARRIVING, (row["key"],)):
+        arriving.setdefault(piece["node"], []).append(piece["text"])
     nodes = run.execute("SELECT * FROM node WHERE conversation = ? ORDER BY id", (row["key"],))
     return Conversation(
         id=row["id"],
@@ -271,16 +297,16 @@ def _conversation(run: sqlite3.Connection, row: sqlite3.Row) -> Conversation:
         created=row["created"],
         updated=row["updated"],
         leaf=row["leaf"],
-        nodes={node["id"]: _node(node) for node in nodes},
+        nodes={node["id"]: _node(node, "".join(arriving.get(node["id"], ()))) for node in nodes},
     )
 
 
-def _node(row: sqlite3.Row) -> Node:
+def _node(row: sqlite3.Row, arriving: str) -> Node:
     return Node(
         id=row["id"],
         parent=row["parent"],
         role=row["role"],
-        text=row["text"],
+        text=row["text"] + arriving,
         created=row["created"],
         settings=None if row["settings"] is None else TurnSettings.read(json.loads(row["settings"])),
         model=row["model"],

@@ -86,6 +86,11 @@ class Turn:
             self._listening.cancel()
             await asyncio.wait([self._saving])
 
+    async def ended(self) -> None:
+        """Wait for its end."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
+
     async def updates(self) -> AsyncIterator[None]:
         """Now, and whenever there is something new, up to the end; what comes meanwhile comes together."""
         while True:
@@ -187,6 +192,11 @@ class Turns:
         """The answer that is written to a node, if it is on its way."""
         turn = None if node is None else self._running.get(node)
         return turn if turn is not None and turn.end is None else None
+
+    async def quiet(self) -> None:
+        """Wait until no answer is on its way."""
+        while self._running:
+            await asyncio.gather(*(turn.ended() for turn in list(self._running.values())))
 
     async def aclose(self) -> None:
         """End all, because the server leaves."""

@@ -7,14 +7,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-ALIVE = "/page/alive"
-"""The path by which an open page knows that its server is there, and still the same one."""
-
-QUIET = frozenset({"/health", "/metrics", ALIVE})
+QUIET = frozenset({"/health", "/metrics"})
 """Paths that are asked by what only watches: they keep no server awake."""
-
-HEARTBEAT = "/gradio_api/heartbeat/"
-"""Begins the paths that an open page holds a connection to for as long as it is open."""
 
 
 class Idleness:
@@ -24,11 +18,20 @@ class Idleness:
         self._clock = clock
         self._running = 0
         self._since = clock()
+        self._watches: Callable[[str], bool] = lambda path: False
 
     @property
     def seconds(self) -> float:
         """How long no request has run; 0 while one does."""
         return 0.0 if self._running else self._clock() - self._since
+
+    def overlook(self, watches: Callable[[str], bool]) -> None:
+        """Requests for the paths of which this is true keep no server awake either."""
+        self._watches = watches
+
+    def counts(self, path: str) -> bool:
+        """Whether requests for a path count."""
+        return path not in QUIET and not self._watches(path)
 
     def restart(self) -> None:
         """Count from now."""
@@ -61,7 +64,7 @@ class IdlenessCounter:
         self._idleness = idleness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in QUIET or scope["path"].startswith(HEARTBEAT):
+        if scope["type"] != "http" or not self._idleness.counts(scope["path"]):
             await self._app(scope, receive, send)
             return
         self._idleness.begin()

@@ -18,6 +18,10 @@ class Page(Protocol):
         """Whether it answers a path."""
         ...
 
+    def watches(self, path: str) -> bool:
+        """Whether an open page asks for a path only to see that its server is there: that keeps no server awake."""
+        ...
+
     def running(self) -> AbstractAsyncContextManager[None]:
         """While the server runs."""
         ...

@@ -94,7 +94,7 @@ def test_leaves_at_the_very_time(requests: list[tuple[int, int]]) -> None:
 
 
 async def test_requests_count_until_their_stream_has_ended() -> None:
-    """A stream counts while it lasts, from its first moment; /health, /metrics and an open page's heartbeat do not count at all."""
+    """A stream counts while it lasts, from its first moment; /health, /metrics and what a page says it watches by do not count at all."""
     time, going, hold = Time(), asyncio.Event(), asyncio.Event()
 
     async def before(index: int) -> None:
@@ -103,9 +103,10 @@ async def test_requests_count_until_their_stream_has_ended() -> None:
             await hold.wait()
 
     state = scripted_state(ScriptedAssistant(before=before), clock=time)
+    state.idleness.overlook(lambda path: path.startswith("/beat/"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
         time.run(10)
-        for path, status in (("/health", 200), ("/metrics", 200), ("/gradio_api/heartbeat/x", 404)):
+        for path, status in (("/health", 200), ("/metrics", 200), ("/beat/x", 404)):
             assert (await client.get(path)).status_code == status
         assert state.idleness.seconds == 10
 

@@ -13,11 +13,13 @@
     "": "It was interrupted: the server went away in the middle of it.",
   };
   const WAIT = "An answer is on its way: wait for it, or stop it with Escape. What you wrote stays here.";
+  const STALLED_MS = 15000; // without news of an answer, after which they are asked for: the connection may have broken
   const NEAR_END = 80; // pixels from the bottom at which new text is followed
 
   class Message {
-    constructor(chat, data) {
+    constructor(chat, data, isLast) {
       this.chat = chat;
+      this.isLast = isLast;
       this.body = make("div", { class: "pl-body" });
       this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "What can be done with this message" });
       this.head = make("header", { class: "pl-head" });
@@ -41,7 +43,7 @@
       else this.drawText();
       this.drawHead();
       this.drawNote();
-      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.chat.busy]);
+      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.isLast, this.chat.busy]);
       if (!before || state !== this.toolState) this.drawTools();
       this.toolState = state;
     }
@@ -129,6 +131,8 @@
             button("Retry", { onclick: () => chat.act("retry", { node }) }, "Another version of this answer"),
             button("Continue", { onclick: () => chat.act("resume", { node }) }, "Go on from where it ended"),
           );
+        } else if (this.isLast) {
+          tools.push(button("Answer", { onclick: () => chat.act("retry", { node }) }, "Nothing has answered it yet"));
         }
       }
       const held = this.tools.contains(document.activeElement) ? nameOf(document.activeElement) : null;
@@ -195,9 +199,9 @@
       this.send = act;
       this.props = props;
       this.messages = new Map();
-      this.seen = { notice: 0, draft: 0, said: 0 };
-      this.sent = "";
-      this.letter = newLetter();
+      this.seen = { notice: 0, draft: 0 };
+      this.letter = null; // what was sent and has not arrived
+      this.place = null; // the conversation whose draft is in the field
       this.build(element);
       watch("value", () => this.update(props.value));
       this.update(props.value);
@@ -208,6 +212,7 @@
     }
 
     act(verb, more = {}) {
+      this.heard = Date.now();
       this.send({ verb, conversation: this.value.id, ...more });
     }
 
@@ -223,7 +228,7 @@
       this.files = make("input", { type: "file", multiple: true, class: "pl-heard", tabindex: "-1", "aria-label": "Attach text files" });
       this.attached = make("ul", { class: "pl-attached", "aria-label": "Attached files" });
       this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
-      this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.act("stop") }, "Escape");
+      this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
       this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Take the last message back into the field; it stays as a version");
       this.attachButton = button("Attach", { onclick: () => this.files.click() }, "Text files, as part of the message");
       element.replaceChildren(
@@ -246,12 +251,26 @@
         if (copier) copy(copier.closest(".pl-code").querySelector("code").textContent);
       });
       element.addEventListener("keydown", (event) => {
-        if (event.key === "Escape" && this.busy && !event.defaultPrevented) this.act("stop");
+        if (event.key === "Escape" && this.busy && !event.defaultPrevented) this.stop();
       });
       // Another tab may have gone on with the conversation meanwhile.
       document.addEventListener("visibilitychange", () => {
-        if (document.visibilityState === "visible" && this.value && !this.busy) this.act("see");
+        if (document.visibilityState === "visible") this.see();
       });
+      document.addEventListener("pellucid-back", () => this.see());
+      setInterval(() => {
+        if (this.busy && !document.hidden && Date.now() - this.heard > STALLED_MS) this.see();
+      }, STALLED_MS);
+    }
+
+    /** Ask what there is now. */
+    see() {
+      if (this.value) this.act("see");
+    }
+
+    /** End the answer that is shown on its way. */
+    stop() {
+      this.act("stop", { node: JSON.parse(this.value.live.message).node });
     }
 
     key(event) {
@@ -264,9 +283,13 @@
     submit() {
       this.isEager = !this.value; // before the server has said which conversation this is
       if (this.busy) this.notice.textContent = WAIT;
-      if (this.isEager || this.busy || (!this.field.value.trim() && !this.pending.length)) return;
-      this.sent = this.field.value;
-      this.act("send", { text: this.sent, files: this.pending, letter: this.letter });
+      const text = this.field.value;
+      if (this.isEager || this.busy || (!text.trim() && !this.pending.length)) return;
+      // Sent twice it is said once; what was changed of it since is another letter.
+      const { letter } = this;
+      const isSame = letter && letter.place === this.place && text.startsWith(letter.text) && letter.files.every((file) => this.pending.includes(file));
+      if (!isSame) this.letter = { name: newLetter(), place: this.place, text, files: [...this.pending] };
+      this.act("send", { text: this.letter.text, files: this.letter.files, letter: this.letter.name });
     }
 
     async attach() {
@@ -275,7 +298,12 @@
         const bytes = new Uint8Array(await file.slice(0, this.value.fileLimit + 1).arrayBuffer());
         let text = "";
         for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
-        this.pending.push({ name: file.name, data: btoa(text) });
+        this.pending.push({ name: file.name, data: btoa(text), size: bytes.length });
+        if (this.pending.reduce((sum, one) => sum + one.size, 0) > this.value.filesLimit) {
+          this.pending.pop();
+          this.notice.textContent = `With ${file.name} the files would have more than ${this.value.filesLimit / 1000} kB together: leave some out.`;
+          break;
+        }
       }
       this.files.value = "";
       this.drawAttached();
@@ -301,7 +329,7 @@
     }
 
     keepDraft() {
-      if (this.value) memory.set(`draft.${this.value.id || "new"}`, this.field.value);
+      if (this.value) memory.set(draftOf(this.place), this.field.value);
     }
 
     /** Draw what the server says now. */
@@ -315,6 +343,7 @@
       const moved = !this.value || this.value.id !== value.id;
       const wasBusy = this.busy;
       const count = this.messages.size;
+      this.heard = Date.now();
       const isAtEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END;
       this.value = value;
       this.arrive();
@@ -329,17 +358,24 @@
       if (held) (this.busy ? this.stopButton : this.sendButton).focus();
       this.undoButton.disabled = this.busy || !value.messages.length;
       if (follow || moved || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
-      if (wasBusy && !this.busy) announce("The answer is complete.");
+      if (wasBusy && !this.busy && !moved) this.tellEnd();
       if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";
       if (early) this.field.value = early;
       if (this.isEager) this.submit();
+    }
+
+    /** Say to screen readers how the answer has ended. */
+    tellEnd() {
+      const last = this.value.messages.length ? this.parsed(this.value.messages.at(-1)) : null;
+      if (last && last.role === "assistant") announce(last.error || (last.end === "stop" ? "The answer is complete." : ENDINGS[last.end || ""] || ""));
     }
 
     /** Another conversation is looked at. */
     move() {
       this.messages.clear();
       this.list.replaceChildren();
-      this.field.value = this.rest || memory.get(`draft.${this.value.id || "new"}`) || "";
+      this.place = this.value.id;
+      this.field.value = memory.get(draftOf(this.place)) || "";
       const url = new URL(location.href);
       if (this.value.id) url.searchParams.set("c", this.value.id);
       else url.searchParams.delete("c");
@@ -357,11 +393,13 @@
       const place = [...this.list.children].findIndex((element) => element.contains(held));
       data.forEach((one, index) => {
         kept.add(one.node);
+        const isLast = index === data.length - 1;
         let message = this.messages.get(one.node);
         if (!message) {
-          message = new Message(this, one);
+          message = new Message(this, one, isLast);
           this.messages.set(one.node, message);
-        } else if (message.data !== one || message.toldBusy !== this.busy) {
+        } else if (message.data !== one || message.toldBusy !== this.busy || message.isLast !== isLast) {
+          message.isLast = isLast;
           message.update(one);
         }
         message.toldBusy = this.busy;
@@ -392,19 +430,20 @@
       return found;
     }
 
-    /** What was sent has arrived: what was written behind it since then stays in the field. */
+    /** What was sent has arrived: what was written behind it since then, or otherwise, stays the draft of its conversation. */
     arrive() {
-      const { said } = this.value;
-      this.rest = "";
-      if (!said || said === this.seen.said) return;
-      this.seen.said = said;
-      if (this.field.value.startsWith(this.sent)) this.rest = this.field.value.slice(this.sent.length);
-      this.field.value = this.rest;
-      this.letter = newLetter();
-      this.pending = [];
+      const { arrived } = this.value;
+      const letter = this.letter;
+      if (!arrived || !letter || arrived.letter !== letter.name) return;
+      this.letter = null;
+      this.pending = this.pending.filter((file) => !letter.files.includes(file));
       this.drawAttached();
-      memory.set("draft.new", "");
-      this.keepDraft();
+      const isHere = letter.place === this.place; // else the field shows another one's draft
+      const draft = isHere ? this.field.value : memory.get(draftOf(letter.place)) || "";
+      const rest = draft.startsWith(letter.text) ? draft.slice(letter.text.length) : draft;
+      memory.set(draftOf(letter.place), "");
+      memory.set(draftOf(arrived.conversation), rest);
+      if (isHere) this.field.value = rest;
     }
 
     /** What is told once: a sentence, or a text for the field. */
@@ -413,15 +452,19 @@
       if (notice && notice.n !== this.seen.notice) {
         this.seen.notice = notice.n;
         this.notice.textContent = notice.text;
+        if (notice.text) this.letter = null; // it was refused: it may be mended, and is another one then
       }
       if (draft && draft.n !== this.seen.draft) {
         this.seen.draft = draft.n;
-        this.field.value = draft.text;
+        const written = this.field.value === this.offered ? "" : this.field.value;
+        this.field.value = this.offered = [draft.text, written].filter(Boolean).join("\n\n");
         this.keepDraft();
         this.field.focus();
       }
     }
   }
+
+  const draftOf = (place) => `draft.${place || "new"}`;
 
   const nameOf = (element) => element.getAttribute("aria-label") || element.textContent;
 

@@ -6,7 +6,6 @@
 
   const NARROW = "(max-width: 640px)"; // where the list would push the chat away
   const TYPING_MS = 200;
-  const IMPORT_LIMIT = 50e6;
   const DAY = 86400e3;
 
   class Conversations {
@@ -55,11 +54,9 @@
       const [file] = this.file.files;
       this.file.value = "";
       if (!file) return;
-      if (file.size > IMPORT_LIMIT) {
-        this.notice.textContent = `${file.name} is larger than 50 MB: it is no conversation.`;
-        return;
-      }
-      this.act("import", { name: file.name, text: await file.text() });
+      const limit = this.waiting.importLimit;
+      if (file.size > limit) this.notice.textContent = `${file.name} is larger than ${limit / 1e6} MB: it cannot be imported.`;
+      else this.act("import", { name: file.name, data: await compressed(file) });
     }
 
     update(value) {
@@ -82,7 +79,7 @@
     /** Draw the list where it is another one, but not while a title is being written in it. */
     draw(value) {
       this.waiting = value;
-      const state = JSON.stringify([value.items, value.open, value.search]);
+      const state = JSON.stringify([value.items, value.open, value.search, value.isCut]);
       if (this.isRenaming || state === this.drawn) return;
       this.drawn = state;
       const place = document.activeElement?.closest?.(".pl-conversations li");
@@ -92,6 +89,7 @@
         const buttons = [...this.list.querySelectorAll(`li[data-id="${CSS.escape(place.dataset.id)}"] button`)];
         (buttons.find((one) => one.textContent === name) || buttons[0] || this.search).focus();
       }
+      if (value.isCut) this.list.append(make("li", { class: "pl-quiet" }, "There are older ones: search for them."));
       if (!value.items.length) {
         this.list.append(make("li", { class: "pl-quiet" }, value.search ? "Nothing was found." : "No conversation yet."));
       }
@@ -138,25 +136,36 @@
       const field = make("input", { class: "pl-search", "aria-label": "Title of the conversation" });
       field.value = item.title;
       this.isRenaming = true;
-      const leave = () => {
+      const leave = (title) => {
+        if (!this.isRenaming) return; // a field that is taken away loses the focus as well
         this.isRenaming = false;
+        const isHeld = field === document.activeElement;
         field.replaceWith(name);
-        name.focus();
+        if (isHeld) name.focus();
         this.draw(this.waiting);
-      };
-      const save = () => {
-        const title = field.value.trim();
-        leave();
         if (title && title !== item.title) this.act("rename", { id: item.id, title });
       };
       field.addEventListener("keydown", (event) => {
-        if (event.key === "Enter") save();
-        if (event.key === "Escape") leave();
+        if (event.key === "Enter" && !event.isComposing) leave(field.value.trim());
+        if (event.key === "Escape") leave("");
       });
+      field.addEventListener("blur", () => leave(field.value.trim()));
       name.replaceWith(field);
       field.focus();
       field.select();
     }
+  }
+
+  /** A file as base64 of its gzip: conversations with all their tokens are long, and shrink to a fraction. */
+  async function compressed(file) {
+    const bytes = await new Response(file.stream().pipeThrough(new CompressionStream("gzip"))).blob();
+    const url = await new Promise((resolve, reject) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(reader.result);
+      reader.onerror = () => reject(reader.error);
+      reader.readAsDataURL(bytes);
+    });
+    return url.slice(url.indexOf(",") + 1);
   }
 
   function age(seconds) {

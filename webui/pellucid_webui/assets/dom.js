@@ -59,9 +59,12 @@ window.Pellucid = window.Pellucid || {};
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
+  const unkept = new Map(); // where the browser keeps nothing, for as long as the page is open
+
   /** What is kept in this browser, where it can be. */
   const memory = {
     get(key) {
+      if (unkept.has(key)) return unkept.get(key);
       try {
         return localStorage.getItem(`pellucid.${key}`);
       } catch {
@@ -69,11 +72,12 @@ window.Pellucid = window.Pellucid || {};
       }
     },
     set(key, value) {
+      unkept.delete(key);
       try {
         if (value === null || value === "") localStorage.removeItem(`pellucid.${key}`);
         else localStorage.setItem(`pellucid.${key}`, value);
       } catch {
-        // A browser that keeps nothing still works.
+        unkept.set(key, value);
       }
     },
   };

@@ -37,6 +37,7 @@
       if (known !== null && process !== known) location.reload();
       known = process;
       if (missed >= TOLERATED) announce("The server is back.");
+      if (missed) document.dispatchEvent(new Event("pellucid-back"));
       missed = 0;
       say("");
     } catch {

@@ -1,0 +1,64 @@
+"""A server's process that leaves in good order, whatever it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from pellucid.config import Settings
+
+FAREWELL_SECONDS = 2
+"""What answers get after their grace time to send their last event."""
+
+
+class GracefulServer(uvicorn.Server):
+    """Uvicorn, with a way to leave that gives running answers their grace time.
+
+    ``leave`` is called when no new requests are taken any more; it sets ``closing`` after the grace time.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, leave: Callable[[], None], closing: asyncio.Event) -> None:
+        self._leave = leave
+        self._closing = closing
+        self._signals = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level=settings.log_level,
+                access_log=settings.log_level == "debug",
+                server_header=False,
+                timeout_graceful_shutdown=settings.grace + FAREWELL_SECONDS,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running answers finish, then end them."""
+        self._leave()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal asks to leave, the second one ends the grace time, the third one is not argued with."""
+        self._signals += 1
+        if self._signals == 1:
+            self.should_exit = True
+        elif self._signals == 2 and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._insist, self._loop)
+        else:
+            os._exit(128 + sig)
+
+    def _insist(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._closing.set()
+        loop.call_later(FAREWELL_SECONDS, setattr, self, "force_exit", True)
