@@ -140,15 +140,16 @@ async def test_edit_an_answer(tab: Tab) -> None:
 
 
 async def test_undo(tab: Tab) -> None:
-    """What is undone comes back into the field, with the focus, and is sent again as another version."""
+    """What is undone comes back into the field in front of what is there, with the focus, and is sent again as another version."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Say yes.")
     await tab.answer("Say no.")
+    field = tab.page.get_by_role("textbox", name="Your message")
+    await field.fill("And something else.")
     await tab.page.get_by_role("button", name="Undo").click()
     await tab.answered(2)
-    field = tab.page.get_by_role("textbox", name="Your message")
-    await expect(field).to_have_value("Say no.")
+    await expect(field).to_have_value("Say no.\n\nAnd something else.")
     await expect(field).to_be_focused()
     await field.fill("Say maybe.")
     await field.press("Enter")
@@ -158,7 +159,7 @@ async def test_undo(tab: Tab) -> None:
 
 
 async def test_pressed_twice(tab: Tab) -> None:
-    """Enter pressed twice sends once, and what is written before the answer begins stays in the field."""
+    """Enter pressed again and again sends once, and what is written before the answer begins stays in the field."""
     await tab.open()
     await tab.be_brief(8)
     field = tab.page.get_by_role("textbox", name="Your message")
@@ -166,7 +167,7 @@ async def test_pressed_twice(tab: Tab) -> None:
     await field.evaluate(
         "field => { const how = { key: 'Enter', bubbles: true, cancelable: true };"
         " const enter = () => field.dispatchEvent(new KeyboardEvent('keydown', how));"
-        " enter(); enter(); field.value += ' And then'; field.dispatchEvent(new Event('input', { bubbles: true })); }"
+        " enter(); enter(); field.value += ' And then'; field.dispatchEvent(new Event('input', { bubbles: true })); enter(); }"
     )
     await tab.answered(2)
     assert (await tab.texts())[0] == "Say yes."

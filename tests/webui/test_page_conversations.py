@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import FilePayload, Locator, Page, expect
 
 from page_fixtures import SECONDS, PageServer, Tab, watched
+from pellucid.tokens import FinishReason
+from pellucid_webui.conversation import USER, Conversation, Node, TurnSettings
+from pellucid_webui.exchange_markdown import to_markdown
 
 pytestmark = pytest.mark.model
 
@@ -102,6 +107,20 @@ async def test_rename_while_an_answer_comes(tab: Tab) -> None:
     await expect(chosen(tab).locator(".pl-title")).to_have_text("Write a long story about a fox and a hen.")
 
 
+async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
+    """A title is kept when its field is left, and the list goes on."""
+    await tab.open()
+    await tab.be_brief(4)
+    await begin(tab, "What is a numbat?")
+    await tab.page.get_by_role("button", name="Rename").click()
+    await tab.page.get_by_role("textbox", name="Title of the conversation").fill("Termites")
+    await tab.page.get_by_role("textbox", name="Your message").click()
+    await expect(chosen(tab).locator(".pl-title")).to_have_text("Termites")
+    await expect(tab.page.get_by_role("textbox", name="Your message")).to_be_focused()
+    await begin(tab, "What is a quoll?")
+    assert (await titles(tab).all_inner_texts())[:2] == ["What is a quoll?", "Termites"]
+
+
 async def test_delete(tab: Tab) -> None:
     """Deleting asks once, and then the conversation is gone from the list, from the screen and from its address."""
     await tab.open()
@@ -150,6 +169,32 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
     await choose.set_input_files({"name": "notes.json", "mimeType": "", "buffer": b"[1, 2]"})
     await expect(tab.page.locator(".pl-shelf .pl-notice")).to_contain_text("notes.json cannot be imported")
     assert await tab.page.locator(".pl-message").count() == 2
+
+
+async def test_import_without_an_answer(tab: Tab) -> None:
+    """What was asked and not answered can be answered by a button."""
+    asked = Conversation("x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Say yes.", 1.0, end=FinishReason.STOP)})
+    await tab.open()
+    await tab.be_brief(4)
+    file: FilePayload = {"name": "asked.md", "mimeType": "", "buffer": to_markdown(asked).encode()}
+    await tab.page.get_by_label("A conversation to import").set_input_files(file)
+    await tab.page.get_by_role("button", name="Answer", exact=True).click()
+    await tab.answered(2)
+    assert (await tab.texts())[0] == "Say yes."
+    assert await tab.page.get_by_role("button", name="Answer", exact=True).count() == 0
+
+
+async def test_import_of_too_much(tab: Tab) -> None:
+    """What the server does not take is told in its own words, which go with the next thing that it takes."""
+    await tab.open()
+    noise = Random(0).randbytes(13_000_000)
+    file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
+    await tab.page.get_by_label("A conversation to import").set_input_files(file)
+    banner = tab.page.locator(".pl-banner", has_text="send less, or start the server with a larger --max-body-bytes")
+    await expect(banner).to_be_visible()
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
+    await expect(tab.page.get_by_text("Nothing was found.")).to_be_visible()
+    await expect(banner).to_be_hidden()
 
 
 async def test_reload(tab: Tab) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Page, expect
 
 from page_fixtures import PageServer, watched
+from page_tabs import until_idle
 
 pytestmark = pytest.mark.model
 
@@ -23,6 +27,74 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     server.start()
     yield server
     server.stop()
+
+
+class Network:
+    """A way to a server of this machine, by a port of its own, that can be cut while both its ends live on."""
+
+    def __init__(self, address: str) -> None:
+        self._to = urlsplit(address).port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._listening: asyncio.Server | None = None
+        self._port = 0
+
+    @property
+    def address(self) -> str:
+        """How the server is reached by it."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def mend(self) -> None:
+        """Let connections through, by the same port each time."""
+        self._listening = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
+        self._port = self._listening.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """End all connections, and let none through."""
+        assert self._listening is not None, "it was mended"
+        self._listening.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._listening.wait_closed()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers |= {writer, forth}
+        await asyncio.gather(_pass_on(reader, forth), _pass_on(back, writer))
+        self._writers -= {writer, forth}
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+async def network(page_server: PageServer) -> AsyncIterator[Network]:
+    """A way to the server that is whole."""
+    found = Network(page_server.address)
+    await found.mend()
+    yield found
+    await found.cut()
+
+
+async def test_connection_that_breaks(page_server: PageServer, browser_page: Page, network: Network) -> None:
+    """An answer that ends while the browser reaches nobody is there when it does again, and the chat can be gone on with."""
+    tab = watched(browser_page, network.address)
+    await tab.open()
+    await tab.be_brief(60)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(0)
+    await network.cut()
+    await expect(browser_page.locator(".pl-banner", has_text="The server does not answer.")).to_be_visible()
+    await until_idle(page_server.address)
+    assert await browser_page.locator(".pl-message[aria-busy=true]").count() == 1
+    await network.mend()
+    await tab.answered(2)
+    assert "60 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
+    await tab.answer("And then?")
 
 
 @pytest.mark.parametrize(("end", "sentence"), [(PageServer.kill, KILLED), (PageServer.stop, STOPPED)], ids=["killed", "stopped"])

@@ -1,4 +1,4 @@
-// The page itself: it waits for a server that went away, and comes back to where it was.
+// The page itself: it says what the server refuses, waits for one that went away, and comes back to where it was.
 "use strict";
 
 (() => {
@@ -9,16 +9,36 @@
   const TOLERATED = 2; // questions without an answer before it is said
 
   let missed = 0;
-  let banner = null;
   let known = null;
 
-  function say(text) {
-    if (!banner) {
-      banner = make("p", { class: "pl-banner", role: "alert" });
-      document.body.prepend(banner);
+  /** A place for a sentence at the top of the page; an empty one takes it away. */
+  function banner() {
+    const element = make("p", { class: "pl-banner", role: "alert", hidden: true });
+    return (text) => {
+      if (!element.isConnected) document.body.prepend(element);
+      element.textContent = text;
+      element.hidden = !text;
+    };
+  }
+
+  const say = banner();
+  const refuse = banner();
+  const plainly = window.fetch.bind(window);
+
+  /** Gradio asks by this, and says nothing of what the server refuses: what is too large for it, or nobody's who has logged in. */
+  window.fetch = async (asked, options) => {
+    const response = await plainly(asked, options);
+    const { pathname } = new URL(asked instanceof Request ? asked.url : asked, location.href);
+    if (pathname.endsWith("/queue/join")) refuse(response.ok ? "" : await reason(response.clone()));
+    return response;
+  };
+
+  async function reason(response) {
+    try {
+      return (await response.json()).error.message;
+    } catch {
+      return `The server refused what this page asked for (${response.status}): load the page again.`;
     }
-    banner.textContent = text;
-    banner.hidden = !text;
   }
 
   /** Ask, and ask again later. */
