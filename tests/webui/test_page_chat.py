@@ -299,3 +299,23 @@ async def test_settings_that_cannot_be(tab: Tab) -> None:
     await expect(tab.notice).to_contain_text("seed")
     assert await tab.page.locator(".pl-message").count() == 0
     assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
+    await tab.set_number("Seed", 1)
+    await tab.set_number("Most tokens", -1)
+    await tab.page.get_by_role("button", name="Send").click()
+    await expect(tab.notice).to_contain_text("max_tokens")
+
+
+async def test_empty_settings(tab: Tab) -> None:
+    """With a setting that is empty nothing is answered, which a sentence says, but what is on its way can be stopped and looked into."""
+    await tab.open()
+    await tab.be_brief(2000)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(0)
+    await tab.set_number("Most tokens", "")
+    await tab.page.get_by_role("button", name="Stop").click()
+    await tab.answered(2)
+    await tab.page.locator(".pl-assistant .pl-look").click()
+    await tab.options.first.wait_for()
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_have_text("Most tokens is empty: write a number.")
+    assert await tab.page.locator(".pl-message").count() == 2

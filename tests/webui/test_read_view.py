@@ -67,7 +67,7 @@ async def test_stop() -> None:
     shown = read(speaker, kept, "one two three four", MODEL)
     await anext(shown)
     await anext(shown)
-    assert act(kept, {"verb": "stop"}) is None
+    assert await act(kept, {"verb": "stop"}) is None
     last = (await all_of(shown))[-1]
     assert speaker.heard[0].closed
     assert last["status"] == "Stopped after 3 tokens."
@@ -149,7 +149,7 @@ async def test_export() -> None:
     """What was read is exported with all its tokens, each time as another file."""
     kept = Read()
     await all_of(read(reader(*WORDS), kept, "one two three", MODEL))
-    table, tree = (act(kept, {"verb": "export", "form": form}) for form in ("csv", "json"))
+    table, tree = [await act(kept, {"verb": "export", "form": form}) for form in ("csv", "json")]
     assert table is not None
     assert tree is not None
     assert [row["token"] for row in csv.DictReader(io.StringIO(table["file"]["text"], newline=""))] == ["one", " two", " three"]
@@ -158,9 +158,9 @@ async def test_export() -> None:
     assert table["batches"] == kept.shown["batches"]
 
 
-def test_nothing_to_export() -> None:
+async def test_nothing_to_export() -> None:
     """Without a reading there is nothing to export, which is told with all that the script needs to draw."""
-    assert act(Read(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {"status": "Nothing was read yet.", "wrong": True}
+    assert await act(Read(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {"status": "Nothing was read yet.", "wrong": True}
     with pytest.raises(InvalidRequestError, match="not as 'exe'"):
         export(Read(Reading("m", tuple(WORDS))), "exe")
 

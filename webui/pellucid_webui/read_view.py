@@ -103,7 +103,7 @@ async def read(speaker: Speaker, kept: Read, text: str, model: str) -> AsyncGene
         await asyncio.wait([listening])
     if heard.tokens:
         kept.reading = Reading(heard.model, tuple(heard.tokens))
-        kept.shown = _shown(number, batches, "", figures(kept.reading), lines_of(kept.reading))
+        kept.shown = await asyncio.to_thread(_finished, number, batches, kept.reading)
     yield kept.shown | _end(listening, len(heard.tokens))
 
 
@@ -160,13 +160,13 @@ def lines_of(reading: Reading) -> list[dict[str, Any]]:
     return [_line(line, first[line.number]) for line in lines]
 
 
-def act(kept: Read, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+async def act(kept: Read, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """Do what the script asks for; what to show then, None for what is shown already."""
     if asked.get("verb") == "stop":
         kept.stop()
         return None
     try:
-        return kept.shown | {"file": export(kept, str(asked.get("form", "")))}
+        return kept.shown | {"file": await asyncio.to_thread(export, kept, str(asked.get("form", "")))}
     except PellucidError as error:
         return kept.shown | {"status": str(error), "wrong": True}
 
@@ -208,7 +208,7 @@ def read_tab(page: gr.Blocks, speaker: Speaker) -> None:
         return await model_choices(speaker, "which reads")
 
     async def on_act(event: gr.EventData, looking: Read) -> Any:
-        shown = act(looking, event._data or {})
+        shown = await act(looking, event._data or {})
         return gr.skip() if shown is None else shown
 
     async def on_file(looking: Read, path: str) -> tuple[Any, dict[str, Any]]:
@@ -248,6 +248,10 @@ def _shown(
         "lines": list(lines),
         "progress": progress,
     }
+
+
+def _finished(number: int, batches: Sequence[str], reading: Reading) -> dict[str, Any]:
+    return _shown(number, batches, "", figures(reading), lines_of(reading))
 
 
 def _line(line: Line, token: int) -> dict[str, Any]:
