@@ -84,10 +84,14 @@ async def check_looks(page: Page, scheme: str) -> None:
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 900})
         await page.wait_for_function("width => document.documentElement.clientWidth === width", arg=width)
+        await page.evaluate(FRAMES)
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
         beyond = await page.evaluate(BEYOND)
         assert not beyond, (width, beyond)
 
+
+FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Until what follows the size of the window has followed it."""
 
 BEYOND = """() => [...document.querySelectorAll("[class^='pl-'], [class*=' pl-']")]
   .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 1)

@@ -12,8 +12,8 @@
   let known = null;
 
   /** A place for a sentence at the top of the page; an empty one takes it away. */
-  function banner() {
-    const element = make("p", { class: "pl-banner", role: "alert", hidden: true });
+  function banner(id) {
+    const element = make("p", { id, class: "pl-banner", role: "alert", hidden: true });
     return (text) => {
       if (!element.isConnected) document.body.prepend(element);
       element.textContent = text;
@@ -21,8 +21,8 @@
     };
   }
 
-  const say = banner();
-  const refuse = banner();
+  const say = banner("pl-away");
+  const refuse = banner("pl-refused");
   const plainly = window.fetch.bind(window);
 
   /** Gradio asks by this, and says nothing of what the server refuses: what is too large for it, or nobody's who has logged in. */
