@@ -91,8 +91,6 @@ class ChatDesk:
                 return
             if turn.end is None:
                 yield shown | {"live": live(session, conversation, turn)}
-        if turn.error is not None:
-            session.tell(turn.error)
         if turn.node in session.tokens:
             session.tokens[turn.node] = list(turn.batches)
         shown = await asyncio.to_thread(picture, session, await self._look(session), None)

@@ -137,7 +137,7 @@ def infill_tab(page: gr.Blocks, speaker: Speaker) -> None:
     """The tab."""
     with gr.Tab("Infill", id="infill"):
         with gr.Row():
-            model = gr.Dropdown([], label="Model", info="which fills in")
+            model = gr.Dropdown([], label="Model", info="which fills in", min_width=280)
             language = gr.Dropdown(list(LANGUAGES), value="python", label="Language", info="decides where a block ends")
             level = gr.Dropdown(
                 [str(one) for one in Level], value=str(Level.NORMAL), label="Level", info="how sure it has to be to be shown"

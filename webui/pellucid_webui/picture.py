@@ -55,7 +55,9 @@ def turn_stats(turn: Turn) -> str:
 
 
 def node_stats(usage: Usage) -> str:
-    """Speed and cost of an answer that has ended."""
+    """Speed and cost of an answer that has ended; nothing of one that was refused."""
+    if not usage.prompt:
+        return ""
     parts = [_tokens(usage.generated)]
     if usage.decode and usage.generated > 1:
         parts.append(f"{(usage.generated - 1) / usage.decode:.1f} tokens/s")
