@@ -360,12 +360,11 @@ class _Meter:
         self._prompt = prompt
         self._admission = Admission(0, 0.0)
         self._generated = 0
-        self._admitted = self._first = self._last = time.monotonic()
+        self._begun = self._first = self._last = time.monotonic()
 
     def admit(self, admission: Admission) -> None:
         """The request has its slot."""
         self._admission = admission
-        self._admitted = time.monotonic()
 
     def count(self) -> None:
         """Another token has come."""
@@ -381,6 +380,7 @@ class _Meter:
             computed=self._prompt - self._admission.cached,
             generated=self._generated,
             queued=self._admission.queued,
-            prefill=self._first - self._admitted,
+            # The admission may be read only when the first token has come as well: its own word says when it was.
+            prefill=max(0.0, self._first - self._begun - self._admission.queued),
             decode=self._last - self._first,
         )

@@ -139,7 +139,7 @@ def complete(
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
-    """Complete a file at a place, as an editor would: what stands after it is seen as well."""
+    """Complete a file at a place: what stands after it is seen as well. It goes on as long as the model does."""
     from pellucid import ask
 
     text = ask.read_text(file)

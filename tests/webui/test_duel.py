@@ -103,10 +103,10 @@ async def test_streaming() -> None:
 @pytest.mark.parametrize(
     ("mine", "others", "text", "value"),
     [
-        (-0.25, -1.75, "log ratio +1.50: likelier under A than under B", 1.5 / STRONG),
-        (-3.25, -0.25, "log ratio -3.00: less likely under A than under B", -3.0 / STRONG),
+        (-0.25, -1.75, "log ratio +2.16 bits: likelier under A than under B", 1.5 / STRONG),
+        (-3.25, -0.25, "log ratio -4.33 bits: less likely under A than under B", -3.0 / STRONG),
         (-0.25, -0.252, "equally likely under A and B", 0.0005),
-        (-0.25, -99.0, "log ratio +98.75: likelier under A than under B", 1.0),
+        (-0.25, -99.0, "log ratio +142.47 bits: likelier under A than under B", 1.0),
     ],
 )
 def test_words(mine: float, others: float, text: str, value: float) -> None:
@@ -115,7 +115,7 @@ def test_words(mine: float, others: float, text: str, value: float) -> None:
     found = sides([replace(one, logprob=mine)], [], [replace(one, logprob=others)])
     (mark,) = marks(found.a, found.b)
     assert mark is not None
-    assert mark["text"] == f"{text}, KL at least 0.000 nats"
+    assert mark["text"] == f"{text}, KL at least 0.000 bits"
     assert mark["value"] == pytest.approx(value, abs=1e-4)
 
 
@@ -127,14 +127,14 @@ def test_the_other_side() -> None:
     assert a is not None
     assert b is not None
     assert a["value"] == -b["value"]
-    assert b["text"].startswith("log ratio -1.00: less likely under B than under A")
+    assert b["text"].startswith("log ratio -1.44 bits: less likely under B than under A")
 
 
 def test_other_tokens() -> None:
     """Where the other model cuts the text differently, all tokens of a piece share the mark of the piece; a first token has none."""
     found = sides(tokens("wo", "rd", "s"), [], [token("word"), replace(token("s"), logprob=None)])
     first, second, third = marks(found.a, found.b)
-    assert first == second == {"text": "log ratio -0.25: less likely under A than under B", "value": -0.0625}
+    assert first == second == {"text": "log ratio -0.36 bits: less likely under A than under B", "value": -0.0625}
     assert third is None
 
 
@@ -146,7 +146,7 @@ def test_divergences() -> None:
     assert divergences(found.a, found.b, stretches(found.a.text, found.b.text)) == [
         ("b", 2, "Only B says “not ”."),
         ("a", 3, "Only A says “.”."),
-        ("a", 1, "A's answer: log ratio +8.75: likelier under A than under B, KL at least 0.000 nats"),
+        ("a", 1, "A's answer: log ratio +12.62 bits: likelier under A than under B, KL at least 0.000 bits"),
     ]
 
 

@@ -454,7 +454,7 @@ class TestCard:
         assert await heat.number("rest") == pytest.approx(0.03, rel=1e-5)
         assert await heat.number("id") == 1
         shown = await heat.card.inner_text()
-        for part in ("Hello", "62.0 %", "81.0 %", "0.69 bits", "1.250 nats", "id 1", "all others", "3.00 %"):
+        for part in ("Hello", "62.0 %", "81.0 %", "0.69 bits", "1.803 bits", "id 1", "all others", "3.00 %"):
             assert part in shown
 
         logprobs = [float(str(await row.get_attribute("data-logprob"))) for row in await heat.rows.all()]

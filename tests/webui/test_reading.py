@@ -70,7 +70,7 @@ def test_ranks() -> None:
 
 def test_entropies() -> None:
     """Entropies are counted in steps of half a nat, empty ones among them."""
-    tokens = [Token(0, "x", b"x", 0, -1.0, 1, entropy) for entropy in (0.0, 0.49, 0.5, 1.7)]
+    tokens = [Token(0, "x", b"x", 0, -1.0, 1, bits * math.log(2)) for bits in (0.0, 0.49, 0.51, 1.7)]
     assert Reading("m", tuple(tokens)).entropy_counts() == [2, 1, 0, 1]
 
 

@@ -23,6 +23,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, PellucidError
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
+from pellucid_webui.search import HIT, HIT_END
 from pellucid_webui.store import TITLE, Store
 
 ANN, BOB = "ann", "bob"
@@ -282,8 +283,8 @@ class TestSearch:
         assert (titles(shelf, "sour OR stop"), titles(shelf, "near oven"), titles(shelf, "stop and")) == ([], ["Bread"], ["Café"])
 
     def test_snippet(self, shelf: Store) -> None:
-        """A snippet shows where the words are; there is none for words of the title only."""
-        assert [one.snippet for one in shelf.list(ANN, "milk")] == ["sour milk"]
+        """A snippet shows where the words are, and marks them; there is none for words of the title only."""
+        assert [one.snippet for one in shelf.list(ANN, "mil")] == [f"sour {HIT}milk{HIT_END}"]
         assert [one.snippet for one in shelf.list(ANN, "bread")] == [""]
         say(shelf, shelf.create(ANN, SETTINGS), "word " * 100 + "needle" + " word" * 100)
         (found,) = shelf.list(ANN, "needle")

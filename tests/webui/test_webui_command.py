@@ -128,7 +128,7 @@ def test_wrong_key(start: Start, port: int) -> None:
     """A key that the server does not take is told in a sentence."""
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url)
-        page(port, process, f"The server at {server.url} wants another API key: start pellucid webui with --api-key.")
+        page(port, process, f"The server at {server.url} wants its API key: start pellucid webui with --api-key.")
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ class ChatDesk:
 
     async def _obeyed(self, session: Session, asked: Mapping[str, Any], settings: Chosen) -> Turn | None:
         """The answer that is begun, if one is; what goes wrong is told in the tab."""
-        session.tell("")
+        if asked.get("verb") != "see":  # which the script asks for by itself: what was told stays
+            session.tell("")
         seen = asked.get("conversation")
         if isinstance(seen, str) and seen != session.conversation:
             session.look_at(seen)
@@ -123,6 +124,8 @@ class ChatDesk:
             settings = chosen()
             turn = await self._begun(chat, id, asked, settings)
             if turn is not None:
+                if asked["node"] in session.tokens and verb != "edit":  # its next version is looked at in the same way
+                    session.tokens[turn.node] = list(turn.batches)
                 await self._keep(session, id, settings)
             return turn
         if verb == "stop":

@@ -109,7 +109,7 @@ def compare_tab(page: gr.Blocks, speaker: Speaker) -> None:
         looking.stop()
 
     async def on_load() -> Sequence[Any]:
-        return [*await first.showing(speaker, None), *await second.showing(speaker, None)]
+        return [*await first.showing(speaker, None), *await second.showing(speaker, None, which=1)]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [*first.parts, *second.parts], **quiet)

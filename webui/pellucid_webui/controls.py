@@ -28,7 +28,7 @@ class Controls:
     top_p: gr.Slider
     min_p: gr.Slider
     top_k: gr.Number
-    seed: gr.Number
+    seed: gr.Textbox
     max_tokens: gr.Number
 
     @property
@@ -46,17 +46,21 @@ class Controls:
             top_p=_number("Top-p", top_p),
             min_p=_number("Min-p", min_p),
             top_k=int(_number("Top-k", top_k)),
-            seed=None if seed is None else int(seed),
+            seed=_seed(seed),
             max_tokens=int(_number("Most tokens", max_tokens)),
         )
         settings.sampling()
         return settings
 
-    async def showing(self, speaker: Speaker, settings: TurnSettings | None) -> list[Any]:
-        """Updates of all parts: the models that the server has, and these settings; without settings the rest stays as it is."""
+    async def showing(self, speaker: Speaker, settings: TurnSettings | None, which: int = 0) -> list[Any]:
+        """Updates of all parts: the models that the server has, and these settings.
+
+        Without settings the rest stays as it is, and the model with the number ``which`` is chosen, or the last one before it.
+        """
         if settings is None:
-            return [await model_choices(speaker), *[gr.skip() for _ in self.parts[1:]]]
-        rest = (settings.system, settings.temperature, settings.top_p, settings.min_p, settings.top_k, settings.seed, settings.max_tokens)
+            return [await model_choices(speaker, which=which), *[gr.skip() for _ in self.parts[1:]]]
+        seed = "" if settings.seed is None else str(settings.seed)
+        rest = (settings.system, settings.temperature, settings.top_p, settings.min_p, settings.top_k, seed, settings.max_tokens)
         return [await model_choices(speaker, chosen=settings.model), *rest]
 
     def unchanged(self) -> list[Any]:
@@ -64,13 +68,13 @@ class Controls:
         return [gr.skip() for _ in self.parts]
 
 
-async def model_choices(speaker: Speaker, info: str = WHICH, chosen: str = "") -> Any:
+async def model_choices(speaker: Speaker, info: str = WHICH, chosen: str = "", which: int = 0) -> Any:
     """An update of a menu of models, with its hint and the one that is chosen, if it is there; where none is the hint says why."""
     try:
         names = [card.name for card in await speaker.cards()]
     except PellucidError as error:
         return gr.Dropdown(choices=[], value=None, info=str(error))
-    return gr.Dropdown(choices=names, value=chosen if chosen in names else names[0], info=info)
+    return gr.Dropdown(choices=names, value=chosen if chosen in names else names[: which + 1][-1], info=info)
 
 
 def turn_controls(name: str = "How to answer", defaults: TurnSettings = DEFAULTS, *, opened: bool = False) -> Controls:
@@ -87,7 +91,7 @@ def turn_controls(name: str = "How to answer", defaults: TurnSettings = DEFAULTS
                 top_p=_slider(0.05, 1, defaults.top_p, 0.01, "Top-p", "the likeliest tokens that sum up to this"),
                 min_p=_slider(0, 1, defaults.min_p, 0.01, "Min-p", "at least this share of the best one's probability"),
                 top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
-                seed=gr.Number(None, label="Seed", info="empty: another one each time", precision=0, interactive=True),
+                seed=gr.Textbox("", label="Seed", info="empty: another one each time", max_lines=1, interactive=True),
                 max_tokens=gr.Number(defaults.max_tokens, label="Most tokens", precision=0, interactive=True),
             )
 
@@ -101,6 +105,14 @@ def _slider(least: float, most: float, value: float, step: float, label: str, in
 
 def _as_it_is(value: float | None) -> float | None:
     return value
+
+
+def _seed(text: str) -> int | None:
+    """A field and not a number's, which would show 0 where there is none."""
+    try:
+        return int(text) if text.strip() else None
+    except ValueError:
+        raise InvalidRequestError(f"Seed is {text!r}: write a whole number, or leave it empty.") from None
 
 
 def _number(name: str, value: Any) -> float:

@@ -95,7 +95,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A conversation in a list. ``messages`` are those of the path that is looked at; ``snippet`` is where a search found it."""
+    """A conversation in a list.
+
+    ``messages`` are those of the path that is looked at; ``snippet`` is where a search found it, with the marks of ``search.py``.
+    """
 
     id: str
     title: str

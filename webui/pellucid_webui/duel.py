@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import accumulate, count
+from math import log
 from typing import Any
 
 from pellucid.errors import PellucidError
@@ -52,6 +53,7 @@ class Side:
     tokens: list[Token] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
     usage: Usage | None = None
+    end: FinishReason | None = None
     error: str | None = None
     read: list[Token] | None = None
     took: float | None = None
@@ -148,7 +150,7 @@ async def _say(speaker: Speaker, side: Side, prompt: str) -> None:
         async with aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, Finish):
-                    side.usage = item.usage
+                    side.usage, side.end = item.usage, item.reason
                     _check(item)
                 else:
                     side.tokens.append(item)
@@ -197,6 +199,8 @@ def _side_picture(side: Side, other: Side, apart: Sequence[tuple[int, int]]) -> 
     speed = ""
     if side.usage is not None and side.took is not None and side.usage.decode and side.usage.generated > 1:
         speed = f"{side.usage.generated} tokens in {side.took:.1f} s, {(side.usage.generated - 1) / side.usage.decode:.1f} tokens/s"
+    if side.end is FinishReason.LENGTH:
+        speed += f"{'. ' if speed else ''}It was ended by the limit of tokens, {settings.max_tokens}: see Sampling."
     return {
         "about": f"{settings.model}, {chosen}" + (f", {settings.system!r}" if settings.system.strip() else ""),
         "batches": list(side.batches),
@@ -246,7 +250,7 @@ def summary_rows(a: Side, b: Side) -> list[list[str]]:
         ["perplexity under A", *_numbers(a.tokens, b.read)],
         ["perplexity under B", *_numbers(a.read, b.tokens)],
         ["same first choice", *[_share(None if one is None else one.agreement) for one in both]],
-        ["KL from the other, nats a token, at least", *[_number(None if one is None else one.kl) for one in both]],
+        ["KL divergence, bits a token, at least", *[_number(None if one is None or one.kl is None else one.kl / log(2)) for one in both]],
         ["tokens", *[str(len(side.tokens)) for side in (a, b)]],
         ["seconds", *["–" if side.took is None else f"{side.took:.1f}" for side in (a, b)]],
     ]
@@ -255,10 +259,10 @@ def summary_rows(a: Side, b: Side) -> list[list[str]]:
 def words(segment: Segment, ratio: float, here: str, there: str) -> str:
     """What a log ratio means: that of the side ``here``, which said the segment, to the side ``there``."""
     kl = segment_divergence(segment)
-    distance = "" if kl is None else f", KL at least {kl:.3f} nats"
+    distance = "" if kl is None else f", KL at least {kl / log(2):.3f} bits"
     if abs(ratio) < ALIKE:
         return f"equally likely under {here} and {there}{distance}"
-    return f"log ratio {ratio:+.2f}: {'likelier' if ratio > 0 else 'less likely'} under {here} than under {there}{distance}"
+    return f"log ratio {ratio / log(2):+.2f} bits: {'likelier' if ratio > 0 else 'less likely'} under {here} than under {there}{distance}"
 
 
 def _verdict(duel: Duel) -> str:
@@ -267,7 +271,13 @@ def _verdict(duel: Duel) -> str:
     if duel.a.error or duel.b.error:
         return "Not all went well: the sentence below an answer says why."
     at = divergence(duel.a.text, duel.b.text)
-    return "Both say the same." if at is None else f"The answers part at character {at + 1}."
+    parted = "Both say the same." if at is None else f"The answers part at character {at + 1}."
+    one = duel.a.settings.model == duel.b.settings.model and duel.a.settings.system == duel.b.settings.system
+    return (
+        f"{parted} Both sides are the same model with the same system prompt, and read alike: only what they chose differs."
+        if one
+        else parted
+    )
 
 
 def _what_differs(a: Side, b: Side, stretch: Stretch) -> str:

@@ -30,9 +30,9 @@ def entropy_picture(reading: Reading) -> graph_objects.Figure:
         y=counts,
         width=ENTROPY_STEP * 0.9,
         marker_color=COLOURS[0],
-        hovertemplate="about %{x:.2f} nats: %{y} tokens<extra></extra>",
+        hovertemplate="about %{x:.2f} bits: %{y} tokens<extra></extra>",
     )
-    return _figure(bars, "entropy of the choice, nats", "tokens")
+    return _figure(bars, "entropy of the choice, bits", "tokens")
 
 
 def _figure(bars: graph_objects.Bar, x: str, y: str) -> graph_objects.Figure:

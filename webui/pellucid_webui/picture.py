@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pellucid.tokens import Usage
+from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.attachments import MAX_BYTES, MAX_FILE_BYTES
 from pellucid_webui.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.markdown import blocks
@@ -31,11 +31,17 @@ def picture(session: Session, conversation: Conversation | None, turn: Turn | No
         "live": None if turn is None or conversation is None else live(session, conversation, turn),
         "notice": {"n": number, "text": sentence},
         "draft": {"n": draft, "text": text} if draft else None,
+        "redo": None if conversation is None or turn is not None else _next(conversation),
         "arrived": None if session.arrived is None else asdict(session.arrived),
         "stale": not session.owner,
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_BYTES,
     }
+
+
+def _next(conversation: Conversation) -> int | None:
+    """What followed the end of the path the last time, if anything did."""
+    return max((node.id for node in conversation.children(conversation.leaf)), default=None)
 
 
 def live_part(turn: Turn, looked: bool, message: str) -> dict[str, Any]:
@@ -93,6 +99,7 @@ def _content(node: Node, tokens: Sequence[str] | None) -> dict[str, Any]:
         "blocks": blocks(node.text) if tokens is None else [],
         "tokens": list(tokens or ()),
         "stats": node_stats(node.usage) if node.usage is not None else "",
+        "idle": node.origin is not None and node.end is FinishReason.STOP and node.usage is not None and not node.usage.generated,
         "end": node.end,
         "error": node.error,
     }
@@ -118,8 +125,9 @@ def _described(node: Node) -> str:
         return node.model
     chosen = f"temperature {node.settings.temperature:g}" if node.settings.temperature else "greedy"
     seed = "" if node.settings.seed is None else f", seed {node.settings.seed}"
+    system = ", with a system prompt" if node.settings.system.strip() else ""
     branched = "" if node.branched is None else f", branched at token {node.branched + 1}"
-    return f"{node.model}, {chosen}{seed}{branched}"
+    return f"{node.model}, {chosen}{seed}{system}{branched}"
 
 
 def _tokens(count: int) -> str:

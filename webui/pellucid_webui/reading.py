@@ -19,7 +19,7 @@ RANK_BINS = (10, 100, 1000)
 """The ranks up to which GLTR has its colours: green, yellow and red; what is above is purple (Gehrmann et al. 2019, arXiv 1906.04043)."""
 
 ENTROPY_STEP = 0.5
-"""Width of a bar of the histogram of entropies, in nats."""
+"""Width of a bar of the histogram of entropies, in bits."""
 
 COLUMNS = ("position", "token", "bytes", "line", "probability", "logprob", "surprisal_bits", "rank", "entropy_nats", "rest", "alternatives")
 
@@ -77,7 +77,7 @@ class Reading:
 
     def entropy_counts(self) -> list[int]:
         """How many tokens were chosen at an entropy within each step of ENTROPY_STEP."""
-        found = Counter(int(token.entropy / ENTROPY_STEP) for token in self.tokens if token.entropy is not None)
+        found = Counter(int(token.entropy / log(2) / ENTROPY_STEP) for token in self.tokens if token.entropy is not None)
         return [found[step] for step in range(max(found, default=-1) + 1)]
 
     def lines(self) -> list[Line]:

@@ -23,7 +23,10 @@ JOIN node ON node.id = words.rowid JOIN conversation ON conversation.key = node.
 WHERE words MATCH :words AND conversation.owner = :owner ORDER BY words.rank
 """
 
-SNIPPET = "SELECT snippet(words, 0, '', '', '…', 12) FROM words WHERE words MATCH :words AND rowid = :node"
+HIT, HIT_END = "\x02", "\x03"
+"""Stand around the words of a snippet that were searched for: no text that is typed has them."""
+
+SNIPPET = "SELECT snippet(words, 0, :hit, :hit_end, '…', 8) FROM words WHERE words MATCH :words AND rowid = :node"
 
 
 def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict[int, str]:
@@ -43,7 +46,8 @@ def _snippets(run: sqlite3.Connection, owner: str, words: str, keys: set[int]) -
     found = dict.fromkeys(keys, "")
     for row in run.execute(BEST_FIRST, {"words": words, "owner": owner}).fetchall():
         if found.get(row["key"]) == "":
-            found[row["key"]] = run.execute(SNIPPET, {"words": words, "node": row["node"]}).fetchone()[0]
+            wanted = {"words": words, "node": row["node"], "hit": HIT, "hit_end": HIT_END}
+            found[row["key"]] = run.execute(SNIPPET, wanted).fetchone()[0]
     return found
 
 

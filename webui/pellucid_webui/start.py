@@ -99,7 +99,7 @@ def news_of(found: ServerCondition, url: str) -> News | None:
         case Standing.FAILED:
             sentence = f"The server at {url} has failed and serves nothing any more: start it again."
         case Standing.REFUSED:
-            sentence = f"The server at {url} wants another API key: start pellucid webui with --api-key."
+            sentence = f"The server at {url} wants its API key: start pellucid webui with --api-key."
         case Standing.FORBIDDEN:
             sentence = f"The server at {url} lets nobody in by this address: {told}."
         case Standing.FOREIGN:

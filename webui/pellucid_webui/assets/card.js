@@ -117,7 +117,7 @@
         figure("as sampled", share(record.s), record.s),
         figure("rank", record.r === null ? "–" : String(record.r), record.r),
         figure("surprisal", record.l === null ? "–" : `${rounded(colours.bits(record.l), 2)} bits`, colours.bits(record.l)),
-        figure("entropy", record.e === null ? "–" : `${rounded(record.e, 3)} nats`, record.e),
+        figure("entropy", record.e === null ? "–" : `${rounded(colours.toBits(record.e), 3)} bits`, record.e),
       );
     }
 

@@ -104,6 +104,7 @@
       const sentences = [];
       if (data.error) sentences.push(data.error);
       else if (!data.live && data.role === "assistant" && data.end !== "stop") sentences.push(ENDINGS[data.end || ""] || "");
+      if (data.idle) sentences.push("The model had nothing to add.");
       if (data.stats) sentences.push(data.stats);
       this.note.textContent = sentences.filter(Boolean).join(" ");
       this.note.classList.toggle("pl-wrong", Boolean(data.error));
@@ -116,7 +117,7 @@
       const idle = !chat.busy;
       const tools = [];
       if (data.versions.length > 1) tools.push(...this.versionTools());
-      if (!data.live) tools.push(button("Copy", { onclick: () => copy(data.text) }, "Copy the text"));
+      if (!data.live) tools.push(button("Copy", { onclick: (event) => copy(data.text, event.currentTarget) }, "Copy the text"));
       tools.push(
         button(
           data.looked ? "Text" : "Tokens",
@@ -230,6 +231,7 @@
       this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
       this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
       this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Take the last message back into the field; it stays as a version");
+      this.redoButton = button("Redo", { onclick: () => this.act("walk", { node: this.value.redo }) }, "Go forward again to what followed");
       this.attachButton = button("Attach", { onclick: () => this.files.click() }, "Text files, as part of the message");
       element.replaceChildren(
         make(
@@ -239,7 +241,7 @@
           this.notice,
           this.attached,
           this.field,
-          make("div", { class: "pl-row" }, this.sendButton, this.stopButton, this.undoButton, this.attachButton, this.files),
+          make("div", { class: "pl-row" }, this.sendButton, this.stopButton, this.undoButton, this.redoButton, this.attachButton, this.files),
         ),
       );
       this.pending = [];
@@ -248,7 +250,7 @@
       this.files.addEventListener("change", () => this.attach());
       this.list.addEventListener("click", (event) => {
         const copier = event.target.closest(".pl-copy");
-        if (copier) copy(copier.closest(".pl-code").querySelector("code").textContent);
+        if (copier) copy(copier.closest(".pl-code").querySelector("code").textContent, copier);
       });
       element.addEventListener("keydown", (event) => {
         if (event.key === "Escape" && this.busy && !event.defaultPrevented) this.stop();
@@ -257,6 +259,7 @@
       document.addEventListener("visibilitychange", () => {
         if (document.visibilityState === "visible") this.see();
       });
+      window.addEventListener("focus", () => this.see());
       document.addEventListener("pellucid-back", () => this.see());
       setInterval(() => {
         if (this.busy && !document.hidden && Date.now() - this.heard > STALLED_MS) this.see();
@@ -357,6 +360,7 @@
       this.stopButton.hidden = !this.busy;
       if (held) (this.busy ? this.stopButton : this.sendButton).focus();
       this.undoButton.disabled = this.busy || !value.messages.length;
+      this.redoButton.hidden = value.redo === null;
       if (follow || moved || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
       if (wasBusy && !this.busy && !moved) this.tellEnd();
       if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";

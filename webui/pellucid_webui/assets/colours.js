@@ -17,11 +17,12 @@ window.Pellucid = window.Pellucid || {};
 
   const STRONGEST = 8; // a scale has this many steps above plain
   const MOST_BITS = 12; // the surprisal from which a fill is the strongest
-  const ENTROPIES = [0.5, 1, 2, 3]; // nats from which an underline is another one
+  const ENTROPIES = [1, 2, 3, 4]; // bits from which an underline is another one
   const UNLIKELY = 0.1; // below this probability a token is surprising
   const APART = 0.5; // from this difference on, two models disagree
 
-  const bits = (logprob) => (logprob === null ? null : -logprob / Math.LN2);
+  const toBits = (nats) => nats / Math.LN2;
+  const bits = (logprob) => (logprob === null ? null : toBits(-logprob));
   const step = (share) => Math.max(0, Math.min(STRONGEST, Math.round(share * STRONGEST)));
   const bin = (value, borders) => borders.filter((border) => value > border).length;
 
@@ -34,7 +35,7 @@ window.Pellucid = window.Pellucid || {};
       if (probability < UNLIKELY) classes.push("unlikely");
     }
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
-    if (record.e !== null) classes.push(`e${ENTROPIES.filter((least) => record.e >= least).length}`);
+    if (record.e !== null) classes.push(`e${ENTROPIES.filter((least) => toBits(record.e) >= least).length}`);
     if (mark) classes.push(...differenceClasses(mark.value));
     return classes;
   }
@@ -69,10 +70,10 @@ window.Pellucid = window.Pellucid || {};
     }
     return [
       { scale: scale("s"), from: "surprisal 0", to: `${MOST_BITS} bits` },
-      ...ENTROPIES.map((least, index) => ({ sample: `e${index + 1}`, text: `${index ? "" : "entropy "}${least}+` })),
+      ...ENTROPIES.map((least, index) => ({ sample: `e${index + 1}`, text: `${index ? "" : "entropy "}${least}+${index === ENTROPIES.length - 1 ? " bits" : ""}` })),
       unlikely,
     ];
   }
 
-  window.Pellucid.colours = { MODES, RANKS, bits, levels, isSurprising, legend };
+  window.Pellucid.colours = { MODES, RANKS, toBits, bits, levels, isSurprising, legend };
 })();

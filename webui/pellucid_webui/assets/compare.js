@@ -53,10 +53,12 @@
       this.next = button("Next divergence", { onclick: () => this.walk(1) }, "d");
       this.before = button("Divergence before", { onclick: () => this.walk(-1) }, "D");
       this.summary = make("table", { class: "pl-table" });
+      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold with a line"), ": only this answer says it. Colour: which side finds a token likelier.");
       this.element = make(
         "section",
         { class: "pl-compare", "aria-label": "Two answers" },
         make("div", { class: "pl-row pl-steady" }, this.stop, this.before, this.next, this.status),
+        this.hint,
         make("div", { class: "pl-sides" }, this.sides.a.element, this.sides.b.element),
         this.summary,
       );
@@ -85,7 +87,7 @@
       this.stop.hidden = !value.running;
       this.sides.a.update(value.a);
       this.sides.b.update(value.b);
-      this.next.hidden = this.before.hidden = !value.divergences.length;
+      this.next.hidden = this.before.hidden = this.hint.hidden = !value.divergences.length;
       this.drawSummary(value.summary);
     }
 

@@ -99,7 +99,7 @@
       const chosen = item.id === open;
       const name = button(item.title, { class: "pl-title", dir: "auto", "aria-current": chosen ? "true" : null, onclick: () => this.act("open", { id: item.id }) });
       const line = make("li", { "data-id": item.id, class: chosen ? "pl-chosen" : null }, name);
-      if (item.snippet) line.append(make("p", { class: "pl-snippet", dir: "auto" }, item.snippet));
+      if (item.snippet) line.append(make("p", { class: "pl-snippet", dir: "auto" }, ...marked(item.snippet)));
       line.append(make("span", { class: "pl-quiet" }, `${age(item.updated)} · ${item.messages} ${item.messages === 1 ? "message" : "messages"}`));
       if (chosen) line.append(this.tools(item, line, name));
       return line;
@@ -154,6 +154,15 @@
       field.focus();
       field.select();
     }
+  }
+
+  /** A snippet with what was searched for marked: the server puts \x02 in front of each word of it, and \x03 behind. */
+  function marked(snippet) {
+    const [plain, ...hits] = snippet.split("\x02");
+    return [plain, ...hits.flatMap((part) => {
+      const [hit, ...rest] = part.split("\x03");
+      return [make("mark", {}, hit), rest.join("")];
+    })];
   }
 
   /** A file as base64 of its gzip: conversations with all their tokens are long, and shrink to a fraction. */

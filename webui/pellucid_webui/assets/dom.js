@@ -4,6 +4,9 @@
 window.Pellucid = window.Pellucid || {};
 
 (() => {
+  const COPIED = "Copied";
+  const TOLD_MS = 1500;
+
   /** An element with attributes and children; a child that is a string becomes text. Attributes that are null or false are left out. */
   function make(name, attributes = {}, ...children) {
     const element = document.createElement(name);
@@ -31,20 +34,27 @@ window.Pellucid = window.Pellucid || {};
     place.textContent = text;
   }
 
-  /** Put a text on the clipboard and say so; where the browser does not let us, select it in a field for the user. */
-  async function copy(text) {
+  /** Put a text on the clipboard and say so, on the button that was pressed as well; true where that could be done. */
+  async function copy(text, pressed) {
+    const isCopied = await toClipboard(text);
+    announce(isCopied ? "Copied" : "The browser does not let this page copy.");
+    const name = pressed.textContent;
+    if (!isCopied || name === COPIED) return;
+    pressed.textContent = COPIED;
+    setTimeout(() => (pressed.textContent = name), TOLD_MS);
+  }
+
+  async function toClipboard(text) {
     try {
       await navigator.clipboard.writeText(text);
-      announce("Copied");
       return true;
     } catch {
       const field = make("textarea", { class: "pl-heard" });
       field.value = text;
       document.body.append(field);
       field.select();
-      const done = document.execCommand("copy");
+      const done = document.execCommand("copy"); // where a page without TLS has no clipboard
       field.remove();
-      announce(done ? "Copied" : "The browser does not let this page copy.");
       return done;
     }
   }

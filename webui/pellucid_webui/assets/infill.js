@@ -51,9 +51,10 @@
     take() {
       if (!this.value || !this.value.shown) return;
       const { before, after, shown } = this.value;
-      this.field.value = before + shown + after;
       this.field.focus();
-      this.field.setSelectionRange(before.length + shown.length, before.length + shown.length);
+      if (this.field.value !== before + after) return; // the code is another one by now
+      this.field.setSelectionRange(before.length, before.length);
+      document.execCommand("insertText", false, shown); // which, unlike an assignment, the browser can undo
     }
 
     update(value) {
