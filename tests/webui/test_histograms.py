@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import log
 from typing import Any
 
 from plotly import graph_objects
@@ -15,10 +16,10 @@ READING = Reading(
     "m",
     (
         Token(0, "a", b"a", 0, None, None, None),
-        Token(1, "b", b"b", 1, -1.0, 1, 0.1),
-        Token(1, "b", b"b", 2, -1.0, 10, 0.2),
-        Token(1, "b", b"b", 3, -1.0, 11, 1.7),
-        Token(1, "b", b"b", 4, -1.0, 5000, 0.4),
+        Token(1, "b", b"b", 1, -1.0, 1, 0.1 * log(2)),
+        Token(1, "b", b"b", 2, -1.0, 10, 0.2 * log(2)),
+        Token(1, "b", b"b", 3, -1.0, 11, 1.7 * log(2)),
+        Token(1, "b", b"b", 4, -1.0, 5000, 0.4 * log(2)),
     ),
 )
 
@@ -38,7 +39,7 @@ def test_ranks() -> None:
 
 
 def test_entropies() -> None:
-    """Each bar stands in the middle of its step, empty steps among them, and bars do not overlap."""
+    """Entropies are in bits; each bar stands in the middle of its step, empty steps among them, and bars do not overlap."""
     found = bars(entropy_picture(READING))
     assert dict(zip(found["x"], found["y"], strict=True)) == {0.25: 3, 0.75: 0, 1.25: 0, 1.75: 1}
     assert found["width"] <= ENTROPY_STEP

@@ -52,6 +52,7 @@ async def test_stream_and_stop(tab: Tab) -> None:
     _, stopped = await tab.texts()
     assert stopped.startswith(second)
     assert "It was stopped." in await note.inner_text()
+    assert "first after 0.00 s" not in await note.inner_text()
     assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "And then?"
     assert await tab.notice.is_hidden()
     assert await tab.page.get_by_role("button", name="Send").is_visible()
@@ -110,6 +111,7 @@ async def test_edit_survives(tab: Tab) -> None:
     await tab.answer("Say yes.")
     await tab.page.get_by_role("button", name="Edit").first.click()
     editor = tab.page.get_by_role("textbox", name="The message, to be edited")
+    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)  # that of the answer: one edits once
     await editor.fill("Say no, and")
     await tab.page.reload()
     await tab.answered(2)
@@ -151,6 +153,11 @@ async def test_undo(tab: Tab) -> None:
     await tab.answered(2)
     await expect(field).to_have_value("Say no.\n\nAnd something else.")
     await expect(field).to_be_focused()
+    await tab.page.get_by_role("button", name="Redo").click()
+    await tab.answered(4)
+    await expect(tab.page.get_by_role("button", name="Redo")).to_be_hidden()
+    await tab.page.get_by_role("button", name="Undo").click()
+    await tab.answered(2)
     await field.fill("Say maybe.")
     await field.press("Enter")
     await tab.answered(4)
@@ -192,11 +199,11 @@ class TestTokens:
         await tab.page.get_by_text("2 / 2").wait_for()
         await tab.answered(2)
         assert "branched at token 1" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
-        _, after = await tab.texts()
+        after = "".join(await tab.options.all_text_contents())
         assert after[:4] != before[:4]
 
     async def test_branch_by_mouse(self, tab: Tab) -> None:
-        """The same with the mouse, at a later token: what stands before that stays."""
+        """The same with the mouse, at a later token: what stands before that stays. The new version is open as tokens as well."""
         await tab.open()
         await tab.be_brief()
         before = await tab.answer("Tell me one sentence about the sea.")
@@ -210,7 +217,7 @@ class TestTokens:
         await tab.page.get_by_text("2 / 2").wait_for()
         await tab.answered(2)
         assert "branched at token 4" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
-        _, after = await tab.texts()
+        after = "".join(await tab.options.all_text_contents())
         assert after.startswith(kept + wanted.replace("␣", " "))
         assert after != before
 
@@ -294,6 +301,11 @@ class TestAttachments:
 async def test_settings_that_cannot_be(tab: Tab) -> None:
     """Settings that nothing can be sampled with are refused in a sentence, and what was written is still in the field."""
     await tab.open()
+    await tab.set_number("Temperature", 1)
+    assert await tab.page.get_by_label("Seed", exact=True).first.input_value() == ""
+    await tab.set_number("Seed", "1.5")
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_have_text("Seed is '1.5': write a whole number, or leave it empty.")
     await tab.set_number("Seed", 2**70)
     await tab.send("Say yes.")
     await expect(tab.notice).to_contain_text("seed")

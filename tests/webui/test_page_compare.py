@@ -48,12 +48,15 @@ async def status(page: Page) -> str:
 async def test_two_settings(tab: Tab) -> None:
     """One model at two temperatures: what both say is quiet, what only one says stands out, and one walks there by a key."""
     page = await prepare(tab)
+    await choose(page, "Model", CODER, 1)
     await set_number(page, "Temperature", 2, 1)
     await set_number(page, "Seed", 3, 1)
     rows = await compare(page)
     a, b = [await page.evaluate(SAID, name) for name in "AB"]
     assert a != b
     assert (await status(page)).startswith("The answers part at character")
+    assert "Both sides are the same model" in await status(page)
+    assert "limit of tokens" in await page.locator("[aria-label='Answer B'] .pl-note").inner_text()
     assert rows["perplexity under A"] == rows["perplexity under B"]
     assert float(rows["perplexity under A"][0]) < float(rows["perplexity under A"][1])
     assert rows["same first choice"] == ("100.0%", "100.0%")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -67,6 +68,7 @@ async def test_list_search_and_rename(tab: Tab) -> None:
 
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("zebrafinch")
     await expect(titles(tab)).to_have_count(1)
+    await expect(tab.page.locator(".pl-snippet mark").first).to_have_text(re.compile("zebrafinch"))
     await titles(tab).first.click()
     await expect(tab.page.locator(".pl-user .pl-body")).to_have_text("What is a zebrafinch?")
     assert await tab.page.title() == "What is a zebrafinch? · Pellucid"

@@ -42,6 +42,8 @@ async def test_at_a_cursor(tab: Tab) -> None:
     await page.get_by_role("button", name="Take it").click()
     field = page.get_by_label("Code; the cursor is where something is to be filled in")
     assert await field.input_value() == "def add(a, b):\n    return a + b\n"
+    await page.keyboard.press("Control+Z")
+    assert await field.input_value() == CODE
     assert tab.elsewhere == []
     assert tab.problems == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,3 +216,24 @@ class TestTokensOfAMessage:
         begin.set()
         await first(looked, lambda shown: shown["live"] is None and len(session.tokens[node]) == 1)
         assert speaker.read == 0
+
+
+async def test_nothing_to_add(store: Store) -> None:
+    """A version that went on from an answer and has no more than that says so; its tokens are open where the answer's were."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
+    session = Session("me")
+    node = list(store.conversation("me", (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["id"]).nodes)[1]
+    await pictures(desk, session, verb="look", node=node)
+    shown = (await pictures(desk, session, verb="resume", node=node))[-1]
+    answer = json.loads(shown["messages"][-1])
+    assert (answer["idle"], answer["looked"], answer["text"], len(answer["versions"])) == (True, True, "yes", 2)
+
+
+async def test_undone(store: Store) -> None:
+    """What was undone can be gone to again."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    assert (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["redo"] is None
+    undone = (await pictures(desk, session, verb="undo"))[-1]
+    assert undone["messages"] == []
+    assert len((await pictures(desk, session, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2

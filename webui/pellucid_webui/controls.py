@@ -91,7 +91,7 @@ def turn_controls(name: str = "How to answer", defaults: TurnSettings = DEFAULTS
                 top_p=_slider(0.05, 1, defaults.top_p, 0.01, "Top-p", "the likeliest tokens that sum up to this"),
                 min_p=_slider(0, 1, defaults.min_p, 0.01, "Min-p", "at least this share of the best one's probability"),
                 top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
-                seed=gr.Textbox("", label="Seed", info="empty: another one each time", max_lines=1, interactive=True),
+                seed=gr.Textbox("", label="Seed", placeholder="another one each time", max_lines=1, interactive=True),
                 max_tokens=gr.Number(defaults.max_tokens, label="Most tokens", precision=0, interactive=True),
             )
 
