@@ -10,8 +10,9 @@ import pytest
 
 from pellucid.assistant import Assistant
 from pellucid.errors import UnavailableError
+from pellucid_lsp.ending import Ending
 from pellucid_lsp.settings import Level
-from pellucid_webui.infill_view import NO_INFILL, complete, empty
+from pellucid_webui.infill_view import NO_INFILL, WHY, complete, empty
 from pellucid_webui.records import unpack
 from scripted_reader import ScriptedReader
 from scripted_speaker import Item, tokens
@@ -49,6 +50,7 @@ async def test_shown() -> None:
         ("least", True),
     ]
     assert shown["prompt"] == f"<suffix>{AFTER}<prefix>{BEFORE}<middle>"
+    assert shown["cost"].startswith("It ends with the line: the place asks for no more. ")
     assert "total" in shown["cost"]
 
 
@@ -110,3 +112,8 @@ async def test_two_people(assistant: Assistant) -> None:
     """What one tab asks for does not take the answer of another away."""
     asked = [complete(assistant, f"x{number} = ", AFTER, "python", Level.EAGER, TINY) for number in range(3)]
     assert not any("newer request" in shown["status"] for shown in await asyncio.gather(*asked))
+
+
+def test_every_ending_is_told() -> None:
+    """There is a sentence for each reason why a suggestion may end."""
+    assert set(WHY) == set(Ending)

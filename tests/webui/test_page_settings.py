@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from playwright.async_api import expect
 
 from page_fixtures import SMALL, Tab
+from page_tabs import PATIENCE
 
 pytestmark = pytest.mark.model
 
@@ -31,3 +34,19 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
     await tab.answered(2)
     await expect(head).to_contain_text(f"{SMALL}, greedy")
     assert tab.problems == []
+
+
+async def test_settings_that_were_not_used_yet(tab: Tab) -> None:
+    """What is changed in a conversation is kept before anything is answered with it."""
+    await tab.open()
+    await tab.be_brief(4)
+    await tab.answer("Name a fruit.")
+    prompt = tab.page.get_by_label("System prompt").first
+    await prompt.press_sequentially("Answer in French.")
+    async with asyncio.timeout(PATIENCE):
+        while True:  # it is written beside what the page does
+            await tab.page.reload()
+            await tab.answered(2)
+            await tab.page.get_by_role("button", name="How to answer").click()
+            if await prompt.input_value() == "Answer in French.":
+                break

@@ -146,7 +146,11 @@ def _wire(
             async for shown in desk.follow(looking):
                 yield [gr.skip(), shown, *controls.unchanged()]
 
+    async def keep(request: gr.Request, tab: Session, *given: Any) -> None:
+        await desk.keep(known(tab, request), lambda: controls.settings(given))
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "trigger_mode": "multiple"}
     page.load(load, [session], [shelf_view, chat_view, *controls.parts], **quiet)
     chat_view.act(act, [session, *controls.parts], [shelf_view, chat_view], **quiet)
+    gr.on(controls.inputs, keep, [session, *controls.parts], None, **quiet | {"trigger_mode": "always_last"})
     shelf_view.act(act_on_shelf, [session], [shelf_view, chat_view, *controls.parts], **quiet)

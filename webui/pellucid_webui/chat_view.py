@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,12 @@ class ChatDesk:
         """Those that the conversation was last gone on with; None where there is none."""
         conversation = await self._look(session)
         return None if conversation is None else conversation.settings
+
+    async def keep(self, session: Session, settings: Chosen) -> None:
+        """The settings of the conversation that the tab looks at are others from now on, if they are any."""
+        if session.owner and session.conversation is not None:
+            with suppress(PellucidError):  # half a number, say: it is told once something is answered
+                await self._keep(session, session.conversation, settings())
 
     async def follow(self, session: Session, turn: Turn | None = None) -> AsyncIterator[Picture]:
         """Show the conversation, and the answer that is on its way in it, as long as the tab looks at it."""

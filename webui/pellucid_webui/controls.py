@@ -36,6 +36,11 @@ class Controls:
         """As inputs or outputs of an event."""
         return [self.model, self.system, self.temperature, self.top_p, self.min_p, self.top_k, self.seed, self.max_tokens]
 
+    @property
+    def inputs(self) -> list[Any]:
+        """The events of somebody changing one of them."""
+        return [part.input for part in self.parts]  # type: ignore[attr-defined]  # each of these has it
+
     def settings(self, values: Sequence[Any]) -> TurnSettings:
         """What the controls say. Raises InvalidRequestError for what cannot be sampled with."""
         model, system, temperature, top_p, min_p, top_k, seed, max_tokens = values

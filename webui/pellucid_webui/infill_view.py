@@ -14,6 +14,7 @@ from pellucid.speaker import Speaker
 from pellucid.tokens import Token
 from pellucid_lsp.completer import Completer
 from pellucid_lsp.context import Context
+from pellucid_lsp.ending import Ending
 from pellucid_lsp.explanation import Explanation
 from pellucid_lsp.gate import Verdict, judge
 from pellucid_lsp.recent import Recent
@@ -32,6 +33,19 @@ LEAST_MS = 0.5
 
 NO_INFILL = "was not trained to fill in: it only continues the text before the cursor, and does not see what stands behind it."
 """Said of a model, behind its name."""
+
+WHY = {
+    Ending.LINE: "It ends with the line: the place asks for no more.",
+    Ending.SCOPE: "It ends where its block does.",
+    Ending.SUFFIX: "It ends before what stands behind the cursor already.",
+    Ending.ABOVE: "It would have said the line above once more.",
+    Ending.REPETITION: "It ends where the model began to repeat itself.",
+    Ending.BLANK: "There was nothing but white space.",
+    Ending.LIMIT: "It has as many lines as a suggestion may have.",
+    Ending.TIME: "Time was up, as it is in an editor: these are the lines that were whole.",
+    Ending.STOP: "The model had no more to say.",
+}
+"""Why a suggestion ends where it does, in a sentence."""
 
 _NUMBERS = count(1)
 
@@ -121,12 +135,13 @@ async def _fills_in(speaker: Speaker, model: str | None) -> bool:
 
 
 def _cost(explanation: Explanation) -> str:
-    """What an answer has cost, in a sentence."""
+    """Why an answer ended, and what it has cost, in sentences."""
     stages = explanation.milliseconds
     spent = ", ".join(f"{name} {value:.0f} ms" for name, value in stages.items() if value >= LEAST_MS or name == "total")
     usage = explanation.usage
     read = "" if usage is None else f"{usage.cached} tokens of the prompt came from the cache, {usage.computed} had to be computed. "
-    return f"{read}Time: {spent}."
+    why = "" if explanation.ending is None else f"{WHY[Ending(explanation.ending)]} "
+    return f"{why}{read}Time: {spent}."
 
 
 def _threshold(verdict: Verdict, name: str) -> str:
