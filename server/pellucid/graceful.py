@@ -9,7 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.config import Settings
 
@@ -24,13 +25,16 @@ class GracefulServer(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, leave: Callable[[], None], closing: asyncio.Event) -> None:
+        self._served = app
+        self._is_leaving = False
         self._leave = leave
         self._closing = closing
         self._signals = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(
             uvicorn.Config(
-                app,
+                self._answer,
+                interface="asgi3",
                 log_config=None,
                 log_level=settings.log_level,
                 access_log=settings.log_level == "debug",
@@ -46,6 +50,7 @@ class GracefulServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running answers finish, then end them."""
+        self._is_leaving = True
         self._leave()
         await super().shutdown(sockets)
 
@@ -58,6 +63,19 @@ class GracefulServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._insist, self._loop)
         else:
             os._exit(128 + sig)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application's answer, which is the last one on its connection once the server leaves.
+
+        Uvicorn closes the connections that it knows then; one that is taken at that moment would stay as long as it is used.
+        """
+
+        async def noted(message: Message) -> None:
+            if self._is_leaving and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await self._served(scope, receive, noted)
 
     def _insist(self, loop: asyncio.AbstractEventLoop) -> None:
         self._closing.set()
