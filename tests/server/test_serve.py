@@ -44,6 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(folder, byte_level_bpe(VOCAB))
 
 
+PATIENCE = 60
+"""Seconds that nothing here should need; reached only where a test fails."""
+
+
 @pytest.fixture
 def port() -> int:
     """A port that is free."""
@@ -77,15 +81,17 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
 
 async def ready(client: Client, process: subprocess.Popen[str]) -> None:
     """Wait until the server has loaded its model."""
-    while await client.health() != "ok":
-        assert process.poll() is None, process.communicate()
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(PATIENCE):
+        while await client.health() != "ok":
+            assert process.poll() is None, process.communicate()
+            await asyncio.sleep(0.05)
 
 
 async def gone(client: Client) -> None:
     """Wait until the server takes no more connections."""
-    while await client.health() is not None:
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(PATIENCE):
+        while await client.health() is not None:
+            await asyncio.sleep(0.05)
 
 
 async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
