@@ -177,7 +177,7 @@ class TestColours:
 
     async def test_lines_besides_fills(self, heat: HeatPage) -> None:
         """What is surprising has a line, each bin of ranks another one, and with two channels each step of entropy."""
-        await heat.open([*HELLO, token("x", 0.02, rank=50, entropy=0.2), token("y", 0.01, rank=5000, entropy=3.5)])
+        await heat.open([*HELLO, token("x", 0.02, rank=50, entropy=0.2), token("y", 0.01, rank=5000, entropy=1.7)])
 
         async def lines(mode: str) -> list[str]:
             await heat.page.evaluate("mode => map.setMode(mode)", mode)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from playwright.async_api import expect
 
-from page_fixtures import SMALL, Tab
+from page_fixtures import SMALL, Tab, watched
 from page_tabs import PATIENCE
 
 pytestmark = pytest.mark.model
@@ -37,16 +37,16 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
 
 
 async def test_settings_that_were_not_used_yet(tab: Tab) -> None:
-    """What is changed in a conversation is kept before anything is answered with it."""
+    """What is changed in a conversation is kept before anything is answered with it: another tab shows it."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Name a fruit.")
-    prompt = tab.page.get_by_label("System prompt").first
-    await prompt.press_sequentially("Answer in French.")
+    await tab.page.get_by_label("System prompt").first.press_sequentially("Answer in French.")
+    other = watched(await tab.page.context.new_page(), tab.address)
     async with asyncio.timeout(PATIENCE):
         while True:  # it is written beside what the page does
-            await tab.page.reload()
-            await tab.answered(2)
-            await tab.page.get_by_role("button", name="How to answer").click()
-            if await prompt.input_value() == "Answer in French.":
+            await other.open("/?" + tab.page.url.partition("?")[2])
+            await other.answered(2)
+            await other.page.get_by_role("button", name="How to answer").click()
+            if await other.page.get_by_label("System prompt").first.input_value() == "Answer in French.":
                 break
