@@ -41,6 +41,7 @@ def test_completion_menu(tmp_path: Path, served_model: str) -> None:
         terminal.keys("Tab")
         until(lambda: "return a + b" in terminal.screen.splitlines()[1], "the suggestion")
         terminal.keys("Enter", "Escape")
+        until(lambda: "NOR" in terminal.screen, "the normal mode")  # a key right behind Escape would be one with Alt
         terminal.keys(":", "w", "Enter")
         until(lambda: "return a + b" in file.read_text(), "the saved file")
     assert file.read_text().startswith("def add(a, b):\n    return a + b\n")
