@@ -44,6 +44,10 @@ async def test_at_a_cursor(tab: Tab) -> None:
     assert await field.input_value() == "def add(a, b):\n    return a + b\n"
     await page.keyboard.press("Control+Z")
     assert await field.input_value() == CODE
+    await field.fill("x = 1")
+    await page.get_by_role("button", name="Take it").click()
+    await expect(page.locator(".pl-infill [role=status]").first).to_have_text("The code is another one by now: complete it again.")
+    assert await field.input_value() == "x = 1"
     assert tab.elsewhere == []
     assert tab.problems == []
 

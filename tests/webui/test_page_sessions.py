@@ -237,3 +237,16 @@ async def test_undone(store: Store) -> None:
     undone = (await pictures(desk, session, verb="undo"))[-1]
     assert undone["messages"] == []
     assert len((await pictures(desk, session, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2
+
+
+async def test_deleted_elsewhere(store: Store) -> None:
+    """A tab whose conversation is deleted in another one is told so and shows none, in the middle of an answer and when it asks on."""
+    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("yes"), None]]), Turns())
+    session, other = Session("me"), Session("me")
+    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
+    await desk.chat(other).delete(id)
+
+    for shown in ([one async for one in act][-1], (await pictures(desk, session, verb="see", conversation=id))[-1]):
+        assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)
+        assert shown["notice"]["text"] == "There is no such conversation: it may have been deleted."

@@ -109,13 +109,15 @@ class ChatDesk:
         return Chat(session.owner, self.store, self.speaker, self.turns)
 
     async def _look(self, session: Session) -> Conversation | None:
-        if session.conversation is None:
+        id = session.conversation
+        if id is None:
             return None
         try:
-            return await self.chat(session).conversation(session.conversation)
+            return await self.chat(session).conversation(id)
         except NotFoundError as error:
-            session.look_at(None)
-            session.tell(str(error))
+            if session.conversation == id:  # else the tab has gone elsewhere meanwhile
+                session.leave()
+                session.tell(str(error))
             return None
 
     async def _verbs(self, session: Session, asked: Mapping[str, Any], chosen: Chosen) -> Turn | None:

@@ -45,11 +45,16 @@ class Session:
     def look_at(self, conversation: str | None) -> None:
         """Show another conversation, or the same one anew."""
         if conversation != self.conversation:
-            self.tokens, self.drawn = {}, {}
-            self.draft = (0, "")
+            self.leave()
         self.conversation = conversation
         self.notice = (0, "")
         self.epoch += 1
+
+    def leave(self) -> None:
+        """Show no conversation any more; whoever streams to the tab says so."""
+        self.conversation = None
+        self.tokens, self.drawn = {}, {}
+        self.draft = (0, "")
 
     def tell(self, sentence: str) -> None:
         """Have a sentence shown; an empty one takes the last one away."""

@@ -52,7 +52,10 @@
       if (!this.value || !this.value.shown) return;
       const { before, after, shown } = this.value;
       this.field.focus();
-      if (this.field.value !== before + after) return; // the code is another one by now
+      if (this.field.value !== before + after) {
+        this.status.textContent = "The code is another one by now: complete it again.";
+        return;
+      }
       this.field.setSelectionRange(before.length, before.length);
       document.execCommand("insertText", false, shown); // which, unlike an assignment, the browser can undo
     }
