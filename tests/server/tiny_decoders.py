@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from pellucid.engine.blocks import Blocks
 from pellucid.engine.decoder import Decoder, DecoderConfig
-from pellucid.engine.kernels import BLOCK, DEPTH
+from pellucid.engine.kernels import FORMS
 from pellucid.engine.model import Batch, Span
-from pellucid.engine.packing import build, checkpoint_shapes
+from pellucid.engine.packing import Weight, build, checkpoint_shapes, pack
 
 QWEN2 = DecoderConfig(
     vocab_size=99,
@@ -56,27 +58,31 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
     return tensors
 
 
-def dequantized(config: DecoderConfig, packed: Mapping[str, Tensor]) -> Decoder:
-    """The float32 decoder of weights that are packed as int8-native, each as the kernels read it."""
-    tensors = {}
-    for name, tensor in packed.items():
-        stem = name.removesuffix(".weight")
-        if name.endswith(".scale"):
-            continue
-        if f"{stem}.scale" in packed and name.endswith(".weight"):
-            tensor = _dequantized(tensor, packed[f"{stem}.scale"])
-        if stem.split(".")[-1] in ("gate_up", "gate_up.bias"):
-            tensor = tensor.reshape(-1, 2, BLOCK, *tensor.shape[1:]).transpose(0, 1).flatten(0, 2)
-        tensors[name] = tensor[: config.vocab_size] if stem in ("embedding", "head") else tensor
-    model = build(config, tensors, "float32", torch.device("cpu"))
+def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
+    """The random checkpoint with matrices in blocks of every form that the kernels know, those of a layer in different ones."""
+    forms = itertools.cycle(FORMS)
+    return {
+        name: random_blocks((tensor.shape[0], tensor.shape[1]), next(forms), index) if tensor.dim() == 2 else tensor
+        for index, (name, tensor) in enumerate(checkpoint(config, seed).items())
+    }
+
+
+def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int = 0) -> Blocks:
+    """A matrix of random numbers and scales, of about the size that a checkpoint's matrices have."""
+    (rows, columns), (bits, shared, with_minimum) = shape, form
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randint(1 << bits, (rows, columns), generator=generator, dtype=torch.uint8)
+    scale = (0.5 + torch.rand(rows, columns // shared, generator=generator)) * 3 / ((1 << bits) * columns**0.5)
+    minimum = (-scale * (1 << (bits - 1))).half() if with_minimum else None
+    return Blocks(numbers, scale.half(), minimum, bits)
+
+
+def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder:
+    """The float32 decoder of a checkpoint in blocks."""
+    floats = ((name, weight.dequantized() if isinstance(weight, Blocks) else weight) for name, weight in tensors.items())
+    model = build(config, pack(config, floats, "float32"), "float32", torch.device("cpu"))
     assert isinstance(model, Decoder)
     return model
-
-
-def _dequantized(weight: Tensor, scale: Tensor) -> Tensor:
-    blocks, fours = weight.shape[:2]
-    rows = weight.transpose(1, 2).reshape(blocks * BLOCK, fours * DEPTH)
-    return (rows.float() - 128) * scale[:, None]
 
 
 def batch(parts: list[tuple[int, int, Tensor]], rows: Tensor | None = None) -> Batch:

@@ -8,23 +8,29 @@ model from it copies nothing large on a CPU, but for torch's integer kernels, wh
 | float32, bfloat16 | as named | torch |
 | int8-torch | int8, one scale a row | torch, activations in bfloat16 or float32 |
 | int4-torch-… | int4 in groups of 32, head int8 | torch; the layout is that of one instruction set |
-| int8-native | int8, one scale a row, interleaved | kernels.c, activations in int8 |
+| int8-native | blocks as the file holds them, else int8 in groups of 32, interleaved | kernels.c, activations in int8 |
+| int4-native | the same, of at most four bits; embedding and head as in int8-native | the same |
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from pellucid.engine import kernels
+from pellucid.engine.blocks import Blocks, round_to_blocks
 from pellucid.engine.decoder import Decoder, DecoderConfig, DecoderWeights, Layer
 from pellucid.engine.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.model import Model
 from pellucid.errors import ConfigError, ModelError
 
-SCHEME_VERSION = 1  # of the layouts above: a packed file of another version is packed anew
+SCHEME_VERSION = 3  # of the layouts above: a packed file of another version is packed anew
+
+Weight: TypeAlias = Tensor | Blocks
+"""A tensor of a checkpoint: floats, or the blocks in which its file holds a matrix."""
 
 # What is computed together lies together: our name, and the checkpoint's.
 _MATRICES = {
@@ -58,14 +64,19 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
         return "bfloat16" if _multiplies_bfloat16(device) else "float32"
     if device.type != "cpu":
         raise ConfigError(f"quant {quant} runs on a CPU only: use --quant none on {device.type}.")
+    native = kernels.available() and kernels.supports(config)
     if quant == "int4":
         _check_int4(config)
-        return f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
-    return "int8-native" if kernels.available() and kernels.supports(config) else "int8-torch"
+        return "int4-native" if native else _int4_torch()
+    return "int8-native" if native else "int8-torch"
 
 
-def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Tensor]], scheme: str) -> dict[str, Tensor]:
-    """Pack a checkpoint: names as in transformers without "model.", floating point tensors in any order.
+def _int4_torch() -> str:
+    return f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
+
+
+def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: str) -> dict[str, Tensor]:
+    """Pack a checkpoint: names as in transformers without "model.", floats or blocks in any order.
 
     A matrix is packed as soon as its parts are there, so a generator of tensors keeps memory low. Without ``lm_head.weight``
     the head is the embedding. Raises ModelError for a tensor that is missing, unknown or of the wrong shape.
@@ -81,11 +92,11 @@ def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, devi
 
     Raises ModelError for a scheme that this machine cannot run (a packed file from another one).
     """
-    if scheme == "int8-native":
+    if scheme.endswith("-native"):
         if not kernels.available():
             raise ModelError(f"The weights are packed for the native kernels, which are not available: {kernels.reason()}")
         return kernels.NativeDecoder(config, packed)
-    if scheme.startswith("int4-torch") and scheme != choose_scheme("int4", device, config):
+    if scheme.startswith("int4-torch") and scheme != _int4_torch():
         raise ModelError(f"The weights are packed as {scheme} for another processor: pack them again here.")
     packed = {name: tensor.to(device) for name, tensor in packed.items()}
     layers = tuple(_layer(packed, scheme, f"layers.{i}.") for i in range(config.layers))
@@ -109,6 +120,8 @@ class _Packer:
         self.scheme = scheme
         self.dtype = _activation_dtype(scheme)
         self.packed: dict[str, Tensor] = {}
+        self.native = scheme.endswith("-native")
+        self.blocks: dict[str, Blocks] = {}  # of matrices that are not whole yet
         self.parts: dict[str, Tensor] = {}  # of matrices that are not whole yet, and biases
         self.seen: set[str] = set()
         self.shapes = checkpoint_shapes(config)
@@ -117,22 +130,29 @@ class _Packer:
     def _matrices(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
         """(prefix, our name, the names of the parts' weights) of all matrices of the layers."""
         for i in range(self.config.layers):
-            for name, parts in _MATRICES.items():
-                yield f"layers.{i}.", name, tuple(f"layers.{i}.{part}.weight" for part in parts)
+            for name in _MATRICES:
+                yield f"layers.{i}.", name, self._part_names(f"layers.{i}.", name)
 
-    def add(self, name: str, tensor: Tensor) -> None:
+    def _part_names(self, prefix: str, matrix: str) -> tuple[str, ...]:
+        return tuple(f"{prefix}{part}.weight" for part in _MATRICES[matrix])
+
+    def add(self, name: str, weight: Weight) -> None:
         """Take one tensor of the checkpoint."""
         if name not in self.shapes:
             raise ModelError(f"The model holds a tensor {name!r} that the lean decoder does not know.")
-        if tuple(tensor.shape) != self.shapes[name]:
-            raise ModelError(f"Tensor {name!r} has shape {tuple(tensor.shape)}, and the model's configuration says {self.shapes[name]}.")
+        if tuple(weight.shape) != self.shapes[name]:
+            raise ModelError(f"Tensor {name!r} has shape {tuple(weight.shape)}, and the model's configuration says {self.shapes[name]}.")
         self.seen.add(name)
+        if self.native and len(weight.shape) == 2:
+            self._add_native(name, weight)
+            return
+        tensor = weight.dequantized() if isinstance(weight, Blocks) else weight
         if name in ("embed_tokens.weight", "lm_head.weight"):
             self._add_vocabulary(name, tensor)
         elif name in self.targets:
             prefix, target = self.targets[name]
             self.parts[name] = tensor
-            names = tuple(f"{prefix}{part}.weight" for part in _MATRICES[target])
+            names = self._part_names(prefix, target)
             if all(part in self.parts for part in names):
                 self._encode(prefix + target, [self.parts.pop(part) for part in names])
         elif name.endswith(".bias"):
@@ -140,24 +160,30 @@ class _Packer:
         else:
             self.packed[_norm_name(name)] = tensor.to(self.dtype).clone()
 
+    def _add_native(self, name: str, weight: Weight) -> None:
+        vocabulary = {"embed_tokens.weight": "embedding", "lm_head.weight": "head"}
+        bits = 4 if self.scheme == "int4-native" and name not in vocabulary else 8
+        if isinstance(weight, Tensor) or weight.bits > bits:
+            weight = round_to_blocks(weight if isinstance(weight, Tensor) else weight.dequantized(), bits)
+        self.blocks[name] = weight
+        prefix, matrix = ("", vocabulary[name]) if name in vocabulary else self.targets[name]
+        names = (name,) if name in vocabulary else self._part_names(prefix, matrix)
+        if all(part in self.blocks for part in names):
+            packed = kernels.pack_matrices([self.blocks.pop(part) for part in names], interleaved=matrix == "gate_up")
+            self.packed |= {f"{prefix}{matrix}.{field}": tensor for field, tensor in packed.items()}
+
     def _add_vocabulary(self, name: str, tensor: Tensor) -> None:
         """The embedding is looked up in its own form; as a head, which it may turn out to be, it is packed like any matrix."""
         if name == "lm_head.weight":
             for part in ("head.weight", "head.scale"):
                 self.packed.pop(part, None)
             self._encode("head", [tensor])
-        elif self.scheme == "int8-native":
-            self._encode("embedding", [tensor])
         else:
             self.packed["embedding.weight"] = tensor.to(self.dtype).clone()
             if "int" in self.scheme and "lm_head.weight" not in self.seen:
                 self._encode("head", [tensor])
 
     def _encode(self, name: str, parts: list[Tensor]) -> None:
-        if self.scheme == "int8-native":
-            interleaved = name.endswith("gate_up")
-            self.packed[f"{name}.weight"], self.packed[f"{name}.scale"] = kernels.pack_matrix(*parts, interleaved=interleaved)
-            return
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
         if self.scheme.startswith("int4") and name != "head":
             self.packed[f"{name}.weight"], self.packed[f"{name}.scale"] = quantize_int4(whole, self.dtype)
@@ -176,7 +202,7 @@ class _Packer:
             biases = [part.removesuffix("weight") + "bias" for part in parts]
             if any(bias in self.parts for bias in biases):
                 rows = [self.parts.get(bias, torch.zeros(self.shapes[bias])).to(self.dtype) for bias in biases]
-                interleaved = self.scheme == "int8-native" and name == "gate_up"
+                interleaved = self.native and name == "gate_up"
                 self.packed[f"{prefix}{name}.bias"] = kernels.interleave(*rows) if interleaved else torch.cat(rows)
         return self.packed
 
@@ -240,7 +266,7 @@ def _linear(packed: Mapping[str, Tensor], scheme: str, name: str) -> Linear:
 
 
 def _activation_dtype(scheme: str) -> torch.dtype:
-    if scheme in ("float32", "int8-native"):
+    if scheme == "float32" or scheme.endswith("-native"):
         return torch.float32
     if scheme == "bfloat16" or _multiplies_bfloat16(torch.device("cpu")):
         return torch.bfloat16

@@ -9,13 +9,19 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pellucid.engine.blocks import Blocks
 from pellucid.errors import ModelError
+from pellucid.models.gguf_blocks import as_blocks
+
+if TYPE_CHECKING:
+    from gguf.constants import GGMLQuantizationType
 
 Value = int | float | bool | str | list["Value"]
 T = TypeVar("T", int, float, bool, str)
@@ -91,19 +97,17 @@ class GGUF:
             if info.offset + self._stored_bytes(name, info) > len(self._data):
                 raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {name} is missing): fetch it again.")
 
+    def blocks(self, name: str) -> Blocks | None:
+        """A tensor's blocks as they are stored; None where it is stored otherwise. Raises ModelError as :meth:`tensor` does."""
+        rows, kind = self._rows(name)
+        return as_blocks(rows, kind.name)
+
     def tensor(self, name: str) -> Tensor:
         """A tensor as float32, however it is stored. Raises ModelError for a missing one or one that cannot be read."""
-        from gguf.constants import GGMLQuantizationType
         from gguf.quants import dequantize
 
-        if name not in self.tensors:
-            raise ModelError(f"{self.path} has no tensor {name}.")
+        rows, kind = self._rows(name)
         info = self.tensors[name]
-        kind = GGMLQuantizationType(info.type)
-        size = self._stored_bytes(name, info)
-        if info.offset + size > len(self._data):
-            raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {name} is missing): fetch it again.")
-        rows = np.frombuffer(self._data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
         values = np.empty((len(rows), info.shape[-1]), np.float32)
         step = max(1, _AT_ONCE // info.shape[-1])
 
@@ -117,6 +121,19 @@ class GGUF:
         except NotImplementedError:
             raise ModelError(f"{self.path} stores {name} as {kind.name}, which cannot be read here: use another quantisation.") from None
         return torch.from_numpy(values.reshape(info.shape))
+
+    def _rows(self, name: str) -> tuple[npt.NDArray[np.uint8], GGMLQuantizationType]:
+        """A tensor's rows as they are stored (rows, bytes), and how that is."""
+        from gguf.constants import GGMLQuantizationType
+
+        if name not in self.tensors:
+            raise ModelError(f"{self.path} has no tensor {name}.")
+        info = self.tensors[name]
+        size = self._stored_bytes(name, info)
+        if info.offset + size > len(self._data):
+            raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {name} is missing): fetch it again.")
+        rows = np.frombuffer(self._data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
+        return rows, GGMLQuantizationType(info.type)
 
     def _stored_bytes(self, name: str, info: TensorInfo) -> int:
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType  # 0.1 s that only packing needs

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pellucid.engine.blocks import Blocks
 from pellucid.engine.decoder import DecoderConfig, inverse_frequencies
+from pellucid.engine.packing import Weight
 from pellucid.errors import ModelError
 from pellucid.models.gguf import GGUF
 
@@ -72,8 +75,10 @@ def read_config(file: GGUF) -> DecoderConfig:
     return _with_scaling(file, arch, config)
 
 
-def read_weights(file: GGUF) -> Iterator[tuple[str, Tensor]]:
-    """All weights in float32, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied.
+def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Weight]]:
+    """All weights, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied.
+
+    In float32, but with ``blocks`` matrices come as the blocks in which they are stored, where they are.
 
     Raises ModelError where a tensor is missing, cut short, of the wrong shape, or one that this decoder has no use for.
     """
@@ -86,11 +91,12 @@ def read_weights(file: GGUF) -> Iterator[tuple[str, Tensor]]:
         name = _hugging_face_name(stored)
         if name is None:
             raise ModelError(f"{file.path} has a tensor {stored}, which no decoder of its architecture has here.")
-        weight = file.tensor(stored)
+        weight: Weight = (file.blocks(stored) if blocks else None) or file.tensor(stored)
         if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
             if weight.shape[0] % config.head_dim:
                 raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, no multiple of a head's {config.head_dim}.")
-            weight = _split_halves(weight, config.head_dim)
+            split = partial(_split_halves, head_dim=config.head_dim)
+            weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
         yield name, weight
 
 

@@ -7,6 +7,7 @@ reads the header of the source and nothing else of it.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from torch import Tensor
 from pellucid.engine import kernels, packing
 from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.model import Model
+from pellucid.engine.packing import Weight
 from pellucid.errors import ConfigError, ModelError
 from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer
 from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
@@ -95,8 +97,8 @@ class _GGUFSource:
     def tokenizer(self, vocab_size: int) -> Tokenizer:
         return gguf_tokenizer.read_tokenizer(self._file, vocab_size)
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
-        return gguf_decoder.read_weights(self._file)
+    def weights(self, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
+        return gguf_decoder.read_weights(self._file, blocks=blocks)
 
 
 class _FolderSource:
@@ -115,7 +117,7 @@ class _FolderSource:
     def tokenizer(self, vocab_size: int) -> Tokenizer:
         return folder_tokenizer.read_tokenizer(self._path, vocab_size)
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
+    def weights(self, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
         return folder_decoder.read_weights(self._path)
 
 
@@ -144,7 +146,7 @@ class _Packed:
     def _write(self, path: Path, source: _GGUFSource | _FolderSource, progress: Progress) -> None:
         part = path.with_name(path.name + ".part")
         progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
-        packed = packing.pack(self._config, _counted(source.weights(), progress), self.scheme)
+        packed = packing.pack(self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme)
         disk.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
         with disk.errors_explained(path.parent):
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
@@ -166,10 +168,10 @@ def _map(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
-def _counted(weights: Iterable[tuple[str, Tensor]], progress: Progress) -> Iterator[tuple[str, Tensor]]:
+def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Iterator[tuple[str, Weight]]:
     for name, weight in weights:
         yield name, weight
-        progress.advance(weight.numel() * 4)
+        progress.advance(math.prod(weight.shape) * 4)
 
 
 def _float_bytes(config: DecoderConfig) -> int:

@@ -15,7 +15,7 @@ from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.kernels import Kernels, KernelsUnavailableError, NativeDecoder, supports
 from pellucid.engine.model import KVStorage, Model
 from pellucid.engine.packing import pack
-from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, random_text
+from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
 CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
 TARGETS = ("native", "avx2", "portable")
@@ -48,7 +48,7 @@ def storage(model: Model) -> KVStorage:
 
 
 def native(config: DecoderConfig, built: Kernels) -> NativeDecoder:
-    return NativeDecoder(config, pack(config, checkpoint(config).items(), "int8-native"), built)
+    return NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
 
 
 def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
@@ -66,8 +66,7 @@ def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, s
 
 def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig, built: Kernels) -> None:
     """The kernels compute what decoder.py computes on the dequantised weights, to the rounding of int8 activations."""
-    packed = pack(config, checkpoint(config).items(), "int8-native")
-    model, reference = NativeDecoder(config, packed, built), dequantized(config, packed)
+    model, reference = native(config, built), dequantized(config, in_blocks(config))
     kv, reference_kv = storage(model), storage(reference)
     first = [(2, 0, random_text(config, 131, 1)), (0, 0, random_text(config, 5, 2))]
     second = [(0, 5, random_text(config, 1, 3)), (2, 131, random_text(config, 77, 4)), (3, 0, random_text(config, 70, 5))]
@@ -82,8 +81,7 @@ def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig
 
 def test_what_is_cached_is_keys_and_values(config: DecoderConfig, built: Kernels) -> None:
     """The first layer's keys and values, which no activation rounding but one has touched, are those of the torch decoder."""
-    packed = pack(config, checkpoint(config).items(), "int8-native")
-    model, reference = NativeDecoder(config, packed, built), dequantized(config, packed)
+    model, reference = native(config, built), dequantized(config, in_blocks(config))
     kv, reference_kv = storage(model), storage(reference)
     parts = [(1, 0, random_text(config, 40))]
     model.forward(batch(parts), kv)

@@ -23,14 +23,14 @@ from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, distance, random_text
 
 CPU = torch.device("cpu")
 INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
-TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-torch": 0.06, INT4: 0.4, "int8-native": 0.06}
+TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-torch": 0.06, INT4: 0.4, "int8-native": 0.06, "int4-native": 0.4}
 
 
 @pytest.fixture(params=TOLERANCES)
 def scheme(request: pytest.FixtureRequest) -> str:
     """A scheme that runs here."""
     name: str = request.param
-    if name == "int8-native" and not kernels.available():
+    if name.endswith("-native") and not kernels.available():
         pytest.skip(kernels.reason())
     return name
 
@@ -128,10 +128,11 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "available", lambda: True)
     assert choose_scheme("auto", CPU, QWEN2) == choose_scheme("int8", CPU, QWEN2) == "int8-native"
     assert choose_scheme("auto", CPU, replace(QWEN2, sliding_window=8)) == "int8-torch"
-    assert choose_scheme("int4", CPU, QWEN2) == INT4
+    assert choose_scheme("int4", CPU, QWEN2) == "int4-native"
     assert choose_scheme("none", CPU, QWEN2) in ("float32", "bfloat16")
     monkeypatch.setattr(kernels, "available", lambda: False)
     assert choose_scheme("auto", CPU, QWEN2) == "int8-torch"
+    assert choose_scheme("int4", CPU, QWEN2) == INT4
     cuda = torch.device("cuda", 1)
     assert choose_scheme("auto", cuda, QWEN2) == choose_scheme("none", cuda, QWEN2) == "bfloat16"
     for quant in ("int8", "int4"):

@@ -1,11 +1,12 @@
-/* A whole forward pass of the lean decoder in one call: int8 weights, int8 activations in groups of 64, float32 in between.
+/* A whole forward pass of the lean decoder in one call: weights of four to eight bits, activations of eight in groups of 32,
+   float32 in between.
    kernels.py compiles this file and declares the structures below a second time; decoder.py is the reference. */
 #include "attention.h"
 #include "matrix.h"
 #include "pool.h"
 
 typedef struct {
-    matrix qkv, o, gate_up, down; /* gate_up: sixteen rows of the one and of the other in turn */
+    matrix qkv, o, gate_up, down; /* gate_up: its parts' blocks in turn */
     const float *input_norm, *post_norm, *q_norm, *k_norm;
 } layer;
 
@@ -35,6 +36,8 @@ typedef struct {
     quantized q;       /* what is multiplied next; of the widest row */
     quantized gated;   /* (tokens, intermediate) */
     attention_scratch *attention; /* one a thread */
+    uint8_t *unpacked;            /* (threads, panel): the numbers of the widest matrix's panel */
+    int64_t panel;                /* bytes */
 } scratch;
 
 typedef struct {
@@ -59,7 +62,8 @@ static quantized cut_quantized(char *memory, size_t *at, int64_t tokens, int64_t
     quantized q;
     q.byte = cut(memory, at, groups * GROUP);
     q.scale = cut(memory, at, groups * sizeof(float));
-    q.correction = cut(memory, at, groups * sizeof(int32_t));
+    q.total = cut(memory, at, groups * sizeof(float));
+    q.minus = cut(memory, at, groups * HALVES * sizeof(int32_t));
     return q;
 }
 
@@ -88,6 +92,8 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, char *mem
         };
         if (all) all[i] = a;
     }
+    s->panel = PANEL * BLOCK * most(d->intermediate, most(d->hidden, d->heads * d->head_dim));
+    s->unpacked = cut(memory, &at, (size_t)(s->panel * p->threads));
     return at;
 }
 
@@ -171,10 +177,12 @@ static void run_layer(const pass *p, int thread, int index) {
     int64_t rows = only ? b->rows : b->tokens;
     float *x = only ? s->wanted : s->x;
     target residual = {.sink = ADD, .out = x, .width = d->hidden};
+    uint8_t *unpacked = s->unpacked + thread * s->panel;
 
     quantize_normed(p, s->x, b->tokens, l->input_norm);
     meet(p->pool);
-    multiply(p->pool, &l->qkv, s->q, b->tokens, &(target){.sink = STORE, .out = s->qkv, .width = queries + 2 * d->kv_heads * d->head_dim});
+    target qkv = {.sink = STORE, .out = s->qkv, .width = queries + 2 * d->kv_heads * d->head_dim};
+    multiply(p->pool, &l->qkv, s->q, b->tokens, &qkv, unpacked);
     meet(p->pool);
     int64_t skipped = 0, token = take(p->pool);
     for (int64_t i = 0; i < b->spans; skipped += b->span[i++].count)
@@ -189,13 +197,13 @@ static void run_layer(const pass *p, int thread, int index) {
         if (only) memcpy(x + i * d->hidden, s->x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
     }
     meet(p->pool);
-    multiply(p->pool, &l->o, s->q, rows, &residual);
+    multiply(p->pool, &l->o, s->q, rows, &residual, unpacked);
     meet(p->pool);
     quantize_normed(p, x, rows, l->post_norm);
     meet(p->pool);
-    multiply(p->pool, &l->gate_up, s->q, rows, &(target){.sink = GATE, .gated = s->gated});
+    multiply(p->pool, &l->gate_up, s->q, rows, &(target){.sink = GATE, .gated = s->gated}, unpacked);
     meet(p->pool);
-    multiply(p->pool, &l->down, s->gated, rows, &residual);
+    multiply(p->pool, &l->down, s->gated, rows, &residual, unpacked);
     meet(p->pool);
 }
 
@@ -203,7 +211,7 @@ static void run_pass(void *argument, int thread) {
     const pass *p = argument;
     const decoder *d = p->decoder;
     const batch *b = p->batch;
-    for (int64_t i; (i = take(p->pool)) < b->tokens;) read_row(&d->embedding, b->ids[i], p->s.x + i * d->hidden);
+    for (int64_t i; (i = take(p->pool)) < b->tokens;) read_row(d->embedding.part, b->ids[i], p->s.x + i * d->hidden);
     meet(p->pool);
     for (int i = 0; i < d->layers; i++) run_layer(p, thread, i);
     for (int64_t i; (i = take(p->pool)) < b->rows;) {
@@ -214,12 +222,12 @@ static void run_pass(void *argument, int thread) {
 }
 
 static void run_head(void *argument, int thread) {
-    (void)thread;
     const pass *p = argument;
     const decoder *d = p->decoder;
     for (int64_t i; (i = take(p->pool)) < p->batch->rows;) quantize(p->s.q, i, d->hidden, p->out + i * d->hidden, 1, NULL);
     meet(p->pool);
-    multiply(p->pool, &d->head, p->s.q, p->batch->rows, &(target){.sink = STORE, .out = p->s.x, .width = d->vocab});
+    multiply(p->pool, &d->head, p->s.q, p->batch->rows, &(target){.sink = STORE, .out = p->s.x, .width = d->vocab},
+             p->s.unpacked + thread * p->s.panel);
 }
 
 const char *pellucid_variant(void) { return VARIANT; }

@@ -1,14 +1,14 @@
-/* Matrices of bytes times activations of bytes: the sums of a group are exact integers, and the order in which the groups
-   are added is the same in every tile, so that a result does not depend on what it was computed beside. */
+/* Matrices times activations of bytes: the sums of a group are exact integers, and the order in which the groups are added
+   is the same in every tile, so that a result does not depend on what it was computed beside. */
 #pragma once
 #include "pool.h"
-#include "simd.h"
+#include "weights.h"
 
 enum {
-    BLOCK = 16, /* rows that are interleaved, four columns of each at a time */
-    GROUP = 64, /* activations that share a scale */
-    PANEL = GROUP / BLOCK * 2, /* blocks that one piece of work computes: of a gate and what it gates, one group */
-    VECTORS = BLOCK / LANES,
+    HALVES = 2, /* of a group: the sums of activations are kept by sixteen, as the finest scales are */
+    PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: of a gate and what it gates, one group */
+    MOST_PARTS = 3,
+    AHEAD = 2048, /* bytes */
 #if LANES == 16 /* what fits the registers: integer sums and float sums of a tile of one block */
     TILE = 12,
 #else
@@ -16,48 +16,53 @@ enum {
 #endif
 };
 
+/* Matrices that read the same input, one below the other, or their blocks in turn. */
 typedef struct {
-    const uint8_t *weight; /* (blocks, columns / 4, 16, 4), 128 added */
-    const float *scale;    /* (blocks * 16) */
-    const float *bias;     /* the same, or NULL */
-    int64_t blocks;
-    int64_t columns;
+    weights part[MOST_PARTS];
+    const float *bias; /* (blocks * 16), or NULL */
+    int64_t parts;
+    int64_t interleaved;
+    int64_t blocks; /* of all parts */
+    int64_t groups;
 } matrix;
 
 /* Activations, value = byte * scale of its group, in the order in which a tile reads them. */
 typedef struct {
-    int8_t *byte;        /* (tokens / TILE, groups, TILE, GROUP) */
-    float *scale;        /* (tokens / TILE, groups, TILE) */
-    int32_t *correction; /* the same: -128 * the sum of the group's bytes */
+    int8_t *byte;   /* (tokens / TILE, groups, TILE, GROUP) */
+    float *scale;   /* (tokens / TILE, groups, TILE) */
+    float *total;   /* the same: the sum of the group's values */
+    int32_t *minus; /* (tokens / TILE, groups, HALVES, TILE): the sums of the halves' bytes, negated */
 } quantized;
 
 static int64_t whole_tiles(int64_t tokens) { return (tokens + TILE - 1) / TILE * TILE; }
 
-enum { PARTS = GROUP / LANES };
+enum { PIECES = GROUP / LANES };
 
 /* Quantise one group of a token: the vectors of its values. */
 INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g, const vf *value) {
-    int64_t at = (token / TILE * groups + g) * TILE + token % TILE;
+    int64_t at = token / TILE * groups + g, lane = token % TILE;
     vf most = splat(0);
-    for (int i = 0; i < PARTS; i++) most = larger(most, larger(value[i], -value[i]));
+    for (int i = 0; i < PIECES; i++) most = larger(most, larger(value[i], -value[i]));
     float largest = max_lanes(most);
     float inverse = largest > 0 ? 127.0f / largest : 0;
-    vi sum = splat_int(0);
-    for (int i = 0; i < PARTS; i++) {
+    int32_t sum[HALVES] = {0};
+    for (int i = 0; i < PIECES; i++) {
         vi whole = nearest(value[i] * splat(inverse));
-        sum += whole;
+        sum[i * HALVES / PIECES] += sum_lanes_int(whole);
         vb bytes = __builtin_convertvector(whole, vb);
-        memcpy(q.byte + at * GROUP + i * LANES, &bytes, LANES);
+        memcpy(q.byte + (at * TILE + lane) * GROUP + i * LANES, &bytes, LANES);
     }
-    q.scale[at] = largest / 127.0f;
-    q.correction[at] = -128 * sum_lanes_int(sum);
+    float scale = largest / 127.0f;
+    q.scale[at * TILE + lane] = scale;
+    q.total[at * TILE + lane] = scale * (float)(sum[0] + sum[1]);
+    for (int i = 0; i < HALVES; i++) q.minus[(at * HALVES + i) * TILE + lane] = -sum[i];
 }
 
 /* Quantise one token's row, multiplied by ``factor`` and, where there is one, by a norm's weight. */
 static void quantize(quantized q, int64_t token, int64_t columns, const float *x, float factor, const float *norm) {
     for (int64_t g = 0; g < columns / GROUP; g++) {
-        vf value[PARTS];
-        for (int i = 0; i < PARTS; i++) {
+        vf value[PIECES];
+        for (int i = 0; i < PIECES; i++) {
             value[i] = load(x + g * GROUP + i * LANES) * splat(factor);
             if (norm) value[i] *= load(norm + g * GROUP + i * LANES);
         }
@@ -65,37 +70,69 @@ static void quantize(quantized q, int64_t token, int64_t columns, const float *x
     }
 }
 
-/* One block of rows times the first T tokens of a tile, without the rows' scales. */
-INLINE void tile(const matrix *m, int64_t block, quantized a, int64_t token, float (*out)[BLOCK], const int T) {
-    int64_t groups = m->columns / GROUP, at = token / TILE * groups * TILE;
-    const uint8_t *w = m->weight + block * m->columns * BLOCK;
-    const int8_t *byte = a.byte + at * GROUP;
-    const float *scale = a.scale + at;
-    const int32_t *correction = a.correction + at;
+/* What a tile multiplies: a block's numbers and scales. */
+typedef struct {
+    const uint8_t *number;
+    const half *scale, *minimum;
+    int64_t groups;
+    int zero; /* the bits that a shift by makes of one the number that stands for zero, where there are no minima */
+} rows;
+
+/* Few tokens are computed faster than their weights come from memory, each of which is used once: ask for them in time, as
+   processors look no further ahead than a page by themselves. Beyond the end nothing is fetched, and nothing fails. */
+INLINE void fetch_ahead(const uint8_t *number, int64_t bytes) {
+#pragma GCC unroll 8
+    for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(number + AHEAD + line, 0, 0);
+}
+
+/* One block of rows times the first T tokens of a tile. */
+INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const form f, const int shared, const int with_minimum, const int T) {
+    int64_t at = token / TILE * r.groups;
+    const int8_t *byte = a.byte + at * TILE * GROUP;
+    const float *scale = a.scale + at * TILE, *total = a.total + at * TILE;
+    const int32_t *minus = a.minus + at * HALVES * TILE;
     vf sum[TILE][VECTORS] = {0};
-    for (int64_t g = 0; g < groups; g++, w += GROUP * BLOCK, byte += TILE * GROUP, scale += TILE, correction += TILE) {
-        vi exact[TILE][VECTORS];
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++)
-#pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) exact[t][v] = dot_start(correction[t]);
-#pragma GCC unroll 16
-        for (int k = 0; k < GROUP; k += 4) {
-            weights four[VECTORS];
-#pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) four[v] = load_weights(w + k * BLOCK + v * LANES * 4);
+    for (int64_t g = 0; g < r.groups; g++, byte += TILE * GROUP, scale += TILE, total += TILE, minus += HALVES * TILE, r.number += group_bytes(f)) {
+        if (f != UNPACKED) fetch_ahead(r.number, group_bytes(f));
+#pragma GCC unroll 2
+        for (int begin = 0; begin < GROUP; begin += shared, r.scale += BLOCK, r.minimum += with_minimum ? BLOCK : 0) {
+            const int32_t *low = minus + begin / (GROUP / HALVES) * TILE;
+            vi exact[TILE][VECTORS];
+            _Alignas(64) int32_t start[TILE];
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
-                int32_t activation;
-                memcpy(&activation, byte + t * GROUP + k, 4);
+                int32_t all = low[t] + (shared == GROUP ? low[TILE + t] : 0);
+                start[t] = with_minimum ? 0 : f == BITS8 ? byte_correction(all) : all << r.zero;
+            }
 #pragma GCC unroll 16
-                for (int v = 0; v < VECTORS; v++) exact[t][v] = dot(exact[t][v], four[v], activation);
+            for (int t = 0; t < T; t++)
+#pragma GCC unroll 16
+                for (int v = 0; v < VECTORS; v++) exact[t][v] = splat_int(start[t]);
+#pragma GCC unroll 16
+            for (int i = begin / 4; i < (begin + shared) / 4; i++) {
+                factor strip[VECTORS];
+#pragma GCC unroll 16
+                for (int v = 0; v < VECTORS; v++)
+                    strip[v] = f == BITS8 ? byte_factor(load_strip(r.number, f, i, v)) : small_factor(load_strip(r.number, f, i, v));
+#pragma GCC unroll 16
+                for (int t = 0; t < T; t++) {
+                    int32_t activation;
+                    memcpy(&activation, byte + t * GROUP + i * 4, 4);
+#pragma GCC unroll 16
+                    for (int v = 0; v < VECTORS; v++)
+                        exact[t][v] = f == BITS8 ? dot(exact[t][v], strip[v], activation) : dot_small(exact[t][v], strip[v], activation);
+                }
+            }
+#pragma GCC unroll 16
+            for (int v = 0; v < VECTORS; v++) {
+                vf row = load_half(r.scale + v * LANES), minimum = with_minimum ? load_half(r.minimum + v * LANES) : splat(0);
+#pragma GCC unroll 16
+                for (int t = 0; t < T; t++) {
+                    sum[t][v] = fma_(to_float(exact[t][v]), row * splat(scale[t]), sum[t][v]);
+                    if (with_minimum) sum[t][v] = fma_(minimum, splat(total[t]), sum[t][v]);
+                }
             }
         }
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++)
-#pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) sum[t][v] = fma_(to_float(exact[t][v]), splat(scale[t]), sum[t][v]);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
@@ -103,18 +140,46 @@ INLINE void tile(const matrix *m, int64_t block, quantized a, int64_t token, flo
         for (int v = 0; v < VECTORS; v++) store(out[t] + v * LANES, sum[t][v]);
 }
 
-#define FOR(T) \
-    static void tile_##T(const matrix *m, int64_t b, quantized a, int64_t token, float (*out)[BLOCK]) { tile(m, b, a, token, out, T); }
-typedef void (*tile_function)(const matrix *, int64_t, quantized, int64_t, float (*)[BLOCK]);
-FOR(1) FOR(2) FOR(3)
+/* The ways to find numbers and scales, each for as many tokens as there are. */
+typedef void (*multiplier)(rows r, quantized a, int64_t token, float (*out)[BLOCK], int tokens);
+#define CASE(...) case __VA_ARGS__: return tile(r, a, token, out, (form)F, SHARED, MINIMUM, __VA_ARGS__);
+#define MULTIPLIER(name, form_, shared_, minimum_) \
+    static void name(rows r, quantized a, int64_t token, float (*out)[BLOCK], int tokens) { \
+        enum { F = form_, SHARED = shared_, MINIMUM = minimum_ }; \
+        switch (tokens) { TOKENS } \
+    }
 #if LANES == 16
-FOR(4) FOR(5) FOR(6) FOR(7) FOR(8) FOR(9) FOR(10) FOR(11) FOR(12)
-static const tile_function tiles[TILE] = {tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
-                                          tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+#define TOKENS CASE(1) CASE(2) CASE(3) CASE(4) CASE(6) CASE(8) CASE(12)
+static const int sizes[TILE + 1] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12}; /* of the tile that is computed for so many tokens */
 #else
-static const tile_function tiles[TILE] = {tile_1, tile_2, tile_3};
+#define TOKENS CASE(1) CASE(2) CASE(3)
+static const int sizes[TILE + 1] = {0, 1, 2, 3};
 #endif
-#undef FOR
+MULTIPLIER(multiply_4, BITS4, 32, 0)
+MULTIPLIER(multiply_4_minimum, BITS4, 32, 1)
+MULTIPLIER(multiply_5, BITS5, 32, 0)
+MULTIPLIER(multiply_5_minimum, BITS5, 32, 1)
+MULTIPLIER(multiply_6, BITS6, 16, 0)
+MULTIPLIER(multiply_8, BITS8, 32, 0)
+MULTIPLIER(multiply_unpacked, UNPACKED, 32, 0)
+MULTIPLIER(multiply_unpacked_minimum, UNPACKED, 32, 1)
+MULTIPLIER(multiply_unpacked_halves, UNPACKED, 16, 0)
+#undef CASE
+#undef TOKENS
+#undef MULTIPLIER
+
+static multiplier packed_multiplier(const weights *w) {
+    switch (w->bits) {
+    case 4: return w->minimum ? multiply_4_minimum : multiply_4;
+    case 5: return w->minimum ? multiply_5_minimum : multiply_5;
+    case 6: return multiply_6;
+    default: return multiply_8;
+    }
+}
+
+static multiplier unpacked_multiplier(const weights *w) {
+    return w->shared != GROUP ? multiply_unpacked_halves : w->minimum ? multiply_unpacked_minimum : multiply_unpacked;
+}
 
 /* What becomes of the products: stored; added to what is there; or a gate's silu times what it gates, quantised. */
 typedef enum { STORE, ADD, GATE } sink;
@@ -126,17 +191,16 @@ typedef struct {
     quantized gated; /* for GATE */
 } target;
 
-/* A row's scale and bias come last. */
-INLINE vf scaled(const matrix *m, int64_t row, const float *product) {
-    return fma_(load(product), load(m->scale + row), m->bias ? load(m->bias + row) : splat(0));
+INLINE vf biased(const matrix *m, int64_t row, const float *product) {
+    return m->bias ? load(product) + load(m->bias + row) : load(product);
 }
 
 /* A panel's blocks of a gate, each followed by what it gates, are one group of columns of the next matrix. */
 static void finish_gate(const matrix *m, int64_t block, const float (*product)[TILE][BLOCK], int64_t t, int64_t token, quantized q) {
-    vf value[PARTS];
-    for (int i = 0; i < PARTS; i++) {
+    vf value[PIECES];
+    for (int i = 0; i < PIECES; i++) {
         int64_t b = i / VECTORS * 2, lane = i % VECTORS * LANES, row = (block + b) * BLOCK + lane;
-        value[i] = silu(scaled(m, row, product[b][t] + lane)) * scaled(m, row + BLOCK, product[b + 1][t] + lane);
+        value[i] = silu(biased(m, row, product[b][t] + lane)) * biased(m, row + BLOCK, product[b + 1][t] + lane);
     }
     quantize_group(q, token, m->blocks * BLOCK / 2 / GROUP, block / PANEL, value);
 }
@@ -145,34 +209,67 @@ static void finish(const matrix *m, int64_t block, const float *product, int64_t
     for (int64_t i = 0; i < BLOCK; i += LANES) {
         int64_t row = block * BLOCK + i;
         float *at = to->out + token * to->width + row;
-        vf value = scaled(m, row, product + i);
+        vf value = biased(m, row, product + i);
         store(at, to->sink == ADD ? load(at) + value : value);
     }
 }
 
-/* One phase: (tokens, columns) times the matrix. The caller meets afterwards. */
-static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, const target *to) {
-    int64_t panels = (m->blocks + PANEL - 1) / PANEL;
-    /* Enough pieces that no thread waits long for the last one, each of them whole tiles. */
-    int64_t pieces = (8 * p->threads + panels - 1) / panels, all = whole_tiles(tokens) / TILE;
-    int64_t chunk = (all + pieces - 1) / pieces * TILE, chunks = (tokens + chunk - 1) / chunk;
-    for (int64_t i; (i = take(p)) < panels * chunks;) {
-        int64_t first = i % panels * PANEL, count = m->blocks - first < PANEL ? m->blocks - first : PANEL;
-        int64_t begin = i / panels * chunk, end = begin + chunk < tokens ? begin + chunk : tokens;
-        for (int64_t token = begin; token < end; token += TILE) {
-            int64_t n = end - token < TILE ? end - token : TILE;
-            _Alignas(64) float product[PANEL][TILE][BLOCK];
-            for (int64_t b = 0; b < count; b++) tiles[n - 1](m, first + b, a, token, product[b]);
-            for (int64_t t = 0; t < n; t++)
-                if (to->sink == GATE) finish_gate(m, first, product, t, token + t, to->gated);
-                else
-                    for (int64_t b = 0; b < count; b++) finish(m, first + b, product[b][t], token + t, to);
-        }
+/* The part that a block belongs to; *block becomes its index there. */
+static const weights *part_of(const matrix *m, int64_t *block) {
+    if (m->interleaved) {
+        const weights *w = m->part + *block % m->parts;
+        *block /= m->parts;
+        return w;
+    }
+    const weights *w = m->part;
+    while (*block >= w->blocks) *block -= w++->blocks;
+    return w;
+}
+
+/* Blocks of a panel times the tokens ``begin``..``end``; ``unpacked`` is room for the numbers of a panel. */
+static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t begin, int64_t end, const target *to, uint8_t *unpacked) {
+    int64_t count = m->blocks - first < PANEL ? m->blocks - first : PANEL;
+    rows r[PANEL];
+    multiplier by[PANEL];
+    for (int64_t b = 0; b < count; b++, unpacked += m->groups * group_bytes(UNPACKED)) {
+        int64_t block = first + b;
+        const weights *w = part_of(m, &block);
+        int64_t scales = block * w->groups * (GROUP / w->shared) * BLOCK;
+        r[b] = (rows){
+            .number = w->number + block * w->groups * group_bytes(w->bits),
+            .scale = w->scale + scales,
+            .minimum = w->minimum ? w->minimum + scales : NULL,
+            .groups = w->groups,
+            .zero = (int)w->bits - 1,
+        };
+        by[b] = packed_multiplier(w);
+        if (end - begin <= TILE || w->bits == 8) continue; /* numbers that are used once are unpacked on the way */
+        unpack_block(w, block, unpacked);
+        r[b].number = unpacked;
+        by[b] = unpacked_multiplier(w);
+    }
+    for (int64_t token = begin; token < end; token += TILE) {
+        int64_t n = end - token < TILE ? end - token : TILE;
+        _Alignas(64) float product[PANEL][TILE][BLOCK];
+        for (int64_t b = 0; b < count; b++) by[b](r[b], a, token, product[b], sizes[n]);
+        for (int64_t t = 0; t < n; t++)
+            if (to->sink == GATE) finish_gate(m, first, product, t, token + t, to->gated);
+            else
+                for (int64_t b = 0; b < count; b++) finish(m, first + b, product[b][t], token + t, to);
     }
 }
 
-/* One row of a matrix as floats: how an embedding is looked up. */
-static void read_row(const matrix *m, int64_t row, float *out) {
-    const uint8_t *w = m->weight + row / BLOCK * m->columns * BLOCK + row % BLOCK * 4;
-    for (int64_t k = 0; k < m->columns; k++) out[k] = (float)((int)w[k / 4 * BLOCK * 4 + k % 4] - 128) * m->scale[row];
+/* One phase: (tokens, columns) times the matrix. The caller meets afterwards. */
+static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, const target *to, uint8_t *unpacked) {
+    int64_t panels = (m->blocks + PANEL - 1) / PANEL;
+    /* Enough pieces that no thread waits long for the last one: runs of panels for few tokens, as memory is read faster in
+       order; else a panel times some tokens, in whole tiles. */
+    int64_t run = tokens > TILE || panels < 32 * p->threads ? 1 : panels / (16 * p->threads), runs = (panels + run - 1) / run;
+    int64_t wanted = (8 * p->threads + runs - 1) / runs, all = whole_tiles(tokens) / TILE;
+    int64_t chunk = (all + wanted - 1) / wanted * TILE, chunks = (tokens + chunk - 1) / chunk;
+    for (int64_t i; (i = take(p)) < runs * chunks;) {
+        int64_t first = i % runs * run, last = first + run < panels ? first + run : panels;
+        int64_t begin = i / runs * chunk, end = begin + chunk < tokens ? begin + chunk : tokens;
+        for (int64_t panel = first; panel < last; panel++) multiply_panel(m, panel * PANEL, a, begin, end, to, unpacked);
+    }
 }

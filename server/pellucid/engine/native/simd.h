@@ -152,49 +152,63 @@ INLINE vf exp2_(vf x) {
 #define LOG2_E 1.44269504f
 INLINE vf silu(vf x) { return x / (splat(1.0f) + exp2_(x * splat(-LOG2_E))); }
 
-/* Dot products of four bytes in each lane. Weights are stored with 128 added, as VNNI wants one factor unsigned; the
-   correction, -128 times the sum of the activations, is where the accumulator starts. Where signed factors are as good,
-   the 128 is taken off instead and the accumulator starts at zero. */
+/* Dot products of four bytes in each lane. The weights' numbers are unsigned, as VNNI wants one factor to be; what that adds
+   is taken off by the correction that the sum starts with. Numbers of eight bits are turned into signed ones where signed
+   factors are as good, and the sum starts at zero. */
 typedef struct {
     vi value;
 #if LANES == 8 && !defined(__AVXVNNI__)
-    vi magnitude;
+    vi magnitude; /* of signed bytes */
 #endif
-} weights;
+} factor;
 
 #if LANES == 16 || defined(__AVXVNNI__) || (LANES == 4 && !defined(__ARM_FEATURE_DOTPROD))
-#define UNSIGNED_WEIGHTS 1
+#define UNSIGNED_BYTES 1
 #else
-#define UNSIGNED_WEIGHTS 0
+#define UNSIGNED_BYTES 0
 #endif
 
-INLINE vi dot_start(int32_t correction) { return splat_int(UNSIGNED_WEIGHTS ? correction : 0); }
+/* What a sum of products with numbers of eight bits starts with, given minus the sum of the other factors. */
+INLINE int32_t byte_correction(int32_t minus) { return UNSIGNED_BYTES ? minus * 128 : 0; }
 
-INLINE weights load_weights(const uint8_t *p) {
-    weights w = {.value = *(const vi_anywhere *)p};
-#if !UNSIGNED_WEIGHTS
-    w.value ^= splat_int((int32_t)0x80808080);
+INLINE factor byte_factor(vi numbers) {
+    factor f = {.value = numbers};
+#if !UNSIGNED_BYTES
+    f.value ^= splat_int((int32_t)0x80808080);
 #endif
 #if LANES == 8 && !defined(__AVXVNNI__)
-    w.magnitude = (vi)_mm256_abs_epi8((__m256i)w.value);
+    f.magnitude = (vi)_mm256_abs_epi8((__m256i)f.value);
 #endif
-    return w;
+    return f;
 }
 
-INLINE vi dot(vi sum, weights w, int32_t four) {
+/* Numbers of at most six bits. */
+INLINE factor small_factor(vi numbers) { return (factor){.value = numbers}; }
+
+INLINE vi dot_small(vi sum, factor f, int32_t four) {
 #if LANES == 16
-    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w.value, _mm512_set1_epi32(four));
+    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)f.value, _mm512_set1_epi32(four));
 #elif defined(__AVXVNNI__)
-    return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w.value, _mm256_set1_epi32(four));
+    return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)f.value, _mm256_set1_epi32(four));
 #elif LANES == 8
-    /* |w| <= 127 and |a| <= 127, so that the pairs of products stay below 2^15. */
-    __m256i pairs = _mm256_maddubs_epi16((__m256i)w.magnitude, _mm256_sign_epi8(_mm256_set1_epi32(four), (__m256i)w.value));
+    /* 2 * 63 * 127 < 2^15 */
+    __m256i pairs = _mm256_maddubs_epi16((__m256i)f.value, _mm256_set1_epi32(four));
     return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 #elif defined(__ARM_FEATURE_DOTPROD)
-    return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)w.value, (int8x16_t)vdupq_n_s32(four));
+    return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)f.value, (int8x16_t)vdupq_n_s32(four));
 #else
-    for (int shift = 0; shift < 32; shift += 8) sum += ((w.value >> shift) & 255) * (int8_t)(four >> shift);
+    for (int shift = 0; shift < 32; shift += 8) sum += ((f.value >> shift) & 255) * (int8_t)(four >> shift);
     return sum;
+#endif
+}
+
+INLINE vi dot(vi sum, factor f, int32_t four) {
+#if LANES == 8 && !defined(__AVXVNNI__)
+    /* |f| <= 128 and |four| <= 127, so that the pairs of products stay below 2^15. */
+    __m256i pairs = _mm256_maddubs_epi16((__m256i)f.magnitude, _mm256_sign_epi8(_mm256_set1_epi32(four), (__m256i)f.value));
+    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#else
+    return dot_small(sum, f, four);
 #endif
 }
 
@@ -218,6 +232,11 @@ INLINE vf load_half(const half *p) {
     vf value = (vf)(rest << 13) * splat(0x1p112f);
     return (vf)((vi)value | sign);
 #endif
+}
+
+INLINE float read_half(half bits) {
+    half all[LANES] = {bits};
+    return load_half(all)[0];
 }
 
 INLINE void store_half(half *p, vf v) {

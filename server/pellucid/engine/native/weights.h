@@ -1,0 +1,85 @@
+/* Matrices of whole numbers of four to eight bits, each few columns of a row with a scale of their own, as GGUF files hold
+   them: a weight is (number - 2^(bits - 1)) * scale, or number * scale + minimum where there are minima. */
+#pragma once
+#include "simd.h"
+
+enum {
+    BLOCK = 16, /* rows that are interleaved, four columns of each at a time */
+    GROUP = 32, /* columns that lie together, and activations that share a scale */
+    STRIPS = GROUP / 4, /* of a block's group: four columns of its sixteen rows */
+    STRIP = BLOCK * 4,  /* bytes of one, once it is unpacked */
+    VECTORS = BLOCK / LANES,
+};
+
+typedef struct {
+    const uint8_t *number; /* (blocks, groups, group_bytes(bits)) */
+    const half *scale;     /* (blocks, groups, GROUP / shared, 16) */
+    const half *minimum;   /* the same, or NULL */
+    int64_t blocks;
+    int64_t groups;
+    int64_t bits;   /* 4, 5, 6 or 8 */
+    int64_t shared; /* columns that share a scale: 32, or 16 */
+} weights;
+
+/* How a tile finds a group's numbers. Unpacked ones have a byte each, as those of eight bits have from the beginning. */
+typedef enum { BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, UNPACKED = 0 } form;
+
+INLINE int64_t group_bytes(int64_t bits) { return bits ? GROUP * BLOCK * bits / 8 : GROUP * BLOCK; }
+
+INLINE vi load_int(const uint8_t *p) { return *(const vi_anywhere *)p; }
+
+/* Vector ``v`` of strip ``i`` of a group, a number a byte. Low halves of bytes come first, two strips to a vector; then one
+   more bit of all eight strips, or two more of four and four. */
+INLINE vi load_strip(const uint8_t *group, form f, int i, int v) {
+    int at = v * LANES * 4;
+    if (f == BITS8 || f == UNPACKED) return load_int(group + i * STRIP + at);
+    vi low = load_int(group + i / 2 * STRIP + at), high;
+    low = (i % 2 ? low >> 4 : low) & splat_int(0x0f0f0f0f);
+    if (f == BITS4) return low;
+    const uint8_t *rest = group + group_bytes(4) + at;
+    if (f == BITS5) {
+        high = load_int(rest);
+        high = (i < 4 ? high << (4 - i) : high >> (i - 4)) & splat_int(0x10101010);
+    } else {
+        high = load_int(rest + i / 4 * STRIP);
+        high = (i % 4 < 2 ? high << (4 - i % 4 * 2) : high >> (i % 4 * 2 - 4)) & splat_int(0x30303030);
+    }
+    return low | high;
+}
+
+INLINE void unpack_group(const uint8_t *group, form f, uint8_t *out) {
+#pragma GCC unroll 8
+    for (int i = 0; i < STRIPS; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            vi strip = load_strip(group, f, i, v);
+            memcpy(out + i * STRIP + v * LANES * 4, &strip, sizeof strip);
+        }
+}
+
+/* One block of rows, a number a byte. */
+static void unpack_block(const weights *w, int64_t block, uint8_t *out) {
+    const uint8_t *group = w->number + block * w->groups * group_bytes(w->bits);
+    for (int64_t g = 0; g < w->groups; g++, group += group_bytes(w->bits), out += GROUP * BLOCK)
+        switch (w->bits) {
+        case 4: unpack_group(group, BITS4, out); break;
+        case 5: unpack_group(group, BITS5, out); break;
+        case 6: unpack_group(group, BITS6, out); break;
+        default: unpack_group(group, BITS8, out);
+        }
+}
+
+/* One row as floats: how an embedding is looked up. */
+static void read_row(const weights *w, int64_t row, float *out) {
+    int64_t block = row / BLOCK, lane = row % BLOCK, parts = GROUP / w->shared, zero = w->minimum ? 0 : 1 << (w->bits - 1);
+    for (int64_t g = 0; g < w->groups; g++) {
+        int64_t at = block * w->groups + g;
+        uint8_t byte[GROUP * BLOCK];
+        unpack_block(&(weights){.number = w->number + at * group_bytes(w->bits), .groups = 1, .bits = w->bits}, 0, byte);
+        for (int64_t k = 0; k < GROUP; k++) {
+            int64_t scale = (at * parts + k / w->shared) * BLOCK + lane;
+            float number = (float)(byte[k / 4 * STRIP + lane * 4 + k % 4] - zero);
+            out[g * GROUP + k] = number * read_half(w->scale[scale]) + (w->minimum ? read_half(w->minimum[scale]) : 0);
+        }
+    }
+}
