@@ -32,6 +32,7 @@ from torch import Tensor
 from pellucid.engine.blocks import Blocks
 from pellucid.engine.decoder import DecoderConfig, rotary_tables
 from pellucid.engine.model import Batch, CacheShape, KVStorage
+from pellucid.engine.request import Figures
 
 BLOCK = 16  # rows of a matrix that are interleaved
 DEPTH = 4  # columns that one dot product instruction takes
@@ -209,6 +210,13 @@ class _Batch(Structure):
     )
 
 
+class _Description(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),
+        *((name, c_void_p) for name in ("logits", "id", "rank", "logprob", "entropy", "top_id", "top_logprob")),
+    )
+
+
 class Kernels:
     """The compiled library and its threads. One call runs at a time; the interpreter's lock is released meanwhile.
 
@@ -233,6 +241,10 @@ class Kernels:
         library.pellucid_forward.argtypes = (c_void_p, POINTER(_Decoder), POINTER(_Batch), c_void_p, c_void_p)
         library.pellucid_logits.restype = None
         library.pellucid_logits.argtypes = (c_void_p, POINTER(_Decoder), c_void_p, c_int64, c_void_p, c_void_p)
+        library.pellucid_description_scratch.restype = c_int64
+        library.pellucid_description_scratch.argtypes = (c_int64, c_int64)
+        library.pellucid_describe.restype = None
+        library.pellucid_describe.argtypes = (c_void_p, POINTER(_Description), c_void_p)
         self.library = library
         self.variant = library.pellucid_variant().decode()
         self.threads = threads or torch.get_num_threads()
@@ -248,6 +260,31 @@ class Kernels:
             if self._pool is None:
                 raise MemoryError("There is no memory for the native kernels' threads.")
         return self._pool
+
+    def describe(self, logits: Tensor, ids: Tensor, top: int) -> Figures:
+        """As :func:`pellucid.engine.sampler.describe_by_torch`, for logits on the CPU."""
+        rows, vocab = logits.shape
+        assert logits.dtype == torch.float32
+        assert logits.stride(1) == 1
+        assert ids.dtype == torch.int64
+        assert bool((ids < vocab).all())
+        found = max(min(top, vocab), 1)
+        chosen, ranks = ids.clone(), torch.empty(rows, dtype=torch.int64)
+        logprobs, entropies = torch.empty(rows, dtype=torch.float64), torch.empty(rows, dtype=torch.float64)
+        top_ids, top_logprobs = torch.empty(rows, found, dtype=torch.int64), torch.empty(rows, found, dtype=torch.float64)
+        pointers = (tensor.data_ptr() for tensor in (logits, chosen, ranks, logprobs, entropies, top_ids, top_logprobs))
+        scratch = torch.empty(self.library.pellucid_description_scratch(rows, vocab), dtype=torch.uint8)
+        with self.lock:
+            description = _Description(rows, vocab, logits.stride(0), found, *pointers)
+            self.library.pellucid_describe(self.pool, description, scratch.data_ptr())
+        return Figures(
+            chosen.tolist(),
+            logprobs.tolist(),
+            ranks.tolist(),
+            entropies.tolist(),
+            top_ids[:, :top].tolist(),
+            top_logprobs[:, :top].tolist(),
+        )
 
 
 class NativeDecoder:
@@ -428,7 +465,7 @@ def _compile(target: str, folder: Path, compiler: str | None) -> Path:
         with FileLock(folder / "kernels.lock"), tempfile.TemporaryDirectory(dir=folder) as workspace:
             if not library.exists():
                 built = Path(workspace) / library.name
-                _run([*command, str(_SOURCES / "kernels.c"), "-o", str(built)])
+                _run([*command, str(_SOURCES / "kernels.c"), "-lm", "-o", str(built)])
                 built.replace(library)  # under its name there is a whole library or none
     except OSError as error:
         raise KernelsUnavailableError(f"The kernels cannot be kept in {folder}: {error.strerror or error}.") from error

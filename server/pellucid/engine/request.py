@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as IdSequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -48,6 +48,17 @@ class Admission:
 
     cached: int
     queued: float
+
+
+class Figures(NamedTuple):
+    """What is said of rows of logits, a value a row: the tokens' ids, logprobs, ranks, the entropies, and the most probable ids."""
+
+    ids: list[int]
+    logprobs: list[float]
+    ranks: list[int]
+    entropies: list[float]
+    top_ids: list[list[int]]
+    top_logprobs: list[list[float]]
 
 
 @dataclass(frozen=True, slots=True)

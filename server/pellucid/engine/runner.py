@@ -8,9 +8,10 @@ import math
 import torch
 from torch import Tensor
 
+from pellucid.engine.kernels import NativeDecoder
 from pellucid.engine.model import Batch, KVStorage, Model, Span
 from pellucid.engine.request import TokenScore
-from pellucid.engine.sampler import describe
+from pellucid.engine.sampler import MOST_PROBABLE, describe, describe_by_torch
 from pellucid.engine.scheduler import Chunk
 from pellucid.engine.sequence import Sequence
 
@@ -30,6 +31,7 @@ class Runner:
         self.model = model
         self.storage = storage
         self.device = model.cache_shape.device
+        self._figures = model.kernels.describe if isinstance(model, NativeDecoder) else describe_by_torch
         # Measured on two cores: beside a native model, torch's second thread costs a decode step a third of its time.
         self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
@@ -76,6 +78,8 @@ class Runner:
             probability = None
             if position + 1 < len(sequence.ids):
                 id = sequence.ids[position + 1]
+            elif sequence.sampler.takes_the_best:
+                id, probability = MOST_PROBABLE, 1.0
             else:
                 try:
                     id, probability = sequence.sampler.choose(logits[row])
@@ -90,7 +94,7 @@ class Runner:
         kept = [block[row] for row in rows]
         top = max((sequence.request.params.top_logprobs for sequence, _ in kept), default=0)
         read = logits if len(rows) == len(block) else logits[rows]
-        scores = describe(read, self._tensor(ids), [position + 1 for _, position in kept], top)
+        scores = describe(self._figures(read, self._tensor(ids), top), [position + 1 for _, position in kept])
         return failures + [
             (sequence, _with(score, sequence.request.params.top_logprobs, probability))
             for (sequence, _), score, probability in zip(kept, scores, drawn, strict=True)

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence as IdSequence
 
 import torch
 from torch import Tensor
 
-from pellucid.engine.request import Constraint, TokenScore
+from pellucid.engine.request import Constraint, Figures, TokenScore
 from pellucid.tokens import SamplingParams
 
+MOST_PROBABLE = -1
+"""In place of an id: the most probable one, whichever that is."""
 
-def describe(logits: Tensor, ids: Tensor, positions: IdSequence[int], top: int) -> list[TokenScore]:
-    """How the model scored tokens ``ids`` (R,), which stand at ``positions``, by raw float32 ``logits`` (R, vocab).
 
-    Each carries its ``top`` most probable alternatives.
+def describe_by_torch(logits: Tensor, ids: Tensor, top: int) -> Figures:
+    """How the model scores the tokens ``ids`` (R,), MOST_PROBABLE among them, by raw float32 ``logits`` (R, vocab).
+
+    With the ``top`` most probable ids of each row and their logprobs.
     """
+    ids = torch.where(ids == MOST_PROBABLE, logits.argmax(dim=-1), ids)
     normalizer = torch.logsumexp(logits, dim=-1, keepdim=True)
     chosen = logits.gather(1, ids[:, None])
-    logprobs = (chosen - normalizer)[:, 0].tolist()
-    ranks = ((logits > chosen).sum(dim=-1) + 1).tolist()
     # H = -sum p log p = log Z - sum p logit
-    probabilities = (logits - normalizer).exp_()
-    entropies = (normalizer[:, 0] - torch.linalg.vecdot(probabilities, logits)).clamp_(min=0).tolist()
-    alternatives: list[tuple[tuple[int, float], ...]] = [()] * len(ids)
-    rests = [1.0] * len(ids)
-    if top:
-        values, indices = logits.topk(min(top, logits.shape[-1]), dim=-1)
-        values = values - normalizer
-        rests = (1 - values.double().exp().sum(dim=-1)).clamp_(min=0).tolist()
-        alternatives = [tuple(zip(i, v, strict=True)) for i, v in zip(indices.tolist(), values.tolist(), strict=True)]
-    return [
-        TokenScore(id, position, logprob, rank, entropy, candidates, rest)
-        for id, position, logprob, rank, entropy, candidates, rest in zip(
-            ids.tolist(), positions, logprobs, ranks, entropies, alternatives, rests, strict=True
-        )
-    ]
+    entropies = (normalizer[:, 0] - torch.linalg.vecdot((logits - normalizer).exp_(), logits)).clamp_(min=0)
+    values, indices = logits.topk(min(top, logits.shape[-1]), dim=-1)
+    return Figures(
+        ids.tolist(),
+        (chosen - normalizer)[:, 0].tolist(),
+        ((logits > chosen).sum(dim=-1) + 1).tolist(),
+        entropies.tolist(),
+        indices.tolist(),
+        (values - normalizer).tolist(),
+    )
+
+
+def describe(figures: Figures, positions: IdSequence[int]) -> list[TokenScore]:
+    """The scores of tokens at ``positions``, each with its alternatives and the mass of all the others."""
+    scores = []
+    for id, position, logprob, rank, entropy, top_ids, top_logprobs in zip(
+        figures.ids, positions, figures.logprobs, figures.ranks, figures.entropies, figures.top_ids, figures.top_logprobs, strict=True
+    ):
+        rest = max(1.0 - math.fsum(map(math.exp, top_logprobs)), 0.0)
+        scores.append(TokenScore(id, position, logprob, rank, entropy, tuple(zip(top_ids, top_logprobs, strict=True)), rest))
+    return scores
 
 
 class Sampler:
@@ -50,6 +59,12 @@ class Sampler:
         self._counts: dict[int, int] = {}
         self._random = torch.Generator()
         self._random.manual_seed(secrets.randbits(63) if params.seed is None else params.seed)
+
+    @property
+    def takes_the_best(self) -> bool:
+        """Whether the next token is the most probable one by the raw logits, whatever they are."""
+        adjusts = self._seen or self._counts or self.params.logit_bias or self._constraint is not None
+        return self.params.temperature == 0 and not adjusts and not self._counting and self.params.repetition_penalty == 1.0
 
     def choose(self, logits: Tensor) -> tuple[int, float]:
         """The next token and the probability with which it was drawn, from raw float32 logits (vocab,)."""

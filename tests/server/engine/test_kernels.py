@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.kernels import Kernels, KernelsUnavailableError, NativeDecoder, supports
 from pellucid.engine.model import KVStorage, Model
 from pellucid.engine.packing import pack
+from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
 from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
 CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
@@ -168,6 +170,41 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
     for parts in ([(2, 0, ids)], [(0, 13, ids)], [(0, 0, ids + 99)], [(0, 0, ids - 99)], [(-1, 0, ids)], [(0, -1, ids)]):
         with pytest.raises(IndexError):
             model.forward(batch(parts), kv)
+
+
+@pytest.mark.parametrize("vocab", [3, 99, 4096, 9000])
+def test_figures_are_those_of_torch(built: Kernels, vocab: int) -> None:
+    """Logprobs, ranks, entropies and the most probable ids of logits, wide rows cut out of wider ones, are what torch finds."""
+    logits = (torch.randn(5, vocab + 16, generator=torch.Generator().manual_seed(vocab)) * 6)[:, :vocab]
+    ids = torch.tensor([0, vocab - 1, MOST_PROBABLE, vocab // 2, MOST_PROBABLE])
+    expected, actual = describe_by_torch(logits.double(), ids, 20), built.describe(logits, ids, 20)
+    assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
+    assert actual.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
+    assert actual.entropies == pytest.approx(expected.entropies, abs=1e-5)
+    assert torch.tensor(actual.top_logprobs) == pytest.approx(torch.tensor(expected.top_logprobs), abs=1e-5)
+    assert built.describe(logits, ids, 0).top_ids == [[]] * 5
+
+
+def test_extreme_logits_have_figures(built: Kernels) -> None:
+    """One certain token, all alike, and logits so far apart that weights vanish: entropies and ranks are exact."""
+    logits = torch.zeros(3, 5000)
+    logits[0, 4321] = 1e4
+    logits[1, :4500] = -1e30
+    figures = built.describe(logits, torch.tensor([4321, 17, 4999]), 2)
+    assert figures.entropies == pytest.approx([0, math.log(500), math.log(5000)], abs=1e-5)
+    assert figures.ranks == [1, 501, 1]
+    assert figures.top_ids == [[4321, 0], [4500, 4501], [0, 1]]  # of equals the first
+    assert figures.logprobs == pytest.approx([0, -1e30, -math.log(5000)], abs=1e-5, rel=1e-5)
+
+
+def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
+    """One thread and three, one row and many: the same bits."""
+    logits, ids = torch.randn(7, 20000, generator=torch.Generator().manual_seed(3)), torch.arange(7) * 100
+    first, second = (Kernels(threads=threads, folder=folder).describe(logits, ids, 5) for threads in (1, 3))
+    assert first == second
+    alone = [Kernels(threads=2, folder=folder).describe(logits[i : i + 1], ids[i : i + 1], 5) for i in range(7)]
+    assert [figures.logprobs[0] for figures in alone] == first.logprobs
+    assert [figures.entropies[0] for figures in alone] == first.entropies
 
 
 def test_shapes_that_are_supported() -> None:

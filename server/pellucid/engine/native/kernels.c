@@ -2,6 +2,7 @@
    float32 in between.
    kernels.py compiles this file and declares the structures below a second time; decoder.py is the reference. */
 #include "attention.h"
+#include "description.h"
 #include "matrix.h"
 #include "pool.h"
 
@@ -252,4 +253,16 @@ void pellucid_logits(pool *p, const decoder *d, float *hidden, int64_t rows, voi
     lay_out(p, d, rows, memory, &job.s);
     job.s.x = logits;
     run(p, run_head, &job);
+}
+
+/* Bytes of working memory for a description of so many rows. */
+int64_t pellucid_description_scratch(int64_t rows, int64_t vocab) {
+    return rows * ((vocab + PIECE - 1) / PIECE) * (int64_t)sizeof(piece);
+}
+
+/* Fills in what ``d`` points to; ``memory`` is pellucid_description_scratch() bytes. */
+void pellucid_describe(pool *p, const description *d, void *memory) {
+    describing all = {.pool = p, .d = d, .piece = memory, .pieces = (d->vocab + PIECE - 1) / PIECE};
+    run(p, describe_pieces, &all);
+    for (int64_t row = 0; row < d->rows; row++) describe_row(&all, row);
 }
