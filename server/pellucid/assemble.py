@@ -29,7 +29,9 @@ def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tu
     names = _distinct(names)
     store = Store(settings.cache)
     loaded = [load(name, device=settings.device, quant=settings.quant, store=store, progress=progress) for name in names]
-    limits = EngineSettings(slots=settings.slots, context=settings.context, chunk=settings.chunk, queue=settings.queue)
+    limits = EngineSettings(
+        slots=settings.slots, context=settings.context, chunk=settings.chunk, queue=settings.queue, lookup=settings.lookup
+    )
     models = {model.name: model.model for model in loaded}
     try:
         engine = Engine(models, limits)

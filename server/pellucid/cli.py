@@ -81,6 +81,9 @@ def serve(
     context: Annotated[int | None, typer.Option(help="Most tokens of one sequence.")] = None,
     slots: Annotated[int | None, typer.Option(help="Sequences that run at the same time, for each model.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Most prompt tokens computed in one step.")] = None,
+    lookup: Annotated[
+        bool | None, typer.Option("--lookup/--no-lookup", help="Whether tokens are guessed from what stood before, and checked together.")
+    ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests that may wait for a slot.")] = None,
     api_key: Annotated[str | None, typer.Option(help="Key that every request must bring; NAME:KEY,NAME:KEY gives each user one.")] = None,
     allowed_origins: Annotated[str | None, typer.Option(help="Web origins whose pages may call, separated by commas.")] = None,
@@ -108,6 +111,7 @@ def serve(
         context=context,
         slots=slots,
         chunk=chunk,
+        lookup=lookup,
         queue=queue,
         api_key=api_key,
         allowed_origins=allowed_origins,

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     context: int = Field(8192, ge=64, description="most tokens of one sequence, prompt and answer")
     slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, for each model")
     chunk: int = Field(512, ge=16, description="most prompt tokens computed in one step")
+    lookup: bool = Field(True, description="whether tokens are guessed from what stood before, and checked together; answers stay the same")
     queue: int = Field(64, ge=0, description="requests that may wait for a slot before others are told to come back (429)")
     api_key: SecretStr | None = Field(
         None, description="key that every request must bring (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one"

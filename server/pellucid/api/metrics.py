@@ -91,11 +91,12 @@ class _Lanes(Collector):
         }
         tokens = CounterMetricFamily(
             "pellucid_tokens",
-            "Tokens by what was done with them: cached (read from the cache), computed (prefill), generated.",
+            "Tokens by what was done with them: cached (read from the cache), computed (prefill), generated, "
+            "guessed (ahead, from what stood before) and right (those of the guessed ones that came).",
             labels=["model", "kind"],
         )
         for model, status in self._statuses().items():
-            for kind in ("cached", "computed", "generated"):
+            for kind in ("cached", "computed", "generated", "guessed", "right"):
                 tokens.add_metric([model, kind], getattr(status.totals, kind))
             families["running"].add_metric([model], status.running)
             families["waiting"].add_metric([model], status.waiting)

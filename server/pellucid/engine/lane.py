@@ -23,13 +23,14 @@ class EngineSettings:
     """Bounds of every model's lane.
 
     ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step and
-    ``queue`` requests waiting.
+    ``queue`` requests waiting. With ``lookup`` tokens are guessed from what stood before, and checked together.
     """
 
     slots: int = 8
     context: int = 8192
     chunk: int = 512
     queue: int = 64
+    lookup: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,16 @@ class SlotStatus:
 
 @dataclass(slots=True)
 class Totals:
-    """What a lane has done since it started, in tokens, steps and finished requests."""
+    """What a lane has done since it started, in tokens, steps and finished requests.
+
+    ``guessed`` tokens were computed ahead on the chance that they come, and ``right`` of them did.
+    """
 
     cached: int = 0
     computed: int = 0
     generated: int = 0
+    guessed: int = 0
+    right: int = 0
     steps: int = 0
     finished: int = 0
 
@@ -84,7 +90,7 @@ class Lane:
     def __post_init__(self) -> None:
         self.context = min(self.settings.context, self.model.context)
         self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context)
-        self.scheduler = Scheduler(self.cache, self.settings.chunk)
+        self.scheduler = Scheduler(self.cache, self.settings.chunk, lookup=self.settings.lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()
         self.report()
@@ -195,13 +201,25 @@ class Lane:
             sequence.computed = chunk.end
             self._totals.computed += max(min(chunk.end, len(sequence.prompt)) - chunk.start, 0)
         for sequence, score in results:
+            if sequence.slot is None:
+                continue  # it has ended at an earlier token of this step
             if isinstance(score, TokenScore):
                 self._take(sequence, score)
             else:
                 self.end(sequence, FinishReason.ERROR, f"The next token could not be drawn: {score}")
+        for chunk in chunks:
+            if chunk.guess:
+                right = chunk.sequence.computed - chunk.end
+                chunk.sequence.lookup.learn(len(chunk.guess), right)
+                self._totals.guessed += len(chunk.guess)
+                self._totals.right += right
 
     def _take(self, sequence: Sequence, score: TokenScore) -> None:
         """Deliver a score; one of a new token continues the sequence or ends it."""
+        if score.position > sequence.computed:  # what precedes it had been guessed, and is computed
+            assert sequence.slot is not None
+            self.cache.extend(sequence.slot, sequence.ids[sequence.computed : score.position])
+            sequence.computed = score.position
         if score.sampled is None:
             sequence.deliver(score)
             return

@@ -40,16 +40,17 @@ class Runner:
         """Run the chunks and give, in order for each sequence, the scored prompt tokens and the next token.
 
         The next token is drawn by the sequence's own sampler, and the caller appends it; where that fails, the error stands
-        in its place.
+        in its place. Where it is the one that was guessed, the one after it follows, and so on.
         """
         if torch.get_num_threads() != self._torch_threads:
             torch.set_num_threads(self._torch_threads)
-        wanted = [(chunk.sequence, position) for chunk in chunks for position in chunk.sequence.wanted(chunk.start, chunk.end)]
+        wanted = [(chunk, position) for chunk in chunks for position in chunk.wanted]
         hidden = self.model.forward(self._batch(chunks), self.storage)
+        parted: set[Sequence] = set()
         results: list[Result] = []
         for first in range(0, len(wanted), ROWS):
             logits = self.model.logits(hidden[first : first + ROWS])
-            results += self._read(logits, wanted[first : first + ROWS])
+            results += self._read(logits, wanted[first : first + ROWS], parted)
         return results
 
     def _batch(self, chunks: list[Chunk]) -> Batch:
@@ -59,23 +60,29 @@ class Runner:
         rows: list[int] = []
         for chunk in chunks:
             assert chunk.sequence.slot is not None
-            rows += [len(ids) + position - chunk.start for position in chunk.sequence.wanted(chunk.start, chunk.end)]
-            spans.append(Span(chunk.sequence.slot, chunk.start, chunk.count, len(ids)))
-            ids += chunk.sequence.ids[chunk.start : chunk.end]
-            positions += range(chunk.start, chunk.end)
+            rows += [len(ids) + position - chunk.start for position in chunk.wanted]
+            spans.append(Span(chunk.sequence.slot, chunk.start, len(chunk.ids), len(ids)))
+            positions += range(chunk.start, chunk.start + len(chunk.ids))
+            ids += chunk.ids
         return Batch(self._tensor(ids), self._tensor(positions), tuple(spans), self._tensor(rows))
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
 
-    def _read(self, logits: Tensor, block: list[tuple[Sequence, int]]) -> list[Result]:
-        """Scores of the tokens that follow each (sequence, position) of a block of logits (rows, vocab)."""
+    def _read(self, logits: Tensor, block: list[tuple[Chunk, int]], parted: set[Sequence]) -> list[Result]:
+        """Scores of the tokens that follow each (chunk, position) of a block of logits (rows, vocab).
+
+        ``parted`` are the sequences whose guess has proved wrong: the rows after that speak of a text that is none.
+        """
         failures: list[Result] = []
         rows: list[int] = []
         ids: list[int] = []
         drawn: list[float | None] = []
-        for row, (sequence, position) in enumerate(block):
-            probability = None
+        astray = set(parted)
+        for row, (chunk, position) in enumerate(block):
+            sequence, probability = chunk.sequence, None
+            if sequence in astray:
+                continue
             if position + 1 < len(sequence.ids):
                 id = sequence.ids[position + 1]
             elif sequence.sampler.takes_the_best:
@@ -87,18 +94,31 @@ class Runner:
                     # A constraint is foreign code: its failure must cost its own request only.
                     logger.exception("a sampler failed")
                     failures.append((sequence, error))
+                    astray.add(sequence)
                     continue
+                if not _as_guessed(chunk, position, id):
+                    astray.add(sequence)
             rows.append(row)
             ids.append(id)
             drawn.append(probability)
         kept = [block[row] for row in rows]
-        top = max((sequence.request.params.top_logprobs for sequence, _ in kept), default=0)
+        top = max((chunk.sequence.request.params.top_logprobs for chunk, _ in kept), default=0)
         read = logits if len(rows) == len(block) else logits[rows]
         scores = describe(self._figures(read, self._tensor(ids), top), [position + 1 for _, position in kept])
-        return failures + [
-            (sequence, _with(score, sequence.request.params.top_logprobs, probability))
-            for (sequence, _), score, probability in zip(kept, scores, drawn, strict=True)
-        ]
+        results: list[Result] = []
+        for (chunk, position), score, probability in zip(kept, scores, drawn, strict=True):
+            if chunk.sequence not in parted:
+                results.append((chunk.sequence, _with(score, chunk.sequence.request.params.top_logprobs, probability)))
+                if not _as_guessed(chunk, position, score.id):
+                    parted.add(chunk.sequence)
+        parted |= astray
+        return results + failures
+
+
+def _as_guessed(chunk: Chunk, position: int, id: int) -> bool:
+    """Whether the token behind a position is the one whose successor was computed too."""
+    index = position + 1 - chunk.end
+    return index < 0 or (index < len(chunk.guess) and chunk.guess[index] == id)
 
 
 def _with(score: TokenScore, top: int, sampled: float | None) -> TokenScore:

@@ -14,29 +14,44 @@ MOST_OVERTAKEN = 8
 RESERVE = 8
 """One part in so many of a step's tokens is kept for prefill of lower priority while higher ones are served."""
 
+ROWS = 8
+"""Rows of a step up to which tokens are guessed: so many cost well below twice what one costs."""
+
 SHARE = 32
 """Tokens of common prefix for which a request waits while another one computes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next ``count`` tokens of a sequence, from ``start`` on."""
+    """The next ``count`` tokens of a sequence, from ``start`` on, and a guess of those that follow."""
 
     sequence: Sequence
     start: int
     count: int
+    guess: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:
         return self.start + self.count
 
+    @property
+    def ids(self) -> list[int]:
+        """The tokens to compute, those guessed last."""
+        return [*self.sequence.ids[self.start : self.end], *self.guess]
+
+    @property
+    def wanted(self) -> list[int]:
+        """The positions whose logits are wanted: each guessed token is checked by those before it."""
+        return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.end + len(self.guess))]
+
 
 class Scheduler:
     """The waiting and the running sequences of one model, and the slots that they work in."""
 
-    def __init__(self, cache: SlotCache, chunk: int) -> None:
+    def __init__(self, cache: SlotCache, chunk: int, *, lookup: bool) -> None:
         self.cache = cache
         self.chunk = chunk
+        self.lookup = lookup
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
 
@@ -68,8 +83,10 @@ class Scheduler:
         """Admit what fits, then give each running sequence its tokens of this step; at least one if any sequence can run."""
         self._admit(now)
         decoding = [sequence for sequence in self.running if not sequence.prefilling]
-        chunks = [Chunk(sequence, sequence.computed, 1) for sequence in decoding]
         prefilling = sorted((s for s in self.running if s.prefilling), key=lambda s: (s.priority, s.number))
+        # Beside a prefill nothing waits for the weights: a guessed token would cost as much as any other.
+        spare = (ROWS - len(decoding)) // len(decoding) if self.lookup and decoding and not prefilling else 0
+        chunks = [Chunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 else ()) for sequence in decoding]
         if prefilling:
             chunks += self._prefill(prefilling, max(self.chunk - len(chunks), 1))
         return chunks

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pellucid.engine.cache import Ids
+from pellucid.engine.lookup import Lookup
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sampler import Sampler
 from pellucid.tokens import Finish, FinishReason, Priority, Usage
@@ -31,6 +32,7 @@ class Sequence:
     ids: list[int] = field(init=False)
     prompt: Ids = field(init=False)
     sampler: Sampler = field(init=False)
+    lookup: Lookup = field(init=False)
     slot: int | None = None
     cached: int = 0
     computed: int = 0
@@ -42,6 +44,7 @@ class Sequence:
         self.ids = list(self.request.prompt)
         self.prompt = np.asarray(self.ids, dtype=np.int64)
         self.sampler = Sampler(self.request.params, self.ids, self.request.constraint)
+        self.lookup = Lookup(self.capacity)
 
     @property
     def priority(self) -> Priority:
@@ -77,6 +80,11 @@ class Sequence:
         if self.request.score_from is not None and end <= len(self.prompt):
             first = max(self.request.score_from - 1, 0)  # ... and prompt tokens from here on are scored
         return range(max(start, first), min(end, last))
+
+    def guess(self, most: int) -> list[int]:
+        """Up to ``most`` tokens that may come next, no more than may be generated behind the one that comes in any case."""
+        room = min(self.request.params.max_tokens - self.generated, self.capacity - len(self.ids)) - 1
+        return self.lookup.guess(self.ids, min(most, room))
 
     def expired(self, now: float) -> bool:
         """Whether the deadline has passed."""

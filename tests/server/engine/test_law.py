@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -28,6 +28,10 @@ STEMS = [random_ids(40, seed=1), random_ids(40, seed=2), random_ids(20, seed=1) 
 """Beginnings that requests share; the third parts from the first in its middle."""
 
 
+ECHO = random_ids(6, seed=4)
+"""A beginning of a text that repeats itself, so that what follows is guessed."""
+
+
 @dataclass(frozen=True)
 class Submit:
     request: Request
@@ -47,6 +51,8 @@ class Steps:
 def requests(draw: st.DrawFn) -> Request:
     stem = draw(st.sampled_from(STEMS))
     prompt = stem[: draw(st.integers(1, len(stem)))] + draw(st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=8))
+    if draw(st.booleans()):
+        prompt = (ECHO * 5)[: draw(st.integers(8, 30))]
     sampled = draw(st.booleans())
     params = SamplingParams(
         max_tokens=draw(st.integers(0, 12)),
@@ -103,8 +109,38 @@ class TestLaw:
         event("largest logprob difference below " + next(f"{10.0**-e:g}" for e in range(7, 3, -1) if worst < 10.0**-e))
         if any(job.finish and job.finish.usage.cached for job in driver.jobs):
             event("some prompt came from the cache")
+        if driver.lane.status.totals.right:
+            event("some guess was right")
         assert driver.lane.cache.free == slots
         assert all(job.finish or isinstance(job.items[-1], QueueFullError) for job in driver.jobs)
+
+    @settings(max_examples=INTERLEAVINGS, deadline=None)
+    @given(request=requests(), boring=st.integers(0, VOCAB_SIZE - 1), chunk=st.integers(1, 48))
+    def test_guesses_change_nothing(self, request: Request, boring: int, chunk: int) -> None:
+        """With tokens guessed and checked together an answer is the one without, token by token and figure by figure.
+
+        A bias makes the model repeat itself, so that guesses are right; penalties see each token before the next is drawn.
+        """
+        params = replace(request.params, max_tokens=20, logit_bias={boring: 3.0}, presence_penalty=0.4, repetition_penalty=1.1)
+        for each in (params, replace(params, presence_penalty=0.0, repetition_penalty=1.0)):
+            asked = replace(request, params=each)
+            with_guesses, without = (
+                LaneDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup)) for lookup in (True, False)
+            )
+            actual, expected = with_guesses.run(asked), without.run(asked)
+
+            assert without.lane.status.totals.guessed == 0
+            event(f"{min(with_guesses.lane.status.totals.right, 10)} tokens guessed right")
+            assert [(score.id, score.position, score.rank) for score in actual.scores] == [
+                (score.id, score.position, score.rank) for score in expected.scores
+            ]
+            for one, other in zip(actual.scores, expected.scores, strict=True):
+                assert one.logprob == pytest.approx(other.logprob, abs=1e-5)
+                assert one.sampled == pytest.approx(other.sampled, abs=1e-5)
+            assert actual.finish is not None
+            assert expected.finish is not None
+            assert actual.finish.reason == expected.finish.reason
+            assert actual.finish.usage.generated == expected.finish.usage.generated
 
     @settings(max_examples=INTERLEAVINGS, deadline=None)
     @given(request=requests(), others=OPERATIONS, chunk=st.integers(1, 48))
