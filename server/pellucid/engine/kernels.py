@@ -69,6 +69,12 @@ def variant() -> str:
     return found.variant if isinstance(found, Kernels) else ""
 
 
+def build() -> str:
+    """The name of the compiled library, which tells sources, flags, compiler and processor; empty where there is none."""
+    found = _native()
+    return found.path.name if isinstance(found, Kernels) else ""
+
+
 def supports(config: DecoderConfig) -> bool:
     """Whether the kernels can run a decoder of this shape."""
     columns = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
@@ -171,6 +177,7 @@ class Kernels:
         library.pellucid_forward.argtypes = (c_void_p, POINTER(_Decoder), POINTER(_Batch), c_void_p, c_void_p)
         library.pellucid_logits.restype = None
         library.pellucid_logits.argtypes = (c_void_p, POINTER(_Decoder), c_void_p, c_int64, c_void_p, c_void_p)
+        self.path = path
         self.library = library
         self.variant = library.pellucid_variant().decode()
         self.threads = threads or torch.get_num_threads()
