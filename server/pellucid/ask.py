@@ -224,7 +224,8 @@ def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[Assist
     from pellucid.terminal import Bars
 
     with Bars() as progress:
-        engine, assistant = assemble(settings, [model or settings.models[0]], progress)
+        # A command asks one thing at a time: it needs neither what servers have saved nor a place to save its own.
+        engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), [model or settings.models[0]], progress)
     try:
         yield assistant, None
     finally:

@@ -13,7 +13,8 @@ from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Model
 from pellucid.errors import ConfigError
 from pellucid.models.disk import human
-from pellucid.models.load import load, served_name
+from pellucid.models.load import LoadedModel, load, served_name
+from pellucid.models.prefixes import PrefixFile
 from pellucid.models.progress import Progress
 from pellucid.models.store import Store
 
@@ -30,11 +31,16 @@ def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tu
     store = Store(settings.cache)
     loaded = [load(name, device=settings.device, quant=settings.quant, store=store, progress=progress) for name in names]
     limits = EngineSettings(
-        slots=settings.slots, context=settings.context, chunk=settings.chunk, queue=settings.queue, lookup=settings.lookup
+        slots=settings.slots,
+        context=settings.context,
+        chunk=settings.chunk,
+        queue=settings.queue,
+        lookup=settings.lookup,
+        prefix_memory=settings.prefix_memory * 2**20 // len(loaded),
     )
     models = {model.name: model.model for model in loaded}
     try:
-        engine = Engine(models, limits)
+        engine = Engine(models, limits, saved=_saved(settings, loaded))
     except (RuntimeError, MemoryError) as error:  # torch's and numpy's words for memory that cannot be had
         size = sum(_cache_bytes(model, limits) for model in models.values())
         raise ConfigError(
@@ -42,6 +48,15 @@ def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tu
             "which cannot be had: set fewer --slots or a smaller --context."
         ) from error
     return engine, Assistant(engine, loaded)
+
+
+def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, PrefixFile]:
+    """Where the models' prefixes are saved. What is not wished any more is deleted."""
+    files = {model.name: model.prefixes for model in loaded if model.prefixes is not None}
+    if not settings.prefix_save:
+        for file in files.values():
+            file.delete()
+    return files if settings.prefix_save and settings.prefix_memory else {}
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -85,6 +85,11 @@ def serve(
         bool | None, typer.Option("--lookup/--no-lookup", help="Whether tokens are guessed from what stood before, and checked together.")
     ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests that may wait for a slot.")] = None,
+    prefix_memory: Annotated[int | None, typer.Option(help="Host memory for prompts that lost their slot, in MiB; 0 for none.")] = None,
+    prefix_save: Annotated[
+        bool | None,
+        typer.Option("--prefix-save/--no-prefix-save", help="Whether prompts are saved in the cache folder for the next start."),
+    ] = None,
     api_key: Annotated[str | None, typer.Option(help="Key that every request must bring; NAME:KEY,NAME:KEY gives each user one.")] = None,
     allowed_origins: Annotated[str | None, typer.Option(help="Web origins whose pages may call, separated by commas.")] = None,
     max_body_bytes: Annotated[int | None, typer.Option(help="Largest request body.")] = None,
@@ -113,6 +118,8 @@ def serve(
         chunk=chunk,
         lookup=lookup,
         queue=queue,
+        prefix_memory=prefix_memory,
+        prefix_save=prefix_save,
         api_key=api_key,
         allowed_origins=allowed_origins,
         max_body_bytes=max_body_bytes,
@@ -259,7 +266,7 @@ def show(name: Name, verify: Annotated[bool, typer.Option("--verify", help="Read
 
 @models_app.command(epilog="Example: pellucid models remove smollm2-135m-instruct")
 def remove(names: Annotated[list[str], typer.Argument(help="Models to delete from this machine.")]) -> None:
-    """Delete models from this machine, their packed weights included."""
+    """Delete models from this machine, their packed weights and saved prompts included."""
     from pellucid import shelf
 
     shelf.remove(names)

@@ -58,13 +58,22 @@ class Settings(BaseSettings):
     chunk: int = Field(512, ge=16, description="most prompt tokens computed in one step")
     lookup: bool = Field(True, description="whether tokens are guessed from what stood before, and checked together; answers stay the same")
     queue: int = Field(64, ge=0, description="requests that may wait for a slot before others are told to come back (429)")
+    prefix_memory: int = Field(
+        512, ge=0, description="host memory for prompts that lost their slot, in MiB; several models share it evenly; 0: none"
+    )
+    prefix_save: bool = Field(
+        True,
+        description="whether prompts and answers, as token ids with keys and values, are saved in prefixes/ of the cache folder when "
+        "the server leaves, for its next start; without it what was saved is deleted",
+    )
     api_key: SecretStr | None = Field(
         None, description="key that every request must bring (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one"
     )
     allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
     cache: Path = Field(
-        default_factory=lambda: user_cache_path(APPLICATION), description="folder of fetched and packed models and of compiled kernels"
+        default_factory=lambda: user_cache_path(APPLICATION),
+        description="folder of fetched and packed models, compiled kernels and saved prompts",
     )
     data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder of the conversations held on the page")
     threads: int = Field(0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core")
@@ -229,7 +238,8 @@ def _plain(field: FieldInfo) -> str:
 
 
 def _flags(name: str, field: FieldInfo) -> str:
-    return f"`{flag_of(name)}`, `--no-{name}`" if field.annotation is bool else f"`{flag_of(name)}`"
+    flag = flag_of(name)
+    return f"`{flag}`, `--no-{flag.removeprefix('--')}`" if field.annotation is bool else f"`{flag}`"
 
 
 def _default(name: str, field: FieldInfo) -> str:

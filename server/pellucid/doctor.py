@@ -12,10 +12,14 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.config import Settings, config_file, load_settings, origins
 from pellucid.errors import PellucidError
 from pellucid.models.disk import human
+
+if TYPE_CHECKING:
+    from pellucid.models.store import ModelRecord
 
 CPU_FEATURES = (
     "avx2",
@@ -162,7 +166,12 @@ def _models(settings: Settings) -> list[str]:
     from pellucid.models.store import Store
 
     here = [record for record in Store(settings.cache).list() if record.installed]
-    return [f"{record.name}: {human(record.size or 0)}, {human(record.packed)} packed, {record.licence}" for record in here] or ["none yet"]
+    return [_model(record) for record in here] or ["none yet"]
+
+
+def _model(record: ModelRecord) -> str:
+    made = f"{human(record.packed)} packed, {human(record.prefixes)} of saved prefixes"
+    return f"{record.name}: {human(record.size or 0)}, {made}, {record.licence}"
 
 
 def _settings(settings: Settings) -> list[str]:

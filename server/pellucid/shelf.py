@@ -82,7 +82,8 @@ def _store() -> Store:
 def _here(record: ModelRecord) -> str:
     if not record.installed:
         return "no"
-    return f"yes, {human(record.packed)} packed" if record.packed else "yes"
+    made = {"packed": record.packed, "of saved prefixes": record.prefixes}
+    return ", ".join(["yes", *(f"{human(size)} {what}" for what, size in made.items() if size)])
 
 
 def _catalogued(entry: CatalogEntry) -> dict[str, str]:

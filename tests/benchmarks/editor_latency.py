@@ -1,6 +1,6 @@
 """How long a suggestion takes by the kind of keystroke, from the editor's messages to the language server's reply.
 
-    pellucid serve --port 8437 &
+    pellucid serve --port 8437 --no-prefix-save &
     python tests/benchmarks/editor_latency.py --server http://127.0.0.1:8437 --json latency.json
 
 A real language server process serves an editor that writes lines of the standard library's own files anew, in the midst of

@@ -1,6 +1,6 @@
 """Whether the rest of a line is suggested as its author wrote it, and what the gate hides; llama.vim at the same cursors.
 
-    pellucid serve --port 8437 &
+    pellucid serve --port 8437 --no-prefix-save &
     llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 -c 8192 -np 1 --port 8012 &
     python tests/benchmarks/replay.py --server http://127.0.0.1:8437 --peer http://127.0.0.1:8012 --json replay.json
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from pellucid.client import Client
-from pellucid.config import load_settings
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, SamplingParams
 from pellucid_lsp.launch import Condition, Launcher, State, Surroundings
 from pellucid_lsp.server_process import Record
 from pellucid_lsp.settings import ServerSettings
+from served_model import real_models
 
 pytestmark = pytest.mark.model
 
@@ -30,7 +30,7 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     path = os.pathsep.join([str(ROOT / "server"), str(ROOT / "lsp")])
-    variables = {**os.environ, "PYTHONPATH": path, "PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PORT": str(port)}
+    variables = os.environ | real_models() | {"PYTHONPATH": path, "PELLUCID_PORT": str(port)}
     around = Surroundings(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs")
     told: list[Condition] = []
     launcher = Launcher(ServerSettings(api_key="hunter2"), "", told.append, around)

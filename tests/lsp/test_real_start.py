@@ -15,7 +15,7 @@ from lsprotocol import types
 
 import lsp_client
 from lsp_client import INLINE, Editor, until
-from pellucid.config import load_settings
+from served_model import real_models
 
 pytestmark = pytest.mark.model
 
@@ -28,7 +28,7 @@ async def editor(tmp_path: Path) -> AsyncIterator[Editor]:
     """An editor that shows progress, with folders and a port of its own; what its language server starts is ended after the test."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    environment = lsp_client.homes(tmp_path) | {"PELLUCID_PORT": str(port), "PELLUCID_CACHE": str(load_settings().cache)}
+    environment = lsp_client.homes(tmp_path) | real_models() | {"PELLUCID_PORT": str(port)}
     window = types.WindowClientCapabilities(work_done_progress=True)
     capabilities = types.ClientCapabilities(text_document=INLINE, window=window)
     settings = {"completion": {"ahead": False}, "statusNotifications": True}

@@ -133,7 +133,7 @@ class ScriptedEngine:
         self.failure = failure
 
     def status(self, model: str) -> LaneStatus:
-        return LaneStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, Totals())
+        return LaneStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, 0, 0, Totals())
 
 
 @dataclass

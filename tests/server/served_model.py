@@ -27,8 +27,7 @@ def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--model", CODER]
-    environment = os.environ | {"PELLUCID_CACHE": str(load_settings().cache)}
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as server:
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | real_models()) as server:
         address = f"http://127.0.0.1:{port}"
         late = time.monotonic() + LOADING
         try:
@@ -40,6 +39,11 @@ def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0, log.read_text()
+
+
+def real_models() -> dict[str, str]:
+    """Settings of a server with the models of this machine: what an earlier test saved of its prompts decides nothing."""
+    return {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PREFIX_MEMORY": "0"}
 
 
 def is_healthy(address: str) -> bool:

@@ -6,17 +6,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
+from model_files import byte_level_bpe, write_gguf
 from pellucid import assemble as module
 from pellucid.assemble import assemble
 from pellucid.config import load_settings
 from pellucid.engine.model import CacheShape, Model
+from pellucid.engine.prefix import Prefix
 from pellucid.errors import ConfigError
-from pellucid.models.load import LoadedModel
+from pellucid.models.load import LoadedModel, load
 from pellucid.models.progress import Silent
+from pellucid.models.store import Store
 from scripted import byte_tokenizer
+from tiny_models import tiny_llama
 
 
 def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +51,39 @@ def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(ConfigError, match=rf"\({size} bytes\), which cannot be had: set fewer --slots or a smaller --context\.$"):
         assemble(load_settings(cache=tmp_path / "cache", slots=1024), ["huge"], Silent())
+
+
+@pytest.fixture
+def two_models(tmp_path: Path) -> list[str]:
+    model, tokenizer = tiny_llama(vocab_size=320), byte_level_bpe(320)
+    return [str(write_gguf(tmp_path / f"{name}.gguf", model, "llama", tokenizer)) for name in ("first", "second")]
+
+
+def test_models_share_the_memory_for_prefixes(tmp_path: Path, two_models: list[str]) -> None:
+    """Together the models park no more than the setting says."""
+    engine, _ = assemble(load_settings(cache=tmp_path / "cache", context=64, prefix_memory=10), two_models, Silent())
+    engine.close()
+
+    assert [engine.status(name).parked_limit for name in ("first", "second")] == [5 * 2**20] * 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "read", "kept"),
+    [({}, True, True), ({"prefix_save": False}, False, False), ({"prefix_memory": 0}, False, True)],
+    ids=["saved", "not saved", "no memory"],
+)
+def test_what_is_saved(tmp_path: Path, two_models: list[str], setting: dict[str, Any], read: bool, kept: bool) -> None:
+    """Prefixes of the last start are read; with --no-prefix-save they are deleted, with no memory for them left alone."""
+    settings = load_settings(cache=tmp_path / "cache", context=64)
+    loaded = load(two_models[0], device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
+    assert loaded.prefixes is not None
+    shape = loaded.model.cache_shape
+    content = torch.zeros(2 * shape.layers, shape.kv_heads, 40, shape.head_dim, dtype=shape.dtype)
+    loaded.prefixes.write([Prefix(np.arange(40), content)])
+
+    engine, _ = assemble(settings.model_copy(update=setting), two_models[:1], Silent())
+    parked = engine.status("first").parked_bytes
+    engine.close()
+
+    assert (parked == content.nbytes, loaded.prefixes.path.exists()) == (read, kept)
+    assert read or parked == 0

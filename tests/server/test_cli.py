@@ -19,6 +19,7 @@ import pellucid.cli
 from pellucid import ask
 from pellucid.ask import offset_of
 from pellucid.client import Client
+from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.tokens import Finish, FinishReason, Message, SamplingParams, Token, Usage
 from pellucid.wire import record_of
@@ -266,6 +267,19 @@ def test_interrupted_answer(run: Run, scripted: Scripted) -> None:
     code, out, _ = run("chat", "hi")
 
     assert (code, out, scripted.open) == (130, "Hello", 0)
+
+
+def test_model_loaded_for_one_command(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that loads the model itself neither reads what a server saved of its prompts nor saves any."""
+    memory: list[int] = []
+
+    def assemble(settings: Settings, _names: object, _progress: object) -> tuple[Scripted, Scripted]:
+        memory.append(settings.prefix_memory)
+        return scripted, scripted
+
+    monkeypatch.setattr("pellucid.assemble.assemble", assemble)
+
+    assert (run("chat", "hi")[0], memory) == (0, [0])
 
 
 def test_model_that_cannot_be_loaded(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from pellucid.config import load_settings
+from served_model import real_models
 
 pytestmark = pytest.mark.model
 
@@ -34,7 +34,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--model", CODER, "--model", CHATTER]
     with log.open("w") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | {"PELLUCID_CACHE": str(load_settings().cache)})
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | real_models())
         try:
             address = f"http://127.0.0.1:{port}"
             wait_until_healthy(address, server, log)

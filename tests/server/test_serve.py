@@ -110,6 +110,27 @@ async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
         assert part in out
 
 
+async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None:
+    """However a server left, asked to or idle, the next one computes only the last token of what that one had read."""
+    one, two = ("".join(f"{name}_{n} = {n * n}\n" for n in range(20)) for name in ("first", "second"))
+    computed: list[int] = []
+    for prompts, options in (([one], ("--idle-exit", "1")), ([one, two], ()), ([two], ())):
+        process = start("--model", folder, *options)
+        async with Client(f"http://127.0.0.1:{port}") as client:
+            await ready(client, process)
+            for prompt in prompts:
+                items = [item async for item in client.complete(prompt, params=SamplingParams(max_tokens=1), heal=False)]
+                assert isinstance(items[-1], Finish)
+                computed.append(items[-1].usage.computed)
+        if not options:
+            process.terminate()
+        process.communicate(timeout=60)
+
+    read_one, again_one, read_two, again_two = computed
+    assert (again_one, again_two) == (1, 1)
+    assert min(read_one, read_two) > 100
+
+
 async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
     """With --idle-exit it leaves by itself with code 0 and says why, but not while an answer is being streamed."""
     process = start("--model", folder, "--idle-exit", "1")

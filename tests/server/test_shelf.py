@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.config import load_settings
+from pellucid.doctor import examine
+from pellucid.engine import kernels
 from pellucid.models.catalog import catalog
+from pellucid.models.store import Store
 from stand_in_hub import StandInHub, serve
 
 Run = Callable[..., tuple[int, str, str]]
@@ -56,8 +60,16 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     assert "yes, verified just now" in shown
     assert hashlib.sha256(DATA).hexdigest() in shown
 
+    saved = Store(cache).prefixes_path(NAME, "form")
+    saved.parent.mkdir()
+    saved.write_bytes(b"prefix")
+    assert "yes, 6 bytes of saved prefixes\n" in run("models", "show", NAME)[1]
+    kernels.available()  # loaded before the doctor looks for them, so that none are compiled to this cache
+    assert f"{NAME}: 3.0 kB, 0 bytes packed, 6 bytes of saved prefixes, mit" in examine(load_settings())["models"]
+
     assert run("models", "remove", NAME)[1].startswith(f"{NAME} is removed: ")
     assert not list(cache.rglob("*.gguf"))
+    assert not saved.exists()
     assert len(hub.requests) == asked
 
 

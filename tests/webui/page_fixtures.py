@@ -19,8 +19,7 @@ import httpx
 import pytest
 from playwright.async_api import FilePayload, Locator, Page, Request, async_playwright, expect
 
-from pellucid.config import load_settings
-from served_model import CODER, is_healthy
+from served_model import CODER, is_healthy, real_models
 
 SMALL = "smollm2-135m-instruct"
 
@@ -61,7 +60,7 @@ class PageServer:
     def start(self) -> None:
         """Start it; back when its models are loaded and its page is there."""
         command = [sys.executable, "-m", "pellucid", "serve", "--port", str(self.port), "--model", CODER, "--model", SMALL]
-        environment = os.environ | {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_DATA": str(self._folder / "data")}
+        environment = os.environ | real_models() | {"PELLUCID_DATA": str(self._folder / "data")}
         with (self._folder / "log").open("ab") as out:
             self._process = subprocess.Popen([*command, *self._options], stdout=out, stderr=out, env=environment)
         late = time.monotonic() + PATIENCE

@@ -152,7 +152,13 @@ def _models(state: ServerState) -> list[ModelObject]:
             "files": card.files,
             "chat": card.chat,
             "chat_template": card.chat_template,
-            "memory": {"weights": card.weight_bytes, "cache": status.cache_bytes, "cache_limit": status.cache_limit},
+            "memory": {
+                "weights": card.weight_bytes,
+                "cache": status.cache_bytes,
+                "cache_limit": status.cache_limit,
+                "parked": status.parked_bytes,
+                "parked_limit": status.parked_limit,
+            },
             "description": card.description,
             "licence": card.licence,
         }

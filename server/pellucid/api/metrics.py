@@ -87,6 +87,8 @@ class _Lanes(Collector):
                 ("slots", "Slots of the cache."),
                 ("cache_bytes", "Bytes that the tokens in the cache take."),
                 ("cache_limit_bytes", "The most bytes that they can take."),
+                ("parked_bytes", "Bytes that parked prefixes take."),
+                ("parked_limit_bytes", "The most bytes that they may take."),
             )
         }
         tokens = CounterMetricFamily(
@@ -103,6 +105,8 @@ class _Lanes(Collector):
             families["slots"].add_metric([model], len(status.slots))
             families["cache_bytes"].add_metric([model], status.cache_bytes)
             families["cache_limit_bytes"].add_metric([model], status.cache_limit)
+            families["parked_bytes"].add_metric([model], status.parked_bytes)
+            families["parked_limit_bytes"].add_metric([model], status.parked_limit)
         return [*families.values(), tokens]
 
 

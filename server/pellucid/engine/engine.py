@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pellucid.engine.lane import EngineSettings, Lane, LaneStatus
 from pellucid.engine.model import Model
+from pellucid.engine.parked import SavedPrefixes
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sequence import Item, Sequence
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
@@ -45,12 +47,21 @@ class _Close:
 
 
 class Engine:
-    """Serves requests of any number of models, one step of one model at a time: they share the processor, not the batch."""
+    """Serves requests of any number of models, one step of one model at a time: they share the processor, not the batch.
 
-    def __init__(self, models: Mapping[str, Model], settings: EngineSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    ``saved`` says of a model where its parked prefixes are read from, and written to when the engine is closed.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        settings: EngineSettings,
+        clock: Callable[[], float] = time.monotonic,
+        saved: Mapping[str, SavedPrefixes] = MappingProxyType({}),
+    ) -> None:
         self.settings = settings
         self._clock = clock
-        self._lanes = {name: Lane(model, settings, clock) for name, model in models.items()}
+        self._lanes = {name: Lane(model, settings, clock, saved.get(name)) for name, model in models.items()}
         self._numbers = itertools.count()
         self._mail: queue.SimpleQueue[_Submit | _Cancel | _Close] = queue.SimpleQueue()
         self.failure: Exception | None = None
@@ -93,7 +104,7 @@ class Engine:
         return self._lane(model).status
 
     def close(self) -> None:
-        """End all requests (their last item says cancelled) and the thread."""
+        """End all requests (their last item says cancelled), save the parked prefixes, and end the thread."""
         with self._gate:
             self._closing = True
             self._mail.put(_Close())
@@ -133,6 +144,9 @@ class Engine:
                     self._post_office.send()
             for lane in self._lanes.values():
                 lane.end_all(FinishReason.CANCELLED)
+            self._post_office.send()  # nobody waits for the disk
+            for lane in self._lanes.values():
+                lane.save()
         except Exception as error:
             logger.exception("the engine failed")
             self._fail(error)

@@ -80,6 +80,12 @@ def variant() -> str:
     return found.variant if isinstance(found, Kernels) else ""
 
 
+def build() -> str:
+    """The name of the compiled library, which tells sources, flags, compiler and processor; empty where there is none."""
+    found = _native()
+    return found.path.name if isinstance(found, Kernels) else ""
+
+
 def supports(config: DecoderConfig) -> bool:
     """Whether the kernels can run a decoder of this shape."""
     columns = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
@@ -245,6 +251,7 @@ class Kernels:
         library.pellucid_description_scratch.argtypes = (c_int64, c_int64)
         library.pellucid_describe.restype = None
         library.pellucid_describe.argtypes = (c_void_p, POINTER(_Description), c_void_p)
+        self.path = path
         self.library = library
         self.variant = library.pellucid_variant().decode()
         self.threads = threads or torch.get_num_threads()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Model
+from pellucid.engine.parked import SavedPrefixes
 from pellucid.engine.request import TokenScore
 from pellucid.engine.runner import Runner
 from pellucid.engine.scheduler import Chunk, Scheduler
@@ -22,8 +23,9 @@ logger = logging.getLogger(__name__)
 class EngineSettings:
     """Bounds of every model's lane.
 
-    ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step and
-    ``queue`` requests waiting. With ``lookup`` tokens are guessed from what stood before, and checked together.
+    ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step,
+    ``queue`` requests waiting, and ``prefix_memory`` bytes of host memory for prefixes that lost their slot. With
+    ``lookup`` tokens are guessed from what stood before, and checked together.
     """
 
     slots: int = 8
@@ -31,6 +33,7 @@ class EngineSettings:
     chunk: int = 512
     queue: int = 64
     lookup: bool = True
+    prefix_memory: int = 512 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ class Totals:
 class LaneStatus:
     """A lane at the end of a step.
 
-    ``cache_bytes`` is what the tokens in the slots take, ``cache_limit`` the most they can. ``limit`` is how many requests
-    it serves and lets wait at once.
+    ``cache_bytes`` is what the tokens in the slots take, ``cache_limit`` the most they can; ``parked_bytes`` and
+    ``parked_limit`` say the same of parked prefixes. ``limit`` is how many requests it serves and lets wait at once.
     """
 
     slots: tuple[SlotStatus, ...]
@@ -74,22 +77,30 @@ class LaneStatus:
     limit: int
     cache_bytes: int
     cache_limit: int
+    parked_bytes: int
+    parked_limit: int
     totals: Totals
 
 
 @dataclass(eq=False)
 class Lane:
-    """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; ``status`` may be read by all."""
+    """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; ``status`` may be read by all.
+
+    ``saved`` is where parked prefixes come from and go to, if anywhere.
+    """
 
     model: Model
     settings: EngineSettings
     clock: Callable[[], float]
+    saved: SavedPrefixes | None = None
     passed_over: int = 0
     status: LaneStatus = field(init=False)
 
     def __post_init__(self) -> None:
         self.context = min(self.settings.context, self.model.context)
-        self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context)
+        self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context, self.settings.prefix_memory)
+        if self.saved is not None:
+            self.cache.parked.fill(self.saved.read())
         self.scheduler = Scheduler(self.cache, self.settings.chunk, lookup=self.settings.lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()
@@ -161,6 +172,13 @@ class Lane:
             self.end(sequence, reason)
         self.report()
 
+    def save(self) -> None:
+        """Save what slots and parked prefixes hold, where there is a place for it; nothing may run any more."""
+        if self.saved is not None:
+            self.cache.park_all()
+            if self.cache.parked.changed:
+                self.saved.write(self.cache.parked.newest_first)
+
     def report(self) -> None:
         """Publish the status."""
         working = {sequence.slot: sequence for sequence in self.scheduler.running}
@@ -177,6 +195,8 @@ class Lane:
             limit=self.settings.slots + self.settings.queue,
             cache_bytes=sum(slot.tokens for slot in slots) * self.cache.bytes_per_token,
             cache_limit=self.cache.slots * self.cache.capacity * self.cache.bytes_per_token,
+            parked_bytes=self.cache.parked.bytes,
+            parked_limit=self.cache.parked.budget,
             totals=replace(self._totals),
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence as IdSequence
 
 import numpy as np
 
-from pellucid.engine.cache import Ids
+from pellucid.engine.prefix import Ids
 
 SHORT, LONG = 3, 7
 """How many tokens are guessed: at first, and while all of them prove right."""

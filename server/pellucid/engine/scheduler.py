@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pellucid.engine.cache import Match, SlotCache, common_prefix
+from pellucid.engine.cache import Match, SlotCache
+from pellucid.engine.prefix import common_prefix
 from pellucid.engine.sequence import Sequence
 from pellucid.tokens import Priority
 

@@ -28,6 +28,7 @@ from pellucid.errors import ConfigError, ModelError
 from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer
 from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
 from pellucid.models.gguf import GGUF
+from pellucid.models.prefixes import PrefixFile, prefix_key
 from pellucid.models.progress import Progress
 from pellucid.models.store import Store, local_name, local_path
 from pellucid.models.tokenizer import Tokenizer
@@ -35,7 +36,10 @@ from pellucid.models.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model with its tokenizer. ``infill`` is None where the model has no infill markers; ``path`` is its file or folder."""
+    """A model with its tokenizer. ``infill`` is None where the model has no infill markers; ``path`` is its file or folder.
+
+    ``prefixes`` is where the prefixes of its prompts can be saved.
+    """
 
     name: str
     model: Model
@@ -43,6 +47,7 @@ class LoadedModel:
     infill: InfillFormat | None
     entry: CatalogEntry | None
     path: Path
+    prefixes: PrefixFile | None = None
 
 
 def served_name(name_or_path: str) -> str:
@@ -75,13 +80,17 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
     config = source.config()
+    kept_as = local_name(path) if local else name
     if config is None:
+        form = "transformers"
         model = _load_by_transformers(path, where, quant, progress)
     else:
-        packer = _Packed(store, local_name(path) if local else name, config, packing.choose_scheme(quant, where, config))
-        model = packing.build(config, packer.tensors(source, progress), packer.scheme, where)
+        form = packing.choose_scheme(quant, where, config)
+        model = packing.build(config, _Packed(store, kept_as, config, form).tensors(source, progress), form, where)
     tokenizer = source.tokenizer(model.vocab_size)
-    return LoadedModel(served_name(name_or_path), model, tokenizer, infill_format(tokenizer.special, entry), entry, path)
+    key = prefix_key(_fingerprint(source.files), form, model.cache_shape)
+    prefixes = PrefixFile(store.prefixes_path(kept_as, form), key, model.cache_shape, source.files[0])
+    return LoadedModel(served_name(name_or_path), model, tokenizer, infill_format(tokenizer.special, entry), entry, path, prefixes)
 
 
 class _GGUFSource:

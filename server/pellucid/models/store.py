@@ -58,7 +58,7 @@ class ModelRecord:
     """One model as ``pellucid models`` shows it: in the catalog (``entry``), on this machine (``manifest``), or both.
 
     ``path`` is the file or folder to load. Sizes are in bytes: ``size`` of what is or would be fetched (None: not known yet),
-    ``packed`` of the weights made ready for computing.
+    ``packed`` of the weights made ready for computing, ``prefixes`` of what its servers saved of the prompts that they read.
     """
 
     name: str
@@ -67,6 +67,7 @@ class ModelRecord:
     path: Path | None
     size: int | None
     packed: int
+    prefixes: int
 
     @property
     def installed(self) -> bool:
@@ -142,9 +143,9 @@ class Store:
                 raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and fetch it again.")
 
     def remove(self, name: str, progress: Progress) -> int:
-        """Delete a model, what is left of a broken fetch of it, and its packed weights: the bytes that this frees.
+        """Delete a model, what is left of a broken fetch of it, its packed weights and saved prefixes: the bytes that this frees.
 
-        Of a local file or folder only the packed weights are deleted.
+        Of a local file or folder only the packed weights and saved prefixes are deleted.
         Raises NotFoundError where there is nothing of it on this machine, or it is no name of a model.
         """
         path = local_path(name)
@@ -152,14 +153,14 @@ class Store:
             self._check(name)
         else:
             name = local_name(path)
-        if not self._folder(name).is_dir() and not self._packs(name):
+        if not self._folder(name).is_dir() and not self._made_of(name):
             raise NotFoundError(f"{name} is not on this machine.")
         with self._lock(name, progress), disk.errors_explained(self.root):
-            folder, packs = self._folder(name), self._packs(name)
-            files = [*packs, *(path for path in folder.rglob("*") if path.is_file())]
+            folder, made = self._folder(name), self._made_of(name)
+            files = [*made, *(path for path in folder.rglob("*") if path.is_file())]
             freed = sum(path.stat().st_size for path in files)
             (folder / _MANIFEST).unlink(missing_ok=True)  # first: what is half removed is not there
-            for path in packs:
+            for path in made:
                 path.unlink()
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -173,6 +174,10 @@ class Store:
     def packed_path(self, name: str, key: str) -> Path:
         """Where the packed weights of a model lie; ``key`` says of what and in which form."""
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
+
+    def prefixes_path(self, name: str, form: str) -> Path:
+        """Where the prefixes saved of a model lie; ``form`` says how its weights are held."""
+        return self.root / "prefixes" / f"{_slug(name)}+{form}.safetensors"
 
     @contextmanager
     def packing(self, name: str, progress: Progress) -> Iterator[None]:
@@ -229,7 +234,8 @@ class Store:
         entry, manifest = catalog().get(name), _read_manifest(self._folder(name))
         size = sum(file.size for file in manifest.files) if manifest else entry.size if entry else None
         path = self._folder(name) / manifest.model if manifest else None
-        return ModelRecord(name, entry, manifest, path, size, sum(pack.stat().st_size for pack in self._packs(name)))
+        packed, prefixes = (sum(file.stat().st_size for file in self._made(kind, name)) for kind in ("packed", "prefixes"))
+        return ModelRecord(name, entry, manifest, path, size, packed, prefixes)
 
     def _manifests(self) -> Iterator[Manifest]:
         for folder in sorted((self.root / "models").glob("*")):
@@ -240,8 +246,12 @@ class Store:
     def _folder(self, name: str) -> Path:
         return self.root / "models" / _slug(name)
 
-    def _packs(self, name: str) -> Sequence[Path]:
-        return sorted((self.root / "packed").glob(f"{_slug(name)}+*"))
+    def _made(self, kind: str, name: str) -> Sequence[Path]:
+        return sorted((self.root / kind).glob(f"{_slug(name)}+*"))
+
+    def _made_of(self, name: str) -> Sequence[Path]:
+        """The files that were made here of a model."""
+        return [*self._made("packed", name), *self._made("prefixes", name)]
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:

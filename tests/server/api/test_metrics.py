@@ -70,6 +70,24 @@ def test_tokens_are_the_engine_s() -> None:
     assert [found["pellucid_tokens_total", kind, TINY] for kind in ("cached", "computed", "generated")] == [9, 11, 8]
 
 
+def test_parked_prefixes_are_measured() -> None:
+    """What is parked is told in bytes, with the most that may be, for Prometheus and beside the model."""
+    assistant, engine = tiny_assistant(slots=1)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        for letter in "ab":
+            client.post("/completion", json={"prompt": letter * 40, "n_predict": 1, "ignore_eos": True})
+        found = samples(client.get("/metrics").text)
+        memory = client.get(f"/v1/models/{TINY}").json()["meta"]["memory"]
+    engine.close()
+
+    status = engine.status(TINY)
+    assert status.parked_bytes == 40 * status.cache_limit // 256
+    told = [found[f"pellucid_{name}_bytes", TINY] for name in ("parked", "parked_limit")]
+    assert told == [memory["parked"], memory["parked_limit"]] == [status.parked_bytes, status.parked_limit]
+
+
 async def test_abandoned_answers_count() -> None:
     """An answer that is closed before its end is counted as cancelled."""
     metrics = Metrics()

@@ -12,6 +12,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from lane_driver import LaneDriver, assert_lawful
+from pellucid.engine import cache, parked
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Model
 from pellucid.engine.request import Request
@@ -95,13 +96,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def small_scraps() -> Iterator[None]:
+    """Prompts this short are parked as well, and taken back for a single token."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parked, "SCRAP", 4)
+        patch.setattr(cache, "GAIN", 1)
+        yield
+
+
 class TestLaw:
     @pytest.mark.parametrize("name", sorted(MODELS))
     @settings(max_examples=INTERLEAVINGS, deadline=None)
-    @given(operations=OPERATIONS, slots=st.integers(1, 4), chunk=st.integers(1, 48))
-    def test_any_interleaving(self, name: str, operations: list[Submit | Cancel | Steps], slots: int, chunk: int) -> None:
-        """Under any interleaving of submits, cancels, supersedes, shared prefixes, chunks and evictions every token is lawful."""
-        driver = LaneDriver(MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8))
+    @given(operations=OPERATIONS, slots=st.integers(1, 4), chunk=st.integers(1, 48), room=st.sampled_from([0, 100, 1000]))
+    def test_any_interleaving(self, name: str, operations: list[Submit | Cancel | Steps], slots: int, chunk: int, room: int) -> None:
+        """Under any interleaving of submits, cancels, supersedes, shared and parked prefixes, and chunks every token is lawful."""
+        memory = room * MODELS[name].cache_shape.bytes_per_token
+        driver = LaneDriver(MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8, prefix_memory=memory))
 
         play(driver, operations)
 
@@ -111,6 +122,8 @@ class TestLaw:
             event("some prompt came from the cache")
         if driver.lane.status.totals.right:
             event("some guess was right")
+        if driver.lane.cache.parked.bytes:
+            event("some prefix was parked")
         assert driver.lane.cache.free == slots
         assert all(job.finish or isinstance(job.items[-1], QueueFullError) for job in driver.jobs)
 

@@ -14,15 +14,17 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from lane_driver import Job, LaneDriver, assert_lawful
 from pellucid.config import load_settings
 from pellucid.engine import packing
+from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Model
-from pellucid.engine.request import Request
+from pellucid.engine.request import Request, TokenScore
 from pellucid.models import gguf_decoder
 from pellucid.models.gguf import GGUF
 from pellucid.models.load import LoadedModel, load
+from pellucid.models.prefixes import PrefixFile
 from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from pellucid.tokens import Priority, SamplingParams, Terms
+from pellucid.tokens import Finish, Priority, SamplingParams, Terms
 from tiny_models import reference_logprobs
 
 pytestmark = pytest.mark.model
@@ -113,6 +115,24 @@ def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
         for a, b in zip(alone.scores, job.scores, strict=True):
             assert (a.id, a.position, a.rank) == (b.id, b.position, b.rank)
             assert a.logprob == pytest.approx(b.logprob, abs=2e-5)
+
+
+async def test_second_start_reads_no_prompt_again(store: Store, served: LoadedModel, tmp_path: Path) -> None:
+    """A long prompt of the start before computes one token after the next start, and its answer is that of a cold run, to the bit."""
+    prompt = (served.tokenizer.encode(CODE, special=True) * 20)[:1000]
+    request = Request(prompt, SamplingParams(max_tokens=8, top_logprobs=5), stop_ids=served.tokenizer.eos_ids)
+    file = PrefixFile(tmp_path / "prefixes.safetensors", "key", served.model.cache_shape, served.path)
+    answers: list[list[TokenScore]] = []
+    computed: list[int] = []
+    for _ in range(2):
+        engine = Engine({NAME: served.model}, EngineSettings(slots=2, context=2048), saved={NAME: file})
+        items = [item async for item in engine.generate(NAME, request)]
+        engine.close()
+        answers.append([item for item in items if isinstance(item, TokenScore)])
+        computed += [item.usage.computed for item in items if isinstance(item, Finish)]
+
+    assert computed == [1000, 1]
+    assert answers[0] == answers[1]
 
 
 def test_served_is_close_to_float32(served: LoadedModel, reference: PreTrainedModel) -> None:

@@ -364,15 +364,19 @@ def test_verify_finds_a_damaged_file(models: Store, remote: StandInHub, listed: 
 
 
 def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """Removing takes the model and its packed weights, tells the bytes, and leaves other models alone."""
+    """Removing takes the model, its packed weights and saved prefixes, tells the bytes, and leaves other models alone."""
     models.pull("tiny", Silent())
-    kept = models.packed_path("tiny-two", "key")
-    kept.parent.mkdir()
-    kept.write_bytes(b"other")
+    before = sum(path.stat().st_size for path in models.root.rglob("*") if path.is_file())
+    for path in (models.packed_path("tiny-two", "key"), models.prefixes_path("tiny-two", "form")):
+        path.parent.mkdir()
+        path.write_bytes(b"other")
     models.packed_path("tiny", "key").write_bytes(b"packed")
-    assert models.show("tiny").packed == 6
-    assert models.remove("tiny", Silent()) > len(WEIGHTS)
-    assert files_in(models) == {"packed/tiny-two+key.safetensors"}
+    models.prefixes_path("tiny", "form").write_bytes(b"prefix")
+    models.prefixes_path("tiny", "form").with_suffix(".safetensors.17.part").write_bytes(b"pre")
+    record = models.show("tiny")
+    assert (record.packed, record.prefixes) == (6, 9)
+    assert models.remove("tiny", Silent()) == before + 15
+    assert files_in(models) == {"packed/tiny-two+key.safetensors", "prefixes/tiny-two+form.safetensors"}
     with pytest.raises(NotFoundError, match="tiny is not on this machine"):
         models.remove("tiny", Silent())
     with pytest.raises(NotFoundError, match="tiny is not on this machine"):

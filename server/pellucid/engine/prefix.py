@@ -1,0 +1,87 @@
+"""A prefix: the beginning of a prompt, its token ids with their keys and values, outside of the slots."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pellucid.engine.model import KVStorage
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(eq=False, slots=True)
+class Prefix:
+    """``ids`` (tokens,) and their ``content`` in host memory: (2 * layers, kv_heads, tokens, head_dim), all keys before all values.
+
+    ``promised`` is the checksum of a content that comes from a file and has not been read yet; None once it has been.
+    """
+
+    ids: Ids
+    content: Tensor
+    promised: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """What the content takes, in bytes."""
+        return self.content.nbytes
+
+    @property
+    def intact(self) -> bool:
+        """Whether the content is the one that was saved; the first look reads all of it."""
+        if self.promised is not None and _checksum(self.content) == self.promised:
+            self.promised = None
+        return self.promised is None
+
+    @property
+    def checksum(self) -> int:
+        """The content's checksum. Of one that has not been read it is the promised one: damage stays visible."""
+        return _checksum(self.content) if self.promised is None else self.promised
+
+    def restore(self, storage: KVStorage, slot: int, length: int) -> None:
+        """Write the first ``length`` tokens into a slot."""
+        content = self.content[:, :, :length].to(storage.keys[0].device)
+        for tensor, part in zip((*storage.keys, *storage.values), content, strict=True):
+            tensor[slot, :, :length] = part
+
+
+def copy_of(storage: KVStorage, slot: int, ids: Ids) -> Prefix:
+    """What a slot holds, which is ``ids``, as a prefix of its own."""
+    parts = [tensor[slot, :, : len(ids)] for tensor in (*storage.keys, *storage.values)]
+    if parts[0].device.type != "cpu":
+        return Prefix(ids.copy(), torch.stack(parts).cpu())  # gathered on the device, so that it is left in one transfer
+    content = _memory((len(parts), *parts[0].shape), parts[0].dtype)
+    torch.stack(parts, out=content)
+    return Prefix(ids.copy(), content)
+
+
+def _memory(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor in memory of its own, which goes back to the system with it, in huge pages where there are some.
+
+    Measured for a thousand tokens, 12 MB: parked in 3.5 ms so, and in 6.5 ms in small pages, where the copy itself takes 1 ms.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(size, dtype=dtype)
+    memory = mmap.mmap(-1, math.prod(size) * dtype.itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel that is built without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(size)
+
+
+def common_prefix(a: Ids, b: Ids) -> int:
+    """How many tokens two sequences have in common from the start."""
+    length = min(len(a), len(b))
+    differs = a[:length] != b[:length]
+    return int(differs.argmax()) if differs.any() else length
+
+
+def _checksum(content: Tensor) -> int:
+    return zlib.crc32(content.view(torch.uint8).numpy().data)

@@ -1,0 +1,142 @@
+"""Prefixes of prompts on disk: what a server had read before it left, so that its next start need not read it again.
+
+The file holds what users typed, as token ids, with the keys and values of a model; only its owner may read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pellucid.engine import kernels
+from pellucid.engine.model import CacheShape
+from pellucid.engine.prefix import Prefix
+from pellucid.errors import ModelError
+from pellucid.models import disk
+
+VERSION = 1  # of the file, and of how the decoders compute keys and values: what another version saved is not used
+
+logger = logging.getLogger(__name__)
+
+
+class PrefixFile:
+    """The saved prefixes of one model in one form; see :class:`pellucid.engine.parked.SavedPrefixes`.
+
+    ``key`` says what made them: of another key nothing is used. ``source`` is a file of the model, without which nothing is saved.
+    """
+
+    def __init__(self, path: Path, key: str, shape: CacheShape, source: Path) -> None:
+        self.path = path
+        self._key = key
+        self._shape = shape
+        self._source = source
+
+    def read(self) -> list[Prefix]:
+        """The saved prefixes, the most recently used first, mapped: contents are fetched from the disk when they are looked at.
+
+        A file that is damaged or was made by another model, kernel or version is deleted.
+        """
+        for part in self.path.parent.glob(f"{self.path.name}.*.part"):
+            part.unlink(missing_ok=True)  # of a process that was killed
+        try:
+            return self._map()
+        except FileNotFoundError:
+            return []
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            logger.warning("The saved prefixes in %s cannot be used (%s) and are deleted.", self.path, error)
+            self.delete()
+            return []
+
+    def write(self, prefixes: Sequence[Prefix]) -> None:
+        """Replace the file by these, the most recently used first; what the disk says against that is one line in the log."""
+        if not prefixes or not self._source.exists():  # the model was removed, and what was saved of it is not to come back
+            self.delete()
+            return
+        ids = torch.cat([torch.from_numpy(prefix.ids) for prefix in prefixes])
+        checksums = [_ids_checksum(ids), *(prefix.checksum for prefix in prefixes)]
+        tensors = {"ids": ids, **{str(number): prefix.content for number, prefix in enumerate(prefixes)}}
+        try:
+            with _errors_explained(self.path.parent), self._part(sum(tensor.nbytes for tensor in tensors.values())) as part:
+                save_file(tensors, part, {"key": self._key, "checksums": json.dumps(checksums)})
+                # Not synced, or leaving would wait for the disk: what a power cut spoils is found by the checksums.
+                part.replace(self.path)
+        except ModelError as error:
+            logger.warning("The prefix cache is not saved: %s", error)
+
+    def delete(self) -> None:
+        """Delete what is saved, if anything."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s cannot be deleted: %s", self.path, error.strerror or error)
+
+    def _map(self) -> list[Prefix]:
+        with safe_open(self.path, framework="pt") as file:
+            said = file.metadata() or {}
+            if said.get("key") != self._key:
+                raise ValueError("another model, kernel or version made them")
+            ids = file.get_tensor("ids").clone()  # in memory, for they are compared with every prompt
+            promised, *checksums = json.loads(said["checksums"])
+            contents = [file.get_tensor(str(number)) for number in range(len(checksums))]
+        if _ids_checksum(ids) != promised:
+            raise ValueError("their token ids are damaged")
+        lengths = [self._tokens(content) for content in contents]
+        if sum(lengths) != len(ids):
+            raise ValueError(f"{len(ids)} token ids do not make prefixes of {lengths} tokens")
+        parts = [part.numpy() for part in ids.split(lengths)]
+        return [Prefix(*saved) for saved in zip(parts, contents, checksums, strict=True)]
+
+    def _tokens(self, content: Tensor) -> int:
+        """How many tokens a content is of. Raises ValueError for one that has another shape than the cache."""
+        shape = self._shape
+        layers, heads, tokens, dim = content.shape
+        if (layers, heads, dim, content.dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
+            raise ValueError(f"a content has the shape {tuple(content.shape)}")
+        return tokens
+
+    @contextmanager
+    def _part(self, size: int) -> Iterator[Path]:
+        """A file for ``size`` bytes beside ours, gone in the end unless it was given another name."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        disk.require_space(self.path.parent, size)
+        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # nobody else's before there is anything in it
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def prefix_key(source: str, form: str, shape: CacheShape) -> str:
+    """What makes keys and values valid, to the bit: the ``source`` of the weights, their ``form``, the cache's shape, and what computes."""
+    device = shape.device
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    made_by = (torch.__version__, version("transformers"), where, kernels.build())
+    layout = (shape.layers, shape.kv_heads, shape.head_dim, str(shape.dtype))
+    return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
+
+
+@contextmanager
+def _errors_explained(folder: Path) -> Iterator[None]:
+    with disk.errors_explained(folder):
+        try:
+            yield
+        except SafetensorError as error:
+            raise ModelError(f"{folder} cannot be written to ({error}): free some space.") from None
+
+
+def _ids_checksum(ids: Tensor) -> int:
+    return zlib.crc32(ids.numpy().data)
