@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pellucid.engine.decoder import DecoderConfig, rotary_tables
 from pellucid.engine.linear import quantize_int8
-from pellucid.engine.model import Batch, CacheShape, KVStorage
+from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 
 BLOCK = 16  # rows of a matrix that are interleaved
 DEPTH = 4  # columns that one dot product instruction takes
@@ -240,6 +240,13 @@ class NativeDecoder:
     @property
     def weight_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self._packed.values())
+
+    @property
+    def cost(self) -> TokenCost:
+        looked_up = "head.weight" in self._packed  # else the embedding is the head
+        embedding = sum(tensor.nbytes for name, tensor in self._packed.items() if name.startswith("embedding."))
+        read = self.weight_bytes - (embedding if looked_up else 0)
+        return TokenCost(read, self.config.body_parameters, self.config.head_parameters, torch.int8)
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.forward`."""

@@ -13,7 +13,7 @@ from flat_batches import new_storage
 from pellucid.engine import kernels
 from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.kernels import Kernels, KernelsUnavailableError, NativeDecoder, supports
-from pellucid.engine.model import KVStorage, Model
+from pellucid.engine.model import KVStorage, Model, TokenCost
 from pellucid.engine.packing import pack
 from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, random_text
 
@@ -170,6 +170,15 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
     for parts in ([(2, 0, ids)], [(0, 13, ids)], [(0, 0, ids + 99)], [(0, 0, ids - 99)], [(-1, 0, ids)], [(0, -1, ids)]):
         with pytest.raises(IndexError):
             model.forward(batch(parts), kv)
+
+
+def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
+    """A step reads all that is packed but an embedding beside a head of its own, and multiplies it in int8."""
+    model = native(config, built)
+    shapes = {name: tensor.numel() for name, tensor in checkpoint(config).items() if tensor.dim() == 2}
+    body = sum(size for name, size in shapes.items() if name.startswith("layers."))
+    looked_up = 0 if config is QWEN2 else (config.vocab_size * (config.hidden_size + 4))  # int8, and a scale a row
+    assert model.cost == TokenCost(model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, torch.int8)
 
 
 def test_shapes_that_are_supported() -> None:
