@@ -223,4 +223,4 @@ class Steps(Bars):
         return MofNCompleteColumn(), TimeElapsedColumn()
 
     def _amount(self, total: int) -> str:
-        return f"{total} steps"
+        return f"{total} steps" if total != 1 else "1 step"

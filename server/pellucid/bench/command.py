@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,10 @@ Samples = Mapping[Quantity, Sequence[float]]
 
 READING = Quantity("machine", "reads memory", Unit.READING)
 MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
+
+
+SETTLING = 0.05
+"""Seconds after which torch's threads, which wait awake for more work, have gone to sleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +82,13 @@ async def disturbances(settings: Settings) -> list[str]:
         condition = await client.condition()
     if condition.standing is Standing.ABSENT:
         return []
-    return [f"A server answers at {settings.url}: what it computes meanwhile disturbs these figures."]
+    return [f"A server is at {settings.url} ({condition.standing}): what it computes meanwhile disturbs these figures."]
 
 
 def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Report:
     """Everything that there is to find about the first model of the settings."""
-    report = measure_here(settings, rounds, notes)  # what it loads is gone by now: a start has the memory to itself
+    report = measure_here(settings, rounds, notes)
+    free_memory()
     with Steps() as steps:
         steps.start("starting", rounds.starts)
         starts = asyncio.run(_starts(settings, rounds.starts, steps))
@@ -91,6 +97,13 @@ def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Re
     if any(start.resident is None for start in starts):
         left_out = (*left_out, "Memory of the process: this system does not tell.")
     return report.model_copy(update={"figures": figures, "left_out": left_out})
+
+
+def free_memory() -> None:
+    """Let go of a model that nobody refers to any more, so that a process that starts has the memory to itself."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Report:
@@ -137,10 +150,6 @@ def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
     return Trial("memory and arithmetic", (READING, MULTIPLYING), run)
 
 
-SETTLING = 0.05
-"""Seconds after which torch's threads, which wait awake for more work, have gone to sleep."""
-
-
 async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples:
     """Samples of all trials, turn by turn, so that a machine that gets slower is slower for all of them."""
     samples: dict[Quantity, list[float]] = {quantity: [] for trial in trials for quantity in trial.quantities}
@@ -174,7 +183,7 @@ def _memory_figures(model: Model) -> list[Figure]:
     ]
     resident, device = machine.resident(), model.cache_shape.device
     if resident is not None:
-        figures.append(figure(name="process after all this", samples=[resident]))
+        figures.append(figure(name="process afterwards", samples=[resident]))
     if device.type == "cuda":
         figures.append(figure(name="device, at most", samples=[torch.cuda.max_memory_allocated(device)]))
     return figures
@@ -195,7 +204,7 @@ def start_figures(starts: Sequence[Start]) -> list[Figure]:
     figure = partial(Figure.of, "start", unit=Unit.SECONDS)
     figures = [
         figure(name="importing", samples=[start.importing for start in starts]),
-        figure(name="loading the packed weights", samples=[start.loading for start in starts]),
+        figure(name="loading the weights", samples=[start.loading for start in starts]),
         figure(name="the first token", samples=[start.first_token for start in starts]),
     ]
     held = [start.resident for start in starts if start.resident is not None]

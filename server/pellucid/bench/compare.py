@@ -30,11 +30,15 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """What the change is, in a word; nothing where the samples of the two overlap, as noise alone makes them differ."""
+        """What the change is, in a word; nothing where noise alone may be the difference.
+
+        That is where the samples of the two overlap, or a time was taken once only.
+        """
         then, now = self.then, self.now
         if then is None or now is None:
             return "new" if then is None else "not measured"
-        if then.low <= now.high and now.low <= then.high:
+        once = self.unit is not Unit.BYTES and 1 in (then.samples, now.samples)
+        if once or (then.low <= now.high and now.low <= then.high):
             return ""
         return "better" if (now.value > then.value) == self.unit.more_is_better else "worse"
 

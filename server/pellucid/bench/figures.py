@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from pellucid.models.disk import human
 
-KIND = "pellucid-bench"
-FORMAT = 1
+KIND: Final = "pellucid-bench"
+FORMAT: Final = 1
 """Of the saved report; one of another format cannot be compared."""
 
 Facts = dict[str, str | int]
@@ -33,6 +33,14 @@ class Unit(StrEnum):
     def more_is_better(self) -> bool:
         """Whether a larger figure is the better one."""
         return self in (Unit.RATE, Unit.READING, Unit.MULTIPLYING)
+
+    def show_between(self, low: float, high: float) -> str:
+        """A range for people; nothing where it is a point."""
+        first, last = self.show(low), self.show(high)
+        if low == high:
+            return ""
+        common = f" {last.rpartition(' ')[2]}"  # the unit, said once
+        return f"{first.removesuffix(common)} - {last}"
 
     def show(self, value: float) -> str:
         """A value for people."""

@@ -6,7 +6,6 @@ length. A rate of reading a prompt counts the tokens that were computed, and its
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import random
 import statistics
@@ -14,23 +13,25 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from pellucid.assistant import Assistant
 from pellucid.bench.figures import Unit
 from pellucid.bench.floors import Floors
 from pellucid.bench.keystrokes import replay, session
+from pellucid.bench.together import together
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.request import Request, TokenScore
 from pellucid.errors import UnavailableError
-from pellucid.tokens import Finish, FinishReason, SamplingParams, Usage
+from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Usage
 
 PROMPTS = (128, 512, 2048)
 FIRST_TOKEN = 512
 """Tokens of the prompt whose first token is waited for, cold and warm."""
 DECODE_PROMPT, DECODE_ANSWER = 128, 64
 STREAMS = (1, 2, 4, 8)
-STREAM_PROMPT, STREAM_ANSWER = 8, 48  # so short that reading prompts takes no time beside the answers
+STREAM_PROMPT, STREAM_ANSWER = 8, 48
 
 Limit = Callable[[Floors], float]
 
@@ -110,7 +111,7 @@ class Measurements:
             cold = self._limit(lambda least: 1000 * least, size, 1)
             warm = self._limit(lambda least: 1000 * least, 1, 1)
             quantities.append(Quantity("first token", f"cold, {size} tokens", Unit.MILLISECONDS, cold))
-            quantities.append(Quantity("first token", f"warm, {size - 1} of {size} cached", Unit.MILLISECONDS, warm))
+            quantities.append(Quantity("first token", f"warm, {size - 1} cached", Unit.MILLISECONDS, warm))
 
         async def run() -> tuple[float, ...]:
             prompt = self._prompt(size)
@@ -139,7 +140,8 @@ class Measurements:
         quantity = Quantity("streams", f"{count} together", Unit.RATE, self._limit(lambda least: count / least, count, count))
 
         async def run() -> tuple[float, ...]:
-            answers = await asyncio.gather(*(self._ask(self._prompt(STREAM_PROMPT), STREAM_ANSWER) for _ in range(count)))
+            questions = [partial(self._ask, self._prompt(STREAM_PROMPT), STREAM_ANSWER) for _ in range(count)]
+            answers = await together(questions, self._engine, self._model, self._prompt(1))
             return (rate_together([answer.usage for answer in answers]),)
 
         return Trial(f"{count} streams", (quantity,), run)
@@ -148,7 +150,7 @@ class Measurements:
         quantities = (
             Quantity("typing", "first line, p50", Unit.MILLISECONDS),
             Quantity("typing", "first line, p95", Unit.MILLISECONDS),
-            Quantity("typing", "prompt computed a keystroke", Unit.TOKENS),
+            Quantity("typing", "prompt, a keystroke", Unit.TOKENS),
         )
 
         async def run() -> tuple[float, ...]:
@@ -168,7 +170,8 @@ class Measurements:
         return [next(self._firsts), *(self._dice.randrange(self._vocab_size) for _ in range(size - 1))]
 
     async def _ask(self, prompt: Sequence[int], tokens: int) -> Answer:
-        request = Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True))
+        # As completions, for which alone the scheduler gives away the last slot: so many streams as there are slots can run.
+        request = Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), COMPLETION)
         times = [time.perf_counter()]
         async with aclosing(self._engine.generate(self._model, request)) as items:
             async for item in items:

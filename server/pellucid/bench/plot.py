@@ -13,9 +13,9 @@ from pellucid.errors import InvalidRequestError
 
 WIDTH = 860
 MARGIN = 28
-LABELS = 215
+LABELS = 225
 """Width of the column of names."""
-BARS = 370
+BARS = 360
 """Length of a whole bar."""
 ROW = 26
 THICK = 14
@@ -29,14 +29,14 @@ text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; font-size:
 .paper { fill: #ffffff }
 .track { fill: #e6eaef }
 .bar { fill: #2166ac }
-.spread { stroke: #1f2328; stroke-width: 1.5 }
+.spread { stroke: #d95f02; stroke-width: 2 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 }
   .small { fill: #9198a1 }
   .paper { fill: #0d1117 }
   .track { fill: #262c36 }
   .bar { fill: #5b9bd5 }
-  .spread { stroke: #e6edf3 }
+  .spread { stroke: #fdae61 }
 }
 """
 

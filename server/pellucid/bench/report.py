@@ -15,6 +15,7 @@ from rich.text import Text
 from pellucid.bench.compare import Comparison
 from pellucid.bench.figures import Figure, Report
 
+EXPLANATION = "Medians of some rounds, of the machine's own rates the best; the limit is what reading weights and multiplying allow."
 LOOKS = {"better": "green", "worse": "red"}
 
 
@@ -49,6 +50,7 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
         console.print(line, soft_wrap=True)
     console.print()
     console.print(_figures(report.figures))
+    console.print(Text(EXPLANATION, "dim"), soft_wrap=True)
     for sentence in report.left_out:
         console.print(f"left out: {sentence}", soft_wrap=True)
     for sentence in report.notes:
@@ -59,33 +61,32 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
         for difference in comparison.differences:
             console.print(f"differs: {difference}", soft_wrap=True)
         console.print(_changes(comparison))
+        console.print(Text("The ratio is now / then; better and worse are said where the samples do not overlap.", "dim"), soft_wrap=True)
 
 
 def heading(report: Report) -> list[str]:
     """What was measured on what, in lines."""
-    facts = report.machine
+    facts, count = report.machine, report.setup["threads"]
+    threads = "1 thread" if count == 1 else f"{count} threads"
     return [
         f"{report.model['name']}: {report.model['description']}",
-        f"{facts['processor']}, {facts['processors']} processors, computing on {facts['device']} with {report.setup['threads']} threads",
+        f"{facts['processor']}, {facts['processors']} processors, computing on {facts['device']} with {threads}",
         f"context {report.setup['context']}, {report.setup['slots']} slots, chunks of {report.setup['chunk']}; {report.date}",
         "; ".join(f"{name} {version}" for name, version in report.versions.items()),
     ]
 
 
 def _figures(figures: Sequence[Figure]) -> Table:
-    rounds = max(figure.samples for figure in figures)
-    table = Table(box=None, pad_edge=False, caption=f"medians of up to {rounds} rounds; limit: what reading weights or multiplying allows")
-    table.caption_style = "dim"
-    table.add_column("")
-    for name in ("figure", "from", "to", "limit", "reached"):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in ("figure", "spread", "limit", "reached"):
         table.add_column(name, justify="right", no_wrap=True)
     for section, rows in groupby(sorted(figures, key=_order(figures)), key=attrgetter("section")):
         table.add_row(Text(section, "bold"))
         for row in rows:
-            low, high = (row.unit.show(row.low), row.unit.show(row.high)) if row.low != row.high else ("", "")
             limit = "" if row.limit is None else row.unit.show(row.limit)
             reached = "" if row.reached is None else f"{row.reached:.0%}"
-            table.add_row(f"  {row.name}", row.unit.show(row.value), low, high, limit, reached)
+            table.add_row(f"  {row.name}", row.unit.show(row.value), row.unit.show_between(row.low, row.high), limit, reached)
     return table
 
 
@@ -96,12 +97,11 @@ def _order(figures: Sequence[Figure]) -> Any:
 
 
 def _changes(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, caption="ratio: now / then; a verdict where the samples do not overlap")
-    table.caption_style = "dim"
-    table.add_column("")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
     for name in ("then", "now", "ratio"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for change in comparison.changes:
         then, now = ("" if figure is None else change.unit.show(figure.value) for figure in (change.then, change.now))
         ratio = "" if change.ratio is None else f"{change.ratio:.2f}"

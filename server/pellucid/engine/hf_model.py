@@ -278,7 +278,7 @@ def _cost(model: PreTrainedModel) -> TokenCost | None:
     weights = {id(weight): weight for module in computing for weight in module.parameters(recurse=False)}
     if any("experts" in name.split(".") for name in modules) or any(weight.dim() > 2 for weight in weights.values()):
         return None
-    head: Any = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     matrices = sum(weight.numel() for weight in weights.values() if weight.dim() > 1)
     in_head = head.weight.numel() if head is not None and id(head.weight) in weights else 0
     return TokenCost(sum(weight.nbytes for weight in weights.values()), matrices - in_head, in_head, model.dtype)
