@@ -36,6 +36,8 @@ READING = Quantity("machine", "reads memory", Unit.READING)
 MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
 
 
+BUSY = 0.25
+"""How much of the processors others may use before that is told."""
 SETTLING = 0.05
 """Seconds after which torch's threads, which wait awake for more work, have gone to sleep."""
 
@@ -77,12 +79,16 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
 
 
 async def disturbances(settings: Settings) -> list[str]:
-    """What else may compute meanwhile, in a sentence each: a server at the address of the settings."""
+    """What else may compute meanwhile, in a sentence each: other programs, and a server at the address of the settings."""
+    told = []
+    load = machine.load()
+    if load is not None and load >= BUSY:
+        told.append(f"Other programs use {min(load, 1.0):.0%} of this machine's processors, which disturbs these figures.")
     async with Client(settings.url, settings.key) as client:
         condition = await client.condition()
-    if condition.standing is Standing.ABSENT:
-        return []
-    return [f"A server is at {settings.url} ({condition.standing}): what it computes meanwhile disturbs these figures."]
+    if condition.standing is not Standing.ABSENT:
+        told.append(f"A server is at {settings.url} ({condition.standing}): what it computes meanwhile disturbs these figures.")
+    return told
 
 
 def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Report:

@@ -36,6 +36,11 @@ def resident() -> int | None:
     return next(int(line.split()[1]) * 1024 for line in path.read_text().splitlines() if line.startswith("VmRSS:"))
 
 
+def load() -> float | None:
+    """Programs that want a processor, for each processor of the machine, in the last minute; None where the system does not tell."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
+
+
 def _usable() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench_reports import report
 from model_files import byte_level_bpe, write_folder
-from pellucid.bench import command
+from pellucid.bench import command, machine
 from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, start_figures
 from pellucid.bench.compare import read_report
 from pellucid.bench.figures import Unit
@@ -31,7 +31,8 @@ VOCAB = 320
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of the developer's in the processes that are started, a cache of our own, and no server at the address."""
+    """No settings of the developer's in the processes that are started, a cache of our own, nobody at the address, an idle machine."""
+    monkeypatch.setattr(machine, "load", lambda: 0.0)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -120,6 +121,16 @@ async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: Stand
 
     told = [f"A server is at {settings.url} ({standing}): what it computes meanwhile disturbs these figures."]
     assert await disturbances(settings) == ([] if standing is Standing.ABSENT else told)
+
+
+@pytest.mark.parametrize(("load", "told"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])
+async def test_busy_machines_are_told(monkeypatch: pytest.MonkeyPatch, load: float | None, told: str) -> None:
+    """That others compute on the same processors is told, where the system says so."""
+    monkeypatch.setattr(machine, "load", lambda: load)
+
+    notes = await disturbances(load_settings())
+
+    assert notes == ([f"Other programs use {told} of this machine's processors, which disturbs these figures."] if told else [])
 
 
 def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
