@@ -37,7 +37,7 @@ MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
 
 
 BUSY = 0.25
-"""How much of the processors others may use before that is told."""
+"""How much of the processors may be in use before that is told."""
 SETTLING = 0.05
 """Seconds after which torch's threads, which wait awake for more work, have gone to sleep."""
 
@@ -83,7 +83,9 @@ async def disturbances(settings: Settings) -> list[str]:
     told = []
     load = machine.load()
     if load is not None and load >= BUSY:
-        told.append(f"Other programs use {min(load, 1.0):.0%} of this machine's processors, which disturbs these figures.")
+        told.append(
+            f"This machine has been busy in the last minute ({min(load, 1.0):.0%} of its processors): going on, that disturbs these figures."
+        )
     async with Client(settings.url, settings.key) as client:
         condition = await client.condition()
     if condition.standing is not Standing.ABSENT:

@@ -130,7 +130,11 @@ async def test_busy_machines_are_told(monkeypatch: pytest.MonkeyPatch, load: flo
 
     notes = await disturbances(load_settings())
 
-    assert notes == ([f"Other programs use {told} of this machine's processors, which disturbs these figures."] if told else [])
+    assert notes == (
+        [f"This machine has been busy in the last minute ({told} of its processors): going on, that disturbs these figures."]
+        if told
+        else []
+    )
 
 
 def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
