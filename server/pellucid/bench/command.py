@@ -16,7 +16,7 @@ import torch
 
 from pellucid.assemble import assemble
 from pellucid.bench import machine
-from pellucid.bench.compare import Comparison, compare, read_report
+from pellucid.bench.compare import compare, read_report
 from pellucid.bench.figures import Figure, Report, Unit
 from pellucid.bench.floors import Floors, multiply_rate, read_rate
 from pellucid.bench.measure import Measurements, Quantity, Trial
@@ -66,9 +66,7 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
     for note in notes:
         sys.stderr.write(f"{note}\n")
     report = measure(settings, QUICK if quick else FULL, notes)
-    comparison: Comparison | None = None
-    if earlier is not None and compare_with is not None:
-        comparison = compare(str(compare_with), earlier, report)
+    comparison = None if earlier is None else compare(str(compare_with), earlier, report)
     if json:
         sys.stdout.write(as_json(report, comparison))
     else:
@@ -83,9 +81,8 @@ async def disturbances(settings: Settings) -> list[str]:
     told = []
     load = machine.load()
     if load is not None and load >= BUSY:
-        told.append(
-            f"This machine has been busy in the last minute ({min(load, 1.0):.0%} of its processors): going on, that disturbs these figures."
-        )
+        used = f"{min(load, 1.0):.0%} of its processors"
+        told.append(f"This machine has been busy in the last minute ({used}): going on, that disturbs these figures.")
     async with Client(settings.url, settings.key) as client:
         condition = await client.condition()
     if condition.standing is not Standing.ABSENT:
@@ -199,7 +196,7 @@ def _memory_figures(model: Model) -> list[Figure]:
 
 async def _starts(settings: Settings, count: int, steps: Steps) -> list[Start]:
     wanted = {name: getattr(settings, name) for name in SETTINGS}
-    wanted |= {"models": settings.models[0], "cache": str(settings.cache)}
+    wanted |= {"models": [settings.models[0]], "cache": str(settings.cache)}
     starts = []
     for _ in range(count):
         starts.append(await start_elsewhere(wanted))

@@ -176,4 +176,4 @@ def test_start_figures_without_memory() -> None:
 async def test_start_that_fails(tmp_path: Path) -> None:
     """A process that cannot start is told with the last line that it wrote."""
     with pytest.raises(UnavailableError, match=r"^A start to be measured failed: .*NotFoundError: There is no model 'no-such-model'"):
-        await start_elsewhere({"models": "no-such-model", "cache": str(tmp_path)})
+        await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})
