@@ -13,6 +13,10 @@ from pellucid.bench.figures import FORMAT, KIND, Figure, Report, Unit
 from pellucid.errors import InvalidRequestError
 
 
+SLIGHT = 0.01
+"""A change of so much is not worth a word, even of what has no noise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One row in two reports; None where one of them has no such row."""
@@ -32,11 +36,14 @@ class Change:
     def verdict(self) -> str:
         """What the change is, in a word; nothing where noise alone may be the difference.
 
-        That is where the samples of the two overlap, or a time was taken once only.
+        That is where the samples of the two overlap, or a time was taken once only, or it is less than :data:`SLIGHT`.
         """
         then, now = self.then, self.now
         if then is None or now is None:
             return "new" if then is None else "not measured"
+        ratio = self.ratio
+        if ratio is not None and abs(ratio - 1) < SLIGHT:
+            return ""
         once = self.unit is not Unit.BYTES and 1 in (then.samples, now.samples)
         if once or (then.low <= now.high and now.low <= then.high):
             return ""

@@ -27,6 +27,7 @@ def change(unit: Unit, then: list[float], now: list[float]) -> Change:
         (Unit.RATE, [10, 20], [19, 30], ""),  # the samples overlap
         (Unit.RATE, [10, 20], [20, 30], ""),  # and may do so in a point
         (Unit.SECONDS, [1], [2, 3], ""),  # a time that was taken once
+        (Unit.BYTES, [1000], [995], ""),  # so little that it is nothing
         (Unit.BYTES, [100], [90], "better"),  # sizes have no noise
     ],
 )
