@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from pellucid.bench.figures import FORMAT, KIND, Figure, Report, Unit
 from pellucid.errors import InvalidRequestError
 
-
 SLIGHT = 0.01
 """A change of so much is not worth a word, even of what has no noise."""
 
