@@ -204,6 +204,32 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print the findings
     report(as_json=json)
 
 
+@app.command(epilog="Example: pellucid bench --json > before.json, and later: pellucid bench --compare before.json")
+def bench(
+    model: ModelOption = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    quant: Annotated[str | None, typer.Option(help="How weights are held: auto, none, int8 or int4.")] = None,
+    context: Annotated[int | None, typer.Option(help="Most tokens of one sequence; what does not fit is left out.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads to compute with; 0 takes one for each physical core.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two rounds in place of five.")] = False,
+    compare: Annotated[Path | None, typer.Option(metavar="FILE", help="What --json wrote before: show then, now and their ratio.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the figures into this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure how fast a model is on this machine, in minutes, and how far that is from what the machine could do.
+
+    Prefill, decode, waiting for the first token, several streams, typing in an editor, memory and start. The model is loaded here,
+    whatever server runs; the default is the first one of the settings.
+    """
+    from pellucid.config import load_settings
+
+    models = None if model is None else (model,)
+    settings = load_settings(models=models, device=device, quant=quant, context=context, threads=threads)
+    from pellucid.bench.command import bench as measure
+
+    measure(settings, quick=quick, json=json, compare_with=compare, plot=plot)
+
+
 Name = Annotated[str, typer.Argument(help="Catalog name, or org/name[@revision] of the Hugging Face hub.")]
 
 

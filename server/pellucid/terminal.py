@@ -9,7 +9,18 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.style import Style
 from rich.text import Text
 
@@ -150,14 +161,17 @@ class Bars:
     A :class:`pellucid.models.progress.Progress`. Leave the context before writing elsewhere on the terminal.
     """
 
+    refreshes = 10.0
+    """How often a second a bar is drawn."""
+
     def __init__(self, stream: TextIO | None = None) -> None:
         self._console = Console(file=stream or sys.stderr, highlight=False, markup=False, emoji=False)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            *self._columns(),
             TimeRemainingColumn(),
+            refresh_per_second=self.refreshes,
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
@@ -177,7 +191,7 @@ class Bars:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(label, total=total)
         if not self._console.is_terminal:
-            self.note(label if total is None else f"{label} ({human(total)})")
+            self.note(label if total is None else f"{label} ({self._amount(total)})")
 
     def advance(self, count: int) -> None:
         """Move the bar."""
@@ -187,3 +201,26 @@ class Bars:
     def note(self, text: str) -> None:
         """Print a sentence above the bar."""
         self._console.print(harmless(text), soft_wrap=True)
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        return DownloadColumn(), TransferSpeedColumn()
+
+    def _amount(self, total: int) -> str:
+        return human(total)
+
+
+class Steps(Bars):
+    """The bar of work that is counted in steps of which each takes its time."""
+
+    refreshes = 2.0  # it may stand beside a measurement, which drawing disturbs
+
+    def describe(self, label: str) -> None:
+        """Say what the next step is."""
+        assert self._task is not None
+        self._bars.update(self._task, description=label)
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        return MofNCompleteColumn(), TimeElapsedColumn()
+
+    def _amount(self, total: int) -> str:
+        return f"{total} steps" if total != 1 else "1 step"

@@ -24,7 +24,7 @@ from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.tokens import Finish, FinishReason, Message, SamplingParams, Token, Usage
 from pellucid.wire import record_of
 
-COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], ["webui"]]
+COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], ["bench"], ["webui"]]
 COMMANDS += [["models", name] for name in ("list", "pull", "show", "remove")]
 END = Finish(FinishReason.STOP, Usage(generated=2))
 Run = Callable[..., tuple[int, str, str]]

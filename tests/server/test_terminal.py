@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.terminal import LEVELS, Bars, Level, Writer, harmless, level_of, paint
+from pellucid.terminal import LEVELS, Bars, Level, Steps, Writer, harmless, level_of, paint
 from pellucid.tokens import Finish, FinishReason, Token, Usage
 
 RGB = tuple[float, float, float]
@@ -164,6 +164,33 @@ def test_bars_without_a_terminal() -> None:
         bars.start("packing", None)
 
     assert stream.getvalue() == "model.gguf (3.0 MB)\nTrying the next [source].\npacking\n"
+
+
+@pytest.mark.parametrize(("total", "amount"), [(1, "1 step"), (12, "12 steps")])
+def test_steps_without_a_terminal(total: int, amount: str) -> None:
+    """Steps are counted, not bytes, and what each of them is goes unsaid where nobody looks."""
+    stream = io.StringIO()
+
+    with Steps(stream) as steps:
+        steps.start("measuring", total)
+        steps.describe("decode")
+        steps.advance(1)
+
+    assert stream.getvalue() == f"measuring ({amount})\n"
+
+
+def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal one sees which step is next and how many are done."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = io.StringIO()
+
+    with Steps(stream) as steps:
+        steps.start("measuring", 12)
+        steps.advance(7)
+        steps.describe("decode")
+
+    assert " 7/12" in stream.getvalue().rsplit("decode", 1)[1]
 
 
 def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.engine.attention import attend, store
 from pellucid.engine.linear import DenseLinear, Linear
-from pellucid.engine.model import Batch, CacheShape, KVStorage
+from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,17 @@ class DecoderConfig:
     context: int
     rope_scaling: Mapping[str, float | str] | None = None
     sliding_window: int | None = None
+
+    @property
+    def body_parameters(self) -> int:
+        """Elements of the matrices of all layers."""
+        attention = 2 * self.head_dim * (self.heads + self.kv_heads)
+        return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
+
+    @property
+    def head_parameters(self) -> int:
+        """Elements of the head, and of the embedding."""
+        return self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +102,20 @@ class Decoder:
 
     @property
     def weight_bytes(self) -> int:
+        head, embedding = self.weights.head, self.weights.embedding
+        tied = isinstance(head, DenseLinear) and head.weight.data_ptr() == embedding.data_ptr()
+        return self._matrix_bytes + (0 if tied else embedding.nbytes)
+
+    @property
+    def cost(self) -> TokenCost:
+        return TokenCost(self._matrix_bytes, self.config.body_parameters, self.config.head_parameters, self.dtype)
+
+    @property
+    def _matrix_bytes(self) -> int:
+        """What is multiplied by: of an embedding that is not the head as well, one row is read."""
         weights = self.weights
         linears = [weights.head, *(w for layer in weights.layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down))]
-        tied = isinstance(weights.head, DenseLinear) and weights.head.weight.data_ptr() == weights.embedding.data_ptr()
-        return sum(linear.nbytes for linear in linears) + (0 if tied else weights.embedding.nbytes)
+        return sum(linear.nbytes for linear in linears)
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:

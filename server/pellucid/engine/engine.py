@@ -95,6 +95,10 @@ class Engine:
             if not finished:
                 self._mail.put(_Cancel(number))
 
+    def model(self, name: str) -> Model:
+        """The model of this name; it belongs to the engine's thread, and others only read what it says of itself."""
+        return self._lane(name).model
+
     def context(self, model: str) -> int:
         """How many tokens a sequence of this model may have."""
         return self._lane(model).context

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from pellucid.engine.attention import attend, store
-from pellucid.engine.model import Batch, CacheShape, KVStorage, Span
+from pellucid.engine.model import Batch, CacheShape, KVStorage, Span, TokenCost
 from pellucid.errors import ModelError
 
 ATTENTION = "pellucid"
@@ -166,6 +166,7 @@ class HFModel:
         self._cache_name = "cache" if "cache" in parameters else "past_key_values"
         self.context = _context(self._config, self.name)
         self.weight_bytes = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+        self.cost = _cost(model)
         self.description = f"{str(self.dtype).removeprefix('torch.')} weights, {self.name} of transformers on {self.device}"
         try:
             self.cache_shape, self.vocab_size = self._probe()
@@ -268,6 +269,19 @@ def _storage(shape: CacheShape, slots: int, capacity: int) -> KVStorage:
     size = (slots, shape.kv_heads, capacity, shape.head_dim)
     keys, values = ([torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2))
     return KVStorage(keys, values)
+
+
+def _cost(model: PreTrainedModel) -> TokenCost | None:
+    """The least that a token takes, by the weights of all modules that do not look up; None for a mixture of experts."""
+    modules = dict(model.named_modules())
+    computing = [module for module in modules.values() if not isinstance(module, nn.Embedding)]
+    weights = {id(weight): weight for module in computing for weight in module.parameters(recurse=False)}
+    if any("experts" in name.split(".") for name in modules) or any(weight.dim() > 2 for weight in weights.values()):
+        return None
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    matrices = sum(weight.numel() for weight in weights.values() if weight.dim() > 1)
+    in_head = head.weight.numel() if head is not None and id(head.weight) in weights else 0
+    return TokenCost(sum(weight.nbytes for weight in weights.values()), matrices - in_head, in_head, model.dtype)
 
 
 def _context(config: PretrainedConfig, name: str) -> int:

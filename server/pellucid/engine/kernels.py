@@ -31,7 +31,7 @@ from torch import Tensor
 
 from pellucid.engine.blocks import Blocks
 from pellucid.engine.decoder import DecoderConfig, rotary_tables
-from pellucid.engine.model import Batch, CacheShape, KVStorage
+from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 from pellucid.engine.request import Figures
 
 BLOCK = 16  # rows of a matrix that are interleaved
@@ -346,6 +346,13 @@ class NativeDecoder:
     @property
     def weight_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self._packed.values())
+
+    @property
+    def cost(self) -> TokenCost:
+        looked_up = "head.0.number" in self._packed  # else the embedding is the head
+        embedding = sum(tensor.nbytes for name, tensor in self._packed.items() if name.startswith("embedding."))
+        read = self.weight_bytes - (embedding if looked_up else 0)
+        return TokenCost(read, self.config.body_parameters, self.config.head_parameters, torch.int8)
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.forward`."""

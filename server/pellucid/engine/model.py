@@ -65,6 +65,21 @@ class Batch:
     rows: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCost:
+    """The least that computing a token takes, whatever else a model does: weights read, and multiplied by.
+
+    ``read_bytes`` are the weights that a step reads at least once, however few tokens it has. ``body`` counts the weights
+    that each token is multiplied by, ``head`` those that a token whose logits are wanted is multiplied by besides.
+    ``dtype`` is what large products multiply in.
+    """
+
+    read_bytes: int
+    body: int
+    head: int
+    dtype: torch.dtype
+
+
 class Model(Protocol):
     """A causal language model that reads and writes a KV storage of the engine's."""
 
@@ -86,6 +101,11 @@ class Model(Protocol):
     @property
     def weight_bytes(self) -> int:
         """Memory that the weights take."""
+        ...
+
+    @property
+    def cost(self) -> TokenCost | None:
+        """What a token takes at the least; None where that depends on the token, as with a mixture of experts."""
         ...
 
     @property

@@ -31,7 +31,8 @@ class Request:
     """One sequence to continue, or, with ``score_from``, to read.
 
     ``score_from`` is the index of the first prompt token whose probability is wanted: scores of the prompt tokens from
-    there on come before the generated ones. ``stop_ids`` end the answer and are not part of it.
+    there on come before the generated ones. ``stop_ids`` end the answer and are not part of it. Without ``lookup`` no
+    token is guessed, which changes the time that the answer takes and nothing else.
     """
 
     prompt: IdSequence[int]
@@ -40,6 +41,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     score_from: int | None = None
     constraint: Constraint | None = field(default=None, compare=False)
+    lookup: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class Sequence:
 
     def guess(self, most: int) -> list[int]:
         """Up to ``most`` tokens that may come next, no more than may be generated behind the one that comes in any case."""
+        if not self.request.lookup:
+            return []
         room = min(self.request.params.max_tokens - self.generated, self.capacity - len(self.ids)) - 1
         return self.lookup.guess(self.ids, min(most, room))
 

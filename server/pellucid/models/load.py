@@ -185,8 +185,7 @@ def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Itera
 
 def _float_bytes(config: DecoderConfig) -> int:
     """About how many bytes the matrices take in float32."""
-    layer = config.hidden_size * (2 * config.head_dim * (config.heads + config.kv_heads) + 3 * config.intermediate_size)
-    return 4 * (config.layers * layer + config.vocab_size * config.hidden_size)
+    return 4 * (config.body_parameters + config.head_parameters)
 
 
 def _fingerprint(files: Sequence[Path]) -> str:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
 from pellucid.engine.decoder import Decoder, DecoderConfig, inverse_frequencies
-from pellucid.engine.model import Batch, Span
+from pellucid.engine.model import Batch, Span, TokenCost
 from tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
 
 LLAMA3_ROPE = {
@@ -137,6 +137,15 @@ def test_shape_of_the_cache_and_size_of_the_weights() -> None:
     assert decoder.context == 256
     matrices = sum(parameter.nbytes for parameter in model.parameters() if parameter.dim() == 2)
     assert decoder.weight_bytes == matrices
+
+
+@pytest.mark.parametrize("name", ["llama", "llama with a tied head"])
+def test_cost_of_a_token(name: str) -> None:
+    """A step reads every matrix but an embedding that is only looked up; the head is counted apart."""
+    model, decoder = models(name)
+    body = sum(weight.numel() for key, weight in model.named_parameters() if weight.dim() == 2 and "layers" in key)
+    head = VOCAB_SIZE * 48
+    assert decoder.cost == TokenCost(4 * (body + head), body, head, torch.float32)
 
 
 def test_a_tied_head_is_counted_once() -> None:

@@ -33,7 +33,7 @@ class Failing:
         self._decoder = to_decoder(REFERENCES["llama"])
         self.fails = False
         self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
-        self.cache_shape, self.weight_bytes = self._decoder.cache_shape, self._decoder.weight_bytes
+        self.cache_shape, self.weight_bytes, self.cost = self._decoder.cache_shape, self._decoder.weight_bytes, self._decoder.cost
         self.description, self.brings_threads = "fails on demand", False
         self.logits = self._decoder.logits
 

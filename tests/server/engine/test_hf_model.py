@@ -15,7 +15,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
 from pellucid.engine.hf_model import HFModel
-from pellucid.engine.model import Batch, Span
+from pellucid.engine.model import Batch, Span, TokenCost
 from pellucid.errors import ModelError
 from tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny, tiny_llama
 
@@ -162,6 +162,16 @@ def test_what_it_says_of_itself() -> None:
     assert ours.vocab_size == VOCAB_SIZE
     assert ours.weight_bytes == sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     assert ours.description == "float32 weights, GPT2LMHeadModel of transformers on cpu"
+
+
+def test_cost_of_a_token() -> None:
+    """What is looked up is not read, a tied head is; with experts it depends on the token, so nothing is said."""
+    model, ours = models("gpt2")
+    weights = {name: weight for name, weight in model.named_parameters() if "wpe" not in name}
+    head = model.lm_head.weight.numel()
+    body = sum(weight.numel() for weight in weights.values() if weight.dim() == 2) - head
+    assert ours.cost == TokenCost(sum(weight.nbytes for weight in weights.values()), body, head, torch.float32)
+    assert models("qwen3_moe")[1].cost is None
 
 
 def test_longrope_ends_where_its_frequencies_would_change() -> None:

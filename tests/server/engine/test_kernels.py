@@ -12,9 +12,10 @@ from torch import Tensor
 
 from flat_batches import new_storage
 from pellucid.engine import kernels
+from pellucid.engine.blocks import Blocks
 from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.kernels import Kernels, KernelsUnavailableError, NativeDecoder, supports
-from pellucid.engine.model import KVStorage, Model
+from pellucid.engine.model import KVStorage, Model, TokenCost
 from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
 from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
@@ -205,6 +206,16 @@ def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
     alone = [Kernels(threads=2, folder=folder).describe(logits[i : i + 1], ids[i : i + 1], 5) for i in range(7)]
     assert [figures.logprobs[0] for figures in alone] == first.logprobs
     assert [figures.entropies[0] for figures in alone] == first.entropies
+
+
+def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
+    """A step reads all that is packed but an embedding beside a head of its own, and multiplies it in int8."""
+    model, tensors = native(config, built), in_blocks(config)
+    body = sum(tensor.numbers.numel() for name, tensor in tensors.items() if name.startswith("layers.") and isinstance(tensor, Blocks))
+    embedding = tensors["embed_tokens.weight"]
+    assert isinstance(embedding, Blocks)
+    looked_up = 0 if config is QWEN2 else embedding.numbers.numel() * embedding.bits // 8 + embedding.scale.nbytes
+    assert model.cost == TokenCost(model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, torch.int8)
 
 
 def test_shapes_that_are_supported() -> None:

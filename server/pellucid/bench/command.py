@@ -1,0 +1,216 @@
+"""The command ``pellucid bench``: measure, then show, save or compare."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pellucid.assemble import assemble
+from pellucid.bench import machine
+from pellucid.bench.compare import compare, read_report
+from pellucid.bench.figures import Figure, Report, Unit
+from pellucid.bench.floors import Floors, multiply_rate, read_rate
+from pellucid.bench.measure import Measurements, Quantity, Trial
+from pellucid.bench.plot import check_path, draw
+from pellucid.bench.report import as_json, show
+from pellucid.bench.start import SETTINGS, Start, start_elsewhere
+from pellucid.client import Client
+from pellucid.condition import Standing
+from pellucid.config import Settings
+from pellucid.engine.model import CacheShape, Model, TokenCost
+from pellucid.serve import warm_up
+from pellucid.terminal import Bars, Steps
+
+Samples = Mapping[Quantity, Sequence[float]]
+
+READING = Quantity("machine", "reads memory", Unit.READING)
+MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
+
+
+BUSY = 0.25
+"""How much of the processors may be in use before that is told."""
+SETTLING = 0.05
+"""Seconds after which torch's threads, which wait awake for more work, have gone to sleep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often things are measured, after one round that warms up and does not count."""
+
+    trials: int
+    starts: int
+
+
+FULL, QUICK = Rounds(trials=5, starts=3), Rounds(trials=2, starts=1)
+
+
+def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | None, plot: Path | None) -> None:
+    """Measure the first model of the settings and print what was found.
+
+    Raises InvalidRequestError for a file that cannot be compared with or drawn to, before anything is measured, and what
+    loading raises.
+    """
+    earlier = None if compare_with is None else read_report(compare_with)
+    if plot is not None:
+        check_path(plot)
+    notes = asyncio.run(disturbances(settings))
+    for note in notes:
+        sys.stderr.write(f"{note}\n")
+    report = measure(settings, QUICK if quick else FULL, notes)
+    comparison = None if earlier is None else compare(str(compare_with), earlier, report)
+    if json:
+        sys.stdout.write(as_json(report, comparison))
+    else:
+        show(report, comparison)
+    if plot is not None:
+        draw(report, plot)
+        sys.stderr.write(f"The picture is in {plot}.\n")
+
+
+async def disturbances(settings: Settings) -> list[str]:
+    """What else may compute meanwhile, in a sentence each: other programs, and a server at the address of the settings."""
+    told = []
+    load = machine.load()
+    if load is not None and load >= BUSY:
+        used = f"{min(load, 1.0):.0%} of its processors"
+        told.append(f"This machine has been busy in the last minute ({used}): going on, that disturbs these figures.")
+    async with Client(settings.url, settings.key) as client:
+        condition = await client.condition()
+    if condition.standing is not Standing.ABSENT:
+        told.append(f"A server is at {settings.url} ({condition.standing}): what it computes meanwhile disturbs these figures.")
+    return told
+
+
+def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Report:
+    """Everything that there is to find about the first model of the settings."""
+    report = measure_here(settings, rounds, notes)
+    free_memory()
+    with Steps() as steps:
+        steps.start("starting", rounds.starts)
+        starts = asyncio.run(_starts(settings, rounds.starts, steps))
+    figures = (*report.figures, *start_figures(starts))
+    left_out = report.left_out
+    if any(start.resident is None for start in starts):
+        left_out = (*left_out, "Memory of the process: this system does not tell.")
+    return report.model_copy(update={"figures": figures, "left_out": left_out})
+
+
+def free_memory() -> None:
+    """Let go of a model that nobody refers to any more, so that a process that starts has the memory to itself."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Report:
+    """What a loaded model shows in this process."""
+    with Bars() as bars:
+        engine, assistant = assemble(settings, settings.models[:1], bars)
+    try:
+        name = assistant.name_of(None)
+        model = engine.model(name)
+        threads = torch.get_num_threads()
+        measurements = Measurements(engine, assistant, name, model.cost, model.vocab_size)
+        trials = measurements.trials if model.cost is None else (_floor_trial(model.cost, model.cache_shape, threads), *measurements.trials)
+        asyncio.run(warm_up(assistant))
+        with Steps() as steps:
+            steps.start("measuring", (1 + rounds.trials) * len(trials))
+            samples = asyncio.run(_sample(trials, rounds.trials, steps))
+        return Report(
+            date=datetime.now().astimezone().isoformat(timespec="seconds"),
+            versions=machine.versions(),
+            machine=machine.machine(model.cache_shape.device),
+            model={"name": name, "description": model.description},
+            setup={
+                "threads": threads,
+                "context": engine.context(name),
+                "slots": settings.slots,
+                "chunk": settings.chunk,
+                "rounds": rounds.trials,
+            },
+            figures=(*figures_of(samples), *_memory_figures(model)),
+            left_out=tuple(measurements.left_out),
+            notes=tuple(notes),
+        )
+    finally:
+        engine.close()
+
+
+def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
+    async def run() -> tuple[float, ...]:
+        torch.set_num_threads(threads)  # which is a thread's own: the engine's may have set fewer
+        rates = read_rate(cost.read_bytes, shape.device), multiply_rate(cost.dtype, shape.device)
+        await asyncio.sleep(SETTLING)
+        return rates
+
+    return Trial("memory and arithmetic", (READING, MULTIPLYING), run)
+
+
+async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples:
+    """Samples of all trials, turn by turn, so that a machine that gets slower is slower for all of them."""
+    samples: dict[Quantity, list[float]] = {quantity: [] for trial in trials for quantity in trial.quantities}
+    for turn in range(1 + rounds):
+        for trial in trials:
+            steps.describe(trial.label if turn else f"{trial.label} (warming up)")
+            values = await trial.run()
+            if turn:
+                for quantity, value in zip(trial.quantities, values, strict=True):
+                    samples[quantity].append(value)
+            steps.advance(1)
+    return samples
+
+
+def figures_of(samples: Samples) -> list[Figure]:
+    """The figures of samples, each with its limit where the floors were measured."""
+    floors = Floors(max(samples[READING]), max(samples[MULTIPLYING])) if READING in samples else None
+    figures = []
+    for quantity, values in samples.items():
+        limit = None if quantity.limit is None or floors is None else quantity.limit(floors)
+        choose = max if quantity in (READING, MULTIPLYING) else statistics.median
+        figures.append(Figure.of(quantity.section, quantity.name, quantity.unit, values, limit, choose))
+    return figures
+
+
+def _memory_figures(model: Model) -> list[Figure]:
+    figure = partial(Figure.of, "memory", unit=Unit.BYTES)
+    figures = [
+        figure(name="weights", samples=[model.weight_bytes]),
+        figure(name="cache, a token", samples=[model.cache_shape.bytes_per_token]),
+    ]
+    resident, device = machine.resident(), model.cache_shape.device
+    if resident is not None:
+        figures.append(figure(name="process afterwards", samples=[resident]))
+    if device.type == "cuda":
+        figures.append(figure(name="device, at most", samples=[torch.cuda.max_memory_allocated(device)]))
+    return figures
+
+
+async def _starts(settings: Settings, count: int, steps: Steps) -> list[Start]:
+    wanted = {name: getattr(settings, name) for name in SETTINGS}
+    wanted |= {"models": [settings.models[0]], "cache": str(settings.cache)}
+    starts = []
+    for _ in range(count):
+        starts.append(await start_elsewhere(wanted))
+        steps.advance(1)
+    return starts
+
+
+def start_figures(starts: Sequence[Start]) -> list[Figure]:
+    """The figures of some starts."""
+    figure = partial(Figure.of, "start", unit=Unit.SECONDS)
+    figures = [
+        figure(name="importing", samples=[start.importing for start in starts]),
+        figure(name="loading the weights", samples=[start.loading for start in starts]),
+        figure(name="the first token", samples=[start.first_token for start in starts]),
+    ]
+    held = [start.resident for start in starts if start.resident is not None]
+    return [*figures, Figure.of("memory", "process at rest", Unit.BYTES, held)] if held else figures

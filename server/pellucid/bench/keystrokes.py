@@ -1,0 +1,61 @@
+"""Somebody types at the end of a line, and each keystroke asks for a completion, as an editor does."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pellucid.assistant import Assistant
+from pellucid.errors import UnavailableError
+from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token
+
+LONGEST = SamplingParams(max_tokens=64)
+"""Of a first line: greedy, and longer than most."""
+TERMS = Terms(Priority.COMPLETION, key="bench")
+"""Those of an editor: a keystroke supersedes the one before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypingSession:
+    """A text around the cursor, and what is typed there."""
+
+    before: str
+    typed: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keystroke:
+    """What one cost: ``seconds`` until the whole first line was there, and the prompt tokens that were not in the cache."""
+
+    seconds: float
+    computed: int
+
+
+@cache
+def session() -> TypingSession:
+    """The session that is replayed, the same for everybody."""
+    fields = tomllib.loads((Path(__file__).with_name("typing.toml")).read_text(encoding="utf-8"))
+    return TypingSession(fields["before"], fields["typed"], fields["after"])
+
+
+async def replay(assistant: Assistant, text: TypingSession) -> list[Keystroke]:
+    """What each keystroke cost, after a first question that only opens the file. Each waits for the one before it."""
+    asked = [await _first_line(assistant, text.before + text.typed[:count], text.after) for count in range(len(text.typed) + 1)]
+    return asked[1:]
+
+
+async def _first_line(assistant: Assistant, prefix: str, suffix: str) -> Keystroke:
+    start = time.perf_counter()
+    last: Token | Finish | None = None
+    async with aclosing(assistant.complete(prefix, suffix, params=LONGEST, stop=("\n",), terms=TERMS)) as items:
+        async for item in items:
+            last = item
+    assert isinstance(last, Finish), "a stream ends with a Finish"
+    if last.reason is FinishReason.ERROR:
+        raise UnavailableError(f"The model failed while it was measured: {last.error}")
+    return Keystroke(time.perf_counter() - start, last.usage.computed)

@@ -1,0 +1,52 @@
+"""What a benchmark ran on and with: what may explain that two of them differ."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from pellucid.bench.figures import Facts
+from pellucid.doctor import cpu_info
+
+
+def versions() -> Facts:
+    """Versions of what computes."""
+    return {"pellucid": _version("pellucid"), "python": platform.python_version(), "torch": torch.__version__}
+
+
+def machine(device: torch.device) -> Facts:
+    """The processor, how many of them this process may use, memory in bytes, and the device that computes."""
+    name = cpu_info(Path("/proc/cpuinfo"))[0] or platform.machine()
+    facts: Facts = {"processor": name, "processors": _usable(), "system": f"{platform.system()} {platform.machine()}"}
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        facts["memory"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return facts
+
+
+def resident() -> int | None:
+    """Bytes of memory that this process holds now; None where the system does not tell."""
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return None
+    return next(int(line.split()[1]) * 1024 for line in path.read_text().splitlines() if line.startswith("VmRSS:"))
+
+
+def load() -> float | None:
+    """Programs that want a processor, for each processor of the machine, in the last minute; None where the system does not tell."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
+
+
+def _usable() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "from its source folder"

@@ -1,0 +1,70 @@
+"""Requests that begin in the same step of the engine, however fast its steps are."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from pellucid.engine.engine import Engine
+from pellucid.engine.request import Request
+from pellucid.tokens import COMPLETION, SamplingParams
+
+T = TypeVar("T")
+
+
+async def together(questions: Sequence[Callable[[], Coroutine[Any, Any, T]]], engine: Engine, model: str, prompt: Sequence[int]) -> list[T]:
+    """What the questions give, each of which puts its request to the engine before it waits for the first time.
+
+    A request of our own, of this prompt, holds up the engine meanwhile: it would else be steps ahead with the first before
+    it has the last.
+    """
+    gun = _StartingGun()
+    holder = asyncio.create_task(_hold(engine, model, prompt, gun))
+    try:
+        await asyncio.wait((holder, gun.loaded), return_when=asyncio.FIRST_COMPLETED)
+        if holder.done():
+            holder.result()  # it was refused
+        tasks = [asyncio.create_task(question()) for question in questions]
+        await asyncio.sleep(0)  # each has put its request by now
+    finally:
+        gun.fire()
+    await holder
+    return await asyncio.gather(*tasks)
+
+
+async def _hold(engine: Engine, model: str, prompt: Sequence[int], gun: _StartingGun) -> None:
+    request = Request(prompt, SamplingParams(max_tokens=1), COMPLETION, constraint=gun)
+    async with aclosing(engine.generate(model, request)) as items:
+        async for _ in items:
+            pass
+
+
+class _StartingGun:
+    """A constraint that lets every token through, but none before it is fired; it is asked on the engine's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.loaded = self._loop.create_future()
+        self._fired = threading.Event()
+
+    def fire(self) -> None:
+        """Let the engine go on."""
+        self._fired.set()
+
+    def allowed(self) -> Tensor | None:
+        """Wait until it is fired."""
+        self._loop.call_soon_threadsafe(self._load)
+        self._fired.wait()
+        return None
+
+    def advance(self, id: int) -> None:
+        """Any token will do."""
+
+    def _load(self) -> None:
+        if not self.loaded.done():
+            self.loaded.set_result(None)

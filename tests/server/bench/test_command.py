@@ -1,0 +1,180 @@
+"""pellucid bench from end to end on a tiny model, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench_reports import report
+from model_files import byte_level_bpe, write_folder
+from pellucid.bench import command, machine
+from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, start_figures
+from pellucid.bench.compare import read_report
+from pellucid.bench.figures import Unit
+from pellucid.bench.measure import Quantity
+from pellucid.bench.report import as_json
+from pellucid.bench.start import Start, start_elsewhere
+from pellucid.client import Client
+from pellucid.condition import ServerCondition, Standing
+from pellucid.config import load_settings
+from pellucid.errors import UnavailableError
+from tiny_models import tiny_llama
+
+Run = Callable[..., tuple[int, str, str]]
+VOCAB = 320
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of the developer's in the processes that are started, a cache of our own, nobody at the address, an idle machine."""
+    monkeypatch.setattr(machine, "load", lambda: 0.0)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("PELLUCID_PORT", str(listener.getsockname()[1]))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder with a tiny Llama of 256 tokens, and its tokenizer."""
+    folder = tmp_path / "tiny"
+    tiny_llama(vocab_size=VOCAB).save_pretrained(folder)
+    return write_folder(folder, byte_level_bpe(VOCAB))
+
+
+def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is measured and told in JSON that can be compared with; the picture is drawn; the rest is on stderr."""
+    monkeypatch.setattr(command, "QUICK", Rounds(trials=1, starts=1))
+    picture = tmp_path / "bench.svg"
+
+    code, out, err = run("bench", "--model", model, "--quick", "--json", "--quant", "none", "--plot", picture)
+
+    assert code == 0, err
+    (tmp_path / "saved.json").write_text(out)
+    found = read_report(tmp_path / "saved.json")
+    rows = {f"{figure.section}, {figure.name}": figure for figure in found.figures}
+    assert list(rows)[:8] == [
+        *("machine, reads memory", "machine, multiplies", "prefill, 128 tokens", "decode, one stream", "decode, a token"),
+        "decode, a text that repeats itself",
+        *("streams, 1 together", "streams, 2 together", "streams, 4 together"),
+    ]
+    assert {"typing, first line, p95", "memory, weights", "start, importing", "start, the first token"} <= set(rows)
+    assert all(row.value > 0 for row in rows.values())
+    assert all(row.limit is not None for row in rows.values() if row.unit is Unit.RATE)
+    assert found.model["name"] == "tiny"
+    assert found.setup["context"] == 256
+    assert found.left_out[:2] == (
+        "A prompt of 512 tokens: that takes 513 tokens, and the context holds 256.",
+        "A prompt of 2048 tokens: that takes 2049 tokens, and the context holds 256.",
+    )
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+    assert err.splitlines()[-3:] == ["measuring (16 steps)", "starting (1 step)", f"The picture is in {picture}."]
+
+
+def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For people there are two tables in 80 columns, what was left out, and what differs from the run before."""
+    now = report(left_out=("A prompt.",), setup=report().setup | {"threads": 1})
+    monkeypatch.setattr(command, "measure", lambda settings, rounds, notes: now)
+    (tmp_path / "then.json").write_text(as_json(report(), None))
+
+    code, out, err = run("bench", "--compare", tmp_path / "then.json")
+
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert any(line.split() == ["one", "stream", "31.0", "tok/s", "30.0", "-", "32.0", "tok/s", "40.0", "tok/s", "78%"] for line in lines)
+    assert any(line.split() == ["decode,", "one", "stream", "31.0", "tok/s", "31.0", "tok/s", "1.00"] for line in lines)
+    assert {"left out: A prompt.", "differs: setup, threads: 2 then, 1 now"} <= set(lines)
+    assert all(len(line) <= 80 for line in lines if "tok/s" in line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--compare", "none.json"], "none.json cannot be read: No such file or directory."),
+        (["--plot", "bench.png"], "bench.png is not the name of an SVG picture: let it end with .svg."),
+        (["--model", "no-such-model"], "There is no model 'no-such-model'"),
+        (["--quant", "int3"], "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
+    ],
+)
+def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
+    """What is wrong is told in one sentence, before anything is measured."""
+    code, out, err = run("bench", *arguments)
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"pellucid: {sentence}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("standing", Standing)
+async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: Standing) -> None:
+    """Whatever is at the configured address, which may compute meanwhile, is told; nothing is refused."""
+
+    async def condition(client: Client) -> ServerCondition:
+        return ServerCondition(standing)
+
+    monkeypatch.setattr(Client, "condition", condition)
+    settings = load_settings()
+
+    told = [f"A server is at {settings.url} ({standing}): what it computes meanwhile disturbs these figures."]
+    assert await disturbances(settings) == ([] if standing is Standing.ABSENT else told)
+
+
+@pytest.mark.parametrize(("load", "told"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])
+async def test_busy_machines_are_told(monkeypatch: pytest.MonkeyPatch, load: float | None, told: str) -> None:
+    """That others compute on the same processors is told, where the system says so."""
+    monkeypatch.setattr(machine, "load", lambda: load)
+
+    notes = await disturbances(load_settings())
+
+    assert notes == (
+        [f"This machine has been busy in the last minute ({told} of its processors): going on, that disturbs these figures."]
+        if told
+        else []
+    )
+
+
+def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note is on stderr before anything is measured, and in the report."""
+
+    async def disturbed(settings: object) -> list[str]:
+        return ["Somebody computes."]
+
+    monkeypatch.setattr(command, "disturbances", disturbed)
+    monkeypatch.setattr(command, "measure", lambda settings, rounds, notes: report(notes=tuple(notes)))
+
+    _, out, err = run("bench", "--json")
+
+    assert json.loads(out)["notes"] == ["Somebody computes."]
+    assert err == "Somebody computes.\n"
+
+
+def test_the_best_of_the_machine_is_the_floor() -> None:
+    """Figures are medians, but the machine's rates are the best that was seen, and limits follow from those."""
+    rate = Quantity("decode", "one stream", Unit.RATE, lambda floors: floors.reading / floors.multiplying)
+
+    figures = figures_of({READING: [10, 30, 20], MULTIPLYING: [2, 1, 5], rate: [1, 2, 9]})
+
+    assert [figure.value for figure in figures] == [30, 5, 2]
+    assert figures[2].limit == 6
+
+
+def test_start_figures_without_memory() -> None:
+    """Where the system does not tell what a process holds, there is no such row."""
+    starts = [Start(1, 2, 3, None), Start(3, 4, 5, None)]
+
+    assert [(figure.name, figure.value) for figure in start_figures(starts)] == [
+        ("importing", 2),
+        ("loading the weights", 3),
+        ("the first token", 4),
+    ]
+
+
+async def test_start_that_fails(tmp_path: Path) -> None:
+    """A process that cannot start is told with the last line that it wrote."""
+    with pytest.raises(UnavailableError, match=r"^A start to be measured failed: .*NotFoundError: There is no model 'no-such-model'"):
+        await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})

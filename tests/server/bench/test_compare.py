@@ -1,0 +1,136 @@
+"""Comparing: what has changed, what is noise, what differs besides, and files that are no reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench_reports import figure, report
+from pellucid.bench.compare import Change, compare, read_report
+from pellucid.bench.figures import Figure, Unit
+from pellucid.bench.report import as_json
+from pellucid.errors import InvalidRequestError
+
+
+def change(unit: Unit, then: list[float], now: list[float]) -> Change:
+    return Change("section", "row", unit, figure("row", unit, then), figure("row", unit, now))
+
+
+@pytest.mark.parametrize(
+    ("unit", "then", "now", "verdict"),
+    [
+        (Unit.RATE, [10, 11], [20, 22], "better"),
+        (Unit.RATE, [20, 22], [10, 11], "worse"),
+        (Unit.MILLISECONDS, [20, 22], [10, 11], "better"),
+        (Unit.RATE, [10, 20], [19, 30], ""),  # the samples overlap
+        (Unit.RATE, [10, 20], [20, 30], ""),  # and may do so in a point
+        (Unit.SECONDS, [1], [2, 3], ""),  # a time that was taken once
+        (Unit.BYTES, [1000], [995], ""),  # so little that it is nothing
+        (Unit.BYTES, [100], [90], "better"),  # sizes have no noise
+    ],
+)
+def test_verdict(unit: Unit, then: list[float], now: list[float], verdict: str) -> None:
+    """More is better of rates and less of all else, and only where noise cannot be the difference."""
+    assert change(unit, then, now).verdict == verdict
+
+
+def test_ratio() -> None:
+    """The ratio is of the medians, now to then; of nothing there is none."""
+    assert change(Unit.RATE, [10, 20, 30], [30, 30, 40]).ratio == 1.5
+    assert change(Unit.TOKENS, [0], [1]).ratio is None
+
+
+def test_rows_of_one_side() -> None:
+    """A row that only one report has is shown, and said to be new or not measured."""
+    then, now = report(figures=(figure("old", Unit.RATE, [1]),)), report(figures=(figure("young", Unit.RATE, [2]),))
+
+    changes = compare("then.json", then, now).changes
+
+    assert [(row.name, row.ratio, row.verdict) for row in changes] == [("young", None, "new"), ("old", None, "not measured")]
+
+
+def test_differences() -> None:
+    """Whatever else is not the same is told: the machine, the model, the setup and the versions."""
+    then = report()
+    now = report(
+        machine=then.machine | {"processor": "Apple M4"},
+        model=then.model | {"name": "small"},
+        setup=then.setup | {"threads": 8},
+        versions={name: version for name, version in then.versions.items() if name != "torch"},
+    )
+
+    assert compare("then.json", then, now).differences == (
+        "machine, processor: AMD EPYC then, Apple M4 now",
+        "model, name: tiny then, small now",
+        "setup, threads: 2 then, 8 now",
+        "versions, torch: 2.13.0 then, unknown now",
+    )
+    assert compare("then.json", then, then).differences == ()
+
+
+@pytest.mark.parametrize("compared", [False, True], ids=["alone", "with a comparison"])
+def test_round_trip(tmp_path: Path, compared: bool) -> None:
+    """What --json writes is read again as it was, whether it was itself compared with something or not."""
+    path = tmp_path / "report.json"
+    saved = report(left_out=("A prompt.",), notes=("A note.",))
+    path.write_text(as_json(saved, compare("older.json", saved, saved) if compared else None), encoding="utf-8")
+
+    assert read_report(path) == saved
+
+
+def test_json_of_a_comparison() -> None:
+    """The JSON has then, now, ratio and verdict of every row."""
+    faster = Figure.of("decode", "one stream", Unit.RATE, [62, 62, 64], limit=80)
+    then = report()
+    now = report(figures=tuple(faster if row.name == "one stream" else row for row in then.figures))
+
+    written = json.loads(as_json(now, compare("then.json", then, now)))["comparison"]
+
+    assert (written["file"], written["date"], written["differences"]) == ("then.json", then.date, [])
+    row = next(row for row in written["rows"] if row["name"] == "one stream")
+    expected = {"section": "decode", "name": "one stream", "unit": "tok/s", "then": 31, "now": 62, "ratio": 2, "verdict": "better"}
+    assert row == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\xff", "is not JSON ("),
+        (b"{", "is not JSON ("),
+        (b"[]", "is JSON of another kind: give a file that pellucid bench --json wrote."),
+        (b'{"kind": "coffee"}', "is JSON of another kind: give a file that pellucid bench --json wrote."),
+        (
+            b'{"kind": "pellucid-bench", "format": 2}',
+            "has format 2, and this version of Pellucid writes and reads 1: measure again with it.",
+        ),
+        (b'{"kind": "pellucid-bench", "format": 1}', "is damaged: date: field required."),
+    ],
+)
+def test_other_files(tmp_path: Path, content: bytes, sentence: str) -> None:
+    """A file that is no report is told apart in one sentence, with what it is instead."""
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+
+    with pytest.raises(InvalidRequestError) as caught:
+        read_report(path)
+
+    assert str(caught.value).startswith(f"{path} {sentence}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", '"fast"'])
+def test_figures_that_are_no_numbers(tmp_path: Path, value: str) -> None:
+    """A figure that cannot be compared is a damaged report."""
+    path = tmp_path / "a.json"
+    path.write_text(as_json(report(), None).replace('"value": 31.0', f'"value": {value}'))
+
+    with pytest.raises(InvalidRequestError, match=r"is damaged: figures\.3\.value: "):
+        read_report(path)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    """A file that is not there is named, with the system's reason."""
+    with pytest.raises(InvalidRequestError, match=r"none\.json cannot be read: No such file or directory\.$"):
+        read_report(tmp_path / "none.json")

@@ -1,0 +1,54 @@
+"""The typing session: real code, asked of the assistant as an editor asks."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+import pytest
+
+from pellucid.assistant import Assistant
+from pellucid.bench.keystrokes import TypingSession, replay, session
+from pellucid.errors import UnavailableError
+from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
+
+
+class Answering:
+    """An assistant that notes what it is asked, and computes as many tokens as it was asked times."""
+
+    def __init__(self, reason: FinishReason = FinishReason.STOP) -> None:
+        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.reason = reason
+
+    async def complete(self, prefix: str, suffix: str, **rest: Any) -> AsyncGenerator[Token | Finish]:
+        self.asked.append((prefix, suffix, rest))
+        yield Token(1, "x", b"x", 0, -0.1, 1, 0.5)
+        yield Finish(self.reason, Usage(computed=len(self.asked)), error="the device is gone")
+
+
+def test_session_is_a_program() -> None:
+    """What stands around the cursor is Python that somebody is in the middle of; there are keystrokes enough for a percentile."""
+    text = session()
+
+    ast.parse(text.before + text.typed + "[p.month] += p.amount" + text.after)
+    assert len(text.typed) >= 20
+    assert len(text.before + text.after) > 3000
+
+
+async def test_each_keystroke_asks_for_the_first_line() -> None:
+    """The text grows by a character a keystroke, the suffix stays, and the question that opens the file does not count."""
+    assistant = Answering()
+
+    strokes = await replay(cast("Assistant", assistant), TypingSession("a = ", "ma", "\n"))
+
+    assert [(prefix, suffix) for prefix, suffix, _ in assistant.asked] == [("a = ", "\n"), ("a = m", "\n"), ("a = ma", "\n")]
+    assert all(rest["stop"] == ("\n",) and rest["terms"].priority is Priority.COMPLETION for _, _, rest in assistant.asked)
+    assert [stroke.computed for stroke in strokes] == [2, 3]
+    assert all(stroke.seconds >= 0 for stroke in strokes)
+
+
+async def test_failing_model() -> None:
+    """A model that fails ends the benchmark with its reason."""
+    with pytest.raises(UnavailableError, match="the device is gone"):
+        await replay(cast("Assistant", Answering(FinishReason.ERROR)), TypingSession("a", "b", ""))

@@ -1,0 +1,182 @@
+"""The measurements on a tiny model: what is asked, what is counted, and what does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from pellucid.assistant import Assistant
+from pellucid.bench import measure
+from pellucid.bench.figures import Unit
+from pellucid.bench.floors import Floors
+from pellucid.bench.keystrokes import Keystroke
+from pellucid.bench.measure import Measurements, Trial, check, rate_together
+from pellucid.engine.engine import Engine
+from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model import TokenCost
+from pellucid.errors import UnavailableError
+from pellucid.tokens import Finish, FinishReason, Usage
+from tiny_models import VOCAB_SIZE, tiny_llama, to_decoder
+
+NOBODY = cast("Assistant", None)
+CONTEXT = 560
+MODEL = to_decoder(tiny_llama(max_position_embeddings=CONTEXT))
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine({"tiny": MODEL}, EngineSettings(slots=4, context=CONTEXT))
+    yield engine
+    engine.close()
+
+
+def measurements(engine: Engine, cost: TokenCost | None = MODEL.cost) -> Measurements:
+    return Measurements(engine, NOBODY, "tiny", cost, VOCAB_SIZE)
+
+
+def find(trials: tuple[Trial, ...], label: str) -> Trial:
+    return next(trial for trial in trials if trial.label == label)
+
+
+def test_what_does_not_fit_is_left_out(engine: Engine) -> None:
+    """A prompt beyond the context and streams beyond the slots are not measured, and the report says so."""
+    found = measurements(engine)
+
+    assert [trial.label for trial in found.trials] == [
+        *(
+            "prefill of 128 tokens",
+            "prefill of 512 tokens",
+            "decode of 64 tokens",
+            "decode of 64 repeated tokens",
+            "1 streams",
+            "2 streams",
+            "4 streams",
+            "typing",
+        ),
+    ]
+    assert found.left_out == [
+        "A prompt of 2048 tokens: that takes 2049 tokens, and the context holds 560.",
+        "8 streams together: there are 4 slots.",
+    ]
+
+
+def test_limits(engine: Engine) -> None:
+    """Each limit is the floors' least time for what is asked, in the quantity's unit; a warm token is one token's pass."""
+    cost = TokenCost(read_bytes=400, body=300, head=100, dtype=MODEL.dtype)
+    floors = Floors(reading=20e3, multiplying=1e6)
+    limits = {
+        (quantity.section, quantity.name): quantity.limit(floors)
+        for trial in measurements(engine, cost).trials
+        for quantity in trial.quantities
+        if quantity.limit is not None
+    }
+
+    prefill = 2 * (512 * 300 + 100) / 1e6
+    assert limits == pytest.approx(
+        {
+            ("prefill", "128 tokens"): 128 / (2 * (128 * 300 + 100) / 1e6),
+            ("prefill", "512 tokens"): 512 / prefill,
+            ("first token", "cold, 512 tokens"): 1000 * prefill,
+            ("first token", "warm, 511 cached"): 20,
+            ("decode", "one stream"): 50,
+            ("decode", "a token"): 20,
+            ("streams", "1 together"): 50,
+            ("streams", "2 together"): 100,
+            ("streams", "4 together"): 200,
+        }
+    )
+
+
+def test_without_a_known_cost(engine: Engine) -> None:
+    """Where a token's weights depend on the token there is no limit, and the report says why."""
+    found = measurements(engine, None)
+
+    assert not [quantity for trial in found.trials for quantity in trial.quantities if quantity.limit]
+    assert found.left_out[-1] == "Floors of tiny: which weights a token of it needs depends on the token."
+
+
+async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate is of all tokens of a prompt that nobody knows, and the warm one computes its last token only."""
+    clock = itertools.count()
+    monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))  # a second from question to token
+
+    sample = await find(measurements(engine).trials, "prefill of 512 tokens").run()
+
+    assert sample == (512.0, 1000.0, 1000.0)
+    assert (engine.status("tiny").totals.computed, engine.status("tiny").totals.cached) == (513, 511)
+
+
+async def test_decoding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token's time is the answer's, from its first token, over the tokens that follow it."""
+    clock = itertools.count(step=0.25)
+    monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))
+
+    assert await find(measurements(engine).trials, "decode of 64 tokens").run() == (4.0, 250.0)
+    assert engine.status("tiny").totals.generated == 64
+
+
+async def test_streams_run_together(engine: Engine) -> None:
+    """Four streams are one batch: they take as many steps as one, and one more for what lets them begin together."""
+    (rate,) = await find(measurements(engine).trials, "4 streams").run()
+
+    assert rate > 0
+    totals = engine.status("tiny").totals
+    assert (totals.generated, totals.cached) == (4 * measure.STREAM_ANSWER + 1, 0)
+    assert totals.steps == measure.STREAM_ANSWER + 1
+
+
+async def test_streams_of_an_engine_that_is_gone(engine: Engine) -> None:
+    """An engine that serves nothing any more is told, and nobody waits for it."""
+    found = measurements(engine)
+    await asyncio.to_thread(engine.close)
+
+    with pytest.raises(UnavailableError, match="shutting down"):
+        await find(found.trials, "4 streams").run()
+
+
+async def test_no_prompt_is_known(engine: Engine) -> None:
+    """However often something is measured, the cache never has the beginning of its prompt."""
+    trial = find(measurements(engine).trials, "prefill of 128 tokens")
+    for _ in range(12):
+        await trial.run()
+    await asyncio.to_thread(engine.close)
+
+    assert engine.status("tiny").totals.cached == 0
+
+
+def test_rate_of_streams() -> None:
+    """Streams add up, each by its own time from its first token to its last."""
+    assert rate_together([Usage(generated=11, decode=2.0), Usage(generated=21, decode=4.0)]) == 10.0
+
+
+@pytest.mark.parametrize(
+    ("finish", "why"),
+    [
+        (Finish(FinishReason.ERROR, Usage(generated=3), error="the device is gone"), "the device is gone"),
+        (Finish(FinishReason.CANCELLED, Usage(generated=3)), "cancelled"),
+    ],
+)
+def test_broken_answers_are_no_figures(finish: Finish, why: str) -> None:
+    """A model that fails ends the benchmark with its reason; what was timed until then is not told."""
+    with pytest.raises(UnavailableError, match=f"^The model failed while it was measured: {why}"):
+        check(finish, 8)
+
+
+async def test_typing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the keystrokes the median and the 95th percentile count, and the mean of what they computed."""
+
+    async def replay(*_: Any) -> list[Keystroke]:
+        return [Keystroke(seconds / 1000, computed) for seconds, computed in zip(range(101), itertools.cycle((1, 3)), strict=False)]
+
+    monkeypatch.setattr(measure, "replay", replay)
+    trial = find(measurements(engine).trials, "typing")
+
+    median, late, computed = await trial.run()
+
+    assert [quantity.unit for quantity in trial.quantities] == [Unit.MILLISECONDS, Unit.MILLISECONDS, Unit.TOKENS]
+    assert (median, late) == pytest.approx((50, 95))
+    assert computed == pytest.approx(2, abs=0.02)
