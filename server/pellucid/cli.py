@@ -80,7 +80,7 @@ def serve(
     quant: Annotated[str | None, typer.Option(help="How weights are held: auto, none, int8 or int4.")] = None,
     context: Annotated[int | None, typer.Option(help="Most tokens of one sequence.")] = None,
     slots: Annotated[int | None, typer.Option(help="Sequences that run at the same time, for each model.")] = None,
-    chunk: Annotated[int | None, typer.Option(help="Most prompt tokens computed in one step.")] = None,
+    chunk: Annotated[int | None, typer.Option(help="Most tokens computed in one step; 0 for what suits the device.")] = None,
     lookup: Annotated[
         bool | None, typer.Option("--lookup/--no-lookup", help="Whether tokens are guessed from what stood before, and checked together.")
     ] = None,

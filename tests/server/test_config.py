@@ -56,7 +56,7 @@ def test_precedence(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(port=21, slots=None)
     found = origins(port=21, slots=None)
 
-    assert (settings.port, settings.slots, settings.queue, settings.chunk) == (21, 12, 3, 512)
+    assert (settings.port, settings.slots, settings.queue, settings.chunk) == (21, 12, 3, 0)
     assert ["--port", "PELLUCID_SLOTS in the environment", f"queue in {config_home / 'config.toml'}", "default"] == [
         found[name] for name in ("port", "slots", "queue", "chunk")
     ]

@@ -16,6 +16,12 @@ from pellucid.engine.sequence import Sequence
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority
 
+CHUNKS = {"cpu": 96, "cuda": 512}
+"""Tokens of a step that keep a device busy: more would not be computed faster, and whoever comes meanwhile would wait longer.
+
+On a CPU of two cores, eight of the native kernels' tiles take 0.13 s with a model of half a billion weights.
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,14 +29,15 @@ logger = logging.getLogger(__name__)
 class EngineSettings:
     """Bounds of every model's lane.
 
-    ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step,
+    ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step (0: as
+    many as suit the device),
     ``queue`` requests waiting, and ``prefix_memory`` bytes of host memory for prefixes that lost their slot. With
     ``lookup`` tokens are guessed from what stood before, and checked together.
     """
 
     slots: int = 8
     context: int = 8192
-    chunk: int = 512
+    chunk: int = 0
     queue: int = 64
     lookup: bool = True
     prefix_memory: int = 512 * 2**20
@@ -101,7 +108,8 @@ class Lane:
         self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context, self.settings.prefix_memory)
         if self.saved is not None:
             self.cache.parked.fill(self.saved.read())
-        self.scheduler = Scheduler(self.cache, self.settings.chunk, lookup=self.settings.lookup)
+        chunk = self.settings.chunk or CHUNKS["cpu" if self.model.cache_shape.device.type == "cpu" else "cuda"]
+        self.scheduler = Scheduler(self.cache, chunk, lookup=self.settings.lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()
         self.report()

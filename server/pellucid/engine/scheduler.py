@@ -16,7 +16,7 @@ RESERVE = 8
 """One part in so many of a step's tokens is kept for prefill of lower priority while higher ones are served."""
 
 ROWS = 8
-"""Rows of a step up to which tokens are guessed: so many cost well below twice what one costs."""
+"""Tokens of a step up to which more are welcome, guessed or of lower priority: so many cost well below twice what one costs."""
 
 SHARE = 32
 """Tokens of common prefix for which a request waits while another one computes them."""
@@ -85,20 +85,35 @@ class Scheduler:
         self._admit(now)
         decoding = [sequence for sequence in self.running if not sequence.prefilling]
         prefilling = sorted((s for s in self.running if s.prefilling), key=lambda s: (s.priority, s.number))
-        # Beside a prefill nothing waits for the weights: a guessed token would cost as much as any other.
-        spare = (ROWS - len(decoding)) // len(decoding) if self.lookup and decoding and not prefilling else 0
-        chunks = [Chunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 else ()) for sequence in decoding]
+        chunks = self._decode(decoding, guess=not prefilling)
         if prefilling:
-            chunks += self._prefill(prefilling, max(self.chunk - len(chunks), 1))
+            chunks += self._prefill(prefilling, len(chunks))
         return chunks
 
-    def _prefill(self, sequences: list[Sequence], room: int) -> list[Chunk]:
-        """Share ``room`` tokens: the highest priority first, but a part stays for what stands lower."""
+    def _decode(self, sequences: list[Sequence], *, guess: bool) -> list[Chunk]:
+        """The newest token of each, and with ``guess`` what may follow it: for those of the highest priority alone, first come.
+
+        Beside a prefill nothing waits for the weights, and a guessed token would cost as much as any other.
+        """
+        top = min((sequence.priority for sequence in sequences), default=None)
+        urgent = sum(sequence.priority == top for sequence in sequences)
+        spare = (ROWS - len(sequences)) // urgent if self.lookup and guess and urgent else 0
+        return [
+            Chunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence.priority == top else ())
+            for sequence in sequences
+        ]
+
+    def _prefill(self, sequences: list[Sequence], decoding: int) -> list[Chunk]:
+        """Share the tokens that ``decoding`` sequences leave: the highest priority first, but a part stays for what stands lower.
+
+        Beside a prefill that is some part of all; beside decoding alone, which more tokens would slow down, what costs little.
+        """
         top = min(sequence.priority for sequence in self.running)
-        reserve = max(self.chunk // RESERVE, 1)
         high = [sequence for sequence in sequences if sequence.priority == top]
         low = [sequence for sequence in sequences if sequence.priority > top]
-        return self._share(high, room - reserve if low and room > reserve else room) + self._share(low, reserve)
+        room = max(self.chunk - decoding, 1)
+        reserve = min(max(self.chunk // RESERVE if high else ROWS - decoding, 1), room)
+        return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)
 
     def _share(self, sequences: list[Sequence], room: int) -> list[Chunk]:
         chunks = []

@@ -7,7 +7,7 @@ from typing import NoReturn
 from lane_driver import Job, LaneDriver
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.engine.scheduler import MOST_OVERTAKEN
+from pellucid.engine.scheduler import MOST_OVERTAKEN, ROWS
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
 from tiny_models import random_ids, tiny_llama, to_decoder
@@ -83,6 +83,33 @@ def test_lower_prefill_goes_on_beside_a_completion() -> None:
     completion = lane.submit(request(Priority.COMPLETION, 2, length=100))
     lane.step()
     assert completion.sequence.computed > chat.sequence.computed > 0
+
+
+def test_lower_prefill_hardly_slows_a_running_completion() -> None:
+    """While a completion gets its tokens one by one, a chat's prompt takes what costs next to nothing of each step, and goes on."""
+    lane = driver(slots=3, chunk=96)
+    completion = lane.submit(request(Priority.COMPLETION, 1, length=4, max_tokens=20))
+    lane.step()
+    chat = lane.submit(request(Priority.CHAT, 2, length=100))
+    for _ in range(10):
+        before, said = chat.sequence.computed, len(completion.generated)
+        lane.step()
+        assert 0 < chat.sequence.computed - before < ROWS
+        assert len(completion.generated) == said + 1
+
+
+def test_guesses_are_for_the_most_urgent() -> None:
+    """Beside a completion nothing is guessed for a chat, whose tokens would only take longer to check."""
+    lane = driver(slots=3)
+    echo = random_ids(6, seed=4) * 5
+    chat = lane.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(Priority.CHAT)))
+    while len(chat.generated) < 3:
+        lane.step()
+    assert [chunk.guess != () for chunk in lane.lane.scheduler.schedule(0.0)] == [True]
+    lane.submit(Request(random_ids(4), SamplingParams(max_tokens=60), Terms(Priority.COMPLETION)))
+    lane.step()
+    by_priority = {chunk.sequence.priority: chunk.guess for chunk in lane.lane.scheduler.schedule(0.0)}
+    assert by_priority[Priority.CHAT] == ()
 
 
 def test_deadline() -> None:
