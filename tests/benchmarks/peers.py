@@ -32,16 +32,14 @@ from asker import Asker
 from code_tasks import Code, Edit, edits, pieces
 from llama_bench import LlamaBench
 from machine import about, llama_version
+from markdown_tables import table
 from race_row import BENCH, LOOKUP, OURS, THEIRS, TIMES, TITLES, TRANSFORMERS, Bar, Row
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
-from servers import llama_server, pellucid_server
-from tables import table
+from servers import gguf_file, llama_server, pellucid_server
 
-from pellucid.config import Settings, load_settings
+from pellucid.config import Settings
 from pellucid.models.catalog import DEFAULT_MODEL
-from pellucid.models.progress import Silent
-from pellucid.models.store import Store, local_path
 
 HAS_LOOKUP = "lookup" in Settings.model_fields
 """Whether this Pellucid speculates by looking things up in the prompt."""
@@ -228,14 +226,6 @@ def main() -> None:
     missed = shortfalls(race)
     if options.require and missed:
         raise SystemExit("\n".join(missed))
-
-
-def gguf_file(model: str) -> Path:
-    """The file of a model, which both sides read."""
-    path = local_path(model) or Store(load_settings().cache).pull(model, Silent())
-    if not path.is_file():
-        raise SystemExit(f"{model} is a folder, and llama.cpp reads GGUF files: name a .gguf, or a model of the catalog that is one.")
-    return path
 
 
 @contextmanager

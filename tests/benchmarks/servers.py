@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 
 from pellucid.config import load_settings
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store, local_path
 
 LOADING = 600.0
 """Seconds that a server may take to load its model: to pack it, where nobody has used it before."""
@@ -49,6 +51,14 @@ def llama_server(folder: Path, model: Path, *flags: str) -> Iterator[Server]:
     command = [str(folder / "llama-server"), "-m", str(model), "--host", "127.0.0.1", "--port", str(port), *flags]
     with _serving(command, port, {}) as server:
         yield server
+
+
+def gguf_file(model: str) -> Path:
+    """The file of a model, which both sides read."""
+    path = local_path(model) or Store(load_settings().cache).pull(model, Silent())
+    if not path.is_file():
+        raise SystemExit(f"{model} is a folder, and llama.cpp reads GGUF files: name a .gguf, or a model of the catalog that is one.")
+    return path
 
 
 def free_port() -> int:
