@@ -15,11 +15,15 @@ SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an answer took at the client, in seconds, and the tokens that the server computed of the prompt and said."""
+    """What an answer took at the client, in seconds, and the tokens that the server computed of the prompt and said.
+
+    ``decoding`` is what saying them took by the server's own clock, in seconds.
+    """
 
     seconds: float
     computed: int
     generated: int
+    decoding: float
 
 
 class Asker:
@@ -33,11 +37,12 @@ class Asker:
 
     def complete(self, prompt: str | Sequence[int], tokens: int, alternatives: int = 0) -> Reply:
         """Go on with a text or with ids by exactly so many tokens, greedily."""
-        fields = ["content", "timings/prompt_n", "timings/predicted_n", *["completion_probabilities"] * bool(alternatives)]
+        timings = [f"timings/{name}" for name in ("prompt_n", "predicted_n", "predicted_ms")]
+        fields = ["content", *timings, *["completion_probabilities"] * bool(alternatives)]
         body = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "ignore_eos": True, "n_probs": alternatives}
         seconds, found = self._post("/completion", body | {"response_fields": fields})
         assert found["timings/predicted_n"] == tokens, found
-        return Reply(seconds, found["timings/prompt_n"], tokens)
+        return Reply(seconds, found["timings/prompt_n"], tokens, found["timings/predicted_ms"] / 1000)
 
     def chat(self, question: str, tokens: int) -> Reply:
         """Answer a question, greedily, by at most so many tokens."""
@@ -45,7 +50,8 @@ class Asker:
         seconds, found = self._post("/v1/chat/completions", body)
         usage = found["usage"]
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-        return Reply(seconds, usage["prompt_tokens"] - cached, usage["completion_tokens"])
+        decoding = usage["pellucid"]["decode"] if "pellucid" in usage else found["timings"]["predicted_ms"] / 1000
+        return Reply(seconds, usage["prompt_tokens"] - cached, usage["completion_tokens"], decoding)
 
     def ids(self, text: str) -> list[int]:
         _, found = self._post("/tokenize", {"content": text})

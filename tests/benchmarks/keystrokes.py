@@ -7,8 +7,8 @@ here. Somebody writes lines of the standard library's own files anew, in the mid
 (POST /infill) at every keystroke and nothing that an editor could do besides; a time ends with the whole suggestion.
 
 Settled: in every file the same keystrokes stop for their answer on both sides. The ratios and the bars are of these.
-Paced: 4 to 8 keystrokes a second, and some seconds of rest after those that stop in the other mode; a keystroke closes the
-connection of the one before it. Times are of those that were answered, which are not the same on both sides.
+Paced, in other files: 4 to 8 keystrokes a second, and some seconds of rest after those that would stop in the other mode; a
+keystroke closes the connection of the one before it. Times are of those that were answered, not the same on both sides.
 The sides take turns by file. Pellucid may end an answer before ``--tokens`` by its own rules: what both said is in the table.
 """
 
@@ -49,7 +49,7 @@ REST = 2.5
 
 CONTEXT = 8192
 SHARES = (0.5, 0.95, 0.99)
-COLUMNS = ("answered", "p50 / p95 / p99, ms", "computed, median and most", "of a prompt of", "generated")
+COLUMNS = ("answered", "p50 / p95 / p99, ms", "computed (most) of the prompt", "generated")
 """Of each side."""
 
 FIELDS = ("content", "tokens_evaluated", "timings/prompt_n", "timings/predicted_n")
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=24, help="most of an answer")
     parser.add_argument("--files", type=int, default=20, help="in which keystrokes are settled")
-    parser.add_argument("--paced", type=int, default=3, help="how many of them are written at a person's pace as well")
+    parser.add_argument("--paced", type=int, default=3, help="more files, that are written at a person's pace")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--require", action="store_true", help="fail where a bar is missed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every keystroke")
@@ -147,18 +147,17 @@ async def write(options: argparse.Namespace) -> list[Asked]:
     """Write in all the files, on both sides."""
     dice = random.Random(options.seed)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    paths = files(options.files, WRITTEN, dice)
+    paths = files(options.files + options.paced, WRITTEN, dice)
     async with contestants(options) as sides:
         with Progress(*columns, console=Console(stderr=True)) as progress:
             for number, path in enumerate(progress.track(paths, description="files")):
-                lines, home = source(path).split("\n"), dice.choice(homes(path, WRITTEN))
-                name = path.relative_to(STDLIB).as_posix()
-                keystrokes = list(visit(lines, home, WRITTEN, dice))
-                pauses = dice.random()
+                keystrokes = list(visit(source(path).split("\n"), dice.choice(homes(path, WRITTEN)), WRITTEN, dice))
+                name, pauses = path.relative_to(STDLIB).as_posix(), dice.random()
                 for side in sides if number % 2 else sides[::-1]:
-                    await side.settle(name, keystrokes)
-                for side in sides if number < options.paced else ():
-                    await side.pace(name, keystrokes, random.Random(pauses))
+                    if number < options.files:
+                        await side.settle(name, keystrokes)
+                    else:
+                        await side.pace(name, keystrokes, random.Random(pauses))
     return [one for side in sides for one in side.asked]
 
 
@@ -201,8 +200,7 @@ def _cells(answered: Sequence[Asked]) -> list[str]:
     return [
         str(len(answered)),
         " / ".join(f"{quantile(_times(answered), share):.0f}" for share in SHARES),
-        f"{statistics.median(computed):.0f}, {max(computed)}",
-        f"{statistics.median(prompt):.0f}",
+        f"{statistics.median(computed):.0f} ({max(computed)}) of {statistics.median(prompt):.0f}",
         f"{statistics.median(generated):.0f}",
     ]
 

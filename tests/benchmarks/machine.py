@@ -14,11 +14,14 @@ from pathlib import Path
 
 import torch
 
+from pellucid.config import load_settings
 from pellucid.engine import kernels
+from pellucid.models.store import Store
 
 
 def about(*versions: str) -> str:
     """Date, machine, versions and the command; ``versions`` are those of peers."""
+    kernels.keep_in(Store(load_settings().cache).kernels)
     parts = [
         f"{date.today():%Y-%m-%d}",
         f"{processor()}, {os.cpu_count()} processors",

@@ -89,7 +89,8 @@ class Race:
         self._transformers = transformers
         self.prefills = {count: Row(f"prefill of {count} random tokens", bar=Bar(OURS, 2.5)) for count in PREFILLS}
         self.decode = Row(f"decode of {ANSWER} tokens of code, one stream", bar=Bar(OURS, 1.2))
-        self.edit = Row("edit of a file by instruction, reading included", bar=Bar(LOOKUP, 1.8))
+        self.edit = Row("edit of a file by instruction, its reading included", bar=Bar(LOOKUP, 1.8))
+        self.edit_alone = Row("the same, its reading left out by the servers' clocks")
         self.streams = Row(f"{STREAMS} streams in all, prompts known", bar=Bar(OURS, 2.5))
         self.new_streams = Row(f"{STREAMS} streams in all, prompts read first")
         self.first = Row("first token after some more typing", TIMES)
@@ -98,7 +99,7 @@ class Race:
 
     @property
     def rows(self) -> list[Row]:
-        return [*self.prefills.values(), self.decode, self.edit, self.streams, self.new_streams, self.first]
+        return [*self.prefills.values(), self.decode, self.edit, self.edit_alone, self.streams, self.new_streams, self.first]
 
     def warm_up(self) -> None:
         """Let every server compute once, so that nothing is made or loaded later."""
@@ -107,12 +108,12 @@ class Race:
 
     def run(self, tasks: Tasks, number: int) -> None:
         """One round."""
-        plain, all = (OURS, THEIRS), tuple(self._askers)
+        plain = (OURS, THEIRS)
         for count, row in self.prefills.items():
             self._each(row, plain, partial(prefill, ids=tasks.random_ids[count]))
         self._run_bench()
-        self._each(self.decode, all, partial(decode, prompt=tasks.code.text))
-        self._each(self.edit, all, partial(change, edit=tasks.edit))
+        self._each(self.decode, self._askers, partial(decode, prompt=tasks.code.text))
+        self._change(tasks.edit)
         self._each(self.streams, plain, partial(at_once, prompts=tasks.streams, known=True))
         self._each(self.new_streams, plain, partial(at_once, prompts=tasks.new_streams, known=False))
         self._each(self.first, plain, partial(first_token, code=tasks.opening))
@@ -123,6 +124,13 @@ class Race:
     def _each(self, row: Row, names: Iterable[str], work: Callable[[Asker], float]) -> None:
         for name in names:
             row.note(name, work(self._askers[name]))
+
+    def _change(self, edit: Edit) -> None:
+        """An answer that repeats most of its prompt; reading the prompt counts, as one waits for it."""
+        for name, asker in self._askers.items():
+            reply = asker.chat(edit.question, EDIT_ANSWER)
+            self.edit.note(name, reply.generated / reply.seconds)
+            self.edit_alone.note(name, reply.generated / reply.decoding)
 
     def _run_bench(self) -> None:
         for count, speed in self._bench.prefills(PREFILLS).items():
@@ -172,12 +180,6 @@ def at_once(asker: Asker, prompts: Sequence[str], *, known: bool) -> float:
         replies = list(pool.map(lambda prompt: asker.complete(prompt, STREAM_ANSWER), prompts))
         seconds = time.perf_counter() - begun
     return sum(reply.generated for reply in replies) / seconds
-
-
-def change(asker: Asker, edit: Edit) -> float:
-    """Tokens a second of an answer that repeats most of its prompt; reading the prompt counts, as one waits for it."""
-    reply = asker.chat(edit.question, EDIT_ANSWER)
-    return reply.generated / reply.seconds
 
 
 def drawn(rounds: int, seed: int) -> list[Tasks]:

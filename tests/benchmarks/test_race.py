@@ -60,7 +60,7 @@ def test_keystrokes_without_an_answer_have_no_time() -> None:
     found = asked(OUR_SIDE, Kind.JUMP, 100.0, None) + asked(THEIR_SIDE, Kind.JUMP, None, None)
     lines = report(found).split("\n")
 
-    assert lines[2].startswith(f"| {Kind.JUMP} | 2 | 1 | 100 / 100 / 100 | 1, 1 | 500 | 24 | 0 | ")
+    assert lines[2].startswith(f"| {Kind.JUMP} | 2 | 1 | 100 / 100 / 100 | 1 (1) of 500 | 24 | 0 | ")
     assert lines[2].count("|") == lines[0].count("|")
     assert ratio(found[:1] + asked(THEIR_SIDE, Kind.JUMP, 400.0), 0.5) == 0.25
 
