@@ -18,6 +18,7 @@ import asyncio
 import json
 import random
 import statistics
+import sys
 from collections.abc import Sequence
 from contextlib import aclosing, closing
 from dataclasses import asdict, dataclass, field
@@ -46,6 +47,7 @@ from pellucid.engine.cache import SlotCache
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Batch, Model, Span
+from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.progress import Silent
@@ -211,10 +213,17 @@ def main() -> None:
 
 
 def ways(model: str) -> list[Held]:
-    """Every way of holding a model's weights on this machine, the reference first; quants that come to the same are one."""
+    """Every way of holding a model's weights, the reference first; quants that come to the same are one.
+
+    Those that cannot be had with this model on this machine are told and left out.
+    """
     store, held = Store(load_settings().cache), dict[str, Held]()
     for quant in (REFERENCE, *(quant for quant in packing.QUANTS if quant != REFERENCE)):
-        loaded = load(f"{model}@{quant}", device="cpu", store=store, progress=Silent())
+        try:
+            loaded = load(f"{model}@{quant}", device="cpu", store=store, progress=Silent())
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            continue
         held.setdefault(loaded.model.description, Held([], loaded)).quants.append(quant)
     return list(held.values())
 
