@@ -65,8 +65,8 @@ ABOVE, BELOW = 64, 32
 ANSWER = 32
 """Most tokens of the rest of a line."""
 
-PREFILL, DECODE, TURNS = 512, 64, 3
-"""Of the speeds: tokens of a prompt and of an answer, and how often."""
+PREFILL, DECODE = 512, 64
+"""Tokens of a prompt and of an answer, where speeds are measured."""
 
 CONTEXT = 2048
 
@@ -156,7 +156,7 @@ class Study:
 
     async def race(self, engine: Engine, progress: Progress) -> None:
         """Speeds, in turns; the first turn warms up and does not count."""
-        for turn in progress.track(range(TURNS + 1), description="speeds"):
+        for turn in progress.track(range(self._options.turns + 1), description="speeds"):
             for one in self.held:
                 ids = [self._dice.randrange(one.loaded.model.vocab_size // 2) for _ in range(PREFILL)]
                 times = await time_ours(engine, one.loaded.name, ids, DECODE)
@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=50_000, help="that are read of code, and of prose")
     parser.add_argument("--window", type=int, default=1024, help="tokens that are read at once")
     parser.add_argument("--cursors", type=int, default=400)
+    parser.add_argument("--turns", type=int, default=3, help="how often speeds are measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every figure")
     options = parser.parse_args()
