@@ -15,42 +15,32 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from lsprotocol import types
+from markdown_tables import quantile
+from markdown_tables import table as markdown
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-from stdlib_cursors import STDLIB, code_rows, modules, source
+from stdlib_cursors import STDLIB, code_rows, source
+from typed import FAR, LENGTHS, PACE, files, indentation, runs
 
 sys.path.append(str(Path(__file__).parents[1] / "lsp"))
 from lsp_client import Editor, homes, start
-
-PACE = (1 / 8, 1 / 4)
-"""Seconds from one keystroke to the next."""
 
 READING = 5.0
 """Seconds that somebody looks at a file after coming to it."""
 
 LINES_WRITTEN = 3
 """In each file, on each visit."""
-
-LENGTHS = (12, 36)
-"""Characters of a line that is written, without its indentation."""
-
-FAR = 120
-"""Lines from where is written to where is jumped at least."""
-
-LEAST_LINES = 400
-"""Of a file."""
 
 
 class Kind(StrEnum):
@@ -96,7 +86,7 @@ class Document:
 
     def take_out(self) -> list[str]:
         """Remove the lines that will be written; the cursor is then at the end of the line before them."""
-        home = self._dice.choice(runs(self._lines, self._code))
+        home = self._dice.choice(runs(self._lines, self._code, LINES_WRITTEN))
         script = self._lines[home : home + LINES_WRITTEN]
         self.row = home - 1
         self._replace(self.row, len(self._lines[self.row]), home + LINES_WRITTEN - 1, len(script[-1]), "")
@@ -130,9 +120,6 @@ class Document:
         computed, prompt, generated = (usage.computed, usage.cached + usage.computed, usage.generated) if usage else (0, 0, 0)
         return Keystroke(kind, self.name, milliseconds, found.source, found.outcome, computed, prompt, generated)
 
-    def indent(self, line: str) -> str:
-        return line[: len(line) - len(line.lstrip())]
-
     def _replace(self, row: int, character: int, end_row: int, end_character: int, text: str) -> None:
         """Replace a range, here and in the language server. The files are ASCII: a character is a unit of any encoding."""
         range = types.Range(types.Position(row, character), types.Position(end_row, end_character))
@@ -154,7 +141,7 @@ class Typist:
         script = document.take_out()
         for number, line in enumerate(script):
             text = line.strip()
-            await self._press(document, "\n" + document.indent(line), kind if number == 0 else Kind.NEW_LINE)
+            await self._press(document, "\n" + indentation(line), kind if number == 0 else Kind.NEW_LINE)
             if number == 0:
                 await asyncio.sleep(READING)
             first = Kind.AFTER_READING if number == 0 else None
@@ -165,7 +152,7 @@ class Typist:
             for character in text[1:-1]:
                 await self._press(document, character)
             before = document.jump()
-            await self._press(document, "\n" + document.indent(line), Kind.JUMP)
+            await self._press(document, "\n" + indentation(line), Kind.JUMP)
             document.row = before + (document.row <= before)
             await self._press(document, text[-1], Kind.BACK)
 
@@ -206,7 +193,7 @@ async def write(server: str, count: int, dice: random.Random) -> list[Keystroke]
             with Progress(*columns, console=Console(stderr=True)) as progress:
                 task = progress.add_task("files", total=2 * count)
                 documents = []
-                for path in files(count, dice):
+                for path in files(count, LINES_WRITTEN, dice):
                     documents.append(Document(editor, path, dice))
                     await typist.visit(documents[-1], Kind.OTHER_FILE)
                     progress.advance(task)
@@ -217,25 +204,6 @@ async def write(server: str, count: int, dice: random.Random) -> list[Keystroke]
         finally:
             await editor.leave()
     return typist.keystrokes
-
-
-def files(count: int, dice: random.Random) -> list[Path]:
-    """Some of the long files, all of their characters ASCII, in which there is something to write."""
-    found: list[Path] = []
-    for path in dice.sample(paths := modules("report"), len(paths)):
-        lines = source(path).split("\n")
-        fits = len(lines) >= LEAST_LINES and source(path).isascii()
-        if fits and runs(lines, {lines[row] for row in code_rows(path)}):
-            found.append(path)
-        if len(found) == count:
-            break
-    return found
-
-
-def runs(lines: Sequence[str], code: Container[str]) -> list[int]:
-    """Where to write: the first of lines of code one below the other, somewhere about the middle of the file."""
-    fitting = [line in code and LENGTHS[0] <= len(line.strip()) <= LENGTHS[1] for line in lines]
-    return [row for row in range(len(lines) // 4, 3 * len(lines) // 4) if all(fitting[row : row + LINES_WRITTEN])]
 
 
 def table(keystrokes: Sequence[Keystroke]) -> str:
@@ -251,7 +219,7 @@ def table(keystrokes: Sequence[Keystroke]) -> str:
         "tokens computed",
         "of a prompt of",
     )
-    lines = [_row(titles), "|---" * len(titles) + "|"]
+    rows = []
     for kind in Kind:
         group = [one for one in keystrokes if one.kind == kind]
         asked = [one for one in group if one.prompt]
@@ -261,22 +229,13 @@ def table(keystrokes: Sequence[Keystroke]) -> str:
         tokens = [
             f"{statistics.median(values):.0f}" for values in ([one.computed for one in asked], [one.prompt for one in asked]) if values
         ]
-        lines.append(_row((cells + tokens + ["", ""])[: len(titles)]))
-    return "\n".join(lines)
+        rows.append(cells + tokens)
+    return markdown(titles, rows)
 
 
 def _quantiles(group: Sequence[Keystroke]) -> list[str]:
-    times = sorted(one.milliseconds for one in group)
-    return [f"{_at(times, share):.0f}" if times else "" for share in (0.5, 0.95)]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _at(ordered: Sequence[float], share: float) -> float:
-    """The least value that so large a share of all do not exceed."""
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+    times = [one.milliseconds for one in group]
+    return [f"{quantile(times, share):.0f}" if times else "" for share in (0.5, 0.95)]
 
 
 if __name__ == "__main__":

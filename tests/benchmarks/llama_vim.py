@@ -14,8 +14,11 @@ PREFIX_LINES, SUFFIX_LINES = 256, 64
 TOKENS = 128
 SEED = 0
 
+SERVER_FLAGS = ("-b", "1024", "-ub", "1024", "--cache-reuse", "256")
+"""What it recommends to start llama-server with."""
 
-def request(before: str, after: str) -> dict[str, Any]:
+
+def request(before: str, after: str, tokens: int = TOKENS) -> dict[str, Any]:
     """The body of a POST to /infill."""
     *above, left = before.split("\n")
     right, *below = after.split("\n")
@@ -25,7 +28,7 @@ def request(before: str, after: str) -> dict[str, Any]:
         "input_suffix": f"{right}\n" + "\n".join(below[:SUFFIX_LINES]) + "\n",
         "input_extra": [],
         "prompt": left,
-        "n_predict": TOKENS,
+        "n_predict": tokens,
         "stop": [],
         "n_indent": len(left) - len(left.lstrip()),
         "top_k": 40,

@@ -15,9 +15,7 @@ import json
 import os
 import re
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,9 +27,9 @@ from typing import Any
 
 import httpx
 from playwright.async_api import Page, async_playwright
+from servers import pellucid_server
 
 sys.path.append(str(Path(__file__).parents[2] / "webui"))
-from pellucid.config import load_settings
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversation import ALTERNATIVES, ASSISTANT, USER, TurnSettings
 from pellucid_webui.store import Store
@@ -218,37 +216,13 @@ def fill(store: Store, messages: int) -> str:
 @contextmanager
 def serving(messages: int) -> Iterator[Served]:
     """A server with the conversation, its model loaded."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        data.mkdir()
+        data = Path(folder)
         store = Store(data / "conversations.db")
         conversation = fill(store, messages)
         store.close()
-        environment = os.environ | {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_DATA": str(data)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pellucid", "serve", "--port", str(port)], env=environment, stdout=subprocess.DEVNULL
-        )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            wait(url)
-            yield Served(url, process.pid, conversation)
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def wait(url: str) -> None:
-    late = time.monotonic() + SECONDS
-    while time.monotonic() < late:
-        try:
-            if httpx.get(f"{url}/health").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit(f"the server at {url} did not load its model in {SECONDS:.0f} seconds")
+        with pellucid_server(data=data) as server:
+            yield Served(server.url, server.process, conversation)
 
 
 if __name__ == "__main__":

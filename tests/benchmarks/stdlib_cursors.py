@@ -55,8 +55,13 @@ def draw(part: str, count: int, seed: int) -> list[Cursor]:
 
 def modules(part: str) -> list[Path]:
     """The files of a part, in a fixed order."""
-    found = (path for path in sorted(STDLIB.rglob("*.py")) if not NOT_MODULES & set(path.relative_to(STDLIB).parts))
+    found = python_files(STDLIB)
     return [path for path in found if PARTS[zlib.crc32(path.relative_to(STDLIB).as_posix().encode()) % len(PARTS)] == part]
+
+
+def python_files(folder: Path) -> list[Path]:
+    """The modules in a folder, in a fixed order."""
+    return [path for path in sorted(folder.rglob("*.py")) if not NOT_MODULES & set(path.relative_to(folder).parts)]
 
 
 def cursor_in(path: Path, row: int) -> Cursor:

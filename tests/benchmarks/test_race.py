@@ -1,0 +1,92 @@
+"""What a benchmark says of two servers follows from what was measured."""
+
+from __future__ import annotations
+
+import pytest
+from code_tasks import functions, most_named, tail
+from keystrokes import OURS as OUR_SIDE
+from keystrokes import THEIRS as THEIR_SIDE
+from keystrokes import Asked, Mode, ratio, report, shortfalls
+from markdown_tables import quantile, table
+from race_row import BENCH, LOOKUP, OURS, RATES, THEIRS, TIMES, TITLES, Bar, Row
+from typed import Kind
+
+
+def row(unit: str, bar: Bar | None = None, **reached: float) -> Row:
+    names = {"ours": OURS, "lookup": LOOKUP, "theirs": THEIRS, "bench": BENCH}
+    return Row("work", unit, bar, {names[name]: [value / 2, value, 3 * value] for name, value in reached.items()})
+
+
+def test_a_ratio_is_to_the_best_of_the_peers() -> None:
+    """Of rates the highest median counts, of times the lowest: ours is that many times as fast."""
+    assert row(RATES, ours=100, theirs=40, bench=50).ratio(OURS) == 2
+    assert row(TIMES, ours=100, theirs=400, bench=500).ratio(OURS) == 4
+    assert row(RATES, ours=100).ratio(OURS) is None
+    assert row(RATES, theirs=100).ratio(LOOKUP) is None
+
+
+def test_a_bar_is_missed_below_it_and_where_nothing_was_measured() -> None:
+    """A bar for a contestant that did not run is not passed by silence."""
+    assert not row(RATES, Bar(OURS, 2.0), ours=100, theirs=50).missed
+    assert "1.99" in row(RATES, Bar(OURS, 2.0), ours=99.5, theirs=50).missed
+    assert "not measured" in row(RATES, Bar(LOOKUP, 2.0), ours=100, theirs=50).missed
+    assert not row(RATES, ours=1, theirs=50).missed
+
+
+def test_a_row_has_a_cell_for_every_title() -> None:
+    """Who did no such work has an empty one."""
+    cells = dict(zip(TITLES, row(RATES, Bar(OURS, 2.0), ours=100, theirs=40).cells(), strict=True))
+
+    assert (cells[OURS], cells[LOOKUP], cells[THEIRS]) == ("100.0", "", "40.0")
+    assert (cells["ratio"], cells["ratio with lookup"], cells["at least"]) == ("2.50", "", "2 (Pellucid)")
+
+
+def asked(side: str, kind: Kind, *milliseconds: float | None, computed: int = 1) -> list[Asked]:
+    return [Asked(side, Mode.SETTLED, "a.py", kind, *((None,) * 4 if one is None else (one, computed, 500, 24))) for one in milliseconds]
+
+
+def test_keystrokes_are_held_to_their_bars() -> None:
+    """Medians, slow ones and tokens at appends are each judged, those of ours alone where it is tokens."""
+    theirs = asked(THEIR_SIDE, Kind.APPEND, *[1000.0] * 20, computed=254)
+
+    assert shortfalls(asked(OUR_SIDE, Kind.APPEND, *[300.0] * 19, 400.0) + theirs) == []
+    assert len(shortfalls(asked(OUR_SIDE, Kind.APPEND, *[301.0] * 20) + theirs)) == 1
+    assert len(shortfalls(asked(OUR_SIDE, Kind.APPEND, *[100.0] * 18, 401.0, 401.0) + theirs)) == 1
+    assert len(shortfalls(asked(OUR_SIDE, Kind.APPEND, *[100.0] * 20, computed=9) + theirs)) == 1
+
+
+def test_keystrokes_without_an_answer_have_no_time() -> None:
+    """They are counted, and no more: a kind that one side never answered has no ratio."""
+    found = asked(OUR_SIDE, Kind.JUMP, 100.0, None) + asked(THEIR_SIDE, Kind.JUMP, None, None)
+    lines = report(found).split("\n")
+
+    assert lines[2].startswith(f"| {Kind.JUMP} | 2 | 1 | 100 / 100 / 100 | 1 (1) of 500 | 24 | 0 | ")
+    assert lines[2].count("|") == lines[0].count("|")
+    assert ratio(found[:1] + asked(THEIR_SIDE, Kind.JUMP, 400.0), 0.5) == 0.25
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.75, 3), (0.76, 4), (0.99, 4), (0.01, 1)])
+def test_a_quantile_is_one_of_the_values(share: float, value: float) -> None:
+    """It is the least that so large a share do not exceed, in whatever order they come."""
+    assert quantile([4, 1, 3, 2], share) == value
+
+
+def test_a_short_row_is_filled() -> None:
+    """A table stays a table where nothing is known of the last columns."""
+    assert table(["a", "b"], [["1"]]) == "| a | b |\n|---|---|\n| 1 |  |"
+
+
+def test_an_edit_names_what_a_file_is_about() -> None:
+    """The function to be renamed is the one that the file uses most; special methods keep their names."""
+    text = "def first(): ...\nclass A:\n    def __init__(self): second()\ndef second(): first(); second()\n"
+
+    assert functions(text) == ["first", "second"]
+    assert most_named(text, functions(text)) == "second"
+    assert functions("def (") == []
+
+
+def test_the_end_of_a_text_begins_with_a_line() -> None:
+    """As many whole lines as fit, or all of a text that fits."""
+    assert tail("abc\ndef\nghi", 7) == "def\nghi"
+    assert tail("abc\ndef\nghi", 8) == "def\nghi"
+    assert tail("abc", 8) == "abc"
