@@ -82,14 +82,15 @@ class Assistant:
         terms: Terms = COMPLETION,
         heal: bool | None = None,
         special: bool = False,
+        window: int | None = None,
         on_usage: OnUsage | None = None,
     ) -> Stream:
         """Go on with a text, or with a suffix ("" included) fill in what belongs between the two.
 
         ``heal`` lets the answer begin inside the prefix's last token (default: for infill). ``special`` reads what
-        spells a marker in the prefix as that marker; it is for plain continuation. An infill is trimmed to the context
-        and ends where it would repeat the suffix, or where one of ``endings`` says. A plain prefix that is too long is a
-        ContextLengthError.
+        spells a marker in the prefix as that marker; it is for plain continuation. An infill is trimmed to the context,
+        and the text around the cursor to ``window`` tokens of it; it ends where it would repeat the suffix, or where one
+        of ``endings`` says. A plain prefix that is too long is a ContextLengthError.
         """
         served = self._find(model)
         if suffix is None:
@@ -107,7 +108,7 @@ class Assistant:
             if extra and not served.takes_files:
                 raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
             size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in extra)
-            ids, healing = await beside(size, lambda: self._infill(served, prefix, suffix, extra, params, heal is not False))
+            ids, healing = await beside(size, lambda: self._infill(served, prefix, suffix, extra, params, window, heal=heal is not False))
             stops = served.tokenizer.eos_ids | served.markers
             endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
         request = Request(ids, params, terms, stops, constraint=healing)
@@ -220,10 +221,17 @@ class Assistant:
         return decode(served.tokenizer, ids)
 
     def infill_ids(
-        self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = GREEDY, *, model: str | None = None
+        self,
+        prefix: str,
+        suffix: str,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        window: int | None = None,
     ) -> list[int]:
         """The ids that an infill starts from, for showing (token healing left out)."""
-        return self._infill(self._find(model), prefix, suffix, extra, params, heal=False)[0]
+        return self._infill(self._find(model), prefix, suffix, extra, params, window, heal=False)[0]
 
     async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
         """The prompt of an infill as the model reads it, its markers included, where the answer needs no room.
@@ -242,13 +250,21 @@ class Assistant:
         return self._served[name]
 
     def _infill(
-        self, served: _Served, prefix: str, suffix: str, extra: Sequence[Extra], params: SamplingParams, heal: bool
+        self,
+        served: _Served,
+        prefix: str,
+        suffix: str,
+        extra: Sequence[Extra],
+        params: SamplingParams,
+        window: int | None,
+        *,
+        heal: bool,
     ) -> tuple[list[int], Healing | None]:
         """The ids of an infill, with at least half of the context for them, and the healing of its prefix."""
         context = self._engine.context(served.name)
         budget = max(context - params.max_tokens, context // 2) - 1
         format = served.loaded.infill
-        around = surroundings(served.tokenizer, format, prefix, suffix, extra, budget)
+        around = surroundings(served.tokenizer, format, prefix, suffix, extra, budget, window)
         healing = None
         if heal:
             shortened, healing = served.healer.heal(around.prefix, keep=1 if format is None else 0)

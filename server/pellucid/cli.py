@@ -81,6 +81,7 @@ def serve(
     context: Annotated[int | None, typer.Option(help="Most tokens of one sequence.")] = None,
     slots: Annotated[int | None, typer.Option(help="Sequences that run at the same time, for each model.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Most tokens computed in one step; 0 for what suits the device.")] = None,
+    infill_window: Annotated[int | None, typer.Option(help="Most tokens that /infill reads; 0 for as many as fit.")] = None,
     lookup: Annotated[
         bool | None, typer.Option("--lookup/--no-lookup", help="Whether tokens are guessed from what stood before, and checked together.")
     ] = None,
@@ -116,6 +117,7 @@ def serve(
         context=context,
         slots=slots,
         chunk=chunk,
+        infill_window=infill_window,
         lookup=lookup,
         queue=queue,
         prefix_memory=prefix_memory,

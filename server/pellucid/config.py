@@ -55,7 +55,10 @@ class Settings(BaseSettings):
     quant: Literal["auto", "none", "int8", "int4"] = Field("auto", description="how weights are held: auto, none, int8 or int4")
     context: int = Field(8192, ge=64, description="most tokens of one sequence, prompt and answer")
     slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, for each model")
-    chunk: int = Field(0, ge=0, description="most tokens computed in one step; 0 takes 96 on a CPU, 512 on a GPU")
+    chunk: int = Field(0, ge=0, description="most tokens computed in one step; 0 takes 192 on a CPU, 512 on a GPU")
+    infill_window: int = Field(
+        1024, ge=0, description="most tokens around the cursor that llama.cpp's /infill reads, 3/4 of them before it; 0: as many as fit"
+    )
     lookup: bool = Field(True, description="whether tokens are guessed from what stood before, and checked together; answers stay the same")
     queue: int = Field(64, ge=0, description="requests that may wait for a slot before others are told to come back (429)")
     prefix_memory: int = Field(

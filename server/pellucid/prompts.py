@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NoReturn
 
 import jinja2
@@ -33,8 +35,11 @@ CHATML = (
 PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 """Characters that mean nothing by themselves."""
 
-CHARACTERS_PER_TOKEN = 16
+CHARACTERS_PER_TOKEN = 8
 """More of a text than this many characters for each token that may be kept is not even looked at."""
+
+LANDMARK = 3
+"""Lines by which the beginning of a text that was cut is found again."""
 
 
 class ChatTemplate:
@@ -131,18 +136,26 @@ class Surroundings:
 
 
 def surroundings(
-    tokenizer: Tokenizer, format: InfillFormat | None, prefix: str, suffix: str, extra: Sequence[Extra], budget: int
+    tokenizer: Tokenizer,
+    format: InfillFormat | None,
+    prefix: str,
+    suffix: str,
+    extra: Sequence[Extra],
+    budget: int,
+    window: int | None = None,
 ) -> Surroundings:
-    """What of an infill fits ``budget`` tokens; nothing is ever too long.
+    """What of an infill fits ``budget`` tokens, of them at most ``window`` around the cursor; nothing is ever too long.
 
-    The prefix keeps its end (at most 3/4 of the budget), the suffix its beginning (at most 1/4), and the chunks of other
-    files share what is left: whole ones, the last ones first. Without a format all is the prefix's.
+    The prefix keeps its end (at most 3/4 of that), the suffix its beginning (at most 1/4), and the chunks of other files
+    share what is left of the budget: whole ones, the last ones first. Without a format all is the prefix's.
     """
+    near = budget if window is None else min(window, budget)
     if format is None:
-        return Surroundings(_end(tokenizer, prefix, budget), [], [])
+        return Surroundings(_end(tokenizer, prefix, near), [], [])
     room = max(budget - len(("prefix", "suffix", "middle")), 4)
-    before = _end(tokenizer, prefix, room * 3 // 4)
-    after = _beginning(tokenizer, suffix, room // 4)
+    near = min(near, room)
+    before = _end(tokenizer, prefix, near * 3 // 4)
+    after = _beginning(tokenizer, suffix, near // 4)
     return Surroundings(before, after, _chunks(tokenizer, format, extra, room - len(before) - len(after)))
 
 
@@ -170,18 +183,24 @@ def with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
 
 
 def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
-    """The ids of the end of a text: at most ``limit``, from the beginning of a line where that is near.
+    """The ids of the end of a text: all, or at most ``limit`` and about half of that at least, from the beginning of a line.
 
-    What is dropped grows in strides, so that a text that is typed at keeps its beginning, and the cache what it knows.
+    Of the lines at which it could begin one is taken for what it says, so that a text that is typed at keeps its beginning,
+    and the cache what it knows; also where the text that is given begins somewhere else with each line that is typed.
     """
-    text = text[_stride_over(len(text), limit * CHARACTERS_PER_TOKEN) :]
-    ids = tokenizer.encode(text, continues=True)
-    drop = _stride_over(len(ids), limit)
-    if not drop:
+    near = text[-limit * CHARACTERS_PER_TOKEN :] if limit else ""
+    ids = tokenizer.encode(near, continues=True)
+    if len(ids) <= limit and len(near) == len(text):
         return ids
-    kept = b"".join(map(tokenizer.token_bytes, ids[drop:]))
-    line = kept.find(b"\n", 0, len(kept) // 4) + 1
-    return tokenizer.encode(kept[line:].decode(errors="ignore"), continues=True)[-limit:]
+    data = near.encode()
+    ends = list(accumulate(len(tokenizer.token_bytes(id)) for id in ids))
+    earliest = ends[-limit - 1] if len(ids) > limit else 1
+    latest = ends[-(limit // 2) - 1] if len(ids) > limit // 2 else len(data)
+    lines = [match.end() for match in re.finditer(rb"\n", data) if earliest <= match.end() <= latest]
+    if not lines:  # one line that is longer than that
+        return ids[_stride_over(len(ids), limit) :]
+    begin = min(lines, key=lambda at: zlib.crc32(b"\n".join(data[at:].split(b"\n", LANDMARK)[:LANDMARK])))
+    return tokenizer.encode(data[begin:].decode(), continues=True)[-limit:]
 
 
 def _stride_over(length: int, limit: int) -> int:

@@ -67,6 +67,7 @@ class Server(GracefulServer):
             allowed_origins=settings.allowed_origins,
             max_body_bytes=settings.max_body_bytes,
             grace=settings.grace,
+            infill_window=settings.infill_window or None,
             progress=Noted(self._bars),
         )
         app = create_app(self._state, page_of(settings, self._state) if settings.page else None)

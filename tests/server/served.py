@@ -103,7 +103,7 @@ class ScriptedAssistant:
         return bytes(ids).decode(errors="replace")
 
     def infill_ids(
-        self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = SamplingParams(), *, model: str | None = None
+        self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = SamplingParams(), **rest: Any
     ) -> list[int]:
         return list(f"{suffix}|{prefix}".encode())
 

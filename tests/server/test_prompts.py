@@ -197,6 +197,23 @@ def test_typing_moves_the_beginning_of_a_long_prefix_seldom() -> None:
     assert len(begins) <= 4
 
 
+def test_a_beginning_is_found_again_in_a_text_that_slides() -> None:
+    """Given only the last lines of a file, line by line, as some editors send them, the kept prefix begins where it did."""
+    lines = [f"value_{number} = {number}\n" for number in range(400)]
+    texts = ["".join(lines[end - 60 : end]) for end in range(100, 140)]
+    kept = [text_of(TOKENIZER, surroundings(TOKENIZER, FORMAT, text, "", [], 800, window=400).prefix) for text in texts]
+    assert all(text.endswith(piece) for text, piece in zip(texts, kept, strict=True))
+    assert len({piece.split("\n")[0] for piece in kept}) <= 10
+    assert all(130 <= len(piece) <= 300 for piece in kept)
+
+
+def test_the_window_leaves_room_to_other_files() -> None:
+    """Texts around the cursor are cut to the window, and what the budget holds beyond it is for pieces of other files."""
+    around = surroundings(TOKENIZER, FORMAT, "p\n" * 500, "s" * 500, [Extra("f", "e" * 300)], 800, window=200)
+    assert (len(around.prefix) <= 150, len(around.suffix)) == (True, 50)
+    assert text_of(TOKENIZER, around.extra).endswith("e" * 300)
+
+
 def test_a_very_long_text_is_not_encoded_whole() -> None:
     """Of a text far over the budget only the near part is looked at."""
     seen: list[int] = []
@@ -207,7 +224,7 @@ def test_a_very_long_text_is_not_encoded_whole() -> None:
 
     tokenizer = Tokenizer(encode, TOKENIZER.words, TOKENIZER.conventions)
     surroundings(tokenizer, FORMAT, "x" * 1_000_000, "y" * 1_000_000, [], 100)
-    assert max(seen) <= 100 * 16
+    assert max(seen) <= 100 * 8
 
 
 def test_without_infill_markers_the_prompt_is_the_prefix() -> None:

@@ -39,7 +39,8 @@ async def infill(body: InfillRequest, request: Request) -> Response:
 
     The prompt is written in the infill format that was measured best for the model; for a model without infill tokens it
     is the text before the gap, and the answer ends where it begins to repeat the suffix. Texts that are too long for the
-    context are trimmed. The default temperature is 0. ``n_predict: 0`` reads the prompt into the cache (a warm-up).
+    server's infill_window, or with those of other files for the context, are trimmed. The default temperature is 0.
+    ``n_predict: 0`` reads the prompt into the cache (a warm-up).
     With ``n_cmpl`` above 1 the response is an array. A superseded answer has ``stop_type`` none and ``superseded`` true.
     """
     return await _respond(body, request, INFILL_TEMPERATURE)
@@ -145,6 +146,7 @@ class _Work:
                 endings=endings,
                 terms=terms,
                 heal=not body.post_sampling_probs,
+                window=self.state.infill_window,
             )
         elif isinstance(body.prompt, str):
             items = assistant.complete(
@@ -242,7 +244,12 @@ class _Work:
         body, assistant = self.body, self.assistant
         if isinstance(body, InfillRequest):
             ids = assistant.infill_ids(
-                body.input_prefix + body.prompt, body.input_suffix, self._extra(), self._params(0), model=self.card.name
+                body.input_prefix + body.prompt,
+                body.input_suffix,
+                self._extra(),
+                self._params(0),
+                model=self.card.name,
+                window=self.state.infill_window,
             )
             return assistant.detokenize(ids, self.card.name)
         return body.prompt if isinstance(body.prompt, str) else assistant.detokenize(body.prompt, self.card.name)

@@ -29,6 +29,7 @@ _UNREADY: dict[Standing, str] = {"loading": "Loading model", "leaving": "The ser
 class ServerState:
     """One server's state: ``models`` are the names that will be served, and ``open`` is called once they are loaded.
 
+    ``infill_window`` are the most tokens around the cursor that llama.cpp's /infill reads (None: as many as fit).
     ``closing`` is set when running answers must end, ``leaving`` already when no new ones are taken (``departing`` wakes
     whoever waits for that): between the two lies the grace time, in seconds. ``started`` is in seconds since 1970. All of
     it belongs to the event loop, but for ``progress``, by which the loading thread tells what it is at.
@@ -40,6 +41,7 @@ class ServerState:
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 8 * 2**20
     grace: float = 10.0
+    infill_window: int | None = None
     clock: Callable[[], float] = time.monotonic
     started: int = field(default_factory=lambda: int(time.time()))
     leaving: bool = False
