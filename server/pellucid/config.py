@@ -79,7 +79,9 @@ class Settings(BaseSettings):
         description="folder of fetched and packed models, compiled kernels and saved prompts",
     )
     data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder of the conversations held on the page")
-    threads: int = Field(0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core")
+    threads: int = Field(
+        0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core that the process may keep busy"
+    )
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server leaves by itself; 0: never")
     page: bool = Field(True, description="whether there is a page for people at /")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pellucid.config import Settings, config_file, load_settings, origins
 from pellucid.errors import PellucidError
 from pellucid.models.disk import human
+from pellucid.processors import usable_cores
 
 if TYPE_CHECKING:
     from pellucid.models.store import ModelRecord
@@ -141,7 +142,7 @@ def _threads(setting: int) -> str:
     import torch
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{setting or torch.get_num_threads()} to compute with, of {usable} processors that this process may use"
+    return f"{setting or min(torch.get_num_threads(), usable_cores())} to compute with, of {usable} processors that this process may use"
 
 
 def _memory() -> str:

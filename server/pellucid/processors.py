@@ -1,0 +1,52 @@
+"""How many threads it is good to compute with: one for each physical core that this process may keep busy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Physical cores among the processors that this process may use, no more than its control group gives it time for.
+
+    Two threads on one core would only wait for each other, and threads beyond a group's share are all stopped together until
+    its next period. ``root`` is where /proc and /sys are; what is not told there limits nothing.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return max(min(_cores(root, allowed), *_shares(root), len(allowed)), 1)
+
+
+def _cores(root: Path, processors: Collection[int]) -> int:
+    siblings = (root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list" for number in processors)
+    return len({_read(path) or path for path in siblings})
+
+
+def _shares(root: Path) -> Iterator[int]:
+    """Whole processors that each control group above this process may use, where there is a limit (versions 2 and 1)."""
+    groups = dict(line.split(":", 2)[1:] for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") > 1)
+    top = root / "sys/fs/cgroup"
+    for folder in _with_parents(top, groups.get("", "/")):
+        quota, _, period = _read(folder / "cpu.max").partition(" ")
+        if quota.isdecimal() and period.isdecimal():
+            yield int(quota) // int(period)
+    controller = next((names for names in groups if "cpu" in names.split(",")), None)
+    if controller is not None:
+        for folder in _with_parents(top / "cpu", groups[controller]):
+            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+            if quota.isdecimal() and period.isdecimal():
+                yield int(quota) // int(period)
+
+
+def _with_parents(top: Path, group: str) -> Iterator[Path]:
+    folder = top / group.lstrip("/")
+    yield folder
+    yield from (parent for parent in folder.parents if parent.is_relative_to(top))
+
+
+def _read(path: Path) -> str:
+    """What a file says; empty where there is none."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
