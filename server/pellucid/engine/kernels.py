@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import mmap
 import os
 import platform
 import shlex
@@ -18,9 +17,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int64, c_void_p
-from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
 
@@ -38,7 +35,6 @@ BLOCK = 16  # rows of a matrix that are interleaved
 DEPTH = 4  # columns that one dot product instruction takes
 GROUP = 32  # columns that lie together, and activations that share a scale
 MOST_PARTS = 3  # matrices that are computed as one
-ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
 _ROWS_AT_ONCE = 8192  # of a matrix that is packed, so that what lies between stays small
 
 FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
@@ -306,7 +302,7 @@ class NativeDecoder:
         assert supports(config), "packing.choose_scheme gives other shapes to torch"
         self.config = config
         self.kernels = found
-        self._packed = _in_large_pages(packed)  # the structures below point into these
+        self._packed = dict(packed)  # the structures below point into these
         self.description = f"{self._bits()} weights, int8 activations, native {found.variant} kernels on cpu ({found.threads} threads)"
         self._tables = rotary_tables(config)
         self._layers = (_Layer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
@@ -442,24 +438,6 @@ class NativeDecoder:
         assert tensor.is_contiguous(), name
         assert tensor.dtype in (torch.uint8, torch.float16, torch.float32), name
         return tensor.data_ptr()
-
-
-def _in_large_pages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of the tensors, one behind another in memory of large pages where the system has them, each at a multiple of 64.
-
-    A step reads all weights once. With pages of 4 KiB it waits for their addresses: measured on a virtual machine of two
-    cores, weights out of a mapped file are read at 14 GB/s, and these at 24.
-    """
-    ends = list(accumulate((tensor.nbytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT for tensor in tensors.values()))
-    memory = mmap.mmap(-1, ends[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has small pages
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a system without them has pages of one size
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    whole = torch.frombuffer(memory, dtype=torch.uint8)
-    copies = {}
-    for (name, tensor), start in zip(tensors.items(), [0, *ends], strict=False):
-        copies[name] = whole[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
-    return copies
 
 
 def _compile(target: str, folder: Path, compiler: str | None) -> Path:

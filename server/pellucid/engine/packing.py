@@ -1,7 +1,7 @@
 """From a checkpoint's float tensors to weights in the form they are computed with, which is also the form of the packed file.
 
-A *scheme* names that form. The tensors of a packed dict are used where they lie (a memory-mapped file, say): building a
-model from it copies nothing large on a CPU, but for torch's integer kernels, which want their weights aligned.
+A *scheme* names that form. The tensors of a packed dict are used where they lie: building a model from it copies nothing
+large on a CPU, but for torch's integer kernels, which want their weights aligned.
 
 | scheme | weights | computed by |
 |---|---|---|

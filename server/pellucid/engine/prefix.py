@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import mmap
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pellucid.engine.large_pages import large_pages
 from pellucid.engine.model import KVStorage
 
 Ids = npt.NDArray[np.int64]
@@ -58,22 +57,11 @@ def copy_of(storage: KVStorage, slot: int, ids: Ids) -> Prefix:
     parts = [tensor[slot, :, : len(ids)] for tensor in (*storage.keys, *storage.values)]
     if parts[0].device.type != "cpu":
         return Prefix(ids.copy(), torch.stack(parts).cpu())  # gathered on the device, so that it is left in one transfer
-    content = _memory((len(parts), *parts[0].shape), parts[0].dtype)
+    size = (len(parts), *parts[0].shape)
+    # Measured for a thousand tokens, 12 MB: parked in 3.5 ms so, and in 6.5 ms in small pages, where the copy itself takes 1 ms.
+    content = large_pages(math.prod(size) * parts[0].dtype.itemsize).view(parts[0].dtype).view(size)
     torch.stack(parts, out=content)
     return Prefix(ids.copy(), content)
-
-
-def _memory(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A tensor in memory of its own, which goes back to the system with it, in huge pages where there are some.
-
-    Measured for a thousand tokens, 12 MB: parked in 3.5 ms so, and in 6.5 ms in small pages, where the copy itself takes 1 ms.
-    """
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(size, dtype=dtype)
-    memory = mmap.mmap(-1, math.prod(size) * dtype.itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel that is built without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype).view(size)
 
 
 def common_prefix(a: Ids, b: Ids) -> int:

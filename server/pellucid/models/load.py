@@ -1,14 +1,13 @@
 """A model ready to run, from a catalog name, a repository of the hub, a folder or a GGUF file.
 
-Weights are packed into the form in which they are computed once, into one file that is mapped from then on: a later start
-reads the header of the source and nothing else of it.
+Weights are packed into the form in which they are computed once, into one file: a later start reads that, and of the source
+the header alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from pellucid.errors import ConfigError, ModelError
 from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer
 from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
 from pellucid.models.gguf import GGUF
+from pellucid.models.packed_file import read_tensors
 from pellucid.models.prefixes import PrefixFile, prefix_key
 from pellucid.models.progress import Progress
 from pellucid.models.store import Store, local_name, local_path
@@ -140,14 +140,14 @@ class _Packed:
         self._config = config
 
     def tensors(self, source: _GGUFSource | _FolderSource, progress: Progress) -> dict[str, Tensor]:
-        """The weights, mapped from their file, which is written first where it is not there. Raises ModelError for a damaged one."""
+        """The weights, read from their file, which is written first where it is not there. Raises ModelError for a damaged one."""
         path = self._store.packed_path(self._name, f"{_fingerprint(source.files)}-{self.scheme}")
         if not path.exists():
             with self._store.packing(self._name, progress):
                 if not path.exists():  # another process may have packed it meanwhile
                     self._write(path, source, progress)
         try:
-            return _map(path)
+            return read_tensors(path)
         except (SafetensorError, OSError) as error:
             path.unlink()
             raise ModelError(f"The packed weights in {path} were damaged ({error}) and have been deleted: start again.") from None
@@ -167,14 +167,6 @@ class _Packed:
                 raise ModelError(f"The packed weights could not be written to {path.parent} ({error}): free some space.") from None
             finally:
                 part.unlink(missing_ok=True)
-
-
-def _map(path: Path) -> dict[str, Tensor]:
-    if hasattr(os, "posix_fadvise"):  # fetch the file from the disk in order and meanwhile, not page by page as it is touched
-        with path.open("rb") as raw:
-            os.posix_fadvise(raw.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
 def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Iterator[tuple[str, Weight]]:
