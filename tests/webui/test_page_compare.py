@@ -21,7 +21,11 @@ PROMPT = "Write one sentence about the sea."
 SAID = "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl-token`)].map((cell) => cell.textContent)"
 
 
-async def prepare(tab: Tab, prompt: str = PROMPT, most: int = 24) -> Page:
+MOST = 24
+"""Tokens of an answer."""
+
+
+async def prepare(tab: Tab, prompt: str = PROMPT, most: int = MOST) -> Page:
     """The tab with a prompt and a number of tokens; all else is as it comes."""
     await tab.open()
     await tab.tab("Compare")
@@ -56,7 +60,10 @@ async def test_two_settings(tab: Tab) -> None:
     assert a != b
     assert (await status(page)).startswith("The answers part at character")
     assert "Both sides are the same model" in await status(page)
-    assert "limit of tokens" in await page.locator("[aria-label='Answer B'] .pl-note").inner_text()
+    for name, said in (("A", a), ("B", b)):
+        note = await page.locator(f"[aria-label='Answer {name}'] .pl-note").inner_text()
+        assert f"{len(said)} tokens in" in note
+        assert ("limit of tokens" in note) == (len(said) == MOST)
     assert rows["perplexity under A"] == rows["perplexity under B"]
     assert float(rows["perplexity under A"][0]) < float(rows["perplexity under A"][1])
     assert rows["same first choice"] == ("100.0%", "100.0%")
@@ -115,7 +122,7 @@ def saying(tokens: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
 
 async def test_stop(tab: Tab) -> None:
     """A stop ends both generations in the engine at once; what was said stays."""
-    page = await prepare(tab, "Count from one to three hundred in words, one a line.", 600)
+    page = await prepare(tab, "Write a long story about a lighthouse and the sea.", 600)
     await set_number(page, "Temperature", 0, 1)  # as A has it: neither has a short answer
     await page.get_by_role("button", name="Compare", exact=True).click()
     for name in "AB":
@@ -132,7 +139,7 @@ async def test_stop(tab: Tab) -> None:
 
 async def test_closing_the_tab(tab: Tab) -> None:
     """Who closes the page ends both generations in the engine."""
-    page = await prepare(tab, "Count from one to three hundred in words, one a line.", 600)
+    page = await prepare(tab, "Write a long story about a lighthouse and the sea.", 600)
     await set_number(page, "Temperature", 0, 1)  # as A has it: neither has a short answer
     await page.get_by_role("button", name="Compare", exact=True).click()
     await page.locator("[aria-label='Answer B'] .pl-token").nth(3).wait_for()
