@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int64, c_void_p
-from operator import itemgetter
+from operator import itemgetter, mul
 from pathlib import Path
 
 import platformdirs
@@ -427,9 +427,14 @@ class NativeDecoder:
         return _Weights(self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared)
 
     def _bits(self) -> str:
-        """The bits of the weights' numbers, for people."""
-        sizes = {tensor.shape[2] * 8 // (BLOCK * GROUP) for name, tensor in self._packed.items() if name.endswith(".number")}
-        return f"int{min(sizes)}" if len(sizes) == 1 else f"int{min(sizes)} to int{max(sizes)}"
+        """The bits of the weights' numbers, for people: how many, and where they differ, how many on average."""
+        numbers = [tensor for name, tensor in self._packed.items() if name.endswith(".number")]
+        bits = [tensor.shape[2] * 8 // (BLOCK * GROUP) for tensor in numbers]
+        if min(bits) == max(bits):
+            return f"int{bits[0]}"
+        weights = [tensor.shape[0] * tensor.shape[1] * BLOCK * GROUP for tensor in numbers]
+        average = sum(map(mul, bits, weights)) / sum(weights)
+        return f"int{min(bits)} to int{max(bits)} ({average:.1f} bits on average)"
 
     def _pointer(self, name: str) -> int | None:
         tensor = self._packed.get(name)
