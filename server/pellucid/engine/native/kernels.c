@@ -174,9 +174,10 @@ static void run_layer(const pass *p, int thread, int index) {
     const layer *l = d->layer + index;
     const scratch *s = &p->s;
     int64_t queries = d->heads * d->head_dim;
-    const int64_t *only = index == d->layers - 1 ? b->row : NULL;
-    int64_t rows = only ? b->rows : b->tokens;
-    float *x = only ? s->wanted : s->x;
+    int last = index == d->layers - 1;
+    const int64_t *only = last ? b->row : NULL;
+    int64_t rows = last ? b->rows : b->tokens;
+    float *x = last ? s->wanted : s->x;
     target residual = {.sink = ADD, .out = x, .width = d->hidden};
     uint8_t *unpacked = s->unpacked + thread * s->panel;
 
@@ -190,6 +191,7 @@ static void run_layer(const pass *p, int thread, int index) {
         for (; token < skipped + b->span[i].count; token = take(p->pool))
             place(p, l, b->span + i, token - skipped, b->keys[index], b->values[index]);
     meet(p->pool);
+    if (!rows) return; /* of a prompt's earlier chunks nothing is wanted but keys and values */
     attend_all(p, thread, index);
     meet(p->pool);
     for (int64_t i; (i = take(p->pool)) < rows;) {
