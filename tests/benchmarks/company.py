@@ -88,7 +88,7 @@ class Company:
         await self._ask("ask about a long text", f"What could be simpler here?\n\n{next(self._cursors).before[-4 * CHARACTERS :]}", 100)
 
     async def read(self) -> None:
-        response = await self._client.post("/v1/score", json={"input": next(self._cursors).before[-CHARACTERS:], "top_logprobs": 5})
+        response = await self._client.post("/v1/score", json={"text": next(self._cursors).before[-CHARACTERS:], "top_logprobs": 5})
         response.raise_for_status()
 
     async def draw(self) -> None:
