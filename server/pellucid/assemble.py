@@ -17,7 +17,7 @@ from pellucid.models.load import LoadedModel, load, served_name
 from pellucid.models.prefixes import PrefixFile
 from pellucid.models.progress import Progress
 from pellucid.models.store import Store
-from pellucid.processors import usable_cores
+from pellucid.processors import threads_to_use
 
 
 def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Engine, Assistant]:
@@ -26,7 +26,7 @@ def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tu
     The engine is the caller's to close. Raises ModelError, NotFoundError for a name that nobody knows, or ConfigError
     for models that would have one name, or whose caches do not fit into memory.
     """
-    torch.set_num_threads(settings.threads or min(torch.get_num_threads(), usable_cores()))
+    torch.set_num_threads(threads_to_use(settings.threads))
     names = _distinct(names)
     store = Store(settings.cache)
     loaded = [load(name, device=settings.device, quant=settings.quant, store=store, progress=progress) for name in names]

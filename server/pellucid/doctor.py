@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pellucid.config import Settings, config_file, load_settings, origins
 from pellucid.errors import PellucidError
 from pellucid.models.disk import human
-from pellucid.processors import usable_cores
+from pellucid.processors import threads_to_use
 
 if TYPE_CHECKING:
     from pellucid.models.store import ModelRecord
@@ -139,10 +139,8 @@ def _compiler() -> str:
 
 
 def _threads(setting: int) -> str:
-    import torch
-
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{setting or min(torch.get_num_threads(), usable_cores())} to compute with, of {usable} processors that this process may use"
+    return f"{threads_to_use(setting)} to compute with, of {usable} processors that this process may use"
 
 
 def _memory() -> str:

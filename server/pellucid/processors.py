@@ -7,6 +7,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 
+def threads_to_use(setting: int) -> int:
+    """How many threads to compute with where ``setting`` are wanted; 0 leaves it to the machine, and to torch (OMP_NUM_THREADS)."""
+    import torch
+
+    return setting or min(torch.get_num_threads(), usable_cores())
+
+
 def usable_cores(root: Path = Path("/")) -> int:
     """Physical cores among the processors that this process may use, no more than its control group gives it time for.
 

@@ -134,7 +134,7 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
                 "threads": threads,
                 "context": engine.context(name),
                 "slots": settings.slots,
-                "chunk": settings.chunk,
+                "chunk": engine.settings.chunk_on(model.cache_shape.device),
                 "rounds": rounds.trials,
             },
             figures=(*figures_of(samples), *_memory_figures(model)),

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from pellucid.engine.blocks import round_to_blocks
 from pellucid.engine.decoder import DecoderConfig
-from pellucid.engine.kernels import NativeDecoder, pack_matrix
+from pellucid.engine.interleaving import pack_matrix
+from pellucid.engine.kernels import NativeDecoder
 from pellucid.engine.model import TokenCost
 
 SMALLEST_ARRAY = 64 * 10**6

@@ -1,54 +1,30 @@
-"""The native CPU path: C compiled once by the system's compiler, and the decoder that runs on it.
-
-The sources lie in ``native/``: no header of torch's, so that they compile in two seconds and outlive torch's ABI. The
-library is kept in a cache folder under the hash of sources, flags, compiler and processor.
-"""
+"""The native CPU path: the compiled library, and the decoder that runs on it. The structures are those of native/*.h."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int64, c_void_p
-from operator import itemgetter, mul
+from operator import mul
 from pathlib import Path
 
 import platformdirs
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from pellucid.engine.blocks import Blocks
+from pellucid.engine.compiled import KernelsUnavailableError, compiled_library
 from pellucid.engine.decoder import DecoderConfig, rotary_tables
+from pellucid.engine.interleaving import BLOCK, GROUP
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 from pellucid.engine.request import Figures
 
-BLOCK = 16  # rows of a matrix that are interleaved
-DEPTH = 4  # columns that one dot product instruction takes
-GROUP = 32  # columns that lie together, and activations that share a scale
 MOST_PARTS = 3  # matrices that are computed as one
-_ROWS_AT_ONCE = 8192  # of a matrix that is packed, so that what lies between stays small
 
 FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
 """Bits of a number, columns that share a scale, and whether there are minima: the forms of weights that there is code for."""
-
-_SOURCES = Path(__file__).parent / "native"
-# Sums are taken in the order they are written in: a result must not depend on how a loop was compiled.
-_FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
-_TARGETS = {"native": (), "avx2": ("-march=x86-64-v3",), "portable": ()}
-
-
-class KernelsUnavailableError(Exception):
-    """Says in one sentence why there are no native kernels here."""
-
 
 _folder = platformdirs.user_cache_path("pellucid") / "kernels"
 
@@ -97,70 +73,6 @@ def _native() -> Kernels | KernelsUnavailableError:
     if kernels.variant == "portable":  # which torch's own operations outrun
         return KernelsUnavailableError("The kernels want AVX2, AVX512-VNNI or ARM's dot products, which this processor lacks.")
     return kernels
-
-
-def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Tensor]:
-    """Matrices that read the same input, packed as ``0.number``, ``0.scale``, ``1.number`` ...
-
-    Sixteen rows of each come in turn when ``interleaved``, so that a gate is computed beside what it gates: in one matrix
-    where all are of one form, as memory is read faster in order, else the kernels go from one to the other.
-    """
-    if interleaved and len({(part.bits, part.shared, part.minimum is None) for part in parts}) == 1:
-        minima = [part.minimum for part in parts if part.minimum is not None]
-        numbers, scale = interleave(*(part.numbers for part in parts)), interleave(*(part.scale for part in parts))
-        parts = [Blocks(numbers, scale, interleave(*minima) if minima else None, parts[0].bits)]
-    return {f"{index}.{field}": tensor for index, part in enumerate(parts) for field, tensor in pack_matrix(part).items()}
-
-
-def pack_matrix(matrix: Blocks) -> dict[str, Tensor]:
-    """A matrix (out, in) as the kernels read it: ``number`` uint8 (out / 16, in / 32, bytes), ``scale`` and ``minimum`` float16.
-
-    Scales are (out / 16, in / 32, scales of a group, 16). The last block is filled with zeros. See native/weights.h.
-    """
-    some = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
-    parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in some]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _pack_rows(matrix: Blocks) -> dict[str, Tensor]:
-    matrix = matrix.of_rows(_whole_blocks)
-    rows, columns = matrix.shape
-    strips = matrix.numbers.view(rows // BLOCK, BLOCK, columns // GROUP, GROUP // DEPTH, DEPTH).permute(0, 2, 3, 1, 4)
-    packed = {"number": _squeeze(strips.flatten(3), matrix.bits).flatten(2), "scale": _interleaved_scales(matrix.scale, columns)}
-    if matrix.minimum is not None:
-        packed["minimum"] = _interleaved_scales(matrix.minimum, columns)
-    return packed
-
-
-def _whole_blocks(rows: Tensor) -> Tensor:
-    missing = -len(rows) % BLOCK
-    return torch.cat((rows, rows.new_zeros(missing, *rows.shape[1:]))) if missing else rows
-
-
-def _squeeze(strips: Tensor, bits: int) -> Tensor:
-    """Strips (blocks, groups, 8, 64) of numbers, a byte each, in the bits that they need: see load_strip() in native/weights.h."""
-    if bits == 8:
-        return strips
-    low, high = strips & 15, strips >> 4
-    nibbles = low[:, :, ::2] | low[:, :, 1::2] << 4
-    if bits == 4:
-        return nibbles
-    each = 8 // (bits - 4)  # strips whose further bits share a byte
-    shifts = torch.arange(0, 8, bits - 4, dtype=torch.uint8)[:, None]
-    blocks, groups, count, width = high.shape
-    rest = (high.view(blocks, groups, count // each, each, width) << shifts).sum(dim=3, dtype=torch.uint8)
-    return torch.cat((nibbles, rest), dim=2)
-
-
-def _interleaved_scales(scale: Tensor, columns: int) -> Tensor:
-    rows, count = scale.shape
-    groups = columns // GROUP
-    return scale.view(rows // BLOCK, BLOCK, groups, count // groups).permute(0, 2, 3, 1).contiguous()
-
-
-def interleave(*parts: Tensor) -> Tensor:
-    """Parts of equal shape (out, ...), sixteen rows of each in turn."""
-    return torch.stack([part.reshape(-1, BLOCK, *part.shape[1:]) for part in parts], dim=1).flatten(0, 2)
 
 
 class _Weights(Structure):
@@ -229,7 +141,7 @@ class Kernels:
     def __init__(
         self, target: str = "native", *, threads: int | None = None, folder: Path | None = None, compiler: str | None = None
     ) -> None:
-        path = _compile(target, folder or _folder, compiler)
+        path = compiled_library(target, folder or _folder, compiler)
         try:
             library = ctypes.CDLL(str(path))
         except OSError as error:  # a folder from which nothing may be executed, say
@@ -443,47 +355,3 @@ class NativeDecoder:
         assert tensor.is_contiguous(), name
         assert tensor.dtype in (torch.uint8, torch.float16, torch.float32), name
         return tensor.data_ptr()
-
-
-def _compile(target: str, folder: Path, compiler: str | None) -> Path:
-    """The library for a target, compiled unless it lies in the folder already."""
-    command = [*_compiler(compiler), *_FLAGS, *_TARGETS[target]]
-    if target == "native":
-        command.append("-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native")
-    sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".c", ".h"))
-    # The predefined macros tell the compiler's version and the instructions that "native" means here.
-    macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256("\0".join([*command, macros, *(path.read_text() for path in sources)]).encode()).hexdigest()[:20]
-    library = folder / f"kernels-{target}-{key}.so"
-    if library.exists():
-        return library
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "kernels.lock"), tempfile.TemporaryDirectory(dir=folder) as workspace:
-            if not library.exists():
-                built = Path(workspace) / library.name
-                _run([*command, str(_SOURCES / "kernels.c"), "-lm", "-o", str(built)])
-                built.replace(library)  # under its name there is a whole library or none
-    except OSError as error:
-        raise KernelsUnavailableError(f"The kernels cannot be kept in {folder}: {error.strerror or error}.") from error
-    return library
-
-
-def _compiler(compiler: str | None) -> list[str]:
-    named = compiler or os.environ.get("CC")
-    if named is not None:
-        return shlex.split(named)
-    for name in ("cc", "gcc", "clang"):
-        if shutil.which(name):
-            return [name]
-    raise KernelsUnavailableError("There is no C compiler here: install gcc or clang, or name one in the variable CC.")
-
-
-def _run(command: list[str]) -> str:
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 (the user's own compiler)
-    except OSError as error:
-        raise KernelsUnavailableError(f"The C compiler {command[0]!r} cannot be run: {error.strerror or error}.") from error
-    except subprocess.CalledProcessError as error:
-        said = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip()[-200:])
-        raise KernelsUnavailableError(f"The C compiler {command[0]!r} fails on the kernels: {said}") from error

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Model
 from pellucid.engine.parked import SavedPrefixes
@@ -30,9 +32,8 @@ class EngineSettings:
     """Bounds of every model's lane.
 
     ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step (0: as
-    many as suit the device),
-    ``queue`` requests waiting, and ``prefix_memory`` bytes of host memory for prefixes that lost their slot. With
-    ``lookup`` tokens are guessed from what stood before, and checked together.
+    many as suit the device), ``queue`` requests waiting, and ``prefix_memory`` bytes of host memory for prefixes that lost
+    their slot. With ``lookup`` tokens are guessed from what stood before, and checked together.
     """
 
     slots: int = 8
@@ -41,6 +42,10 @@ class EngineSettings:
     queue: int = 64
     lookup: bool = True
     prefix_memory: int = 512 * 2**20
+
+    def chunk_on(self, device: torch.device) -> int:
+        """Tokens of a step on this device."""
+        return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class Lane:
         self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context, self.settings.prefix_memory)
         if self.saved is not None:
             self.cache.parked.fill(self.saved.read())
-        chunk = self.settings.chunk or CHUNKS["cpu" if self.model.cache_shape.device.type == "cpu" else "cuda"]
+        chunk = self.settings.chunk_on(self.model.cache_shape.device)
         self.scheduler = Scheduler(self.cache, chunk, lookup=self.settings.lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()

@@ -23,6 +23,7 @@ from torch import Tensor
 from pellucid.engine import kernels
 from pellucid.engine.blocks import Blocks, round_to_blocks
 from pellucid.engine.decoder import Decoder, DecoderConfig, DecoderWeights, Layer
+from pellucid.engine.interleaving import interleave, pack_matrices
 from pellucid.engine.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.model import Model
 from pellucid.errors import ConfigError, ModelError
@@ -169,7 +170,7 @@ class _Packer:
         prefix, matrix = ("", vocabulary[name]) if name in vocabulary else self.targets[name]
         names = (name,) if name in vocabulary else self._part_names(prefix, matrix)
         if all(part in self.blocks for part in names):
-            packed = kernels.pack_matrices([self.blocks.pop(part) for part in names], interleaved=matrix == "gate_up")
+            packed = pack_matrices([self.blocks.pop(part) for part in names], interleaved=matrix == "gate_up")
             self.packed |= {f"{prefix}{matrix}.{field}": tensor for field, tensor in packed.items()}
 
     def _add_vocabulary(self, name: str, tensor: Tensor) -> None:
@@ -203,7 +204,7 @@ class _Packer:
             if any(bias in self.parts for bias in biases):
                 rows = [self.parts.get(bias, torch.zeros(self.shapes[bias])).to(self.dtype) for bias in biases]
                 interleaved = self.native and name == "gate_up"
-                self.packed[f"{prefix}{name}.bias"] = kernels.interleave(*rows) if interleaved else torch.cat(rows)
+                self.packed[f"{prefix}{name}.bias"] = interleave(*rows) if interleaved else torch.cat(rows)
         return self.packed
 
 

@@ -22,6 +22,7 @@ from pellucid.bench.start import Start, start_elsewhere
 from pellucid.client import Client
 from pellucid.condition import ServerCondition, Standing
 from pellucid.config import load_settings
+from pellucid.engine.lane import CHUNKS
 from pellucid.errors import UnavailableError
 from tiny_models import tiny_llama
 
@@ -71,6 +72,7 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert all(row.limit is not None for name, row in rows.items() if row.unit is Unit.RATE and name != REPEATING)
     assert found.model["name"] == "tiny"
     assert found.setup["context"] == 256
+    assert found.setup["chunk"] == CHUNKS["cpu"]  # what it comes to, not the 0 that is set
     assert found.left_out[:2] == (
         "A prompt of 512 tokens: that takes 513 tokens, and the context holds 256.",
         "A prompt of 2048 tokens: that takes 2049 tokens, and the context holds 256.",

@@ -13,8 +13,9 @@ from torch import Tensor
 from flat_batches import new_storage
 from pellucid.engine import kernels
 from pellucid.engine.blocks import Blocks
+from pellucid.engine.compiled import KernelsUnavailableError
 from pellucid.engine.decoder import DecoderConfig
-from pellucid.engine.kernels import Kernels, KernelsUnavailableError, NativeDecoder, supports
+from pellucid.engine.kernels import Kernels, NativeDecoder, supports
 from pellucid.engine.model import KVStorage, Model, TokenCost
 from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
