@@ -16,6 +16,7 @@ from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, ModelCard
 from pellucid_webui.chat_view import ChatDesk
 from pellucid_webui.conversation import TurnSettings
 from pellucid_webui.picture import picture
+from pellucid_webui.records import unpack
 from pellucid_webui.session import Session
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
@@ -158,6 +159,22 @@ async def test_finished_messages_are_drawn_once(store: Store, monkeypatch: pytes
         step.set()
     assert len([shown async for shown in act]) >= 1
     assert len(drawn) == 2
+
+
+async def test_stopped_while_its_tokens_are_open(store: Store) -> None:
+    """What is shown of an answer that another request ends is all of it, those tokens too that came after it was opened."""
+    go_on = asyncio.Event()
+    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
+    session = Session("me")
+    sent = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    shown = await first(sent, lambda shown: "two" in str(shown["live"]["blocks"]))
+    node = json.loads(shown["live"]["message"])["node"]
+    looked = desk.act(session, {"verb": "look", "node": node}, TurnSettings)
+    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 2)
+    go_on.set()
+    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
+    shown = (await pictures(desk, session, verb="stop", node=node))[-1]  # and the pictures of "look" end with the next one
+    assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == ["one ", "two ", "three ", "four "]
 
 
 @dataclass

@@ -121,10 +121,12 @@ class Chat:
         await asyncio.to_thread(self._store.look_at, self._owner, id, node)
 
     async def batches(self, id: str, node: int) -> list[str]:
-        """The tokens of a message, on its way or not: they say its end, and all of it but for what a person wrote in front."""
-        found = await asyncio.to_thread(self._store.tokens, self._owner, id, node)
-        turn = self._turns.find(node)
-        return found if turn is None else list(turn.batches)
+        """The tokens of a message: they say its end, and all of it but for what a person wrote in front.
+
+        Of an answer on its way it is the list that grows, up to the end: who keeps it has all of them then.
+        """
+        turn = self.running(await self.conversation(id), node)
+        return await asyncio.to_thread(self._store.tokens, self._owner, id, node) if turn is None else turn.batches
 
     async def stop(self, id: str, node: int) -> None:
         """End an answer with what there is of it; nothing, where it has ended."""

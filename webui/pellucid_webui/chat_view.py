@@ -98,8 +98,6 @@ class ChatDesk:
                 return
             if turn.end is None:
                 yield shown | {"live": live(session, conversation, turn)}
-        if turn.node in session.tokens:
-            session.tokens[turn.node] = list(turn.batches)
         shown = await asyncio.to_thread(picture, session, await self._look(session), None)
         if session.epoch == epoch:
             yield shown
@@ -133,7 +131,7 @@ class ChatDesk:
             turn = await self._begun(chat, id, asked, settings)
             if turn is not None:
                 if asked["node"] in session.tokens and verb != "edit":  # its next version is looked at in the same way
-                    session.tokens[turn.node] = list(turn.batches)
+                    session.tokens[turn.node] = turn.batches
                 await self._keep(session, id, settings)
             return turn
         if verb == "stop":

@@ -15,6 +15,9 @@ MOST_OVERTAKEN = 8
 RESERVE = 8
 """One part in so many of a step's tokens is kept for prefill of lower priority while higher ones are served."""
 
+SMOOTH = 2
+"""One part in so many of a step is all the prefill there is beside decoding of the same priority, which would stand still."""
+
 ROWS = 8
 """Tokens of a step up to which more are welcome, guessed or of lower priority: so many cost well below twice what one costs."""
 
@@ -87,7 +90,7 @@ class Scheduler:
         prefilling = sorted((s for s in self.running if s.prefilling), key=lambda s: (s.priority, s.number))
         chunks = self._decode(decoding, guess=not prefilling)
         if prefilling:
-            chunks += self._prefill(prefilling, len(chunks))
+            chunks += self._prefill(prefilling, decoding)
         return chunks
 
     def _decode(self, sequences: list[Sequence], *, guess: bool) -> list[Chunk]:
@@ -103,16 +106,17 @@ class Scheduler:
             for sequence in sequences
         ]
 
-    def _prefill(self, sequences: list[Sequence], decoding: int) -> list[Chunk]:
-        """Share the tokens that ``decoding`` sequences leave: the highest priority first, but a part stays for what stands lower.
+    def _prefill(self, sequences: list[Sequence], decoding: list[Sequence]) -> list[Chunk]:
+        """Share the tokens that ``decoding`` leaves: the highest priority first, but a part stays for what stands lower.
 
         Beside a prefill that is some part of all; beside decoding alone, which more tokens would slow down, what costs little.
         """
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
         low = [sequence for sequence in sequences if sequence.priority > top]
-        room = max(self.chunk - decoding, 1)
-        reserve = min(max(self.chunk // RESERVE if high else ROWS - decoding, 1), room)
+        step = self.chunk // SMOOTH if any(sequence.priority == top for sequence in decoding) else self.chunk
+        room = max(step - len(decoding), 1)
+        reserve = min(max(step // RESERVE if high else ROWS - len(decoding), 1), room)
         return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)
 
     def _share(self, sequences: list[Sequence], room: int) -> list[Chunk]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+import pytest
+
 from lane_driver import Job, LaneDriver
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.engine.scheduler import MOST_OVERTAKEN, ROWS
+from pellucid.engine.scheduler import MOST_OVERTAKEN, ROWS, SMOOTH
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
 from tiny_models import random_ids, tiny_llama, to_decoder
@@ -74,6 +76,18 @@ def test_a_long_prefill_does_not_stop_others() -> None:
         before = len(answer.generated)
         lane.step()
         assert len(answer.generated) == before + 1
+
+
+@pytest.mark.parametrize(("answering", "read"), [(Priority.COMPLETION, 96 // SMOOTH - 1), (Priority.CHAT, 95)])
+def test_prefill_beside_an_answer(answering: Priority, read: int) -> None:
+    """A completion reads its prompt in shorter steps beside an answer that is as urgent, which would stand still else."""
+    lane = driver(slots=3, chunk=96)
+    answer = lane.submit(request(answering, 1, length=4, max_tokens=20))
+    lane.step()
+    reader = lane.submit(request(Priority.COMPLETION, 2, length=100))
+    lane.step()
+    assert reader.sequence.computed == read
+    assert len(answer.generated) == 2
 
 
 def test_lower_prefill_goes_on_beside_a_completion() -> None:
