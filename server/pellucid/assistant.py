@@ -214,6 +214,11 @@ class Assistant:
         tokens = [token for score in scores for token in detokenizer.feed(score)] + detokenizer.flush()
         return [Piece(token.id, token.bytes, token.text) for token in tokens]
 
+    async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
+        """The ids of a text, the BOS in front where the model wants one."""
+        served = self._find(model)
+        return await beside(len(text), lambda: served.encode(text, special=False))
+
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         """The text of ids, markers included."""
         served = self._find(model)

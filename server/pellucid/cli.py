@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pellucid.address import DEFAULT_HOST, PAGE_PORT
+from pellucid.cli_learn import learning
 from pellucid.errors import ConfigError, PellucidError
 
 HEAVY = "Commands that think use a running server where there is one; else they load the model themselves and say so."
@@ -41,6 +42,7 @@ app = App(
 )
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models", help="List, fetch, show and remove models.")
+app.add_typer(learning)
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")]
 MaxTokens = Annotated[int, typer.Option(min=0, help="Most tokens to generate.")]

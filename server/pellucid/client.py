@@ -110,6 +110,14 @@ class Client:
         _check(response.status_code, response.content, response.headers)
         return str(_object(response.content)["prompt"])
 
+    async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
+        """The ids of a text, the BOS in front where the model wants one."""
+        body = {"content": text, "add_special": True} | ({} if model is None else {"model": model})
+        async with self._told():
+            response = await self._http.post("/tokenize", json=body)
+        _check(response.status_code, response.content, response.headers)
+        return list(_object(response.content)["tokens"])
+
     async def models(self) -> list[dict[str, Any]]:
         """The models that are served, as /v1/models lists them."""
         async with self._told():

@@ -1,0 +1,209 @@
+"""Texts and code to learn from and to test on: found, read, freed of duplicates, and split by file before anything else.
+
+What is skipped is counted by its reason, never silently. Order and split depend on names and contents alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from pellucid.errors import InvalidRequestError
+from pellucid.models.disk import human
+
+HOLDOUT = 0.05
+"""Part of the text that is held out for validation, and as much again for the test."""
+
+FEW_FILES = 20
+"""Files below which each one is cut into three, rather than some of them held out: parts of five in a hundred need as many."""
+
+LEAST_BYTES = 10_000
+"""Text below which nothing can be learnt and tested: a twentieth of it is some lines."""
+
+LARGEST_SOURCE = 1 << 20
+"""Bytes from which on a file of a source folder is data rather than something that a person wrote."""
+
+SNIFFED = 8192
+"""Bytes at the beginning of a file among which a NUL tells that it is not text: git's own rule."""
+
+NEVER = frozenset({".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".tox"})
+"""Folders that hold nobody's own text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text and its name: its path below the folder that was asked for, with forward slashes."""
+
+    name: str
+    text: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of UTF-8."""
+        return len(self.text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Documents in the order of their names, and how many files were left out, by reason."""
+
+    documents: tuple[Document, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of UTF-8 of all of them."""
+        return sum(document.size for document in self.documents)
+
+    def __str__(self) -> str:
+        files = "1 file" if len(self.documents) == 1 else f"{len(self.documents):,} files"
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
+        return f"{files}, {human(self.size)}" + (f"; left out: {left_out}" if left_out else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Documents to learn from, to choose by and to test on, none of which is in two of them."""
+
+    train: tuple[Document, ...]
+    validation: tuple[Document, ...]
+    test: tuple[Document, ...]
+
+
+def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int | None = None) -> Corpus:
+    """The documents of files and folders, the same content once.
+
+    In folders hidden files, what a .gitignore names, files of more than ``largest`` bytes, and with ``suffixes`` all others are left
+    out; a file that is named itself is read in any case. Raises InvalidRequestError for a path to nothing, a file that cannot be
+    read, and where there is no text at all.
+    """
+    wanted = frozenset(suffixes)
+    skipped: Counter[str] = Counter()
+    documents: dict[str, Document] = {}  # by their content
+    for path in paths:
+        if not path.exists():
+            raise InvalidRequestError(f"{path} does not exist: name a file or a folder of text.")
+        for file, name in [(path, path.name)] if path.is_file() else _files(path, wanted, largest, skipped):
+            document = _read(file, name, skipped)
+            if document is None:
+                continue
+            key = hashlib.sha256(document.text.encode()).hexdigest()
+            if key in documents:
+                skipped["duplicates"] += 1
+                continue
+            documents[key] = document
+    if not documents:
+        where = ", ".join(map(str, paths))
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
+        raise InvalidRequestError(
+            f"There is no text in {where}" + (f" ({reasons})" if reasons else "") + ": name a file or a folder that holds some."
+        )
+    return Corpus(tuple(sorted(documents.values(), key=lambda document: document.name)), dict(skipped))
+
+
+def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
+    """Hold out whole files, chosen by the hash of their names; of a few files the ends of each, at a line's end.
+
+    Raises InvalidRequestError where there is too little text.
+    """
+    if corpus.size < LEAST_BYTES:
+        raise InvalidRequestError(
+            f"There are {corpus.size:,} bytes of text, which is too little to learn from and to test on: give {LEAST_BYTES:,} or more."
+        )
+    if len(corpus.documents) < FEW_FILES:
+        return _cut_each(corpus.documents, holdout)
+    order = sorted(corpus.documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
+    parts: list[list[Document]] = [[], [], []]  # test, validation, train
+    for document in order:
+        part = next((at for at in (0, 1) if sum(held.size for held in parts[at]) < holdout * corpus.size), 2)
+        parts[part].append(document)
+    test, validation, train = (tuple(sorted(part, key=lambda document: document.name)) for part in parts)
+    if not train:
+        return _cut_each(corpus.documents, holdout)  # one file is nearly all there is
+    return Split(train, validation, test)
+
+
+def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
+    """The last part of each for the test, what stands before that for validation, the rest to learn from."""
+    parts: list[list[Document]] = [[], [], []]
+    for document in documents:
+        text = document.text
+        begin, end = (_line_start(text, round(len(text) * (1 - share * holdout))) for share in (2, 1))
+        for part, piece in zip(parts, (text[:begin], text[begin:end], text[end:]), strict=True):
+            if piece:
+                part.append(Document(document.name, piece))
+    if not all(parts):
+        raise InvalidRequestError("The text is one long line, which cannot be split at a line's end: break it into lines.")
+    return Split(*map(tuple, parts))
+
+
+def _line_start(text: str, at: int) -> int:
+    """Where the line that holds a place begins."""
+    return text.rfind("\n", 0, at) + 1
+
+
+def _files(folder: Path, suffixes: frozenset[str], largest: int | None, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
+    """The files of a folder and their names, in order; links are not followed."""
+    specs: list[tuple[Path, GitIgnoreSpec]] = []
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        specs = [(base, spec) for base, spec in specs if here.is_relative_to(base)]
+        if ".gitignore" in files:
+            lines = (here / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
+            specs.append((here, GitIgnoreSpec.from_lines(lines)))
+        kept = []
+        for name in sorted(folders):
+            if name in NEVER or name.startswith(".") or (here / name).is_symlink():
+                continue
+            if _is_ignored(here / name, specs, is_folder=True):
+                skipped["ignored by git"] += 1
+                continue
+            kept.append(name)
+        folders[:] = kept
+        for name in sorted(files):
+            path = here / name
+            if name.startswith(".") or path.is_symlink() or not path.is_file():
+                continue
+            if suffixes and path.suffix not in suffixes:
+                skipped["of other kinds"] += 1
+            elif _is_ignored(path, specs, is_folder=False):
+                skipped["ignored by git"] += 1
+            elif largest is not None and path.stat().st_size > largest:
+                skipped[f"larger than {human(largest)}"] += 1
+            else:
+                yield path, path.relative_to(folder).as_posix()
+
+
+def _is_ignored(path: Path, specs: Sequence[tuple[Path, GitIgnoreSpec]], *, is_folder: bool) -> bool:
+    """What the .gitignore files of its own and of all upper folders say; the innermost one that says something holds."""
+    for base, spec in reversed(specs):
+        name = path.relative_to(base).as_posix() + ("/" if is_folder else "")
+        said = spec.check_file(name).include
+        if said is not None:
+            return said
+    return False
+
+
+def _read(path: Path, name: str, skipped: Counter[str]) -> Document | None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name something else.") from None
+    if b"\0" in content[:SNIFFED]:
+        skipped["not text"] += 1
+        return None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        skipped["not UTF-8"] += 1
+        return None
+    if not text.strip():
+        skipped["empty"] += 1
+        return None
+    return Document(name, text)
