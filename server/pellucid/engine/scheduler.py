@@ -15,8 +15,11 @@ MOST_OVERTAKEN = 8
 RESERVE = 8
 """One part in so many of a step's tokens is kept for prefill of lower priority while higher ones are served."""
 
-SMOOTH = 2
-"""One part in so many of a step is all the prefill there is beside decoding of the same priority, which would stand still."""
+SMOOTH = 4
+"""One part in so many of a step is all the prefill there is beside a completion that is being said.
+
+Somebody waits for its end, which is near; in whole steps it would seem to stand still.
+"""
 
 ROWS = 8
 """Tokens of a step up to which more are welcome, guessed or of lower priority: so many cost well below twice what one costs."""
@@ -114,7 +117,7 @@ class Scheduler:
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
         low = [sequence for sequence in sequences if sequence.priority > top]
-        step = self.chunk // SMOOTH if any(sequence.priority == top for sequence in decoding) else self.chunk
+        step = self.chunk // SMOOTH if any(sequence.priority == Priority.COMPLETION for sequence in decoding) else self.chunk
         room = max(step - len(decoding), 1)
         reserve = min(max(step // RESERVE if high else ROWS - len(decoding), 1), room)
         return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from pellucid.errors import InvalidRequestError
 from pellucid.models.disk import human
+from pellucid_lsp.ignore import ignoring_file, repository
 
 HOLDOUT = 0.05
 """Part of the text that is held out for validation, and as much again for the test."""
@@ -79,7 +78,7 @@ class Split:
 def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int | None = None) -> Corpus:
     """The documents of files and folders, the same content once.
 
-    In folders hidden files, what a .gitignore names, files of more than ``largest`` bytes, and with ``suffixes`` all others are left
+    In folders hidden files, what git ignores, files of more than ``largest`` bytes, and with ``suffixes`` all others are left
     out; a file that is named itself is read in any case. Raises InvalidRequestError for a path to nothing, a file that cannot be
     read, and where there is no text at all.
     """
@@ -100,11 +99,11 @@ def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int 
             documents[key] = document
     if not documents:
         where = ", ".join(map(str, paths))
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted((+skipped).items()))
         raise InvalidRequestError(
             f"There is no text in {where}" + (f" ({reasons})" if reasons else "") + ": name a file or a folder that holds some."
         )
-    return Corpus(tuple(sorted(documents.values(), key=lambda document: document.name)), dict(skipped))
+    return Corpus(tuple(sorted(documents.values(), key=lambda document: document.name)), dict(+skipped))
 
 
 def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
@@ -150,44 +149,26 @@ def _line_start(text: str, at: int) -> int:
 
 def _files(folder: Path, suffixes: frozenset[str], largest: int | None, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
     """The files of a folder and their names, in order; links are not followed."""
-    specs: list[tuple[Path, GitIgnoreSpec]] = []
+    folder = folder.absolute()
+    top = repository(folder) or folder
     for root, folders, files in os.walk(folder):
         here = Path(root)
-        specs = [(base, spec) for base, spec in specs if here.is_relative_to(base)]
-        if ".gitignore" in files:
-            lines = (here / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
-            specs.append((here, GitIgnoreSpec.from_lines(lines)))
-        kept = []
-        for name in sorted(folders):
-            if name in NEVER or name.startswith(".") or (here / name).is_symlink():
-                continue
-            if _is_ignored(here / name, specs, is_folder=True):
-                skipped["ignored by git"] += 1
-                continue
-            kept.append(name)
-        folders[:] = kept
+        open_folders = [name for name in sorted(folders) if not (name.startswith(".") or name in NEVER or (here / name).is_symlink())]
+        # What is ignored with all that it holds is not walked through: it may be large.
+        folders[:] = [name for name in open_folders if not ignoring_file(here / name / "any file", top)]
+        skipped["folders ignored by git"] += len(open_folders) - len(folders)
         for name in sorted(files):
             path = here / name
             if name.startswith(".") or path.is_symlink() or not path.is_file():
                 continue
             if suffixes and path.suffix not in suffixes:
                 skipped["of other kinds"] += 1
-            elif _is_ignored(path, specs, is_folder=False):
+            elif ignoring_file(path, top):
                 skipped["ignored by git"] += 1
             elif largest is not None and path.stat().st_size > largest:
                 skipped[f"larger than {human(largest)}"] += 1
             else:
                 yield path, path.relative_to(folder).as_posix()
-
-
-def _is_ignored(path: Path, specs: Sequence[tuple[Path, GitIgnoreSpec]], *, is_folder: bool) -> bool:
-    """What the .gitignore files of its own and of all upper folders say; the innermost one that says something holds."""
-    for base, spec in reversed(specs):
-        name = path.relative_to(base).as_posix() + ("/" if is_folder else "")
-        said = spec.check_file(name).include
-        if said is not None:
-            return said
-    return False
 
 
 def _read(path: Path, name: str, skipped: Counter[str]) -> Document | None:
@@ -201,7 +182,7 @@ def _read(path: Path, name: str, skipped: Counter[str]) -> Document | None:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        skipped["not UTF-8"] += 1
+        skipped["not in UTF-8"] += 1
         return None
     if not text.strip():
         skipped["empty"] += 1

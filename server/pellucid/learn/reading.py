@@ -45,8 +45,10 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The tokens of a text that something stands before, as arrays (n,): ``logprobs`` in nats, ``ranks`` from 1 on, ``sizes`` in
-    bytes, and ``confidences``, the probability of the model's first choice at each place.
+    """The tokens of a text that something stands before, as arrays (n,).
+
+    ``logprobs`` are in nats, ``ranks`` count from 1, ``sizes`` are in bytes, and ``confidences`` are the probabilities of the
+    model's first choice at each place.
     """
 
     logprobs: NDArray[np.float64]

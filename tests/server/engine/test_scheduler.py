@@ -78,13 +78,20 @@ def test_a_long_prefill_does_not_stop_others() -> None:
         assert len(answer.generated) == before + 1
 
 
-@pytest.mark.parametrize(("answering", "read"), [(Priority.COMPLETION, 96 // SMOOTH - 1), (Priority.CHAT, 95)])
-def test_prefill_beside_an_answer(answering: Priority, read: int) -> None:
-    """A completion reads its prompt in shorter steps beside an answer that is as urgent, which would stand still else."""
+@pytest.mark.parametrize(
+    ("answering", "reading", "read"),
+    [
+        (Priority.COMPLETION, Priority.COMPLETION, 96 // SMOOTH - 1),
+        (Priority.CHAT, Priority.COMPLETION, 95),
+        (Priority.CHAT, Priority.CHAT, 95),
+    ],
+)
+def test_prefill_beside_an_answer(answering: Priority, reading: Priority, read: int) -> None:
+    """Steps of prefill are shorter beside a completion that is being said, which would stand still else."""
     lane = driver(slots=3, chunk=96)
     answer = lane.submit(request(answering, 1, length=4, max_tokens=20))
     lane.step()
-    reader = lane.submit(request(Priority.COMPLETION, 2, length=100))
+    reader = lane.submit(request(reading, 2, length=100))
     lane.step()
     assert reader.sequence.computed == read
     assert len(answer.generated) == 2

@@ -1,0 +1,111 @@
+"""What is learnt from, and what is held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import FEW_FILES, Corpus, Document, gather, split
+
+
+def write(folder: Path, **files: str) -> None:
+    """Files by their names, in which two underscores stand for a slash and the last one for the dot."""
+    for name, text in files.items():
+        path = folder / ".".join(name.replace("__", "/").rsplit("_", 1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def names(corpus: Corpus) -> list[str]:
+    return [document.name for document in corpus.documents]
+
+
+class TestGather:
+    def test_a_folder(self, tmp_path: Path) -> None:
+        """Files come in the order of their names below the folder, hidden ones and those of tools left out."""
+        write(tmp_path, b_py="b", a__c_txt="c", a__b__d_py="d")
+        write(tmp_path / ".hidden", x_py="x")
+        write(tmp_path / "node_modules", y_py="y")
+        assert names(gather([tmp_path])) == ["a/b/d.py", "a/c.txt", "b.py"]
+
+    def test_suffixes(self, tmp_path: Path) -> None:
+        """With suffixes other files are left out and counted; one that is named itself is read in any case."""
+        write(tmp_path, a_py="a", b_md="b")
+        found = gather([tmp_path], suffixes=[".py"])
+        assert (names(found), found.skipped) == (["a.py"], {"of other kinds": 1})
+        assert names(gather([tmp_path / "b.md"], suffixes=[".py"])) == ["b.md"]
+
+    def test_gitignore(self, tmp_path: Path) -> None:
+        """What git would not keep is not read; the innermost .gitignore that names a file holds."""
+        write(tmp_path, a_py="a", b_log="b", c__d_log="d", c__e_log="e", build__f_py="f")
+        (tmp_path / ".gitignore").write_text("*.log\n/build/\n")
+        (tmp_path / "c" / ".gitignore").write_text("!d.log\n")
+        found = gather([tmp_path])
+        assert names(found) == ["a.py", "c/d.log"]
+        assert found.skipped == {"ignored by git": 2, "folders ignored by git": 1}
+
+    def test_what_is_no_text(self, tmp_path: Path) -> None:
+        """Files that are not text are left out, each counted by its reason."""
+        write(tmp_path, a_py="a", b_py="a", c_py=" \n", d_py="d" * 101)
+        (tmp_path / "e.bin").write_bytes(b"a\0b")
+        (tmp_path / "f.txt").write_bytes(b"caf\xe9")
+        (tmp_path / "g.txt").symlink_to(tmp_path / "a.py")
+        found = gather([tmp_path], largest=100)
+        assert names(found) == ["a.py"]
+        assert found.skipped == {"duplicates": 1, "empty": 1, "larger than 100 B": 1, "not text": 1, "not in UTF-8": 1}
+        assert str(found) == "1 file, 1 B; left out: 1 duplicates, 1 empty, 1 larger than 100 B, 1 not in UTF-8, 1 not text"
+
+    @pytest.mark.parametrize("content", [None, b"\0\1\2"], ids=["empty folder", "binary file"])
+    def test_nothing(self, tmp_path: Path, content: bytes | None) -> None:
+        """Where there is no text, that is said in a sentence."""
+        if content is not None:
+            (tmp_path / "a.bin").write_bytes(content)
+        with pytest.raises(InvalidRequestError, match=r"There is no text in .*: name a file or a folder that holds some"):
+            gather([tmp_path])
+
+    def test_no_such_path(self, tmp_path: Path) -> None:
+        """A path to nothing is named."""
+        with pytest.raises(InvalidRequestError, match="gone does not exist"):
+            gather([tmp_path / "gone"])
+
+
+def documents(count: int, lines: int) -> Corpus:
+    return Corpus(tuple(Document(f"{number:03}.txt", f"{number} is this line\n" * lines) for number in range(count)))
+
+
+class TestSplit:
+    def test_by_file(self) -> None:
+        """Of many files whole ones are held out, by their names alone, and each is in one part."""
+        corpus = documents(100, 50)
+        parts = split(corpus)
+        found = [document.name for part in (parts.train, parts.validation, parts.test) for document in part]
+        assert sorted(found) == names(corpus)
+        assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [90, 5, 5]
+        assert split(Corpus(tuple(reversed(corpus.documents)))) == parts
+
+    def test_few_files(self) -> None:
+        """Of a few files the ends of each are held out, at a line's end, and nothing is lost."""
+        corpus = documents(FEW_FILES - 1, 100)
+        parts = split(corpus)
+        for document, *pieces in zip(corpus.documents, parts.train, parts.validation, parts.test, strict=True):
+            assert "".join(piece.text for piece in pieces) == document.text
+            assert all(piece.text.endswith("\n") for piece in pieces)
+            assert 0.88 < pieces[0].size / document.size < 0.92
+
+    def test_one_large_file_among_many(self) -> None:
+        """A file that is nearly all there is does not leave the others nothing to learn from."""
+        small = documents(FEW_FILES, 1).documents
+        parts = split(Corpus((*small, Document("large.txt", "line\n" * 100_000))))
+        assert sum(document.size for document in parts.train) > 400_000
+
+    def test_too_little(self) -> None:
+        """A file of one byte is too little, and that is said."""
+        with pytest.raises(InvalidRequestError, match="1 bytes of text, which is too little"):
+            split(Corpus((Document("a", "a"),)))
+
+    def test_one_line(self) -> None:
+        """A text without line ends cannot be split, and that is said."""
+        with pytest.raises(InvalidRequestError, match="one long line"):
+            split(Corpus((Document("a", "a" * 20_000),)))

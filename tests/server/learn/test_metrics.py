@@ -1,0 +1,109 @@
+"""Figures that judge predictions, against values known from elsewhere."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.learn import metrics
+
+CHANCES = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50)
+
+
+def test_wilson() -> None:
+    """The interval is the published one (Wilson 1927; 8 of 10 by R's prop.test without correction), and stays between 0 and 1."""
+    found = metrics.wilson(8, 10)
+    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.4901625, 0.9433178), abs=1e-6)
+    assert metrics.wilson(0, 5).low == 0.0
+    assert metrics.wilson(5, 5).high == 1.0
+
+
+class TestReliability:
+    @pytest.mark.parametrize("by", ["width", "mass"])
+    @given(chances=CHANCES)
+    def test_all_are_counted(self, by: metrics.Bins, chances: list[tuple[float, bool]]) -> None:
+        """Every prediction is in one bar, and the bars' means are those of all."""
+        p, y = np.array(chances, dtype=float).T
+        bars = metrics.reliability(p, y, 7, by)
+        assert sum(bar.count for bar in bars) == len(p)
+        assert sum(bar.count * bar.confidence for bar in bars) == pytest.approx(p.sum())
+        assert sum(bar.count * bar.accuracy.value for bar in bars) == pytest.approx(y.sum())
+
+    def test_equal_mass(self) -> None:
+        """Bars of equal mass differ by one prediction at most, however the probabilities lie."""
+        p = np.linspace(0, 1, 100) ** 5
+        assert {bar.count for bar in metrics.reliability(p, p > 0.5, 15, "mass")} == {6, 7}
+
+    def test_the_error(self) -> None:
+        """Of ten at 0.8 and ten at 0.2, of which half came true, the error is 0.3; the one who says the base rate has none."""
+        p, y = [0.8] * 10 + [0.2] * 10, [1, 0] * 10
+        assert metrics.calibration_error(p, y) == pytest.approx(0.3)
+        assert metrics.calibration_error([0.5] * 20, y) == pytest.approx(0)
+        assert metrics.brier_skill([0.5] * 20, y) == pytest.approx(0)
+
+
+def test_against_scikit_learn() -> None:
+    """Brier score, log-loss and the area under the curve are scikit-learn's."""
+    from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+    generator = np.random.default_rng(0)
+    p = generator.random(200).round(1)  # with ties
+    y = (generator.random(200) < p).astype(int)
+    assert metrics.brier(p, y) == pytest.approx(brier_score_loss(y, p))
+    assert metrics.auroc(p, y) == pytest.approx(roc_auc_score(y, p))
+    assert metrics.log_loss(p, y) == pytest.approx(log_loss(y, np.clip(p, 1e-6, 1 - 1e-6)))
+
+
+def test_one_kind_of_outcome() -> None:
+    """Where everything came true there is nothing to be told apart: not a number, rather than a good one."""
+    assert math.isnan(metrics.auroc([0.1, 0.9], [1, 1]))
+    assert math.isnan(metrics.brier_skill([0.1, 0.9], [1, 1]))
+
+
+class TestPassAtK:
+    def test_by_drawing(self) -> None:
+        """It is the share of all draws of k answers that hold a right one."""
+        from itertools import combinations
+
+        answers = [1, 1, 0, 0, 0, 0, 0]
+        for k in range(1, 8):
+            draws = list(combinations(answers, k))
+            assert metrics.pass_at_k(7, 2, k) == pytest.approx(sum(max(draw) for draw in draws) / len(draws))
+
+    def test_too_few_samples(self) -> None:
+        """Nothing is said of more answers than there are."""
+        with pytest.raises(ValueError, match="pass@3 needs 3 samples of each task, and there are 2"):
+            metrics.pass_at_k(2, 1, 3)
+
+
+class TestBootstrap:
+    def test_a_mean(self) -> None:
+        """The interval of a mean is about that of the normal distribution, and the same each time."""
+        values = np.random.default_rng(1).normal(3, 2, 400)
+        found = metrics.mean(values)
+        half = metrics.NORMAL_QUANTILE * values.std() / math.sqrt(len(values))
+        assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+        assert metrics.mean(values) == found
+
+    def test_pairs(self) -> None:
+        """A small change in all pairs is seen, though the pairs differ far more among themselves."""
+        before = np.random.default_rng(2).normal(0, 10, 100)
+        found = metrics.mean_difference(before, before + 0.1)
+        assert found.excludes_zero
+        assert found.value == pytest.approx(0.1)
+        assert not metrics.mean_difference(before, before[::-1]).excludes_zero
+
+    def test_sums(self) -> None:
+        """A ratio is one of sums: a file counts with its length."""
+        assert metrics.ratio([1, 300], [1, 100]).value == pytest.approx(301 / 101)
+        assert metrics.ratio_difference([1, 300], [2, 299], [1, 100]).value == pytest.approx(0)
+
+    def test_one_row(self) -> None:
+        """Of a single file nothing is known of how files differ."""
+        found = metrics.mean([4.0])
+        assert (found.value, found.low, found.high) == (4.0, -math.inf, math.inf)
+        assert not found.excludes_zero

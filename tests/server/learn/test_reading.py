@@ -1,0 +1,71 @@
+"""A text read token by token: each once, with enough before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from pellucid.assistant import Assistant
+from pellucid.engine.engine import Engine
+from pellucid.engine.lane import EngineSettings
+from pellucid.learn.reading import Reading, read
+from pellucid.models.load import LoadedModel
+from scripted import FORMAT, byte_tokenizer
+from tiny_models import reference_logprobs, tiny_llama, to_decoder
+
+TOKENIZER = byte_tokenizer()
+TEXT = "def area(radius):\n    return 3.14 * radius ** 2  # café\n" * 3
+
+
+@pytest.fixture(scope="module")
+def theirs() -> PreTrainedModel:
+    """A tiny model with random weights."""
+    return tiny_llama(vocab_size=TOKENIZER.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def assistant(theirs: PreTrainedModel) -> Iterator[Assistant]:
+    """An assistant of it."""
+    model = to_decoder(theirs)
+    engine = Engine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
+    yield Assistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
+    engine.close()
+
+
+@pytest.mark.parametrize(("window", "stride"), [(128, None), (32, None), (32, 32), (32, 5), (16, 1)])
+async def test_each_token_once(assistant: Assistant, theirs: PreTrainedModel, window: int, stride: int | None) -> None:
+    """Whatever the window, every token but the first counts once, with what transformers makes of it after as many tokens."""
+    ids = await assistant.token_ids(TEXT)
+    found = await read(assistant, TEXT, window=window, stride=stride)
+    step = stride or window // 2
+    expected = []
+    for at in range(1, len(ids)):
+        end = window if at < window else window + math.ceil((at + 1 - window) / step) * step
+        begin = max(0, min(end, len(ids)) - window)
+        expected.append(float(reference_logprobs(theirs, ids[begin : at + 1])[-2, ids[at]]))
+    torch.testing.assert_close(torch.tensor(found.logprobs), torch.tensor(expected, dtype=torch.float64), atol=1e-4, rtol=1e-4)
+    assert found.tokens == len(ids) - 1
+
+
+async def test_figures(assistant: Assistant) -> None:
+    """Perplexity is of tokens, bits per byte of bytes, and both say the same sum."""
+    found = await read(assistant, TEXT, window=128)
+    ids = await assistant.token_ids(TEXT)
+    assert found.bytes == sum(len(TOKENIZER.token_bytes(id)) for id in ids[1:])
+    assert math.log2(found.perplexity) * found.tokens == pytest.approx(found.bits_per_byte * found.bytes)
+    assert 0 <= found.first_choices <= found.top_choices <= 1
+    assert 0 <= found.calibration_error <= 1
+
+
+async def test_together(assistant: Assistant) -> None:
+    """The figures of several texts are of all their tokens, not means of means."""
+    parts = [await read(assistant, text, window=64) for text in (TEXT, "short text")]
+    whole = Reading.together(parts)
+    assert whole.bits == pytest.approx(sum(part.bits for part in parts))
+    assert whole.tokens == sum(part.tokens for part in parts)
+    assert whole.bits_per_byte != pytest.approx(sum(part.bits_per_byte for part in parts) / 2)
