@@ -113,6 +113,20 @@ async def test_same_cards() -> None:
     assert [card.name for card in near] == [TINY, TINY_PLAIN]
 
 
+@pytest.mark.parametrize("model", [TINY, TINY_PLAIN, None])
+async def test_same_token_ids(model: str | None) -> None:
+    """A text has the same ids near and far; what spells a marker in it stays text."""
+    text = "def añadir(a):  # <|fim_middle|>\n"
+    with assistant_near() as assistant:
+        near = await assistant.token_ids(text, model=model)
+        assert near[-3:] == [piece.id for piece in assistant.tokenize(text, model)][-3:]
+    with server_far() as server:
+        async with Client(server.url) as client:
+            far = await client.token_ids(text, model=model)
+
+    assert far == near
+
+
 @pytest.mark.parametrize("model", [TINY, TINY_PLAIN])
 async def test_same_infill_prompt(model: str) -> None:
     """The prompt of an infill is the same text near and far, trimmed alike, with pieces of files where the model takes them."""
