@@ -112,7 +112,7 @@ class Client:
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """The ids of a text, the BOS in front where the model wants one."""
-        body = {"content": text, "add_special": True} | ({} if model is None else {"model": model})
+        body = {"content": text, "add_special": True, "parse_special": False} | ({} if model is None else {"model": model})
         async with self._told():
             response = await self._http.post("/tokenize", json=body)
         _check(response.status_code, response.content, response.headers)

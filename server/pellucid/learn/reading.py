@@ -123,7 +123,7 @@ async def read(
     counts where a BOS stands before it. ``progress`` advances by tokens. Raises a PellucidError where reading breaks off.
     """
     step = stride or max(window // 2, 1)
-    assert 0 < step <= window, "a window holds what it counts"
+    assert 0 < step < window, "something stands before what counts"
     ids = await reader.token_ids(text, model=model)
     if progress is not None:
         progress.start("reading", len(ids))

@@ -54,8 +54,8 @@ class TestGather:
         (tmp_path / "g.txt").symlink_to(tmp_path / "a.py")
         found = gather([tmp_path], largest=100)
         assert names(found) == ["a.py"]
-        assert found.skipped == {"duplicates": 1, "empty": 1, "larger than 100 B": 1, "not text": 1, "not in UTF-8": 1}
-        assert str(found) == "1 file, 1 B; left out: 1 duplicates, 1 empty, 1 larger than 100 B, 1 not in UTF-8, 1 not text"
+        assert found.skipped == {"duplicates": 1, "empty": 1, "larger than 100 bytes": 1, "not text": 1, "not in UTF-8": 1}
+        assert str(found) == "1 file, 1 bytes; left out: 1 duplicates, 1 empty, 1 larger than 100 bytes, 1 not in UTF-8, 1 not text"
 
     @pytest.mark.parametrize("content", [None, b"\0\1\2"], ids=["empty folder", "binary file"])
     def test_nothing(self, tmp_path: Path, content: bytes | None) -> None:
