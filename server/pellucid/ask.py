@@ -113,14 +113,14 @@ def sampling(
 def complete(prefix: str, suffix: str, params: SamplingParams, model: str | None, as_json: bool) -> None:
     """Fill the gap between two texts, and show the line that it stands in."""
     sink = _sink(as_json)
-    with asyncio.Runner() as runner, _assistant(runner, model) as (assistant, name):
+    with asyncio.Runner() as runner, speaker_for(runner, model) as (assistant, name):
         sink.plain(prefix[prefix.rfind("\n") + 1 :])
         _show_or_leave(runner, assistant.complete(prefix, suffix, params=params, model=name), sink)
 
 
 def score(text: str, top_logprobs: int, model: str | None, as_json: bool) -> None:
     """Read a text and show how probable each token was."""
-    with asyncio.Runner() as runner, _assistant(runner, model) as (assistant, name):
+    with asyncio.Runner() as runner, speaker_for(runner, model) as (assistant, name):
         _show_or_leave(runner, assistant.score(text, model=name, top_logprobs=top_logprobs), _sink(as_json))
 
 
@@ -128,7 +128,7 @@ def chat(message: str | None, system: str | None, params: SamplingParams, model:
     """Answer one message or, without one, turn by turn what is typed."""
     messages = [] if system is None else [Message("system", system)]
     sink = _sink(as_json)
-    with asyncio.Runner() as runner, _assistant(runner, model) as (assistant, name):
+    with asyncio.Runner() as runner, speaker_for(runner, model) as (assistant, name):
         if message is not None:
             messages.append(Message("user", message))
             _show_or_leave(runner, assistant.chat(messages, params, model=name), sink)
@@ -188,7 +188,7 @@ def _show(runner: asyncio.Runner, items: Items, sink: Sink) -> tuple[str, bool]:
 
 
 @contextmanager
-def _assistant(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[Assistant | Client, str | None]]:
+def speaker_for(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[Assistant | Client, str | None]]:
     """The running server's assistant, else one that is loaded here, and the name by which it knows the model."""
     settings = load_settings()
     client = Client(settings.url, settings.key)

@@ -48,20 +48,20 @@ class PageServer:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
+        self.folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> str:
         """What it has printed."""
-        return (self._folder / "log").read_text()
+        return (self.folder / "log").read_text()
 
     def start(self) -> None:
         """Start it; back when its models are loaded and its page is there."""
         command = [sys.executable, "-m", "pellucid", "serve", "--port", str(self.port), "--model", CODER, "--model", SMALL]
-        environment = os.environ | real_models() | {"PELLUCID_DATA": str(self._folder / "data")}
-        with (self._folder / "log").open("ab") as out:
+        environment = os.environ | real_models() | {"PELLUCID_DATA": str(self.folder / "data")}
+        with (self.folder / "log").open("ab") as out:
             self._process = subprocess.Popen([*command, *self._options], stdout=out, stderr=out, env=environment)
         late = time.monotonic() + PATIENCE
         while not (is_healthy(self.address) and self._has_page()):

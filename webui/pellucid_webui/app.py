@@ -16,6 +16,8 @@ from pellucid_webui.conversations_view import Shelf, shelf_panel
 from pellucid_webui.infill_view import infill_tab
 from pellucid_webui.markdown import styles
 from pellucid_webui.read_view import read_tab
+from pellucid_webui.review_view import review_tab
+from pellucid_webui.reviews import REVIEWS, Reviews
 from pellucid_webui.session import Session
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
@@ -38,6 +40,7 @@ SCRIPTS = (
     "compare",
     "read",
     "infill",
+    "review",
     "page",
 )
 """In the order in which they need each other."""
@@ -94,6 +97,7 @@ def create_page(speaker: Speaker, store: Store, turns: Turns, owner_of: OwnerOf)
         read_tab(page, speaker)
         compare_tab(page, speaker)
         infill_tab(page, speaker)
+        review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
         _wire(page, session, shelf_view, chat_view, controls, shelf, desk, owner_of)
     return page
 

@@ -65,6 +65,7 @@ class Store:
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.folder = path.parent
         self._clock = clock
         self._database = Database(path)
         with self._database.writing() as run:  # of answers that were on their way when the last process ended

@@ -1,0 +1,143 @@
+"""The command ``pellucid review``: have two models answer for a blind review on the page, and tell what came of one."""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsons
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pellucid.ask import speaker_for
+from pellucid.config import Settings
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.learn.review.results import Results, results
+from pellucid.speaker import Speaker
+from pellucid.terminal import Steps
+from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, SamplingParams
+from pellucid_webui.reviews import REVIEWS, Pair, Review, Reviews, Verdict
+
+
+def list_reviews(settings: Settings) -> None:
+    """Print the names of all reviews and how far they are."""
+    reviews = Reviews(settings.data / REVIEWS)
+    table = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
+    for name in reviews.names():
+        review = reviews.find(name)
+        table.add_row(name, review.a, review.b, str(len(review.pairs)), str(results(reviews.judgements(name)).judged))
+    Console(highlight=False, markup=False, emoji=False).print(
+        table if table.rows else "There is no review yet: pellucid review NAME --model A --model B --prompts FILE makes one."
+    )
+
+
+def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, params: SamplingParams) -> None:
+    """Have two models, or the same one twice, answer all prompts, and keep the answers as a review.
+
+    Raises InvalidRequestError for a bad name or file before any model is asked, and what loading and answering raise.
+    """
+    if len(models) != 2:
+        raise InvalidRequestError("A review compares two models: give --model twice.")
+    reviews = Reviews(settings.data / REVIEWS)
+    if name in reviews.names():
+        raise InvalidRequestError(f"There is a review {name!r} already: choose another name.")
+    asked = read_prompts(prompts)
+    with Steps() as steps:
+        answers = [_answers(model, asked, params, steps) for model in models]
+    pairs = tuple(Pair(prompt, a, b) for prompt, a, b in zip(asked, *answers, strict=True))
+    a, b = (f"{model}, {_settings(params)}" for model in models)
+    reviews.create(Review(name, a, b, pairs))
+    sys.stderr.write(
+        f"{len(pairs)} pairs are to be judged: open the page, tab Review, then pellucid review {name} tells what came of it.\n"
+    )
+
+
+def tell(settings: Settings, name: str, *, json: bool) -> None:
+    """Print what came of a review. Raises NotFoundError for a review that is not there."""
+    reviews = Reviews(settings.data / REVIEWS)
+    review = reviews.find(name)
+    found = results(reviews.judgements(name))
+    if json:
+        sys.stdout.write(jsons.dumps({"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)} | asdict(found)) + "\n")
+    else:
+        _show(review, found)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file: of JSON lines with a ``prompt`` each, or one a line. Raises InvalidRequestError for anything else."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"{path} is not UTF-8 text: give prompts as text or JSON lines.") from None
+    except OSError as error:
+        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): name a file of prompts.") from None
+    if not lines:
+        raise InvalidRequestError(f"{path} holds no prompt: write one a line, or JSON lines with a prompt each.")
+    if not lines[0].lstrip().startswith("{"):
+        return lines
+    return [_prompt(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _prompt(path: Path, number: int, line: str) -> str:
+    try:
+        prompt = jsons.loads(line)["prompt"]
+    except (ValueError, KeyError, TypeError):
+        prompt = None
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InvalidRequestError(f'Line {number} of {path} has no prompt: each line is an object like {{"prompt": "..."}}.')
+    return prompt
+
+
+def _answers(model: str, prompts: Sequence[str], params: SamplingParams, steps: Steps) -> list[str]:
+    with asyncio.Runner() as runner, speaker_for(runner, model) as (speaker, name):
+        steps.start(f"{model} answers", len(prompts))
+        found = []
+        for prompt in prompts:
+            found.append(runner.run(_answer(speaker, name, prompt, params)))
+            steps.advance(1)
+        return found
+
+
+async def _answer(speaker: Speaker, model: str | None, prompt: str, params: SamplingParams) -> str:
+    text = []
+    async with aclosing(speaker.chat([Message("user", prompt)], params, model=model, terms=BACKGROUND)) as items:
+        async for item in items:
+            if not isinstance(item, Finish):
+                text.append(item.text)
+            elif item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+                raise PellucidError(item.error or f"An answer was broken off ({item.reason}): make the review again.")
+    return "".join(text)
+
+
+def _settings(params: SamplingParams) -> str:
+    if not params.temperature:
+        return "greedy"
+    return f"temperature {params.temperature:g}" + ("" if params.seed is None else f", seed {params.seed}")
+
+
+def _show(review: Review, found: Results) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs are judged.")
+    if found.win_rate is None:
+        console.print("Nobody has judged a pair yet: open the page, tab Review.")
+        return
+    rate = found.win_rate
+    console.print(f"A wins {rate.value:.1%} (95 % interval {max(rate.low, 0):.1%} to {min(rate.high, 1):.1%}), a tie being half a win.")
+    better = found.better
+    console.print("The interval holds one half: neither is shown to be better." if better is None else f"{better.upper()} is better.")
+    table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
+    names = {Verdict.A: "A is better", Verdict.B: "B is better", Verdict.BOTH: "both are good", Verdict.NEITHER: "neither is"}
+    for verdict, times in found.verdicts.items():
+        told = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.get(verdict, {}).items())
+        table.add_row(names[verdict], str(times), told)
+    console.print(table)
+    for agreement in found.agreements:
+        told = "cannot be told: both always say the same" if agreement.kappa is None else str(agreement.kappa)
+        first, second = agreement.raters
+        console.print(
+            f"{first} and {second} judged {agreement.pairs} pairs both, {agreement.same:.0%} of them alike; Cohen's kappa {told}."
+        )

@@ -1,0 +1,93 @@
+"""What people found: win rates, reasons and agreement."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.review.command import read_prompts
+from pellucid.learn.review.results import cohens_kappa, results
+from pellucid_webui.reviews import Judgement, Verdict
+
+A, B, BOTH, NEITHER = Verdict
+
+
+def said(rater: str, *verdicts: Verdict, reasons: tuple[str, ...] = ()) -> list[Judgement]:
+    return [Judgement(pair, rater, verdict, reasons) for pair, verdict in enumerate(verdicts)]
+
+
+def test_nobody() -> None:
+    """Before the first verdict nothing is said."""
+    found = results([])
+    assert (found.judged, found.win_rate, found.better, found.agreements) == (0, None, None, ())
+
+
+def test_win_rate() -> None:
+    """A tie is half a win of each, and a pair counts once however many have judged it."""
+    found = results([*said("ann", A, A, B, BOTH), *said("bob", B)])
+    assert found.judged == 4
+    assert found.win_rate is not None
+    assert found.win_rate.value == pytest.approx((0.5 + 1 + 0 + 0.5) / 4)
+    assert found.verdicts == {A: 2, B: 2, BOTH: 1, NEITHER: 0}
+
+
+def test_better_only_where_it_is_sure() -> None:
+    """One is called better where the interval says so, and neither where it does not."""
+    assert results(said("ann", *[A] * 30, *[B] * 5)).better is A
+    assert results(said("ann", *[A] * 5, *[B] * 30)).better is B
+    assert results(said("ann", *[A] * 6, *[B] * 5)).better is None
+
+
+def test_reasons() -> None:
+    """Reasons are counted for whose win they were given."""
+    found = results([*said("ann", A, A, BOTH, reasons=("clearer",)), *said("bob", B, reasons=("shorter", "clearer"))])
+    assert found.reasons == {A: {"clearer": 2}, B: {"shorter": 1, "clearer": 1}}
+
+
+def test_agreement() -> None:
+    """Agreement is told of what both have judged, and kappa is scikit-learn's."""
+    ann, bob = [A, A, B, B, BOTH, A], [A, B, B, B, BOTH, NEITHER, A]
+    found = results([*said("ann", *ann), *said("bob", *bob)]).agreements
+    assert [(one.raters, one.pairs) for one in found] == [(("ann", "bob"), 6)]
+    assert found[0].same == pytest.approx(4 / 6)
+    assert found[0].kappa is not None
+    assert found[0].kappa.value == pytest.approx(cohen_kappa_score(ann, bob[:6]))
+    assert found[0].kappa.low <= found[0].kappa.value <= found[0].kappa.high
+
+
+def test_agreement_by_chance_alone() -> None:
+    """Of two who always say the same one thing it cannot be told whether they agree by more than chance."""
+    found = results([*said("ann", A, A), *said("bob", A, A)]).agreements
+    assert (found[0].same, found[0].kappa) == (1.0, None)
+    assert math.isnan(cohens_kappa([0, 0], [0, 0]))
+
+
+class TestPrompts:
+    def test_a_line_each(self, tmp_path: Path) -> None:
+        """A prompt a line, empty ones left out; or JSON lines, in which a prompt may have several lines."""
+        path = tmp_path / "prompts"
+        path.write_text("one\n\ntwo\n")
+        assert read_prompts(path) == ["one", "two"]
+        path.write_text('{"prompt": "a\\nb"}\n{"prompt": "c", "more": 1}\n')
+        assert read_prompts(path) == ["a\nb", "c"]
+
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            (b"", "holds no prompt"),
+            (b"\xff\xfe", "is not UTF-8 text"),
+            (b'{"prompt": "a"}\n{"promt": "b"}', "Line 2 of .* has no prompt"),
+            (b'{"prompt": "a"}\n{"prompt', "Line 2 of .* has no prompt"),
+            (b'{"prompt": " "}', "Line 1 of .* has no prompt"),
+        ],
+    )
+    def test_wrong(self, tmp_path: Path, content: bytes, told: str) -> None:
+        """A file without prompts is told in a sentence, with the line where there is one."""
+        path = tmp_path / "prompts"
+        path.write_bytes(content)
+        with pytest.raises(InvalidRequestError, match=told):
+            read_prompts(path)

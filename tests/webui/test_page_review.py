@@ -1,0 +1,78 @@
+"""The Review tab in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import expect
+
+from page_fixtures import PageServer, Tab
+from page_tabs import LOOKS, check_looks
+from pellucid_webui.reviews import REVIEWS, Pair, Review, Reviews, Verdict
+
+pytestmark = pytest.mark.model
+
+PAIRS = (
+    Pair("Which number is **even**?", "`2`, for it can be halved.", "Three <script>alert(1)</script>"),
+    Pair("And which is odd?", "2", "3"),
+)
+
+
+@pytest.fixture(scope="module")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    """A server with two reviews."""
+    folder = tmp_path_factory.mktemp("review")
+    reviews = Reviews(folder / "data" / REVIEWS)
+    for name in ("judged", "looked-at"):
+        reviews.create(Review(name, "this model", "that model", PAIRS))
+    server = PageServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+def kept(server: PageServer) -> list[tuple[int, str, Verdict, tuple[str, ...]]]:
+    found = Reviews(server.folder / "data" / REVIEWS).judgements("judged")
+    return [(one.pair, one.rater, one.verdict, one.reasons) for one in found]
+
+
+async def test_judge(tab: Tab, page_server: PageServer) -> None:
+    """By mouse and by key one judges all pairs, is not told whose they are, may go back, and nothing is lost on reloading."""
+    await tab.open()
+    await tab.tab("Review")
+    page = tab.page
+    await page.get_by_role("button", name="Left is better").click()
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Say who you are first: agreement is told between raters.")
+    await page.get_by_label("Who you are").fill("ann")
+    await page.get_by_label("Who you are").press("Tab")
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
+    left = await page.get_by_role("region", name="The answer on the left").inner_text()
+    right = await page.get_by_role("region", name="The answer on the right").inner_text()
+    assert {left, right} == {"2, for it can be halved.", "Three <script>alert(1)</script>"}
+    assert "model" not in (await page.locator(".pl-review").inner_text()).lower()
+    await page.get_by_label("clearer").check()
+    await page.get_by_role("button", name="Left is better" if left.startswith("2") else "Right is better").click()
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 2 of 2; you have judged 1.")
+    assert not await page.get_by_label("clearer").is_checked()
+    await page.get_by_role("region", name="The prompt").focus()
+    await page.keyboard.press("3")
+    await expect(page.locator(".pl-review [role=status]")).to_contain_text("You have judged all 2 pairs.")
+    assert kept(page_server) == [(0, "ann", Verdict.A, ("clearer",)), (1, "ann", Verdict.NEITHER, ())]
+    await tab.open()
+    await tab.tab("Review")
+    await expect(page.locator(".pl-review [role=status]")).to_contain_text("You have judged all 2 pairs.")
+    await page.get_by_label("Review", exact=True).select_option("looked-at")
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
+    assert tab.elsewhere == []
+    assert tab.problems == []
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+    """With a pair axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    await tab.open()
+    await tab.tab("Review")
+    await tab.page.get_by_label("Review", exact=True).select_option("looked-at")
+    await tab.page.get_by_role("region", name="The answer on the left").wait_for()
+    await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])

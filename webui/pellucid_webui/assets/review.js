@@ -1,0 +1,111 @@
+// Review: two answers side by side, whose they are not being told, and what somebody finds of them.
+"use strict";
+
+(() => {
+  const { make, button, announce, memory } = window.Pellucid;
+
+  const VERDICTS = [
+    ["left", "Left is better", "1"],
+    ["both", "Both are good", "2"],
+    ["neither", "Neither is", "3"],
+    ["right", "Right is better", "4"],
+  ];
+
+  class Review {
+    constructor({ element, props, watch, act }) {
+      this.send = act;
+      this.names = make("select", { class: "pl-field", "aria-label": "Review", onchange: () => this.ask("look") });
+      this.rater = make("input", { class: "pl-field", "aria-label": "Who you are", placeholder: "Who you are", autocomplete: "off", onchange: () => this.rename() });
+      this.status = make("p", { class: "pl-note", role: "status" });
+      this.prompt = make("div", { class: "pl-body pl-review-prompt", role: "region", tabindex: "0", "aria-label": "The prompt" });
+      this.sides = ["left", "right"].map((side) => {
+        const body = make("div", { class: "pl-body", role: "region", tabindex: "0", "aria-label": `The answer on the ${side}` });
+        return { side, body, whole: make("section", {}, make("h3", {}, side === "left" ? "Left" : "Right"), body) };
+      });
+      this.verdicts = VERDICTS.map(([verdict, name, key]) => button(name, { "aria-keyshortcuts": key, "data-verdict": verdict, onclick: () => this.judge(verdict) }, `Key ${key}`));
+      this.reasons = make("fieldset", { class: "pl-row" });
+      this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Anything else (kept with the verdict)" });
+      this.before = button("Pair before", { onclick: () => this.ask("show", this.value.pair - 1) });
+      this.pair = make(
+        "div",
+        {},
+        this.prompt,
+        make("div", { class: "pl-review-sides" }, ...this.sides.map(({ whole }) => whole)),
+        this.reasons,
+        this.note,
+        make("div", { class: "pl-row" }, ...this.verdicts, this.before),
+      );
+      this.root = make("section", { class: "pl-review", "aria-label": "Review" }, make("div", { class: "pl-row" }, this.names, this.rater), this.status, this.pair);
+      element.replaceChildren(this.root);
+      this.root.addEventListener("keydown", (event) => this.key(event));
+      this.rater.value = memory.get("rater") || "";
+      watch("value", () => this.update(props.value));
+      this.update(props.value);
+      if (this.rater.value) this.ask("look");
+    }
+
+    ask(verb, pair = null) {
+      this.send({ verb, review: this.names.value, rater: this.rater.value, pair });
+    }
+
+    rename() {
+      memory.set("rater", this.rater.value.trim());
+      this.ask("look");
+    }
+
+    judge(verdict) {
+      if (!this.rater.value.trim()) {
+        this.tell("Say who you are first: agreement is told between raters.", true);
+        this.rater.focus();
+        return;
+      }
+      const reasons = [...this.reasons.querySelectorAll("input:checked")].map((box) => box.value);
+      this.send({ verb: "judge", review: this.names.value, rater: this.rater.value, pair: this.value.pair, verdict, reasons, note: this.note.value });
+    }
+
+    key(event) {
+      const found = VERDICTS.find(([, , key]) => key === event.key);
+      const writes = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
+      if (!found || writes || event.target === this.names || this.pair.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      this.judge(found[0]);
+    }
+
+    tell(text, wrong) {
+      this.status.textContent = text;
+      this.status.classList.toggle("pl-wrong", wrong);
+    }
+
+    update(value) {
+      if (!value) return;
+      const moved = !this.value || this.value.pair !== value.pair || this.value.review !== value.review;
+      this.value = value;
+      this.names.replaceChildren(...value.names.map((name) => make("option", { value: name, selected: name === value.review }, name)));
+      this.names.disabled = !value.names.length;
+      if (value.known) this.rater.value = value.rater;
+      this.rater.disabled = value.known;
+      this.tell(value.status, value.wrong);
+      const refused = value.wrong && value.pair === null && !this.pair.hidden; // what was chosen is not lost
+      if (refused) return;
+      this.pair.hidden = value.pair === null;
+      if (value.pair === null) return;
+      draw(this.prompt, value.prompt);
+      for (const { side, body } of this.sides) draw(body, value[side]);
+      for (const one of this.verdicts) one.setAttribute("aria-pressed", String(one.dataset.verdict === value.chosen));
+      this.before.disabled = value.pair === 0;
+      if (!moved) return;
+      const boxes = value.reasons.map((reason) => make("label", {}, make("input", { type: "checkbox", value: reason, checked: value.given.includes(reason) }), ` ${reason}`));
+      this.reasons.replaceChildren(make("legend", { class: "pl-quiet" }, "Why (if you like)"), ...boxes);
+      this.note.value = value.note;
+      announce(value.status);
+      if (this.root.contains(document.activeElement)) this.prompt.focus();
+    }
+  }
+
+  /** The server's own safe Markdown. */
+  function draw(place, blocks) {
+    place.innerHTML = blocks.map((html) => `<div class="pl-block" dir="auto">${html}</div>`).join("");
+  }
+
+  window.Pellucid.mountReview = (options) => new Review(options);
+})();
