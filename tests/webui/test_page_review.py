@@ -62,7 +62,7 @@ async def test_judge(tab: Tab, page_server: PageServer) -> None:
     await tab.open()
     await tab.tab("Review")
     await expect(page.locator(".pl-review [role=status]")).to_contain_text("You have judged all 2 pairs.")
-    await page.get_by_label("Review", exact=True).select_option("looked-at")
+    await page.get_by_label("Which review").select_option("looked-at")
     await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
     assert tab.elsewhere == []
     assert tab.problems == []
@@ -73,6 +73,6 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     """With a pair axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
     await tab.open()
     await tab.tab("Review")
-    await tab.page.get_by_label("Review", exact=True).select_option("looked-at")
+    await tab.page.get_by_label("Which review").select_option("looked-at")
     await tab.page.get_by_role("region", name="The answer on the left").wait_for()
     await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])

@@ -14,7 +14,7 @@
   class Review {
     constructor({ element, props, watch, act }) {
       this.send = act;
-      this.names = make("select", { class: "pl-field", "aria-label": "Review", onchange: () => this.ask("look") });
+      this.names = make("select", { class: "pl-field", "aria-label": "Which review", onchange: () => this.ask("look") });
       this.rater = make("input", { class: "pl-field", "aria-label": "Who you are", placeholder: "Who you are", autocomplete: "off", onchange: () => this.rename() });
       this.status = make("p", { class: "pl-note", role: "status" });
       this.prompt = make("div", { class: "pl-body pl-review-prompt", role: "region", tabindex: "0", "aria-label": "The prompt" });
