@@ -40,6 +40,7 @@ def test_better_only_where_it_is_sure() -> None:
     assert results(said("ann", *[A] * 30, *[B] * 5)).better is A
     assert results(said("ann", *[A] * 5, *[B] * 30)).better is B
     assert results(said("ann", *[A] * 6, *[B] * 5)).better is None
+    assert results(said("ann", A, A, A)).better is None
 
 
 def test_reasons() -> None:
@@ -50,18 +51,18 @@ def test_reasons() -> None:
 
 def test_agreement() -> None:
     """Agreement is told of what both have judged, and kappa is scikit-learn's."""
-    ann, bob = [A, A, B, B, BOTH, A], [A, B, B, B, BOTH, NEITHER, A]
+    ann, bob = [A, A, B, B, BOTH, A] * 2, [*[A, B, B, B, BOTH, NEITHER] * 2, A]
     found = results([*said("ann", *ann), *said("bob", *bob)]).agreements
-    assert [(one.raters, one.pairs) for one in found] == [(("ann", "bob"), 6)]
+    assert [(one.raters, one.pairs) for one in found] == [(("ann", "bob"), 12)]
     assert found[0].same == pytest.approx(4 / 6)
     assert found[0].kappa is not None
-    assert found[0].kappa.value == pytest.approx(cohen_kappa_score(ann, bob[:6]))
+    assert found[0].kappa.value == pytest.approx(cohen_kappa_score(ann, bob[:12]))
     assert found[0].kappa.low <= found[0].kappa.value <= found[0].kappa.high
 
 
 def test_agreement_by_chance_alone() -> None:
     """Of two who always say the same one thing it cannot be told whether they agree by more than chance."""
-    found = results([*said("ann", A, A), *said("bob", A, A)]).agreements
+    found = results([*said("ann", *[A] * 20), *said("bob", *[A] * 20)]).agreements
     assert (found[0].same, found[0].kappa) == (1.0, None)
     assert math.isnan(cohens_kappa([0, 0], [0, 0]))
 

@@ -126,7 +126,7 @@ def _show(review: Review, found: Results) -> None:
         console.print("Nobody has judged a pair yet: open the page, tab Review.")
         return
     rate = found.win_rate
-    console.print(f"A wins {rate.value:.1%} (95 % interval {max(rate.low, 0):.1%} to {min(rate.high, 1):.1%}), a tie being half a win.")
+    console.print(f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}), a tie being half a win.")
     better = found.better
     console.print("The interval holds one half: neither is shown to be better." if better is None else f"{better.upper()} is better.")
     table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
@@ -136,8 +136,6 @@ def _show(review: Review, found: Results) -> None:
         table.add_row(names[verdict], str(times), told)
     console.print(table)
     for agreement in found.agreements:
-        told = "cannot be told: both always say the same" if agreement.kappa is None else str(agreement.kappa)
         first, second = agreement.raters
-        console.print(
-            f"{first} and {second} judged {agreement.pairs} pairs both, {agreement.same:.0%} of them alike; Cohen's kappa {told}."
-        )
+        told = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
+        console.print(f"{first} and {second} judged {agreement.pairs} pairs both, {agreement.same:.0%} of them alike{told}.")

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pellucid.learn.metrics import Interval, bootstrap, mean
+from pellucid.learn.metrics import Interval, bootstrap, wilson
 from pellucid_webui.reviews import Judgement, Verdict
 
 WORTH = {Verdict.A: 1.0, Verdict.B: 0.0, Verdict.BOTH: 0.5, Verdict.NEITHER: 0.5}
 """What a verdict counts for A: a tie is half a win of each."""
 
 
+FEW = 10
+"""Pairs below which agreement beyond chance cannot be told from chance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """How far two raters agree on the ``pairs`` that both have judged.
 
-    ``kappa`` is Cohen's: the share of agreement beyond chance, 1 for always (Cohen 1960); None where chance alone would agree always.
+    ``kappa`` is Cohen's: the share of agreement beyond chance, 1 for always (Cohen 1960); None where chance alone would agree always,
+    and below ``FEW`` pairs.
     """
 
     raters: tuple[str, str]
@@ -51,7 +57,7 @@ class Results:
 
 
 def results(judgements: Sequence[Judgement]) -> Results:
-    """What came of a review; the interval is by pairs, which are what could have been others."""
+    """What came of a review. The interval is Wilson's over pairs, which are what could have been others; ties make it wide, never narrow."""
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
     for one in judgements:
@@ -62,7 +68,7 @@ def results(judgements: Sequence[Judgement]) -> Results:
     counts = Counter(one.verdict for one in judgements)
     return Results(
         judged=len(shares),
-        win_rate=mean(shares) if shares else None,
+        win_rate=wilson(sum(shares), len(shares)) if shares else None,
         verdicts={verdict: counts[verdict] for verdict in Verdict},
         reasons={verdict: dict(found.most_common()) for verdict, found in reasons.items()},
         agreements=tuple(_agreements(judgements)),
@@ -79,7 +85,7 @@ def _agreements(judgements: Sequence[Judgement]) -> list[Agreement]:
         if common:
             kinds = list(Verdict)
             x, y = ([kinds.index(by_rater[rater][pair]) for pair in common] for rater in (first, second))
-            kappa = bootstrap([x, y], cohens_kappa) if cohens_kappa(x, y) == cohens_kappa(x, y) else None
+            kappa = bootstrap([x, y], cohens_kappa) if len(common) >= FEW and not math.isnan(cohens_kappa(x, y)) else None
             same = sum(a == b for a, b in zip(x, y, strict=True)) / len(common)
             found.append(Agreement((first, second), len(common), same, kappa))
     return found
