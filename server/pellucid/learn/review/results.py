@@ -57,7 +57,7 @@ class Results:
 
 
 def results(judgements: Sequence[Judgement]) -> Results:
-    """What came of a review. The interval is Wilson's over pairs, which are what could have been others; ties make it wide, never narrow."""
+    """What came of a review. The interval is Wilson's over pairs, which are what could have been others; ties only widen it."""
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
     for one in judgements:
