@@ -6,17 +6,27 @@ This is the reference in plain torch operations, for any device and dtype; ``ker
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pellucid.engine.adapter import Adapter
 from pellucid.engine.attention import attend, store
-from pellucid.engine.linear import DenseLinear, Linear
+from pellucid.engine.linear import DenseLinear, Linear, LowRankLinear
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
+
+FUSED = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "o": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""The matrices of a layer, and which matrices of a checkpoint each is made of: those that read the same input, one below the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,26 @@ class DecoderConfig:
         """Elements of the matrices of all layers."""
         attention = 2 * self.head_dim * (self.heads + self.kv_heads)
         return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows of each matrix of a layer."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "self_attn.q_proj": queries,
+            "self_attn.k_proj": keys,
+            "self_attn.v_proj": keys,
+            "self_attn.o_proj": self.hidden_size,
+            "mlp.gate_proj": self.intermediate_size,
+            "mlp.up_proj": self.intermediate_size,
+            "mlp.down_proj": self.hidden_size,
+        }
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """Columns of each matrix of a layer."""
+        widths = {"self_attn.o_proj": self.heads * self.head_dim, "mlp.down_proj": self.intermediate_size}
+        return {name: widths.get(name, self.hidden_size) for name in self.rows}
 
     @property
     def head_parameters(self) -> int:
@@ -86,6 +116,25 @@ class Decoder:
         cos, sin = rotary_tables(config)
         self._cos = cos.to(self.device, self.dtype)
         self._sin = sin.to(self.device, self.dtype)
+        self._shared = 0  # bytes of weights that another decoder has
+
+    def adapted(self, adapter: Adapter) -> Decoder:
+        """This decoder with an adapter, sharing its weights: ``weight_bytes`` are then those of the adapter alone."""
+        twin = copy.copy(self)
+        layers = tuple(self._adapted_layer(adapter, f"layers.{i}.", layer) for i, layer in enumerate(self.weights.layers))
+        twin.weights = replace(self.weights, layers=layers)
+        twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
+        twin._shared = self.weight_bytes + self._shared
+        return twin
+
+    def _adapted_layer(self, adapter: Adapter, prefix: str, layer: Layer) -> Layer:
+        linears: dict[str, Linear] = {"qkv": layer.qkv, "o": layer.o, "gate_up": layer.gate_up, "down": layer.down}
+        sizes = self.config.rows
+        for name, parts in FUSED.items():
+            changes = adapter.of(prefix, parts)
+            if any(changes):
+                linears[name] = LowRankLinear(linears[name], changes, [sizes[part] for part in parts], self.dtype, self.device)
+        return replace(layer, qkv=linears["qkv"], o=linears["o"], gate_up=linears["gate_up"], down=linears["down"])
 
     @property
     def vocab_size(self) -> int:
@@ -104,7 +153,7 @@ class Decoder:
     def weight_bytes(self) -> int:
         head, embedding = self.weights.head, self.weights.embedding
         tied = isinstance(head, DenseLinear) and head.weight.data_ptr() == embedding.data_ptr()
-        return self._matrix_bytes + (0 if tied else embedding.nbytes)
+        return self._matrix_bytes + (0 if tied else embedding.nbytes) - self._shared
 
     @property
     def cost(self) -> TokenCost:

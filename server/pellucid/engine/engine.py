@@ -9,10 +9,12 @@ import queue
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import replace
 from types import MappingProxyType
 
 from pellucid.engine.lane import EngineSettings, Lane, LaneStatus
+from pellucid.engine.mail import Add, Cancel, Close, Message, PostOffice, Remove, Submit, promise
 from pellucid.engine.model import Model
 from pellucid.engine.parked import SavedPrefixes
 from pellucid.engine.request import Admission, Request, TokenScore
@@ -28,28 +30,11 @@ FAILED = "The engine has failed and serves nothing any more: restart the server,
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Submit:
-    number: int
-    model: str
-    request: Request
-    deliver: Callable[[Item], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancel:
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Close:
-    pass
-
-
 class Engine:
     """Serves requests of any number of models, one step of one model at a time: they share the processor, not the batch.
 
-    ``saved`` says of a model where its parked prefixes are read from, and written to when the engine is closed.
+    The memory for parked prefixes is shared evenly by all models; ``saved`` says of a model where these are read from, and
+    written to when the engine is closed.
     """
 
     def __init__(
@@ -61,14 +46,17 @@ class Engine:
     ) -> None:
         self.settings = settings
         self._clock = clock
-        self._lanes = {name: Lane(model, settings, clock, saved.get(name)) for name, model in models.items()}
+        share = replace(settings, prefix_memory=settings.prefix_memory // max(len(models), 1))
+        # Only the thread replaces it, by another dictionary: whoever else reads it sees it whole.
+        self._lanes = {name: Lane(model, share, clock, saved.get(name)) for name, model in models.items()}
+        self._leaving: list[tuple[Lane, Future[None]]] = []  # lanes that have been removed, and finish what they had begun
         self._numbers = itertools.count()
-        self._mail: queue.SimpleQueue[_Submit | _Cancel | _Close] = queue.SimpleQueue()
+        self._mail: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.failure: Exception | None = None
         """What ended the thread, if it did not end by itself: nothing is served any more."""
         self._closing = False
         self._gate = threading.Lock()  # no message follows the one that closes
-        self._post_office = _PostOffice()
+        self._post_office = PostOffice()
         self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
         self._thread.start()
 
@@ -82,7 +70,7 @@ class Engine:
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         number = next(self._numbers)
         deliver = self._post_office.box(asyncio.get_running_loop(), inbox)
-        self._submit(_Submit(number, model, request, deliver))
+        self._submit(Submit(number, model, request, deliver))
         finished = False
         try:
             while not finished:
@@ -93,7 +81,29 @@ class Engine:
                 yield item
         finally:
             if not finished:
-                self._mail.put(_Cancel(number))
+                self._mail.put(Cancel(number))
+
+    def add_model(self, name: str, model: Model, *, slots: int = 0, saved: SavedPrefixes | None = None) -> Future[None]:
+        """Serve another model, from when the future is done; 0 ``slots`` are as many as the settings say.
+
+        What runs is not disturbed. A model of the same name is replaced: it is removed as ``remove_model`` removes it.
+        Raises UnavailableError, and RuntimeError or MemoryError where there is no memory for the cache, which is made here.
+        """
+        lanes = len(self._lanes) + (name not in self._lanes)
+        share = replace(self.settings, slots=slots or self.settings.slots, prefix_memory=self.settings.prefix_memory // lanes)
+        message = Add(name, Lane(model, share, self._clock, saved), promise())
+        self._submit(message)
+        return message.done
+
+    def remove_model(self, name: str) -> Future[None]:
+        """Take no new requests for a model. Those that it has are served, and then its memory is freed and the future done.
+
+        Raises NotFoundError for an unknown model, and UnavailableError.
+        """
+        self._lane(name)
+        message = Remove(name, promise())
+        self._submit(message)
+        return message.done
 
     def model(self, name: str) -> Model:
         """The model of this name; it belongs to the engine's thread, and others only read what it says of itself."""
@@ -111,19 +121,28 @@ class Engine:
         """End all requests (their last item says cancelled), save the parked prefixes, and end the thread."""
         with self._gate:
             self._closing = True
-            self._mail.put(_Close())
+            self._mail.put(Close())
         self._thread.join()
 
-    def _submit(self, message: _Submit) -> None:
+    def _submit(self, message: Submit | Add | Remove) -> None:
         with self._gate:
             if self._closing:
                 raise UnavailableError("The server is shutting down." if self.failure is None else FAILED)
             self._mail.put(message)
 
     def _lane(self, model: str) -> Lane:
-        if model not in self._lanes:
-            raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._lanes)}.")
-        return self._lanes[model]
+        lanes = self._lanes
+        if model not in lanes:
+            raise self._unknown(model)
+        return lanes[model]
+
+    def _unknown(self, model: str) -> NotFoundError:
+        return NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._lanes)}.")
+
+    @property
+    def _working(self) -> list[Lane]:
+        """All lanes, with those that finish what they had begun."""
+        return [*self._lanes.values(), *(lane for lane, _ in self._leaving)]
 
     def _validate(self, model: str, request: Request) -> None:
         lane = self._lane(model)
@@ -146,8 +165,10 @@ class Engine:
                 if lane is not None:
                     lane.step()
                     self._post_office.send()
-            for lane in self._lanes.values():
+                self._let_go()
+            for lane in self._working:
                 lane.end_all(FinishReason.CANCELLED)
+            self._let_go()
             self._post_office.send()  # nobody waits for the disk
             for lane in self._lanes.values():
                 lane.save()
@@ -161,18 +182,22 @@ class Engine:
         with self._gate:
             self.failure = error
             self._closing = True
-        for lane in self._lanes.values():
+        for lane in self._working:
             for sequence in lane.sequences:
                 sequence.finish(FinishReason.ERROR, self._clock(), FAILED)
+        for _, done in self._leaving:
+            done.set_exception(UnavailableError(FAILED))
         while not self._mail.empty():
             message = self._mail.get()
-            if isinstance(message, _Submit):
+            if isinstance(message, Submit):
                 message.deliver(UnavailableError(FAILED))
+            elif isinstance(message, Add | Remove):
+                message.done.set_exception(UnavailableError(FAILED))
 
     def _read_mail(self) -> bool:
         """Handle all messages, waiting for one if there is nothing else to do; False when it is time to leave."""
-        if not any(lane.busy for lane in self._lanes.values()):
-            for lane in self._lanes.values():
+        if not any(lane.busy for lane in self._working):
+            for lane in self._working:
                 lane.check()
             if not self._handle(self._mail.get()):
                 return False
@@ -184,25 +209,56 @@ class Engine:
             if not self._handle(message):
                 return False
 
-    def _handle(self, message: _Submit | _Cancel | _Close) -> bool:
+    def _handle(self, message: Message) -> bool:
         match message:
-            case _Submit(number, model, request, deliver):
+            case Submit(number, model, request, deliver):
                 if request.terms.key is not None:
-                    for lane in self._lanes.values():
+                    for lane in self._working:
                         lane.supersede(request.terms.key)
-                lane = self._lanes[model]
-                lane.submit(Sequence(request, number, deliver, self._clock(), lane.context))
-            case _Cancel(number):
-                for lane in self._lanes.values():
+                if model in self._lanes:
+                    lane = self._lanes[model]
+                    lane.submit(Sequence(request, number, deliver, self._clock(), lane.context))
+                else:  # it was removed since
+                    deliver(self._unknown(model))
+            case Cancel(number):
+                for lane in self._working:
                     lane.cancel(number)
-            case _Close():
+            case Add(name, lane, done):
+                self._replace(name, lane, promise())
+                done.set_result(None)
+            case Remove(name, done):
+                self._replace(name, None, done)
+            case Close():
                 return False
         self._post_office.send()
         return True
 
+    def _replace(self, name: str, lane: Lane | None, done: Future[None]) -> None:
+        """Put a lane in the place of another, or none; ``done`` is for when the old one has finished."""
+        lanes = dict(self._lanes)
+        old = lanes.pop(name, None)
+        if lane is not None:
+            lanes[name] = lane
+        self._lanes = lanes
+        if old is None:
+            done.set_result(None)
+        else:
+            self._leaving.append((old, done))
+        for each in lanes.values():
+            each.cache.parked.resize(self.settings.prefix_memory // len(lanes))
+            each.report()
+
+    def _let_go(self) -> None:
+        """Forget the lanes that have finished, and with them their memory."""
+        finished = [done for lane, done in self._leaving if not lane.busy]
+        if finished:
+            self._leaving = [(lane, done) for lane, done in self._leaving if lane.busy]
+        for done in finished:
+            done.set_result(None)
+
     def _next_lane(self) -> Lane | None:
         """The busy lane with the most urgent work, or one that was passed over too often."""
-        busy = [lane for lane in self._lanes.values() if lane.busy]
+        busy = [lane for lane in self._working if lane.busy]
         if not busy:
             return None
         chosen = min(busy, key=lambda lane: (lane.passed_over < MOST_PASSED_OVER, lane.scheduler.urgency, -lane.passed_over))
@@ -210,28 +266,3 @@ class Engine:
             lane.passed_over += 1
         chosen.passed_over = 0
         return chosen
-
-
-class _PostOffice:
-    """Collects a step's deliveries and wakes each event loop once for all of them."""
-
-    def __init__(self) -> None:
-        self._letters: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Item], Item]]] = {}
-
-    def box(self, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Item]) -> Callable[[Item], None]:
-        """Where a sequence drops its items; only the engine's thread calls it."""
-        return lambda item: self._letters.setdefault(loop, []).append((inbox, item))
-
-    def send(self) -> None:
-        """Hand everything over to the loops."""
-        for loop, letters in self._letters.items():
-            try:
-                loop.call_soon_threadsafe(_put_all, letters)
-            except RuntimeError:  # that loop is closed: nobody listens any more
-                continue
-        self._letters = {}
-
-
-def _put_all(letters: list[tuple[asyncio.Queue[Item], Item]]) -> None:
-    for inbox, item in letters:
-        inbox.put_nowait(item)

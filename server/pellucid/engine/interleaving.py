@@ -11,6 +11,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
+from pellucid.engine.adapter import LowRank
 from pellucid.engine.blocks import Blocks
 
 BLOCK = 16  # rows of a matrix that are interleaved
@@ -81,3 +82,27 @@ def _interleaved_scales(scale: Tensor, columns: int) -> Tensor:
 def interleave(*parts: Tensor) -> Tensor:
     """Parts of equal shape (out, ...), sixteen rows of each in turn."""
     return torch.stack([part.reshape(-1, BLOCK, *part.shape[1:]) for part in parts], dim=1).flatten(0, 2)
+
+
+def pack_low_rank(parts: Sequence[LowRank | None], rows: Sequence[int], *, interleaved: bool) -> dict[str, Tensor]:
+    """What an adapter adds to the parts of a matrix, of so many ``rows`` each, as the kernels read it: see native/adapter.h.
+
+    ``down`` (ranks / 16, in, 16) and ``up`` (out / 16, rank, 16) are float16; ``factor`` (ranks,) float32 holds powers of two that
+    bring each rank's numbers into that format's range. Parts that are None or of a lower rank are filled with zeros.
+    """
+    there = [part for part in parts if part is not None]
+    rank, columns = max(part.rank for part in there), there[0].down.shape[1]
+    down, factor = torch.zeros(len(parts), -(-rank // BLOCK) * BLOCK, columns), torch.ones(len(parts), -(-rank // BLOCK) * BLOCK)
+    ups = [torch.zeros(count, rank) for count in rows]
+    for index, part in enumerate(parts):
+        if part is not None:
+            below, above = (torch.frexp(peaks).exponent for peaks in (part.down.abs().amax(1), part.up.abs().amax(0)))
+            down[index, : part.rank] = torch.ldexp(part.down, -below[:, None])
+            ups[index][:, : part.rank] = torch.ldexp(part.up, -above)
+            factor[index, : part.rank] = torch.ldexp(torch.ones(part.rank), below + above)
+    whole = interleave(*ups) if interleaved else torch.cat(ups)
+    return {
+        "down": down.view(-1, BLOCK, columns).transpose(1, 2).half().contiguous(),
+        "up": whole.view(-1, BLOCK, rank).transpose(1, 2).half().contiguous(),
+        "factor": factor.flatten(),
+    }

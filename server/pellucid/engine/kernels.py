@@ -1,13 +1,15 @@
-"""The native CPU path: the compiled library, and the decoder that runs on it. The structures are those of native/*.h."""
+"""The native CPU path: the compiled library, and the decoder that runs on it."""
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Mapping
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
 from operator import mul
 from pathlib import Path
 
@@ -15,13 +17,23 @@ import platformdirs
 import torch
 from torch import Tensor
 
+from pellucid.engine.adapter import Adapter
 from pellucid.engine.compiled import KernelsUnavailableError, compiled_library
-from pellucid.engine.decoder import DecoderConfig, rotary_tables
-from pellucid.engine.interleaving import BLOCK, GROUP
+from pellucid.engine.decoder import FUSED, DecoderConfig, rotary_tables
+from pellucid.engine.interleaving import BLOCK, GROUP, pack_low_rank
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 from pellucid.engine.request import Figures
-
-MOST_PARTS = 3  # matrices that are computed as one
+from pellucid.engine.structures import (
+    MOST_PARTS,
+    DecoderParts,
+    DescriptionParts,
+    LowRanks,
+    Matrix,
+    NativeBatch,
+    NativeLayer,
+    NativeSpan,
+    Weights,
+)
 
 FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
 """Bits of a number, columns that share a scale, and whether there are minima: the forms of weights that there is code for."""
@@ -75,62 +87,6 @@ def _native() -> Kernels | KernelsUnavailableError:
     return kernels
 
 
-class _Weights(Structure):
-    _fields_ = (
-        *((name, c_void_p) for name in ("number", "scale", "minimum")),
-        *((name, c_int64) for name in ("blocks", "groups", "bits", "shared")),
-    )
-
-
-class _Matrix(Structure):
-    _fields_ = (
-        ("part", _Weights * MOST_PARTS),
-        ("bias", c_void_p),
-        *((name, c_int64) for name in ("parts", "interleaved", "blocks", "groups")),
-    )
-
-
-class _Layer(Structure):
-    _fields_ = (
-        *((name, _Matrix) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, c_void_p) for name in ("input_norm", "post_norm", "q_norm", "k_norm")),
-    )
-
-
-class _Decoder(Structure):
-    _fields_ = (
-        *((name, c_int64) for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab")),
-        ("eps", c_float),
-        *((name, c_void_p) for name in ("cosine", "sine", "norm")),
-        ("embedding", _Matrix),
-        ("head", _Matrix),
-        ("layer", POINTER(_Layer)),
-    )
-
-
-class _Span(Structure):
-    _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset"))
-
-
-class _Batch(Structure):
-    _fields_ = (
-        *((name, c_int64) for name in ("tokens", "spans", "rows")),
-        ("ids", c_void_p),
-        ("span", POINTER(_Span)),
-        ("row", c_void_p),
-        ("keys", POINTER(c_void_p)),
-        ("values", POINTER(c_void_p)),
-        *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride")),
-    )
-
-
-class _Description(Structure):
-    _fields_ = (
-        *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),
-        *((name, c_void_p) for name in ("logits", "id", "rank", "logprob", "entropy", "top_id", "top_logprob")),
-    )
-
-
 class Kernels:
     """The compiled library and its threads. One call runs at a time; the interpreter's lock is released meanwhile.
 
@@ -150,15 +106,15 @@ class Kernels:
         library.pellucid_pool.restype = c_void_p
         library.pellucid_pool.argtypes = (c_int,)
         library.pellucid_scratch.restype = c_int64
-        library.pellucid_scratch.argtypes = (c_void_p, POINTER(_Decoder), c_int64)
+        library.pellucid_scratch.argtypes = (c_void_p, POINTER(DecoderParts), c_int64)
         library.pellucid_forward.restype = None
-        library.pellucid_forward.argtypes = (c_void_p, POINTER(_Decoder), POINTER(_Batch), c_void_p, c_void_p)
+        library.pellucid_forward.argtypes = (c_void_p, POINTER(DecoderParts), POINTER(NativeBatch), c_void_p, c_void_p)
         library.pellucid_logits.restype = None
-        library.pellucid_logits.argtypes = (c_void_p, POINTER(_Decoder), c_void_p, c_int64, c_void_p, c_void_p)
+        library.pellucid_logits.argtypes = (c_void_p, POINTER(DecoderParts), c_void_p, c_int64, c_void_p, c_void_p)
         library.pellucid_description_scratch.restype = c_int64
         library.pellucid_description_scratch.argtypes = (c_int64, c_int64)
         library.pellucid_describe.restype = None
-        library.pellucid_describe.argtypes = (c_void_p, POINTER(_Description), c_void_p)
+        library.pellucid_describe.argtypes = (c_void_p, POINTER(DescriptionParts), c_void_p)
         self.path = path
         self.library = library
         self.variant = library.pellucid_variant().decode()
@@ -190,7 +146,7 @@ class Kernels:
         pointers = (tensor.data_ptr() for tensor in (logits, chosen, ranks, logprobs, entropies, top_ids, top_logprobs))
         scratch = torch.empty(self.library.pellucid_description_scratch(rows, vocab), dtype=torch.uint8)
         with self.lock:
-            description = _Description(rows, vocab, logits.stride(0), found, *pointers)
+            description = DescriptionParts(rows, vocab, logits.stride(0), found, *pointers)
             self.library.pellucid_describe(self.pool, description, scratch.data_ptr())
         return Figures(
             chosen.tolist(),
@@ -200,6 +156,19 @@ class Kernels:
             top_ids[:, :top].tolist(),
             top_logprobs[:, :top].tolist(),
         )
+
+
+class _Scratch:
+    """Working memory of a decoder and of those that were adapted from it, of which one computes at a time. It grows, and stays."""
+
+    def __init__(self) -> None:
+        self._bytes = torch.empty(0, dtype=torch.uint8)
+
+    def of(self, size: int) -> int:
+        """The address of so many bytes, a multiple of 64."""
+        if len(self._bytes) < size + 64:
+            self._bytes = torch.empty(size + 64, dtype=torch.uint8)
+        return (self._bytes.data_ptr() + 63) // 64 * 64
 
 
 class NativeDecoder:
@@ -215,12 +184,34 @@ class NativeDecoder:
         self.config = config
         self.kernels = found
         self._packed = dict(packed)  # the structures below point into these
+        self._low: dict[str, dict[str, Tensor]] = {}  # of an adapter, by matrix
         self.description = f"{self._bits()} weights, int8 activations, native {found.variant} kernels on cpu ({found.threads} threads)"
         self._tables = rotary_tables(config)
-        self._layers = (_Layer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
-        head = self._matrix("head") if "head.0.number" in packed else self._matrix("embedding")
+        self._scratch = _Scratch()
+        self._describe()
+
+    def adapted(self, adapter: Adapter) -> NativeDecoder:
+        """As :meth:`pellucid.engine.decoder.Decoder.adapted`. Working memory is shared as well."""
+        twin = copy.copy(self)
+        twin._low = {}
+        for i in range(self.config.layers):
+            for name, parts in FUSED.items():
+                changes = adapter.of(f"layers.{i}.", parts)
+                if any(changes):
+                    rows = [self.config.rows[part] for part in parts]
+                    twin._low[f"layers.{i}.{name}"] = pack_low_rank(changes, rows, interleaved=name == "gate_up")
+        twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
+        twin._describe()
+        return twin
+
+    def _describe(self) -> None:
+        """Make the structures that tell the kernels where everything is."""
+        config = self.config
+        self._adapters: list[LowRanks] = []
+        self._layers = (NativeLayer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
+        head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
         self._width = head.blocks * BLOCK  # of logits before the padding is cut off
-        self._decoder = _Decoder(
+        self._decoder = DecoderParts(
             layers=config.layers,
             hidden=config.hidden_size,
             intermediate=config.intermediate_size,
@@ -228,6 +219,7 @@ class NativeDecoder:
             kv_heads=config.kv_heads,
             head_dim=config.head_dim,
             vocab=self._width,
+            low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
             cosine=self._tables[0].data_ptr(),
             sine=self._tables[1].data_ptr(),
@@ -236,7 +228,6 @@ class NativeDecoder:
             head=head,
             layer=self._layers,
         )
-        self._scratch = torch.empty(0, dtype=torch.uint8)
 
     @property
     def vocab_size(self) -> int:
@@ -253,13 +244,21 @@ class NativeDecoder:
 
     @property
     def weight_bytes(self) -> int:
+        return self._low_bytes if self._low else self._base_bytes
+
+    @property
+    def _base_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self._packed.values())
+
+    @property
+    def _low_bytes(self) -> int:
+        return sum(tensor.nbytes for low in self._low.values() for tensor in low.values())
 
     @property
     def cost(self) -> TokenCost:
         looked_up = "head.0.number" in self._packed  # else the embedding is the head
         embedding = sum(tensor.nbytes for name, tensor in self._packed.items() if name.startswith("embedding."))
-        read = self.weight_bytes - (embedding if looked_up else 0)
+        read = self._base_bytes - (embedding if looked_up else 0) + self._low_bytes
         return TokenCost(read, self.config.body_parameters, self.config.head_parameters, torch.int8)
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
@@ -269,12 +268,12 @@ class NativeDecoder:
         out = torch.empty(len(rows), self.config.hidden_size)
         layers = self.config.layers
         slot, head, token, _ = kv.keys[0].stride()
-        native = _Batch(
+        native = NativeBatch(
             tokens=len(ids),
             spans=len(batch.spans),
             rows=len(rows),
             ids=ids.data_ptr(),
-            span=(_Span * len(batch.spans))(*(_Span(s.slot, s.start, s.count, s.offset) for s in batch.spans)),
+            span=(NativeSpan * len(batch.spans))(*(NativeSpan(s.slot, s.start, s.count, s.offset) for s in batch.spans)),
             row=rows.data_ptr(),
             keys=(c_void_p * layers)(*(keys.data_ptr() for keys in kv.keys)),
             values=(c_void_p * layers)(*(values.data_ptr() for values in kv.values)),
@@ -309,34 +308,52 @@ class NativeDecoder:
         assert kv.keys[0].dtype == torch.float16
 
     def _memory(self, tokens: int) -> int:
-        """The address of working memory for that many tokens. It grows, and stays."""
-        needed = self.kernels.library.pellucid_scratch(self.kernels.pool, self._decoder, tokens) + 64
-        if len(self._scratch) < needed:
-            self._scratch = torch.empty(needed, dtype=torch.uint8)
-        return (self._scratch.data_ptr() + 63) // 64 * 64
+        """The address of working memory for that many tokens."""
+        return self._scratch.of(self.kernels.library.pellucid_scratch(self.kernels.pool, self._decoder, tokens))
 
-    def _layer(self, prefix: str) -> _Layer:
+    def _layer(self, prefix: str) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
         norms = {name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")}
-        return _Layer(**matrices, **norms)
+        return NativeLayer(**matrices, **norms)
 
-    def _matrix(self, name: str) -> _Matrix:
+    def _matrix(self, name: str) -> Matrix:
         parts = [self._weights(f"{name}.{i}") for i in range(MOST_PARTS) if f"{name}.{i}.number" in self._packed]
-        return _Matrix(
-            part=(_Weights * MOST_PARTS)(*parts),
+        return Matrix(
+            part=(Weights * MOST_PARTS)(*parts),
             bias=self._pointer(f"{name}.bias"),
             parts=len(parts),
             interleaved=name.endswith("gate_up"),
             blocks=sum(part.blocks for part in parts),
             groups=parts[0].groups,
+            adapter=self._adapter(name),
         )
 
-    def _weights(self, name: str) -> _Weights:
+    def _adapter(self, name: str) -> ctypes._Pointer[LowRanks] | None:
+        low = self._low.get(name)
+        if low is None:
+            return None
+        parts = FUSED[name.rpartition(".")[2]]
+        blocks = [self.config.rows[part] // BLOCK for part in parts]
+        self._adapters.append(
+            LowRanks(
+                down=low["down"].data_ptr(),
+                factor=low["factor"].data_ptr(),
+                up=low["up"].data_ptr(),
+                projections=len(parts),
+                interleaved=name.endswith("gate_up"),
+                rank=low["up"].shape[1],
+                padded=len(low["factor"]) // len(parts),
+                end=(c_int64 * MOST_PARTS)(*itertools.accumulate(blocks)),
+            )
+        )
+        return ctypes.pointer(self._adapters[-1])
+
+    def _weights(self, name: str) -> Weights:
         blocks, groups, size = self._packed[f"{name}.number"].shape
         bits, shared = size * 8 // (BLOCK * GROUP), GROUP // self._packed[f"{name}.scale"].shape[2]
         minimum = self._pointer(f"{name}.minimum")
         assert (bits, shared, minimum is not None) in FORMS, (name, bits, shared, minimum)
-        return _Weights(self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared)
+        return Weights(self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared)
 
     def _bits(self) -> str:
         """The bits of the weights' numbers, for people: how many, and where they differ, how many on average."""

@@ -33,7 +33,8 @@ class EngineSettings:
 
     ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step (0: as
     many as suit the device), ``queue`` requests waiting, and ``prefix_memory`` bytes of host memory for prefixes that lost
-    their slot. With ``lookup`` tokens are guessed from what stood before, and checked together.
+    their slot, of which an engine gives each of its lanes an equal part. With ``lookup`` tokens are guessed from what stood
+    before, and checked together.
     """
 
     slots: int = 8

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pellucid.engine.adapter import LowRank
 
 WIDE = 32  # rows from which a matrix is dequantised for the whole batch: torch's weight-only kernels are made for few rows
 INT4_GROUP = 32  # columns that share a scale and a minimum in int4
@@ -80,6 +83,31 @@ class Int4Linear:
     def __call__(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(aligned(x), self.weight, INT4_GROUP, self.scales)
         return out if self.bias is None else out + self.bias
+
+
+class LowRankLinear:
+    """Another linear with an adapter: ``changes`` are added to its parts, of so many ``rows`` each, from top to bottom."""
+
+    def __init__(
+        self, base: Linear, changes: Sequence[LowRank | None], rows: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.base = base
+        self._parts: list[tuple[slice, Tensor, Tensor]] = []
+        at = 0
+        for change, count in zip(changes, rows, strict=True):
+            if change is not None:
+                self._parts.append((slice(at, at + count), change.down.to(device, dtype), change.up.to(device, dtype)))
+            at += count
+
+    @property
+    def nbytes(self) -> int:
+        return self.base.nbytes + sum(down.nbytes + up.nbytes for _, down, up in self._parts)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out = self.base(x)
+        for rows, down, up in self._parts:
+            out[:, rows] += F.linear(F.linear(x, down), up)
+        return out
 
 
 def aligned(x: Tensor) -> Tensor:

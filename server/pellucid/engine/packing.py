@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pellucid.engine import kernels
 from pellucid.engine.blocks import Blocks, round_to_blocks
-from pellucid.engine.decoder import Decoder, DecoderConfig, DecoderWeights, Layer
+from pellucid.engine.decoder import FUSED, Decoder, DecoderConfig, DecoderWeights, Layer
 from pellucid.engine.interleaving import interleave, pack_matrices
 from pellucid.engine.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.model import Model
@@ -33,13 +33,6 @@ SCHEME_VERSION = 3  # of the layouts above: a packed file of another version is 
 Weight: TypeAlias = Tensor | Blocks
 """A tensor of a checkpoint: floats, or the blocks in which its file holds a matrix."""
 
-# What is computed together lies together: our name, and the checkpoint's.
-_MATRICES = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "o": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
 _NORMS = {
     "input_norm": "input_layernorm",
     "q_norm": "self_attn.q_norm",
@@ -131,11 +124,11 @@ class _Packer:
     def _matrices(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
         """(prefix, our name, the names of the parts' weights) of all matrices of the layers."""
         for i in range(self.config.layers):
-            for name in _MATRICES:
+            for name in FUSED:
                 yield f"layers.{i}.", name, self._part_names(f"layers.{i}.", name)
 
     def _part_names(self, prefix: str, matrix: str) -> tuple[str, ...]:
-        return tuple(f"{prefix}{part}.weight" for part in _MATRICES[matrix])
+        return tuple(f"{prefix}{part}.weight" for part in FUSED[matrix])
 
     def add(self, name: str, weight: Weight) -> None:
         """Take one tensor of the checkpoint."""
@@ -211,16 +204,7 @@ class _Packer:
 def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """Every tensor that a checkpoint may hold, and its shape."""
     c = config
-    queries, keys = c.heads * c.head_dim, c.kv_heads * c.head_dim
-    matrices = {
-        "self_attn.q_proj": (queries, c.hidden_size),
-        "self_attn.k_proj": (keys, c.hidden_size),
-        "self_attn.v_proj": (keys, c.hidden_size),
-        "self_attn.o_proj": (c.hidden_size, queries),
-        "mlp.gate_proj": (c.intermediate_size, c.hidden_size),
-        "mlp.up_proj": (c.intermediate_size, c.hidden_size),
-        "mlp.down_proj": (c.hidden_size, c.intermediate_size),
-    }
+    matrices = {name: (rows, c.columns[name]) for name, rows in c.rows.items()}
     norms = {"input_norm": c.hidden_size, "post_norm": c.hidden_size, "q_norm": c.head_dim, "k_norm": c.head_dim}
     shapes: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (c.vocab_size, c.hidden_size), "norm.weight": (c.hidden_size,)}
     for i in range(c.layers):

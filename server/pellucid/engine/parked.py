@@ -57,6 +57,12 @@ class ParkedPrefixes:
             self._prefixes.insert(0, prefix)
             self.bytes += prefix.nbytes
 
+    def resize(self, budget: int) -> None:
+        """Keep no more than so many bytes from now on."""
+        self.budget = budget
+        while self.bytes > budget:
+            self._drop(self._prefixes[0])
+
     def match(self, ids: Ids, least: int) -> tuple[Prefix, int] | None:
         """The prefix that has the most tokens in common with ``ids``, and how many; None where it would be fewer than ``least``."""
         while (best := self._longest(ids, least)) is not None:

@@ -22,23 +22,6 @@ from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
 from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
 CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
-TARGETS = ("native", "avx2", "portable")
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the libraries of this session are compiled to."""
-    if not kernels.available():
-        pytest.skip(kernels.reason())
-    return tmp_path_factory.mktemp("kernels")
-
-
-@pytest.fixture(scope="session", params=TARGETS)
-def built(request: pytest.FixtureRequest, folder: Path) -> Kernels:
-    """The kernels for one target."""
-    if request.param == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
-        pytest.skip("This processor has no AVX2.")
-    return Kernels(request.param, threads=2, folder=folder)
 
 
 @pytest.fixture(params=CONFIGS)

@@ -18,12 +18,19 @@ from pellucid.engine.model import Model
 from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
 from pellucid.tokens import Priority, SamplingParams, Terms
+from tiny_adapters import merged_into, random_adapter
 from tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
 
 INTERLEAVINGS = int(os.environ.get("LAW_EXAMPLES", "150"))
 
 REFERENCES = {"llama": tiny_llama(), "qwen2": tiny_qwen2(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}
 MODELS: dict[str, Model] = {name: to_decoder(model) for name, model in REFERENCES.items()}
+
+for _name in ("llama", "qwen2"):
+    _base = to_decoder(REFERENCES[_name])
+    _adapter = random_adapter(_base.config)
+    MODELS[f"{_name} with an adapter"] = _base.adapted(_adapter)
+    REFERENCES[f"{_name} with an adapter"] = merged_into(REFERENCES[_name], _adapter)
 
 STEMS = [random_ids(40, seed=1), random_ids(40, seed=2), random_ids(20, seed=1) + random_ids(20, seed=3)]
 """Beginnings that requests share; the third parts from the first in its middle."""

@@ -1,6 +1,6 @@
 /* A whole forward pass of the lean decoder in one call: weights of four to eight bits, activations of eight in groups of 32,
    float32 in between.
-   kernels.py compiles this file and declares the structures below a second time; decoder.py is the reference. */
+   kernels.py compiles this file, structures.py declares the structures below a second time; decoder.py is the reference. */
 #include "attention.h"
 #include "description.h"
 #include "matrix.h"
@@ -13,6 +13,7 @@ typedef struct {
 
 typedef struct {
     int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
+    int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
     float eps;
     const float *cosine, *sine; /* (context, head_dim) */
     const float *norm;
@@ -36,6 +37,7 @@ typedef struct {
     float *mixed;      /* (tokens, heads * head_dim) */
     quantized q;       /* what is multiplied next; of the widest row */
     quantized gated;   /* (tokens, intermediate) */
+    float *low;        /* (tokens, low) */
     attention_scratch *attention; /* one a thread */
     uint8_t *unpacked;            /* (threads, panel): the numbers of the widest matrix's panel */
     int64_t panel;                /* bytes */
@@ -78,6 +80,7 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, char *mem
     s->mixed = cut(memory, &at, f * tokens * d->heads * d->head_dim);
     s->q = cut_quantized(memory, &at, tokens, most(d->hidden, d->heads * d->head_dim));
     s->gated = cut_quantized(memory, &at, tokens, d->intermediate);
+    s->low = cut(memory, &at, f * tokens * d->low);
     attention_scratch *all = cut(memory, &at, sizeof(attention_scratch) * p->threads);
     s->attention = all;
     for (int i = 0; i < p->threads; i++) {
@@ -168,6 +171,16 @@ static void quantize_normed(const pass *p, const float *x, int64_t rows, const f
     }
 }
 
+/* Phases: a matrix times activations, with what its adapter adds. The caller meets afterwards. */
+static void project(const pass *p, const matrix *m, quantized a, int64_t tokens, target to, uint8_t *unpacked) {
+    if (m->adapter) {
+        lower(p->pool, m->adapter, m->groups, a, tokens, p->s.low);
+        meet(p->pool);
+    }
+    to.low = p->s.low;
+    multiply(p->pool, m, a, tokens, &to, unpacked);
+}
+
 static void run_layer(const pass *p, int thread, int index) {
     const decoder *d = p->decoder;
     const batch *b = p->batch;
@@ -184,7 +197,7 @@ static void run_layer(const pass *p, int thread, int index) {
     quantize_normed(p, s->x, b->tokens, l->input_norm);
     meet(p->pool);
     target qkv = {.sink = STORE, .out = s->qkv, .width = queries + 2 * d->kv_heads * d->head_dim};
-    multiply(p->pool, &l->qkv, s->q, b->tokens, &qkv, unpacked);
+    project(p, &l->qkv, s->q, b->tokens, qkv, unpacked);
     meet(p->pool);
     int64_t skipped = 0, token = take(p->pool);
     for (int64_t i = 0; i < b->spans; skipped += b->span[i++].count)
@@ -200,13 +213,13 @@ static void run_layer(const pass *p, int thread, int index) {
         if (only) memcpy(x + i * d->hidden, s->x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
     }
     meet(p->pool);
-    multiply(p->pool, &l->o, s->q, rows, &residual, unpacked);
+    project(p, &l->o, s->q, rows, residual, unpacked);
     meet(p->pool);
     quantize_normed(p, x, rows, l->post_norm);
     meet(p->pool);
-    multiply(p->pool, &l->gate_up, s->q, rows, &(target){.sink = GATE, .gated = s->gated}, unpacked);
+    project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated}, unpacked);
     meet(p->pool);
-    multiply(p->pool, &l->down, s->gated, rows, &residual, unpacked);
+    project(p, &l->down, s->gated, rows, residual, unpacked);
     meet(p->pool);
 }
 

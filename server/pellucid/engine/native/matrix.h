@@ -1,19 +1,13 @@
 /* Matrices times activations of bytes: the sums of a group are exact integers, and the order in which the groups are added
    is the same in every tile, so that a result does not depend on what it was computed beside. */
 #pragma once
+#include "activations.h"
+#include "adapter.h"
 #include "pool.h"
-#include "weights.h"
 
 enum {
-    HALVES = 2, /* of a group: the sums of activations are kept by sixteen, as the finest scales are */
     PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: of a gate and what it gates, one group */
     MOST_PARTS = 3,
-    AHEAD = 2048, /* bytes */
-#if LANES == 16 /* what fits the registers: integer sums and float sums of a tile of one block */
-    TILE = 12,
-#else
-    TILE = 3,
-#endif
 };
 
 /* Matrices that read the same input, one below the other, or their blocks in turn. */
@@ -24,51 +18,8 @@ typedef struct {
     int64_t interleaved;
     int64_t blocks; /* of all parts */
     int64_t groups;
+    const adapter *adapter; /* or NULL */
 } matrix;
-
-/* Activations, value = byte * scale of its group, in the order in which a tile reads them. */
-typedef struct {
-    int8_t *byte;   /* (tokens / TILE, groups, TILE, GROUP) */
-    float *scale;   /* (tokens / TILE, groups, TILE) */
-    float *total;   /* the same: the sum of the group's values */
-    int32_t *minus; /* (tokens / TILE, groups, HALVES, TILE): the sums of the halves' bytes, negated */
-} quantized;
-
-static int64_t whole_tiles(int64_t tokens) { return (tokens + TILE - 1) / TILE * TILE; }
-
-enum { PIECES = GROUP / LANES };
-
-/* Quantise one group of a token: the vectors of its values. */
-INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g, const vf *value) {
-    int64_t at = token / TILE * groups + g, lane = token % TILE;
-    vf most = splat(0);
-    for (int i = 0; i < PIECES; i++) most = larger(most, larger(value[i], -value[i]));
-    float largest = max_lanes(most);
-    float inverse = largest > 0 ? 127.0f / largest : 0;
-    int32_t sum[HALVES] = {0};
-    for (int i = 0; i < PIECES; i++) {
-        vi whole = nearest(value[i] * splat(inverse));
-        sum[i * HALVES / PIECES] += sum_lanes_int(whole);
-        vb bytes = __builtin_convertvector(whole, vb);
-        memcpy(q.byte + (at * TILE + lane) * GROUP + i * LANES, &bytes, LANES);
-    }
-    float scale = largest / 127.0f;
-    q.scale[at * TILE + lane] = scale;
-    q.total[at * TILE + lane] = scale * (float)(sum[0] + sum[1]);
-    for (int i = 0; i < HALVES; i++) q.minus[(at * HALVES + i) * TILE + lane] = -sum[i];
-}
-
-/* Quantise one token's row, multiplied by ``factor`` and, where there is one, by a norm's weight. */
-static void quantize(quantized q, int64_t token, int64_t columns, const float *x, float factor, const float *norm) {
-    for (int64_t g = 0; g < columns / GROUP; g++) {
-        vf value[PIECES];
-        for (int i = 0; i < PIECES; i++) {
-            value[i] = load(x + g * GROUP + i * LANES) * splat(factor);
-            if (norm) value[i] *= load(norm + g * GROUP + i * LANES);
-        }
-        quantize_group(q, token, columns / GROUP, g, value);
-    }
-}
 
 /* What a tile multiplies: a block's numbers and scales. */
 typedef struct {
@@ -77,13 +28,6 @@ typedef struct {
     int64_t groups;
     int zero; /* the bits that a shift by makes of one the number that stands for zero, where there are no minima */
 } rows;
-
-/* Few tokens are computed faster than their weights come from memory, each of which is used once: ask for them in time, as
-   processors look no further ahead than a page by themselves. Beyond the end nothing is fetched, and nothing fails. */
-INLINE void fetch_ahead(const uint8_t *number, int64_t bytes) {
-#pragma GCC unroll 8
-    for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(number + AHEAD + line, 0, 0);
-}
 
 /* One block of rows times the first T tokens of a tile. */
 INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const form f, const int shared, const int with_minimum, const int T) {
@@ -189,6 +133,7 @@ typedef struct {
     float *out; /* (tokens, width), for STORE and ADD */
     int64_t width;
     quantized gated; /* for GATE */
+    const float *low; /* what lower() gave, where the matrix has an adapter */
 } target;
 
 INLINE vf biased(const matrix *m, int64_t row, const float *product) {
@@ -252,6 +197,7 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
         int64_t n = end - token < TILE ? end - token : TILE;
         _Alignas(64) float product[PANEL][TILE][BLOCK];
         for (int64_t b = 0; b < count; b++) by[b](r[b], a, token, product[b], sizes[n]);
+        for (int64_t b = 0; m->adapter && b < count; b++) add_raised(m->adapter, first + b, to->low, token, n, product[b]);
         for (int64_t t = 0; t < n; t++)
             if (to->sink == GATE) finish_gate(m, first, product, t, token + t, to->gated);
             else

@@ -1,0 +1,56 @@
+/* Activations of bytes, each thirty-two of a token with a scale of their own, as they are multiplied. */
+#pragma once
+#include "weights.h"
+
+enum {
+    HALVES = 2, /* of a group: the sums of activations are kept by sixteen, as the finest scales are */
+#if LANES == 16 /* what fits the registers: integer sums and float sums of a tile of one block */
+    TILE = 12,
+#else
+    TILE = 3,
+#endif
+};
+
+/* Activations, value = byte * scale of its group, in the order in which a tile reads them. */
+typedef struct {
+    int8_t *byte;   /* (tokens / TILE, groups, TILE, GROUP) */
+    float *scale;   /* (tokens / TILE, groups, TILE) */
+    float *total;   /* the same: the sum of the group's values */
+    int32_t *minus; /* (tokens / TILE, groups, HALVES, TILE): the sums of the halves' bytes, negated */
+} quantized;
+
+static int64_t whole_tiles(int64_t tokens) { return (tokens + TILE - 1) / TILE * TILE; }
+
+enum { PIECES = GROUP / LANES };
+
+/* Quantise one group of a token: the vectors of its values. */
+INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g, const vf *value) {
+    int64_t at = token / TILE * groups + g, lane = token % TILE;
+    vf most = splat(0);
+    for (int i = 0; i < PIECES; i++) most = larger(most, larger(value[i], -value[i]));
+    float largest = max_lanes(most);
+    float inverse = largest > 0 ? 127.0f / largest : 0;
+    int32_t sum[HALVES] = {0};
+    for (int i = 0; i < PIECES; i++) {
+        vi whole = nearest(value[i] * splat(inverse));
+        sum[i * HALVES / PIECES] += sum_lanes_int(whole);
+        vb bytes = __builtin_convertvector(whole, vb);
+        memcpy(q.byte + (at * TILE + lane) * GROUP + i * LANES, &bytes, LANES);
+    }
+    float scale = largest / 127.0f;
+    q.scale[at * TILE + lane] = scale;
+    q.total[at * TILE + lane] = scale * (float)(sum[0] + sum[1]);
+    for (int i = 0; i < HALVES; i++) q.minus[(at * HALVES + i) * TILE + lane] = -sum[i];
+}
+
+/* Quantise one token's row, multiplied by ``factor`` and, where there is one, by a norm's weight. */
+static void quantize(quantized q, int64_t token, int64_t columns, const float *x, float factor, const float *norm) {
+    for (int64_t g = 0; g < columns / GROUP; g++) {
+        vf value[PIECES];
+        for (int i = 0; i < PIECES; i++) {
+            value[i] = load(x + g * GROUP + i * LANES) * splat(factor);
+            if (norm) value[i] *= load(norm + g * GROUP + i * LANES);
+        }
+        quantize_group(q, token, columns / GROUP, g, value);
+    }
+}

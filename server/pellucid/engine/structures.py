@@ -1,0 +1,89 @@
+"""The structures of native/*.h, declared a second time for ctypes."""
+
+from __future__ import annotations
+
+from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
+
+MOST_PARTS = 3
+"""Matrices that are computed as one."""
+
+
+class Weights(Structure):
+    """A matrix of numbers in blocks: ``weights`` of native/weights.h."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("number", "scale", "minimum")),
+        *((name, c_int64) for name in ("blocks", "groups", "bits", "shared")),
+    )
+
+
+class LowRanks(Structure):
+    """What an adapter adds to a matrix: ``adapter`` of native/adapter.h."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("down", "factor", "up")),
+        *((name, c_int64) for name in ("projections", "interleaved", "rank", "padded")),
+        ("end", c_int64 * MOST_PARTS),
+    )
+
+
+class Matrix(Structure):
+    """Matrices that are computed as one: ``matrix`` of native/matrix.h."""
+
+    _fields_ = (
+        ("part", Weights * MOST_PARTS),
+        ("bias", c_void_p),
+        *((name, c_int64) for name in ("parts", "interleaved", "blocks", "groups")),
+        ("adapter", POINTER(LowRanks)),
+    )
+
+
+class NativeLayer(Structure):
+    """``layer`` of native/kernels.c."""
+
+    _fields_ = (
+        *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
+        *((name, c_void_p) for name in ("input_norm", "post_norm", "q_norm", "k_norm")),
+    )
+
+
+class DecoderParts(Structure):
+    """``decoder`` of native/kernels.c."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "low")),
+        ("eps", c_float),
+        *((name, c_void_p) for name in ("cosine", "sine", "norm")),
+        ("embedding", Matrix),
+        ("head", Matrix),
+        ("layer", POINTER(NativeLayer)),
+    )
+
+
+class NativeSpan(Structure):
+    """``span`` of native/attention.h."""
+
+    _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset"))
+
+
+class NativeBatch(Structure):
+    """``batch`` of native/kernels.c."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("tokens", "spans", "rows")),
+        ("ids", c_void_p),
+        ("span", POINTER(NativeSpan)),
+        ("row", c_void_p),
+        ("keys", POINTER(c_void_p)),
+        ("values", POINTER(c_void_p)),
+        *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride")),
+    )
+
+
+class DescriptionParts(Structure):
+    """``description`` of native/description.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),
+        *((name, c_void_p) for name in ("logits", "id", "rank", "logprob", "entropy", "top_id", "top_logprob")),
+    )

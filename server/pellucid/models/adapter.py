@@ -1,0 +1,101 @@
+"""Models with an adapter: its matrices, read and checked, and the variant of a model that they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pellucid.engine.adapter import Adapter, LowRank
+from pellucid.engine.decoder import Decoder, DecoderConfig
+from pellucid.engine.kernels import NativeDecoder
+from pellucid.errors import AdapterError, NotSupportedError
+from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
+from pellucid.models.fingerprint import fingerprint
+from pellucid.models.load import LoadedModel, split_quant
+
+_KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
+
+
+def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
+    """The adapter's matrices, for a decoder of this shape. Raises AdapterError where they do not fit it."""
+    sides: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in _tensors(card.path / WEIGHTS):
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise AdapterError(f"The adapter {card.name} holds {key!r}, which is no part of a LoRA adapter.")
+        sides.setdefault(match["module"], {})[match["side"]] = tensor
+    if not sides:
+        raise AdapterError(f"The adapter {card.name} is empty.")
+    shapes = {f"layers.{i}.{part}": (config.rows[part], config.columns[part]) for i in range(config.layers) for part in config.rows}
+    changes = {}
+    for module, found in sides.items():
+        if module not in shapes:
+            raise AdapterError(f"The adapter {card.name} changes {module!r}, and the model has no such matrix that could be adapted.")
+        changes[module] = _low_rank(card, module, found, shapes[module])
+    return Adapter(changes)
+
+
+def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel:
+    """Which of the models an adapter is for, where nobody says: the one that it was made for, else the first."""
+    made_for = (card.base or "").rpartition("/")[2].lower()
+    bases = [model for model in models if model.base is None]
+    return next((model for model in bases if split_quant(model.name)[0].rpartition("/")[2].lower() == made_for), bases[0])
+
+
+def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
+    """A model with an adapter, sharing its weights: it is called ``model:adapter``.
+
+    Raises AdapterError where the adapter does not fit or was made for other weights, NotSupportedError for a model that cannot be adapted.
+    """
+    if not isinstance(loaded.model, (Decoder, NativeDecoder)):
+        raise NotSupportedError(f"{loaded.name} is not of the Llama family, and others take no adapters.")
+    if loaded.base is not None:
+        raise AdapterError(f"{loaded.name} has an adapter already: name its base, {loaded.base}.", param="model")
+    if card.fingerprint is not None and card.fingerprint != fingerprint(loaded.files):
+        made_for = f" ({card.base})" if card.base else ""
+        raise AdapterError(f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: train it anew.")
+    model = loaded.model.adapted(read_adapter(card, loaded.model.config))
+    weights = card.path / WEIGHTS
+    made_of = fingerprint((card.path / CONFIG, weights))
+    prefixes = None if loaded.prefixes is None else loaded.prefixes.of_variant(card.name, made_of, weights)
+    return replace(
+        loaded,
+        name=f"{loaded.name}:{card.name}",
+        model=model,
+        path=card.path,
+        prefixes=prefixes,
+        calibration=None if loaded.calibration is None else loaded.calibration.of_variant(card.name, made_of),
+        base=loaded.name,
+        adapter=card,
+    )
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                yield name, file.get_tensor(name).clone()  # a mapped file must not be written to, and this one may be trained again
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{path} is damaged or cut short: {error}.") from None
+
+
+def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: tuple[int, int]) -> LowRank:
+    if set(sides) != {"A", "B"}:
+        raise AdapterError(f"The adapter {card.name} has only half of what it adds to {module}: it is damaged.")
+    down, up = sides["A"], sides["B"]
+    rows, columns = shape
+    if down.shape[:1] != (card.rank,) or up.shape[1:] != (card.rank,):
+        shapes = f"{tuple(up.shape)} times {tuple(down.shape)}"
+        raise AdapterError(f"The adapter {card.name} is of rank {card.rank} by its {CONFIG}, and adds {shapes} to {module}.")
+    if tuple(down.shape) != (card.rank, columns) or tuple(up.shape) != (rows, card.rank):
+        made = f"{up.shape[0]} x {down.shape[-1]}"
+        raise AdapterError(f"The adapter {card.name} is for another model: its {module} is {made}, and the model's {rows} x {columns}.")
+    if not (down.is_floating_point() and up.is_floating_point() and down.isfinite().all() and up.isfinite().all()):
+        raise AdapterError(f"The adapter {card.name} has numbers in {module} that are not finite: its training went wrong.")
+    return LowRank(down.to(torch.float32), up.to(torch.float32) * card.scale)

@@ -1,0 +1,145 @@
+"""LoRA adapters in the layout of the peft library: a folder with adapter_config.json and adapter_model.safetensors.
+
+Beside these pellucid.json may say for which weights the adapter was made: {"base": name, "fingerprint": of the base's files,
+"name": its own}. Those that are served by name lie in the store's folder of adapters.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.errors import AdapterError, ModelError, NotFoundError
+from pellucid.models.folder_tokenizer import Json, read_json
+from pellucid.models.store import Store
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+ORIGIN = "pellucid.json"
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+"""What an adapter may be called."""
+
+_UNSUPPORTED = (
+    "use_dora",
+    "lora_bias",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+    "fan_in_fan_out",
+    "alora_invocation_tokens",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "velora_config",
+    "monteclora_config",
+    "megatron_config",
+)
+"""What peft can do besides and changes what an adapter computes: none of it may be set."""
+
+_PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Ways to begin a training that leave the base's weights as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCard:
+    """What an adapter's folder says of it: ``base`` names the model that it was made for, ``fingerprint`` that one's weights.
+
+    ``scale`` is what the product of its matrices is multiplied by. ``size`` is in bytes.
+    """
+
+    name: str
+    path: Path
+    base: str | None
+    fingerprint: str | None
+    rank: int
+    scale: float
+    targets: tuple[str, ...]
+    size: int
+
+
+def stored_adapters(store: Store) -> list[Path]:
+    """The folders of the adapters in the store."""
+    return sorted(path.parent for path in store.adapters_path().glob(f"*/{CONFIG}"))
+
+
+def is_stored(store: Store, name: str) -> bool:
+    """Whether there is an adapter of this name in the store."""
+    return re.fullmatch(NAME, name) is not None and (store.adapters_path() / name / CONFIG).is_file()
+
+
+def adapter_folder(store: Store, name: str) -> Path:
+    """The folder of an adapter in the store. Raises NotFoundError with the names that there are."""
+    folder = store.adapters_path() / name
+    if not is_stored(store, name):
+        known = ", ".join(path.name for path in stored_adapters(store)) or "none"
+        raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}; there is {known}.")
+    return folder
+
+
+def local_adapter(store: Store, name_or_path: str) -> Path:
+    """The folder of an adapter that is named on the command line: one of the store, or any other one by its path."""
+    path = Path(name_or_path).expanduser()
+    if (path / CONFIG).is_file():
+        return path.resolve()
+    if re.fullmatch(NAME, name_or_path) is None:
+        raise NotFoundError(f"{name_or_path} has no {CONFIG}: it is not the folder of an adapter.")
+    return adapter_folder(store, name_or_path)
+
+
+def read_card(folder: Path, name: str | None = None) -> AdapterCard:
+    """What a folder says of its adapter, which is called like the folder unless it is given a ``name``.
+
+    Raises AdapterError for one that is damaged or of a kind that is not supported.
+    """
+    name = name or folder.name
+    if re.fullmatch(NAME, name) is None:
+        raise AdapterError(f"An adapter cannot be called {name!r}: letters, digits and _ . - may be in its name.")
+    config, origin = _read(folder / CONFIG), _read(folder / ORIGIN)
+    _check_kind(folder, config)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise AdapterError(f"{folder} has no {WEIGHTS}, and weights of other formats can hold code: save it as safetensors.")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1 or not isinstance(alpha, (int, float)):
+        raise AdapterError(f"{folder / CONFIG} does not say r and lora_alpha, which every LoRA adapter has.")
+    targets = config.get("target_modules")
+    base = origin.get("base") or config.get("base_model_name_or_path")
+    made_for = origin.get("fingerprint")
+    return AdapterCard(
+        name=name,
+        path=folder,
+        base=base if isinstance(base, str) else None,
+        fingerprint=made_for if isinstance(made_for, str) else None,
+        rank=rank,
+        scale=alpha / (math.sqrt(rank) if config.get("use_rslora") else rank),
+        targets=tuple(sorted(map(str, targets))) if isinstance(targets, list) else (str(targets),),
+        size=weights.stat().st_size,
+    )
+
+
+def _read(path: Path) -> Json:
+    try:
+        return read_json(path)
+    except ModelError as error:
+        raise AdapterError(str(error)) from None
+
+
+def _check_kind(folder: Path, config: Json) -> None:
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise AdapterError(f"The adapter in {folder} is of the type {kind!r}, and only LORA is supported.")
+    if config.get("bias", "none") != "none":
+        raise AdapterError(f"The adapter in {folder} has trained biases ({config['bias']!r}), which is not supported: train it without.")
+    wished = next((name for name in _UNSUPPORTED if config.get(name)), None)
+    if wished is not None:
+        raise AdapterError(f"The adapter in {folder} was trained with {wished}, which is not supported: train it without.")
+    start = config.get("init_lora_weights", True)
+    if start not in _PLAIN_STARTS:
+        raise AdapterError(f"The adapter in {folder} began with {start!r}, which changes the base's weights too and is not supported.")

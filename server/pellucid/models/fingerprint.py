@@ -1,0 +1,28 @@
+"""What tells one model's weights from another's: an adapter is made for certain weights, and of no use with others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+_BLOCK = 1 << 20
+
+
+def fingerprint(files: Sequence[Path]) -> str:
+    """The SHA-256 of the contents of a model's files, one behind another, in hexadecimal.
+
+    They are read once; later calls look at their sizes and times alone.
+    """
+    return _digest(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=64)
+def _digest(states: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in states:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,365 @@
+"""Adapters loaded and unloaded over HTTP, chosen by the model's name, under load too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.adapters import Adapters
+from pellucid.api.state import ServerState
+from pellucid.client import Client
+from pellucid.engine.decoder import Decoder
+from pellucid.errors import NotFoundError
+from pellucid.keys import read_keys
+from pellucid.models.store import Store
+from pellucid.tokens import Extra, Finish, FinishReason, Message, SamplingParams, Token
+from served import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant
+from tiny_adapters import random_adapter, write_adapter
+
+VARIANT = f"{TINY}:{ADAPTER}"
+TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> Iterator[Adapters]:
+    """Two tiny models and an adapter that could be loaded."""
+    assistant, engine = tiny_assistant(queue=500)
+    yield tiny_adapters(assistant, tmp_path / "cache")
+    engine.close()
+
+
+@pytest.fixture
+def server(adapters: Adapters) -> Iterator[LiveServer]:
+    """A server for them, of this test's own."""
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(adapters.assistant, adapters.assistant._engine, adapters)
+    with live(state) as server:
+        yield server
+
+
+@pytest.fixture
+def http(server: LiveServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def another(store: Store, name: str, adapters: Adapters, seed: int = 1) -> Path:
+    """One more adapter in the store."""
+    (model, *_) = adapters.assistant.loaded()
+    assert isinstance(model.model, Decoder)
+    return write_adapter(store.adapters_path(name), random_adapter(model.model.config, seed=seed))
+
+
+def completion(http: httpx.Client, model: str, **fields: Any) -> Any:
+    body = {"model": model, "prompt": "def add", "max_tokens": 8, "temperature": 0, "ignore_eos": True, "logprobs": 2, **fields}
+    return http.post("/v1/completions", json=body)
+
+
+def said(reply: Any) -> list[str]:
+    """The tokens of an answer."""
+    tokens: list[str] = reply["choices"][0]["logprobs"]["tokens"]
+    return tokens
+
+
+def problem(response: httpx.Response) -> tuple[int, str, str]:
+    """An error's status, type and sentence."""
+    error = response.json()["error"]
+    assert error["code"] == response.status_code
+    return response.status_code, error["type"], error["message"]
+
+
+def test_load_serve_unload(http: httpx.Client) -> None:
+    """A loaded adapter is a model with its base's name before its own, says something else, is listed, and gone once unloaded."""
+    before = completion(http, TINY).json()
+    loaded = http.post("/v1/adapters", json={"name": ADAPTER})
+
+    assert loaded.status_code == 200
+    one = loaded.json()
+    assert (one["id"], one["base"], one["loaded"], one["rank"], one["scale"]) == (VARIANT, TINY, True, 4, 2.0)
+    answer = completion(http, VARIANT).json()
+    assert (answer["model"], len(said(answer))) == (VARIANT, 8)
+    assert said(completion(http, TINY).json()) == said(before) != said(answer)
+
+    gone = http.delete(f"/v1/adapters/{VARIANT}")
+    assert gone.json() == one | {"id": None, "loaded": False}
+    assert problem(completion(http, VARIANT)) == (
+        404,
+        "not_found_error",
+        f"There is no model '{VARIANT}' here; there is {TINY}, {TINY_PLAIN}.",
+    )
+    assert problem(http.delete(f"/v1/adapters/{VARIANT}"))[0] == 404
+
+
+def test_listed_as_a_model(http: httpx.Client) -> None:
+    """/v1/models tells the base and the adapter of a variant, and the bytes that it takes itself; the others have neither."""
+    http.post("/v1/adapters", json={"name": ADAPTER, "model": TINY})
+
+    models = {model["id"]: model["meta"] for model in http.get("/v1/models").json()["data"]}
+    assert list(models) == [TINY, TINY_PLAIN, VARIANT]
+    assert (models[VARIANT]["base"], models[VARIANT]["adapter"]) == (TINY, ADAPTER)
+    assert (models[TINY]["base"], models[TINY]["adapter"]) == (None, None)
+    assert 0 < models[VARIANT]["memory"]["weights"] < http.get("/v1/adapters").json()["data"][0]["size"]  # a header comes with them
+    assert models[VARIANT]["memory"]["cache_limit"] * 2 == models[TINY]["memory"]["cache_limit"]  # two slots of four
+    assert "an adapter of rank 4" in models[VARIANT]["description"]
+    assert http.get(f"/v1/models/{VARIANT}").json()["meta"] == models[VARIANT]
+    assert 'pellucid_running{model="' + VARIANT + '"} 0' in http.get("/metrics").text
+    assert http.get("/props", params={"model": VARIANT}).json()["total_slots"] == 2
+
+
+@pytest.mark.parametrize("model", [VARIANT, ADAPTER])
+def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
+    """Wherever a model can be named the variant can, by its id, or by the adapter's name alone."""
+    http.post("/v1/adapters", json={"name": ADAPTER})
+    chat = [{"role": "user", "content": "hi"}]
+    asked: dict[str, dict[str, Any]] = {
+        "/v1/completions": {"prompt": "a", "suffix": "b", "max_tokens": 2},
+        "/v1/chat/completions": {"messages": chat, "max_tokens": 2},
+        "/v1/score": {"text": "some text"},
+        "/infill": {"input_prefix": "a", "input_suffix": "b", "n_predict": 2},
+        "/completion": {"prompt": "a", "n_predict": 2},
+        "/tokenize": {"content": "a"},
+        "/detokenize": {"tokens": [65]},
+    }
+    for route, body in asked.items():
+        reply = http.post(route, json=body | {"model": model})
+        if route == "/v1/chat/completions":  # the tiny models have no template
+            assert reply.status_code in (200, 501), reply.text
+            continue
+        assert reply.status_code == 200, reply.text
+        if "model" in reply.json():
+            assert reply.json()["model"] == VARIANT
+
+
+def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: Adapters) -> None:
+    """Loaded ones come first; then those of the folder, one that is broken with the reason."""
+    another(adapters.store, "another", adapters)
+    broken = another(adapters.store, "broken", adapters)
+    (broken / "adapter_config.json").write_text('{"peft_type": "IA3"}')
+    http.post("/v1/adapters", json={"name": ADAPTER})
+
+    found = http.get("/v1/adapters").json()["data"]
+
+    assert [(one["name"], one["loaded"], one["id"]) for one in found] == [
+        (ADAPTER, True, VARIANT),
+        ("another", False, None),
+        ("broken", False, None),
+    ]
+    assert found[2]["problem"] == f"The adapter in {broken} is of the type 'IA3', and only LORA is supported."
+    assert "problem" not in found[1]
+
+
+def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: Adapters) -> None:
+    """An adapter that was trained again is served as it is now once it is loaded again."""
+    http.post("/v1/adapters", json={"name": ADAPTER})
+    first = said(completion(http, VARIANT).json())
+    another(adapters.store, ADAPTER, adapters, seed=9)
+    assert said(completion(http, VARIANT).json()) == first
+
+    assert http.post("/v1/adapters", json={"name": ADAPTER}).status_code == 200
+
+    assert said(completion(http, VARIANT).json()) != first
+    assert len(http.get("/v1/models").json()["data"]) == 3
+
+
+def test_one_adapter_on_two_models(http: httpx.Client) -> None:
+    """An adapter may be loaded with several models; its bare name means none of them then."""
+    for model in (TINY, TINY_PLAIN):
+        assert http.post("/v1/adapters", json={"name": ADAPTER, "model": model}).json()["id"] == f"{model}:{ADAPTER}"
+
+    assert completion(http, f"{TINY_PLAIN}:{ADAPTER}").status_code == 200
+    assert problem(completion(http, ADAPTER))[0] == 404
+
+
+def test_refusals(http: httpx.Client, adapters: Adapters) -> None:
+    """What cannot be loaded or unloaded is told in one sentence with the right status."""
+    folder = another(adapters.store, "unfit", adapters)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    cases: list[tuple[httpx.Response, int, str]] = [
+        (
+            http.post("/v1/adapters", json={"name": "other"}),
+            404,
+            f"There is no adapter 'other' in {adapters.store.adapters_path()}; there is {ADAPTER}, unfit.",
+        ),
+        (http.post("/v1/adapters", json={"name": "../" + ADAPTER}), 404, "There is no adapter"),
+        (http.post("/v1/adapters", json={"name": ADAPTER, "model": "gpt-5"}), 404, "There is no model 'gpt-5' here"),
+        (
+            http.post("/v1/adapters", json={"name": "unfit"}),
+            400,
+            f"The adapter in {folder} was trained with use_dora, which is not supported: train it without.",
+        ),
+        (http.post("/v1/adapters", json={"name": ADAPTER, "path": "/etc"}), 400, "path is not supported by /v1/adapters: leave it out."),
+        (http.post("/v1/adapters", json={}), 400, "name is required."),
+        (http.delete(f"/v1/adapters/{TINY}"), 404, f"{TINY} is a model, not an adapter"),
+        (http.delete("/v1/adapters/nothing"), 404, "There is no model 'nothing' here"),
+    ]
+    for response, status, says in cases:
+        assert problem(response)[0] == status
+        assert problem(response)[2].startswith(says)
+    http.post("/v1/adapters", json={"name": ADAPTER})
+    assert problem(http.post("/v1/adapters", json={"name": ADAPTER, "model": VARIANT})) == (
+        400,
+        "invalid_request_error",
+        f"{VARIANT} has an adapter already: name its base, {TINY}.",
+    )
+
+
+def test_without_memory(http: httpx.Client, adapters: Adapters, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no memory for another cache that is said with 503, and nothing has changed."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(adapters.assistant._engine, "add_model", refuse)
+    assert problem(http.post("/v1/adapters", json={"name": ADAPTER})) == (
+        503,
+        "unavailable_error",
+        f"There is no memory for the cache of {VARIANT}: unload another adapter.",
+    )
+    assert len(http.get("/v1/models").json()["data"]) == 2
+
+
+def test_vllm_routes(http: httpx.Client, adapters: Adapters) -> None:
+    """vLLM's two routes load an adapter under a name, refuse it a second time, and unload it; other folders are not for them."""
+    path = str(adapters.store.adapters_path(ADAPTER))
+    for given in (path, ADAPTER):
+        loaded = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
+        assert (loaded.status_code, loaded.text) == (200, "Success: LoRA adapter 'sql' added successfully.")
+        assert completion(http, "sql").json()["model"] == f"{TINY}:sql"
+        again = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
+        assert problem(again)[::2] == (400, "The adapter sql is loaded already: send load_inplace to replace it.")
+        assert http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given, "load_inplace": True}).status_code == 200
+        gone = http.post("/v1/unload_lora_adapter", json={"lora_name": "sql"})
+        assert (gone.status_code, gone.text) == (200, "Success: LoRA adapter 'sql' removed successfully.")
+        assert completion(http, "sql").status_code == 404
+    for elsewhere in ("/etc", str(adapters.store.root), path + "/../../.."):
+        refused = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": elsewhere})
+        assert problem(refused)[0] == 403
+    assert problem(http.post("/v1/load_lora_adapter", json={"lora_name": "a:b", "lora_path": ADAPTER}))[0] == 400
+    assert problem(http.post("/v1/unload_lora_adapter", json={"lora_name": "sql"}))[0] == 404
+
+
+def test_key_and_origin(adapters: Adapters) -> None:
+    """With a key nobody loads or unloads without one, and pages of elsewhere never do."""
+    state = ServerState(models=(TINY,), grace=0.0, keys=read_keys("secret"))
+    state.open(adapters.assistant, adapters.assistant._engine, adapters)
+    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+        calls: list[tuple[str, str, dict[str, str] | None]] = [
+            ("GET", "/v1/adapters", None),
+            ("POST", "/v1/adapters", {"name": ADAPTER}),
+            ("DELETE", f"/v1/adapters/{ADAPTER}", None),
+            ("POST", "/v1/load_lora_adapter", {"lora_name": ADAPTER, "lora_path": ADAPTER}),
+            ("POST", "/v1/unload_lora_adapter", {"lora_name": ADAPTER}),
+        ]
+        for method, path, body in calls:
+            assert client.request(method, path, json=body).status_code == 401
+            key = {"authorization": "Bearer secret"}
+            assert client.request(method, path, json=body, headers=key | {"origin": "https://evil.example"}).status_code == 403
+            assert client.request(method, path, json=body, headers=key).status_code == 200
+
+
+def test_without_a_folder_of_adapters() -> None:
+    """A server that has no store says so, and one that still loads its models says that."""
+    with live(scripted_state()) as server:
+        assert problem(httpx.get(f"{server.url}/v1/adapters"))[::2] == (501, "This server has no folder of adapters.")
+    with live(ServerState(models=(TINY,))) as server:
+        assert problem(httpx.post(f"{server.url}/v1/adapters", json={"name": ADAPTER}))[0] == 503
+
+
+async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Adapters) -> None:
+    """The client loads, lists, asks and unloads, and its cards are the assistant's own."""
+    async with Client(server.url) as client:
+        assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
+        assert await client.cards() == adapters.assistant.models()
+        assert [one["id"] for one in await client.adapters()] == [VARIANT]
+        items = [item async for item in client.complete("x", "y", params=TWENTY, model=VARIANT)]
+        assert isinstance(items[-1], Finish)
+        assert (await client.unload_adapter(VARIANT))["loaded"] is False
+        with pytest.raises(NotFoundError):
+            await client.unload_adapter(VARIANT)
+        with pytest.raises(NotFoundError, match="There is no adapter 'other'"):
+            await client.load_adapter("other")
+
+
+async def test_hot_swap_under_load(server: LiveServer, adapters: Adapters) -> None:
+    """While adapters are loaded, replaced and unloaded no answer fails, and those of the base and of one that stays are the same."""
+    another(adapters.store, "stays", adapters, seed=3)
+    over = asyncio.Event()
+
+    async def swap(client: Client) -> int:
+        swaps = 0
+        while not over.is_set():
+            another(adapters.store, ADAPTER, adapters, seed=swaps)
+            await client.load_adapter(ADAPTER, TINY)
+            running = [asyncio.ensure_future(whole(client, VARIANT, text)) for text in TEXTS]
+            await client.load_adapter(ADAPTER, TINY)  # beside answers of the one before
+            await asyncio.gather(*running)
+            await client.unload_adapter(VARIANT)
+            swaps += 1
+        return swaps
+
+    async with Client(server.url) as client:
+        stays = (await client.load_adapter("stays"))["id"]
+        expected = {model: [await whole(client, model, text) for text in TEXTS] for model in (TINY, stays)}
+        swapping = asyncio.ensure_future(swap(client))
+        work = [(model, number) for _ in range(6) for model in (TINY, stays) for number in range(len(TEXTS))]
+        answers = await asyncio.gather(*(whole(client, model, TEXTS[number]) for model, number in work))
+        over.set()
+        assert await swapping > 1
+
+    for (model, number), answer in zip(work, answers, strict=True):
+        assert answer == pytest.approx(expected[model][number], abs=1e-4), (model, number)
+
+
+TEXTS = ["def add(a, b):\n    ", "import os\n" * 5, "x = [", "class Reader:\n    def __init__(self"]
+
+
+async def whole(client: Client, model: str, text: str) -> list[float]:
+    """The logprobs of a whole streamed answer."""
+    items = [item async for item in client.complete(text, params=TWENTY, model=model, heal=False)]
+    finish = items.pop()
+    assert isinstance(finish, Finish)
+    assert finish.reason is FinishReason.LENGTH
+    return [item.logprob for item in items if isinstance(item, Token) and item.logprob is not None]
+
+
+async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: Adapters) -> None:
+    """A streamed infill that is on its way when its adapter is unloaded comes to its end, its last word about its prompt included."""
+    body = {"input_prefix": "def add", "input_suffix": "\n", "n_predict": 200, "ignore_eos": True, "stream": True, "n_probs": 1}
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as http:
+        await http.post("/v1/adapters", json={"name": ADAPTER})
+        async with http.stream("POST", "/infill", json=body | {"model": VARIANT}) as response:
+            lines = (line async for line in response.aiter_lines() if line.startswith("data: "))
+            await anext(lines)
+            assert (await http.delete(f"/v1/adapters/{VARIANT}")).status_code == 200
+            assert (await http.post("/infill", json=body | {"model": VARIANT})).status_code == 404
+            rest = [json.loads(line.removeprefix("data: ")) async for line in lines]
+    assert not any("error" in event for event in rest)
+    assert rest[-1]["stop"] is True
+    assert "def add" in rest[-1]["prompt"]
+    assert rest[-1]["model"] == VARIANT
+
+
+def test_messages_and_extras_reach_a_variant(adapters: Adapters) -> None:
+    """What a base can do a variant can: infill with pieces of other files, and reading a chat where there is a template."""
+
+    async def ask() -> None:
+        await adapters.load(ADAPTER)
+        assistant = adapters.assistant
+        card = next(card for card in assistant.models() if card.name == VARIANT)
+        base = next(card for card in assistant.models() if card.name == TINY)
+        assert (card.infill, card.files, card.chat, card.context) == (base.infill, base.files, base.chat, base.context)
+        extra = [Extra("a.py", "x = 1")]
+        items = [item async for item in assistant.complete("a", "b", extra, SamplingParams(max_tokens=3), model=VARIANT)]
+        assert isinstance(items[-1], Finish)
+        assert await assistant.infill_prompt("a", "b", extra, model=VARIANT) == await assistant.infill_prompt("a", "b", extra, model=TINY)
+        if base.chat:
+            assert assistant.render([Message("user", "hi")], VARIANT) == assistant.render([Message("user", "hi")], TINY)
+
+    asyncio.run(ask())

@@ -1,0 +1,29 @@
+"""The native kernels, compiled once for all tests of a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.engine import kernels
+from pellucid.engine.kernels import Kernels
+
+TARGETS = ("native", "avx2", "portable")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the libraries of this session are compiled to."""
+    if not kernels.available():
+        pytest.skip(kernels.reason())
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def built(request: pytest.FixtureRequest, folder: Path) -> Kernels:
+    """The kernels for one target."""
+    if request.param == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("This processor has no AVX2.")
+    return Kernels(request.param, threads=2, folder=folder)
