@@ -62,7 +62,10 @@ def _letters() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + i) for i, byte in enumerate(others)}
 
 
-_BYTES = str.maketrans({letter: chr(byte) for byte, letter in _letters().items()})
+LETTERS = _letters()
+"""The letter of each byte."""
+
+_BYTES = str.maketrans({letter: chr(byte) for byte, letter in LETTERS.items()})
 
 
 def undo_letters(pieces: Iterable[str | None]) -> list[bytes | None]:

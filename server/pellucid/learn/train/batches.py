@@ -1,0 +1,68 @@
+"""Which tokens a step learns from: a pure function of seed and step, so that a run that was broken off goes on as it would have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.errors import InvalidRequestError
+
+_BEGINNINGS = 8
+"""One window in so many begins with the marker in place of what stands before it: so a text's beginning is known wherever it is cut."""
+
+_MOST_VALIDATED = 8192
+"""Tokens of the validation part that a measurement on the way reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The tokens of all texts one behind another, ``marker`` in front of each, read in windows of ``context`` and the token behind."""
+
+    ids: Tensor
+    context: int
+    marker: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if len(self.ids) < 2 * self.context + 1:
+            raise InvalidRequestError(
+                f"There are {len(self.ids):,} tokens to learn from, too few for windows of {self.context}: "
+                "give more text, or a smaller --vocab."
+            )
+
+    @property
+    def windows(self) -> int:
+        """How many there are in one pass."""
+        return (len(self.ids) - 1 - self.context) // self.context
+
+    def batch(self, step: int, rows: int) -> Tensor:
+        """Windows (rows, context + 1) of a step from 0 on. Each pass reads all of them once, cut elsewhere and in another order."""
+        found = []
+        for number in range(step * rows, (step + 1) * rows):
+            turn, index = divmod(number, self.windows)
+            order, offset = self._order(turn)
+            first = offset + int(order[index]) * self.context
+            window = self.ids[first : first + self.context + 1]
+            if number % _BEGINNINGS == 0:
+                window = torch.cat([window.new_tensor([self.marker]), window[1:]])
+            found.append(window)
+        return torch.stack(found)
+
+    def _order(self, turn: int) -> tuple[NDArray[np.int64], int]:
+        generator = np.random.default_rng([self.seed, turn])
+        return generator.permutation(self.windows), int(generator.integers(self.context))
+
+
+def validation_windows(ids: Tensor, context: int) -> Tensor:
+    """Windows (W, context + 1) of the validation part, spread over all of it; short texts are one short window.
+
+    ``ids`` begin with a marker.
+    """
+    context = min(context, len(ids) - 1)
+    windows = ids[: (len(ids) - 1) // context * context + 1].unfold(0, context + 1, context)
+    kept = min(len(windows), max(_MOST_VALIDATED // context, 1))
+    return windows[torch.linspace(0, len(windows) - 1, kept).long()]

@@ -1,0 +1,206 @@
+"""The command ``pellucid train``: a tiny GPT beside two baselines, on the same bytes, in one table."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from pellucid.config import Settings, load_settings
+from pellucid.engine.history import VOCABULARY
+from pellucid.errors import ConfigError
+from pellucid.learn.corpus import Corpus, Document, Split, gather, split
+from pellucid.learn.train import curves, learners, tokenizers
+from pellucid.learn.train.checkpoint import Progression, writing
+from pellucid.learn.train.plan import PRESETS, Plan, Run, digest, opened
+from pellucid.learn.train.results import Results, Row, read_results, read_row, read_training, show
+from pellucid.models.disk import human, write_text
+from pellucid.processors import threads_to_use
+from pellucid.terminal import Steps
+
+RESULTS, CURVES = "results.json", "curves.svg"
+LEARNERS = ("gpt", "ngram", "logistic")
+BASELINES = ("ngram", "logistic")
+
+TABLE_WINDOW = 4096
+"""Tokens that the models of the last bytes read at a time: they look back a few, so that hardly one is read twice."""
+
+READ_AT_LEAST = 12_000
+"""Tokens a second that the table is sure to be read with."""
+
+MARGIN = 0.97
+"""Of the time that is left: steps differ."""
+
+
+def train(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    preset: str,
+    tokenizer: tokenizers.Kind | None,
+    vocabulary: int | None,
+    max_minutes: float | None,
+    steps: int | None,
+    seed: int,
+    json: bool,
+) -> None:
+    """Train three learners on files and folders, compare them, and leave them in ``out`` as folders of models.
+
+    A run that was broken off goes on; one that has ended shows its table again. Raises InvalidRequestError for texts,
+    options or a folder that will not do, and ModelError where the disk does not take what is written.
+    """
+    begun = time.perf_counter()
+    device = _device(preset)
+    kind = tokenizer or PRESETS[preset].tokenizer
+    tokenizers.check(kind, vocabulary)
+    corpus = gather(paths)
+    parts = split(corpus)
+    with opened(out, _asked(preset, kind, vocabulary, max_minutes, steps, seed, digest(parts))) as run:
+        results = read_results(run.folder / RESULTS)
+        if results is None:
+            results = _learn(run, corpus, parts, device, begun)
+            with writing(run.folder):
+                write_text(run.folder / RESULTS, results.as_json())
+    if json:
+        sys.stdout.write(results.as_json())
+    else:
+        show(results)
+        sys.stderr.write(f"The curves are in {out / CURVES}; to serve the model: pellucid serve --model {out / 'gpt'}\n")
+
+
+def _asked(
+    preset: str, kind: tokenizers.Kind, vocabulary: int | None, minutes: float | None, steps: int | None, seed: int, data: str
+) -> Plan:
+    sizes = PRESETS[preset]
+    size = VOCABULARY if kind == "bytes" else vocabulary or sizes.vocabulary
+    if minutes is None and steps is None:
+        minutes, steps = sizes.minutes, sizes.steps
+    return Plan(preset, kind, size, minutes, steps, seed, data, threads_to_use(load_settings().threads))
+
+
+def _device(preset: str) -> torch.device:
+    if preset == "gpu":
+        if not torch.cuda.is_available():
+            raise ConfigError("The gpu preset needs a CUDA device that torch can use: take --preset cpu.")
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: float) -> Results:
+    torch.set_num_threads(run.plan.threads)
+    with Steps() as bar:
+        bar.note(f"{corpus}: {', '.join(f'{human(_size(part))} to {use}' for part, use in _uses(parts))}.")
+        if not (run.folder / "tokenizer").exists():
+            bar.start(f"training the tokenizer ({run.plan.tokenizer})", None)
+            learners.learn_tokenizer(run, parts)
+        if not (run.folder / "ngram").exists():
+            bar.start("counting n-grams", None)
+            learners.learn_ngram(run, parts)
+        if not (run.folder / "logistic").exists():
+            learners.learn_logistic(run, parts, bar)
+        if not (run.folder / "gpt").exists():
+            run = _learn_gpt(run, parts, device, begun, bar)
+        rows = asyncio.run(_read_all(run, parts, device, bar))
+    return Results(rows, tuple(_notes(run, rows)), {"corpus": str(corpus), "plan": asdict(run.plan)})
+
+
+def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> Run:
+    lesson = learners.lesson_of(run, parts)
+    if run.plan.steps is None:
+        if run.plan.max_minutes is not None:
+            bar.start("measuring how long a step takes", None)
+        run = learners.settle_steps(run, lesson, device, _seconds_left(run, parts, begun))
+    trainer = learners.trainer_of(run, lesson, device)
+    assert run.plan.steps is not None, "the steps are settled"
+    if trainer.restore(run.folder / learners.CHECKPOINT):
+        bar.note(f"Going on from step {trainer.progression.step:,} of {run.plan.steps:,}.")
+    bar.start("training the GPT", run.plan.steps)
+    bar.advance(trainer.progression.step)
+    watcher = Watcher(run, bar, {name: read_training(run.folder / name).validation for name in BASELINES})
+    learners.learn_gpt(run, trainer, watcher)
+    watcher.draw(trainer.progression)
+    return run
+
+
+def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
+    """For the GPT, where minutes were given: what its start and the table do not take."""
+    if run.plan.max_minutes is None:
+        return None
+    reading = 6 * _size(parts.test) / READ_AT_LEAST  # by two models once, and by the GPT four times
+    return MARGIN * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
+
+
+class Watcher:
+    """Shows how training goes: on the bar, and in the picture, which is drawn again every few seconds."""
+
+    drawn_every = 5.0
+    told_every = 0.5
+
+    def __init__(self, run: Run, bar: Steps, baselines: Mapping[str, float]) -> None:
+        self._run = run
+        self._bar = bar
+        self._baselines = baselines
+        self._drawn = self._told = 0.0
+
+    def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
+        """Move the bar, and now and then say and draw where training stands."""
+        self._bar.advance(1)
+        now = time.perf_counter()
+        if now - self._told >= self.told_every:
+            self._bar.describe(f"training the GPT, {bits_per_byte:.3f} bits/byte, {tokens_per_second:,.0f} tokens/s")
+            self._told = now
+        if now - self._drawn >= self.drawn_every:
+            self.draw(progression)
+            self._drawn = now
+
+    def draw(self, progression: Progression) -> None:
+        """Draw the picture."""
+        assert self._run.plan.steps is not None, "the steps are settled"
+        curves.draw(self._run.folder / CURVES, progression.points, self._run.plan.steps, self._baselines)
+
+
+async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[Row, ...]:
+    context = run.plan.sizes.shape.context
+    rows = []
+    for name in LEARNERS:
+        window, stride = (context, context // 4) if name == "gpt" else (TABLE_WINDOW, TABLE_WINDOW - 64)
+        kind = run.plan.tokenizer if name == "gpt" else "bytes"
+        rows.append(await read_row(run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar))
+    return tuple(rows)
+
+
+def _settings(device: torch.device, window: int) -> Settings:
+    """For reading: the exact weights, whole windows at a time, and nothing kept."""
+    return load_settings().model_copy(
+        update={"device": str(device), "quant": "none", "context": max(window, 64), "chunk": window, "slots": 1, "prefix_memory": 0}
+    )
+
+
+def _notes(run: Run, rows: Sequence[Row]) -> list[str]:
+    trainings = {found.name: read_training(run.folder / found.name) for found in rows}
+    gpt = rows[0]
+    notes = [f"{name}: {training.note}." for name, training in trainings.items() if training.note]
+    if len({found.tokenizer for found in rows}) > 1:
+        notes.append(
+            f"A token of the gpt ({gpt.tokenizer}) is {rows[1].tokens / gpt.tokens:.2f} bytes on average, of the others one: "
+            "of these figures only bits/byte compares across them; perplexity, top 1, top 5 and calibration error are of a token."
+        )
+    notes.append("FLOPs are an estimate, 6 N D: N weights that a token is multiplied by, D tokens learnt from; counting has none.")
+    if all(training.joules is None for training in trainings.values()):
+        notes.append("Energy: this machine shows no counter (RAPL in /sys/class/powercap).")
+    else:
+        notes.append("Energy is that of the whole processor meanwhile (RAPL).")
+    return notes
+
+
+def _uses(parts: Split) -> tuple[tuple[Sequence[Document], str], ...]:
+    return (parts.train, "learn from"), (parts.validation, "choose by"), (parts.test, "test on")
+
+
+def _size(part: Sequence[Document]) -> int:
+    return sum(document.size for document in part)

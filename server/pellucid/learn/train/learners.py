@@ -1,0 +1,154 @@
+"""The three learners, each from the train part to a folder that is served as any other model: whole, or not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import Document, Split
+from pellucid.learn.train import gpt, logistic, ngram, tokenizers
+from pellucid.learn.train.batches import Stream, validation_windows
+from pellucid.learn.train.bits import Bytes, bits_per_byte
+from pellucid.learn.train.checkpoint import writing
+from pellucid.learn.train.energy import Meter
+from pellucid.learn.train.loop import LOOKS, Follower, Lesson, Trainer, measure
+from pellucid.learn.train.plan import Run
+from pellucid.learn.train.results import Training
+from pellucid.models.folder_tokenizer import read_tokenizer
+from pellucid.models.progress import Progress
+from pellucid.models.table_models import write_logistic, write_ngram
+
+CHECKPOINT = "checkpoint.safetensors"
+
+LEAST_STEPS = 10
+"""However little time there is, so many are made."""
+
+
+def learn_ngram(run: Run, split: Split) -> None:
+    """Count, and write the folder ngram."""
+    begun, meter = time.perf_counter(), Meter()
+    validation = _bytes(split.validation)
+    model = ngram.fit(_bytes(split.train), validation)
+    training = Training(
+        model.parameters, time.perf_counter() - begun, None, meter.lap(), bits_per_byte(model, validation), model.description
+    )
+    with _published(run.folder / "ngram", training) as folder:
+        write_ngram(folder, model)
+        tokenizers.write(folder, "bytes", 0, ())
+
+
+def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
+    """Fit, and write the folder logistic."""
+    begun, meter = time.perf_counter(), Meter()
+    fitted = logistic.fit(_bytes(split.train), run.plan.sizes.logistic, run.plan.seed, progress)
+    seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
+    training = Training(
+        fitted.parameters,
+        seconds,
+        6.0 * fitted.multiplications * fitted.seen,
+        meter.lap(),
+        bits_per_byte(fitted.model, _bytes(split.validation)),
+        f"{fitted.seen:,} places of {places:,} bytes",
+    )
+    with _published(run.folder / "logistic", training) as folder:
+        write_logistic(folder, fitted.model)
+        tokenizers.write(folder, "bytes", 0, ())
+
+
+def learn_tokenizer(run: Run, split: Split) -> None:
+    """Train the GPT's tokenizer on the train part, and write the folder tokenizer."""
+    with _published(run.folder / "tokenizer") as folder:
+        tokenizers.write(folder, run.plan.tokenizer, run.plan.vocabulary, [document.text for document in split.train])
+
+
+def lesson_of(run: Run, split: Split) -> Lesson:
+    """What the GPT is to learn, in the tokens of its tokenizer."""
+    tokenizer = read_tokenizer(run.folder / "tokenizer")
+    marker = tokenizer.bos_id
+    assert marker is not None, "texts begin with a marker"
+
+    def ids(documents: Sequence[Document]) -> torch.Tensor:
+        return torch.tensor([id for document in documents for id in (marker, *tokenizer.encode(document.text))])
+
+    def bytes_by_token(documents: Sequence[Document], tokens: torch.Tensor) -> float:
+        return sum(document.size for document in documents) / (len(tokens) - len(documents))
+
+    context = run.plan.sizes.shape.context
+    train, validation = ids(split.train), ids(split.validation)
+    return Lesson(
+        Stream(train, context, marker, run.plan.seed),
+        validation_windows(validation, context),
+        bytes_by_token(split.train, train),
+        bytes_by_token(split.validation, validation),
+        tokenizer.vocab_size,
+    )
+
+
+def trainer_of(run: Run, lesson: Lesson, device: torch.device) -> Trainer:
+    """The GPT as it is before the first step."""
+    sizes = run.plan.sizes
+    return Trainer(sizes.shape, sizes.recipe, lesson, run.plan.seed, device)
+
+
+def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float | None) -> Run:
+    """Decide how many steps there are, by measuring where it is ``seconds`` that are given, and write it down."""
+    most = run.plan.max_steps
+    if seconds is None:
+        assert most is not None, "a run is bounded by steps or by time"
+        return run.settle(most)
+    step, look = measure(trainer_of(run, lesson, device))
+    fit = max(int((seconds - LOOKS * look) / step), LEAST_STEPS)
+    return run.settle(fit if most is None else min(fit, most))
+
+
+def learn_gpt(run: Run, trainer: Trainer, follower: Follower) -> None:
+    """Train from where the last checkpoint stands, and write the folder gpt; then the checkpoint is not needed any more."""
+    assert run.plan.steps is not None, "the steps are settled"
+    path = run.folder / CHECKPOINT
+    trainer.train(run.plan.steps, path, follower)
+    progression, shape = trainer.progression, run.plan.sizes.shape
+    parameters = shape.parameters(trainer.model.vocabulary)
+    ended = "" if progression.step == run.plan.steps else ", where it had got no better for a while"
+    training = Training(
+        parameters,
+        progression.seconds,
+        6.0 * parameters * progression.step * trainer.tokens,
+        progression.joules,
+        progression.best,
+        f"best of {progression.step:,} steps at step {progression.best_step:,}{ended}",
+    )
+    with _published(run.folder / "gpt", training) as folder:
+        gpt.write(folder, shape, trainer.best, trainer.lesson.stream.marker)
+        for file in (run.folder / "tokenizer").iterdir():
+            shutil.copyfile(file, folder / file.name)
+    path.unlink()
+
+
+def _bytes(documents: Sequence[Document]) -> list[Bytes]:
+    return [np.frombuffer(bytearray(document.text.encode()), dtype=np.uint8) for document in documents]
+
+
+@contextmanager
+def _published(folder: Path, training: Training | None = None) -> Iterator[Path]:
+    """A folder to write into, which gets its name when all is there. Raises ModelError where the disk does not take it."""
+    part = folder.with_name(folder.name + ".part")
+    with writing(folder.parent):
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir()
+            yield part
+            if training is not None:
+                (part / "training.json").write_text(json.dumps(asdict(training), indent=2) + "\n", encoding="utf-8")
+            part.replace(folder)
+        except (OSError, InvalidRequestError):
+            shutil.rmtree(part, ignore_errors=True)
+            raise

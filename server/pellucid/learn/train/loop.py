@@ -1,0 +1,208 @@
+"""Training the GPT: AdamW, warm-up and cosine, clipped gradients, the best step by validation kept, and checkpoints on the way."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import ModelError
+from pellucid.learn.train import checkpoint
+from pellucid.learn.train.batches import Stream
+from pellucid.learn.train.checkpoint import Point, Progression
+from pellucid.learn.train.energy import Meter
+from pellucid.learn.train.gpt import GPT, Shape, rate
+
+CHECKPOINT_SECONDS = 15.0
+"""After so long what was learnt is written down: no more than that is lost."""
+
+LOOKS = 24
+"""How often in a training the validation part is read."""
+
+PATIENCE = 8
+"""Looks without a better one after which training ends."""
+
+_AT_ONCE = 16  # windows of the validation part
+_MEASURED = 12  # steps, before the first one that counts
+_SEEDS_APART = 1 << 32  # steps are fewer
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a GPT learns: ``batch`` windows a step, the learning rate at its ``peak``, and ``warm_up`` steps up to it, or a tenth of all.
+
+    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the greatest norm of a gradient.
+    """
+
+    batch: int
+    peak: float
+    warm_up: int
+    decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is to be learnt: windows of the train part and those of the validation part (W, T + 1), and bytes by token of each.
+
+    ``vocabulary`` is how many different tokens there are.
+    """
+
+    stream: Stream
+    validation: Tensor
+    train_bytes: float
+    validation_bytes: float
+    vocabulary: int
+
+
+class Follower(Protocol):
+    """Who follows the training."""
+
+    def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
+        """A step is done; the figures are of the last few."""
+        ...
+
+
+class Trainer:
+    """A model on its way. What it does at a step depends on seed and step alone."""
+
+    def __init__(self, shape: Shape, recipe: Recipe, lesson: Lesson, seed: int, device: torch.device) -> None:
+        self.recipe = recipe
+        self.lesson = lesson
+        self.seed = seed
+        self.device = device
+        self.halved = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+        """Whether large products are in bfloat16: where that is faster."""
+        self.model = GPT(shape, lesson.vocabulary, seed).to(device)
+        self.best = self._copy()
+        matrices = [p for p in self.model.parameters() if p.dim() > 1]
+        others = [p for p in self.model.parameters() if p.dim() < 2]
+        groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.peak, betas=recipe.betas, fused=True)
+        self.progression = Progression()
+
+    @property
+    def tokens(self) -> int:
+        """Of a step."""
+        return self.recipe.batch * self.lesson.stream.context
+
+    def step(self, number: int, steps: int) -> float:
+        """Learn from the batch of a step; gives its loss in nats a token."""
+        torch.manual_seed(self.seed * _SEEDS_APART + number)  # for dropout
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(number, steps, max(min(self.recipe.warm_up, steps // 10), 1), self.recipe.peak)
+        self.model.train()
+        with self._half_precision():
+            loss = self.model.loss(self.lesson.stream.batch(number, self.recipe.batch).to(self.device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Bits per byte of the validation windows."""
+        self.model.eval()
+        nats = 0.0
+        for part in torch.split(self.lesson.validation, _AT_ONCE):
+            with self._half_precision():
+                nats += float(self.model.loss(part.to(self.device), "sum"))
+        return nats / self.lesson.validation[:, 1:].numel() / math.log(2) / self.lesson.validation_bytes
+
+    def train(self, steps: int, path: Path, follower: Follower) -> None:
+        """Go on up to ``steps`` steps, or until validation gets no better; checkpoints go to ``path``, the last one included."""
+        look_every = max(steps // LOOKS, 1)
+        progression, meter = self.progression, Meter()
+        now = saved = time.perf_counter()
+        while progression.step < steps and progression.waited < PATIENCE:
+            progression.nats += self.step(progression.step, steps)
+            progression.counted += 1
+            progression.step += 1
+            if progression.step % look_every == 0 or progression.step == steps:
+                self._look()
+            before, now = now, time.perf_counter()
+            progression.seconds += now - before
+            follower.stepped(progression, self.train_bits, self.tokens / (now - before))
+            if now - saved >= CHECKPOINT_SECONDS:
+                self._count(meter)
+                self.save(path)
+                saved = time.perf_counter()
+        self._count(meter)
+        self.save(path)
+
+    @property
+    def train_bits(self) -> float:
+        """Bits per byte of what was learnt from since the last look; before the first one, and right behind one, that one's."""
+        progression = self.progression
+        if not progression.counted:
+            return progression.points[-1].train if progression.points else math.nan
+        return progression.nats / progression.counted / math.log(2) / self.lesson.train_bytes
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint. Raises ModelError where the disk does not take it."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for name, parameter in self.model.named_parameters():
+            state = self.optimizer.state[parameter]
+            tensors |= {f"{moment}.{name}": state[moment] for moment in _MOMENTS if moment in state}
+        checkpoint.write(path, self.progression, tensors)
+
+    def restore(self, path: Path) -> bool:
+        """Go on from a checkpoint, if there is one. Raises ModelError for a damaged one, or one of another shape."""
+        found = checkpoint.read(path)
+        if found is None:
+            return False
+        self.progression, tensors = found
+        try:
+            self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
+            self.best = {name: tensors[f"best.{name}"].to(self.device) for name in self.best}
+            for name, parameter in self.model.named_parameters():
+                moments = {moment: tensors[f"{moment}.{name}"].to(self.device) for moment in _MOMENTS}
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.progression.step), device=self.device), **moments}
+        except (KeyError, RuntimeError) as error:
+            raise ModelError(f"The checkpoint {path} is of another model ({error}): delete it, and training begins anew.") from None
+        return True
+
+    def _look(self) -> None:
+        """Read the validation part, and keep the weights where they read it best."""
+        progression = self.progression
+        point = Point(progression.step, self.train_bits, self.validate())
+        if point.validation < progression.best:
+            progression.best_step = progression.step
+            self.best = self._copy()
+        progression.points.append(point)
+        progression.nats, progression.counted = 0.0, 0
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _count(self, meter: Meter) -> None:
+        joules = meter.lap()
+        if joules is not None:
+            self.progression.joules = (self.progression.joules or 0.0) + joules
+
+    def _half_precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
+
+
+def measure(trainer: Trainer) -> tuple[float, float]:
+    """Seconds of a step and of a look at the validation part, found with a model that is thrown away then."""
+    trainer.step(0, 1000)
+    trainer.validate()
+    times = []
+    for number in range(1, _MEASURED + 1):
+        begun = time.perf_counter()
+        trainer.step(number, 1000)
+        times.append(time.perf_counter() - begun)
+    begun = time.perf_counter()
+    trainer.validate()
+    return statistics.median(times), time.perf_counter() - begun

@@ -1,0 +1,94 @@
+"""Counting a byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999), its order chosen by validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pellucid.engine.ngram import MOST, NGramModel, NGramTable
+from pellucid.learn.train.bits import Bytes, bits_per_byte
+
+Keys = NDArray[np.uint64]
+Counts = NDArray[np.int64]
+
+LEAST = 3
+"""The shortest n-gram that is tried."""
+
+_LEAST_DISCOUNT = 0.05  # so that every context leaves something to the bytes that were not seen behind it
+
+
+def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MOST) -> NGramModel:
+    """The n-gram model of texts, of the order from 3 to ``most`` that reads the validation texts best."""
+    best, least, most = None, math.inf, min(most, max(map(len, train)))
+    continued = [continuation_table(train, length) for length in range(most - 1)]
+    for order in range(min(LEAST, most), most + 1):
+        tables = [*continued[: order - 1], count_table(train, order - 1)]
+        model = NGramModel(tables, torch.device("cpu"))
+        bits = bits_per_byte(model, validation)
+        if bits < least:
+            best, least = model, bits
+    assert best is not None, "some order is tried"
+    return best
+
+
+def discounts(counts: Counts) -> NDArray[np.float64]:
+    """What is taken of a count of 0, 1, 2, and 3 or more: (4,).
+
+    D(k) = k - (k + 1) Y n(k + 1) / n(k), Y = n(1) / (n(1) + 2 n(2)), where n(k) things have the count k. Of so few counts that
+    this is not between 0 and k, half a count is taken.
+    """
+    of = np.bincount(np.minimum(counts, 5), minlength=6)[:6].astype(np.float64)
+    found = np.zeros(4)
+    for k in (1, 2, 3):
+        base = of[1] / (of[1] + 2 * of[2]) if of[1] else 0.0
+        value = k - (k + 1) * base * of[k + 1] / of[k] if of[k] else 0.5
+        found[k] = value if _LEAST_DISCOUNT <= value < k else 0.5
+    return found
+
+
+def count_table(texts: Sequence[Bytes], length: int) -> NGramTable:
+    """The table of contexts of ``length`` bytes: how often each run of one more is there."""
+    keys, counts = np.unique(np.concatenate([_runs(text, length + 1) for text in texts]), return_counts=True)
+    return _table(keys, counts.astype(np.int64), length)
+
+
+def continuation_table(texts: Sequence[Bytes], length: int) -> NGramTable:
+    """A table of continuation counts: behind how many different bytes a run of ``length`` + 1 bytes is there.
+
+    The beginning of a text is one more of them.
+    """
+    longer = np.unique(np.concatenate([_runs(text, length + 2) for text in texts]))
+    shorter = longer & np.uint64((1 << (8 * (length + 1))) - 1)
+    beginnings = np.unique(np.concatenate([_runs(text[: length + 1], length + 1) for text in texts]))
+    keys, counts = np.unique(np.concatenate([shorter, beginnings]), return_counts=True)
+    return _table(keys, counts.astype(np.int64), length)
+
+
+def _table(keys: Keys, counts: Counts, length: int) -> NGramTable:
+    """The table of contexts of ``length`` bytes, from the counts of what they go on with: keys are context and byte, in order."""
+    taken = discounts(counts)[np.minimum(counts, 3)]
+    contexts, first = np.unique(keys >> np.uint64(8), return_index=True)
+    totals = np.add.reduceat(counts, first)
+    sizes = np.diff(np.append(first, len(keys)))
+    assert len(contexts), "a text is longer than the contexts that are counted"
+    assert length or len(contexts) == 1, "there is one empty context"
+    return NGramTable(
+        torch.from_numpy(contexts.astype(np.int64)),
+        torch.from_numpy(np.append(first, len(keys)).astype(np.int64)),
+        torch.from_numpy((keys & np.uint64(0xFF)).astype(np.uint8)),
+        torch.from_numpy(((counts - taken) / np.repeat(totals, sizes)).astype(np.float32)),
+        torch.from_numpy((np.add.reduceat(taken, first) / totals).astype(np.float32)),
+    )
+
+
+def _runs(text: Bytes, length: int) -> Keys:
+    """Each run of ``length`` bytes of a text as one number, the first byte the highest."""
+    count = max(len(text) - length + 1, 0)
+    keys = np.zeros(count, dtype=np.uint64)
+    for offset in range(length):
+        keys = (keys << np.uint64(8)) | text[offset : offset + count].astype(np.uint64)
+    return keys

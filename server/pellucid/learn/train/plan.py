@@ -1,0 +1,179 @@
+"""What a run is to do: written into its folder before the first step, and held to when it goes on after it was broken off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import Split
+from pellucid.learn.train.checkpoint import writing
+from pellucid.learn.train.gpt import Shape
+from pellucid.learn.train.logistic import LogisticPlan
+from pellucid.learn.train.loop import Recipe
+from pellucid.learn.train.tokenizers import Kind
+from pellucid.models.disk import write_text
+from pellucid.models.folder_tokenizer import read_json
+
+VERSION = 1
+"""Of plans and checkpoints: what another version began is not gone on with."""
+
+_PLAN, _LOCK = "plan.json", ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The size of everything, for a kind of machine. Without ``steps`` as many are made as fit into ``minutes``."""
+
+    shape: Shape
+    recipe: Recipe
+    logistic: LogisticPlan
+    tokenizer: Kind
+    vocabulary: int
+    steps: int | None = None
+    minutes: float | None = None
+
+
+PRESETS = {
+    "cpu": Preset(
+        shape=Shape(layers=4, hidden=192, heads=3, intermediate=512, context=128),
+        recipe=Recipe(batch=8, peak=3e-3, warm_up=100),
+        logistic=LogisticPlan(),
+        tokenizer="bpe",
+        vocabulary=1024,
+        minutes=5,
+    ),
+    "gpu": Preset(
+        shape=Shape(layers=6, hidden=384, heads=6, intermediate=1024, context=256, dropout=0.2),
+        recipe=Recipe(batch=64, peak=1e-3, warm_up=100),
+        logistic=LogisticPlan(),
+        tokenizer="bytes",
+        vocabulary=1024,
+        steps=5000,
+    ),
+}
+"""The cpu preset is for two cores and five minutes; the gpu preset has the size of nanoGPT's for the same text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for, of which data, and what it was taken to mean.
+
+    ``data`` is a digest of the three parts. ``steps`` are those of the GPT, None before they have been measured, and ``threads``
+    what it computes with: another number would round otherwise.
+    """
+
+    preset: str
+    tokenizer: Kind
+    vocabulary: int
+    max_minutes: float | None
+    max_steps: int | None
+    seed: int
+    data: str
+    threads: int
+    steps: int | None = None
+    version: int = VERSION
+
+    @property
+    def sizes(self) -> Preset:
+        """The preset itself."""
+        return PRESETS[self.preset]
+
+
+_ASKED = {
+    "preset": "--preset",
+    "tokenizer": "--tokenizer",
+    "vocabulary": "--vocab",
+    "max_minutes": "--max-minutes",
+    "max_steps": "--steps",
+    "seed": "--seed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of a run, and its plan."""
+
+    folder: Path
+    plan: Plan
+
+    def settle(self, steps: int) -> Run:
+        """The same run with the number of its steps, which is written down first."""
+        plan = replace(self.plan, steps=steps)
+        _write(self.folder, plan)
+        return Run(self.folder, plan)
+
+
+def digest(split: Split) -> str:
+    """What tells one corpus from another: names, texts and how they are parted."""
+    found = hashlib.sha256()
+    for part in (split.train, split.validation, split.test):
+        for document in part:
+            for text in (document.name, document.text):
+                found.update(f"{len(text.encode())}:".encode() + text.encode())
+        found.update(b"|")
+    return found.hexdigest()
+
+
+@contextmanager
+def opened(folder: Path, asked: Plan) -> Iterator[Run]:
+    """The run in a folder: a new one, or the one that was begun there with the same data and settings, no matter how it ended.
+
+    Raises InvalidRequestError for a folder that holds something else, another run, or one that another process works in.
+    """
+    _refuse_others(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InvalidRequestError(f"Another process trains in {folder}: wait for it, or name another folder.") from None
+    try:
+        said = read_json(folder / _PLAN)
+        if not said:
+            _write(folder, asked)
+        yield Run(folder, _compared(folder, said, asked) if said else asked)
+    finally:
+        lock.release()
+
+
+def _refuse_others(folder: Path) -> None:
+    if folder.is_dir():
+        there = {path.name for path in folder.iterdir()}
+        if there - {_LOCK, f"{_PLAN}.part"} and _PLAN not in there:
+            raise InvalidRequestError(f"{folder} holds something else than a run ({min(there)}): name another folder with --out.")
+    elif folder.exists():
+        raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
+
+
+def _compared(folder: Path, said: dict[str, object], asked: Plan) -> Plan:
+    """The plan that was written down. Raises InvalidRequestError where it is not the one that is asked for."""
+    remedy = "name another folder with --out"
+    if said.get("version") != VERSION:
+        raise InvalidRequestError(f"{folder} was begun by another version of Pellucid: {remedy}.")
+    if said.get("data") != asked.data:
+        raise InvalidRequestError(f"{folder} was begun with other text: give the same files again, or {remedy}.")
+    for field, option in _ASKED.items():
+        before, now = said.get(field), getattr(asked, field)
+        if before != now:
+            raise InvalidRequestError(f"{folder} was begun with {option} {_said(before)}, not {_said(now)}: give that again, or {remedy}.")
+    steps, threads = said.get("steps"), said.get("threads")
+    assert steps is None or isinstance(steps, int), "a plan is written whole"
+    assert isinstance(threads, int), "a plan is written whole"
+    return replace(asked, steps=steps, threads=threads)
+
+
+def _said(value: object) -> str:
+    return "left out" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _write(folder: Path, plan: Plan) -> None:
+    with writing(folder):
+        write_text(folder / _PLAN, json.dumps(asdict(plan), indent=2) + "\n")

@@ -1,0 +1,166 @@
+"""The table at the end: each learner's figures on the test part, read by the same assistant as everybody else's texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pellucid.assemble import assemble
+from pellucid.config import Settings
+from pellucid.learn.corpus import Document
+from pellucid.learn.reading import Reading, read
+from pellucid.models.disk import human
+from pellucid.models.folder_tokenizer import read_json
+from pellucid.models.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a learner's training took, as it is written beside the model.
+
+    ``flops`` is an estimate, None for counting; ``joules`` is of the whole machine meanwhile, None where nothing counts;
+    ``validation`` is in bits per byte.
+    """
+
+    parameters: int
+    seconds: float
+    flops: float | None
+    joules: float | None
+    validation: float
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One learner: figures of the test part, of its training, and of what lies on the disk. ``tokens`` are those that were read."""
+
+    name: str
+    tokenizer: str
+    tokens: int
+    bits_per_byte: float
+    perplexity: float
+    top1: float
+    top5: float
+    calibration_error: float
+    parameters: int
+    seconds: float
+    disk_bytes: int
+    flops: float | None
+    joules: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The table, and what is to be said of it."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    setup: dict[str, Any]
+
+    def as_json(self) -> str:
+        """One JSON object."""
+        return json.dumps({"learners": [asdict(row) for row in self.rows], "notes": self.notes, "setup": self.setup}, indent=2) + "\n"
+
+
+def read_results(path: Path) -> Results | None:
+    """Results that were written; None where there are none yet."""
+    said = read_json(path)
+    if not said:
+        return None
+    return Results(tuple(Row(**row) for row in said["learners"]), tuple(said["notes"]), said["setup"])
+
+
+def read_training(folder: Path) -> Training:
+    """What a learner's training took."""
+    return Training(**read_json(folder / "training.json"))
+
+
+async def read_row(
+    folder: Path, tokenizer: str, test: Sequence[Document], window: int, stride: int, settings: Settings, progress: Progress
+) -> Row:
+    """Read the test part with the model of a folder, ``stride`` of each ``window`` tokens at a time."""
+    engine, assistant = assemble(settings, [str(folder)], progress)
+    try:
+        progress.start(f"reading the test part with {folder.name}", sum(document.size for document in test))
+        readings = [
+            await read(assistant, document.text, window=window, stride=stride, progress=_Part(progress, document.size)) for document in test
+        ]
+    finally:
+        engine.close()
+    found, training = Reading.together(readings), read_training(folder)
+    return Row(
+        name=folder.name,
+        tokenizer=tokenizer,
+        tokens=found.tokens,
+        bits_per_byte=found.bits_per_byte,
+        perplexity=found.perplexity,
+        top1=found.first_choices,
+        top5=found.top_choices,
+        calibration_error=found.calibration_error,
+        parameters=training.parameters,
+        seconds=training.seconds,
+        disk_bytes=_disk_bytes(folder),
+        flops=training.flops,
+        joules=training.joules,
+    )
+
+
+class _Part:
+    """The progress of one text, which is a part of a bar in bytes."""
+
+    def __init__(self, whole: Progress, size: int) -> None:
+        self._whole = whole
+        self._size = size
+        self._scale = 0.0
+
+    def start(self, label: str, total: int | None) -> None:
+        """A text of so many tokens begins."""
+        self._scale = self._size / total if total else 0.0
+
+    def advance(self, count: int) -> None:
+        """So many of its tokens have been read."""
+        self._whole.advance(round(count * self._scale))
+
+    def note(self, text: str) -> None:
+        """Say something in one sentence."""
+        self._whole.note(text)
+
+
+def _disk_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def show(results: Results) -> None:
+    """Print the table for people: a column for each learner, so that it fits a narrow terminal."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for found in results.rows:
+        table.add_column(found.name, justify="right", no_wrap=True)
+    for name, cell in _LINES.items():
+        table.add_row(name, *(cell(found) for found in results.rows))
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    console.print(table)
+    for note in results.notes:
+        console.print(note, style="dim")
+
+
+_LINES: dict[str, Callable[[Row], str]] = {
+    "bits per byte": lambda row: f"{row.bits_per_byte:.3f}",
+    "perplexity": lambda row: f"{row.perplexity:.2f}",
+    "top 1": lambda row: f"{row.top1:.1%}",
+    "top 5": lambda row: f"{row.top5:.1%}",
+    "calibration error": lambda row: f"{row.calibration_error:.3f}",
+    "tokenizer": lambda row: row.tokenizer,
+    "parameters": lambda row: f"{row.parameters:,}",
+    "seconds of training": lambda row: f"{row.seconds:,.0f}",
+    "on disk": lambda row: human(row.disk_bytes),
+    "FLOPs (estimate)": lambda row: "–" if row.flops is None else f"{row.flops:.1e}",
+    "energy": lambda row: "no counter" if row.joules is None else f"{row.joules:,.0f} J",
+}

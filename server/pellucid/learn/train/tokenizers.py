@@ -1,0 +1,122 @@
+"""The tokenizers of a model that is trained here: bytes, or pieces learnt from the train part. All of them spell any text.
+
+They are written as tokenizer.json and tokenizer_config.json, and read as any other model's are.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from pellucid.engine.history import BYTES, VOCABULARY
+from pellucid.errors import InvalidRequestError
+from pellucid.models.byte_level import LETTERS
+
+Kind = Literal["bytes", "bpe", "unigram"]
+
+BEGINNING = "<|endoftext|>"
+"""The marker in front of every text, so that its first token is predicted too; behind a text it means its end."""
+
+_RARER = 1.0  # nats by which a byte that is not in the text is less probable than the rarest piece
+
+LEAST_PIECES, MOST_PIECES = 300, 65_536
+
+
+def check(kind: Kind, vocabulary: int | None) -> None:
+    """Raise InvalidRequestError for a size that the tokenizer cannot have."""
+    if kind == "bytes" and vocabulary not in (None, VOCABULARY):
+        raise InvalidRequestError(f"--vocab {vocabulary} is for bpe and unigram: bytes has {VOCABULARY}, the bytes and {BEGINNING}.")
+    if kind != "bytes" and vocabulary is not None and not LEAST_PIECES <= vocabulary <= MOST_PIECES:
+        raise InvalidRequestError(
+            f"--vocab {vocabulary} is outside of {LEAST_PIECES} to {MOST_PIECES:,}: the bytes alone take {BYTES} of it."
+        )
+
+
+def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
+    """Train a tokenizer on texts and write it into an existing folder; gives how many pieces it has, the marker included.
+
+    Raises InvalidRequestError where the texts do not have so many pieces in them.
+    """
+    backend = _bytes() if kind == "bytes" else _bpe(vocabulary, texts) if kind == "bpe" else _unigram(vocabulary, texts)
+    backend.add_special_tokens([AddedToken(BEGINNING, special=True, normalized=False)])
+    size: int = backend.get_vocab_size()
+    if kind != "bytes" and size < vocabulary:
+        raise _too_many(kind, vocabulary, size)
+    backend.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": True,
+        "bos_token": BEGINNING,
+        "eos_token": BEGINNING,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return size
+
+
+def _bytes() -> Tokenizer:
+    """A byte's id is the byte."""
+    return _byte_level(models.BPE({LETTERS[byte]: byte for byte in range(BYTES)}, []))
+
+
+def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
+    """Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019)."""
+    backend = _byte_level(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary - 1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    return backend
+
+
+def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
+    """A unigram model (Kudo 2018) over byte letters, of which each is a piece: there is nothing that it cannot spell.
+
+    Sentencepiece finds the pieces, the same ones each time, which the trainer of the tokenizers library does not.
+    """
+    cut, found = pre_tokenizers.ByteLevel(add_prefix_space=False), io.BytesIO()
+    there = {byte for text in texts for byte in set(text.encode())}
+    missing = [LETTERS[byte] for byte in range(BYTES) if byte not in there]
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=(word for text in texts for word, _ in cut.pre_tokenize_str(text)),
+            model_writer=found,
+            model_type="unigram",
+            vocab_size=vocabulary - len(missing),  # one is for what is unknown, which there is not, and none for the marker
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            split_by_unicode_script=False,
+            split_by_number=False,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        most = re.search(r"value <= (\d+)", str(error))
+        if most is None:
+            raise
+        raise _too_many("unigram", vocabulary, int(most[1]) + len(missing)) from None
+    processor = SentencePieceProcessor(model_proto=found.getvalue())
+    pieces = [(processor.id_to_piece(id), processor.get_score(id)) for id in range(1, len(processor))]
+    rare = min(score for _, score in pieces) - _RARER
+    return _byte_level(models.Unigram([*pieces, *((letter, rare) for letter in missing)], None))
+
+
+def _too_many(kind: Kind, wanted: int, most: int) -> InvalidRequestError:
+    return InvalidRequestError(f"The text has no more than {most} {kind} pieces in it, not {wanted}: give --vocab {most} or fewer.")
+
+
+def _byte_level(model: models.Model) -> Tokenizer:
+    backend = Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend

@@ -1,0 +1,204 @@
+"""The command: from a text to a table and three folders of models, whatever happens on the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import killed_training
+from pellucid.learn.train import checkpoint, learners, loop
+from pellucid.learn.train.plan import PRESETS
+from tiny_preset import TINY
+from training_texts import text_file
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A preset that trains in a second, a cache of the test's own, and torch's threads as they were."""
+    monkeypatch.setitem(PRESETS, "cpu", TINY)
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
+    """One table of all three on the same bytes; they score and complete as any model; a second call shows the table again."""
+    text, out = text_file(tmp_path), tmp_path / "run"
+
+    code, said, _ = run("train", text, "--out", out, "--json")
+
+    assert code == 0
+    results = json.loads(said)
+    assert (out / "results.json").read_text() == said
+    rows = {row["name"]: row for row in results["learners"]}
+    assert set(rows) == {"gpt", "ngram", "logistic"}
+    bytes_read = {round(row["tokens"] * row["bits_per_byte"] / _bits(row)) for row in (rows["ngram"], rows["logistic"])}
+    assert len(bytes_read) == 1
+    assert rows["ngram"]["tokens"] == rows["logistic"]["tokens"] == bytes_read.pop() > rows["gpt"]["tokens"]
+    for row in rows.values():
+        assert 0.3 < row["bits_per_byte"] < 7
+        assert 0 < row["top1"] < row["top5"] <= 1
+        assert 0 <= row["calibration_error"] < 1
+        assert row["seconds"] > 0
+        assert row["disk_bytes"] > row["parameters"] / 2
+    assert rows["gpt"]["flops"] == 6 * rows["gpt"]["parameters"] * 40 * 4 * 64
+    assert rows["ngram"]["flops"] is None
+    assert any("only bits/byte compares" in note for note in results["notes"])
+    assert (out / "curves.svg").read_text().startswith("<svg")
+    assert not (out / "checkpoint.safetensors").exists()
+
+    code, again, _ = run("train", text, "--out", out)
+    assert code == 0
+    assert f"{rows['gpt']['bits_per_byte']:.3f}" in again
+    assert "no counter" in again or " J" in again
+
+    sample = tmp_path / "sample.txt"
+    sample.write_text("The king says that no man\n", encoding="utf-8")
+    for name in rows:
+        code, said, _ = run("score", sample, "--model", out / name, "--json")
+        *records, finish = [json.loads(line) for line in said.splitlines()]
+        assert (code, finish["finish"]["reason"]) == (0, "stop")
+        assert bytes(byte for record in records[1:] for byte in record["bytes"]) == sample.read_bytes()
+        assert all(record["logprob"] < 0 for record in records[1:])
+
+
+def _bits(row: dict[str, Any]) -> float:
+    from math import log2
+
+    return float(log2(row["perplexity"]))
+
+
+@pytest.mark.parametrize("killed_at", [1, 23])
+def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> None:
+    """After kill -9 the same command line ends with the weights and figures of a run that was never stopped, to the bit."""
+    text = text_file(tmp_path)
+    for name in ("whole", "killed"):
+        arguments = ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
+        if name == "killed":
+            script = [sys.executable, killed_training.__file__, str(killed_at), *arguments]
+            dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
+            assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
+        code, _, told = run(*arguments)
+        assert code == 0, told
+        assert ("Going on from step 22 of 40" in told) == (name == "killed" and killed_at == 23)
+    whole, killed = (load_file(tmp_path / name / "gpt" / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    figures = [
+        [(row["bits_per_byte"], row["calibration_error"]) for row in json.loads((tmp_path / name / "results.json").read_text())["learners"]]
+        for name in ("whole", "killed")
+    ]
+    assert figures[0] == figures[1]
+
+
+def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
+    """A run is not gone on with under another seed, or with text that has changed."""
+    text, out = text_file(tmp_path), tmp_path / "run"
+    assert run("train", text, "--out", out, "--steps", 3)[0] == 0
+    assert run("train", text, "--out", out, "--steps", 3, "--seed", 1)[::2] == (
+        1,
+        f"pellucid: {out} was begun with --seed 0, not 1: give that again, or name another folder with --out.\n",
+    )
+    text.write_text(text.read_text() + "One more line.\n")
+    code, _, told = run("train", text, "--out", out, "--steps", 3)
+    assert code == 1
+    assert "was begun with other text" in told
+
+
+def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a checkpoint does not fit on the disk, one sentence says so, and with room the same command goes on from the one before."""
+    text, out = text_file(tmp_path), tmp_path / "run"
+    written: list[Path] = []
+
+    def fails_in_time(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(tensors, path, metadata)
+        written.append(path)
+
+    with monkeypatch.context() as full:
+        full.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        full.setattr(checkpoint, "save_file", fails_in_time)
+        code, _, told = run("train", text, "--out", out)
+    assert code == 1
+    assert f"pellucid: {out} could not be written to (No space left on device): make room" in told
+
+    code, _, told = run("train", text, "--out", out)
+    assert code == 0
+    assert "Going on from step 5 of 40" in told
+
+
+def test_minutes_are_measured_once(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With minutes the steps are what fits, measured before the first one, bounded by --steps, and kept."""
+    monkeypatch.setattr(learners, "measure", lambda trainer: (0.1, 0.01))
+    text = text_file(tmp_path)
+    assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
+    assert json.loads((tmp_path / "bounded" / "plan.json").read_text())["steps"] == 12
+    assert run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")[0] == 0
+    assert 10 <= json.loads((tmp_path / "short" / "plan.json").read_text())["steps"] <= 60
+
+
+def binary(folder: Path) -> None:
+    (folder / "data.bin").write_bytes(bytes(range(256)) * 100)
+    (folder / "latin.txt").write_bytes("naïve\n".encode("latin-1") * 1000)
+
+
+def one_byte(folder: Path) -> None:
+    (folder / "one.txt").write_text("a")
+
+
+def one_line(folder: Path) -> None:
+    (folder / "line.txt").write_text("word " * 4000)
+
+
+@pytest.mark.parametrize(
+    ("fill", "options", "said"),
+    [
+        (lambda folder: None, [], "There is no text in {folder}: name a file or a folder that holds some."),
+        (binary, [], "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that holds some."),
+        (one_byte, [], "There are 1 bytes of text, which is too little to learn from and to test on: give 10,000 or more."),
+        (one_line, [], "The text is one long line, which cannot be split at a line's end: break it into lines."),
+        (text_file, ["--vocab", "100"], "--vocab 100 is outside of 300 to 65,536: the bytes alone take 256 of it."),
+        (text_file, ["--vocab", "9000"], "The text has no more than "),
+        (text_file, ["--tokenizer", "bytes", "--vocab", "512"], "--vocab 512 is for bpe and unigram: bytes has 257"),
+        (text_file, ["--preset", "gpu"], "The gpu preset needs a CUDA device"),
+    ],
+    ids=["empty", "binary", "one byte", "one line", "small vocabulary", "large vocabulary", "vocabulary of bytes", "no GPU"],
+)
+def test_what_cannot_be_trained(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], object], options: list[str], said: str
+) -> None:
+    """Each is one sentence that names the thing and what to do, and leaves no model behind."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    fill(folder)
+
+    code, out, told = run("train", folder, "--out", tmp_path / "run", *options)
+
+    assert (code, out) == (1, "")
+    last = told.splitlines()[-1]
+    assert last.startswith("pellucid: " + said.format(folder=folder))
+    assert not list(tmp_path.glob("run/*/model.safetensors"))
+
+
+def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -> None:
+    """A path to nothing is named, and a folder that holds something else is left alone."""
+    assert run("train", tmp_path / "gone", "--out", tmp_path / "run")[2].endswith("gone does not exist: name a file or a folder of text.\n")
+    text = text_file(tmp_path)
+    code, _, told = run("train", text, "--out", tmp_path)
+    assert code == 1
+    assert told == f"pellucid: {tmp_path} holds something else than a run (words.txt): name another folder with --out.\n"

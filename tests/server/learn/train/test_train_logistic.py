@@ -1,0 +1,52 @@
+"""Training the logistic regression: it learns, from all places, the same way each time."""
+
+from __future__ import annotations
+
+import torch
+
+from following import Following
+from pellucid.engine.history import BYTES, histories
+from pellucid.learn.train import logistic
+from pellucid.learn.train.bits import bits_per_byte
+from pellucid.learn.train.logistic import LogisticPlan
+from pellucid.models.progress import Silent
+from training_texts import as_bytes, text_of
+
+PLAN = LogisticPlan(reach=4, bits=12, passes=2)
+TRAIN, TEST = [as_bytes(text_of(20_000, seed=1)), as_bytes(text_of(900, seed=2))], [as_bytes(text_of(2000, seed=3))]
+
+
+def test_it_learns() -> None:
+    """It reads text of the same kind far better than by the frequencies of bytes, and says how much it has learnt from."""
+    following = Following()
+    fitted = logistic.fit(TRAIN, PLAN, 0, following)
+
+    assert fitted.seen == 2 * sum(map(len, TRAIN))
+    assert following.bars[-1].done == following.bars[-1].total == fitted.seen
+    assert bits_per_byte(fitted.model, TEST) < 1.9
+    one = LogisticPlan(reach=1, bits=12, passes=2)
+    assert bits_per_byte(logistic.fit(TRAIN, one, 0, Silent()).model, TEST) > 2.0
+
+
+def test_a_seed_repeats() -> None:
+    """The same seed gives the same weights, another one others."""
+    first, second, other = (logistic.fit(TRAIN, PLAN, seed, Silent()).model.weights for seed in (3, 3, 4))
+    assert torch.equal(first.weight, second.weight)
+    assert torch.equal(first.bias, second.bias)
+    assert not torch.equal(first.weight, other.weight)
+
+
+def test_most_places() -> None:
+    """Of a long text no more is learnt from than the plan says, but for the rest of a piece."""
+    fitted = logistic.fit(TRAIN, LogisticPlan(reach=2, bits=10, most=5000), 0, Silent())
+    assert 5000 <= fitted.seen < 5000 + logistic.PIECE
+
+
+def test_a_text_of_two_bytes() -> None:
+    """Where only two bytes are seen there is one classifier, and both bytes have their probabilities from it."""
+    text = as_bytes("ab" * 2000)
+    model = logistic.fit([text], LogisticPlan(reach=2, bits=8), 0, Silent()).model
+    probabilities = model.logits(histories(torch.from_numpy(text[:10]), 2)).softmax(-1)
+    assert probabilities[5, ord("b")] > 0.95
+    assert probabilities[6, ord("a")] > 0.95
+    assert 0 < probabilities[5, :BYTES].min() < 1e-3

@@ -1,0 +1,206 @@
+"""Training the GPT: what it learns from, that it learns, and that a checkpoint goes on to the bit."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from pellucid.errors import InvalidRequestError, ModelError
+from pellucid.learn.train import checkpoint, loop
+from pellucid.learn.train.batches import Stream, validation_windows
+from pellucid.learn.train.checkpoint import Point, Progression
+from pellucid.learn.train.gpt import Shape
+from pellucid.learn.train.loop import Lesson, Recipe, Trainer
+from training_texts import text_of
+
+SHAPE = Shape(layers=1, hidden=32, heads=1, intermediate=48, context=32, dropout=0.1)
+RECIPE = Recipe(batch=8, peak=1e-2, warm_up=5)
+MARKER = 256
+
+
+def tokens(size: int, seed: int) -> Tensor:
+    return torch.tensor([MARKER, *text_of(size, seed).encode()])
+
+
+def trainer(seed: int = 3, validation: Tensor | None = None) -> Trainer:
+    windows = validation_windows(tokens(1000, 2) if validation is None else validation, SHAPE.context)
+    lesson = Lesson(Stream(tokens(6000, 1), SHAPE.context, MARKER, seed), windows, 1.0, 1.0, 257)
+    return Trainer(SHAPE, RECIPE, lesson, seed, torch.device("cpu"))
+
+
+class Nobody:
+    def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
+        assert tokens_per_second > 0
+
+
+class Killed(BaseException):
+    pass
+
+
+class Killer:
+    """Ends training behind a step, as a signal would."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
+        if progression.step == self.at:
+            raise Killed
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices this small are multiplied faster by one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class TestBatches:
+    STREAM = Stream(torch.arange(1000), 10, MARKER, seed=1)
+
+    def test_a_pass_reads_everything_once(self) -> None:
+        """In one pass all windows of it come once, in an order of its own; the next pass is cut elsewhere."""
+        count = self.STREAM.windows
+        first, second = (
+            torch.cat([self.STREAM.batch(turn * count + number, 1) for number in range(count)])[:, 1:].flatten().tolist() for turn in (0, 1)
+        )
+        assert len(set(first)) == len(first) == count * 10
+        assert first != sorted(first)
+        assert set(first) != set(second)
+
+    def test_step_and_seed_say_what_is_read(self) -> None:
+        """A batch is a function of step and seed, whatever came before it; windows are runs of the text."""
+        batch = self.STREAM.batch(37, 4)
+        self.STREAM.batch(1, 4)
+        assert torch.equal(batch, self.STREAM.batch(37, 4))
+        assert not torch.equal(batch, self.STREAM.batch(38, 4))
+        assert not torch.equal(batch, replace(self.STREAM, seed=2).batch(37, 4))
+        assert batch.shape == (4, 11)
+        assert (batch[:, 2:] - batch[:, 1:-1] == 1).all()
+
+    def test_some_windows_begin_with_the_marker(self) -> None:
+        """One window in eight stands for the beginning of a text."""
+        first = torch.cat([self.STREAM.batch(step, 4)[:, 0] for step in range(16)])
+        assert int((first == MARKER).sum()) == 8
+
+    def test_too_few_tokens(self) -> None:
+        """Text that is shorter than two windows is told as too short."""
+        with pytest.raises(InvalidRequestError, match="There are 20 tokens to learn from, too few for windows of 10"):
+            Stream(torch.arange(20), 10, MARKER, seed=1)
+
+    def test_validation_windows(self) -> None:
+        """They follow each other, each token is predicted once; of a long part some from everywhere, of a short one a short one."""
+        windows = validation_windows(torch.arange(101), 10)
+        assert windows[:, 1:].flatten().tolist() == list(range(1, 101))
+        many = validation_windows(torch.arange(10**6), 10)
+        assert len(many) < 3000
+        assert many[-1, -1] > 999_000
+        assert validation_windows(torch.arange(5), 10).tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    """Validation gets far better than by the frequencies of bytes, and the best weights are those that are kept."""
+    learner = trainer()
+    learner.train(150, tmp_path / "checkpoint", Nobody())
+
+    progression = learner.progression
+    assert progression.step == 150
+    assert progression.best < 2.5
+    learner.model.load_state_dict(learner.best)
+    assert learner.validate() == progression.best == min(point.validation for point in progression.points)
+    assert [point.step for point in progression.points if point.validation == progression.best] == [progression.best_step]
+
+
+@pytest.mark.parametrize("killed_at", [1, 7, 25, 39])
+def test_going_on_from_a_checkpoint_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int) -> None:
+    """Broken off anywhere and gone on with in a new process's state, weights and curves are those of a run that never stopped."""
+    whole = trainer()
+    whole.train(40, tmp_path / "whole", Nobody())
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(Killed):
+        trainer().train(40, path, Killer(killed_at))
+    torch.manual_seed(99)
+    second = trainer()
+    assert second.restore(path) == (killed_at > 1)
+    assert second.progression.step == killed_at - 1
+    second.train(40, path, Nobody())
+
+    assert second.progression.points == whole.progression.points
+    for theirs, ours in ((whole.best, second.best), (whole.model.state_dict(), second.model.state_dict())):
+        assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+
+
+def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
+    """Where learning helps to read nothing but the train part, training ends long before its last step and keeps the best."""
+    noise = torch.randint(256, (1000,), generator=torch.Generator().manual_seed(1))
+    learner = trainer(validation=noise)
+    learner.train(640, tmp_path / "checkpoint", Nobody())
+    assert learner.progression.waited == loop.PATIENCE
+    assert learner.progression.step < 640
+    assert learner.progression.best_step < learner.progression.step
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Where the disk is full, that is one sentence, and the checkpoint before is as good as it was."""
+    learner, path = trainer(), tmp_path / "checkpoint"
+    learner.train(5, path, Nobody())
+    before = path.read_bytes()
+
+    def fail(tensors: object, target: Path, metadata: object) -> None:
+        target.write_bytes(b"half a file")
+        raise error
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(ModelError) as caught:
+        learner.save(path)
+
+    assert str(caught.value) == (
+        f"{tmp_path} could not be written to (No space left on device): make room or make it writable, and give the same command again, "
+        "which goes on from the last checkpoint."
+    )
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_damaged_checkpoint(tmp_path: Path) -> None:
+    """A checkpoint that cannot be read is told, with what to do; one of another model too; none is no error."""
+    path = tmp_path / "checkpoint"
+    assert not trainer().restore(path)
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match=r"is damaged .*: delete it, and training begins anew"):
+        trainer().restore(path)
+    checkpoint.write(path, Progression(), {"model.norm": torch.ones(3)})
+    with pytest.raises(ModelError, match="is of another model"):
+        trainer().restore(path)
+
+
+def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
+    """Every figure comes back as it was."""
+    progression = Progression(7, 5, [Point(5, 2.5, 1 / 3)], nats=0.1, counted=2, seconds=12.5, joules=3.0)
+    checkpoint.write(tmp_path / "c", progression, {"a": torch.arange(3.0)})
+    found = checkpoint.read(tmp_path / "c")
+    assert found is not None
+    assert found[0] == progression
+    assert found[1]["a"].tolist() == [0, 1, 2]
+    assert (progression.best, progression.waited) == (1 / 3, 0)
+    assert Progression().best == math.inf
+
+
+def test_measuring_leaves_no_trace() -> None:
+    """How long a step takes is found with a model of its own."""
+    step, look = loop.measure(trainer())
+    assert step > 0
+    assert look > 0

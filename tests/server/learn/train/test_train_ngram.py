@@ -1,0 +1,55 @@
+"""Counting n-grams: what the definition says, and an order that validation chose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.engine.history import histories
+from pellucid.engine.ngram import NGramModel
+from pellucid.learn.train import ngram
+from pellucid.learn.train.bits import bits_per_byte
+from training_texts import SlowKneserNey, as_bytes, text_of
+
+
+@pytest.mark.parametrize("order", [3, 5])
+def test_probabilities_are_those_of_the_definition(order: int) -> None:
+    """Tables made with sorted numbers say what Kneser-Ney counted with dictionaries says, of seen and unseen text."""
+    texts = [text_of(2000, seed=1), text_of(900, seed=2), "ab"]
+    arrays = [as_bytes(text) for text in texts]
+    tables = [ngram.continuation_table(arrays, length) for length in range(order - 1)] + [ngram.count_table(arrays, order - 1)]
+    slow = SlowKneserNey([text.encode() for text in texts], order)
+
+    read = (text_of(150, seed=9) + "zq\u00e4!").encode()
+    found = NGramModel(tables, torch.device("cpu")).probabilities(histories(torch.tensor(list(read)), order - 1))
+
+    for index, byte in enumerate(read):
+        assert float(found[index, byte]) == pytest.approx(slow.probability(read[:index], byte), rel=1e-5)
+
+
+def test_validation_chooses_the_order() -> None:
+    """The order is the one with the least bits per byte of the validation text."""
+    train, validation = [as_bytes(text_of(6000, seed=1))], [as_bytes(text_of(1500, seed=2))]
+    chosen = ngram.fit(train, validation, most=6)
+    by_order = {}
+    for order in range(3, 7):
+        tables = [ngram.continuation_table(train, length) for length in range(order - 1)] + [ngram.count_table(train, order - 1)]
+        by_order[order] = bits_per_byte(NGramModel(tables, torch.device("cpu")), validation)
+    assert len(chosen.tables) == min(by_order, key=by_order.__getitem__)
+    assert bits_per_byte(chosen, validation) == min(by_order.values())
+
+
+def test_discounts_are_chen_and_goodmans() -> None:
+    """Of counts of counts 4, 2, 1, 1 the discounts are those of the formula; of too few of them half a count is taken."""
+    counts = np.array([1] * 4 + [2] * 2 + [3] + [4])
+    y = 4 / (4 + 2 * 2)
+    assert ngram.discounts(counts) == pytest.approx([0, 1 - 2 * y * 2 / 4, 2 - 3 * y * 1 / 2, 3 - 4 * y * 1 / 1])
+    assert ngram.discounts(np.array([1000])).tolist() == [0, 0.5, 0.5, 0.5]
+
+
+def test_texts_shorter_than_the_longest_run() -> None:
+    """Of texts of a few bytes a shorter order is made, not none."""
+    model = ngram.fit([as_bytes("ab"), as_bytes("ac")], [as_bytes("ab")])
+    assert len(model.tables) == 2
+    assert bits_per_byte(model, [as_bytes("ab")]) < 8

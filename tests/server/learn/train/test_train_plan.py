@@ -1,0 +1,102 @@
+"""The plan: written first, and held to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import Corpus, Document, split
+from pellucid.learn.train.plan import PRESETS, Plan, digest, opened
+from training_texts import text_of
+
+PLAN = Plan("cpu", "bpe", 1024, 5.0, None, 0, "abc", threads=2)
+
+
+def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
+    """The plan is in the folder before anything else, and then its steps."""
+    with opened(tmp_path / "deep" / "run", PLAN) as run:
+        assert run.plan == PLAN
+        assert json.loads((run.folder / "plan.json").read_text())["steps"] is None
+        assert run.settle(123).plan.steps == 123
+        assert json.loads((run.folder / "plan.json").read_text())["steps"] == 123
+
+
+def test_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Steps and threads are those that were settled, however many threads there are now."""
+    with opened(tmp_path, PLAN) as run:
+        run.settle(123)
+    with opened(tmp_path, replace(PLAN, threads=7)) as run:
+        assert run.plan == replace(PLAN, steps=123)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": "other"}, "was begun with other text: give the same files again, or name another folder with --out."),
+        ({"seed": 1}, "was begun with --seed 0, not 1: give that again, or name another folder with --out."),
+        ({"tokenizer": "bytes"}, "was begun with --tokenizer bpe, not bytes: give that again,"),
+        ({"vocabulary": 512}, "was begun with --vocab 1024, not 512: give that again,"),
+        ({"max_minutes": 2.5}, "was begun with --max-minutes 5, not 2.5: give that again,"),
+        ({"max_minutes": None, "max_steps": 9}, "was begun with --max-minutes 5, not left out: give that again,"),
+        ({"max_steps": 9}, "was begun with --steps left out, not 9: give that again,"),
+        ({"preset": "gpu"}, "was begun with --preset cpu, not gpu: give that again,"),
+    ],
+)
+def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    """A run goes on with what it was begun with, or not at all."""
+    with opened(tmp_path, PLAN):
+        pass
+    with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, replace(PLAN, **change)):  # type: ignore[arg-type]
+        pass
+    assert str(caught.value).startswith(f"{tmp_path} {said}")
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    """What another version began is not gone on with."""
+    with opened(tmp_path, replace(PLAN, version=0)):
+        pass
+    with pytest.raises(InvalidRequestError, match="was begun by another version of Pellucid"), opened(tmp_path, PLAN):
+        pass
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    """Nothing is written beside what is not a run."""
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, PLAN):
+        pass
+    assert str(caught.value) == f"{tmp_path} holds something else than a run (thesis.txt): name another folder with --out."
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with (
+        pytest.raises(InvalidRequestError, match=r"thesis.txt is a file: name a folder with --out\."),
+        opened(tmp_path / "thesis.txt", PLAN),
+    ):
+        pass
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """Of two processes in one folder the second is told."""
+    with (
+        opened(tmp_path, PLAN),
+        pytest.raises(InvalidRequestError, match=r"Another process trains in .*: wait for it, or name another folder"),
+        opened(tmp_path, PLAN),
+    ):
+        pass
+
+
+def test_digest() -> None:
+    """It changes with a name, a text or where a text stands."""
+    parts = split(Corpus((Document("a", text_of(9000)), Document("b", text_of(9000, seed=1)))))
+    assert digest(parts) == digest(replace(parts))
+    renamed = replace(parts, train=(replace(parts.train[0], name="c"), *parts.train[1:]))
+    moved = replace(parts, train=parts.train[:1], validation=(parts.train[1], *parts.validation))
+    assert len({digest(parts), digest(renamed), digest(moved)}) == 3
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_presets_are_bounded(preset: object) -> None:
+    """Each preset says how long it may take or how many steps it makes."""
+    assert getattr(preset, "steps", None) is not None or getattr(preset, "minutes", None) is not None

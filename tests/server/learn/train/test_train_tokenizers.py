@@ -1,0 +1,96 @@
+"""Tokenizers trained on the spot: they spell any text, begin it with the marker, and are the same each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.train import tokenizers
+from pellucid.learn.train.tokenizers import BEGINNING, Kind
+from pellucid.models.folder_tokenizer import read_tokenizer
+from pellucid.models.tokenizer import Tokenizer
+from training_texts import text_of
+
+KINDS = get_args(Kind)
+
+
+SIZES: dict[Kind, int] = {"bytes": 257, "bpe": 320, "unigram": 270}
+"""Of a text of so few words a unigram model has no more pieces."""
+
+
+def trained(folder: Path, kind: Kind) -> Tokenizer:
+    folder.mkdir(parents=True)
+    assert tokenizers.write(folder, kind, SIZES[kind], [text_of(20_000), text_of(3000, seed=1)]) == SIZES[kind]
+    return read_tokenizer(folder)
+
+
+@pytest.fixture(scope="module")
+def by_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Tokenizer]:
+    return {kind: trained(tmp_path_factory.mktemp("tokenizers") / kind, kind) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(text=st.text())
+def test_any_text_comes_back(by_kind: dict[Kind, Tokenizer], kind: Kind, text: str) -> None:
+    """The bytes of a text's tokens are the text's, whatever letters it has and markers it spells."""
+    for each in (text, f"{text}{BEGINNING} <0x41> \u2581{text}\r\n\n  \t"):
+        tokenizer = by_kind[kind]
+        ids = tokenizer.encode(each)
+        assert b"".join(tokenizer.token_bytes(id) for id in ids) == each.encode()
+        assert tokenizer.bos_id not in ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_texts_begin(by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
+    """The marker stands in front of each text and ends answers; it is the last id, and there is no other marker."""
+    tokenizer = by_kind[kind]
+    assert tokenizer.add_bos
+    assert tokenizer.special == {BEGINNING: tokenizer.vocab_size - 1}
+    assert tokenizer.bos_id == tokenizer.vocab_size - 1
+    assert tokenizer.eos_ids == {tokenizer.bos_id}
+    assert not tokenizer.prefix_space
+
+
+def test_a_byte_is_its_own_id(by_kind: dict[Kind, Tokenizer]) -> None:
+    """With bytes the ids are the bytes: so n-grams and regression, which know bytes only, can read them."""
+    assert by_kind["bytes"].encode("né\n") == list("né\n".encode())
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
+    """Known words take fewer tokens than bytes, and training again gives the same file."""
+    text = text_of(1000, seed=5)
+    assert len(by_kind[kind].encode(text)) < 0.9 * len(text.encode())
+    trained(tmp_path / "first", kind)
+    trained(tmp_path / "second", kind)
+    first, second = ((tmp_path / name / "tokenizer.json").read_bytes() for name in ("first", "second"))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "said"),
+    [
+        ("bytes", 1024, "--vocab 1024 is for bpe and unigram: bytes has 257"),
+        ("bpe", 256, "--vocab 256 is outside of 300 to 65,536"),
+        ("unigram", 0, "--vocab 0 is outside of 300 to 65,536"),
+        ("bpe", 10**6, "--vocab 1000000 is outside of 300 to 65,536"),
+    ],
+)
+def test_sizes_that_cannot_be(kind: Kind, size: int, said: str) -> None:
+    """A size that a tokenizer cannot have is refused in a sentence that names what it can have."""
+    with pytest.raises(InvalidRequestError) as caught:
+        tokenizers.check(kind, size)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_text_with_too_few_pieces(tmp_path: Path, kind: Kind) -> None:
+    """A text that has not so many pieces in it is told, with the number that it has."""
+    with pytest.raises(InvalidRequestError, match=rf"no more than \d+ {kind} pieces in it, not 5000: give --vocab \d+ or fewer"):
+        tokenizers.write(tmp_path, kind, 5000, ["one and one and one\n" * 50])
