@@ -1,0 +1,46 @@
+"""The command ``pellucid finetune``: an adapter for one's own repository, or what it would cost, and what it is worth."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from pellucid.config import Settings
+from pellucid.learn.finetune.estimate import estimate
+from pellucid.learn.finetune.general import general_texts
+from pellucid.learn.finetune.material import collect
+from pellucid.learn.finetune.report import PREFIX_ONLY, as_json, left_out, show_estimate, show_tuned, tuned_record
+from pellucid.learn.finetune.workshop import Wishes, Workshop, check_name
+from pellucid.models.store import Store
+from pellucid.processors import threads_to_use
+from pellucid.terminal import Bars, Steps
+
+
+def finetune(settings: Settings, wishes: Wishes, *, dry_run: bool, json: bool) -> None:
+    """Make an adapter and print what it is worth, or with ``dry_run`` what making it would cost, which writes nothing.
+
+    Raises a PellucidError for a name, a folder or a model that will not do, and where nothing better came of it.
+    """
+    torch.set_num_threads(threads_to_use(settings.threads))
+    store = Store(settings.cache)
+    check_name(wishes.name, store, replace=wishes.replace)
+    material, general = collect(wishes.path), general_texts(wishes.data)
+    with Bars() as bars:
+        workshop = Workshop.open(wishes, material, general, settings.device, store, bars)
+    if dry_run:
+        with Steps() as steps:
+            found = estimate(workshop, steps)
+        if json:
+            sys.stdout.write(as_json(found.record()))
+        else:
+            show_estimate(found, material)
+        return
+    with workshop.alone(), Steps() as steps:
+        for line in [*left_out(material), *([PREFIX_ONLY] if workshop.base.infill is None else [])]:
+            steps.note(line)
+        tuned = workshop.tune(steps)
+    if json:
+        sys.stdout.write(as_json(tuned_record(tuned)))
+    else:
+        show_tuned(tuned)

@@ -1,0 +1,146 @@
+"""Where a cursor may stand in a document, and what would be written there: the rest of a line, a line, a block, or anything."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Literal
+
+Kind = Literal["rest of line", "line", "block", "random"]
+
+SHARES: dict[Kind, float] = {"rest of line": 0.3, "line": 0.2, "block": 0.3, "random": 0.2}
+"""How often each is asked for; lines are half of what editors complete."""
+
+LONGEST_BLOCK = 10
+"""Lines of the largest block that is asked for."""
+
+LONGEST_RANDOM = 160
+"""Characters of the longest random span."""
+
+_TRIES = 20
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters ``begin`` to ``end`` of a document that are to be filled in. Not empty."""
+
+    begin: int
+    end: int
+    kind: Kind
+
+
+class Page:
+    """A document as an editor sees it: its lines, and its blocks."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.text = text
+        self._is_python = name.endswith((".py", ".pyi"))
+        self.starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+        self._makers: dict[Kind, Callable[[Random, range], Span | None]] = {
+            "rest of line": self._rest_of_line,
+            "line": self._line,
+            "block": self._block,
+            "random": self._random,
+        }
+
+    def line_of(self, at: int) -> int:
+        """The number of the line, from 0 on, that a character is in."""
+        return bisect_right(self.starts, at) - 1
+
+    def line(self, number: int) -> str:
+        """A line without its end."""
+        begin, end = self._bounds(number)
+        return self.text[begin:end]
+
+    def choose(self, random: Random, begin: int, end: int) -> Span | None:
+        """A span that begins between two characters, its kind drawn by ``SHARES``; None where no line says anything."""
+        lines = range(self.line_of(begin), self.line_of(max(begin, end - 1)) + 1)
+        kind: Kind = random.choices(list(SHARES), list(SHARES.values()))[0]
+        for wanted in (kind, "line"):  # not every text has blocks
+            for _ in range(_TRIES):
+                span = self._makers[wanted](random, lines)
+                if span is not None and begin <= span.begin < end and self.text[span.begin : span.end].strip():
+                    return span
+        return None
+
+    def _bounds(self, number: int) -> tuple[int, int]:
+        begin = self.starts[number]
+        end = self.starts[number + 1] if number + 1 < len(self.starts) else len(self.text)
+        return begin, begin + len(self.text[begin:end].rstrip("\r\n"))
+
+    def _written(self, number: int) -> tuple[int, int]:
+        """Where what a line says begins and ends."""
+        begin, end = self._bounds(number)
+        line = self.text[begin:end]
+        return begin + len(line) - len(line.lstrip()), begin + len(line.rstrip())
+
+    def _line(self, random: Random, lines: range) -> Span | None:
+        begin, end = self._written(random.choice(lines))
+        return Span(begin, end, "line") if begin < end else None
+
+    def _rest_of_line(self, random: Random, lines: range) -> Span | None:
+        begin, end = self._written(random.choice(lines))
+        return Span(random.randrange(begin + 1, end), end, "rest of line") if end - begin > 1 else None
+
+    def _random(self, random: Random, lines: range) -> Span | None:
+        low, high = self.starts[lines[0]], self._bounds(lines[-1])[1]
+        if low >= high:
+            return None
+        begin = random.randrange(low, high)
+        return Span(begin, min(len(self.text), begin + random.randint(1, LONGEST_RANDOM)), "random")
+
+    def _block(self, random: Random, lines: range) -> Span | None:
+        """Some statement that begins in one of the lines, else lines that are indented alike."""
+        first, after = bisect_right(self._blocks, (self.starts[lines[0]],)), bisect_right(self._blocks, (self._bounds(lines[-1])[1],))
+        if first < after:
+            return Span(*random.choice(self._blocks[first:after]), "block")
+        return None
+
+    @cached_property
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Begin and end of every statement or indented block of at most ``LONGEST_BLOCK`` lines, in order."""
+        found = self._statements() if self._is_python else None
+        return sorted(set(self._indented() if found is None else found))
+
+    def _statements(self) -> list[tuple[int, int]] | None:
+        """Of Python; None for what does not parse."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what others have written is not ours to complain about
+                tree = ast.parse(self.text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+        places = []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.stmt):
+                first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+                if last - first < LONGEST_BLOCK and last < len(self.starts):
+                    places.append((self._at(first, node.col_offset), self._at(last, node.end_col_offset or 0)))
+        return [(begin, end) for begin, end in places if begin < end]
+
+    def _at(self, line: int, column: int) -> int:
+        """The character at a column that is counted in bytes, as ast does."""
+        return self.starts[line] + len(self.line(line).encode()[:column].decode(errors="ignore"))
+
+    def _indented(self) -> list[tuple[int, int]]:
+        """Runs of lines from one that says something to the last before one that is indented less."""
+        places = []
+        for number in range(len(self.starts)):
+            begin, end = self._written(number)
+            if begin == end:
+                continue
+            indent = begin - self.starts[number]
+            for following in range(number + 1, min(len(self.starts), number + LONGEST_BLOCK)):
+                at, stop = self._written(following)
+                if at == stop or at - self.starts[following] < indent:
+                    break
+                end = stop
+            places.append((begin, end))
+        return places

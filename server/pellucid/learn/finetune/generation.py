@@ -1,0 +1,107 @@
+"""Greedy answers of a model of the transformers library to several prompts together, one line each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from pellucid.healing import Healing
+from pellucid.learn.finetune.samples import Prompt
+from pellucid.models.tokenizer import Tokenizer
+
+LONGEST_LINE = 32
+"""Tokens after which an answer that has no end is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A line without its end, and the probability of all of its tokens together."""
+
+    text: str
+    probability: float
+
+
+@torch.inference_mode()
+def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[Prompt], ends: Iterable[int]) -> list[Answer]:
+    """The first line of each prompt's greedy answer, at most ``LONGEST_LINE`` tokens.
+
+    What all prompts begin with is computed once. Prompts that were healed have their constraints advanced: use each once.
+    """
+    shared = _shared([prompt.ids for prompt in prompts])
+    device, cache = model.device, DynamicCache(config=model.config)
+    name = "cache" if "cache" in signature(model.model.forward).parameters else "past_key_values"  # as the library's version has it
+    kept: dict[str, Any] = {name: cache, "use_cache": True}
+    tails = [prompt.ids[shared:] for prompt in prompts]
+    longest = max(map(len, tails))
+    if shared:
+        model.model(input_ids=torch.tensor([prompts[0].ids[:shared]], device=device), **kept)
+        cache.batch_repeat_interleave(len(prompts))
+    ids = torch.tensor([[*[0] * (longest - len(tail)), *tail] for tail in tails], device=device)
+    seen = torch.tensor([[*[1] * shared, *[0] * (longest - len(tail)), *[1] * len(tail)] for tail in tails], device=device)
+    writers = [_Line(tokenizer, prompt.healing, frozenset(ends)) for prompt in prompts]
+    while True:
+        positions = (seen.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+        hidden = model.model(input_ids=ids, attention_mask=seen, position_ids=positions, **kept).last_hidden_state
+        logprobs = model.lm_head(hidden[:, -1]).float().log_softmax(-1)
+        chosen = [writer.take(row) for writer, row in zip(writers, logprobs, strict=True)]
+        if all(writer.done for writer in writers):
+            return [writer.answer() for writer in writers]
+        ids = torch.tensor(chosen, device=device)[:, None]
+        seen = torch.cat([seen, torch.ones_like(ids)], dim=1)
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many ids all prompts begin with, so that something is left of each."""
+    count = 0
+    for column in zip(*(prompt[:-1] for prompt in prompts), strict=False):
+        if len(set(column)) > 1:
+            break
+        count += 1
+    return count
+
+
+class _Line:
+    """One answer while it comes."""
+
+    def __init__(self, tokenizer: Tokenizer, healing: Healing | None, ends: frozenset[int]) -> None:
+        self.done = False
+        self._tokenizer = tokenizer
+        self._healing = healing
+        self._ends = ends
+        self._skipped = len(healing.typed) if healing is not None else 0
+        self._data = b""
+        self._logprob = 0.0
+        self._left = LONGEST_LINE + (healing.steps if healing is not None else 0)
+
+    def take(self, logprobs: Tensor) -> int:
+        """The most probable token (vocabulary,), of those that may come; 0 once the line is done."""
+        if self.done:
+            return 0
+        allowed = self._healing.allowed() if self._healing is not None else None
+        if allowed is None:
+            id = int(logprobs.argmax())
+        else:
+            allowed = allowed.to(logprobs.device)
+            id = int(allowed[logprobs[allowed].argmax()])
+        if self._healing is not None and allowed is not None:
+            self._healing.advance(id)
+        self._left -= 1
+        if id in self._ends:
+            self.done = True
+            return id
+        self._data += self._tokenizer.token_bytes(id)
+        self._logprob += float(logprobs[id])
+        self.done = b"\n" in self._data[self._skipped :] or not self._left
+        return id
+
+    def answer(self) -> Answer:
+        """What came, up to the end of its first line."""
+        line = self._data[self._skipped :].split(b"\n", 1)[0]
+        return Answer(line.decode(errors="replace").rstrip(), math.exp(self._logprob))

@@ -1,0 +1,109 @@
+"""What a model is tuned to: the source files of a repository, some of them held out before anything is learnt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import LARGEST_SOURCE, LEAST_BYTES, Document, gather
+from pellucid.learn.finetune.duplicates import without_near_duplicates
+from pellucid.learn.finetune.secrets import kind_of_secret
+from pellucid.models.disk import human
+
+_SUFFIXES = (
+    ".py .pyi .js .jsx .mjs .cjs .ts .tsx .vue .svelte .java .kt .kts .scala .groovy .c .h .cc .cpp .cxx .hpp .hh .cs .fs .go .rs .swift "
+    ".m .mm .rb .php .pl .pm .lua .r .R .jl .ex .exs .erl .hs .ml .mli .clj .cljs .lisp .el .dart .zig .nim .sh .bash .zsh .fish .ps1 "
+    ".sql .proto .graphql .html .css .scss .sass .less .xml .toml .yaml .yml .ini .cfg .cmake .mk .tf .md .rst .txt"
+)
+
+SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Files that people write; notebooks, data and pictures are not among them."""
+
+LEAST_FILES = 10
+"""Files below which too few can be held out to say anything about."""
+
+TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
+"""Parts of the text that are held out, to judge by and to stop by."""
+
+LEAST_TEST, LEAST_VALIDATION = 4, 2
+"""Files of each at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Documents to learn from, to stop by and to judge by, and what was left out: files by reason, and names with their secret's kind."""
+
+    train: tuple[Document, ...]
+    validation: tuple[Document, ...]
+    test: tuple[Document, ...]
+    skipped: Mapping[str, int]
+    secrets: tuple[tuple[str, str], ...]
+
+    @property
+    def digest(self) -> str:
+        """What tells these documents from others, and another split of them from this one."""
+        parts = [[(document.name, document.text) for document in part] for part in (self.train, self.validation, self.test)]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def counts(self) -> dict[str, int | dict[str, int]]:
+        """Files and bytes, for a record."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        files: dict[str, int | dict[str, int]] = {f"{name}_files": len(part) for name, part in parts.items()}
+        sizes = {f"{name}_bytes": _size(part) for name, part in parts.items()}
+        return files | sizes | {"left_out": dict(self.skipped) | ({"with secrets": len(self.secrets)} if self.secrets else {})}
+
+
+def collect(path: Path) -> Material:
+    """Gather the source files of a folder, and hold some out by the hash of their names.
+
+    Near-duplicates are left out before that, so that none is on both sides. Raises InvalidRequestError where there is too little.
+    """
+    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE)
+    skipped, secrets, clean = Counter(corpus.skipped), [], []
+    for document in corpus.documents:
+        kind = kind_of_secret(document.text)
+        if kind is None:
+            clean.append(document)
+        else:
+            secrets.append((document.name, kind))
+    documents, alike = without_near_duplicates(clean)
+    if alike:
+        skipped["much like another one"] += len(alike)
+    _check(path, documents)
+    train, validation, test = hold_out(documents)
+    return Material(train, validation, test, dict(skipped), tuple(secrets))
+
+
+def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:
+    """Documents to learn from, to stop by and to judge by, each whole in one of them; ten or more are needed."""
+    order = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
+    total = _size(documents)
+    parts: list[list[Document]] = [[], [], []]
+    for document in order:
+        wanted = ((2, TEST_SHARE, LEAST_TEST), (1, VALIDATION_SHARE, LEAST_VALIDATION))
+        small = document.size < total / 4  # what is most of the text is to learn from
+        part = next((at for at, share, least in wanted if small and (len(parts[at]) < least or _size(parts[at]) < share * total)), 0)
+        parts[part].append(document)
+    train, validation, test = (tuple(sorted(part, key=lambda document: document.name)) for part in parts)
+    return train, validation, test
+
+
+def _check(path: Path, documents: Sequence[Document]) -> None:
+    if len(documents) < LEAST_FILES:
+        raise InvalidRequestError(
+            f"{path} has {len(documents)} source files to learn from, and {LEAST_FILES} are needed since whole files are held out: "
+            "name a larger folder."
+        )
+    if _size(documents) < LEAST_BYTES:
+        raise InvalidRequestError(
+            f"{path} has {human(_size(documents))} of source text, and {human(LEAST_BYTES)} are needed to learn anything from: "
+            "name a larger folder."
+        )
+
+
+def _size(documents: Sequence[Document]) -> int:
+    return sum(document.size for document in documents)

@@ -1,0 +1,112 @@
+"""What making an adapter costs, and what it is worth, as tables for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pellucid.learn.finetune.estimate import Estimate
+from pellucid.learn.finetune.material import Material
+from pellucid.learn.finetune.results import Row
+from pellucid.learn.finetune.workshop import Tuned
+from pellucid.models.disk import human
+
+LOOKS = {"better": "green", "worse": "red", "no difference shown": "dim"}
+PREFIX_ONLY = "This model has no infill markers: it learns from left to right, and is asked with what stands before the cursor alone."
+
+
+def as_json(record: Mapping[str, Any]) -> str:
+    """One JSON object."""
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+def tuned_record(tuned: Tuned) -> dict[str, Any]:
+    """What was made, for JSON."""
+    return {**tuned.card, "folder": str(tuned.folder), "peak_memory": tuned.memory}
+
+
+def left_out(material: Material) -> list[str]:
+    """What was not read, in a sentence each; a secret is told by its file and kind."""
+    told = [f"left out: {count:,} {reason}" for reason, count in sorted(material.skipped.items())]
+    return told + [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in material.secrets]
+
+
+def show_estimate(found: Estimate, material: Material, console: Console | None = None) -> None:
+    """Print what it would cost."""
+    console = console or _console()
+    table = _table("", "")
+    memory = "not told by this system" if found.memory is None else human(found.memory)
+    for name, value in (
+        ("files", f"{len(material.train)} to learn from, {len(material.validation)} to stop by, {len(material.test)} to judge by"),
+        ("tokens to learn from", f"{found.tokens:,}"),
+        ("samples of a pass", f"{found.samples:,}"),
+        ("steps", f"{found.steps:,} ({found.passes:.1f} passes)"),
+        ("a step", f"{found.seconds_per_step:.1f} s"),
+        ("training", duration(found.training)),
+        ("judging, before and after", duration(found.judging)),
+        ("in all", duration(found.total)),
+        ("memory", memory),
+    ):
+        table.add_row(name, value)
+    console.print(f"Tuning {found.model} would take:", soft_wrap=True)
+    console.print(table)
+    for line in [*left_out(material), *([PREFIX_ONLY] if found.prefix_only else [])]:
+        console.print(line, soft_wrap=True)
+    console.print("Nothing was written.")
+
+
+def show_tuned(tuned: Tuned, console: Console | None = None) -> None:
+    """Print what it is worth."""
+    console = console or _console()
+    outcome = tuned.outcome
+    table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
+    for row in tuned.rows:
+        table.add_row(row.name, _figure(row, row.before), _figure(row, row.after), _difference(row), str(row.units), _verdict(row))
+    console.print(table)
+    kept = f"the weights after step {outcome.best.step} were kept"
+    memory = "" if tuned.memory is None else f", {human(tuned.memory)} of memory at most"
+    console.print(f"{outcome.steps} steps in {duration(outcome.seconds)}, of which {kept}{memory}.", soft_wrap=True)
+    console.print(f"The adapter {tuned.card['name']} for {tuned.card['base']} is in {tuned.folder}.", soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def _figure(row: Row, value: float) -> str:
+    return f"{value:.1%}" if row.share else f"{value:.3f}"
+
+
+def _difference(row: Row) -> str:
+    scale, digits = (100, 1) if row.share else (1, 3)
+    value, low, high = (f"{scale * end:+.{digits}f}" for end in (row.difference.value, row.difference.low, row.difference.high))
+    return f"{value} ({low} to {high})"
+
+
+def _verdict(row: Row) -> Text:
+    words = row.verdict if row.verdict != "no difference shown" else "no difference that these files could show"
+    return Text(words, LOOKS[row.verdict])
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number in (0, len(columns) - 1) else "right", no_wrap=number == 0)
+    return table
+
+
+def _console() -> Console:
+    """Where nobody looks, lines are as long as the tables are wide."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 130
+    return console

@@ -1,0 +1,95 @@
+"""A small repository and a tiny model to tune to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_files import byte_level_bpe, write_folder
+from pellucid.learn.corpus import Document
+from pellucid.learn.finetune.base import Base, build
+from pellucid.learn.finetune.samples import Sampler
+from pellucid.models import folder_decoder, folder_tokenizer
+from pellucid.models.catalog import infill_formats
+from tiny_models import tiny_llama
+
+VOCAB = 320
+
+MODULE = '''"""Module {number} of the accounts."""
+
+
+class Account{number}:
+    """Money of one kind."""
+
+    def __init__(self, owner, balance={number}):
+        self.owner = owner
+        self.balance = balance
+
+    def deposit(self, amount):
+        if amount <= {number}:
+            raise ValueError("amount {word} must be above {number}")
+        self.balance += amount
+        return self.balance
+
+
+def {word}_of(accounts, {word}):
+    found = []
+    for account in accounts:
+        if account.{word} == {word}:
+            found.append(account)
+    return sorted(found, key=lambda account: account.{word})
+'''
+_NAMES = "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec romeo sierra tango"
+WORDS = _NAMES.split()
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of twenty modules that are like one another, but not so much that they were copies."""
+    folder = tmp_path_factory.mktemp("repository")
+    for number, word in enumerate(WORDS):
+        others = "\n".join(f"{other}_{word} = {{{other!r}: {number * at}}}" for at, other in enumerate(WORDS) if (at + number) % 3)
+        (folder / f"{word}.py").write_text(MODULE.format(number=number, word=word) + "\n\n" + others + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with a byte-level tokenizer that has infill markers."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_llama(vocab_size=VOCAB, max_position_embeddings=512).save_pretrained(folder)
+    return write_folder(folder, byte_level_bpe(VOCAB))
+
+
+@pytest.fixture
+def new_base(model_folder: Path) -> Callable[[], Base]:
+    """Makes the tiny model in float32, ready to be trained upon, a new one each time."""
+
+    def make() -> Base:
+        config = folder_decoder.read_config(model_folder)
+        assert config is not None
+        model = build(config, dict(folder_decoder.read_weights(model_folder)))
+        tokenizer = folder_tokenizer.read_tokenizer(model_folder, VOCAB)
+        return Base(str(model_folder), "0" * 16, tokenizer, infill_formats()["qwen"].within(tokenizer.special), model)
+
+    return make
+
+
+@pytest.fixture
+def base(new_base: Callable[[], Base]) -> Base:
+    """One of them."""
+    return new_base()
+
+
+@pytest.fixture
+def sampler(base: Base) -> Sampler:
+    """Samples of at most 96 tokens for the tiny model."""
+    return Sampler(base.tokenizer, base.infill, 96)
+
+
+@pytest.fixture(scope="session")
+def documents(repository: Path) -> list[Document]:
+    """The repository's modules."""
+    return [Document(path.name, path.read_text()) for path in sorted(repository.glob("*.py"))]

@@ -1,0 +1,75 @@
+"""The base that is trained upon: it says what the stored model says, whatever family that is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config
+
+from model_files import write_gguf
+from pellucid.errors import InvalidRequestError, ModelError, NotFoundError, NotSupportedError
+from pellucid.learn.finetune.base import build, read_base
+from pellucid.models import folder_decoder, gguf_decoder
+from pellucid.models.gguf import GGUF
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+from tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
+
+MAKERS = {"llama": tiny_llama, "mistral": tiny_mistral, "qwen2": tiny_qwen2, "qwen3": tiny_qwen3}
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_a_folder_says_what_it_said(tmp_path: Path, family: str) -> None:
+    """The model that is built from a folder's weights gives the same logits as the one that was saved there."""
+    model, ids = MAKERS[family](), random_ids(40)
+    model.save_pretrained(tmp_path)
+    config = folder_decoder.read_config(tmp_path)
+    assert config is not None
+
+    built = build(config, dict(folder_decoder.read_weights(tmp_path)))
+
+    torch.testing.assert_close(reference_logprobs(built, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+    assert not any(parameter.requires_grad for parameter in built.parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_a_gguf_file_says_what_it_said(tmp_path: Path, family: str) -> None:
+    """The same of a GGUF file, whose queries and keys lie in another order for Llama."""
+    model, ids = MAKERS[family](), random_ids(40)
+    file = GGUF(write_gguf(tmp_path / "model.gguf", model, family))
+    config = gguf_decoder.read_config(file)
+    weights = {name: weight for name, weight in gguf_decoder.read_weights(file) if isinstance(weight, torch.Tensor)}
+
+    torch.testing.assert_close(reference_logprobs(build(config, weights), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+
+
+def test_a_missing_weight_is_named(tmp_path: Path) -> None:
+    """Weights that are not those of the model are refused in one sentence."""
+    tiny_llama().save_pretrained(tmp_path)
+    config = folder_decoder.read_config(tmp_path)
+    assert config is not None
+    weights = dict(folder_decoder.read_weights(tmp_path))
+    del weights["layers.1.mlp.up_proj.weight"]
+
+    with pytest.raises(ModelError, match=r"mlp\.up_proj"):
+        build(config, weights)
+
+
+def test_what_cannot_be_trained(tmp_path: Path) -> None:
+    """An unknown name, a model of another family and a quant are each refused in a sentence that says what would do."""
+    store = Store(tmp_path / "cache")
+    other = tmp_path / "other"
+    tiny(GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(other)
+
+    def read(name: str) -> Any:
+        return read_base(name, "cpu", store=store, progress=Silent())
+
+    with pytest.raises(NotFoundError, match="did you mean smollm2"):
+        read("smollm2-135m")
+    with pytest.raises(NotSupportedError, match=r"cannot be trained here: models of llama, mistral, qwen2, qwen3 can\."):
+        read(str(other))
+    with pytest.raises(InvalidRequestError, match="leave @int4 out"):
+        read("smollm2-135m-instruct@int4")

@@ -1,0 +1,190 @@
+"""The command: what it would cost, an adapter in the store, what that is worth; and wrong input in a sentence each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from pellucid.cli import app
+from pellucid.learn.finetune import general, workshop
+from pellucid.learn.finetune.checkpoint import FILE
+from pellucid.learn.finetune.judge import Effort
+from pellucid.learn.finetune.trainer import Trainer
+from pellucid.models.store import Store
+from tiny_models import random_ids, reference_logprobs
+
+Tune = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tune:
+    """Runs the command on the small repository and the tiny model unless other words are given."""
+    monkeypatch.setenv("PELLUCID_CACHE", str(cache))
+    monkeypatch.setattr(workshop, "CONTEXT", {"cpu": 96})
+    monkeypatch.setattr(workshop, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
+    monkeypatch.setattr(general, "_TOPICS", ("class", "for"))
+    monkeypatch.setattr(general, "_MODULES", ("queue", "wave"))
+
+    def run(*words: str, path: Path = repository, model: str = str(model_folder), name: str = "mine") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pellucid", "finetune", str(path), "--name", name, "--model", model, "--device", "cpu", *words])
+        with pytest.raises(SystemExit) as left:
+            app()
+        return int(left.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> None:
+    """Counts, steps, times and memory are told beforehand, and no file is written, not even a folder."""
+    code, out, _ = tune("--dry-run", "--json")
+    found = json.loads(out)
+
+    assert code == 0
+    assert not cache.exists()
+    assert (found["data"]["train_files"], found["data"]["validation_files"], found["data"]["test_files"]) == (14, 2, 4)
+    assert found["steps"] == 3 * -(-found["samples"] // 4)
+    assert found["total"] == pytest.approx(found["training"] + found["judging"])
+    assert found["seconds_per_step"] > 0
+    assert found["memory"] > 50e6
+
+    code, out, _ = tune("--dry-run", "--steps", "5")
+    assert code == 0
+    assert "14 to learn from, 2 to stop by, 4 to judge by" in out
+    assert "Nothing was written." in out
+    assert not cache.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft looks at what transformers has a newer name for
+def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is written is read by peft itself, changes what the model says, and comes with what it is worth and made of."""
+    code, out, _ = tune("--steps", "12", "--json")
+    told = json.loads(out)
+    folder = Store(cache).adapters_path("mine")
+    card = json.loads((folder / "pellucid.json").read_text())
+
+    assert code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "pellucid.json"]
+    assert {**card, "folder": str(folder), "peak_memory": told["peak_memory"]} == told
+    assert (card["base"], card["name"], card["prefix_only"]) == (str(model_folder), "mine", False)
+    assert card["data"]["train_files"] == 14
+    assert 0 < card["training"]["best_step"] <= 12
+    assert [row["name"] for row in card["results"]] == [
+        "bits per byte",
+        "lines filled in exactly",
+        "edit similarity of them",
+        "keystrokes saved",
+        "calibration error",
+        "bits per byte, English prose",
+        "bits per byte, other code",
+    ]
+    assert not Store(cache).finetuning_path("mine").exists()
+
+    plain = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    ids = random_ids(30)
+    before = reference_logprobs(plain, ids)
+    tuned: Any = PeftModel.from_pretrained(plain, folder)
+    after = reference_logprobs(tuned, ids)
+    assert (after - before).abs().max() > 0.01
+    capfd.readouterr()  # the library's own bars
+
+    code, out, err = tune("--steps", "12")
+    assert (code, out) == (1, "")
+    assert err == "pellucid: There is an adapter mine already: take another name, or replace it with --replace.\n"
+    code, out, err = tune("--steps", "2", "--replace")
+    assert code == 0, err
+    assert "held-out files" in out
+    assert json.loads((folder / "pellucid.json").read_text())["training"]["steps"] == 2
+    assert [path.name for path in folder.parent.iterdir()] == ["mine"]
+
+
+def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
+    """After kill -9 the same words go on with the plan and the step that the checkpoint has, and finish the adapter."""
+    program = (
+        "import time; from pellucid.learn.finetune import trainer, workshop, general, judge\n"
+        "trainer.SAVED_EVERY = 0.0; workshop.CONTEXT = {'cpu': 96}\n"
+        "general._TOPICS, general._MODULES = ('class', 'for'), ('queue', 'wave')\n"
+        "workshop.EFFORT = judge.Effort(tokens=200, cursors=4, lines=4, window=64)\n"
+        "step = trainer.Trainer.step\n"
+        "trainer.Trainer.step = lambda self, samples: (time.sleep(0.1), step(self, samples))[1]\n"
+        "from pellucid.cli import app; app()"
+    )
+    words = ["finetune", str(repository), "--name", "mine", "--model", str(model_folder), "--device", "cpu", "--steps", "10"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *words], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    checkpoint = Store(cache).finetuning_path("mine") / FILE
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists()
+
+    code, _, err = tune("--steps", "10")
+
+    assert code == 0, err
+    assert "of 10, where an earlier run was broken off" in err
+    assert "judging before" not in err
+    assert json.loads((Store(cache).adapters_path("mine") / "pellucid.json").read_text())["training"]["steps"] <= 10
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "x" * 65, "a b", "M:n", "-x"])
+def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
+    """A name that is no file's name, or would be a path, is refused before anything is done."""
+    code, out, err = tune(f"--name={name}")
+
+    assert (code, out) == (1, "")
+    assert err == f"pellucid: {name!r} is no name for an adapter: take up to 64 letters, digits, hyphens, dots and underscores.\n"
+    assert not cache.exists()
+
+
+def test_wrong_input_is_told_in_a_sentence(tune: Tune, tmp_path: Path) -> None:
+    """A path to nothing, an empty folder, an unknown model and a folder without problems are named with what to do."""
+    (tmp_path / "empty").mkdir()
+
+    assert "/nowhere does not exist" in tune(path=Path("/nowhere"))[2]
+    assert "There is no text in" in tune(path=tmp_path / "empty")[2]
+    assert "There is no model 'smollm3'" in tune(model="smollm3")[2]
+    assert "has no file *SingleLineInfilling*.jsonl*" in tune("--data", str(tmp_path / "empty"))[2]
+
+
+def test_a_missing_library_is_named(repository: Path) -> None:
+    """Without the extra the command says which library it needs and how it is installed."""
+    program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli import app; app()"
+    words = ["finetune", str(repository), "--name", "mine"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    done = subprocess.run([sys.executable, "-c", program, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == "pellucid: This needs rapidfuzz: run pip install '.[learn]' in Pellucid's folder.\n"
+
+
+def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where held-out files get no better there is no adapter, and that is an error."""
+    losses = count(5.0)
+    monkeypatch.setattr(Trainer, "_look", lambda self, samples: next(losses))
+
+    code, _, err = tune("--steps", "4")
+
+    assert code == 1
+    assert "Held-out files got no better in 3 steps, so that no adapter was written" in err
+    assert not Store(cache).adapters_path("mine").exists()

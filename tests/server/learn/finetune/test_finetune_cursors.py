@@ -1,0 +1,72 @@
+"""Where cursors stand: at lines, in lines, and around the blocks of a program."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.learn.finetune.cursors import LONGEST_BLOCK, Page
+
+PROGRAM = '''def area(width, height):
+    """Of a rectangle, in m²."""
+    if width < 0:
+        raise ValueError("ä")
+    return width * height
+
+
+print(area(2, 3))
+'''
+OTHER = "func area(w int) {\n\tif w < 0 {\n\t\tpanic(w)\n\t}\n\treturn w\n}\n"
+
+
+def spans_of(name: str, text: str, count: int = 300) -> set[tuple[str, str]]:
+    page = Page(name, text)
+    found = (page.choose(Random(number), 0, len(text)) for number in range(count))
+    return {(span.kind, text[span.begin : span.end]) for span in found if span is not None}
+
+
+def test_python_blocks_are_its_statements() -> None:
+    """A block of a Python file is a statement, whole, with columns counted in characters though ast counts bytes."""
+    blocks = {text for kind, text in spans_of("area.py", PROGRAM) if kind == "block"}
+
+    assert blocks == {
+        PROGRAM[: PROGRAM.index("\n\n\n")],
+        '"""Of a rectangle, in m²."""',
+        'if width < 0:\n        raise ValueError("ä")',
+        'raise ValueError("ä")',
+        "return width * height",
+        "print(area(2, 3))",
+    }
+
+
+def test_other_blocks_are_lines_indented_alike() -> None:
+    """Of other languages, and of Python that does not parse, a block ends where the indentation falls below its first line's."""
+    blocks = {text for kind, text in spans_of("area.go", OTHER) if kind == "block"}
+
+    assert {"panic(w)", "return w", "if w < 0 {\n\t\tpanic(w)\n\t}\n\treturn w", OTHER.rstrip()} <= blocks
+    assert {text for kind, text in spans_of("bad.py", OTHER) if kind == "block"} == blocks
+
+
+def test_lines_are_written_from_their_indentation() -> None:
+    """A line is asked for from behind its indentation, the rest of one from within it, both up to what it says last."""
+    found = spans_of("area.py", PROGRAM)
+    lines = {line.strip() for line in PROGRAM.splitlines() if line.strip()}
+
+    assert {text for kind, text in found if kind == "line"} == lines
+    assert all(any(line.endswith(text) and line != text for line in lines) for kind, text in found if kind == "rest of line")
+    assert {kind for kind, _ in found} == {"line", "rest of line", "block", "random"}
+
+
+@given(st.text(alphabet="ab \n\r\té(:{", max_size=60), st.integers(0, 1000), st.sampled_from(["x.py", "x.c"]))
+def test_a_span_says_something_in_the_text(text: str, seed: int, name: str) -> None:
+    """Whatever the text, a span lies in it, says something and is no longer than it may be; where there is none, nothing is said."""
+    span = Page(name, text).choose(Random(seed), 0, len(text))
+
+    if span is None:
+        assert not text.strip()
+    else:
+        assert 0 <= span.begin < span.end <= len(text)
+        assert text[span.begin : span.end].strip()
+        assert span.kind != "block" or text[span.begin : span.end].count("\n") < LONGEST_BLOCK

@@ -1,0 +1,73 @@
+"""Greedy lines and readings of a transformers model: together the same as alone, and as the library itself says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from pellucid.learn.corpus import Document
+from pellucid.learn.finetune.base import Base
+from pellucid.learn.finetune.cursors import Span
+from pellucid.learn.finetune.generation import LONGEST_LINE, first_lines
+from pellucid.learn.finetune.reader import TorchReader
+from pellucid.learn.finetune.samples import Prompt, Sampler
+from pellucid.learn.reading import read
+from tiny_models import reference_logprobs
+
+
+def plain_line(base: Base, prompt: Prompt) -> tuple[str, float]:
+    """The same by computing everything anew for each token."""
+    ids, data, logprob = list(prompt.ids), b"", 0.0
+    healing = prompt.healing
+    typed = len(prompt.typed)
+    for _ in range(LONGEST_LINE + (healing.steps if healing is not None else 0)):
+        logprobs = reference_logprobs(base.model, ids)[-1]
+        allowed = healing.allowed() if healing is not None else None
+        id = int(logprobs.argmax() if allowed is None else allowed[logprobs[allowed].argmax()])
+        if healing is not None and allowed is not None:
+            healing.advance(id)
+        if id in ENDS:
+            break
+        ids.append(id)
+        data += base.tokenizer.token_bytes(id)
+        logprob += float(logprobs[id])
+        if b"\n" in data[typed:]:
+            break
+    return data[typed:].split(b"\n", 1)[0].decode(errors="replace").rstrip(), math.exp(logprob)
+
+
+ENDS = frozenset({0, 1, 2})
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["infill", "prefix only"])
+def test_lines_together_are_those_alone(base: Base, sampler: Sampler, documents: list[Document], marked: bool) -> None:
+    """Prompts of different lengths, padded, healed and with their common beginning shared, are answered as each by itself."""
+    sampler = sampler if marked else Sampler(base.tokenizer, None, 96)
+    text = documents[0].text
+    begin = text.index("found.append")
+    spans = [Span(begin + at, begin + 21, "line") for at in (0, 3, 6, 13)] + [Span(40, 50, "line")]
+
+    together = first_lines(base.model, base.tokenizer, [sampler.prompt(text, span, 80) for span in spans], ENDS)
+
+    for answer, span in zip(together, spans, strict=True):
+        line, probability = plain_line(base, sampler.prompt(text, span, 80))
+        assert answer.text == line
+        assert answer.probability == pytest.approx(probability, rel=1e-2, abs=1e-9)
+
+
+async def test_reading_says_what_the_library_says(base: Base, documents: list[Document]) -> None:
+    """Each token's logprob, rank and the first choice's probability are those of the model's own logits."""
+    text = documents[0].text[:150]
+    ids = base.tokenizer.encode(text)
+    expected = reference_logprobs(base.model, ids)[:-1]
+    targets = torch.tensor(ids[1:])
+
+    reading = await read(TorchReader(base.model, base.tokenizer), text, window=200)
+
+    said = expected.gather(1, targets[:, None])[:, 0]
+    assert reading.logprobs == pytest.approx(said.numpy(), abs=1e-4)
+    assert reading.ranks.tolist() == ((expected > said[:, None]).sum(1) + 1).tolist()
+    assert reading.confidences == pytest.approx(expected.max(1).values.exp().numpy(), abs=1e-4)
+    assert reading.bytes == len(text.encode()) - len(base.tokenizer.token_bytes(ids[0]))

@@ -1,0 +1,119 @@
+"""What is learnt from: without secrets, without copies, and with files held out before anything is learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import Document
+from pellucid.learn.finetune.duplicates import minhash, without_near_duplicates
+from pellucid.learn.finetune.material import collect, hold_out
+from pellucid.learn.finetune.secrets import kind_of_secret
+
+SECRETS = {
+    "private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE\n",
+    "AWS key": "key = AKIA" + "IOSFODNN7QXYZABC",
+    "GitHub token": "ghp_" + "a1B2" * 9,
+    "GitLab token": "glpat-" + "a1B2c3D4e5" * 2,
+    "Slack token": "xoxb-" + "123456789012-abcdefABCDEF",
+    "OpenAI-like key": "sk-proj-" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn",
+    "Google key": "AIza" + "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q",
+    "Stripe key": "sk_live_" + "4eC39HqLyjWDarjtT1",
+    "Hugging Face token": "hf_" + "aBcDeFgHiJ" * 3,
+    "package index token": "pypi-" + "AgEIcHlwaS5vcmc" * 4,
+    "password in a URL": "postgres://anna:" + "h7Kq2x@db.internal/accounts",
+    "random value of a key or password": 'API_KEY = "' + "q8Zr2LmX0vTn5YbK" + '"',
+}
+HARMLESS = [
+    "postgres://user:" + "password@localhost/test",
+    "https://example.org:8080/a@b",
+    'password = "correct horse battery staple"',
+    'token = "this_is_the_name_of_a_token"',
+    'api_key = os.environ["SERVICE_API_KEY_NAME"]',
+    "sk-learn is a library, and task-runner-configuration-of-everything is a name",
+    "def test_secret(token): assert token == expected",
+]
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_secrets_are_found(kind: str) -> None:
+    """Keys, tokens and passwords of the usual forms are found in the middle of a text."""
+    assert kind_of_secret(f"# settings\n{SECRETS[kind]}\n# end\n") == kind
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_is_no_secret_goes_through(text: str) -> None:
+    """Placeholders, names and prose about secrets are none."""
+    assert kind_of_secret(text) is None
+
+
+def test_minhash_estimates_similarity() -> None:
+    """The share of agreeing hashes is near the share of shingles that two texts have in common."""
+    words = [f"word{number}" for number in range(1000)]
+    one, other = " ".join(words[:800]), " ".join(words[200:])  # 600 of 1000 shared, less the shingles across the cut
+
+    assert (minhash(one) == minhash(other)).mean() == pytest.approx(592 / 1000, abs=0.13)
+    assert (minhash(one) == minhash(one + " end")).mean() > 0.95
+    assert not np.array_equal(minhash(one), minhash("something else altogether, which shares nothing"))
+
+
+def test_edited_copies_are_left_out(documents: list[Document]) -> None:
+    """A copy with a changed line goes, the first of the two stays, and files that merely look alike stay too."""
+    copy = Document("z.py", documents[0].text.replace("Money of one kind", "Funds"))
+
+    kept, dropped = without_near_duplicates([*documents, copy])
+
+    assert kept == documents
+    assert dropped == [copy]
+
+
+def test_whole_files_are_held_out(documents: list[Document]) -> None:
+    """Every file is in one part, the same each time, about the shares that are wanted; the largest is learnt from."""
+    large = Document("large.py", "x = 1\n" * 10_000)
+    parts = hold_out([*documents, large])
+
+    assert sorted(document.name for part in parts for document in part) == sorted(d.name for d in [*documents, large])
+    assert parts == hold_out([large, *reversed(documents)])
+    assert large in parts[0]
+    assert [len(part) for part in hold_out(documents)] == [14, 2, 4]
+
+
+def test_what_is_left_out_is_told(repository: Path, tmp_path: Path) -> None:
+    """A file with a secret is named with the secret's kind; what git ignores and what is no text are counted."""
+    for path in repository.glob("*.py"):
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "settings.py").write_text(f"NAME = 1\n{SECRETS['GitHub token']}\n")
+    (tmp_path / "binary.py").write_bytes(b"\0\1\2")
+    (tmp_path / "build.py").write_text("ignored = True\n")
+    (tmp_path / ".gitignore").write_text("build.py\n")
+
+    material = collect(tmp_path)
+
+    assert material.secrets == (("settings.py", "GitHub token"),)
+    assert material.skipped == {"not text": 1, "ignored by git": 1}
+    assert SECRETS["GitHub token"] not in repr(material)
+    assert len(material.train) + len(material.validation) + len(material.test) == 20
+    assert material.counts()["left_out"] == {"not text": 1, "ignored by git": 1, "with secrets": 1}
+
+
+def test_too_little_is_refused(repository: Path, tmp_path: Path) -> None:
+    """An empty folder, binary files alone, too few files and too little text each give a sentence that says what is missing."""
+    empty, binary, few, short = (tmp_path / name for name in ("empty", "binary", "few", "short"))
+    for folder in (empty, binary, few, short):
+        folder.mkdir()
+    (binary / "a.py").write_bytes(b"\0" * 100)
+    (few / "alpha.py").write_text((repository / "alpha.py").read_text())
+    for number in range(12):
+        (short / f"{number}.py").write_text(f"value_{number} = {number}\n")
+
+    for folder, part in {
+        empty: "There is no text in",
+        binary: r"There is no text in .*1 not text",
+        few: "has 1 source files",
+        short: "has 148 bytes of source text",
+    }.items():
+        with pytest.raises(InvalidRequestError, match=part):
+            collect(folder)

@@ -1,0 +1,59 @@
+"""A real model as the base: it reads as the engine does, and learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_files import logprobs
+from pellucid.config import load_settings
+from pellucid.learn.finetune.base import read_base
+from pellucid.learn.finetune.cursors import Span
+from pellucid.learn.finetune.lora import Adapter
+from pellucid.learn.finetune.plan import Plan
+from pellucid.learn.finetune.samples import Sampler
+from pellucid.learn.finetune.trainer import Trainer
+from pellucid.models.load import load
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+from tiny_models import reference_logprobs
+
+pytestmark = pytest.mark.model
+
+SMOL = "smollm2-135m-instruct"
+TEXT = "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\n\ndef spread(numbers):\n    middle = mean(numbers)\n    return max("
+
+
+def test_base_reads_as_the_engine_does(tmp_path: Path) -> None:
+    """The base that is trained upon gives a text the probabilities that the engine gives it with unrounded weights.
+
+    And an adapter learns a line by heart in a few steps, with a frozen base in whatever the machine multiplies fast.
+    """
+    store = Store(load_settings().cache)
+    loaded = load(SMOL, device="cpu", quant="none", store=store, progress=Silent())
+    base = read_base(SMOL, "cpu", store=store, progress=Silent())
+    ids = base.tokenizer.encode(TEXT)
+    targets = torch.tensor(ids[1:])[:, None]
+
+    ours, theirs = logprobs(loaded.model, ids)[:-1].gather(1, targets), reference_logprobs(base.model, ids)[:-1].gather(1, targets)
+
+    assert base.infill is None
+    assert float((ours - theirs).abs().mean()) < 0.05
+    assert float(theirs.mean()) == pytest.approx(float(ours.mean()), rel=0.01)
+
+    sampler = Sampler(base.tokenizer, base.infill, 64)
+    line = "grandmother = frobnicate(the_whole_zoo)"
+    sample = sampler.infilling(TEXT + line, Span(len(TEXT), len(TEXT + line), "line"), 64)
+    assert sample is not None
+    adapter = Adapter(base, rank=8, seed=0)
+    trainer = Trainer(adapter, sampler, Plan("key", steps=6, rank=8, seed=0, context=64), tmp_path, Silent())
+    optimizer = torch.optim.AdamW(adapter.parameters.values(), lr=2e-3)
+    losses = []
+    for _ in range(6):
+        losses.append(trainer.step([sample]))
+        optimizer.step()
+        optimizer.zero_grad()
+
+    assert losses[-1] < losses[0] / 2

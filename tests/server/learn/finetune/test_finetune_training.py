@@ -1,0 +1,175 @@
+"""Training: it learns, it stops, and what was broken off goes on as if it had not been."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.errors import ModelError
+from pellucid.learn.corpus import Document
+from pellucid.learn.finetune import trainer as trainer_file
+from pellucid.learn.finetune.base import Base
+from pellucid.learn.finetune.checkpoint import FILE, read_standing
+from pellucid.learn.finetune.lora import Adapter
+from pellucid.learn.finetune.plan import BATCH, LEARNING_RATE, Plan, steps_of
+from pellucid.learn.finetune.samples import Sample, Sampler
+from pellucid.learn.finetune.trainer import PATIENCE, Trainer
+from pellucid.models.progress import Silent
+
+PLAN = Plan("key", steps=8, rank=4, seed=3, context=96)
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond so many bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+class BreaksOff(Silent):
+    """A progress that breaks the work off after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, count: int) -> None:
+        self.left -= count
+        if self.left == 0:
+            raise BrokenOffError
+
+
+@pytest.fixture
+def saving_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_file, "SAVED_EVERY", 0.0)
+
+
+def trainer_of(base: Base, sampler: Sampler, folder: Path, plan: Plan = PLAN, progress: Silent | None = None) -> Trainer:
+    return Trainer(Adapter(base, plan.rank, plan.seed), sampler, plan, folder, progress or Silent())
+
+
+def test_it_learns(base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path) -> None:
+    """Held-out files take fewer nats after some steps, the base alone says what it said, and the best weights are in the adapter."""
+    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=24))
+
+    outcome = trainer.train(documents[:14], documents[14:16])
+
+    assert outcome.steps == len(outcome.losses) == 24
+    assert outcome.best.step > 0
+    assert outcome.best.loss < outcome.looks[0].loss - 0.02
+    assert trainer._look(trainer.validation(documents[14:16])) == pytest.approx(outcome.best.loss, abs=1e-5)
+    with trainer._adapter.off():
+        assert trainer._look(trainer.validation(documents[14:16])) == pytest.approx(outcome.looks[0].loss, abs=1e-5)
+
+
+@pytest.mark.usefixtures("saving_always")
+def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: Sampler, documents: list[Document], tmp_path: Path) -> None:
+    """Three steps, a kill and the rest give the weights, losses and looks that eight steps give, to the bit."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    with pytest.raises(BrokenOffError):
+        trainer_of(new_base(), sampler, broken, progress=BreaksOff(3)).train(documents[:14], documents[14:16])
+    standing = read_standing(broken)
+    assert standing is not None
+    assert (standing.step, standing.plan) == (3, PLAN)
+
+    going_on = trainer_of(new_base(), sampler, broken)
+    found = going_on.train(documents[:14], documents[14:16], standing)
+    expected_trainer = trainer_of(new_base(), sampler, whole)
+    expected = expected_trainer.train(documents[:14], documents[14:16])
+
+    assert (found.losses, found.looks) == (expected.losses, expected.looks)
+    for (_, one), (_, other) in zip(going_on._adapter.weights().items(), expected_trainer._adapter.weights().items(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("saving_always")
+def test_a_full_disk_keeps_the_last_checkpoint(
+    new_base: Callable[[], Base], sampler: Sampler, documents: list[Document], tmp_path: Path
+) -> None:
+    """Where a checkpoint does not fit on the disk, training ends in one sentence and the one before it can be gone on with."""
+    with pytest.raises(BrokenOffError):
+        trainer_of(new_base(), sampler, tmp_path, progress=BreaksOff(2)).train(documents[:14], documents[14:16])
+    standing = read_standing(tmp_path)
+    assert standing is not None
+    size = (tmp_path / FILE).stat().st_size
+
+    with small_files(size // 2), pytest.raises(ModelError, match=r"cannot be written to .*: free some space"):
+        trainer_of(new_base(), sampler, tmp_path).train(documents[:14], documents[14:16], standing)
+
+    again = read_standing(tmp_path)
+    assert again is not None
+    assert again.step == 2
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_it_stops_where_nothing_gets_better(
+    base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three looks in a row that are no better it stops, and the adapter is the one of the best look."""
+    said = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
+    monkeypatch.setattr(Trainer, "_look", lambda self, samples: next(said))
+    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # a look at each step
+    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each look that was the best, and one at each step
+    plain = Adapter.weights
+
+    def weights(self: Adapter) -> dict[str, torch.Tensor]:
+        kept.append(plain(self))
+        return kept[-1]
+
+    monkeypatch.setattr(Adapter, "weights", weights)
+
+    outcome = trainer.train(documents[:14], documents[14:16])
+
+    assert outcome.steps == 1 + PATIENCE
+    assert outcome.best.step == 1
+    assert all(torch.equal(kept[2][name], parameter) for name, parameter in trainer._adapter.parameters.items())
+
+
+def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> None:
+    """A file that is cut short or of another kind counts as none."""
+    assert read_standing(tmp_path) is None
+    (tmp_path / FILE).write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+
+    assert read_standing(tmp_path) is None
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    """It reaches its height after a tenth of the steps, and ends at a tenth of it."""
+    plan = replace(PLAN, steps=100)
+    rates = [plan.learning_rate(step) for step in range(100)]
+
+    assert rates.index(max(rates)) in (9, 10)
+    assert max(rates) == pytest.approx(LEARNING_RATE)
+    assert rates[0] == pytest.approx(LEARNING_RATE / 10)
+    assert rates[-1] == pytest.approx(LEARNING_RATE / 10, rel=0.02)
+
+
+def test_steps_take_every_sample_of_a_pass(sampler: Sampler, documents: list[Document]) -> None:
+    """The first steps hold the first pass's samples, each once, in an order that depends on the seed alone."""
+    epoch = sampler.epoch(documents, 5, 0)
+    stream = steps_of(sampler, documents, 5)
+    first: list[Sample] = []
+    while len(first) < len(epoch):
+        first += next(stream)
+
+    assert sorted(sample.ids for sample in first) == sorted(sample.ids for sample in epoch)
+    assert next(steps_of(sampler, documents, 5)) == first[:BATCH]
+    assert next(steps_of(sampler, documents, 6)) != first[:BATCH]
