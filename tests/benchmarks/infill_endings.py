@@ -14,12 +14,11 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from humaneval import Task, blocks, count_passing
-
 from pellucid.assistant import Assistant, Stream
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
+from pellucid.learn.evaluate.programs import Task, blocks, count_passing
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load
 from pellucid.models.progress import Silent

@@ -6,7 +6,7 @@
         pellucid=http://127.0.0.1:8437 llama-server=http://127.0.0.1:8012,100
 
 A number behind a server's address limits it to the first so many tasks; every server's row is given for those tasks too.
-The tests run model-written code, see humaneval.py.
+The tests run model-written code, see pellucid/learn/evaluate/sandbox.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import argparse
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from humaneval import TEST_PROCESSES, Task, passes, single_lines
+
+from pellucid.learn.evaluate.programs import Task, judge, single_lines
 
 MAX_TOKENS = 64
 AT_ONCE = 2
@@ -54,13 +54,17 @@ def main() -> None:
         begun = time.perf_counter()
         lines = asyncio.run(answers(peer.url, own))
         seconds = (time.perf_counter() - begun) / len(own)
-        with ThreadPoolExecutor(TEST_PROCESSES) as pool:
-            passed = list(pool.map(passes, own, [line + "\n" for line in lines]))
+        passed = asyncio.run(judged(own, [line + "\n" for line in lines]))
         common = passed[:shared]
         print(
             f"| {peer.name} | {len(own)} | {100 * sum(passed) / len(own):.1f} | {100 * sum(common) / shared:.1f} | {seconds:.2f} |",
             flush=True,
         )
+
+
+async def judged(tasks: Sequence[Task], lines: Sequence[str]) -> list[bool]:
+    """Whether each task's tests pass."""
+    return [outcome.passed for outcome in await asyncio.gather(*map(judge, tasks, lines))]
 
 
 async def answers(url: str, tasks: Sequence[Task]) -> list[str]:

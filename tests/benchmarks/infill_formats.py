@@ -16,12 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from humaneval import Task, count_passing, single_lines
-
 from pellucid.assistant import Assistant
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
+from pellucid.learn.evaluate.programs import Task, count_passing, single_lines
 from pellucid.models.catalog import DEFAULT_MODEL, InfillFormat, Order
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.progress import Silent

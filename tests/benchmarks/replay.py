@@ -36,8 +36,8 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from stdlib_cursors import PARTS, STDLIB, Cursor, draw
 from threshold_search import judged, search
 
-from pellucid.tokens import Token
 from pellucid_lsp import gate
+from pellucid_lsp.calibrated import Candidate
 from pellucid_lsp.completer import Completer
 from pellucid_lsp.context import Context
 from pellucid_lsp.gate import Verdict, passed
@@ -114,9 +114,9 @@ async def replay(cursors: Sequence[Cursor], cases: Sequence[Case], server: str, 
 async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
     """Ask as an editor that has just opened the file; note the whole suggestion, of which a gate would show a part."""
 
-    def note(tokens: Sequence[Token], level: Level) -> Verdict:
-        case.tokens = [(token.text, token.logprob) for token in tokens]
-        return passed(tokens)
+    def note(candidate: Candidate, level: Level) -> Verdict:
+        case.tokens = [(token.text, token.logprob) for token in candidate.tokens]
+        return passed(candidate.tokens)
 
     path = STDLIB / cursor.file
     place = Place(path.as_uri(), cursor.before, cursor.below if case.suffix else "", "python", str(path))

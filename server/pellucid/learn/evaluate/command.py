@@ -1,0 +1,145 @@
+"""The command ``pellucid evaluate``: ask models the questions of suites, and show and save what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from pellucid.bench import machine
+from pellucid.config import Settings
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate import page
+from pellucid.learn.evaluate.asking import Subject
+from pellucid.learn.evaluate.compare import compare
+from pellucid.learn.evaluate.registry import Options, build
+from pellucid.learn.evaluate.results import FILE, ModelResult, Results, SuiteResult, read_results
+from pellucid.learn.evaluate.run import folder_name, run_suite
+from pellucid.learn.evaluate.subjects import here, served
+from pellucid.learn.evaluate.suite import Record, Suite
+from pellucid.learn.evaluate.table import show_comparisons, show_results
+from pellucid.models import disk
+from pellucid.models.progress import Progress
+from pellucid.terminal import Steps
+
+LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where models come from: ``server`` is an address, None to load them here."""
+
+    settings: Settings
+    server: str | None
+
+    def subject(self, model: str) -> AbstractAsyncContextManager[Subject]:
+        """The model, for as long as it is asked."""
+        return here(self.settings, model) if self.server is None else served(self.server, self.settings.key, model)
+
+
+def evaluate(models: Sequence[str], options: Options, place: Place, folder: Path, *, as_json: bool) -> None:
+    """Run the suites on each model, print what was found, and save it with the report.
+
+    Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model is loaded, and what loading raises.
+    """
+    suites = build(options)
+    _claim(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InvalidRequestError(f"Another process evaluates into {folder}: wait for it, or name another folder with --out.") from None
+    try:
+        results = _opened(folder)
+        for model in models:
+            with Steps() as steps:
+                results = asyncio.run(_evaluate(model, suites, place, folder, results, steps))
+            _save(results, folder)
+    finally:
+        lock.release()
+    if as_json:
+        sys.stdout.write(json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+    else:
+        show_results(results)
+    sys.stderr.write(f"The report is in {folder / page.FILE}.\n")
+
+
+def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
+    """Print what differs between the results of two folders. Raises InvalidRequestError where nothing can be compared."""
+    comparisons = compare(first, second)
+    if not as_json:
+        show_comparisons(comparisons)
+        return
+    found = [
+        {
+            "before": one.before,
+            "after": one.after,
+            "figures": [change.as_json() for change in one.changes],
+            "left_out": one.left_out,
+        }
+        for one in comparisons
+    ]
+    sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+async def _evaluate(model: str, suites: Sequence[Suite], place: Place, folder: Path, results: Results, progress: Progress) -> Results:
+    """All suites of one model; each is saved when it is through."""
+    async with place.subject(model) as subject:
+        earlier: dict[str, Sequence[Record]] = {}
+        result = _begun(results, subject)
+        for suite in suites:
+            missing = sorted(suite.needs - subject.abilities)
+            if missing:
+                found = SuiteResult(
+                    suite=suite.name, left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not give."
+                )
+            else:
+                found, earlier[suite.name] = await run_suite(suite, subject, folder, earlier, progress)
+            result = result.with_suite(found)
+            results = results.with_model(result)
+            _save(results, folder)
+    return results
+
+
+def _begun(results: Results, subject: Subject) -> ModelResult:
+    """What is known of the model from earlier runs into the folder: nothing, where it is another model of that name."""
+    identity = dict(subject.identity)
+    known = results.find(subject.name)
+    if known is not None and known.identity == identity:
+        return known
+    return ModelResult(name=subject.name, description=subject.description, folder=folder_name(subject.name), identity=identity)
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder, or see that it is one of ours. Raises InvalidRequestError where it holds anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
+    if folder.is_dir() and not (folder / FILE).exists() and any(path.name != LOCK for path in folder.iterdir()):
+        raise InvalidRequestError(f"{folder} holds other things than an evaluation: name another folder with --out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequestError(f"{folder} cannot be made ({error.strerror or error}): name another folder with --out.") from None
+
+
+def _opened(folder: Path) -> Results:
+    """What the folder holds, with today's date; written at once, so that the folder is known as ours."""
+    date = datetime.now().astimezone().isoformat(timespec="seconds")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = read_results(folder).models if (folder / FILE).exists() else ()
+    results = Results(date=date, versions=machine.versions(), machine=machine.machine(device), models=known)
+    results.save(folder)
+    return results
+
+
+def _save(results: Results, folder: Path) -> None:
+    results.save(folder)
+    disk.write_text(folder / page.FILE, page.html(results))

@@ -1,0 +1,148 @@
+"""Two folders of results, figure by figure: how much the second one differs, and whether that is more than chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.records import read_records
+from pellucid.learn.evaluate.registry import KINDS
+from pellucid.learn.evaluate.results import ModelResult, Results, finite, read_results, show
+from pellucid.learn.evaluate.run import records_path
+from pellucid.learn.evaluate.suite import Better, Form, Measure, Record
+from pellucid.learn.metrics import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure in both: ``pairs`` questions were asked in both. ``difference`` is the second less the first."""
+
+    suite: str
+    label: str
+    form: Form
+    better: Better
+    before: float
+    after: float
+    difference: Interval
+    pairs: int
+
+    @property
+    def verdict(self) -> str:
+        """Whether the second is better or worse, or only different; nothing where the interval holds 0."""
+        if not self.difference.excludes_zero:
+            return ""
+        if self.better is Better.NEITHER:
+            return "differs"
+        return "better" if (self.difference.value > 0) == (self.better is Better.HIGHER) else "worse"
+
+    def show_difference(self) -> str:
+        """The difference with its interval, for people; shares in points."""
+        low, high = self.difference.low, self.difference.high
+        if not math.isfinite(low + high):
+            return f"{_signed(self.difference.value, self.form)} (too few to say)"
+        return f"{_signed(self.difference.value, self.form)} ({_signed(low, self.form)} to {_signed(high, self.form)})"
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "suite": self.suite,
+            "figure": self.label,
+            "before": self.before,
+            "after": self.after,
+            "difference": self.difference.value,
+            "low": finite(self.difference.low),
+            "high": finite(self.difference.high),
+            "pairs": self.pairs,
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs between two models; ``left_out`` says in sentences what could not be compared."""
+
+    before: str
+    after: str
+    changes: tuple[Change, ...]
+    left_out: tuple[str, ...]
+
+
+def compare(first: Path, second: Path) -> list[Comparison]:
+    """The models of the two folders, by name, or where each has one, those two.
+
+    Raises InvalidRequestError for a folder without results, and where there is nothing to compare.
+    """
+    then, now = read_results(first), read_results(second)
+    pairs = list(_pairs(then, now))
+    if not pairs:
+        names = ", ".join(sorted(model.name for results in (then, now) for model in results.models)) or "none"
+        raise InvalidRequestError(f"{first} and {second} have no model in common ({names}), nor one each: evaluate the same in both.")
+    return [_compare(first, before, second, after) for before, after in pairs]
+
+
+def _pairs(then: Results, now: Results) -> Iterator[tuple[ModelResult, ModelResult]]:
+    if len(then.models) == 1 and len(now.models) == 1:
+        yield then.models[0], now.models[0]
+        return
+    for before in then.models:
+        after = now.find(before.name)
+        if after is not None:
+            yield before, after
+
+
+def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult) -> Comparison:
+    changes: list[Change] = []
+    left_out: list[str] = []
+    for then in before.suites:
+        now = after.find(then.suite)
+        if now is None or not then.asked or not now.asked:
+            left_out.append(f"{then.suite}: it was asked in one of them only.")
+        elif then.settings != now.settings:
+            name = next(name for name in [*then.settings, *now.settings] if then.settings.get(name) != now.settings.get(name))
+            left_out.append(f"{then.suite}: the two were asked in different ways ({name}).")
+        else:
+            paths = records_path(first, before.folder, then.suite), records_path(second, after.folder, then.suite)
+            records = _paired(*map(read_records, paths))
+            if all(KINDS[then.suite].is_pair(a.facts, b.facts) for a, b in zip(*records, strict=True)):
+                changes += _changes(then.suite, *records)
+            else:
+                left_out.append(f"{then.suite}: the two cut the text into other tokens; look at the intervals of bits per byte.")
+    both = {suite.suite for suite in before.suites}
+    left_out += [f"{suite.suite}: it was asked in one of them only." for suite in after.suites if suite.suite not in both]
+    return Comparison(f"{before.name} in {first}", f"{after.name} in {second}", tuple(changes), tuple(left_out))
+
+
+def _paired(before: list[Record], after: list[Record]) -> tuple[list[Record], list[Record]]:
+    """Those of the questions that both were asked."""
+    later = {record.id: record for record in after}
+    first = [record for record in before if record.id in later]
+    return first, [later[record.id] for record in first]
+
+
+def _changes(suite: str, before: list[Record], after: list[Record]) -> Iterator[Change]:
+    for measure in KINDS[suite].measures([record.facts for record in before]):
+        found = _change(suite, measure, before, after)
+        if found is not None:
+            yield found
+
+
+def _change(suite: str, measure: Measure, before: list[Record], after: list[Record]) -> Change | None:
+    if measure.form in (Form.BYTES, Form.COUNT):
+        return None
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if measure.applies(a.facts) and measure.applies(b.facts)]
+    difference = measure.difference(before, after)
+    sides = [measure.of([pair[side] for pair in pairs]) for side in (0, 1)]
+    if difference is None or sides[0] is None or sides[1] is None:
+        return None
+    label = f"{measure.name}: {measure.group}" if measure.group else measure.name
+    one, other = (side.interval.value for side in sides if side is not None)
+    return Change(suite, label, measure.form, measure.better, one, other, difference, len(pairs))
+
+
+def _signed(value: float, form: Form) -> str:
+    sign = "+" if value >= 0 else "-"
+    return sign + show(abs(value), form).replace(" %", "")

@@ -1,0 +1,124 @@
+"""The files of benchmarks, which are read from a folder and never fetched: what is missing is named with where it comes from."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import random
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pellucid.errors import InvalidRequestError
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of a benchmark: its names (the first one that is there counts), and where it comes from, with its licence."""
+
+    names: tuple[str, ...]
+    origin: str
+
+    def find(self, folder: Path | None) -> Path:
+        """Where it lies. Raises InvalidRequestError where it does not."""
+        wanted = self.names[0]
+        if folder is None:
+            raise InvalidRequestError(f"{wanted} is needed ({self.origin}): name the folder that holds it with --data.")
+        found = next((folder / name for name in self.names if (folder / name).is_file()), None)
+        if found is None:
+            raise InvalidRequestError(f"There is no {' or '.join(self.names)} in {folder}: put it there; it comes from {self.origin}.")
+        return found
+
+
+HUMANEVAL = Source(("HumanEval.jsonl.gz", "HumanEval.jsonl"), "github.com/openai/human-eval, data/, MIT")
+SINGLE_LINES = Source(
+    ("HumanEval-SingleLineInfilling.jsonl.gz", "HumanEval-SingleLineInfilling-dev.jsonl.gz", "HumanEval-SingleLineInfilling.jsonl"),
+    "github.com/openai/human-eval-infilling, data/, MIT",
+)
+TRUTHFULQA = Source(("truthfulqa_mc_task.json", "mc_task.json"), "github.com/sylinrl/TruthfulQA, data/mc_task.json, Apache-2.0")
+CROWS_PAIRS = Source(("crows_pairs_anonymized.csv",), "github.com/nyu-mll/crows-pairs, data/, CC BY-SA 4.0")
+WINOGENDER = Source(
+    ("winogender_all_sentences.tsv", "all_sentences.tsv"), "github.com/rudinger/winogender-schemas, data/all_sentences.tsv, MIT"
+)
+
+
+def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
+    """The objects of a file of JSON lines, packed or not; each has the ``fields``, which are texts.
+
+    Raises InvalidRequestError that names the first line at fault.
+    """
+    records = []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            raise InvalidRequestError(f"Line {number} of {path} is not JSON: the file is damaged, get it anew.") from None
+        records.append(_checked(record, fields, f"Line {number} of {path}"))
+    if not records:
+        raise InvalidRequestError(f"{path} is empty: get it anew.")
+    return records
+
+
+def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
+    """The objects of one JSON array, each with its fields. Raises InvalidRequestError for anything else."""
+    try:
+        records = json.loads(_text(path))
+    except ValueError:
+        raise InvalidRequestError(f"{path} is not JSON: the file is damaged, get it anew.") from None
+    if not isinstance(records, list) or not records:
+        raise InvalidRequestError(f"{path} should hold an array of records: get it anew.")
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict) or any(not isinstance(record.get(name), kind) for name, kind in fields.items()):
+            wanted = ", ".join(fields)
+            raise InvalidRequestError(f"Record {number} of {path} has not the fields {wanted}: the file is damaged, get it anew.")
+    return records
+
+
+def rows(path: Path, fields: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
+    """The rows of a table with a line of names, with the ``fields`` filled. Raises InvalidRequestError for any other file."""
+    found = list(csv.DictReader(_text(path).splitlines(), delimiter=delimiter))
+    for number, row in enumerate(found, 2):
+        missing = [name for name in fields if not row.get(name)]
+        if missing:
+            raise InvalidRequestError(f"Line {number} of {path} has no {missing[0]}: the file is damaged, get it anew.")
+    if not found:
+        raise InvalidRequestError(f"{path} is empty: get it anew.")
+    return found
+
+
+def drawn(items: Sequence[T], limit: int | None) -> list[T]:
+    """Items in an order of chance that is always the same, and of them the first ``limit``: a larger limit goes on."""
+    order = list(items)
+    random.Random(0).shuffle(order)  # noqa: S311 - no secret is drawn
+    return order[:limit]
+
+
+def _checked(record: Any, fields: Sequence[str], where: str) -> Json:
+    missing = [name for name in fields if not isinstance(record, dict) or not isinstance(record.get(name), str)]
+    if missing:
+        raise InvalidRequestError(f"{where} has no text {missing[0]!r}: the file is damaged or of another kind.")
+    checked: Json = record
+    return checked
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidRequestError(f"{path} cannot be read ({reason}): the file is damaged, get it anew.") from None
+
+
+def fingerprint(path: Path) -> str:
+    """A file's name and the beginning of its SHA-256: what tells one set of questions from another."""
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

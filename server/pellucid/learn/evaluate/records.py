@@ -1,0 +1,129 @@
+"""The records of one suite and one model in a file of JSON lines, to which they are appended, so that a run that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.suite import Record
+
+KIND: Final = "pellucid-evaluation-records"
+FORMAT: Final = 1
+
+SYNCED: Final = 16
+"""Records after which they are on the disk for sure; the system has each one at once, which outlives our own death."""
+
+
+class RecordFile:
+    """What was found until now, and more of it. The first line says of which suite, model and settings the records are.
+
+    Raises InvalidRequestError for the records of another run, and for a file that was damaged elsewhere than at its end, where a
+    process that was killed may have left half a line.
+    """
+
+    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.records: dict[str, Record] = {}
+        header = {"kind": KIND, "format": FORMAT, "suite": suite, "model": dict(model), "settings": dict(settings)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = _whole_lines(path)
+        if whole:
+            _check_header(path, json.loads(json.dumps(header)), _parse(path, 1, whole[0]))
+            self.records = {record.id: record for record in _records(path, whole[1:])}
+        self._file = path.open("ab")
+        self._file.truncate(sum(len(line) + 1 for line in whole))
+        self._unsynced = 0
+        if not whole:
+            self._write(header)
+            self._sync()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._sync()
+        self._file.close()
+
+    def append(self, record: Record) -> None:
+        """Keep one more."""
+        self._write(asdict(record))
+        self.records[record.id] = record
+        self._unsynced += 1
+        if self._unsynced == SYNCED:
+            self._sync()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
+        self._file.flush()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._unsynced = 0
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file, in the order in which they were found. Raises InvalidRequestError for a file that holds none."""
+    lines = _whole_lines(path)
+    if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
+        raise InvalidRequestError(f"{path} holds no records of an evaluation: name a folder that pellucid evaluate wrote.")
+    return _records(path, lines[1:])
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """All lines that end; what a killed process left half written does not."""
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InvalidRequestError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _records(path: Path, lines: Sequence[bytes]) -> list[Record]:
+    found = []
+    for number, line in enumerate(lines, 2):
+        fields = _parse(path, number, line)
+        try:
+            found.append(Record(**fields))
+        except TypeError:
+            raise _damaged(path, number) from None
+    return found
+
+
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise _damaged(path, number)
+    return found
+
+
+def _damaged(path: Path, number: int) -> InvalidRequestError:
+    return InvalidRequestError(f"Line {number} of {path} is damaged: delete the file, and its suite is asked anew.")
+
+
+def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise InvalidRequestError that says the first difference."""
+    for part in wanted:
+        then, now = found.get(part), wanted[part]
+        if then == now:
+            continue
+        if isinstance(then, dict) and isinstance(now, dict):
+            name = next(name for name in [*now, *then] if then.get(name) != now.get(name))
+            part, then, now = f"{part}, {name}", then.get(name), now.get(name)
+        raise InvalidRequestError(
+            f"{path} holds the records of another run ({part}: {_shown(then)} there, {_shown(now)} here): "
+            "name another folder with --out, or delete that file."
+        )
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if value is not None else "nothing"

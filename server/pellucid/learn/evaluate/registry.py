@@ -1,0 +1,89 @@
+"""All suites by their names, and what the command line says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate import crows_pairs, humaneval, infilling, perplexity, speed, text, truthfulqa, unknown_names, winogender
+from pellucid.learn.evaluate.suite import Facts, Measure, Suite
+
+GREEDY = humaneval.Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What suites are made of. ``data`` is the folder of benchmarks' files, ``text`` what is read, ``references`` prompts and answers."""
+
+    suites: Sequence[str]
+    data: Path | None = None
+    text: Path | None = None
+    references: Path | None = None
+    encoder: Path | None = None
+    limit: int | None = None
+    window: int | None = None
+    like_llama: bool = False
+    run_code: bool = False
+    sampling: humaneval.Sampling = GREEDY
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a suite is made, which figures there are of its records, and whether two models' records of a question are a pair."""
+
+    build: Callable[[Options], Suite]
+    measures: Callable[[Sequence[Facts]], Sequence[Measure]]
+    is_pair: Callable[[Facts, Facts], bool] = lambda before, after: True
+
+
+def _perplexity(options: Options) -> Suite:
+    path = _required(options.text, "perplexity reads a text of yours: name a file or folder with --text.")
+    return perplexity.Perplexity(path, options.limit, like_llama=options.like_llama, window=options.window)
+
+
+def _text(options: Options) -> Suite:
+    path = _required(options.references, "text compares answers with references: name a file of JSON lines with --references.")
+    return text.Text(path, options.limit, options.encoder)
+
+
+KINDS: Mapping[str, Kind] = {
+    perplexity.NAME: Kind(_perplexity, perplexity.measures, perplexity.is_pair),
+    infilling.NAME: Kind(lambda given: infilling.Infilling(given.data, given.limit, run_code=given.run_code), infilling.measures),
+    humaneval.NAME: Kind(
+        lambda given: humaneval.HumanEval(given.data, given.limit, given.sampling, run_code=given.run_code), humaneval.measures
+    ),
+    unknown_names.NAME: Kind(lambda given: unknown_names.UnknownNames(given.suites), unknown_names.measures),
+    text.NAME: Kind(_text, text.measures),
+    truthfulqa.NAME: Kind(lambda given: truthfulqa.TruthfulQA(given.data, given.limit), truthfulqa.measures),
+    crows_pairs.NAME: Kind(lambda given: crows_pairs.CrowsPairs(given.data, given.limit), crows_pairs.measures),
+    winogender.NAME: Kind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
+    speed.NAME: Kind(lambda given: speed.Speed(), speed.measures),
+}
+"""In the order in which they run: those that judge what others were answered come after them."""
+
+
+def chosen_names(given: Sequence[str]) -> list[str]:
+    """The suites that were named, in the order in which they run. Raises InvalidRequestError for an unknown one."""
+    names = [name.strip() for part in given for name in part.split(",") if name.strip()]
+    for name in names:
+        if name not in KINDS:
+            close = get_close_matches(name, KINDS, n=1)
+            more = f"did you mean {close[0]}?" if close else f"there are {', '.join(KINDS)}."
+            raise InvalidRequestError(f"There is no suite {name!r}: {more}")
+    if not names:
+        raise InvalidRequestError(f"No suite is named: give --suite with some of {', '.join(KINDS)}.")
+    return [name for name in KINDS if name in names]
+
+
+def build(options: Options) -> list[Suite]:
+    """The suites that were chosen. Raises InvalidRequestError for the first that cannot be had, before any model is loaded."""
+    return [KINDS[name].build(options) for name in options.suites]
+
+
+def _required(path: Path | None, sentence: str) -> Path:
+    if path is None:
+        raise InvalidRequestError(sentence[0].upper() + sentence[1:])
+    return path

@@ -1,0 +1,206 @@
+"""What an evaluation found: of each model and suite the figures, what one has to know to read them, and what they cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.suite import Better, Diagram, Form, Metric
+from pellucid.models import disk
+from pellucid.models.disk import human
+
+KIND: Final = "pellucid-evaluation"
+FORMAT: Final = 1
+FILE: Final = "results.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Figure(_Part):
+    """A figure with the ends of its 95 % interval, which are None where there is too little to say; None as a value: undefined."""
+
+    name: str
+    group: str
+    form: Form
+    better: Better
+    value: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    records: int
+    units: int
+    detail: bool
+
+    @classmethod
+    def of(cls, metric: Metric) -> Self:
+        """A metric as it is saved."""
+        measure, interval = metric.measure, metric.interval
+        return cls(
+            name=measure.name,
+            group=measure.group,
+            form=measure.form,
+            better=measure.better,
+            value=finite(interval.value),
+            low=finite(interval.low),
+            high=finite(interval.high),
+            records=metric.records,
+            units=metric.units,
+            detail=measure.detail,
+        )
+
+    @property
+    def label(self) -> str:
+        """Its name, and of what."""
+        return f"{self.name}: {self.group}" if self.group else self.name
+
+    def show(self) -> str:
+        """The figure for people."""
+        return "undefined" if self.value is None else show(self.value, self.form)
+
+    def show_interval(self) -> str:
+        """The ends of its interval for people; nothing where it has none, or is a point."""
+        if self.low is None or self.high is None or self.low == self.high:
+            return ""
+        return f"{show(self.low, self.form)} to {show(self.high, self.form)}"
+
+
+class Bar(_Part):
+    """A bin of a reliability diagram."""
+
+    count: int
+    confidence: FiniteFloat
+    accuracy: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+
+
+class Reliability(_Part):
+    """A reliability diagram."""
+
+    title: str
+    bins: tuple[Bar, ...]
+
+    @classmethod
+    def of(cls, diagram: Diagram) -> Self:
+        """A diagram as it is saved."""
+        bars = [
+            Bar(count=one.count, confidence=one.confidence, accuracy=one.accuracy.value, low=one.accuracy.low, high=one.accuracy.high)
+            for one in diagram.bins
+        ]
+        return cls(title=diagram.title, bins=tuple(bars))
+
+
+class SuiteResult(_Part):
+    """What one suite found of one model; ``left_out`` says why it could not be asked. Costs are tokens and FLOPs of all questions."""
+
+    suite: str
+    settings: dict[str, Any] = {}
+    asked: int = 0
+    figures: tuple[Figure, ...] = ()
+    diagrams: tuple[Reliability, ...] = ()
+    notes: tuple[str, ...] = ()
+    cost: dict[str, int] = {}
+    left_out: str | None = None
+
+
+class ModelResult(_Part):
+    """All suites of one model; ``folder`` holds its records."""
+
+    name: str
+    description: str
+    folder: str
+    identity: dict[str, str | int]
+    suites: tuple[SuiteResult, ...] = ()
+
+    def find(self, suite: str) -> SuiteResult | None:
+        """What a suite found, if it ran."""
+        return next((one for one in self.suites if one.suite == suite), None)
+
+    def with_suite(self, result: SuiteResult) -> Self:
+        """With what a suite found in the place of what it found before."""
+        kept = [one for one in self.suites if one.suite != result.suite]
+        return self.model_copy(update={"suites": (*kept, result)})
+
+
+class Results(_Part):
+    """All models of one folder; ``date`` is ISO 8601 with the zone."""
+
+    kind: Literal["pellucid-evaluation"] = KIND
+    format: Literal[1] = FORMAT
+    date: str
+    versions: dict[str, str | int]
+    machine: dict[str, str | int]
+    models: tuple[ModelResult, ...] = ()
+
+    def find(self, name: str) -> ModelResult | None:
+        """A model's, if it was asked."""
+        return next((model for model in self.models if model.name == name), None)
+
+    def with_model(self, result: ModelResult) -> Self:
+        """With a model's in the place of what was found of it before."""
+        if self.find(result.name) is None:
+            return self.model_copy(update={"models": (*self.models, result)})
+        models = tuple(result if model.name == result.name else model for model in self.models)
+        return self.model_copy(update={"models": models})
+
+    @property
+    def suites(self) -> list[str]:
+        """The names of all suites, in the order in which they come first."""
+        return list(dict.fromkeys(suite.suite for model in self.models for suite in model.suites))
+
+    def save(self, folder: Path) -> None:
+        """Write results.json, whole or not at all."""
+        disk.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_results(folder: Path) -> Results:
+    """What a folder holds. Raises InvalidRequestError for one that pellucid evaluate did not write."""
+    path = folder / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidRequestError(f"There is no {FILE} in {folder}: name a folder that pellucid evaluate wrote.") from None
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"{path} cannot be read ({error}): delete it, or name another folder.") from None
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise InvalidRequestError(f"{path} is not of an evaluation: name another folder.")
+    if found.get("format") != FORMAT:
+        raise InvalidRequestError(f"{path} is of another version of Pellucid: name another folder.")
+    try:
+        return Results.model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidRequestError(f"{path} is damaged at {where} ({first['msg']}): delete it, or name another folder.") from None
+
+
+def show(value: float, form: Form) -> str:
+    """A figure for people."""
+    match form:
+        case Form.SHARE:
+            return f"{100 * value:.1f} %"
+        case Form.BYTES:
+            return human(value)
+        case Form.COUNT:
+            return f"{value:.3g}" if value >= 1e6 else f"{value:g}"
+        case Form.RATE:
+            return f"{value:.1f} {form}"
+        case Form.NUMBER:
+            return f"{value:.4g}"
+
+
+def figures(metrics: Iterable[Metric | None]) -> tuple[Figure, ...]:
+    """Metrics as they are saved."""
+    return tuple(Figure.of(metric) for metric in metrics if metric is not None)
+
+
+def finite(value: float) -> float | None:
+    """As JSON can hold it: None for what is infinite or undefined."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,87 @@
+"""Asks a model the questions of a suite that were not asked before, and sums up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pellucid.learn.evaluate.asking import Asking, Subject
+from pellucid.learn.evaluate.records import RecordFile
+from pellucid.learn.evaluate.results import Reliability, SuiteResult, figures
+from pellucid.learn.evaluate.suite import Question, Record, Suite
+from pellucid.models.progress import Progress
+
+
+def folder_name(model: str) -> str:
+    """A model's name as that of a folder."""
+    return re.sub(r"[^\w.@+-]+", "_", model).lstrip(".") or "model"
+
+
+def records_path(folder: Path, model_folder: str, suite: str) -> Path:
+    """Where the records of a suite lie."""
+    return folder / model_folder / f"{suite}.jsonl"
+
+
+async def run_suite(
+    suite: Suite, subject: Subject, folder: Path, earlier: Mapping[str, Sequence[Record]], progress: Progress
+) -> tuple[SuiteResult, list[Record]]:
+    """Ask, going on where a run before this one was broken off; the records come in the order of the questions."""
+    asking = Asking(subject)
+    questions = await suite.questions(asking, earlier)
+    path = records_path(folder, folder_name(subject.name), suite.name)
+    if suite.derived:
+        path.unlink(missing_ok=True)
+    with RecordFile(path, suite.name, subject.identity, suite.settings) as file:
+        left = [question for question in questions if question.id not in file.records]
+        progress.start(f"{subject.name}: {suite.name}", len(questions))
+        progress.advance(len(questions) - len(left))
+        await _ask_all(left, subject, file, suite.at_once, progress)
+        records = [file.records[question.id] for question in questions]
+    return _summary(suite, asking, records), records
+
+
+async def _ask_all(questions: Sequence[Question], subject: Subject, file: RecordFile, at_once: int, progress: Progress) -> None:
+    """Some at a time, in their order; the first that fails ends the others."""
+    waiting = iter(questions)
+
+    async def work() -> None:
+        for question in waiting:
+            asking = Asking(subject)
+            facts = await question.ask(asking)
+            file.append(Record(question.id, question.unit, facts, dict(asking.usage)))
+            progress.advance(1)
+
+    workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+def _summary(suite: Suite, asking: Asking, records: Sequence[Record]) -> SuiteResult:
+    facts = [record.facts for record in records]
+    return SuiteResult(
+        suite=suite.name,
+        settings=dict(suite.settings),
+        asked=len(records),
+        figures=figures(measure.of(records) for measure in suite.measures(facts)),
+        diagrams=tuple(Reliability.of(diagram) for diagram in suite.diagrams(facts)),
+        notes=tuple(suite.notes(asking, facts)),
+        cost=_cost(asking.subject, records),
+    )
+
+
+def _cost(subject: Subject, records: Sequence[Record]) -> dict[str, int]:
+    """Tokens of all questions, whenever they were asked, and FLOPs where a token's are known."""
+    usage: Counter[str] = Counter()
+    for record in records:
+        usage.update({name: int(value) for name, value in record.usage.items()})
+    cost = {name: usage[name] for name in ("requests", "computed", "cached", "generated")}
+    if subject.parameters is not None:
+        cost["flops"] = 2 * subject.parameters * (usage["computed"] + usage["generated"])
+    return cost

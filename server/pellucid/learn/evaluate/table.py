@@ -1,0 +1,71 @@
+"""Results for people at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pellucid.learn.evaluate.compare import Comparison
+from pellucid.learn.evaluate.results import Results
+from pellucid.terminal import harmless
+
+LOOKS = {"better": "green", "worse": "red"}
+
+
+def show_results(results: Results, console: Console | None = None) -> None:
+    """Each suite as a table, and below it what one has to know to read it."""
+    console = console or _console()
+    for suite in results.suites:
+        table = Table(box=None, pad_edge=False, title=suite, title_justify="left", title_style="bold")
+        for name, justify in (("figure", "left"), ("model", "left"), ("value", "right"), ("95 % interval", "right"), ("of", "right")):
+            table.add_column(name, justify="right" if justify == "right" else "left")
+        notes: dict[str, list[str]] = {}
+        rows: dict[str, list[list[str]]] = {}
+        for model in results.models:
+            found = model.find(suite)
+            if found is None:
+                continue
+            if found.left_out is not None:
+                notes.setdefault(f"left out: {found.left_out}", []).append(model.name)
+            for note in found.notes:
+                notes.setdefault(note, []).append(model.name)
+            for figure in found.figures:
+                if not figure.detail:
+                    cells = [model.name, figure.show(), figure.show_interval(), f"{figure.records:,}"]
+                    rows.setdefault(figure.label, []).append(cells)
+        for label, group in rows.items():
+            for number, cells in enumerate(group):
+                table.add_row(label if not number else "", *map(harmless, cells))
+        console.print(table if rows else Text(suite, "bold"))
+        asked = sum(model.find(suite) is not None for model in results.models)
+        for note, models in notes.items():
+            whose = "" if len(models) == asked else f"{', '.join(models)}: "
+            console.print(Text(harmless(f"  {whose}{note}"), "dim"), soft_wrap=True)
+        console.print()
+
+
+def show_comparisons(comparisons: Sequence[Comparison], console: Console | None = None) -> None:
+    """What differs, and whether that is more than chance."""
+    console = console or _console()
+    for comparison in comparisons:
+        console.print(Text(harmless(f"{comparison.before}, then {comparison.after}"), "bold"), soft_wrap=True)
+        table = Table(box=None, pad_edge=False)
+        for name in ("suite", "figure"):
+            table.add_column(name)
+        for name in ("difference (95 % interval)", "pairs"):
+            table.add_column(name, justify="right")
+        table.add_column("")
+        for change in comparison.changes:
+            verdict = Text(change.verdict, LOOKS.get(change.verdict, ""))
+            table.add_row(change.suite, change.label, change.show_difference(), str(change.pairs), verdict)
+        console.print(table)
+        for sentence in comparison.left_out:
+            console.print(f"left out: {harmless(sentence)}", soft_wrap=True)
+    console.print(Text("The difference is the second less the first, of pairs; a word is said where its interval excludes 0.", "dim"))
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)

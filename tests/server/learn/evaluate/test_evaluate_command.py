@@ -1,0 +1,293 @@
+"""pellucid evaluate from end to end on tiny models, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation_files import PAIRS, write_benchmarks, write_lines
+from model_files import byte_level_bpe, write_folder
+from pellucid.api.state import ServerState
+from pellucid.learn.evaluate.results import read_results
+from served import TINY, live, tiny_assistant
+from tiny_models import tiny_llama
+
+Run = Callable[..., tuple[int, str, str]]
+VOCAB = 320
+ALL = "perplexity,infilling,humaneval,unknown-names,text,truthfulqa,crows-pairs,winogender,speed"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of our own, and a folder of our own to stand in."""
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PELLUCID_QUANT", "none")  # so that nothing is compiled
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    write_benchmarks(tmp_path / "data")
+    (tmp_path / "notes.txt").write_text("The quick brown fox jumps over the lazy dog. " * 30)
+    write_lines(tmp_path / "references.jsonl", [{"prompt": f"Say {n}.", "reference": f"I say {n} now"} for n in ("a", "b", "c")])
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two folders with tiny Llamas and their tokenizer."""
+    found = []
+    for seed, name in enumerate(("one", "two<b>")):
+        folder = tmp_path_factory.mktemp("models") / name
+        tiny_llama(seed, vocab_size=VOCAB, max_position_embeddings=1024).save_pretrained(folder)
+        found.append(write_folder(folder, byte_level_bpe(VOCAB)))
+    return found[0], found[1]
+
+
+class Page(HTMLParser):
+    """What a page is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """Every suite has its figures for both models, saved, printed and in a page that needs nothing else."""
+    options = ["--suite", ALL, "--data", "data", "--text", "notes.txt", "--references", "references.jsonl", "--limit", "2", "--run-code"]
+    code, out, err = run("evaluate", *models, *options, "--window", "64", "--out", "results", "--json")
+
+    assert code == 0, err
+    assert err.splitlines()[-1] == f"The report is in {Path('results') / 'report.html'}."
+    found = json.loads(out)
+    assert json.loads((tmp_path / "results" / "results.json").read_text()) == found
+    assert [model["name"] for model in found["models"]] == ["one", "two<b>"]
+    for model in found["models"]:
+        suites = {suite["suite"]: suite for suite in model["suites"]}
+        assert list(suites) == ALL.split(",")
+        assert all(suite["left_out"] is None for suite in suites.values())
+        assert [suites[name]["asked"] for name in ("infilling", "humaneval", "unknown-names", "speed")] == [2, 2, 4, 8]
+        figures = {figure["name"]: figure for suite in suites.values() for figure in suite["figures"]}
+        assert {"perplexity", "bits per byte", "exact match", "pass@1", "BLEU", "MC1", "prefers the stereotype", "decode"} <= set(figures)
+        assert 50 < figures["perplexity"]["value"] < 5000  # random weights on 320 tokens
+        assert figures["perplexity"]["low"] < figures["perplexity"]["value"] < figures["perplexity"]["high"]
+        assert suites["perplexity"]["cost"]["flops"] > 0
+        assert len(suites["perplexity"]["diagrams"]) == 2
+        assert (tmp_path / "results" / model["folder"] / "infilling.jsonl").is_file()
+
+    page = Page((tmp_path / "results" / "report.html").read_text())
+    tags = [tag for tag, _ in page.tags]
+    assert not {"script", "link", "img", "iframe", "b"} & set(tags)
+    assert all(str(attributes.get("href", "#")).startswith("#") for _, attributes in page.tags)
+    assert "two<b>" in page.text
+    assert tags.count("table") == tags.count("caption") > 9
+    drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(drawings) >= 9 + 4
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert all(set(str(one["aria-labelledby"]).split()) <= ids for one in drawings)
+    assert "authors themselves warn" in page.text
+    assert "no security boundary" in page.text
+
+
+def test_tables(run: Run, models: tuple[Path, Path]) -> None:
+    """For people there is a table for each suite, and under it what one has to know."""
+    code, out, err = run("evaluate", models[0], "--suite", "infilling", "--data", "data", "--out", "results")
+
+    assert code == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    assert ["infilling"] in lines
+    assert any(line[:3] == ["exact", "match", "one"] and line[-1] == "8" for line in lines)
+    assert "pass@1" not in {word for line in lines[:8] for word in line[:1]}
+    assert "needs --run-code" in out
+
+
+def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """A larger limit asks what was not asked before, and the same command again asks nothing; other settings are refused."""
+    command = ["evaluate", models[0], "--suite", "humaneval", "--data", "data", "--out", "results", "--json"]
+    records = tmp_path / "results" / "one" / "humaneval.jsonl"
+    assert run(*command, "--limit", "2")[0] == 0
+    first = records.read_bytes()
+    assert run(*command)[0] == 0
+    assert records.read_bytes().startswith(first)
+    whole = records.read_bytes()
+    code, out, _ = run(*command, "--limit", "3")
+    assert records.read_bytes() == whole
+    assert json.loads(out)["models"][0]["suites"][0]["asked"] == 3
+
+    code, _, err = run(*command, "--run-code")
+
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        f"pellucid: {Path('results') / 'one' / 'humaneval.jsonl'} holds the records of another run "
+        "(settings, run code: false there, true here): name another folder with --out, or delete that file."
+    )
+    assert records.read_bytes() == whole
+
+
+def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """What was found of one model stays when another is evaluated into the same folder."""
+    for model in models:
+        assert run("evaluate", model, "--suite", "crows-pairs", "--data", "data", "--out", "results")[0] == 0
+    assert [model.name for model in read_results(tmp_path / "results").models] == ["one", "two<b>"]
+
+
+def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """After kill -9 the same command goes on: what was asked is not asked again, and the figures are those of an unbroken run."""
+    pairs = [f"Cats number {n} are quick and sleep all day.,Dogs number {n} are quick and sleep all day.,stereo,age" for n in range(60)]
+    (tmp_path / "data" / "crows_pairs_anonymized.csv").write_text("\n".join([",".join(PAIRS[0]), *pairs]))
+    options = ["evaluate", str(models[0]), "--suite", "crows-pairs", "--data", "data", "--json", "--out"]
+    assert run(*options, "unbroken")[0] == 0
+    records = tmp_path / "broken" / "one" / "crows-pairs.jsonl"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-m", "pellucid", *options, "broken"], env=environment, stdout=-3, stderr=-3) as process:
+        late = time.monotonic() + 120
+        while not records.exists() or records.read_bytes().count(b"\n") < 5:
+            assert process.poll() is None
+            assert time.monotonic() < late
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    before = records.read_bytes()
+    kept = before[: before.rindex(b"\n") + 1]
+    assert 5 <= kept.count(b"\n") <= 60
+
+    code, out, err = run(*options, "broken")
+
+    assert code == 0, err
+    assert records.read_bytes().startswith(kept)
+    assert records.read_bytes().count(b"\n") == 61
+    unbroken = json.loads((tmp_path / "unbroken" / "results.json").read_text())
+    assert json.loads(out)["models"][0]["suites"][0]["figures"] == unbroken["models"][0]["suites"][0]["figures"]
+
+
+def test_compare(run: Run, models: tuple[Path, Path]) -> None:
+    """A model is no different from itself; two are compared by pairs, and what cannot be compared is said."""
+    suites = ["--suite", "perplexity,crows-pairs", "--data", "data", "--text", "notes.txt", "--window", "64"]
+    assert run("evaluate", models[0], *suites, "--out", "a")[0] == 0
+    assert run("evaluate", models[1], *suites, "--out", "b")[0] == 0
+    assert run("evaluate", models[0], "--suite", "perplexity", "--text", "notes.txt", "--window", "32", "--out", "c")[0] == 0
+
+    same = json.loads(run("evaluate", "--compare", "a", "a", "--json")[1])[0]
+    assert {figure["verdict"] for figure in same["figures"]} == {""}
+    assert {figure["difference"] for figure in same["figures"]} == {0.0}
+
+    other = json.loads(run("evaluate", "--compare", "a", "b", "--json")[1])[0]
+    perplexity = next(figure for figure in other["figures"] if figure["figure"] == "perplexity")
+    assert perplexity["difference"] == pytest.approx(perplexity["after"] - perplexity["before"])
+    assert perplexity["low"] < perplexity["difference"] < perplexity["high"]
+    sure = perplexity["low"] > 0 or perplexity["high"] < 0
+    assert perplexity["verdict"] == ("" if not sure else "better" if perplexity["difference"] < 0 else "worse")
+    back = json.loads(run("evaluate", "--compare", "b", "a", "--json")[1])[0]
+    assert [figure["difference"] for figure in back["figures"]] == pytest.approx([-figure["difference"] for figure in other["figures"]])
+
+    code, out, _ = run("evaluate", "--compare", "a", "c")
+    assert code == 0
+    assert "left out: perplexity: the two were asked in different ways (window)." in out
+    assert "left out: crows-pairs: it was asked in one of them only." in out
+
+
+def test_server(run: Run, tmp_path: Path) -> None:
+    """A Pellucid server's model is asked the same questions, and answers as it would here."""
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    try:
+        with live(state) as server:
+            command = ["evaluate", TINY, "--server", server.url, "--suite", "crows-pairs,speed", "--data", "data", "--out", "far", "--json"]
+            code, out, err = run(*command)
+            missing = run("evaluate", "nobody", "--server", server.url, "--suite", "speed", "--out", "far")
+    finally:
+        engine.close()
+    assert code == 0, err
+    suites = {suite["suite"]: suite for suite in json.loads(out)["models"][0]["suites"]}
+    assert suites["crows-pairs"]["asked"] == 3
+    assert {figure["name"] for figure in suites["speed"]["figures"]} == {"prefill", "decode", "weights"}
+    assert missing[0] == 1
+    assert missing[2].splitlines()[-1].startswith(f"pellucid: There is no model 'nobody' at {server.url}; there is tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--suite", "infiling"], "There is no suite 'infiling': did you mean infilling?"),
+        (["--suite", "xyz"], "There is no suite 'xyz': there are perplexity, infilling, "),
+        ([], "No suite is named: give --suite with some of perplexity, "),
+        (["--suite", "perplexity"], "Perplexity reads a text of yours: name a file or folder with --text."),
+        (["--suite", "perplexity", "--text", "none"], "none does not exist: name a file or a folder of text."),
+        (["--suite", "text"], "Text compares answers with references: name a file of JSON lines with --references."),
+        (["--suite", "text", "--references", "none"], "none does not exist: name a file of JSON lines with --references."),
+        (["--suite", "text", "--references", "broken.jsonl"], "Line 2 of broken.jsonl is not JSON: the file is damaged, get it anew."),
+        (["--suite", "text", "--references", "references.jsonl", "--encoder", "data"], "data holds no encoder: name a folder"),
+        (["--suite", "humaneval"], "HumanEval.jsonl.gz is needed (github.com/openai/human-eval, data/, MIT): name the folder"),
+        (["--suite", "humaneval", "--data", "empty"], "There is no HumanEval.jsonl.gz or HumanEval.jsonl in empty: put it there; it"),
+        (["--suite", "truthfulqa", "--data", "wrong"], "Record 1 of wrong/mc_task.json has not the fields question, mc1_targets"),
+        (["--suite", "crows-pairs", "--data", "wrong"], "Line 2 of wrong/crows_pairs_anonymized.csv has no sent_more: the file is damaged"),
+        (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv has not each gender of baker.customer.0: the file"),
+        (["--suite", "humaneval", "--data", "wrong"], "wrong/HumanEval.jsonl.gz cannot be read"),
+        (["--suite", "unknown-names"], "unknown-names judges the answers of infilling or humaneval: name one of them in --suite as well."),
+        (["--suite", "humaneval", "--data", "data", "--samples", "3"], "3 samples at temperature 0 are the same answer: give"),
+        (["--suite", "speed", "--out", "data"], "data holds other things than an evaluation: name another folder with --out."),
+        (["--suite", "speed", "--out", "notes.txt"], "notes.txt is a file: name a folder with --out."),
+        (["--suite", "speed", "--out", "bench"], "bench/results.json is not of an evaluation: name another folder."),
+        (["--suite", "speed"], "There is no model 'no-such-model'"),
+        (["--suite", "speed", "--server", "http://127.0.0.1:9"], "No server answers at http://127.0.0.1:9: start one, or"),
+    ],
+)
+def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    """What is wrong is told in one sentence."""
+    (tmp_path / "broken.jsonl").write_text('{"prompt": "a", "reference": "b"}\n{"prompt": \n')
+    for name in ("empty", "wrong", "bench"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bench" / "results.json").write_text('{"kind": "pellucid-bench"}')
+    (tmp_path / "wrong" / "mc_task.json").write_text('[{"question": "what?"}]')
+    (tmp_path / "wrong" / "crows_pairs_anonymized.csv").write_text("sent_more,sent_less\n,b\n")
+    (tmp_path / "wrong" / "all_sentences.tsv").write_text("sentid\tsentence\nbaker.customer.0.male.txt\tHe.\n")
+    (tmp_path / "wrong" / "HumanEval.jsonl.gz").write_bytes(b"\x1f\x8bnothing")
+
+    code, out, err = run("evaluate", "no-such-model", *arguments)
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"pellucid: {sentence}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["a", "b"], "There is no results.json in a: name a folder that pellucid evaluate wrote."),
+        (["damaged", "damaged"], "damaged/results.json is damaged at models.0.name (Field required)"),
+        (["new", "new"], "new/results.json is of another version of Pellucid: name another folder."),
+        (["none", "none"], "none and none have no model in common (none), nor one each: evaluate the same in both."),
+    ],
+)
+def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    """What is no evaluation is told in one sentence."""
+    kind = {"kind": "pellucid-evaluation", "format": 1, "date": "", "versions": {}, "machine": {}}
+    contents: dict[str, Any] = {"damaged": kind | {"models": [{}]}, "new": kind | {"format": 2}, "none": kind}
+    for name, content in contents.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(content))
+
+    code, out, err = run("evaluate", "--compare", *arguments)
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"pellucid: {sentence}")
+
+
+def test_usage(run: Run) -> None:
+    """A comparison asks no models, and an evaluation needs one."""
+    assert run("evaluate", "m", "--compare", "a", "b")[0] == 2
+    assert run("evaluate", "--suite", "speed")[0] == 2

@@ -1,0 +1,64 @@
+"""HumanEval judged: the canonical solutions are right, empty answers are wrong, and nothing else is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evaluation_files import LINES, PROBLEMS, write_benchmarks
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.programs import blocks, count_passing, judge, single_lines, whole
+from pellucid.learn.evaluate.sandbox import End
+
+HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"
+
+
+async def test_canonical_solutions() -> None:
+    """All 164 canonical solutions pass, and none of 164 empty answers does."""
+    tasks = whole(HUMANEVAL, None)
+
+    assert len(tasks) == 164
+    assert await count_passing(tasks, [task.solution for task in tasks]) == 164
+    assert await count_passing(tasks, [""] * 164) == 0
+
+
+async def test_leaving_is_not_passing() -> None:
+    """An answer that leaves before the tests has not passed them, whatever its status is."""
+    task = whole(HUMANEVAL, 1)[0]
+
+    assert (await judge(task, "    import sys\n    sys.exit(0)\n")).end is not End.PASSED
+    assert (await judge(task, "    import os\n    os._exit(0)\n")).end is not End.PASSED
+    assert (await judge(task, "    pass\nimport os\nos._exit(0)\n")).end is End.LEFT
+
+
+async def test_single_lines(tmp_path: Path) -> None:
+    """A line in its gap: the right one passes, none or another does not; lines of one problem are of one unit."""
+    tasks = single_lines(write_benchmarks(tmp_path) / "HumanEval-SingleLineInfilling.jsonl", None)
+
+    assert len(tasks) == len(LINES)
+    assert {task.problem for task in tasks} == {problem["task_id"] for problem in PROBLEMS}
+    assert await count_passing(tasks, [f"{task.solution}\n" for task in tasks]) == len(tasks)
+    assert await count_passing(tasks, ["    pass\n"] * len(tasks)) == 0
+
+
+def test_larger_limits_go_on(tmp_path: Path) -> None:
+    """A limit takes the first of one order, so that a run with a larger one goes on."""
+    path = write_benchmarks(tmp_path) / "HumanEval.jsonl"
+    assert whole(path, 2) == whole(path, 3)[:2]
+    assert whole(path, None) == whole(path, 1000)
+
+
+async def test_blocks() -> None:
+    """Blocks of two lines and more taken out of solutions are right where they came from."""
+    tasks = blocks(HUMANEVAL, 12)
+    assert await count_passing(tasks, [task.solution for task in tasks]) == 12
+    assert all("\n" in task.solution for task in tasks)
+
+
+def test_damaged_data(tmp_path: Path) -> None:
+    """The line at fault is named."""
+    path = tmp_path / "HumanEval.jsonl"
+    path.write_text('{"task_id": "a"}\n')
+    with pytest.raises(InvalidRequestError, match=r"^Line 1 of .* has no text 'entry_point': the file is damaged or of another kind\.$"):
+        whole(path, None)

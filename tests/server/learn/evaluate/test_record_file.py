@@ -1,0 +1,91 @@
+"""Records outlive a kill, and never mix with those of another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.records import RecordFile, read_records
+from pellucid.learn.evaluate.suite import Record
+
+MODEL, SETTINGS = {"name": "tiny"}, {"temperature": 0.0, "samples": (1,)}
+FIRST, SECOND = Record("a", "u", {"said": "é\ud800\n"}, {"computed": 3}), Record("b", "u", {})
+
+
+def opened(path: Path, model: dict[str, str] = MODEL, settings: dict[str, object] | None = None) -> RecordFile:
+    return RecordFile(path, "suite", model, SETTINGS if settings is None else settings)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with two records."""
+    path = tmp_path / "model" / "suite.jsonl"
+    with opened(path) as file:
+        file.append(FIRST)
+        file.append(SECOND)
+    return path
+
+
+def test_going_on(path: Path) -> None:
+    """What was found before is there, and more is appended."""
+    third = Record("c", "v", {})
+    with opened(path) as file:
+        assert list(file.records) == ["a", "b"]
+        assert file.records["a"].usage == {"computed": 3}
+        file.append(third)
+    assert read_records(path)[1:] == [SECOND, third]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_half_a_line(path: Path, cut: int) -> None:
+    """The line that a killed process left half written is gone, and its question is asked again."""
+    path.write_bytes(path.read_bytes()[:-cut])
+    with opened(path) as file:
+        assert list(file.records) == ["a"]
+        file.append(SECOND)
+    assert [record.id for record in read_records(path)] == ["a", "b"]
+
+
+def test_half_a_header(path: Path) -> None:
+    """A file that was killed in its first line begins anew."""
+    path.write_bytes(path.read_bytes()[:10])
+    with opened(path) as file:
+        assert not file.records
+        file.append(FIRST)
+    assert len(read_records(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "said"),
+    [
+        ({"name": "other"}, None, 'model, name: "tiny" there, "other" here'),
+        (MODEL, {"temperature": 0.8, "samples": [1]}, "settings, temperature: 0.0 there, 0.8 here"),
+        (MODEL, {"temperature": 0.0}, "settings, samples: [1] there, nothing here"),
+    ],
+)
+def test_another_run(path: Path, model: dict[str, str], settings: dict[str, object] | None, said: str) -> None:
+    """Records of another model or of other settings are kept, and refused in a sentence that says what differs."""
+    before = path.read_bytes()
+    with pytest.raises(InvalidRequestError) as refused:
+        opened(path, model, settings)
+    assert str(refused.value) == f"{path} holds the records of another run ({said}): name another folder with --out, or delete that file."
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"id": "x"}', b'{"id": "x", "unit": "y", "facts": {}, "more": 1}'])
+def test_damage(path: Path, line: bytes) -> None:
+    """Damage elsewhere than at the end is named by its line."""
+    first, second, third = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, line, third, b""]))
+    with pytest.raises(InvalidRequestError, match=r"^Line 2 of .*suite.jsonl is damaged: delete the file"):
+        opened(path)
+    assert second
+
+
+def test_no_records(tmp_path: Path) -> None:
+    """Any other file holds none."""
+    (tmp_path / "x.jsonl").write_text("{}\n")
+    with pytest.raises(InvalidRequestError, match="holds no records of an evaluation"):
+        read_records(tmp_path / "x.jsonl")

@@ -1,0 +1,81 @@
+"""The report in a browser: it asks for nothing, is readable light and dark, and shows every text as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page
+
+from page_fixtures import watched
+from page_tabs import LOOKS, SERIOUS, WIDTHS
+from pellucid.learn.evaluate.page import html
+from pellucid.learn.evaluate.results import Bar, Figure, ModelResult, Reliability, Results, SuiteResult
+from pellucid.learn.evaluate.suite import Better, Form
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+
+
+def figure(name: str, value: float | None, form: Form, *, group: str = "", detail: bool = False) -> Figure:
+    low, high = (None, None) if value is None else (value * 0.9, value * 1.1)
+    return Figure(
+        name=name,
+        group=group,
+        form=form,
+        better=Better.HIGHER,
+        value=value,
+        low=low,
+        high=high,
+        records=1234,
+        units=56,
+        detail=detail,
+    )
+
+
+@pytest.fixture
+def results() -> Results:
+    """Two models, one of which could not be asked everything; names and notes try to be HTML."""
+    bins = tuple(Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10))
+    asked = SuiteResult(
+        suite="winogender",
+        asked=3,
+        figures=(
+            figure("prefers he to she", 0.5, Form.SHARE, group=HOSTILE),
+            figure("gap", -2.5, Form.NUMBER),
+            figure("speed", 31.4, Form.RATE),
+            figure("undefined", None, Form.NUMBER),
+            figure("each", 0.1, Form.NUMBER, group="baker", detail=True),
+        ),
+        diagrams=(Reliability(title=f"Calibration {HOSTILE}", bins=bins),),
+        notes=(HOSTILE, "A note."),
+        cost={"requests": 3, "computed": 1000, "cached": 1, "generated": 5, "flops": 10**12},
+    )
+    left_out = SuiteResult(suite="winogender", left_out=f"It needs more {HOSTILE}.")
+    models = [
+        ModelResult(name=name, description=HOSTILE, folder="x", identity={}, suites=(suite,))
+        for name, suite in ((HOSTILE, asked), ("plain", asked), ("poor", left_out))
+    ]
+    return Results(date="2026-01-01", versions={"pellucid": "1"}, machine={"memory": 8 * 10**9}, models=tuple(models))
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
+async def test_in_a_browser(browser_page: Page, request: pytest.FixtureRequest, results: Results, tmp_path: Path) -> None:
+    """Nothing is asked for or run, no text becomes markup, axe finds nothing serious, and a phone needs not scroll sideways."""
+    path = tmp_path / "report.html"
+    path.write_text(html(results))
+    tab = watched(browser_page, path.as_uri())
+    await browser_page.goto(path.as_uri())
+    assert tab.asked == [path.as_uri()]
+    assert await browser_page.locator("script, img").count() == 0
+    assert await browser_page.get_by_role("img").count() == 1 + 2  # the bars, and a diagram for each model that has one
+    assert HOSTILE in await browser_page.locator("h1").inner_text()
+    paper = await browser_page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == ("light" in request.node.name)
+    found = await Axe().run(browser_page)
+    serious = [one for one in found.response["violations"] if one["impact"] in SERIOUS]
+    assert not serious, serious
+    for width in WIDTHS:
+        await browser_page.set_viewport_size({"width": width, "height": 900})
+        assert await browser_page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not tab.problems

@@ -1,0 +1,139 @@
+"""Programs that models write end in time, whatever they do, and pass only where they came to their end."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import NotSupportedError
+from pellucid.learn.evaluate import sandbox
+from pellucid.learn.evaluate.sandbox import DRIVER, Confinement, End, Limits, Outcome, confinement, run_program
+
+SHORT = Limits(seconds=1.5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
+
+FORKS = """
+import os, time
+started = 0
+for _ in range(200):
+    try:
+        child = os.fork()
+    except OSError:
+        break
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    started += 1
+else:
+    raise AssertionError("nothing bounded it")
+assert 0 < started < 200, started
+"""
+
+BOMB = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass\n"
+
+FILE = """
+import os
+try:
+    with open("large", "wb", buffering=0) as file:
+        while True:
+            assert file.write(b"x" * 4096)
+except OSError:
+    size = os.stat("large").st_size
+assert 0 < size <= 1 << 16, size
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "end", "message"),
+    [
+        ("x = 1\n", End.PASSED, ""),
+        ("import sys\nprint('loud' * 100)\nsys.stderr.write('louder' * 100)\n", End.PASSED, ""),
+        ("assert 1 == 2, 'no'\n", End.RAISED, "AssertionError: no"),
+        ("def broken(:\n", End.RAISED, "SyntaxError"),
+        ("import sys\nsys.exit(0)\nassert False\n", End.RAISED, "SystemExit: 0"),
+        ("import os\nos._exit(0)\n", End.LEFT, "It left before its end."),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", End.LEFT, "It left"),
+        ("while True:\n    pass\n", End.LATE, "It took longer than 1.5 seconds."),
+        ("import time\ntime.sleep(60)\n", End.LATE, "It took longer"),
+        ("input()\n", End.RAISED, "EOFError"),
+        ("import os\nos.read(os.pipe()[0], 1)\n", End.LATE, "It took longer"),
+        ("import os\nos.close(1)\nos.close(2)\nos.closerange(0, 3)\n", End.PASSED, ""),
+        ("import os\nos.closerange(0, 256)\n", End.LEFT, "It left"),
+        ("while True:\n    print('x' * 1000)\n", End.LOUD, "It wrote more than 65536 bytes."),
+        ("held = []\nwhile True:\n    held.append(bytearray(1 << 20))\n", End.RAISED, "MemoryError"),
+        ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)\n", None, ""),
+        (FILE, End.PASSED, ""),
+        ("import os\nassert set(os.environ) <= {'LC_CTYPE'}, os.environ\n", End.PASSED, ""),  # which Python sets itself
+        ("import pytest\n", End.RAISED, "ModuleNotFoundError"),
+        ("import os\nopen('own', 'w').write('mine')\nassert os.listdir() == ['own']\n", End.PASSED, ""),
+        ("assert __name__ != '__main__'\n", End.PASSED, ""),
+        ("import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: 'int' = 1\nassert A().x == 1\n", End.PASSED, ""),
+    ],
+)
+def test_programs(program: str, end: End | None, message: str) -> None:
+    """Each ends in time, and only those pass that came to their end; where None is expected, anything but passing will do."""
+    begun = time.monotonic()
+    outcome = run_program(program, SHORT)
+    assert time.monotonic() - begun < 20
+    assert outcome.end is end if end is not None else not outcome.passed
+    assert outcome.message.startswith(message)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_children_die() -> None:
+    """What a program started does not outlive it."""
+    assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
+    late = time.monotonic() + 5
+    while _running():
+        assert time.monotonic() < late, "it lives"
+        time.sleep(0.02)
+
+
+def _running() -> list[Path]:
+    """Processes of programs, ended ones that nobody has waited for aside."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(DRIVER).encode() in file.read_bytes():
+                found.append(file)
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and confinement().user is None, reason="a superuser's forks know no limit here")
+def test_fork_bomb() -> None:
+    """So many processes there may be and no more; a bomb ends with its time."""
+    assert run_program(FORKS, SHORT) == Outcome(End.PASSED)
+    assert run_program(BOMB, SHORT).end is End.LATE
+    assert run_program("x = 1", SHORT).passed  # and the machine is as before
+
+
+def test_network_and_user() -> None:
+    """Where the system permits it there is no network, and a superuser's program is nobody."""
+    program = "import os, socket\nassert [name for _, name in socket.if_nameindex()] in (['lo'], []), 'network'\n"
+    assert run_program(program).passed is bool(confinement().wrapper)
+    if confinement().user is not None:
+        assert run_program("import os\nassert os.getuid() == os.geteuid() == 65534").passed
+        assert run_program("import os\nos.setuid(0)").message.startswith("PermissionError")
+        assert not run_program("open('/etc/passwd', 'a')").passed
+
+
+def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits, the verdict and the end of all processes rest on nothing that a system may refuse."""
+    monkeypatch.setattr(sandbox, "confinement", Confinement)
+    assert run_program("x = 1", SHORT).passed
+    assert run_program("import os\nos._exit(0)", SHORT).end is End.LEFT
+    assert run_program("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)", SHORT).end is not End.PASSED
+    assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
+    assert "with the network" in str(Confinement())
+
+
+def test_no_limits_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system that cannot limit a process nothing is run."""
+    confinement.cache_clear()
+    monkeypatch.setattr(sandbox, "_run", lambda program, limits, confined: Outcome(End.LEFT))
+    with pytest.raises(NotSupportedError, match="leave --run-code out"):
+        run_program("x = 1")
+    confinement.cache_clear()

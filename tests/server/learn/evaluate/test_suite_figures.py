@@ -1,0 +1,147 @@
+"""Figures of records and their intervals: units are drawn, not records, and pairs stay pairs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluation_files import ScriptedVoice, subject
+from pellucid.learn.evaluate import humaneval, perplexity, speed
+from pellucid.learn.evaluate.asking import Asking
+from pellucid.learn.evaluate.calibration import BINS, calibration_errors, diagrams
+from pellucid.learn.evaluate.suite import Better, Form, Record, mean, share
+from pellucid.learn.metrics import Bins, calibration_error, wilson
+
+
+def records(values: list[float], units: list[str] | None = None) -> list[Record]:
+    return [Record(str(number), units[number] if units else str(number), {"value": value}) for number, value in enumerate(values)]
+
+
+def test_share_of_independent_records() -> None:
+    """It has Wilson's interval, which is wide where all agree."""
+    found = share("right", lambda one: bool(one["value"])).of(records([1, 1, 0, 1]))
+    assert found is not None
+    assert found.interval == wilson(3, 4)
+    assert (found.records, found.units) == (4, 4)
+
+
+def test_units_are_drawn() -> None:
+    """Ten records of one problem say no more than the problem: the interval is that of two units, not of twenty records."""
+    values, units = [1.0] * 10 + [0.0] * 10, ["a"] * 10 + ["b"] * 10
+    found = share("right", lambda one: bool(one["value"])).of(records(values, units))
+    assert found is not None
+    assert (found.interval.value, found.interval.low, found.interval.high) == (0.5, 0.0, 1.0)
+    assert found.units == 2
+
+
+def test_agreeing_units_are_not_sure() -> None:
+    """Where every unit agrees no draw differs, and the interval is that of as many trials as there are units."""
+    found = share("right", lambda one: bool(one["value"])).of(records([1.0] * 6, ["a", "a", "b", "b", "c", "c"]))
+    assert found is not None
+    assert found.interval == wilson(3, 3)
+
+
+def test_unequal_units() -> None:
+    """A draw takes all records of a unit: the mean of draws is that of sums, whatever the sizes of units."""
+    values, units = [3.0, 1.0, 1.0, 1.0, 8.0], ["a", "b", "b", "b", "c"]
+    found = mean("value", lambda one: one["value"], form=Form.NUMBER).of(records(values, units))
+    assert found is not None
+    assert found.interval.value == pytest.approx(14 / 5)
+    assert (found.interval.low, found.interval.high) == (1.0, 8.0)
+
+
+def test_ratio_of_sums() -> None:
+    """Weights make a ratio of sums; without any weight there is no figure rather than a wrong one."""
+    facts = [{"n": 2.0, "d": 4.0}, {"n": 0.0, "d": 1.0}]
+    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    found = mean("ratio", lambda one: one["n"], lambda one: one["d"]).of(rows)
+    assert found is not None
+    assert found.interval.value == pytest.approx(0.4)
+    none = mean("ratio", lambda one: one["n"], lambda one: 0.0).of(rows)
+    assert none is not None
+    assert math.isnan(none.interval.value)
+    assert mean("ratio", lambda one: one["n"], applies=lambda one: False).of(rows) is None
+
+
+def test_difference_of_pairs() -> None:
+    """What differs between records by their common hardness cancels: a small gain in each is seen although they differ widely."""
+    before = list(np.random.default_rng(0).normal(10, 5, 50))
+    after = [value + 0.1 for value in before]
+    measure = mean("value", lambda one: one["value"], form=Form.NUMBER)
+    found = measure.difference(records(before), records(after))
+    assert found is not None
+    assert found.value == pytest.approx(0.1)
+    assert found.excludes_zero
+    same = measure.difference(records(before), records(before))
+    assert same is not None
+    assert not same.excludes_zero
+
+
+@pytest.mark.parametrize("by", ["width", "mass"])
+def test_calibration_of_tokens(by: Bins) -> None:
+    """The sums by record and bin give the same error as all tokens together."""
+    draw = np.random.default_rng(1)
+    facts = []
+    for size in (3, 40, 1, 200):
+        confidences = draw.uniform(0, 1, size)
+        facts.append({"confidences": confidences.tolist(), "ranks": np.where(draw.uniform(0, 1, size) < confidences**2, 1, 3).tolist()})
+    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    together = [np.concatenate([fact[name] for fact in facts]) for name in ("confidences", "ranks")]
+    expected = calibration_error(together[0], together[1] == 1, BINS[by], by)
+
+    found = calibration_errors()[list(BINS).index(by)].of(rows)
+
+    assert found is not None
+    assert found.interval.value == pytest.approx(expected)
+    assert found.interval.low <= expected
+    assert sum(one.count for one in diagrams(facts)[list(BINS).index(by)].bins) == 244
+
+
+def test_perplexity_is_of_sums() -> None:
+    """Perplexity and bits per byte are of all tokens and bytes, never means of windows' own."""
+    facts = [
+        {"logprobs": [-1.0], "sizes": [4], "ranks": [1], "confidences": [0.5]},
+        {"logprobs": [-3.0] * 3, "sizes": [1] * 3, "ranks": [9] * 3, "confidences": [0.5] * 3},
+    ]
+    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    found = {measure.name: measure.of(rows) for measure in perplexity.measures(facts)}
+    values = {name: metric.interval.value for name, metric in found.items() if metric is not None}
+    assert values["perplexity"] == pytest.approx(math.exp(2.5))
+    assert values["bits per byte"] == pytest.approx(10 / math.log(2) / 7)
+    assert values["first choices"] == 0.25
+
+
+def test_pass_at_k() -> None:
+    """pass@k is given for each k for which there are answers, and not at all where none was run."""
+    facts = [{"passed": [True] * 5 + [False] * 5}, {"passed": [False] * 10}]
+    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    found = [(measure.name, metric.interval.value) for measure in humaneval.measures(facts) if (metric := measure.of(rows)) is not None]
+    assert [name for name, _ in found] == ["pass@1", "pass@10"]
+    assert [value for _, value in found] == pytest.approx([0.25, 0.5])
+    assert humaneval.measures([{"answers": ["x"]}]) == []
+
+
+async def test_speed() -> None:
+    """Rates are tokens by the engine's own seconds; FLOPs are two for each weight."""
+    asking = Asking(subject(ScriptedVoice(lambda prefix, suffix: "x")))
+    (question, *_) = await speed.Speed().questions(asking, {})
+    facts = await question.ask(asking)
+    rows = [Record("0", "0", facts)]
+    found = {measure.name: metric.interval.value for measure in speed.measures([facts]) if (metric := measure.of(rows)) is not None}
+    assert found["prefill"] == pytest.approx(facts["computed"] / 0.5)
+    assert found["FLOPs a token"] == 2000
+    assert math.isnan(found["decode"])  # one token takes no time after itself
+    assert "weights" not in found
+
+
+def test_probes_have_no_better_side() -> None:
+    """Of a preference neither more nor less is said to be better."""
+    from pellucid.learn.evaluate import crows_pairs, winogender
+
+    facts = [{"category": "age", "direction": "stereo", "more": -1.0, "less": -2.0, "more a token": -1, "less a token": -2}]
+    assert {measure.better for measure in crows_pairs.measures(facts)} == {Better.NEITHER}
+    assert {measure.better for measure in winogender.measures([{"occupation": "baker", "meant": "the occupation", "gap": 1.0}])} == {
+        Better.NEITHER
+    }

@@ -1,0 +1,309 @@
+"""What each suite asks, and what it makes of answers, with a model that says what the test tells it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedVoice, subject, write_benchmarks, write_lines
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.learn.evaluate.asking import Asking, Subject
+from pellucid.learn.evaluate.crows_pairs import CrowsPairs
+from pellucid.learn.evaluate.humaneval import HumanEval, Sampling
+from pellucid.learn.evaluate.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
+from pellucid.learn.evaluate.names import names_of
+from pellucid.learn.evaluate.perplexity import Part, Perplexity, llama_windows
+from pellucid.learn.evaluate.suite import Facts, Record, Suite
+from pellucid.learn.evaluate.text import Text
+from pellucid.learn.evaluate.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
+from pellucid.learn.evaluate.unknown_names import UnknownNames
+from pellucid.learn.evaluate.winogender import Winogender
+from pellucid.tokens import FinishReason
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Small benchmarks."""
+    return write_benchmarks(tmp_path / "data")
+
+
+async def run(suite: Suite, model: Subject, earlier: Mapping[str, Sequence[Record]] | None = None) -> tuple[list[Record], dict[str, float]]:
+    """All records, and the figures by their labels."""
+    asking = Asking(model)
+    questions = await suite.questions(asking, earlier or {})
+    records = [Record(one.id, one.unit, await one.ask(Asking(model))) for one in questions]
+    facts = [record.facts for record in records]
+    figures = {}
+    for measure in suite.measures(facts):
+        metric = measure.of(records)
+        if metric is not None:
+            figures[f"{measure.name}: {measure.group}" if measure.group else measure.name] = metric.interval.value
+    return records, figures
+
+
+def solve(prefix: str, suffix: str | None) -> str:
+    """The line that is missing behind a prefix; a prefix alone comes without its last line break."""
+    line = next(line["canonical_solution"] for line in LINES if line["prompt"].rstrip() == prefix.rstrip())
+    return line if suffix is not None else f"\n{line}and more"
+
+
+def write(prefix: str) -> str:
+    """The whole solution of a problem."""
+    return next("\n" + problem["canonical_solution"] for problem in PROBLEMS if problem["prompt"].rstrip() == prefix)
+
+
+class TestInfilling:
+    async def test_right_answers(self, data: Path) -> None:
+        """Right lines are right by every figure; the model is asked with the text behind the gap."""
+        voice = ScriptedVoice(solve)
+        _, found = await run(Infilling(data, None, run_code=True), subject(voice))
+        assert found == {"exact match": 1.0, "edit similarity": 1.0, "identifier F1": 1.0, "pass@1": 1.0}
+        assert sorted(voice.asked) == sorted((str(line["prompt"]), str(line["suffix"])) for line in LINES)
+
+    async def test_wrong_answers(self, data: Path) -> None:
+        """Empty lines are wrong by every figure."""
+        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedVoice()))
+        assert found == {"exact match": 0.0, "edit similarity": 0.0, "identifier F1": 0.0, "pass@1": 0.0}
+
+    async def test_without_markers(self, data: Path) -> None:
+        """A model without infill markers is asked with what stands before the gap alone, and the report says so."""
+        voice = ScriptedVoice(solve)
+        model = subject(voice, infill=False)
+        suite = Infilling(data, 3, run_code=False)
+        records, found = await run(suite, model)
+        assert [suffix for _, suffix in voice.asked] == [None] * 3
+        assert found["exact match"] == 1.0
+        notes = suite.notes(Asking(model), [record.facts for record in records])
+        assert notes[0] == PREFIX_ONLY
+        assert "pass@1" not in found
+        assert "--run-code" in notes[-1]
+
+    async def test_one_line(self, data: Path) -> None:
+        """Of a server's answer that goes on only the first line counts."""
+        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedVoice(lambda p, s: solve(p, s) + "garbage(")))
+        assert found["exact match"] == found["pass@1"] == 1.0
+
+    def test_comparing(self) -> None:
+        """White space at the ends is no difference; identifiers are compared without strings, comments and keywords."""
+        assert compare("  return x\t", "return x") == {"same": True, "similarity": 1.0, "identifiers": 1.0}
+        assert identifier_f1("return a + b  # c", "return a - 'b'") == pytest.approx(2 / 3)
+        assert identifier_f1("return 1", "return 2") is None
+        assert identifier_f1("", "x = 1") == 0.0
+
+
+class TestHumanEval:
+    async def test_samples(self, data: Path) -> None:
+        """Every problem is answered as often as was asked for, each time with another seed."""
+        answers = iter(["\n    return None\n", "\n    pass\n"] * 8)
+        voice = ScriptedVoice(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
+        records, found = await run(HumanEval(data, None, Sampling(2, 0.8), run_code=True), subject(voice))
+        assert len(voice.asked) == 8
+        assert found == {"pass@1": 0.25}
+        assert {len(record.facts["answers"]) for record in records} == {2}
+        seeds = {Sampling(2, 0.8).params(problem, number).seed for problem in ("a", "b") for number in (0, 1)}
+        assert len(seeds) == 4
+
+    async def test_without_leave(self, data: Path) -> None:
+        """Without --run-code nothing is run, there is no pass@k, and the notes say so."""
+        mark = data / "ran"
+        suite = HumanEval(data, None, Sampling(), run_code=False)
+        model = subject(ScriptedVoice(lambda prefix, suffix: f"\n    open({str(mark)!r}, 'w')\n"))
+        records, found = await run(suite, model)
+        assert found == {}
+        assert not mark.exists()
+        assert "--run-code" in suite.notes(Asking(model), [record.facts for record in records])[-1]
+
+    def test_samples_need_a_temperature(self) -> None:
+        """Several greedy answers would be one."""
+        with pytest.raises(InvalidRequestError, match="give --temperature"):
+            Sampling(5, 0.0)
+
+
+class TestUnknownNames:
+    @pytest.mark.parametrize(
+        ("answer", "count", "unknown"),
+        [
+            ("    return len(x)\n", 2, ()),
+            ("    return frobnicate(x)\n", 2, ("frobnicate",)),
+            ("    import numpy, nosuchmodule\n    from json import loads\n", 3, ("nosuchmodule",)),
+            ("    y = [z for z in x]\n    return later(y)\n", 4, ()),
+            ("    return math.sqrt(x)\n", 2, ()),
+            ("    from .own import thing\n    return thing\n", 1, ()),
+            ("    return (lambda q: q + w)(x)\n", 3, ("w",)),
+            ("    match x:\n        case [first, *rest]:\n            return first, rest\n", 3, ()),
+        ],
+    )
+    def test_names(self, answer: str, count: int, unknown: tuple[str, ...]) -> None:
+        """A name exists that the file binds anywhere, that Python has, or a module that can be imported."""
+        found = names_of("def f(x):\n", answer, "\n\ndef later(y):\n    return y + elsewhere\n")
+        assert found is not None
+        assert (found.all, found.unknown) == (count, unknown)
+
+    def test_no_python(self) -> None:
+        """Of what is no Python nothing is said."""
+        assert names_of("def f(x):\n", "    return (\n", "") is None
+
+    async def test_of_answers(self, data: Path) -> None:
+        """The answers of the suites for code are judged, and nobody is asked again."""
+        voice = ScriptedVoice(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
+        records, _ = await run(HumanEval(data, None, Sampling(), run_code=False), subject(voice))
+        asked = len(voice.asked)
+        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(voice), {"humaneval": records})
+        assert len(voice.asked) == asked
+        assert len(judged) == len(PROBLEMS)
+        assert found["answers with an unknown name"] == 0.25
+        assert found["unknown names"] == pytest.approx(1 / 8)  # two names in each answer
+        with pytest.raises(InvalidRequestError, match="name one of them in --suite as well"):
+            UnknownNames(["unknown-names", "speed"])
+
+
+class TestTruthfulQA:
+    def test_figures(self) -> None:
+        """MC1 asks for the most probable answer, MC2 for the right ones' part of the probability."""
+        logprobs = {"right": math.log(0.3), "also right": math.log(0.2), "wrong": math.log(0.1)}
+        assert mc1(logprobs, {"right": 1, "wrong": 0})
+        assert not mc1(logprobs, {"wrong": 1, "also right": 0})
+        assert mc2(logprobs, {"right": 1, "also right": 1, "wrong": 0}) == pytest.approx(5 / 6)
+        assert mc2({"a": -2000.0, "b": -2000.0}, {"a": 1, "b": 0}) == pytest.approx(0.5)
+
+    async def test_suite(self, data: Path) -> None:
+        """Each answer is read behind the authors' primer and the question, and the sum of its tokens' logprobs counts."""
+        voice = ScriptedVoice(likes=lambda text: -1.0 if text.endswith("An animal") else -2.0)
+        records, found = await run(TruthfulQA(data, None), subject(voice))
+        assert found["MC1"] == 0.5
+        fish = next(record.facts for record in records if len(record.facts["logprobs"]) == 3)
+        assert fish["logprobs"] == {"An animal": -10.0, "A being": -16.0, "A plant": -16.0}
+        assert PRIMER.endswith("Spain.\n\n")
+        assert len(records) == len(QUESTIONS)
+
+
+class TestProbes:
+    async def test_crows_pairs(self, data: Path) -> None:
+        """The share of pairs whose more stereotyped sentence is the more probable one, by category and by direction."""
+        voice = ScriptedVoice(likes=lambda text: -1.0 if "Old" in text or "Poor" in text else -2.0)
+        records, found = await run(CrowsPairs(data, None), subject(voice))
+        assert len(records) == len(PAIRS)
+        assert found["prefers the stereotype"] == pytest.approx(2 / 3)
+        assert found["prefers the stereotype: age"] == 0.5
+        assert found["prefers the stereotype: socioeconomic"] == 1.0
+        assert found["prefers the stereotype: antistereo"] == 0.0
+        assert "authors themselves warn" in CrowsPairs(data, None).notes(Asking(subject(voice)), [])[0]
+
+    async def test_length_is_no_preference(self, data: Path) -> None:
+        """By token a shorter sentence is not preferred for being shorter."""
+        _, found = await run(CrowsPairs(data, None), subject(ScriptedVoice(likes=lambda text: -1.0)))
+        assert found["prefers the stereotype, by token"] == 0.0
+
+    async def test_winogender(self, data: Path) -> None:
+        """The gap is between he and she in the same sentence, by whom the pronoun means and by occupation."""
+        voice = ScriptedVoice(likes=lambda text: -1.0 if " he " in text and "pilot" in text else -1.5)
+        records, found = await run(Winogender(data, None), subject(voice))
+        assert {record.unit for record in records} == {"baker", "pilot"}
+        assert found["prefers he to she: the occupation"] == 1.0  # he is shorter by a character, which is a token here
+        texts = [len("The pilot told the passenger that he was right."), len("The pilot told the passenger that she was right.")]
+        assert found["gap of he and she: pilot"] == pytest.approx(1.5 * texts[1] - texts[0])
+        assert found["gap of he and she: baker"] == pytest.approx(1.5)
+
+
+class TestText:
+    async def test_same_and_different(self, tmp_path: Path) -> None:
+        """The reference itself has full marks; an answer without a word of it none."""
+        references = [{"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")]
+        path = write_lines(tmp_path / "references.jsonl", references)
+        said = {one["prompt"]: one["reference"] for one in references}
+        suite = Text(path, None, None)
+        for chat in (True, False):
+            records, found = await run(suite, subject(ScriptedVoice(lambda prefix, suffix: said[prefix]), chat=chat))
+            assert found == pytest.approx({"BLEU": 100.0, "chrF": 100.0, "ROUGE-1 F1": 1.0, "ROUGE-2 F1": 1.0, "ROUGE-L F1": 1.0})
+        _, nothing = await run(suite, subject(ScriptedVoice(lambda prefix, suffix: "zzz")))
+        assert nothing["ROUGE-L F1"] == nothing["BLEU"] == 0.0
+        notes = suite.notes(Asking(subject(ScriptedVoice())), [record.facts for record in records])
+        assert "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in notes[1]
+        assert "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:" in notes[1]
+        assert "--encoder" in notes[-1]
+
+    async def test_scores_are_those_of_sacrebleu(self, tmp_path: Path) -> None:
+        """From counts that add up come the same scores as sacrebleu has of the whole corpus."""
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.metrics.chrf import CHRF
+
+        references = [
+            {"prompt": "a", "reference": "the cat sat on the mat with a hat"},
+            {"prompt": "b", "reference": "it rains, and the dogs sleep all day long"},
+        ]
+        answers = {"a": "the cat sat on a mat with the hat", "b": "it rains and the dogs sleep today"}
+        path = write_lines(tmp_path / "references.jsonl", references)
+        _, found = await run(Text(path, None, None), subject(ScriptedVoice(lambda prefix, suffix: answers[prefix])))
+        said, wanted = list(answers.values()), [[one["reference"] for one in references]]
+        assert found["BLEU"] == pytest.approx(BLEU().corpus_score(said, wanted).score)
+        assert found["chrF"] == pytest.approx(CHRF().corpus_score(said, wanted).score)
+
+
+class TestPerplexity:
+    async def test_each_token_once(self, tmp_path: Path) -> None:
+        """All tokens but the first are judged, once each, however the text is cut; their bytes are those of the text."""
+        (tmp_path / "a.txt").write_text("xyz" * 20)
+        for window in (8, 16, 1000):
+            records, found = await run(Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedVoice(likes=lambda text: -2.0)))
+            assert sum(len(record.facts["logprobs"]) for record in records) == 59
+            assert found["perplexity"] == pytest.approx(math.exp(2.0))
+            assert found["bits per byte"] == pytest.approx(2.0 / math.log(2))
+
+    async def test_like_llama(self, tmp_path: Path) -> None:
+        """Of each whole window the tokens behind its middle are judged, and what is left at the end is not read."""
+        assert [(one.begin, one.end, one.counted) for one in llama_windows(1100, 512)] == [(0, 512, 255), (512, 1024, 255)]
+        (tmp_path / "a.txt").write_text("abcdefgh" * 8 + "rest")
+        records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedVoice()))
+        assert [len(record.facts["logprobs"]) for record in records] == [7, 7, 7, 7]
+
+    async def test_begin_of_text(self, tmp_path: Path) -> None:
+        """Like llama.cpp, a BOS that the model wants stands in the place of each window's first token."""
+
+        class WithBOS(ScriptedVoice):
+            async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
+                return [1, *await super().token_ids(text)]
+
+        (tmp_path / "a.txt").write_text("abcdefgh" * 8)
+        questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(Asking(subject(WithBOS())), {})
+        windows = [one.ids for one in questions if isinstance(one, Part)]
+        assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
+
+    async def test_too_short(self, tmp_path: Path) -> None:
+        """A text of less than a window has no place in llama.cpp's way, and a window larger than the context none anywhere."""
+        (tmp_path / "a.txt").write_text("short")
+        with pytest.raises(InvalidRequestError, match="shorter than a window of 512 tokens"):
+            await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedVoice()))
+        with pytest.raises(InvalidRequestError, match="give a smaller --window"):
+            await run(Perplexity(tmp_path / "a.txt", window=1 << 30), subject(ScriptedVoice()))
+
+
+async def test_broken_answers() -> None:
+    """An answer that the model did not end is an error, not an empty answer."""
+    asking = Asking(subject(ScriptedVoice(reason=FinishReason.ERROR)))
+    with pytest.raises(PellucidError, match="broke off an answer"):
+        await asking.complete("x")
+
+
+async def test_likelihood() -> None:
+    """The tokens of the text count, not those of its context; bytes say which they are, so that é is no problem."""
+    asking = Asking(subject(ScriptedVoice(likes=lambda text: -0.5)))
+    found = await asking.likelihood("\n", "café")
+    assert (found.logprob, found.tokens, found.per_token) == (-2.0, 4, -0.5)
+
+
+def test_facts_are_json(data: Path) -> None:
+    """Settings are JSON, so that a saved run can be told from another."""
+    import json
+
+    suites: list[Suite] = [
+        Infilling(data, None, run_code=False),
+        HumanEval(data, None, Sampling(), run_code=False),
+        TruthfulQA(data, None),
+        CrowsPairs(data, None),
+        Winogender(data, None),
+    ]
+    found: list[Facts] = [dict(suite.settings) for suite in suites]
+    assert json.loads(json.dumps(found)) == found
