@@ -15,10 +15,12 @@ from pellucid.speaker import Speaker
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 from pellucid_lsp.ahead import Ahead
 from pellucid_lsp.branches import alternatives, forced
+from pellucid_lsp.calibrated import Candidate, Gate, decide
 from pellucid_lsp.context import Context
 from pellucid_lsp.ending import Ending
 from pellucid_lsp.explanation import Explanation, Journal, Outcome, Source, of
-from pellucid_lsp.gate import Gate, judge, passed
+from pellucid_lsp.features import Surroundings
+from pellucid_lsp.gate import passed
 from pellucid_lsp.ghost import Ghost, shape_of
 from pellucid_lsp.recent import Answer, Found, Recent, after_typing
 from pellucid_lsp.road import Road
@@ -73,7 +75,8 @@ class Completer:
         recent: Recent,
         journal: Journal | None = None,
         *,
-        gate: Gate = judge,
+        served: Served | None = None,
+        gate: Gate = decide,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = journal or Journal()
@@ -82,7 +85,7 @@ class Completer:
         self._context = context
         self.recent = recent
         self._gate = gate
-        self._served = Served()
+        self._served = served or Served()
         self._clock = clock
         self._ahead = Ahead()
 
@@ -275,7 +278,8 @@ class Completer:
         if not shaped.text:
             explanation.end(Outcome.NOTHING, NOTHING.get(shaped.ending, f"There is nothing to suggest: {shaped.ending}."))
             return None
-        verdict = explanation.verdict = self._gate(shaped.tokens, level) if level else passed(shaped.tokens)
+        candidate = Candidate(place, shaped.tokens, shaped.ending, self._served.calibration(answer.model))
+        verdict = explanation.verdict = self._gate(candidate, level) if level else passed(shaped.tokens)
         text = shaped.text[: verdict.length]
         explanation.lap("gate")
         if not text:
@@ -288,6 +292,7 @@ class Completer:
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
+        explanation.at = Surroundings.of(place) if self._settings.completion.log else None
         explanation.end(Outcome.SHOWN if len(text) == len(shaped.text) else Outcome.SHORTENED, verdict.reason)
         return suggestion
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pellucid.tokens import Usage
+from pellucid_lsp.features import Surroundings
 from pellucid_lsp.gate import Verdict
 from pellucid_lsp.settings import Level, Shape
 from pellucid_lsp.suggestion import Place, Prompt
@@ -39,7 +40,10 @@ class Source(StrEnum):
 
 @dataclass
 class Explanation:
-    """The story of one request, written while it goes on. ``milliseconds`` are of each stage, in the order of their ends."""
+    """The story of one request, written while it goes on. ``milliseconds`` are of each stage, in the order of their ends.
+
+    ``at`` is what a log of suggestions needs to know of the place; None where none is kept.
+    """
 
     uri: str
     outcome: Outcome = Outcome.CANCELLED
@@ -55,6 +59,7 @@ class Explanation:
     usage: Usage | None = None
     level: Level | None = None
     verdict: Verdict | None = None
+    at: Surroundings | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
     position: tuple[int, int] = (0, 0)
     clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""Whether a suggestion is sure enough to be shown, and how much of it: one function, to be replaced by a calibrated one."""
+"""Whether a suggestion is sure enough to be shown, and how much of it, by thresholds: where the model was not calibrated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
-from typing import Protocol
 
 from pellucid.tokens import Token
 from pellucid_lsp.settings import Level
@@ -29,22 +28,19 @@ Chosen by ``tests/benchmarks/replay.py``, whose figures are in the README.
 """
 
 
+BY_THRESHOLDS = "thresholds"
+BY_HAND = "hand"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How many characters of a suggestion stand above the thresholds, all of them, some or none, and why."""
+    """How many characters of a suggestion are shown, all of them, some or none, why, and what has decided ``by`` which values."""
 
     length: int
     reason: str
     values: Mapping[str, float]
     thresholds: Mapping[str, float]
-
-
-class Gate(Protocol):
-    """What decides about a suggestion: its tokens, of which the first may be cut at its beginning and the last at its end."""
-
-    def __call__(self, tokens: Sequence[Token], level: Level) -> Verdict:
-        """How much of it is shown."""
-        ...
+    by: str = BY_THRESHOLDS
 
 
 def judge(tokens: Sequence[Token], level: Level) -> Verdict:
@@ -56,15 +52,15 @@ def judge(tokens: Sequence[Token], level: Level) -> Verdict:
     if failing is None:
         return Verdict(len(text), "Every probability is above its threshold.", values, thresholds)
     why = f"The {_words(failing)} is {values[failing]:.2f}, below {thresholds[failing]:.2f} of the level {level}"
-    for length in _parts(tokens, text):
-        if _failing(measure(first(tokens, length)), thresholds) is None and _is_worth(text[:length]):
+    for length in parts(tokens, text):
+        if _failing(measure(first(tokens, length)), thresholds) is None and is_worth(text[:length]):
             return Verdict(length, f"{why}; what stands before that is sure enough.", values, thresholds)
     return Verdict(0, f"{why}.", values, thresholds)
 
 
 def passed(tokens: Sequence[Token]) -> Verdict:
     """All of a suggestion that was asked for by hand, with the values that the gate would look at."""
-    return Verdict(sum(len(token.text) for token in tokens), "It was asked for by hand.", measure(tokens), {})
+    return Verdict(sum(len(token.text) for token in tokens), "It was asked for by hand.", measure(tokens), {}, BY_HAND)
 
 
 def measure(tokens: Sequence[Token]) -> dict[str, float]:
@@ -84,7 +80,7 @@ def _words(name: str) -> str:
     return {"first": "first token's probability", "mean": "mean probability", "least": "least probability"}[name]
 
 
-def _parts(tokens: Sequence[Token], text: str) -> Iterator[int]:
+def parts(tokens: Sequence[Token], text: str) -> Iterator[int]:
     """Lengths of the beginnings of a suggestion that can stand alone, the longest first.
 
     They end where a line does or, in the first line, between two words.
@@ -111,5 +107,6 @@ def _inside_word(text: str, at: int) -> bool:
     return re.match(r"\w\w", text[at - 1 : at + 1]) is not None
 
 
-def _is_worth(text: str) -> bool:
+def is_worth(text: str) -> bool:
+    """Whether a part is more quickly read than typed."""
     return len(re.sub(r"[\s,;:.]", "", text)) >= WORTH_SHOWING

@@ -102,7 +102,7 @@ def _notifications(server: Pellucid) -> None:
     def did_dismiss(given: Any) -> None:
         suggestion = _known(server, Params(given, "pellucid/didDismiss").text("id"))
         if suggestion is not None:
-            server.session.recent.dismiss(suggestion)
+            server.session.dismiss(suggestion)
 
     @server.feature("pellucid/didPartiallyAccept")
     def did_partially_accept(given: Any) -> None:

@@ -73,7 +73,7 @@ def explanation_report(explanation: Explanation, prompt_text: str | None) -> Jso
         "milliseconds": {stage: round(value, 2) for stage, value in explanation.milliseconds.items()},
         "gate": None
         if verdict is None
-        else {"level": explanation.level, "values": dict(verdict.values), "thresholds": dict(verdict.thresholds)},
+        else {"by": verdict.by, "level": explanation.level, "values": dict(verdict.values), "thresholds": dict(verdict.thresholds)},
     }
 
 

@@ -17,3 +17,16 @@ class Road(Protocol):
     def lost(self, client: Speaker | None) -> None:
         """This one did not answer."""
         ...
+
+
+class Direct:
+    """The way to a speaker that is here already."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+
+    async def client(self) -> Speaker:
+        return self._speaker
+
+    def lost(self, client: Speaker | None) -> None:
+        """Nothing can be done about it from here: who asks again is told."""

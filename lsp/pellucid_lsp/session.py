@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_state_path
+from platformdirs import user_config_path, user_state_path
 from pygls.uris import to_fs_path
 
+from pellucid.address import APPLICATION, CONFIG_FILE
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
+from pellucid_lsp.calibrated import BY_CALIBRATION
 from pellucid_lsp.completer import Completer
 from pellucid_lsp.context import Context
 from pellucid_lsp.explanation import Explanation, Journal, Outcome
+from pellucid_lsp.gate import BY_THRESHOLDS
 from pellucid_lsp.privacy import Privacy
 from pellucid_lsp.recent import Recent
 from pellucid_lsp.ring import Ring
 from pellucid_lsp.running import Running
+from pellucid_lsp.served import Served
 from pellucid_lsp.settings import Settings
 from pellucid_lsp.suggestion import Place, Suggestion
 from pellucid_lsp.switch import Switch
+from pellucid_lsp.whereabouts import data_folder
 
 if TYPE_CHECKING:
     from pellucid_lsp.launch import Condition, Launcher
+    from pellucid_lsp.outcomes import Outcomes
 
 IDLE_SECONDS = 3.0
 """Quiet after which pieces of other files are read ahead."""
 
 TICK_SECONDS = 1.0
 """Between one piece and the next."""
+
+CALIBRATED = "The model was calibrated: what is probably right is shown."
 
 
 class Session:
@@ -40,6 +49,8 @@ class Session:
         self.settings = settings
         self.recent = Recent()
         self.journal = Journal()
+        self._served = Served()
+        self._outcomes: Outcomes | None = None
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
         self._folders = tuple(folders)
         self._tell = tell
@@ -167,7 +178,13 @@ class Session:
     def accept(self, suggestion: Suggestion, length: int) -> None:
         """The first ``length`` characters of a suggestion are in its document now."""
         self.journal.counts.accepted += self.recent.accept(suggestion, length)
+        self._note(suggestion, length)
         self._tell()
+
+    def dismiss(self, suggestion: Suggestion) -> None:
+        """Nobody wants a suggestion."""
+        self.recent.dismiss(suggestion)
+        self._note(suggestion, 0)
 
     async def prompt_text(self, explanation: Explanation) -> str | None:
         """The prompt of an explanation as the model read it; None where nothing was sent, may be sent now, or no server is ready."""
@@ -217,7 +234,30 @@ class Session:
             "enabledHere": self.switch.here,
             "latency": self.journal.latency,
             "counts": vars(self.journal.counts).copy(),
+            "gate": self._gate(),
+            "log": self._log(),
         }
+
+    def _gate(self) -> dict[str, str]:
+        """What decides about suggestions, and if it is not a calibration of the model, why not."""
+        why_not = self._served.why_not(self.journal.model)
+        return {"by": BY_CALIBRATION, "reason": CALIBRATED} if why_not is None else {"by": BY_THRESHOLDS, "reason": why_not}
+
+    def _log(self) -> str | None:
+        """Why the log of suggestions that is wanted is not kept; None if it is, or none is wanted."""
+        return None if self._outcomes is None else self._outcomes.failure
+
+    def _note(self, suggestion: Suggestion, accepted: int) -> None:
+        """Write into the log, if one is wanted, what became of a suggestion."""
+        if not self.settings.completion.log:
+            return
+        if self._outcomes is None:
+            from pellucid_lsp.outcomes import Outcomes
+            from pellucid_lsp.suggestion_log import FILE, SuggestionLog
+
+            folder = data_folder(os.environ, user_config_path(APPLICATION) / CONFIG_FILE)
+            self._outcomes = Outcomes(SuggestionLog(folder / FILE))
+        self._outcomes.note(suggestion, self.journal.explanations.find(id=suggestion.id), accepted)
 
     def _filename(self, uri: str) -> str:
         """What the model gets to read as the file's name: its path in the workspace folder."""
@@ -227,7 +267,7 @@ class Session:
 
     def _build(self) -> None:
         self.context = Context(self.settings.context, self.ring)
-        self.completer = Completer(self.settings, lambda: self.launcher, self.context, self.recent, self.journal)
+        self.completer = Completer(self.settings, lambda: self.launcher, self.context, self.recent, self.journal, served=self._served)
 
     def _end_work(self) -> Completer:
         """End what runs, but for the completer's own, which is given to be closed."""

@@ -76,6 +76,9 @@ class CompletionSettings:
     delay_ms: int = _setting(0, "milliseconds of quiet before a suggestion is asked of the model; most editors wait themselves", least=0)
     ahead: bool = _setting(True, "generate what follows a suggestion while it is shown")
     languages_off: tuple[str, ...] = _setting((), "language ids in which nothing is suggested")
+    log: bool = _setting(
+        False, "keep a log on this machine of which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pellucid.address import DEFAULT_HOST, DEFAULT_PORT, ENVIRONMENT_PREFIX, is_loopback, read_file, url_of
+from platformdirs import user_data_path
+
+from pellucid.address import APPLICATION, DEFAULT_HOST, DEFAULT_PORT, ENVIRONMENT_PREFIX, is_loopback, read_file, url_of
 from pellucid.errors import ConfigError
 from pellucid_lsp.settings import ServerSettings
 
@@ -38,6 +40,12 @@ def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Pa
         return _parsed(settings.url, key)
     host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
     return Whereabouts(url_of(host, port), host, port, key)
+
+
+def data_folder(variables: Mapping[str, str], config_file: Path) -> Path:
+    """Where Pellucid keeps what is its user's own."""
+    given = _own_settings(variables, config_file).get("data")
+    return Path(given).expanduser().absolute() if isinstance(given, str) else user_data_path(APPLICATION)
 
 
 def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[str, object]:

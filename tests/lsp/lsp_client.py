@@ -148,5 +148,5 @@ def id_of(item: Any) -> str:
 
 def homes(folder: Path) -> dict[str, str]:
     """An environment whose folders for settings, state and logs are a test's own."""
-    names = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME")
+    names = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME")
     return {name: str(folder / name.lower()) for name in names}

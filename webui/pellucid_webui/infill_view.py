@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from itertools import count
 from typing import Any
 
@@ -12,17 +13,20 @@ import gradio as gr
 from pellucid.errors import PellucidError
 from pellucid.speaker import Speaker
 from pellucid.tokens import Token
+from pellucid_lsp.calibrated import Candidate, decide
 from pellucid_lsp.completer import Completer
 from pellucid_lsp.context import Context
 from pellucid_lsp.ending import Ending
 from pellucid_lsp.explanation import Explanation
-from pellucid_lsp.gate import Verdict, judge
+from pellucid_lsp.gate import Verdict
 from pellucid_lsp.recent import Recent
 from pellucid_lsp.ring import Ring
+from pellucid_lsp.road import Direct
 from pellucid_lsp.settings import CompletionSettings, Level, Settings
 from pellucid_lsp.suggestion import Place
 from pellucid_webui.controls import model_choices
 from pellucid_webui.records import pack
+from pellucid_webui.trust import trust
 
 SCRIPT = """
 Pellucid.mountInfill({ element, props, watch, act: (data) => trigger('act', data) });
@@ -55,27 +59,13 @@ BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(or
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
 
 
-class Direct:
-    """The way to a speaker that is here already."""
-
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
-
-    async def client(self) -> Speaker:
-        """The speaker."""
-        return self._speaker
-
-    def lost(self, client: Speaker | None) -> None:
-        """Nothing can be done about it from here: who asks again is told."""
-
-
 async def complete(speaker: Speaker, before: str, after: str, language: str, level: Level, model: str) -> dict[str, Any]:
     """What the language server suggests at a place, and why."""
     answered: list[Token] = []
 
-    def note(tokens: Sequence[Token], level: Level) -> Verdict:
-        answered.extend(tokens)
-        return judge(tokens, level)
+    def note(candidate: Candidate, level: Level) -> Verdict:
+        answered.extend(candidate.tokens)
+        return decide(candidate, level)
 
     settings = Settings(model=model, completion=replace(CompletionSettings(), level=level, ahead=False))
     road = Direct(speaker)
@@ -134,6 +124,15 @@ async def _fills_in(speaker: Speaker, model: str | None) -> bool:
     return all(card.infill for card in await speaker.cards() if card.name == model)
 
 
+async def _trusted(speaker: Speaker, model: str) -> str:
+    """How far the suggestions of a model can be trusted; of the first one, where none is chosen."""
+    try:
+        cards = await speaker.cards()
+    except PellucidError as error:
+        return f"<p>{escape(str(error))}</p>"
+    return "".join([trust(card) for card in cards if card.name == model] or [trust(card) for card in cards[:1]])
+
+
 def _cost(explanation: Explanation) -> str:
     """Why an answer ended, and what it has cost, in sentences."""
     stages = explanation.milliseconds
@@ -158,6 +157,8 @@ def infill_tab(page: gr.Blocks, speaker: Speaker) -> None:
                 [str(one) for one in Level], value=str(Level.NORMAL), label="Level", info="how sure it has to be to be shown"
             )
         view = gr.HTML(value=empty(BEFORE, AFTER), html_template="", js_on_load=SCRIPT, elem_id="pl-infill", apply_default_css=False)
+        with gr.Accordion("How far its suggestions can be trusted", open=False):
+            known = gr.HTML(elem_id="pl-trust")
 
     async def on_act(event: gr.EventData, chosen: str, name: str, sure: str) -> AsyncIterator[dict[str, Any]]:
         asked: Mapping[str, Any] = event._data or {}
@@ -168,6 +169,10 @@ def infill_tab(page: gr.Blocks, speaker: Speaker) -> None:
     async def on_load() -> Any:
         return await model_choices(speaker, "which fills in")
 
+    async def on_choice(chosen: str) -> str:
+        return await _trusted(speaker, chosen)
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [model], **quiet)
+    model.change(on_choice, [model], [known], **quiet)
     view.act(on_act, [model, language, level], [view], **quiet)

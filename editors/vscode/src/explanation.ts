@@ -70,7 +70,7 @@ function gate({ gate }: Explanation): string {
   }
   const names = [...new Set([...Object.keys(gate.values), ...Object.keys(gate.thresholds)])];
   const rows = names.map((name) => [name, number(gate.values[name], 3), number(gate.thresholds[name], 3)]);
-  return `Level: ${gate.level}\n\n${table(["value", "measured", "threshold"], rows)}`;
+  return `Decided by: ${gate.by}. Level: ${gate.level ?? "none"}\n\n${table(["value", "measured", "threshold"], rows)}`;
 }
 
 function tokens({ usage }: Explanation): string {

@@ -25,7 +25,7 @@ export interface Explanation {
   prompt: { prefix: string; suffix: string; extra: { filename: string; text: string }[]; text: string | null } | null;
   usage: { cached: number; computed: number; generated: number } | null;
   milliseconds: Record<string, number>;
-  gate: { level: string; values: Record<string, number>; thresholds: Record<string, number> } | null;
+  gate: { by: string; level: string | null; values: Record<string, number>; thresholds: Record<string, number> } | null;
 }
 
 export interface Status {
@@ -40,6 +40,8 @@ export interface Status {
   /** Milliseconds of the last suggestion. */
   latency: number | null;
   counts: { shown: number; accepted: number; hidden: number; typed: number };
+  gate: { by: "calibration" | "thresholds"; reason: string };
+  log: string | null;
 }
 
 export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");

@@ -44,7 +44,7 @@ local function layout(explanation)
   end
   if known(explanation.gate) then
     local gate = explanation.gate
-    add(lines, "gate", ("%s: %s; asked for: %s"):format(gate.level, figures(gate.values), figures(gate.thresholds)))
+    add(lines, "gate", ("%s, %s: %s; asked for: %s"):format(gate.by, gate.level, figures(gate.values), figures(gate.thresholds)))
   end
   for _, name in ipairs({ "answer", "shown" }) do
     if known(explanation[name]) then

@@ -1,0 +1,153 @@
+"""The command ``pellucid calibrate``: replay, fit, measure on other files, keep what was found beside the model."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from pellucid.assemble import assemble
+from pellucid.assistant import Assistant
+from pellucid.bench.plot import check_path
+from pellucid.config import Settings
+from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.learn.calibrate.cursors import SUFFIXES, Spot, divide, draw
+from pellucid.learn.calibrate.findings import Findings, find
+from pellucid.learn.calibrate.logged import logged_table
+from pellucid.learn.calibrate.models import check, fit_all
+from pellucid.learn.calibrate.plot import draw_findings
+from pellucid.learn.calibrate.records import Record, RecordFile
+from pellucid.learn.calibrate.replay import Replay
+from pellucid.learn.calibrate.report import as_record, figures, show
+from pellucid.learn.calibrate.table import Table
+from pellucid.learn.corpus import LARGEST_SOURCE, Corpus, gather
+from pellucid.models.calibrations import CalibrationFile, write
+from pellucid.terminal import Bars, Steps
+from pellucid_lsp.features import VERSION
+from pellucid_lsp.suggestion import unified
+from pellucid_lsp.suggestion_log import FILE, SuggestionLog
+
+WIDE = 170
+"""Columns of the tables where they go into a file or pipe."""
+
+FIT_SHARE = 0.6
+"""Part of the cursors that stand in the files to fit on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for: so many ``cursors`` in the files of a folder, and where to put what is found.
+
+    ``out`` is the calibration's file in the place of the one beside the model, ``records`` that of the replay.
+    """
+
+    path: Path
+    cursors: int
+    out: Path | None = None
+    records: Path | None = None
+    plot: Path | None = None
+    with_log: bool = False
+    json: bool = False
+
+
+def calibrate(settings: Settings, wish: Wish) -> None:
+    """Find out how far the suggestions of the first model of the settings can be trusted, keep and tell it.
+
+    Raises a PellucidError, one sentence, for what cannot be done. What was replayed before is not asked again.
+    """
+    if wish.plot is not None:
+        check_path(wish.plot)
+    corpus = gather([wish.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE)
+    sys.stderr.write(f"{wish.path}: {corpus}\n")
+    fit, test = divide(corpus.documents)
+    to_fit = round(wish.cursors * FIT_SHARE)
+    spots = [*draw(fit, to_fit), *draw(test, wish.cursors - to_fit)]
+    with Bars() as bars:
+        engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
+    try:
+        name, file = assistant.name_of(None), _file(assistant)
+        records = _replayed(settings, wish, corpus, spots, assistant, file)
+    finally:
+        engine.close()
+    findings = _found(settings, wish, records, {document.name for document in fit}, name)
+    path = file.path if wish.out is None else wish.out
+    write(path, as_record(findings), file.key)
+    _tell(findings, wish, path)
+
+
+def _file(assistant: Assistant) -> CalibrationFile:
+    file = assistant.calibration_file()
+    if file is None:
+        raise NotSupportedError("The model has no place in the store where a calibration could be kept: name one that pellucid fetched.")
+    return file
+
+
+def _replayed(
+    settings: Settings, wish: Wish, corpus: Corpus, spots: Sequence[Spot], assistant: Assistant, file: CalibrationFile
+) -> list[Record]:
+    """What is suggested at all cursors, each with the text behind it and without."""
+    texts = {document.name: unified(document.text) for document in corpus.documents}
+    content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
+    about = {"model": file.key, "features": VERSION, "files": content}
+    path = wish.records or settings.data / "calibration" / f"{file.path.stem}-{content}.jsonl"
+    kept = RecordFile(path, about)
+    done = {record.key: record for record in kept.read()}
+    asks = [(spot, suffix) for spot in spots for suffix in (True, False)]
+    left = [(spot, suffix) for spot, suffix in asks if (spot.document, spot.kind, spot.at, suffix) not in done]
+    if len(left) < len(asks):
+        sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are in {path} already.\n")
+    if left:
+        with Steps() as steps:
+            asyncio.run(Replay(assistant, assistant.name_of(None), texts, kept.append).run(left, steps))
+    by_key = {record.key: record for record in kept.read()}
+    return [by_key[spot.document, spot.kind, spot.at, suffix] for spot, suffix in asks]
+
+
+def _found(settings: Settings, wish: Wish, records: Sequence[Record], to_fit: set[str], model: str) -> Findings:
+    """Fit on some files and measure on the others."""
+    fit = Table.of([record for record in records if record.document in to_fit])
+    check(fit)
+    logged, more = 0, None
+    if wish.with_log:
+        log = SuggestionLog(settings.data / FILE)
+        entries = log.entries(model)
+        if not entries:
+            raise InvalidRequestError(
+                f"There is nothing of {model} in the log of suggestions {log.path}: switch on pellucid.completion.log, "
+                "or leave out --with-log."
+            )
+        logged, more = len(entries), logged_table(entries, float(fit.whole.sum()))
+    with Steps() as steps:
+        steps.start("fitting and measuring", 2)
+        ways = fit_all(fit, more)
+        steps.advance(1)
+        findings = find(fit, [record for record in records if record.document not in to_fit], ways)
+        steps.advance(1)
+    about = {
+        "model": model,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "folder": wish.path.resolve().name,
+        "cursors": wish.cursors,
+        "logged": logged,
+    }
+    return replace(findings, calibration=replace(findings.calibration, about=about))
+
+
+def _tell(findings: Findings, wish: Wish, path: Path) -> None:
+    if wish.json:
+        sys.stdout.write(json.dumps(findings.calibration.record | {"path": str(path), "figures": figures(findings)}) + "\n")
+    else:
+        width = None if sys.stdout.isatty() else WIDE
+        show(findings, Console(highlight=False, markup=False, emoji=False, width=width))
+    if wish.plot is not None:
+        draw_findings(findings, wish.plot)
+        sys.stderr.write(f"The picture is in {wish.plot}.\n")
+    used = "" if wish.out is not None else " Editors use it from their next connection on."
+    sys.stderr.write(f"The calibration is in {path}.{used}\n")

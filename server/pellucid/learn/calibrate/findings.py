@@ -1,0 +1,166 @@
+"""What was found: how well each way says what comes, on files that none was fitted on, and what the levels then do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn import metrics
+from pellucid.learn.calibrate.levels import Outcome, Point, choose, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.models import Fitted, predict
+from pellucid.learn.calibrate.records import Record
+from pellucid.learn.calibrate.table import Bools, Floats, Table
+from pellucid.learn.metrics import Bin, Interval, reliability, wilson
+from pellucid_lsp.calibration import Calibration, Kind
+from pellucid_lsp.settings import Level
+
+SIMULATIONS = 200
+"""Times that outcomes are drawn from the probabilities themselves, to see which error is chance alone."""
+
+RESAMPLES = 1000
+"""Of files, for each interval: there are many intervals, and the order of suggestions is found anew for each sample."""
+
+MASS_BINS = 15
+LENGTHS = (("up to 10 characters", 0, 10), ("11 to 40 characters", 11, 40), ("more than 40 characters", 41, 10**9))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well probabilities say what comes, of whole suggestions; intervals by drawing files anew.
+
+    ``width`` and ``mass`` are expected calibration errors by ten bins of equal width and fifteen of equal mass. ``chance`` is
+    the first where every probability is true and the suggestions are as few as here.
+    """
+
+    width: Interval
+    mass: Interval
+    chance: float
+    brier: Interval
+    skill: Interval
+    loss: Interval
+    auroc: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Some of the suggestions: how many, how many of them are right, and how probable that was said to be on average."""
+
+    name: str
+    count: int
+    right: Interval
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything. ``scores``, ``bars``, ``checks`` and ``outcomes`` are of the files to measure on.
+
+    ``points`` are what every threshold does on the files to fit on, each said while the file was left out: the levels' costs
+    are chosen there. ``tested`` is the same on the files to measure on. ``outcomes`` has for each level what the calibration
+    does and what the thresholds would do.
+    """
+
+    calibration: Calibration
+    ways: tuple[Fitted, ...]
+    scores: Mapping[Kind, Score]
+    bars: Mapping[Kind, tuple[Bin, ...]]
+    checks: tuple[Check, ...]
+    points: tuple[Point, ...]
+    tested: tuple[Point, ...]
+    outcomes: Mapping[Level, tuple[Outcome, Outcome]]
+    fit: Table
+    test: Table
+
+
+def find(fit: Table, records: Sequence[Record], ways: Sequence[Fitted]) -> Findings:
+    """Measure ways, the best first, on the records of files that they were not fitted on.
+
+    Raises InvalidRequestError where those say nothing.
+    """
+    test = Table.of(records)
+    whole = test.only(test.whole)
+    if len(np.unique(whole.right)) < 2:
+        raise InvalidRequestError(
+            f"The {whole.size} suggestions to measure on are all of one kind, right or wrong, or there is none: "
+            "ask for more --cursors, or name another folder."
+        )
+    said = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
+    best, raw = ways[0], next(way for way in ways if way.kind is Kind.RAW)
+    points = curve(fit, best.held_out)
+    calibration = Calibration(best.kind, best.numbers, choose(points), {})
+    scores = {way.kind: score(said[way.kind][test.whole], whole) for way in ways}
+    bars = {way.kind: tuple(reliability(said[way.kind][test.whole], whole.right)) for way in ways}
+    outcomes = {
+        level: (
+            outcome(test, shown(test, said[best.kind], calibration.threshold(level))),
+            outcome(test, shown_by_thresholds(test, records, level)),
+        )
+        for level in Level
+    }
+    return Findings(
+        calibration=calibration,
+        ways=tuple(ways),
+        scores=scores,
+        bars=bars,
+        checks=tuple(checks(test, said[raw.kind], said[best.kind])),
+        points=tuple(points),
+        tested=tuple(curve(test, said[best.kind])),
+        outcomes=outcomes,
+        fit=fit,
+        test=test,
+    )
+
+
+def score(said: Floats, table: Table) -> Score:
+    """How well the probabilities of whole suggestions say what comes."""
+    right = table.right.astype(np.float64)
+    of_files = [np.flatnonzero(table.files == number) for number in np.unique(table.files)]
+
+    def interval(statistic: Callable[[Floats, Floats], float]) -> Interval:
+        def of_drawn(files: Floats) -> float:
+            rows = np.concatenate([of_files[int(number)] for number in files])
+            return statistic(said[rows], right[rows])
+
+        return metrics.bootstrap([np.arange(len(of_files))], of_drawn, resamples=RESAMPLES)
+
+    generator = np.random.default_rng(0)
+    drawn = [metrics.calibration_error(said, generator.random(len(said)) < said) for _ in range(SIMULATIONS)]
+    return Score(
+        width=interval(metrics.calibration_error),
+        mass=interval(lambda p, y: metrics.calibration_error(p, y, MASS_BINS, "mass")),
+        chance=float(np.mean(drawn)),
+        brier=interval(metrics.brier),
+        skill=interval(metrics.brier_skill),
+        loss=interval(metrics.log_loss),
+        auroc=interval(metrics.auroc),
+    )
+
+
+def checks(table: Table, before: Floats, after: Floats) -> list[Check]:
+    """Whether what is said holds for some of the suggestions as well as for all."""
+    alone, lines, length = table.number("no suffix") == 1, table.number("lines") > 0, table.characters
+    groups: dict[str, Bools] = {
+        "with text behind the cursor": ~alone,
+        "without": alone,
+        "code": table.number("in text") == 0,
+        "comments and strings": table.number("in text") == 1,
+        "one line": ~lines,
+        "several lines": lines,
+        **{name: (length >= least) & (length <= most) for name, least, most in LENGTHS},
+    }
+    groups = {name: rows & table.whole for name, rows in groups.items()} | {"parts that may be shown alone": ~table.whole}
+    return [
+        Check(
+            name,
+            int(rows.sum()),
+            wilson(float(table.right[rows].sum()), int(rows.sum())),
+            float(before[rows].mean()),
+            float(after[rows].mean()),
+        )
+        for name, rows in groups.items()
+        if rows.any()
+    ]

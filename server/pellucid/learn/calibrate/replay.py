@@ -1,0 +1,106 @@
+"""Asking at cursors as an editor does: by the language server's own completer, with no gate, and without its clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pellucid.learn.calibrate.cursors import Spot
+from pellucid.learn.calibrate.records import Part, Record
+from pellucid.learn.calibrate.truth import is_right
+from pellucid.models.progress import Progress
+from pellucid.speaker import Speaker
+from pellucid_lsp.calibrated import Candidate
+from pellucid_lsp.completer import Completer
+from pellucid_lsp.context import Context
+from pellucid_lsp.explanation import Explanation
+from pellucid_lsp.features import Surroundings, features
+from pellucid_lsp.gate import Verdict, is_worth, judge, passed
+from pellucid_lsp.gate import parts as lengths
+from pellucid_lsp.recent import Recent
+from pellucid_lsp.ring import Ring
+from pellucid_lsp.road import Direct
+from pellucid_lsp.settings import CompletionSettings, ContextSettings, Level, Settings
+from pellucid_lsp.suggestion import first
+
+AT_ONCE = 4
+"""Cursors that are asked at together: their tokens are computed in one batch."""
+
+DIGITS = 6
+"""Of the numbers that are kept: more would only fill the disk."""
+
+Ask = tuple[Spot, bool]
+"""A cursor, with the text behind it or without."""
+
+
+class Replay:
+    """Asks a model at the cursors of some texts; every suggestion is kept by ``keep`` as soon as it is there."""
+
+    def __init__(self, speaker: Speaker, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[Record]], None]) -> None:
+        # Time limits would make what is suggested depend on how busy the machine is; what is generated ahead helps nobody here.
+        completion = replace(CompletionSettings(), ahead=False, budget_ms=0)
+        self._settings = Settings(model=model, completion=completion, context=replace(ContextSettings(), files_tokens=0))
+        self._road = Direct(speaker)
+        self._texts = texts
+        self._keep = keep
+
+    async def run(self, asks: Sequence[Ask], progress: Progress) -> None:
+        """Ask at all of them, in ``AT_ONCE`` files at a time, and in each from above to below, as its readers do.
+
+        Raises a PellucidError where asking or keeping fails.
+        """
+        progress.start("replaying", len(asks))
+        files: dict[tuple[str, bool], list[Ask]] = {}
+        for spot, suffix in asks:
+            files.setdefault((spot.document, suffix), []).append((spot, suffix))
+        left = list(reversed(files.values()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(self._work(left, progress))
+        except ExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None  # one of them says it: all workers have the same model and disk
+
+    async def _work(self, left: list[list[Ask]], progress: Progress) -> None:
+        while left:
+            context = Context(self._settings.context, Ring(self._settings.context))
+            for spot, suffix in left.pop():
+                self._keep([await self._ask(spot, suffix, context)])
+                progress.advance(1)
+
+    async def _ask(self, spot: Spot, suffix: bool, context: Context) -> Record:
+        """What is suggested at a cursor, by a completer that remembers nothing of other cursors but their windows."""
+        heard: list[Candidate] = []
+
+        def note(candidate: Candidate, level: Level) -> Verdict:
+            heard.append(candidate)
+            return passed(candidate.tokens)
+
+        completer = Completer(self._settings, lambda: self._road, context, Recent(), gate=note)
+        text = self._texts[spot.document]
+        await completer.suggest(spot.place(text, suffix=suffix))
+        explanation = completer.journal.explanations.find()
+        assert explanation is not None, "of the suggestion"
+        await completer.aclose()
+        return _record(spot, suffix, explanation, heard[0] if heard else None, spot.truth(text, suffix=suffix))
+
+
+def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> Record:
+    record = Record(spot.document, spot.kind, spot.at, suffix, str(explanation.ending))
+    if candidate is None:
+        return record
+    at = Surroundings.of(candidate.place)
+    text = candidate.text
+    found = [Part(len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth))]
+    for length in lengths(candidate.tokens, text):
+        if is_worth(text[:length]):
+            numbers = _numbers(features(first(candidate.tokens, length), at, candidate.ending, whole=False))
+            found.append(Part(length, numbers, is_right(text[:length], truth)))
+    shown = {str(level): judge(candidate.tokens, level).length for level in Level}
+    return replace(record, parts=tuple(found), shown=shown)
+
+
+def _numbers(values: Sequence[float]) -> tuple[float, ...]:
+    """As they are kept."""
+    return tuple(round(value, DIGITS) for value in values)

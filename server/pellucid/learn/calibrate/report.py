@@ -1,0 +1,168 @@
+"""Findings as tables for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from pellucid.learn.calibrate.findings import Findings
+from pellucid.learn.calibrate.levels import Outcome
+from pellucid.learn.metrics import Bin, Interval
+from pellucid_lsp.calibration import Kind
+from pellucid_lsp.settings import Level
+
+WAYS: Mapping[Kind, str] = {
+    Kind.RAW: "the mean probability as it is",
+    Kind.PLATT: "a curve of it (Platt)",
+    Kind.LOGISTIC: "logistic regression",
+    Kind.ISOTONIC: "isotonic",
+}
+
+KEPT_POINTS = 20
+"""Every so many of the curve's thresholds are told in a table."""
+
+
+def as_record(findings: Findings) -> dict[str, Any]:
+    """The calibration as it is kept, with the figures that people are shown; it travels with every list of models."""
+    record = findings.calibration.record
+    told = figures(findings)
+    kinds = (Kind.RAW, findings.calibration.kind)
+    kept: dict[str, Any] = {name: told[name] for name in ("fitted on", "measured on", "levels")}
+    kept |= {name: {str(kind): told[name][kind] for kind in kinds} for name in ("ways", "reliability")}
+    return record | {"about": record["about"] | {"figures": _rounded(kept)}}
+
+
+def figures(findings: Findings) -> dict[str, Any]:
+    """What was measured, as JSON."""
+    return {
+        "fitted on": _counts(findings.fit),
+        "measured on": _counts(findings.test),
+        "ways": {
+            way.kind: {"log-loss on files left out": way.loss, "strength": way.strength, **asdict(findings.scores[way.kind])}
+            for way in findings.ways
+        },
+        "reliability": {kind: [asdict(bar) for bar in bars] for kind, bars in findings.bars.items()},
+        "checks": [asdict(check) for check in findings.checks],
+        "levels": {
+            level: {
+                "cost": findings.calibration.costs[level],
+                "threshold": findings.calibration.threshold(level),
+                "calibration": _outcome(ours),
+                "thresholds": _outcome(theirs),
+            }
+            for level, (ours, theirs) in findings.outcomes.items()
+        },
+        "curve": [{"threshold": point.threshold, **_outcome(point.outcome)} for point in findings.tested],
+    }
+
+
+def show(findings: Findings, console: Console) -> None:
+    """Print it."""
+    fit, test = findings.fit, findings.test
+    console.print(
+        f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on {int(test.whole.sum()):,} in "
+        f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. What is kept: "
+        f"{WAYS[findings.calibration.kind]}, by its log-loss on files that were left out."
+    )
+    console.print(_ways(findings))
+    console.print(_bars(findings))
+    console.print(_checks(findings))
+    console.print(_levels(findings))
+    console.print(_curve(findings))
+
+
+def _ways(findings: Findings) -> Grid:
+    grid = _grid("How well the probability says what comes, on files that nothing was fitted on (95 % intervals by file)")
+    for name in ("", "ECE, 10 bins", "by chance", "ECE, 15 of equal mass", "Brier", "Brier skill", "log-loss", "AUROC"):
+        grid.add_column(name, justify="left" if not name else "right")
+    for way in findings.ways:
+        one = findings.scores[way.kind]
+        cells = (one.mass, one.brier, one.skill, one.loss, one.auroc)
+        grid.add_row(WAYS[way.kind], _said(one.width), f"{one.chance:.3f}", *map(_said, cells))
+    return grid
+
+
+def _bars(findings: Findings) -> Grid:
+    grid = _grid("Said and come, ten bins of equal width")
+    for name in ("before: said", "right", "of", "after: said", "right", "of"):
+        grid.add_column(name, justify="right")
+    before, after = findings.bars[Kind.RAW], findings.bars[findings.calibration.kind]
+    for number in range(max(len(before), len(after))):
+        grid.add_row(*_bar(before, number), *_bar(after, number))
+    return grid
+
+
+def _checks(findings: Findings) -> Grid:
+    grid = _grid("Whether it holds for some as for all")
+    for name in ("", "suggestions", "right", "said before", "after"):
+        grid.add_column(name, justify="left" if not name else "right")
+    for check in findings.checks:
+        grid.add_row(check.name, f"{check.count:,}", _said(check.right), f"{check.before:.3f}", f"{check.after:.3f}")
+    return grid
+
+
+def _levels(findings: Findings) -> Grid:
+    grid = _grid("What is shown at each level")
+    columns = ("", "P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
+    for name in columns:
+        grid.add_column(name, justify="left" if not name else "right")
+    for level in Level:
+        ours, theirs = findings.outcomes[level]
+        grid.add_row(f"{level}, calibrated", f"{findings.calibration.threshold(level):.3f}", *_cells(ours))
+        grid.add_row(f"{level}, thresholds", "", *_cells(theirs))
+    return grid
+
+
+def _curve(findings: Findings) -> Grid:
+    grid = _grid("Wrong ones gone against right ones lost")
+    for name in ("P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right"):
+        grid.add_column(name, justify="right")
+    for point in findings.tested[::KEPT_POINTS]:
+        grid.add_row(f"{point.threshold:.2f}", *_cells(point.outcome))
+    return grid
+
+
+def _cells(outcome: Outcome) -> tuple[str, ...]:
+    hidden, shortened = (count / max(outcome.right, 1) for count in (outcome.lost, outcome.shortened))
+    shares = (hidden, shortened, outcome.kept, outcome.precision)
+    return str(outcome.wrong), f"{outcome.gone:.1%}", str(outcome.right), *(f"{share:.1%}" for share in shares)
+
+
+def _bar(bars: tuple[Bin, ...], number: int) -> tuple[str, str, str]:
+    if number >= len(bars):
+        return "", "", ""
+    bar = bars[number]
+    return f"{bar.confidence:.3f}", _said(bar.accuracy), str(bar.count)
+
+
+def _said(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return asdict(outcome) | {"gone": outcome.gone, "loss": outcome.loss, "precision": outcome.precision}
+
+
+def _counts(table: Any) -> dict[str, int]:
+    return {"suggestions": int(table.whole.sum()), "right": int(table.right[table.whole].sum()), "files": _files(table)}
+
+
+def _rounded(value: Any) -> Any:
+    """The same with floats to four decimals."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {str(name): _rounded(one) for name, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list) else value
+
+
+def _files(table: Any) -> int:
+    return len(set(table.files.tolist()))
+
+
+def _grid(title: str) -> Grid:
+    return Grid(title=title, title_justify="left", box=None, pad_edge=False)

@@ -1,0 +1,88 @@
+"""Records as arrays: one row for each part of a suggestion, all of it included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import expm1
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.learn.calibrate.records import Record
+from pellucid_lsp.features import NAMES
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+PART_WEIGHT = 1.0
+"""What all parts of a suggestion weigh together where all of it weighs 1: however many it has, it is one suggestion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A row for each part.
+
+    ``numbers`` (n, features), ``right`` (n,), ``weights`` (n,), ``whole`` (n,): whether a row is all of its suggestion;
+    ``suggestions`` (n,) and ``files`` (n,): numbers that are the same for rows of the same one.
+    """
+
+    numbers: Floats
+    right: Bools
+    weights: Floats
+    whole: Bools
+    suggestions: Ints
+    files: Ints
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Self:
+        """The rows of records; where nothing was suggested there is none."""
+        names = {name: number for number, name in enumerate(sorted({record.document for record in records}))}
+        rows = [
+            (part.numbers, part.right, 1.0 if not at else PART_WEIGHT / (len(record.parts) - 1), at == 0, number, names[record.document])
+            for number, record in enumerate(records)
+            for at, part in enumerate(record.parts)
+        ]
+        columns: list[Any] = list(zip(*rows, strict=True)) or [[]] * len(fields(cls))
+        return cls(
+            np.array(columns[0], dtype=np.float64).reshape(len(rows), len(NAMES)),
+            np.array(columns[1], dtype=np.bool_),
+            np.array(columns[2], dtype=np.float64),
+            np.array(columns[3], dtype=np.bool_),
+            np.array(columns[4], dtype=np.int64),
+            np.array(columns[5], dtype=np.int64),
+        )
+
+    @property
+    def size(self) -> int:
+        """Rows."""
+        return len(self.right)
+
+    def only(self, chosen: Bools | Ints) -> Table:
+        """Some rows."""
+        return Table(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def and_also(self, other: Table) -> Table:
+        """The rows of both; suggestions and files stay apart."""
+        columns = {field.name: np.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self)}
+        for name in ("suggestions", "files"):
+            mine = getattr(self, name)
+            columns[name][len(mine) :] += mine.max(initial=-1) + 1
+        return Table(**columns)
+
+    def number(self, name: str) -> Floats:
+        """One of the numbers, (n,)."""
+        column: Floats = self.numbers[:, NAMES.index(name)]
+        return column
+
+    @property
+    def characters(self) -> Floats:
+        """Length of each row's text."""
+        return expm1_of(self.number("characters"))
+
+
+def expm1_of(logarithms: Floats) -> Floats:
+    """What log(1 + x) was taken of, to the whole number."""
+    return np.array([round(expm1(value)) for value in logarithms], dtype=np.float64)

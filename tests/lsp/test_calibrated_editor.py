@@ -1,0 +1,99 @@
+"""An editor sees which gate has decided, and keeps a log only where that is wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lsp_client
+from known import as_sent, doubtful
+from lsp_client import Connect, id_of
+from pellucid.tokens import ModelCard
+from pellucid_lsp.suggestion_log import FILE, Outcome, SuggestionLog
+from served import TINY, ScriptedAssistant, spoken
+
+URI = "file:///a.py"
+TEXT = "def f(a):\n    ret\n\n\nx = 1\n"
+AT = (1, 7)
+
+
+class CalibratedAssistant(ScriptedAssistant):
+    """Tells a calibration with its model's card."""
+
+    def models(self) -> list[ModelCard]:
+        calibration = as_sent(doubtful(-10.0))
+        return [ModelCard(TINY, 64, True, True, 1, "scripted", None, files=True, calibration=calibration)]
+
+
+def log_of(folder: Path) -> SuggestionLog:
+    return SuggestionLog(Path(lsp_client.homes(folder)["XDG_DATA_HOME"]) / "pellucid" / FILE)
+
+
+class TestCalibrated:
+    @pytest.fixture
+    def assistant(self) -> ScriptedAssistant:
+        return CalibratedAssistant([spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])])
+
+    async def test_told(self, connect: Connect) -> None:
+        """A calibration of the server's decides in the editor, and the explanation and the state tell it."""
+        editor = await connect()
+        editor.open(URI, TEXT)
+
+        assert await editor.texts(URI, *AT) == []
+
+        gate = (await editor.request("pellucid/explain", {"textDocument": {"uri": URI}})).gate
+        assert (gate.by, gate.level) == ("calibration", "normal")
+        assert gate.values.right < gate.thresholds.right
+        assert (await editor.request("pellucid/status")).gate.by == "calibration"
+
+
+async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Where the model was not calibrated the state says that the thresholds decide, and why."""
+    assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
+    editor = await connect()
+    editor.open(URI, TEXT)
+    before = (await editor.request("pellucid/status")).gate
+
+    assert await editor.texts(URI, *AT) == ["urn a"]
+
+    after = (await editor.request("pellucid/status")).gate
+    assert (before.by, before.reason) == ("thresholds", "Nothing was asked of a model server yet.")
+    assert (after.by, after.reason[:46]) == ("thresholds", "The model server tells of no calibration of th")
+    assert (await editor.request("pellucid/explain", {"textDocument": {"uri": URI}})).gate.by == "thresholds"
+
+
+async def take(connect: Connect, assistant: ScriptedAssistant, **completion: Any) -> None:
+    """Accept a suggestion, a part of one, and dismiss one."""
+    assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
+    editor = await connect(**completion)
+    for number in range(3):
+        uri = f"file:///{number}.py"
+        editor.open(uri, TEXT)
+        (item,) = await editor.inline(uri, *AT)
+        if number == 0:
+            await editor.command("pellucid.accepted", id_of(item))
+        elif number == 1:
+            editor.notify("pellucid/didPartiallyAccept", {"id": id_of(item), "acceptedLength": 3})
+        else:
+            editor.notify("pellucid/didDismiss", {"id": id_of(item)})
+    assert (await editor.request("pellucid/status")).log is None
+
+
+async def test_logged(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
+    """With the setting every outcome is logged, by the thresholds' or the calibration's decision."""
+    await take(connect, assistant, log=True)
+
+    entries = log_of(tmp_path).entries(TINY)
+
+    assert [entry.outcome for entry in entries] == [Outcome.ACCEPTED, Outcome.SHORTENED, Outcome.DISMISSED]
+    assert [(entry.length, entry.accepted) for entry in entries] == [(5, 5), (5, 3), (5, 0)]
+    assert {(entry.language, entry.level, entry.gate) for entry in entries} == {("python", "normal", "thresholds")}
+
+
+async def test_not_logged(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
+    """Without it nothing is."""
+    await take(connect, assistant)
+
+    assert not log_of(tmp_path).path.exists()

@@ -1,0 +1,243 @@
+"""pellucid calibrate: from a folder to a calibration beside the model, once broken off and gone on with; what is wrong is one sentence."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knowing import MODEL, KnowingAssistant, NoEngine
+from pellucid.learn.calibrate.replay import AT_ONCE
+from pellucid.models import disk
+from pellucid.models.calibrations import CalibrationFile
+from pellucid_lsp.calibration import Calibration
+from pellucid_lsp.features import NAMES
+from pellucid_lsp.settings import Level
+from pellucid_lsp.suggestion_log import FILE, Entry, Outcome, SuggestionLog
+
+Run = Callable[..., tuple[int, str, str]]
+
+CURSORS = "60"
+
+
+def source(number: int) -> str:
+    """A file that is like no other from its first line on."""
+    lines = [f'"""The module {number}."""', ""]
+    for row in range(6):
+        name = f"function_{number}_{row}"
+        lines += [
+            f"def {name}(first, second):",
+            f"    total_{row} = first + second * {row}",
+            f"    if total_{row} > {number}:",
+            f"        print(total_{row}, [first, {row}])",
+            f"    return total_{row}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "project"
+    path.mkdir()
+    for number in range(10):
+        (path / f"module_{number}.py").write_text(source(number))
+    return path
+
+
+@pytest.fixture
+def assistant(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnowingAssistant:
+    """Answers in the place of a model; the data folder is the test's own."""
+    made = KnowingAssistant({path.name: path.read_text() for path in folder.iterdir()}, tmp_path / "store" / "knowing.json")
+    monkeypatch.setattr("pellucid.learn.calibrate.command.assemble", lambda *_: (NoEngine(), made))
+    monkeypatch.setattr("pellucid.learn.calibrate.findings.RESAMPLES", 20)  # the intervals are looked at elsewhere
+    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
+    return made
+
+
+def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """The calibration lies beside the model, for its weights, and is better than the probabilities as they are on other files."""
+    code, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json", "--plot", tmp_path / "trust.svg")
+
+    assert code == 0
+    record, note = CalibrationFile(assistant.kept, "these-weights").read()
+    assert note is None
+    assert record is not None
+    calibration = Calibration.read(record)
+    told = json.loads(out)
+    ways = told["figures"]["ways"]
+    assert told["numbers"] == list(calibration.numbers)
+    assert ways[calibration.kind]["loss"]["value"] < ways["raw"]["loss"]["value"]
+    assert told["figures"]["fitted on"]["suggestions"] + told["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
+    assert (calibration.about["model"], calibration.about["folder"]) == (MODEL, "project")
+    assert str(assistant.kept) in err
+    assert "Editors use it from their next connection on." in err
+    assert "<svg" in (tmp_path / "trust.svg").read_text()
+    assert "wrong_" not in assistant.kept.read_text()
+
+
+def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
+    """Every cursor is asked at twice, with the text behind it and without, and the model never reads what it is to say."""
+    run("calibrate", folder, "--cursors", CURSORS)
+
+    alone = [prefix for prefix, suffix in assistant.asked if not suffix]
+    both = [prefix for prefix, suffix in assistant.asked if suffix]
+    assert len(assistant.asked) == 2 * int(CURSORS)
+    assert set(both) <= set(alone)
+    for prefix, suffix in assistant.asked:
+        texts = [text for text in assistant.files.values() if text.startswith(prefix)]
+        assert any(text.find(suffix or "", len(prefix)) > len(prefix) for text in texts) or not suffix
+
+
+def test_goes_on(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """A run that was broken off goes on where it was, and finds what it would have found."""
+    common = ("calibrate", folder, "--cursors", CURSORS, "--json")
+    whole = run(*common, "--out", tmp_path / "whole.json", "--records", tmp_path / "whole.jsonl")
+    assistant.asked.clear()
+    assistant.dies_after = 50
+    part = (*common, "--out", tmp_path / "part.json", "--records", tmp_path / "part.jsonl")
+    assert "pellucid: The model fell over: pick it up.\n" in run(*part)[2]
+    kept = len((tmp_path / "part.jsonl").read_text().splitlines()) - 1
+    assistant.dies_after = None
+
+    code, out, err = run(*part)
+
+    assert 50 - AT_ONCE <= kept <= 50
+    assert code == 0
+    assert f"{kept} of 120 are in {tmp_path / 'part.jsonl'} already." in err
+    assert len(assistant.asked) == 50 + 120 - kept
+    told, before = json.loads(out), json.loads(whole[1])
+    assert told["figures"] == before["figures"]
+    assert told["numbers"] == before["numbers"]
+
+
+def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
+    """Who asks for more of them later asks the model for the new ones only."""
+    run("calibrate", folder, "--cursors", "50")
+    assistant.asked.clear()
+
+    code, _, err = run("calibrate", folder, "--cursors", "60")
+
+    assert code == 0
+    assert "100 of 120 are in" in err
+    assert len(assistant.asked) == 20
+
+
+def test_out(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """With --out the editors' calibration stays as it is."""
+    code, out, _ = run("calibrate", folder, "--cursors", CURSORS, "--out", tmp_path / "mine.json")
+
+    assert code == 0
+    assert "Fitted on" in out
+    assert (tmp_path / "mine.json").exists()
+    assert not assistant.kept.exists()
+
+
+def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """The log of suggestions moves the fit; without a log it is said that there is none."""
+    common = ("calibrate", folder, "--cursors", CURSORS, "--json", "--records", tmp_path / "records.jsonl")
+    code, _, err = run(*common, "--with-log")
+    assert code == 1
+    assert f"There is nothing of {MODEL} in the log of suggestions" in err
+
+    log = SuggestionLog(tmp_path / "data" / FILE)
+    for number in range(40):
+        numbers = tuple([-0.1 * (number % 5)] + [0.0] * (len(NAMES) - 1))
+        log.write(Entry(f"s-{number}", MODEL, "python", "normal", "thresholds", Outcome.DISMISSED, 9, 0, numbers, None, (0.9,)))
+    without = json.loads(run(*common)[1])
+    with_log = json.loads(run(*common, "--with-log")[1])
+
+    assert (without["about"]["logged"], with_log["about"]["logged"]) == (0, 40)
+    assert without["numbers"] != with_log["numbers"]
+    assert without["figures"]["measured on"] == with_log["figures"]["measured on"]
+
+
+def fails(run: Run, *arguments: str | Path) -> str:
+    """The sentence that a command fails with."""
+    code, out, err = run("calibrate", *arguments)
+    assert (code, out) == (1, "")
+    sentence = err.splitlines()[-1]
+    assert sentence.startswith("pellucid: ")
+    return sentence
+
+
+def test_nothing_there(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """No folder, an empty one, and one of too few files are told before a model is loaded."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "two").mkdir()
+    for number in range(2):
+        (tmp_path / "two" / f"{number}.py").write_text(source(number))
+
+    assert "does not exist: name a file or a folder of text" in fails(run, tmp_path / "nowhere")
+    assert "There is no text in" in fails(run, tmp_path / "empty")
+    assert "There are 2 source files" in fails(run, tmp_path / "two")
+    assert assistant.asked == []
+
+
+def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """A picture that could not be written is told before anything is asked."""
+    assert "let it end with .svg" in fails(run, folder, "--plot", tmp_path / "trust.png")
+    assert assistant.asked == []
+
+
+@pytest.mark.parametrize(
+    ("cursors", "always", "sentence"),
+    [
+        ("20", None, "suggestions to fit on, and it takes 60: ask for more --cursors"),
+        (CURSORS, True, "Only 0 of the 72 suggestions to fit on are wrong"),
+        (CURSORS, False, "Only 0 of the 72 suggestions to fit on are right"),
+    ],
+)
+def test_nothing_to_fit(run: Run, folder: Path, assistant: KnowingAssistant, cursors: str, always: bool | None, sentence: str) -> None:
+    """Too few suggestions, and those of one kind only, are told; no calibration is written."""
+    assistant.always = always
+
+    assert sentence in fails(run, folder, "--cursors", cursors)
+    assert not assistant.kept.exists()
+
+
+def test_unknown_model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A model that nobody knows is told with those that there are."""
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+
+    assert "There is no model 'mystery'" in fails(run, folder, "--model", "mystery")
+
+
+def test_foreign_records(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """The records of other files are refused."""
+    records = tmp_path / "records.jsonl"
+    run("calibrate", folder, "--cursors", CURSORS, "--records", records)
+    (folder / "module_0.py").write_text(source(77))
+
+    assert "holds the records of another run: name another file with --records" in fails(
+        run, folder, "--cursors", CURSORS, "--records", records
+    )
+
+
+def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full when the calibration is written is told, and the earlier calibration stays."""
+    run("calibrate", folder, "--cursors", CURSORS)
+    before = assistant.kept.read_text()
+
+    def full(target: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "write_text", full)
+
+    assert "is full: free some space and try again" in fails(run, folder, "--cursors", CURSORS)
+    assert assistant.kept.read_text() == before
+
+
+def test_thresholds_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
+    """What is kept asks more of a quieter level."""
+    run("calibrate", folder, "--cursors", CURSORS)
+
+    record, _ = assistant.calibration_file().read()
+
+    assert record is not None
+    thresholds: Sequence[Any] = [Calibration.read(record).threshold(level) for level in Level]
+    assert list(thresholds) == sorted(thresholds, reverse=True)

@@ -1,0 +1,125 @@
+"""Cursors stand where an editor asks, and what the file says there is not in what the model reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.calibrate.cursors import Kind, Spot, divide, draw, spots
+from pellucid.learn.corpus import Document
+
+TEXT = """\
+import os
+
+def add(first, second):
+    total = first + second
+    if total:
+        print(total)
+    return total
+
+x = add(1, 2)
+"""
+
+
+def of(kind: Kind, text: str = TEXT) -> list[tuple[str, str]]:
+    """What is left of each cursor of a kind on its line, and what is not written yet."""
+    found = [spot for spot in spots(Document("a.py", text)) if spot.kind is kind]
+    return [(spot.place(text, suffix=True).left, spot.truth(text, suffix=True)) for spot in found]
+
+
+def test_parts_make_the_file() -> None:
+    """What stands before the cursor, what is to come and what stands behind it are the file; alone, all that follows is to come."""
+    for spot in spots(Document("a.py", TEXT)):
+        place = spot.place(TEXT, suffix=True)
+        assert place.before + spot.truth(TEXT, suffix=True) + place.after == TEXT
+        alone = spot.place(TEXT, suffix=False)
+        assert (alone.before + spot.truth(TEXT, suffix=False), alone.after) == (TEXT, "")
+        assert place.language == "python"
+
+
+def test_kinds() -> None:
+    """Each kind stands where its name says."""
+    assert ("    ", "return total") in of(Kind.LINE_START)
+    assert ("x = ", "add(1, 2)") in of(Kind.WORD_START)
+    assert ("x = add(1, ", "2)") in of(Kind.OPERATOR)
+    assert ("    retu", "rn total") not in of(Kind.MID_WORD)
+    assert ("    ret", "urn total") in of(Kind.MID_WORD)
+    assert ("x = add(", "1, 2") in of(Kind.BRACKETS)
+
+
+def test_bracket_stays() -> None:
+    """Between brackets the closing one stands to the right of the cursor."""
+    (spot,) = [one for one in spots(Document("a.py", TEXT)) if one.kind is Kind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
+
+    assert spot.place(TEXT, suffix=True).right == ")"
+
+
+def test_block_is_not_written_yet() -> None:
+    """Whoever writes a block's head, or its first line, has not written the rest of it."""
+    body = "    total = first + second\n    if total:\n        print(total)\n    return total"
+    (head,) = [truth for left, truth in of(Kind.LINE_START) if truth.startswith("def")]
+    (first,) = [truth for left, truth in of(Kind.LINE_START) if truth.startswith("total =")]
+    (inner,) = [truth for left, truth in of(Kind.LINE_START) if truth.startswith("if total")]
+
+    assert head == f"def add(first, second):\n{body}"
+    assert first == body.lstrip()
+    assert inner == "if total:\n        print(total)"
+
+
+def test_drawn() -> None:
+    """On the lines that are drawn stands one cursor of each kind, the same each time, in the order of the file."""
+    documents = [Document(f"{number}.py", TEXT * 5) for number in range(3)]
+
+    drawn = draw(documents, 50)
+
+    lines = Counter((spot.document, (TEXT * 5).count("\n", 0, spot.at), spot.kind) for spot in drawn)
+    assert len(drawn) == len(set(drawn)) == 50
+    assert set(lines.values()) == {1}
+    assert {spot.kind for spot in drawn} == set(Kind)
+    assert drawn == sorted(draw(documents, 50), key=lambda spot: (spot.document, spot.at, spot.kind))
+    assert drawn != draw(documents, 50, seed=1)
+
+
+def test_more_are_the_same_and_others() -> None:
+    """Who asks for more cursors gets those of before as well, so that what was replayed is not lost."""
+    documents = [Document(f"{number}.py", TEXT * 5) for number in range(3)]
+
+    assert set(draw(documents, 20)) < set(draw(documents, 40)) < set(draw(documents, 300))
+
+
+def test_fewer_than_asked_for() -> None:
+    """Of a small file there are as many as its lines have kinds, and none twice."""
+    drawn = draw([Document("a.py", "x = 123\nword\n")], 50)
+
+    assert len(drawn) == len(set(drawn)) == 6
+
+
+def test_line_ends() -> None:
+    """Cursors are those of the text with line feeds, as the language server has it."""
+    crlf = Document("a.py", TEXT.replace("\n", "\r\n"))
+
+    assert draw([crlf], 1000) == draw([Document("a.py", TEXT)], 1000)
+
+
+def test_divided_by_file() -> None:
+    """No file is on both sides, and about four tenths of the text are to measure on."""
+    documents = [Document(f"{number}.py", "x" * 1000) for number in range(50)]
+
+    fit, test = divide(documents)
+
+    assert sorted(fit + test, key=lambda one: one.name) == sorted(documents, key=lambda one: one.name)
+    assert len(test) == 20
+    assert divide(documents[::-1]) == (fit, test)
+
+
+def test_too_few_files() -> None:
+    """With three files nothing can be fitted on two and measured on two others."""
+    with pytest.raises(InvalidRequestError, match=r"There are 3 source files, and .* takes 4: name a larger folder\."):
+        divide([Document(f"{number}.py", "x") for number in range(3)])
+
+
+def test_unknown_language() -> None:
+    """A file of no known kind has no language; it is completed in all the same."""
+    assert Spot("Makefile", Kind.MID_WORD, 1, 2).place("all:", suffix=True).language == ""

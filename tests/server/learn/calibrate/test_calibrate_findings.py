@@ -1,0 +1,146 @@
+"""What is told of a calibration is measured on files that it was not fitted on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from calibration_rows import record, records
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.calibrate.findings import Findings, find
+from pellucid.learn.calibrate.levels import LOSSES, THRESHOLDS, choose, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.models import fit_all
+from pellucid.learn.calibrate.plot import draw_findings, svg
+from pellucid.learn.calibrate.report import as_record, figures, show
+from pellucid.learn.calibrate.table import Table
+from pellucid_lsp.calibration import Calibration, Kind
+from pellucid_lsp.settings import Level
+
+SIX = [
+    record(0, 0.9, True, True),
+    record(1, 0.9, False, True),
+    record(2, 0.9, False, False),
+    record(3, 0.3, True, True),
+    record(4, 0.3, False, True),
+    record(5, 0.3, False, False),
+]
+"""Right, wrong with a right part, and wrong throughout: sure, then unsure."""
+
+
+@pytest.fixture(scope="module")
+def findings() -> Findings:
+    fit = Table.of(records(600, prefix="fit-"))
+    found = find(fit, records(400, seed=1, prefix="test-"), fit_all(fit))
+    return replace(found, calibration=replace(found.calibration, about={"model": "a<b"}))
+
+
+def test_outcomes() -> None:
+    """What is shown of right and wrong suggestions is counted as hidden, cut to what is right, lost or shortened."""
+    table = Table.of(SIX)
+    parts = np.array([0.8, 0.9, 0.2, 0.9, 0.2, 0.9, 0.2, 0.9, 0.2, 0.2, 0.2, 0.2])
+
+    rows = shown(table, parts, 0.5)
+    found = outcome(table, rows)
+
+    assert list(rows) == [0, 3, 5, 7, -1, -1]
+    assert (found.wrong, found.hidden, found.cut) == (4, 2, 1)
+    assert (found.right, found.lost, found.shortened) == (2, 0, 1)
+    assert (found.gone, found.loss, found.kept) == (3 / 4, 1 / 2, 35 / 40)
+    assert found.precision == 3 / 4
+
+
+def test_thresholds_of_before() -> None:
+    """What the fixed thresholds show was noted in the replay."""
+    table = Table.of(SIX)
+
+    assert list(shown_by_thresholds(table, SIX, Level.NORMAL)) == [0, 2, 4, -1, -1, -1]
+    assert list(shown_by_thresholds(table, SIX, Level.EAGER)) == [0, 2, 4, 6, 8, 10]
+
+
+def test_costs() -> None:
+    """A level asks for as much as it can without losing more of the right ones than it may; a quieter one for no less."""
+    table = Table.of(records(1000))
+    points = curve(table, np.exp(table.number("mean")))
+
+    costs = choose(points)
+
+    assert costs[Level.QUIET] >= costs[Level.NORMAL] >= costs[Level.EAGER]
+    for level, allowed in LOSSES.items():
+        threshold = costs[level] / (1 + costs[level])
+        at = min(range(len(points)), key=lambda number: abs(points[number].threshold - threshold))
+        assert points[at].outcome.loss <= allowed < points[at + 1].outcome.loss
+    assert len(points) == len(THRESHOLDS)
+
+
+def test_improves(findings: Findings) -> None:
+    """Fitted on some files it is better on others, by every figure but the order, which a curve leaves as it is."""
+    before, after = findings.scores[Kind.RAW], findings.scores[findings.calibration.kind]
+
+    assert after.width.value < 0.1 < before.width.value
+    assert after.brier.value < before.brier.value
+    assert after.loss.value < before.loss.value
+    assert after.skill.value > 0 > before.skill.value
+    assert abs(findings.scores[Kind.PLATT].auroc.value - before.auroc.value) < 1e-9
+    assert after.width.low <= after.width.value
+
+
+def test_chance(findings: Findings) -> None:
+    """The error that chance alone makes is told: with 400 suggestions it is not nothing."""
+    assert 0.01 < findings.scores[Kind.PLATT].chance < 0.06
+
+
+def test_checks(findings: Findings) -> None:
+    """Some of the suggestions are looked at by themselves, and parts that may be shown alone."""
+    checks = {check.name: check for check in findings.checks}
+
+    assert checks["with text behind the cursor"].count == 400
+    assert checks["11 to 40 characters"].count == 400
+    assert checks["parts that may be shown alone"].count == 400
+    assert checks["parts that may be shown alone"].right.value > checks["code"].right.value
+
+
+def test_one_kind_of_outcome() -> None:
+    """Where nothing can be measured on the other files it is told."""
+    fit = Table.of(records(200))
+    ways = fit_all(fit)
+
+    for others in ([record(number, 0.5, True) for number in range(50)], []):
+        with pytest.raises(InvalidRequestError, match="suggestions to measure on are all of one kind, right or wrong, or there is none"):
+            find(fit, others, ways)
+
+
+def test_told(findings: Findings) -> None:
+    """The tables have the counts, the intervals, both gates and the curve; JSON has all of it and is a calibration still."""
+    console = Console(record=True, width=200)
+    show(findings, console)
+    text = console.export_text()
+
+    for said in ("Fitted on 600 suggestions in 12 files, measured on 400 in 12 others", "normal, calibrated", "normal, thresholds"):
+        assert said in text
+    told = json.loads(json.dumps(as_record(findings)))
+    assert Calibration.read(told).kind is findings.calibration.kind
+    assert sum(bar["count"] for bar in told["about"]["figures"]["reliability"]["raw"]) == 400
+    assert len(json.dumps(told)) < 10_000
+    assert len(figures(findings)["curve"]) == len(THRESHOLDS)
+
+
+def test_picture(findings: Findings, tmp_path: Path) -> None:
+    """The picture is well-formed, has the counts, and is for light and dark pages; a path that cannot be written to is told."""
+    path = tmp_path / "a.svg"
+    draw_findings(findings, path)
+
+    root = ElementTree.fromstring(path.read_text())
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+    assert "How far suggestions of a<b can be trusted" in texts
+    for bar in findings.bars[Kind.RAW]:
+        assert str(bar.count) in texts
+    assert "prefers-color-scheme: dark" in svg(findings)
+    with pytest.raises(InvalidRequestError, match="The picture cannot be written to"):
+        draw_findings(findings, tmp_path)

@@ -1,0 +1,61 @@
+"""The real model is asked as the language server asks it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pellucid.assemble import assemble
+from pellucid.config import load_settings
+from pellucid.learn.calibrate.cursors import draw
+from pellucid.learn.calibrate.records import Record
+from pellucid.learn.calibrate.replay import Replay
+from pellucid.learn.corpus import gather
+from pellucid.models.progress import Silent
+from pellucid_lsp.completer import Completer
+from pellucid_lsp.context import Context
+from pellucid_lsp.recent import Recent
+from pellucid_lsp.ring import Ring
+from pellucid_lsp.road import Direct
+from pellucid_lsp.settings import CompletionSettings, Level, Settings
+from served_model import CODER
+
+COUNT = 8
+HERE = Path(__file__).parents[3] / "lsp"
+
+
+@pytest.mark.model
+def test_as_the_language_server() -> None:
+    """What the replay notes that each level's thresholds show is what the language server shows there."""
+    corpus = gather([HERE], suffixes=(".py",))
+    texts = {document.name: document.text for document in corpus.documents}
+    asks = [(spot, suffix) for spot in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]
+    records: list[Record] = []
+    engine, assistant = assemble(load_settings(prefix_memory=0, context=2048, slots=4), [CODER], Silent())
+
+    async def shown(record: Record) -> int:
+        (spot, suffix) = next((spot, suffix) for spot, suffix in asks if (spot.document, spot.at, suffix, spot.kind) == (
+            record.document, record.at, record.suffix, record.kind))  # fmt: skip
+        settings = Settings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=Level.NORMAL))
+        road = Direct(assistant)
+        completer = Completer(settings, lambda: road, Context(settings.context, Ring(settings.context)), Recent())
+        found = await completer.suggest(spot.place(texts[spot.document], suffix=suffix))
+        await completer.aclose()
+        return len(found[0].text) if found else 0
+
+    async def compare() -> list[tuple[int, int]]:
+        await Replay(assistant, CODER, texts, records.extend).run(asks, Silent())
+        return [((record.shown or {}).get("normal", 0), await shown(record)) for record in records]
+
+    try:
+        pairs = asyncio.run(compare())
+    finally:
+        engine.close()
+
+    assert len(pairs) == COUNT
+    assert [ours for ours, _ in pairs] == [theirs for _, theirs in pairs]
+    assert any(record.parts and record.whole.right for record in records)
+    assert any(record.parts and not record.whole.right for record in records)

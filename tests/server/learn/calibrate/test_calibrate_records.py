@@ -1,0 +1,92 @@
+"""What was replayed is kept line by line: a run that was killed loses the line it was writing, and no other run's file is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from calibration_rows import record
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.calibrate.records import RecordFile
+
+ABOUT = {"model": "m", "cursors": 2}
+RECORDS = [record(1, 0.5, True, True), record(2, 0.25, False), record(3, 0.5)]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """What was appended is what is read."""
+    file = RecordFile(tmp_path / "new" / "records.jsonl", ABOUT)
+    assert file.read() == []
+
+    for one in RECORDS:
+        file.append([one])
+
+    assert RecordFile(file.path, ABOUT).read() == RECORDS
+
+
+@pytest.mark.parametrize("cut", [1, 30, 200])
+def test_killed_while_writing(tmp_path: Path, cut: int) -> None:
+    """A line that is not whole is cut away, and what is appended later is read again."""
+    file = RecordFile(tmp_path / "records.jsonl", ABOUT)
+    file.append(RECORDS[:2])
+    content = file.path.read_bytes()
+    file.path.write_bytes(content[:-cut])
+
+    assert file.read() == RECORDS[:1]
+    file.append(RECORDS[1:])
+    assert file.read() == RECORDS
+
+
+def test_killed_in_the_head(tmp_path: Path) -> None:
+    """A run that was killed while it wrote the first line begins anew."""
+    file = RecordFile(tmp_path / "records.jsonl", ABOUT)
+    file.path.write_text('{"format": "pell')
+
+    assert file.read() == []
+    file.append(RECORDS)
+    assert file.read() == RECORDS
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"format": "pellucid replay 1", "about": {"model": "other", "cursors": 2}}\n', "holds the records of another run"),
+        ('{"name": "left-pad"}\n', "holds the records of another run"),
+        ("import os\n", "holds no records of a replay"),
+        ('{"a": 1}\n{"b": 2}\n', "holds no records of a replay"),
+        ("\ufeff\n", "holds no records of a replay"),
+    ],
+)
+def test_foreign_file(tmp_path: Path, content: str, sentence: str) -> None:
+    """Another file is refused in one sentence and stays as it is."""
+    file = RecordFile(tmp_path / "records.jsonl", ABOUT)
+    file.path.write_text(content)
+
+    with pytest.raises(InvalidRequestError, match=sentence):
+        file.read()
+    assert file.path.read_text() == content
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    """A folder, or bytes that are no text, are told."""
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+
+    for path in (tmp_path, tmp_path / "bytes"):
+        with pytest.raises(InvalidRequestError, match="cannot be read"):
+            RecordFile(path, ABOUT).read()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_full_disk() -> None:
+    """A full disk is told in one sentence."""
+    with pytest.raises(InvalidRequestError, match="the disk is full: free some space; what there is of them is kept"):
+        RecordFile(Path("/dev/full"), ABOUT).append(RECORDS)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    """What cannot be a folder is told, with another way."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InvalidRequestError, match="name another file with --records"):
+        RecordFile(tmp_path / "file" / "records.jsonl", ABOUT).append(RECORDS)

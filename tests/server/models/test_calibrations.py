@@ -1,0 +1,97 @@
+"""A calibration is kept for the weights that it was made with; what cannot be used is told in one sentence, and not used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import ModelError, NotFoundError
+from pellucid.models.calibrations import FORMAT, CalibrationFile
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+
+FOUND = {"kind": "raw", "numbers": []}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> CalibrationFile:
+    return CalibrationFile(tmp_path / "calibrations" / "m+int8.json", "weights-int8")
+
+
+def test_round_trip(file: CalibrationFile) -> None:
+    """What is written is what is read, for the same weights."""
+    file.write(FOUND)
+
+    assert file.read() == ({"format": FORMAT, "key": "weights-int8", **FOUND}, None)
+    file.delete()
+    assert file.read() == (None, "The model was not calibrated: run pellucid calibrate on a folder of yours.")
+
+
+def test_other_weights(file: CalibrationFile) -> None:
+    """A calibration of other weights, or of another form of them, is not used."""
+    file.write(FOUND)
+
+    record, note = replace(file, key="other-int8").read()
+
+    assert record is None
+    assert note == "The calibration in m+int8.json was made for other weights than these: run pellucid calibrate again."
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\xff\xfe", "cannot be read (it is not JSON)"),
+        (b'{"format": "pell', "cannot be read (it is not JSON)"),
+        (b"[]", "is no calibration that this version of Pellucid can read"),
+        (b'{"format": "pellucid calibration 99"}', "is no calibration that this version of Pellucid can read"),
+    ],
+)
+def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> None:
+    """What is damaged, or another's, is told with the remedy."""
+    file.path.parent.mkdir()
+    file.path.write_bytes(content)
+
+    record, note = file.read()
+
+    assert record is None
+    assert note is not None
+    assert sentence in note
+    assert note.endswith("run pellucid calibrate again.")
+
+
+def test_of_a_variant(file: CalibrationFile) -> None:
+    """What was found of a model is not said of the same one with an adapter, nor of another state of the adapter."""
+    file.write(FOUND)
+    variant = file.of_variant("mine", "state 1")
+    assert variant.read()[0] is None
+    variant.write(FOUND)
+    assert variant.read()[0] is not None
+    assert file.of_variant("mine", "state 2").read()[0] is None
+    assert file.read()[0] is not None
+
+
+def test_not_writable(file: CalibrationFile) -> None:
+    """What the disk says against it is told."""
+    file.path.parent.touch()
+
+    with pytest.raises(ModelError, match="cannot be written to"):
+        file.write(FOUND)
+
+
+def test_removed_with_its_model(tmp_path: Path) -> None:
+    """Who removes a model removes what was found of it."""
+    store = Store(tmp_path)
+    name = "qwen2.5-coder-0.5b-instruct"
+    file = CalibrationFile(store.calibration_path(name, "int8"), "k")
+    file.write(FOUND)
+    other = CalibrationFile(store.calibration_path("smollm2-135m-instruct", "int8"), "k")
+    other.write(FOUND)
+
+    store.remove(name, Silent())
+
+    assert not file.path.exists()
+    assert other.path.exists()
+    with pytest.raises(NotFoundError):
+        store.remove(name, Silent())
