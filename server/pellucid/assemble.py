@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -12,6 +12,8 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Model
 from pellucid.errors import ConfigError
+from pellucid.models.adapter import adapt, choose_base
+from pellucid.models.adapter_folder import adapter_folder, is_stored, local_adapter, read_card
 from pellucid.models.disk import human
 from pellucid.models.load import LoadedModel, load, served_name
 from pellucid.models.prefixes import PrefixFile
@@ -23,31 +25,64 @@ from pellucid.processors import threads_to_use
 def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Engine, Assistant]:
     """Load models, fetching and packing what is not there yet, and start an engine for them; blocks.
 
-    The engine is the caller's to close. Raises ModelError, NotFoundError for a name that nobody knows, or ConfigError
-    for models that would have one name, or whose caches do not fit into memory.
+    A name may be ``model:adapter``. The adapters of the settings come behind the models that are named. The engine is the
+    caller's to close. Raises ModelError, AdapterError, NotFoundError for a name that nobody knows, or ConfigError for models
+    that would have one name, or whose caches do not fit into memory.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
-    names = _distinct(names)
     store = Store(settings.cache)
-    loaded = [load(name, device=settings.device, quant=settings.quant, store=store, progress=progress) for name in names]
+    asked = [split_adapter(name, store) for name in names]
+    bases = {
+        name: load(name, device=settings.device, quant=settings.quant, store=store, progress=progress)
+        for name in _distinct([name for name, _ in asked])
+    }
+    variants = _variants(settings, store, asked, bases)
     limits = EngineSettings(
         slots=settings.slots,
         context=settings.context,
         chunk=settings.chunk,
         queue=settings.queue,
         lookup=settings.lookup,
-        prefix_memory=settings.prefix_memory * 2**20 // len(loaded),
+        prefix_memory=settings.prefix_memory * 2**20,
     )
-    models = {model.name: model.model for model in loaded}
+    models = {model.name: model.model for model in bases.values()}
+    saved = _saved(settings, [*bases.values(), *variants])
     try:
-        engine = Engine(models, limits, saved=_saved(settings, loaded))
+        engine = Engine(models, limits, saved=saved)
+        for variant in variants:
+            engine.add_model(variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)).result()
     except (RuntimeError, MemoryError) as error:  # torch's and numpy's words for memory that cannot be had
         size = sum(_cache_bytes(model, limits) for model in models.values())
         raise ConfigError(
             f"The cache of {limits.slots} slots of up to {limits.context} tokens takes {human(size)} ({size} bytes), "
             "which cannot be had: set fewer --slots or a smaller --context."
         ) from error
-    return engine, Assistant(engine, loaded)
+    first = f"{served_name(asked[0][0])}:{asked[0][1]}"
+    return engine, Assistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
+
+
+def split_adapter(name: str, store: Store) -> tuple[str, str | None]:
+    """A model, and the adapter of the store that is wanted with it: ``model:adapter``."""
+    model, colon, adapter = name.rpartition(":")
+    return (model, adapter) if colon and model and is_stored(store, adapter) else (name, None)
+
+
+def _variants(
+    settings: Settings, store: Store, asked: Sequence[tuple[str, str | None]], bases: Mapping[str, LoadedModel]
+) -> list[LoadedModel]:
+    """The models with adapters, each once."""
+    loaded = list(bases.values())
+    wanted = [(read_card(adapter_folder(store, adapter)), base) for base, adapter in asked if adapter is not None]
+    pairs = [(card, next(model for model in loaded if model.name == served_name(base))) for card, base in wanted]
+    cards = [read_card(local_adapter(store, adapter)) for adapter in settings.adapters]
+    pairs += [(card, choose_base(card, loaded)) for card in cards]
+    variants: dict[str, LoadedModel] = {}
+    for card, base in pairs:
+        name = f"{base.name}:{card.name}"
+        if name in variants and variants[name].path != card.path:
+            raise ConfigError(f"{variants[name].path} and {card.path} would both be served as {name}: rename one of them.")
+        variants[name] = variants.get(name) or adapt(base, card)
+    return list(variants.values())
 
 
 def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, PrefixFile]:

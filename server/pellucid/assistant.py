@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pellucid.detokenizer import Detokenizer, decode
 from pellucid.engine.engine import Engine
+from pellucid.engine.parked import SavedPrefixes
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.healing import Healer, Healing
+from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizer import Tokenizer
 from pellucid.prompts import ChatTemplate, infill, surroundings, with_bos
@@ -67,7 +70,35 @@ class Assistant:
     def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
-        self._served = {model.name: _Served(model) for model in models}
+        self._served: dict[str, _Served] = {}
+        self._gone: dict[str, str] = {}  # models with an adapter that was unloaded, and their bases
+        for model in sorted(models, key=lambda model: model.base is not None):  # bases first: the others share what they have
+            self._served[model.name] = self._prepared(model)
+        self._served = {model.name: self._served[model.name] for model in models}
+
+    async def add(self, loaded: LoadedModel, *, slots: int = 0, saved: SavedPrefixes | None = None) -> None:
+        """Serve another model from now on, in the place of one of its name, whose answers go on. See ``Engine.add_model``."""
+        served = await asyncio.to_thread(self._prepared, loaded)
+        added = await asyncio.to_thread(self._engine.add_model, loaded.name, loaded.model, slots=slots, saved=saved)
+        await asyncio.wrap_future(added)
+        self._served[loaded.name] = served
+
+    def remove(self, model: str) -> Future[None]:
+        """Take no new requests for a model with an adapter; the future is done when its last answer has ended.
+
+        Raises NotFoundError for an unknown model, and InvalidRequestError for one without an adapter.
+        """
+        loaded = self._find(model).loaded
+        if loaded.base is None:
+            raise InvalidRequestError(f"{loaded.name} has no adapter: the models that a server was started with stay.", param="model")
+        removed = self._engine.remove_model(loaded.name)
+        self._gone[loaded.name] = loaded.base
+        del self._served[loaded.name]
+        return removed
+
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are served, the default one first."""
+        return [served.loaded for served in self._served.values()]
 
     async def complete(
         self,
@@ -193,19 +224,23 @@ class Assistant:
 
     def models(self) -> list[ModelCard]:
         """The models that are served, the default one first."""
-        return [served.card(self._engine.context(name)) for name, served in self._served.items()]
+        return [served.card(self._engine.context(name)) for name, served in [*self._served.items()]]
 
     async def cards(self) -> list[ModelCard]:
         """The same, asked as a client has to ask."""
         return self.models()
 
+    def calibration_file(self, model: str | None = None) -> CalibrationFile | None:
+        """Where is kept how far a model's suggestions can be trusted; None for one that was not loaded from a store."""
+        return self._find(model).loaded.calibration
+
     def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
         """The text that a chat becomes."""
-        return self._find(model).template.render(messages, continue_last=continue_last)
+        return self._reader(model).template.render(messages, continue_last=continue_last)
 
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
         """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""
-        tokenizer = self._find(model).tokenizer
+        tokenizer = self._reader(model).tokenizer
         ids = tokenizer.encode(text, special=special)
         if add_special:
             ids = with_bos(tokenizer, ids)
@@ -221,7 +256,7 @@ class Assistant:
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         """The text of ids, markers included."""
-        served = self._find(model)
+        served = self._reader(model)
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
 
@@ -236,7 +271,7 @@ class Assistant:
         window: int | None = None,
     ) -> list[int]:
         """The ids that an infill starts from, for showing (token healing left out)."""
-        return self._infill(self._find(model), prefix, suffix, extra, params, window, heal=False)[0]
+        return self._infill(self._reader(model), prefix, suffix, extra, params, window, heal=False)[0]
 
     async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
         """The prompt of an infill as the model reads it, its markers included, where the answer needs no room.
@@ -249,10 +284,22 @@ class Assistant:
         return await beside(size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
 
     def _find(self, model: str | None) -> _Served:
-        name = next(iter(self._served)) if model is None else model
-        if name not in self._served:
-            raise NotFoundError(f"There is no model {name!r} here; there is {', '.join(self._served)}.")
-        return self._served[name]
+        if model is None:
+            return next(iter(self._served.values()))
+        found = self._served.get(model)
+        if found is None:  # an adapter's own name will do where only one model has it
+            named = [served for served in [*self._served.values()] if served.loaded.adapter and served.loaded.adapter.name == model]
+            if len(named) != 1:
+                raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._served)}.")
+            found = named[0]
+        return found
+
+    def _reader(self, model: str | None) -> _Served:
+        """Who turns text into ids for a model and back, also where its adapter was unloaded while it answered."""
+        return self._find(model if model is None or model in self._served else self._gone.get(model, model))
+
+    def _prepared(self, loaded: LoadedModel) -> _Served:
+        return _Served(loaded, None if loaded.base is None else self._served[loaded.base])
 
     def _infill(
         self,
@@ -325,12 +372,13 @@ async def beside(size: int, encode: Callable[[], T]) -> T:
 class _Served:
     """A model with what its texts need."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, base: _Served | None = None) -> None:
         self.loaded = loaded
         self.name = loaded.name
         self.tokenizer: Tokenizer = loaded.tokenizer
         self.template = ChatTemplate(loaded.tokenizer, loaded.name)
-        self.healer = Healer(loaded.tokenizer)  # sorts the vocabulary: while models load, not on the loop
+        # Sorts the vocabulary: while models load, not on the loop.
+        self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
         self.markers = frozenset(loaded.tokenizer.special.values())
         """Ids that end an infill: no marker belongs into the middle of a text."""
 
@@ -361,6 +409,8 @@ class _Served:
             )
 
     def card(self, context: int) -> ModelCard:
+        file = self.loaded.calibration
+        calibration, note = (None, None) if file is None else file.read()  # anew each time: it may be made while this runs
         return ModelCard(
             name=self.name,
             context=context,
@@ -371,6 +421,10 @@ class _Served:
             licence=self.loaded.entry.licence if self.loaded.entry is not None else None,
             chat_template=self.tokenizer.chat_template,
             files=self.takes_files,
+            base=self.loaded.base,
+            adapter=None if self.loaded.adapter is None else self.loaded.adapter.name,
+            calibration=calibration,
+            calibration_note=note,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pellucid.address import DEFAULT_HOST, PAGE_PORT
+from pellucid.cli_adapters import adapters_app
 from pellucid.cli_learn import learning
 from pellucid.errors import ConfigError, PellucidError
 
@@ -42,6 +43,7 @@ app = App(
 )
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models", help="List, fetch, show and remove models.")
+app.add_typer(adapters_app, name="adapters", help="List, load, unload, merge and remove LoRA adapters.")
 app.add_typer(learning)
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")]
@@ -76,6 +78,10 @@ def serve(
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Model to serve, or NAME@int4; may be given several times.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", help="LoRA adapter to serve, by its name or folder; may be given several times.")
+    ] = None,
+    adapter_slots: Annotated[int | None, typer.Option(help="Sequences that run at the same time, for each adapter.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback demands --api-key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
@@ -112,6 +118,8 @@ def serve(
 
     settings = load_settings(
         models=tuple(model) if model else None,
+        adapters=tuple(adapter) if adapter else None,
+        adapter_slots=adapter_slots,
         host=host,
         port=port,
         device=device,

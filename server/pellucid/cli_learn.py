@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import typer
 from pellucid.errors import ConfigError, InvalidRequestError
 
 learning = typer.Typer(rich_markup_mode=None)
+suggestions_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+learning.add_typer(suggestions_app, name="suggestions", help="The log of what became of suggestions, where an editor keeps one.")
 
 
 @contextmanager
@@ -59,3 +62,195 @@ def review(
         command.list_reviews(settings)
     else:
         command.tell(settings, name, json=json)
+
+
+class Preset(StrEnum):
+    """How large a trained model is, by the machine that it is trained on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class TokenizerKind(StrEnum):
+    """What a trained model reads."""
+
+    BYTES = "bytes"
+    BPE = "bpe"
+    UNIGRAM = "unigram"
+
+
+@learning.command(epilog="Example: pellucid train notes/ book.txt --out run, and then: pellucid serve --model run/gpt")
+def train(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders of text or code.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the models, the plan, the curves and the table.")],
+    preset: Annotated[Preset, typer.Option(help="Size of the model: cpu is made for two cores and five minutes.")] = Preset.CPU,
+    tokenizer: Annotated[TokenizerKind | None, typer.Option(help="What the GPT reads; the preset's if not given.")] = None,
+    vocab: Annotated[int | None, typer.Option(help="Pieces that bpe or unigram has.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="About how long all of it may take; fewer steps are made then.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Most steps of the GPT.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The same seed and steps give the same weights.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train a tiny GPT on any text, beside an n-gram model and a logistic regression on the same bytes, and compare them.
+
+    All three become folders of models that serve, complete and score as any other. A run that was broken off goes on when the same
+    command is given again.
+    """
+    with needing("learn"):
+        from pellucid.learn.train.command import train as run
+
+    run(
+        paths,
+        out,
+        preset=preset.value,
+        tokenizer=None if tokenizer is None else tokenizer.value,
+        vocabulary=vocab,
+        max_minutes=max_minutes,
+        steps=steps,
+        seed=seed,
+        json=json,
+    )
+
+
+@learning.command(epilog="Example: pellucid calibrate ~/src/project --cursors 400 --plot trust.svg")
+def calibrate(
+    path: Annotated[Path, typer.Argument(help="Folder of source files like those that are completed.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")] = None,
+    cursors: Annotated[int, typer.Option(min=1, help="Places where a suggestion is asked for, with the text behind and without.")] = 400,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration here; editors then do not use it.")] = None,
+    records: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the replay; a run goes on from it.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw what was found into this file.")] = None,
+    with_log: Annotated[bool, typer.Option("--with-log", help="Learn from the log of suggestions as well.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find out how far a model's suggestions can be trusted, so that editors show those that are probably right.
+
+    Suggestions are asked for all over the files and compared with what these say. It is fitted on some files and measured on
+    others. Minutes to an hour on a CPU; a run that is broken off goes on where it was.
+    """
+    from pellucid.config import load_settings
+
+    settings = load_settings(models=None if model is None else (model,))
+    with needing("learn"):
+        from pellucid.learn.calibrate.command import Wish
+        from pellucid.learn.calibrate.command import calibrate as run
+    run(settings, Wish(path, cursors, out, records, plot, with_log, json))
+
+
+Data = Annotated[Path | None, typer.Option(help="The data folder that the log is in.")]
+
+
+@suggestions_app.command("export", epilog="Example: pellucid suggestions export suggestions.jsonl")
+def export_suggestions(
+    file: Annotated[Path, typer.Argument(help="File to write, a line of JSON for each suggestion.")], data: Data = None
+) -> None:
+    """Write the log of suggestions into a file."""
+    from pellucid import logbook
+
+    logbook.export(file, data)
+
+
+@suggestions_app.command("delete", epilog="Example: pellucid suggestions delete")
+def delete_suggestions(data: Data = None) -> None:
+    """Delete the log of suggestions."""
+    from pellucid import logbook
+
+    logbook.delete(data)
+
+
+@learning.command(epilog="Example: pellucid finetune ~/project --name project --dry-run, and then without --dry-run")
+def finetune(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the repository.")],
+    name: Annotated[str, typer.Option(help="What to call the adapter.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would cost, and write nothing.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Most minutes of training; judging before and after comes on top.")] = 20.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, however long they take; else three passes.")] = None,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the adapter's matrices.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same samples and the same start.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the adapter that has this name.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder with HumanEval's infilling problems, to see what is forgotten of them.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads to compute with; 0 takes one for each physical core.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of fetched models and of adapters.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tune a model to a repository by a low-rank adapter, and show on files that were held out what that is worth.
+
+    A run that is broken off goes on where it was when it is started again with the same words. The model itself is not changed.
+    """
+    from pellucid.config import load_settings
+
+    settings = load_settings(device=device, threads=threads, cache=cache)
+    with needing("learn"):
+        from pellucid.learn.finetune.command import finetune as run
+        from pellucid.learn.finetune.workshop import Wishes
+    wishes = Wishes(path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data)
+    run(settings, wishes, dry_run=dry_run, json=json)
+
+
+SUITES = "perplexity, infilling, humaneval, unknown-names, text, truthfulqa, crows-pairs, winogender, speed"
+
+
+@learning.command(
+    epilog="Example: pellucid evaluate smollm2-135m-instruct --suite perplexity,infilling --text notes.txt --data benchmarks --out results"
+)
+def evaluate(
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...", help="Catalog name, hub id, folder or .gguf file.")] = None,
+    suite: Annotated[list[str] | None, typer.Option(metavar="S,...", help=f"What to ask: {SUITES}.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the files of benchmarks lie; nothing is fetched.")] = None,
+    text: Annotated[Path | None, typer.Option(metavar="PATH", help="File or folder that perplexity reads.")] = None,
+    references: Annotated[Path | None, typer.Option(metavar="FILE", help='JSON lines for text: {"prompt", "reference"}.')] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Encoder for BERTScore: config.json, safetensors, tokenizer.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where records, results.json and report.html go.")] = Path("evaluation"),
+    limit: Annotated[int | None, typer.Option(min=1, help="Most questions of a suite, windows of a text.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Answers to each problem of humaneval.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="With which humaneval's answers are drawn; 0 takes the best token.")] = 0.0,
+    window: Annotated[int | None, typer.Option(min=8, help="Tokens that perplexity reads together: 1024, like llama 512.")] = None,
+    like_llama: Annotated[bool, typer.Option("--like-llama", help="Read as llama-perplexity does, to compare with it.")] = False,
+    run_code: Annotated[
+        bool, typer.Option("--run-code", help="Run the models' programs with their tests, limited but in no real sandbox.")
+    ] = False,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="Ask a Pellucid or OpenAI-compatible server instead.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="A B", help="Compare the results of two folders; asks nothing.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask models the questions of benchmarks and report the figures with their intervals; a run that was killed goes on.
+
+    Data comes from paths that you name. Models' programs run only with --run-code.
+    """
+    if compare is not None:
+        if models or suite:
+            raise typer.BadParameter("it takes neither models nor suites.", param_hint="--compare")
+        with needing("learn"):
+            from pellucid.learn.evaluate.command import compare_folders
+        compare_folders(*compare, as_json=json)
+        return
+    if not models:
+        raise typer.BadParameter("name at least one.", param_hint="MODEL")
+    from pellucid.config import load_settings
+
+    settings = load_settings(prefix_memory=0)  # what is asked here is of no use to anybody's next start
+    with needing("learn"):
+        from pellucid.learn.evaluate import command
+        from pellucid.learn.evaluate.humaneval import Sampling
+        from pellucid.learn.evaluate.registry import Options, chosen_names
+    options = Options(
+        chosen_names(suite or []),
+        data,
+        text,
+        references,
+        encoder,
+        limit,
+        window,
+        like_llama,
+        run_code,
+        Sampling(samples, temperature),
+    )
+    command.evaluate(models, options, command.Place(settings, server), out, as_json=json)

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import fields
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -133,6 +134,27 @@ class Client:
         if any(model["meta"]["state"] != "ready" for model in models):
             raise UnavailableError(f"The server at {self.url} is still loading its models.")
         return [_card(model["id"], model["meta"]) for model in models]
+
+    async def adapters(self) -> list[dict[str, Any]]:
+        """The adapters that the server has and could load, as /v1/adapters lists them."""
+        async with self._told():
+            response = await self._http.get("/v1/adapters")
+        _check(response.status_code, response.content, response.headers)
+        return list(_object(response.content)["data"])
+
+    async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
+        """Load an adapter out of the server's folder, or load it again, and give it as /v1/adapters lists it."""
+        async with self._told():
+            response = await self._http.post("/v1/adapters", json={"name": name} | ({} if model is None else {"model": model}))
+        _check(response.status_code, response.content, response.headers)
+        return _object(response.content)
+
+    async def unload_adapter(self, id: str) -> dict[str, Any]:
+        """Unload an adapter by its id, ``model:name``, or its name, and give it as it was."""
+        async with self._told():
+            response = await self._http.delete(f"/v1/adapters/{quote(id)}")
+        _check(response.status_code, response.content, response.headers)
+        return _object(response.content)
 
     async def complete(
         self,
@@ -323,7 +345,7 @@ def _message(message: Message) -> dict[str, str]:
 
 
 def _card(name: str, meta: Json) -> ModelCard:
-    """A model as /v1/models tells of it; a server of before the page does not tell the chat template."""
+    """A model as /v1/models tells of it; an older server tells no chat template and no calibration."""
     return ModelCard(
         name=name,
         context=meta["n_ctx"],
@@ -334,6 +356,10 @@ def _card(name: str, meta: Json) -> ModelCard:
         licence=meta["licence"],
         chat_template=meta.get("chat_template"),
         files=meta["files"],
+        base=meta.get("base"),
+        adapter=meta.get("adapter"),
+        calibration=meta.get("calibration"),
+        calibration_note=meta.get("calibration_note"),
     )
 
 

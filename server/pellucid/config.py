@@ -27,7 +27,7 @@ from pellucid.errors import ConfigError
 from pellucid.keys import Keys, read_keys
 from pellucid.models.catalog import DEFAULT_MODEL
 
-FLAGS = {"models": "--model"}
+FLAGS = {"models": "--model", "adapters": "--adapter"}
 """Flags that are not named after their setting."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -49,6 +49,13 @@ class Settings(BaseSettings):
         description="models to serve: catalog names, hub ids, folders or .gguf files; "
         "@int4, @int8 or @none behind one says how to hold its weights",
     )
+    adapters: Names = Field(
+        (),
+        description="LoRA adapters to serve, each as one more model `MODEL:NAME`: names in adapters/ of the cache folder, or folders",
+    )
+    adapter_slots: int = Field(
+        4, ge=1, le=1024, description="sequences that run at the same time, for each adapter; their memory is taken as they grow"
+    )
     host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; any but loopback demands an API key")
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N")
@@ -62,7 +69,7 @@ class Settings(BaseSettings):
     lookup: bool = Field(True, description="whether tokens are guessed from what stood before, and checked together; answers stay the same")
     queue: int = Field(64, ge=0, description="requests that may wait for a slot before others are told to come back (429)")
     prefix_memory: int = Field(
-        512, ge=0, description="host memory for prompts that lost their slot, in MiB; several models share it evenly; 0: none"
+        512, ge=0, description="host memory for prompts that lost their slot, in MiB; models and adapters share it evenly; 0: none"
     )
     prefix_save: bool = Field(
         True,
@@ -76,7 +83,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION),
-        description="folder of fetched and packed models, compiled kernels and saved prompts",
+        description="folder of fetched and packed models, adapters, compiled kernels and saved prompts",
     )
     data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder of the conversations held on the page")
     threads: int = Field(
@@ -107,7 +114,7 @@ class Settings(BaseSettings):
             raise ValueError("should be a number or a text")
         return value
 
-    @field_validator("models", "allowed_origins", mode="before")
+    @field_validator("models", "adapters", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value

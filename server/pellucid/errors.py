@@ -24,6 +24,10 @@ class InvalidRequestError(PellucidError):
         self.param = param
 
 
+class AdapterError(InvalidRequestError):
+    """An adapter that cannot be read, is of a kind that is not supported, or does not fit the model."""
+
+
 class ContextLengthError(InvalidRequestError):
     """A prompt that does not fit the context."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import typer
 
+from pellucid.adapters import Adapters
 from pellucid.api.app import create_app
 from pellucid.api.documented import installed_version
 from pellucid.api.info import about, news_of
@@ -30,6 +31,7 @@ from pellucid.graceful import GracefulServer
 from pellucid.listening import listen
 from pellucid.models.disk import human
 from pellucid.models.progress import Noted
+from pellucid.models.store import Store
 from pellucid.terminal import Bars
 from pellucid.tokens import SamplingParams
 
@@ -104,7 +106,9 @@ class Server(GracefulServer):
 
     def _open(self, engine: Engine, assistant: Assistant) -> None:
         self._engine = engine
-        self._state.open(assistant, engine)
+        settings = self._settings
+        saves = settings.prefix_save and settings.prefix_memory > 0
+        self._state.open(assistant, engine, Adapters(assistant, Store(settings.cache), settings.adapter_slots, saves))
         typer.echo(greeting(self._settings, assistant))
         if self._settings.idle_exit:
             self._watch_idleness()

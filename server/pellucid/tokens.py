@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Any
 
 MAX_ALTERNATIVES = 20
 """The most alternatives that are kept for one token (OpenAI's own limit for ``top_logprobs``)."""
@@ -97,7 +98,10 @@ class Extra:
 class ModelCard:
     """What there is to know about a model that is served.
 
-    ``context`` is in tokens, as the engine grants it. ``files``: whether an infill may have pieces of other files.
+    ``context`` is in tokens, as the engine grants it. ``files``: whether an infill may have pieces of other files. One with an
+    ``adapter`` shares the weights of its ``base``.
+    ``calibration`` is what ``pellucid calibrate`` has found of its suggestions, a JSON object, and ``calibration_note`` the
+    sentence that says why there is none.
     """
 
     name: str
@@ -109,6 +113,10 @@ class ModelCard:
     licence: str | None
     chat_template: str | None = None
     files: bool = False
+    base: str | None = None
+    adapter: str | None = None
+    calibration: Mapping[str, Any] | None = None
+    calibration_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,22 +13,28 @@ from typing import Any, cast
 
 import uvicorn
 
+from pellucid.adapters import Adapters
 from pellucid.api.app import create_app
 from pellucid.api.page import Page
 from pellucid.api.state import ServerState
 from pellucid.assistant import Assistant, Piece
+from pellucid.engine.decoder import Decoder
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings, LaneStatus, SlotStatus, Totals
+from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
+from pellucid.models.store import Store
 from pellucid.models.tokenizer import Conventions, Tokenizer, Vocabulary
 from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, SamplingParams, Token, Usage
+from tiny_adapters import random_adapter, write_adapter
 from tiny_models import tiny_llama, to_decoder
 
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")
 TINY = "tiny"
 TINY_PLAIN = "tiny-plain"
 """The same without infill tokens."""
+ADAPTER = "my-project"
 
 
 def byte_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
@@ -40,18 +46,29 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
     return Tokenizer(lambda text: list(text.encode()), words, Conventions(eos_ids=ends))
 
 
-def tiny_assistant(slots: int = 4, context: int = 256, queue: int = 64) -> tuple[Assistant, Engine]:
+def tiny_assistant(
+    slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None
+) -> tuple[Assistant, Engine]:
     """Two tiny random models that speak bytes, the second one without infill tokens."""
     infill = InfillFormat(
         order="spm2", prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", file="<|file_sep|>", repo=None
     )
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS), max_position_embeddings=2048))
     models = [
-        LoadedModel(TINY, decoder, byte_tokenizer(), infill, None, Path(TINY)),
+        LoadedModel(TINY, decoder, byte_tokenizer(), infill, None, Path(TINY), calibration=calibration),
         LoadedModel(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3]), None, None, Path(TINY_PLAIN)),
     ]
     engine = Engine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
     return Assistant(engine, models), engine
+
+
+def tiny_adapters(assistant: Assistant, root: Path) -> Adapters:
+    """What loads the adapters of the store in this folder; there is one, :data:`ADAPTER`, with its numbers."""
+    store = Store(root)
+    (model, *_) = assistant.loaded()
+    assert isinstance(model.model, Decoder)
+    write_adapter(store.adapters_path(ADAPTER), random_adapter(model.model.config))
+    return Adapters(assistant, store, slots=2)
 
 
 def spoken(text: str, position: int = 4, id: int = 7) -> Token:

@@ -26,6 +26,9 @@ from pellucid.wire import record_of
 
 COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], ["bench"], ["webui"]]
 COMMANDS += [["models", name] for name in ("list", "pull", "show", "remove")]
+COMMANDS += [["adapters", name] for name in ("list", "load", "unload", "merge", "remove")]
+COMMANDS += [[name] for name in ("train", "finetune", "evaluate", "calibrate", "review")]
+COMMANDS += [["suggestions", name] for name in ("export", "delete")]
 END = Finish(FinishReason.STOP, Usage(generated=2))
 Run = Callable[..., tuple[int, str, str]]
 

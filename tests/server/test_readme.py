@@ -62,7 +62,7 @@ def routes() -> Iterator[str]:
 
 def test_routes() -> None:
     """Every route has a place in the table."""
-    named = {name.replace(":path", "") for name in re.findall(r"`((?:GET|POST) /[^`]*)`", README)}
+    named = {name.replace(":path", "") for name in re.findall(r"`((?:GET|POST|DELETE) /[^`]*)`", README)}
 
     there = {route.replace(":path", "") for route in routes()}
     assert {"POST /v1/score", "GET /openapi.json"} <= there

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from pellucid.api import chat, completions, infill, info, score, text
+from pellucid.api import adapters, chat, completions, infill, info, score, text
 from pellucid.api.documented import FRONT_ERRORS, describe, installed_version
 from pellucid.api.errors import install_error_handlers
 from pellucid.api.idleness import IdlenessCounter
@@ -52,7 +52,7 @@ def create_app(state: ServerState, page: Page | None = None) -> FastAPI:
     )
     app.state.server = state
     install_error_handlers(app)
-    for module in (completions, chat, score, infill, text, info):
+    for module in (completions, chat, score, infill, text, adapters, info):
         app.include_router(module.router)
     describe(app)
     return app
@@ -71,5 +71,7 @@ def _middleware(state: ServerState, page: Page | None) -> list[Middleware]:
     if page is not None:
         guards.append(Middleware(PageFork, page=page))
     if state.allowed_origins:  # without them no page elsewhere may even read an error
-        guards.append(Middleware(CORSMiddleware, allow_origins=state.allowed_origins, allow_methods=["GET", "POST"], allow_headers=["*"]))
+        guards.append(
+            Middleware(CORSMiddleware, allow_origins=state.allowed_origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"])
+        )
     return guards

@@ -42,6 +42,14 @@ MODEL_ERRORS: Responses = {
 }
 """Errors of routes that need a model."""
 
+ADAPTER_ERRORS: Responses = {
+    400: _error("The request or the adapter cannot be served as it is, or does not fit the model."),
+    404: _error("No such adapter, or no such model."),
+    501: _error("The model cannot be adapted."),
+    503: _error("The models are loading, the server is shutting down, or there is no memory for another cache."),
+}
+"""Errors of routes that load or unload an adapter."""
+
 NOT_READY: Responses = {
     503: {
         "model": UnreadyReply,

@@ -139,11 +139,12 @@ def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
 
 
 def _models(state: ServerState) -> list[ModelObject]:
-    if not state.cards():
+    cards = state.cards()
+    if not cards:
         return [ModelObject(id=name, created=state.started, meta={"state": "loading"}) for name in state.models]
     statuses = state.statuses()
     objects = []
-    for card in state.cards():
+    for card in cards:
         status = statuses[card.name]
         meta = {
             "state": "ready",
@@ -161,6 +162,10 @@ def _models(state: ServerState) -> list[ModelObject]:
             },
             "description": card.description,
             "licence": card.licence,
+            "base": card.base,
+            "adapter": card.adapter,
+            "calibration": card.calibration,
+            "calibration_note": card.calibration_note,
         }
         objects.append(ModelObject(id=card.name, created=state.started, meta=meta))
     return objects

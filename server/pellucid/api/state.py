@@ -10,12 +10,13 @@ from typing import Literal
 
 from fastapi import Request
 
+from pellucid.adapters import Adapters
 from pellucid.api.idleness import Idleness
 from pellucid.api.metrics import Metrics
 from pellucid.assistant import Assistant
 from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.lane import LaneStatus
-from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.keys import Keys
 from pellucid.models.progress import Noted, Silent
 from pellucid.tokens import ModelCard
@@ -52,18 +53,24 @@ class ServerState:
     idleness: Idleness = field(init=False)
     _assistant: Assistant | None = None
     _engine: Engine | None = None
+    _adapters: Adapters | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.metrics.watch_lanes(self.statuses)
         self.idleness = Idleness(self.clock)
 
-    def open(self, assistant: Assistant, engine: Engine) -> None:
-        """Serve from now on."""
-        self._assistant, self._engine = assistant, engine
-        self._cards = {card.name: card for card in assistant.models()}
-        self.models = tuple(self._cards)
+    def open(self, assistant: Assistant, engine: Engine, adapters: Adapters | None = None) -> None:
+        """Serve from now on; without ``adapters`` none can be loaded."""
+        self._assistant, self._engine, self._adapters = assistant, engine, adapters
+        self.note_models()
         self.idleness.restart()
+
+    def note_models(self) -> None:
+        """Take note that there are other models than before."""
+        assert self._assistant is not None
+        self._cards = {card.name: card for card in self._assistant.models()}
+        self.models = tuple(self._cards)
 
     def leave(self) -> None:
         """Take no new requests, and end the running ones after the grace time."""
@@ -89,13 +96,23 @@ class ServerState:
         assert self._assistant is not None
         return self._assistant
 
+    def require_adapters(self) -> Adapters:
+        """Who loads and unloads adapters; raises UnavailableError as ``require_ready`` does, and NotSupportedError where nobody does."""
+        self.require_ready()
+        if self._adapters is None:
+            raise NotSupportedError("This server has no folder of adapters.")
+        return self._adapters
+
     def find(self, model: str | None) -> tuple[Assistant, ModelCard]:
         """Who answers for a model, by default the first, and what there is to know about it.
 
         Raises UnavailableError as ``require_ready`` does, and NotFoundError with the names that there are.
         """
         assistant = self.require_ready()
-        return assistant, self._cards[assistant.name_of(model or None)]  # llama.vim names the default model ""
+        name = assistant.name_of(model or None)  # llama.vim names the default model ""
+        if name not in self._cards:  # it was loaded this moment
+            self.note_models()
+        return assistant, self._cards[name]
 
     def check_answers(self, model: str, count: int, param: str) -> None:
         """Raise InvalidRequestError for more answers than a model's lane can ever hold: no later time is a better one."""
@@ -108,8 +125,8 @@ class ServerState:
             )
 
     def cards(self) -> tuple[ModelCard, ...]:
-        """All loaded models, the default one first."""
-        return tuple(self._cards.values())
+        """All loaded models, the default one first, as they are now: a calibration may be new."""
+        return () if self._assistant is None else tuple(self._assistant.models())
 
     def statuses(self) -> dict[str, LaneStatus]:
         """What the engine does for each model at the moment."""

@@ -60,6 +60,14 @@ class Corpus:
         """Bytes of UTF-8 of all of them."""
         return sum(document.size for document in self.documents)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of names and texts, in hexadecimal."""
+        digest = hashlib.sha256()
+        for document in self.documents:
+            digest.update(f"{document.name}\0{document.text}\0".encode())
+        return digest.hexdigest()
+
     def __str__(self) -> str:
         files = "1 file" if len(self.documents) == 1 else f"{len(self.documents):,} files"
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))

@@ -6,7 +6,7 @@ The sums are what perplexity, bits per byte and the rest are made of; they are o
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -114,6 +114,26 @@ class Reading:
         return calibration_error(self.confidences, self.ranks == 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Tokens from ``begin`` to ``end`` that are read together, the last ``counted`` of which count."""
+
+    begin: int
+    end: int
+    counted: int
+
+
+def windows(length: int, window: int, stride: int | None = None) -> Iterator[Window]:
+    """Windows of at most ``window`` tokens over a text of ``length``, so that each token counts once: see :func:`read`."""
+    step = stride or max(window // 2, 1)
+    assert 0 < step < window, "something stands before what counts"
+    read_until = 0
+    while read_until < length:
+        end = min(length, window if not read_until else read_until + step)
+        yield Window(max(0, end - window), end, end - read_until)
+        read_until = end
+
+
 async def read(
     reader: Reader, text: str, *, window: int, model: str | None = None, stride: int | None = None, progress: Progress | None = None
 ) -> Reading:
@@ -122,19 +142,15 @@ async def read(
     Each token is so read once with ``window - stride`` tokens or more before it, but for those at the beginning; the very first
     counts where a BOS stands before it. ``progress`` advances by tokens. Raises a PellucidError where reading breaks off.
     """
-    step = stride or max(window // 2, 1)
-    assert 0 < step < window, "something stands before what counts"
     ids = await reader.token_ids(text, model=model)
     if progress is not None:
         progress.start("reading", len(ids))
-    read_until, found = 0, []
-    while read_until < len(ids):
-        end = min(len(ids), window if not read_until else read_until + step)
-        tokens = await _scored(reader, ids[max(0, end - window) : end], model)
-        found.append(Reading.of(tokens[len(tokens) - (end - read_until) :]))
+    found = []
+    for part in windows(len(ids), window, stride):
+        tokens = await _scored(reader, ids[part.begin : part.end], model)
+        found.append(Reading.of(tokens[-part.counted :]))
         if progress is not None:
-            progress.advance(end - read_until)
-        read_until = end
+            progress.advance(part.counted)
     return Reading.together(found)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pellucid.errors import ModelError
+from pellucid.errors import ModelError, NotSupportedError
 from pellucid.models import byte_level, metaspace, sentencepiece_model
 from pellucid.models.gguf import GGUF
 from pellucid.models.sentencepiece_model import Piece, PieceType
 from pellucid.models.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
 
 
 def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
@@ -16,13 +22,7 @@ def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
 
     Raises ModelError for a kind that is not supported, or lists that do not agree.
     """
-    texts = file.list_of("tokenizer.ggml.tokens", str)
-    kinds = file.list_of("tokenizer.ggml.token_type", int) or [int(PieceType.NORMAL)] * len(texts)
-    if not texts or len(kinds) != len(texts):
-        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged, fetch it again.")
-    if not set(kinds) <= set(PieceType):
-        raise ModelError(f"{file.path} has a token of type {max(kinds)}, which is not known here.")
-    types = [PieceType(kind) for kind in kinds]
+    texts, types = _entries(file)
     kind = file.require("tokenizer.ggml.model", str)
     if kind == "gpt2":
         return _byte_level(file, texts, types, vocab_size)
@@ -31,7 +31,44 @@ def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
     raise ModelError(f"{file.path} has a tokenizer of the kind {kind!r}; gpt2 and llama can be read: use the model's safetensors folder.")
 
 
-def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size: int) -> Tokenizer:
+def save_tokenizer(file: GGUF, folder: Path) -> None:
+    """Write the tokenizer into a folder in Hugging Face's layout. Raises NotSupportedError for one that is not byte-level BPE."""
+    from tokenizers import AddedToken
+    from tokenizers.decoders import ByteLevel
+
+    if file.require("tokenizer.ggml.model", str) != "gpt2":
+        raise NotSupportedError(f"The tokenizer of {file.path} cannot be written into a folder: use the model's safetensors folder.")
+    texts, types = _entries(file)
+    special, literal, words = _sorted(texts, types)
+    backend = _bpe(file, words | special, literal, file.get("tokenizer.ggml.pre", "default"))
+    backend.decoder = ByteLevel()
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
+    conventions = read_tokenizer(file).conventions
+    ends = file.get("tokenizer.ggml.eos_token_id", -1)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": conventions.add_bos,
+        "bos_token": None if conventions.bos_id is None else texts[conventions.bos_id],
+        "eos_token": texts[ends] if 0 <= ends < len(texts) else None,
+        "chat_template": conventions.chat_template,
+        "clean_up_tokenization_spaces": False,
+    }
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _entries(file: GGUF) -> tuple[list[str], list[PieceType]]:
+    texts = file.list_of("tokenizer.ggml.tokens", str)
+    kinds = file.list_of("tokenizer.ggml.token_type", int) or [int(PieceType.NORMAL)] * len(texts)
+    if not texts or len(kinds) != len(texts):
+        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged, fetch it again.")
+    if not set(kinds) <= set(PieceType):
+        raise ModelError(f"{file.path} has a token of type {max(kinds)}, which is not known here.")
+    return texts, [PieceType(kind) for kind in kinds]
+
+
+def _sorted(texts: list[str], types: list[PieceType]) -> tuple[dict[str, int], list[str], dict[str, int]]:
+    """Markers, words that are kept whole, and all words."""
     special: dict[str, int] = {}
     literal: list[str] = []
     words: dict[str, int] = {}
@@ -42,6 +79,11 @@ def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size
             words[text] = id
             if type is PieceType.USER_DEFINED:
                 literal.append(text)
+    return special, literal, words
+
+
+def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size: int) -> Tokenizer:
+    special, literal, words = _sorted(texts, types)
     pre = file.get("tokenizer.ggml.pre", "default")
     encode = _bpe_encoder(file, words, literal, pre)
     pieces: list[str | None] = [text if type is not PieceType.UNUSED else None for text, type in zip(texts, types, strict=True)]
@@ -51,6 +93,16 @@ def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size
 
 
 def _bpe_encoder(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Callable[[str], list[int]]:
+    backend = _bpe(file, words, literal, pre)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode
+
+
+def _bpe(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Backend:
     from tokenizers import AddedToken, Regex
     from tokenizers import Tokenizer as Backend
     from tokenizers.models import BPE
@@ -67,12 +119,7 @@ def _bpe_encoder(file: GGUF, words: dict[str, int], literal: list[str], pre: str
         raise ModelError(f"{file.path} has merges that do not fit its tokens ({error}): fetch it again.") from None
     backend.pre_tokenizer = Sequence([*cuts, ByteLevel(add_prefix_space=False, use_regex=False)])
     backend.add_tokens([AddedToken(text, normalized=False) for text in literal])
-
-    def encode(text: str) -> list[int]:
-        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
-        return ids
-
-    return encode
+    return backend
 
 
 def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_size: int) -> Tokenizer:

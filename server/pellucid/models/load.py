@@ -24,8 +24,11 @@ from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.model import Model
 from pellucid.engine.packing import Weight
 from pellucid.errors import ConfigError, ModelError
-from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer
+from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer, table_models
+from pellucid.models.adapter_folder import AdapterCard
+from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
+from pellucid.models.fingerprint import fingerprint
 from pellucid.models.gguf import GGUF
 from pellucid.models.packed_file import read_tensors
 from pellucid.models.prefixes import PrefixFile, prefix_key
@@ -38,7 +41,9 @@ from pellucid.models.tokenizer import Tokenizer
 class LoadedModel:
     """A model with its tokenizer. ``infill`` is None where the model has no infill markers; ``path`` is its file or folder.
 
-    ``prefixes`` is where the prefixes of its prompts can be saved.
+    ``prefixes`` is where the prefixes of its prompts can be saved, ``calibration`` where is kept how far its suggestions
+    can be trusted, ``files`` are those that its weights come from. A model that was adapted has the name of its ``base``,
+    and its ``adapter``.
     """
 
     name: str
@@ -48,6 +53,10 @@ class LoadedModel:
     entry: CatalogEntry | None
     path: Path
     prefixes: PrefixFile | None = None
+    calibration: CalibrationFile | None = None
+    files: tuple[Path, ...] = ()
+    base: str | None = None
+    adapter: AdapterCard | None = None
 
 
 def served_name(name_or_path: str) -> str:
@@ -72,25 +81,69 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     Raises NotFoundError for an unknown name, ConfigError for a device or quant that cannot be had, ModelError for the rest.
     """
     kernels.keep_in(store.kernels)
-    where = _device(device)
+    where = find_device(device)
     name, own = split_quant(name_or_path)
     quant = own or quant
     local = local_path(name)
     path = local or store.pull(name, progress)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
-    config = source.config()
     kept_as = local_name(path) if local else name
-    if config is None:
+    model: Model
+    if path.is_dir() and table_models.is_table_model(path):
+        _refuse_quant(quant, path)
+        form = "tables"
+        model = table_models.read_table_model(path, where)
+    elif (config := source.config()) is None:
         form = "transformers"
         model = _load_by_transformers(path, where, quant, progress)
     else:
         form = packing.choose_scheme(quant, where, config)
         model = packing.build(config, _Packed(store, kept_as, config, form).tensors(source, progress), form, where)
     tokenizer = source.tokenizer(model.vocab_size)
-    key = prefix_key(_fingerprint(source.files), form, model.cache_shape)
+    state = _fingerprint(source.files)
+    key = prefix_key(state, form, model.cache_shape)
     prefixes = PrefixFile(store.prefixes_path(kept_as, form), key, model.cache_shape, source.files[0])
-    return LoadedModel(served_name(name_or_path), model, tokenizer, infill_format(tokenizer.special, entry), entry, path, prefixes)
+    calibration = CalibrationFile(store.calibration_path(kept_as, form), f"{state}-{form}")
+    infill = infill_format(tokenizer.special, entry)
+    return LoadedModel(served_name(name_or_path), model, tokenizer, infill, entry, path, prefixes, calibration, tuple(source.files))
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model as it is stored, to be trained: ``config`` is None for one that is not of the lean decoder's families.
+
+    ``name`` is its name in the catalog or the hub, or its path; ``fingerprint`` tells its weights from any others.
+    """
+
+    name: str
+    path: Path
+    config: DecoderConfig | None
+    entry: CatalogEntry | None
+    fingerprint: str
+    _source: _GGUFSource | _FolderSource
+
+    def tokenizer(self, vocab_size: int) -> Tokenizer:
+        """Its tokenizer, for so many logits."""
+        return self._source.tokenizer(vocab_size)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Its weights as floats, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied."""
+        for name, weight in self._source.weights(blocks=False):
+            assert isinstance(weight, Tensor), "blocks were not asked for"
+            yield name, weight
+
+
+def open_checkpoint(name_or_path: str, *, store: Store, progress: Progress) -> Checkpoint:
+    """The stored form of a model, fetched first where it is not there.
+
+    Raises NotFoundError for an unknown name, ModelError for the rest.
+    """
+    local = local_path(name_or_path)
+    path = local or store.pull(name_or_path, progress)
+    source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
+    entry = None if local else catalog().get(name_or_path)
+    return Checkpoint(str(local or name_or_path), path, source.config(), entry, fingerprint(source.files), source)
 
 
 class _GGUFSource:
@@ -186,7 +239,8 @@ def _fingerprint(files: Sequence[Path]) -> str:
     return hashlib.sha256(repr((packing.SCHEME_VERSION, states)).encode()).hexdigest()[:16]
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that auto, cpu, cuda or cuda:N means here. Raises ConfigError for one that cannot be had."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
@@ -197,11 +251,15 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _refuse_quant(quant: str, path: Path) -> None:
+    if quant not in ("auto", "none"):
+        raise ConfigError(f"quant {quant} is for models of the Llama family only, which {path.name} is not: use --quant none.")
+
+
 def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:
     from pellucid.engine.hf_model import HFModel  # transformers takes seconds to import
 
-    if quant not in ("auto", "none"):
-        raise ConfigError(f"quant {quant} is for models of the Llama family only, which {path.name} is not: use --quant none.")
+    _refuse_quant(quant, path)
     progress.start(f"loading {path.name}", None)
     with _without_bars():
         return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)

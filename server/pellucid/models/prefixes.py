@@ -43,6 +43,12 @@ class PrefixFile:
         self._shape = shape
         self._source = source
 
+    def of_variant(self, name: str, made_of: str, source: Path) -> PrefixFile:
+        """Where the prefixes of an adapted model are saved; ``made_of`` tells one state of the adapter from another."""
+        path = self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}")
+        key = hashlib.sha256(repr((self._key, made_of)).encode()).hexdigest()
+        return PrefixFile(path, key, self._shape, source)
+
     def read(self) -> list[Prefix]:
         """The saved prefixes, the most recently used first, mapped: contents are fetched from the disk when they are looked at.
 

@@ -143,9 +143,9 @@ class Store:
                 raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and fetch it again.")
 
     def remove(self, name: str, progress: Progress) -> int:
-        """Delete a model, what is left of a broken fetch of it, its packed weights and saved prefixes: the bytes that this frees.
+        """Delete a model, what is left of a broken fetch of it, and what was made of it here: the bytes that this frees.
 
-        Of a local file or folder only the packed weights and saved prefixes are deleted.
+        Of a local file or folder only its packed weights, saved prefixes and calibration are deleted.
         Raises NotFoundError where there is nothing of it on this machine, or it is no name of a model.
         """
         path = local_path(name)
@@ -171,6 +171,10 @@ class Store:
         """The folder where compiled kernels are kept."""
         return self.root / "kernels"
 
+    def adapters_path(self, name: str = "") -> Path:
+        """The folder of an adapter, or that of all of them."""
+        return self.root / "adapters" / name
+
     def packed_path(self, name: str, key: str) -> Path:
         """Where the packed weights of a model lie; ``key`` says of what and in which form."""
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
@@ -178,6 +182,14 @@ class Store:
     def prefixes_path(self, name: str, form: str) -> Path:
         """Where the prefixes saved of a model lie; ``form`` says how its weights are held."""
         return self.root / "prefixes" / f"{_slug(name)}+{form}.safetensors"
+
+    def calibration_path(self, name: str, form: str) -> Path:
+        """Where it lies how far a model's suggestions can be trusted; ``form`` says how its weights are held."""
+        return self.root / "calibrations" / f"{_slug(name)}+{form}.json"
+
+    def finetuning_path(self, name: str) -> Path:
+        """The folder of what an adapter that is being made has come to so far."""
+        return self.root / "finetuning" / name
 
     @contextmanager
     def packing(self, name: str, progress: Progress) -> Iterator[None]:
@@ -251,7 +263,7 @@ class Store:
 
     def _made_of(self, name: str) -> Sequence[Path]:
         """The files that were made here of a model."""
-        return [*self._made("packed", name), *self._made("prefixes", name)]
+        return [path for kind in ("packed", "prefixes", "calibrations") for path in self._made(kind, name)]
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:

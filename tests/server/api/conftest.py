@@ -8,15 +8,15 @@ import httpx
 import pytest
 
 from pellucid.api.state import ServerState
-from served import TINY, LiveServer, live, tiny_assistant
+from served import TINY, LiveServer, live, tiny_adapters, tiny_assistant
 
 
 @pytest.fixture(scope="session")
-def tiny_server() -> Iterator[LiveServer]:
-    """A server with two tiny models, 4 slots and a context of 256 tokens each."""
+def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server with two tiny models, 4 slots and a context of 256 tokens each, and an adapter that could be loaded."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine)
+    state.open(assistant, engine, tiny_adapters(assistant, tmp_path_factory.mktemp("cache")))
     with live(state) as server:
         yield server
     engine.close()

@@ -19,17 +19,18 @@ from schemathesis.specs.openapi.checks import (
 
 from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
-from served import TINY, LiveServer, live, tiny_assistant
+from served import ADAPTER, TINY, LiveServer, live, tiny_adapters, tiny_assistant
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, negative_data_rejection]
 
 
 def shape() -> dict[str, Any]:
-    """The published schema; only names of models that are there, or nearly nothing would be served."""
+    """The published schema; only names of models and adapters that are there, or nearly nothing would be served."""
     published = create_app(ServerState(models=(TINY,))).openapi()
     for body in published["components"]["schemas"].values():
         if "model" in body.get("properties", {}) and body["title"].endswith("Request"):
             body["properties"]["model"] = {"enum": [TINY, None]}
+    published["components"]["schemas"]["AdapterRequest"]["properties"]["name"] = {"enum": [ADAPTER, "other"]}
     return published
 
 
@@ -38,11 +39,11 @@ schema.config.generation.update(modes=[schemathesis.GenerationMode.POSITIVE, sch
 
 
 @pytest.fixture(scope="module")
-def small_server() -> Iterator[LiveServer]:
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server whose context holds 24 tokens, so that no answer takes long."""
     assistant, engine = tiny_assistant(context=24)
     state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine)
+    state.open(assistant, engine, tiny_adapters(assistant, tmp_path_factory.mktemp("cache")))
     with live(state) as server:
         yield server
     engine.close()
