@@ -91,25 +91,35 @@ class Scheduler:
         self._admit(now)
         decoding = [sequence for sequence in self.running if not sequence.prefilling]
         prefilling = sorted((s for s in self.running if s.prefilling), key=lambda s: (s.priority, s.number))
-        chunks = self._decode(decoding, guess=not prefilling)
+        chunks = self._decode(decoding, min((sequence.priority for sequence in prefilling), default=None))
         if prefilling:
-            chunks += self._prefill(prefilling, decoding)
+            chunks += self._prefill(prefilling, chunks)
         return chunks
 
-    def _decode(self, sequences: list[Sequence], *, guess: bool) -> list[Chunk]:
-        """The newest token of each, and with ``guess`` what may follow it: for those of the highest priority alone, first come.
+    def _decode(self, sequences: list[Sequence], beside: Priority | None) -> list[Chunk]:
+        """The newest token of each, and a guess of what may follow it: for those of the highest priority alone, first come.
 
-        Beside a prefill nothing waits for the weights, and a guessed token would cost as much as any other.
+        ``beside`` is the highest priority of a prefill in the same step.
         """
         top = min((sequence.priority for sequence in sequences), default=None)
-        urgent = sum(sequence.priority == top for sequence in sequences)
-        spare = (ROWS - len(sequences)) // urgent if self.lookup and guess and urgent else 0
+        urgent = [sequence for sequence in sequences if sequence.priority == top]
+        spare = self._spare(len(sequences), urgent, beside) if self.lookup and urgent else 0
         return [
-            Chunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence.priority == top else ())
+            Chunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence in urgent else ())
             for sequence in sequences
         ]
 
-    def _prefill(self, sequences: list[Sequence], decoding: list[Sequence]) -> list[Chunk]:
+    def _spare(self, decoding: int, urgent: list[Sequence], beside: Priority | None) -> int:
+        """How many tokens may be guessed for each of the urgent ones.
+
+        Beside a prefill as urgent nothing waits for the weights, and a guessed token costs as much as any other: there only a
+        completion is worth it, whose steps are long, and which says nothing while it repeats what the text says already.
+        """
+        if beside is None or beside > urgent[0].priority:
+            return (ROWS - decoding) // len(urgent)
+        return ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
+
+    def _prefill(self, sequences: list[Sequence], decoding: list[Chunk]) -> list[Chunk]:
         """Share the tokens that ``decoding`` leaves: the highest priority first, but a part stays for what stands lower.
 
         Beside a prefill that is some part of all; beside decoding alone, which more tokens would slow down, what costs little.
@@ -117,9 +127,11 @@ class Scheduler:
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
         low = [sequence for sequence in sequences if sequence.priority > top]
-        step = self.chunk // SMOOTH if any(sequence.priority == Priority.COMPLETION for sequence in decoding) else self.chunk
+        said = any(chunk.sequence.priority == Priority.COMPLETION for chunk in decoding)
+        step = self.chunk // SMOOTH if said else self.chunk
+        rows = sum(1 + len(chunk.guess) for chunk in decoding)
         room = max(step - len(decoding), 1)
-        reserve = min(max(step // RESERVE if high else ROWS - len(decoding), 1), room)
+        reserve = min(max(step // RESERVE if high else ROWS - rows, 1), room)
         return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)
 
     def _share(self, sequences: list[Sequence], room: int) -> list[Chunk]:
