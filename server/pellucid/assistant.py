@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -15,11 +14,12 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.parked import SavedPrefixes
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.errors import InvalidRequestError, NotFoundError
-from pellucid.healing import Healer, Healing
+from pellucid.healing import Healing
+from pellucid.meter import Meter
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
-from pellucid.models.tokenizer import Tokenizer
-from pellucid.prompts import ChatTemplate, infill, surroundings, with_bos
+from pellucid.prompts import infill, surroundings, with_bos
+from pellucid.served import Served
 from pellucid.stopping import Ending, Gate, StopStrings, SuffixStop
 from pellucid.tokens import (
     BACKGROUND,
@@ -35,7 +35,6 @@ from pellucid.tokens import (
     SamplingParams,
     Terms,
     Token,
-    Usage,
 )
 
 T = TypeVar("T")
@@ -70,7 +69,7 @@ class Assistant:
     def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
-        self._served: dict[str, _Served] = {}
+        self._served: dict[str, Served] = {}
         self._gone: dict[str, str] = {}  # models with an adapter that was unloaded, and their bases
         for model in sorted(models, key=lambda model: model.base is not None):  # bases first: the others share what they have
             self._served[model.name] = self._prepared(model)
@@ -283,7 +282,7 @@ class Assistant:
         size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in taken)
         return await beside(size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
 
-    def _find(self, model: str | None) -> _Served:
+    def _find(self, model: str | None) -> Served:
         if model is None:
             return next(iter(self._served.values()))
         found = self._served.get(model)
@@ -294,16 +293,16 @@ class Assistant:
             found = named[0]
         return found
 
-    def _reader(self, model: str | None) -> _Served:
+    def _reader(self, model: str | None) -> Served:
         """Who turns text into ids for a model and back, also where its adapter was unloaded while it answered."""
         return self._find(model if model is None or model in self._served else self._gone.get(model, model))
 
-    def _prepared(self, loaded: LoadedModel) -> _Served:
-        return _Served(loaded, None if loaded.base is None else self._served[loaded.base])
+    def _prepared(self, loaded: LoadedModel) -> Served:
+        return Served(loaded, None if loaded.base is None else self._served[loaded.base])
 
     def _infill(
         self,
-        served: _Served,
+        served: Served,
         prefix: str,
         suffix: str,
         extra: Sequence[Extra],
@@ -325,7 +324,7 @@ class Assistant:
 
     async def _generate(
         self,
-        served: _Served,
+        served: Served,
         request: Request,
         gate: Gate,
         *,
@@ -342,7 +341,7 @@ class Assistant:
             gate.limit = request.params.max_tokens
             request = replace(request, params=replace(request.params, max_tokens=gate.limit + healing.steps))
         detokenizer = Detokenizer(tokenizer, strip_space=own_text and tokenizer.prefix_space, typed=healing.typed if healing else b"")
-        meter = _Meter(len(request.prompt))
+        meter = Meter(len(request.prompt))
         async with aclosing(self._engine.generate(served.name, request)) as items:
             async for item in items:
                 if isinstance(item, Finish):
@@ -367,95 +366,3 @@ class Assistant:
 async def beside(size: int, encode: Callable[[], T]) -> T:
     """What ``encode`` gives for so many characters: a long text is read on a thread, not to hold up all streams."""
     return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
-
-
-class _Served:
-    """A model with what its texts need."""
-
-    def __init__(self, loaded: LoadedModel, base: _Served | None = None) -> None:
-        self.loaded = loaded
-        self.name = loaded.name
-        self.tokenizer: Tokenizer = loaded.tokenizer
-        self.template = ChatTemplate(loaded.tokenizer, loaded.name)
-        # Sorts the vocabulary: while models load, not on the loop.
-        self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
-        self.markers = frozenset(loaded.tokenizer.special.values())
-        """Ids that end an infill: no marker belongs into the middle of a text."""
-
-    @property
-    def takes_files(self) -> bool:
-        """Whether the model knows pieces of other files in an infill."""
-        return self.loaded.infill is not None and self.loaded.infill.file is not None
-
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
-        return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
-
-    def read(self, text: str | Sequence[int] | Sequence[Message], *, special: bool) -> tuple[list[int], bool]:
-        """The ids of whatever is to be scored, and whether the first is a BOS that was put in front of it."""
-        if isinstance(text, str):
-            bare = self.tokenizer.encode(text, special=special)
-            ids = with_bos(self.tokenizer, bare)
-            return ids, len(ids) > len(bare)
-        messages = [item for item in text if isinstance(item, Message)]
-        return self.template.encode(messages) if messages else [item for item in text if isinstance(item, int)], False
-
-    def check_ids(self, ids: Sequence[int]) -> None:
-        """Raise InvalidRequestError for an id that the model does not have."""
-        wrong = next((id for id in ids if not 0 <= id < self.tokenizer.vocab_size), None)
-        if wrong is not None:
-            raise InvalidRequestError(
-                f"Token {wrong} does not exist: ids of {self.name} go from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
-            )
-
-    def card(self, context: int) -> ModelCard:
-        file = self.loaded.calibration
-        calibration, note = (None, None) if file is None else file.read()  # anew each time: it may be made while this runs
-        return ModelCard(
-            name=self.name,
-            context=context,
-            infill=self.loaded.infill is not None,
-            chat=self.template.available,
-            weight_bytes=self.loaded.model.weight_bytes,
-            description=self.loaded.model.description,
-            licence=self.loaded.entry.licence if self.loaded.entry is not None else None,
-            chat_template=self.tokenizer.chat_template,
-            files=self.takes_files,
-            base=self.loaded.base,
-            adapter=None if self.loaded.adapter is None else self.loaded.adapter.name,
-            calibration=calibration,
-            calibration_note=note,
-        )
-
-
-class _Meter:
-    """The cost of an answer that ended here, at a stop, before the engine could give its own account."""
-
-    def __init__(self, prompt: int) -> None:
-        self._prompt = prompt
-        self._admission = Admission(0, 0.0)
-        self._generated = 0
-        self._begun = self._first = self._last = time.monotonic()
-
-    def admit(self, admission: Admission) -> None:
-        """The request has its slot."""
-        self._admission = admission
-
-    def count(self) -> None:
-        """Another token has come."""
-        self._last = time.monotonic()
-        if not self._generated:
-            self._first = self._last
-        self._generated += 1
-
-    def usage(self) -> Usage:
-        """The account until now, after at least one token."""
-        return Usage(
-            cached=self._admission.cached,
-            computed=self._prompt - self._admission.cached,
-            generated=self._generated,
-            queued=self._admission.queued,
-            # The admission may be read only when the first token has come as well: its own word says when it was.
-            prefill=max(0.0, self._first - self._begun - self._admission.queued),
-            decode=self._last - self._first,
-        )
