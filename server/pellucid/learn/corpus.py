@@ -87,7 +87,7 @@ def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int 
     """The documents of files and folders, the same content once.
 
     In folders hidden files, what git ignores, files of more than ``largest`` bytes, and with ``suffixes`` all others are left
-    out; a file that is named itself is read in any case. Raises InvalidRequestError for a path to nothing, a file that cannot be
+    out; a file or folder that is named itself is read in any case. Raises InvalidRequestError for a path to nothing, a file that cannot be
     read, and where there is no text at all.
     """
     wanted = frozenset(suffixes)
@@ -159,6 +159,8 @@ def _files(folder: Path, suffixes: frozenset[str], largest: int | None, skipped:
     """The files of a folder and their names, in order; links are not followed."""
     folder = folder.absolute()
     top = repository(folder) or folder
+    if ignoring_file(folder / "any file", top):
+        top = folder  # who names it wants it read all the same: a package that is installed in a project's .venv, say
     for root, folders, files in os.walk(folder):
         here = Path(root)
         open_folders = [name for name in sorted(folders) if not (name.startswith(".") or name in NEVER or (here / name).is_symlink())]

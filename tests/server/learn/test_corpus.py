@@ -46,6 +46,15 @@ class TestGather:
         assert names(found) == ["a.py", "c/d.log"]
         assert found.skipped == {"ignored by git": 2, "folders ignored by git": 1}
 
+    def test_a_folder_that_git_ignores(self, tmp_path: Path) -> None:
+        """Who names a folder that its repository ignores, such as an installed package, has it read; its own rules hold in it."""
+        (tmp_path / ".git").mkdir()
+        write(tmp_path, _gitignore="env/\n")
+        package = tmp_path / "env" / "package"
+        package.mkdir(parents=True)
+        write(package, a_py="a", b_log="b", _gitignore="*.log\n")
+        assert names(gather([package])) == ["a.py"]
+
     def test_what_is_no_text(self, tmp_path: Path) -> None:
         """Files that are not text are left out, each counted by its reason."""
         write(tmp_path, a_py="a", b_py="a", c_py=" \n", d_py="d" * 101)
