@@ -1,4 +1,7 @@
-"""Attention of a flat batch over the KV cache, one sequence at a time: keys of other sequences are never looked at."""
+"""Attention of a flat batch over the KV cache: keys of other sequences are never looked at.
+
+One sequence at a time, or one token each of several sequences at once, in a shape that does not depend on where they stand.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pellucid.engine.decode_graphs import DecodeRows
 from pellucid.engine.model import Span
 
 
@@ -37,6 +41,26 @@ def attend(
         rows = slice(span.offset, span.offset + span.count)
         out[rows] = _attend_one(q[rows], keys[span.slot, :, : span.end], values[span.slot, :, : span.end], span, scale, window, softcap)
     return out
+
+
+def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeRows) -> None:
+    """Write the keys and values (R, kv_heads, head_dim) of one token each of several sequences into one layer's storage."""
+    keys[rows.slots, :, rows.positions] = k
+    values[rows.slots, :, rows.positions] = v
+
+
+def attend_rows(q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, scale: float, window: int | None = None) -> Tensor:
+    """What :func:`attend` gives for one token each of several sequences: (R, heads, head_dim)."""
+    count, heads, dim = q.shape
+    position = torch.arange(rows.length, device=q.device)
+    visible = position <= rows.positions[:, None]
+    if window is not None:
+        visible &= position > rows.positions[:, None] - window
+    # Behind a text lies whatever was there before, or what was never written: its share is 0, but 0 times NaN is NaN.
+    k, v = (kept[rows.slots, :, : rows.length].masked_fill(~visible[:, None, :, None], 0.0) for kept in (keys, values))
+    folded = q.view(count, k.shape[1], heads // k.shape[1], dim)
+    out = F.scaled_dot_product_attention(folded, k, v, attn_mask=visible[:, None, None], scale=scale)
+    return out.reshape(count, heads, -1)
 
 
 def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float, window: int | None, softcap: float | None) -> Tensor:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.engine.adapter import Adapter
-from pellucid.engine.attention import attend, store
+from pellucid.engine.attention import attend, attend_rows, store, store_rows
+from pellucid.engine.decode_graphs import DecodeGraphs, DecodeRows, shape_of
 from pellucid.engine.linear import DenseLinear, Linear, LowRankLinear
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 
@@ -102,6 +104,10 @@ class DecoderWeights:
     head: Linear
 
 
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Writes keys and values into a layer's storage and attends over it: of q, k, v, the storage's keys and values, (T, heads, head_dim)."""
+
+
 class Decoder:
     """The decoder on torch operations. Activations and cache have the dtype of the norms' weights."""
 
@@ -117,6 +123,7 @@ class Decoder:
         self._cos = cos.to(self.device, self.dtype)
         self._sin = sin.to(self.device, self.dtype)
         self._shared = 0  # bytes of weights that another decoder has
+        self._graphs: tuple[KVStorage, DecodeGraphs] | None = None
 
     def adapted(self, adapter: Adapter) -> Decoder:
         """This decoder with an adapter, sharing its weights: ``weight_bytes`` are then those of the adapter alone."""
@@ -125,6 +132,7 @@ class Decoder:
         twin.weights = replace(self.weights, layers=layers)
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
         twin._shared = self.weight_bytes + self._shared
+        twin._graphs = None
         return twin
 
     def _adapted_layer(self, adapter: Adapter, prefix: str, layer: Layer) -> Layer:
@@ -169,29 +177,59 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.forward`."""
-        eps = self.config.rms_norm_eps
-        cos, sin = self._cos[batch.positions, None], self._sin[batch.positions, None]  # (T, 1, head_dim)
-        x = F.embedding(batch.ids, self.weights.embedding).to(self.dtype)  # (T, hidden)
-        for layer, keys, values in zip(self.weights.layers, kv.keys, kv.values, strict=True):
-            x = x + layer.o(self._attention(layer, rms_norm(x, layer.input_norm, eps), cos, sin, batch, keys, values))
-            gate, up = layer.gate_up(rms_norm(x, layer.post_norm, eps)).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up)
-        return rms_norm(x[batch.rows], self.weights.norm, eps)
+        if self.device.type == "cuda":
+            shape = shape_of(batch.spans, kv.keys[0].shape[2])
+            if shape is not None:
+                return self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            store(keys, values, k, v, batch.spans)
+            return attend(q, keys, values, batch.spans, scale=self.config.head_dim**-0.5, window=self.config.sliding_window)
+
+        x = self._layers(batch.ids, batch.positions, attention, kv)
+        return rms_norm(x[batch.rows], self.weights.norm, self.config.rms_norm_eps)
+
+    @torch.inference_mode()
+    def decode(self, rows: DecodeRows, kv: KVStorage) -> Tensor:
+        """The same for one token each of several sequences, all of them wanted: hidden states (R, hidden)."""
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            store_rows(keys, values, k, v, rows)
+            return attend_rows(q, keys, values, rows, scale=self.config.head_dim**-0.5, window=self.config.sliding_window)
+
+        x = self._layers(rows.ids, rows.positions, attention, kv)
+        return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.logits`."""
         return self.weights.head(hidden).float()
 
-    def _attention(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, batch: Batch, keys: Tensor, values: Tensor) -> Tensor:
+    def _graphs_of(self, kv: KVStorage) -> DecodeGraphs:
+        if self._graphs is None or self._graphs[0] is not kv:
+            self._graphs = kv, DecodeGraphs(self.device)
+        return self._graphs[1]
+
+    def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: KVStorage) -> Tensor:
+        """What comes out of the last layer, (T, hidden)."""
+        eps = self.config.rms_norm_eps
+        cos, sin = self._cos[positions, None], self._sin[positions, None]  # (T, 1, head_dim)
+        x = F.embedding(ids, self.weights.embedding).to(self.dtype)  # (T, hidden)
+        for layer, keys, values in zip(self.weights.layers, kv.keys, kv.values, strict=True):
+            q, k, v = self._projected(layer, rms_norm(x, layer.input_norm, eps), cos, sin)
+            x = x + layer.o(attention(q, k, v, keys, values).flatten(1))
+            gate, up = layer.gate_up(rms_norm(x, layer.post_norm, eps)).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
+        return x
+
+    def _projected(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim), turned to their positions."""
         c = self.config
         qkv = layer.qkv(x).view(len(x), c.heads + 2 * c.kv_heads, c.head_dim)
         q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], dim=1)
         if layer.q_norm is not None and layer.k_norm is not None:
             q, k = rms_norm(q, layer.q_norm, c.rms_norm_eps), rms_norm(k, layer.k_norm, c.rms_norm_eps)
-        store(keys, values, rotate(k, cos, sin), v, batch.spans)
-        out = attend(rotate(q, cos, sin), keys, values, batch.spans, scale=c.head_dim**-0.5, window=c.sliding_window)
-        return out.reshape(len(x), c.heads * c.head_dim)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

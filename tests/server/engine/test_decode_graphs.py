@@ -1,0 +1,87 @@
+"""Decode steps of a few shapes, as they are replayed on CUDA: they say what every other step says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from decoder_models import close, every_model, models
+from flat_batches import new_storage, run_parts, run_together
+from pellucid.engine.decode_graphs import DecodeRows, Shape, shape_of
+from pellucid.engine.model import Batch, Span
+from tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
+
+STARTS = {3: 16, 0: 5, 2: 29}
+"""Tokens that stand in each slot already."""
+
+
+def batch_of(parts: list[tuple[int, int, int]]) -> Batch:
+    """A token each: (slot, position, id)."""
+    slots, positions, ids = zip(*parts, strict=True)
+    spans = tuple(Span(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True)))
+    return Batch(torch.tensor(ids), torch.tensor(positions), spans, torch.arange(len(parts)))
+
+
+@every_model
+def test_fixed_rows_say_what_the_library_says(name: str) -> None:
+    """Texts of different lengths in slots out of order, in a shape with rows and keys to spare, keep their own probabilities.
+
+    Where nothing was written the storage is full of NaN, and after each token stands what it wrote.
+    """
+    model, decoder = models(name)
+    texts = {slot: random_ids(start + 6, seed=slot) for slot, start in STARTS.items()}
+    kv = new_storage(decoder)
+    run_parts(decoder, kv, [(slot, 0, texts[slot][:start]) for slot, start in STARTS.items()])
+    rows = DecodeRows.empty(Shape(rows=8, length=40), decoder.device)
+    found: dict[int, list[torch.Tensor]] = {slot: [] for slot in texts}
+    for step in range(6):
+        rows.fill(batch_of([(slot, start + step, texts[slot][start + step]) for slot, start in STARTS.items()]))
+        logprobs = decoder.logits(decoder.decode(rows, kv)).log_softmax(-1)
+        assert torch.equal(logprobs[3:], logprobs[:1].expand(5, -1))
+        for row, slot in enumerate(STARTS):
+            found[slot].append(logprobs[row])
+    for slot, start in STARTS.items():
+        close(torch.stack(found[slot]), reference_logprobs(model, texts[slot])[start:])
+
+
+def test_fewer_rows_than_before() -> None:
+    """What an earlier batch left in the inputs of a shape is gone."""
+    rows = DecodeRows.empty(Shape(rows=4, length=64), torch.device("cpu"))
+    rows.fill(batch_of([(3, 10, 7), (1, 20, 8), (2, 30, 9)]))
+    rows.fill(batch_of([(0, 40, 5)]))
+    assert (rows.slots.tolist(), rows.positions.tolist(), rows.ids.tolist()) == ([0] * 4, [40] * 4, [5] * 4)
+
+
+@pytest.mark.parametrize(
+    ("ends", "shape"),
+    [
+        ([1], Shape(1, 512)),
+        ([512, 3], Shape(2, 512)),
+        ([513, 3, 5], Shape(4, 1024)),
+        ([2049], Shape(1, 3000)),
+        ([9] * 32, Shape(32, 512)),
+        ([9] * 33, None),
+    ],
+)
+def test_shapes(ends: list[int], shape: Shape | None) -> None:
+    """The smallest that holds all rows and the longest text, no longer than a slot; of too many rows there is none."""
+    assert shape_of([Span(row, end - 1, 1, row) for row, end in enumerate(ends)], 3000) == shape
+
+
+def test_what_has_no_shape() -> None:
+    """Prefill, a guess behind a token, and more keys than are worth copying."""
+    assert shape_of([Span(0, 5, 2, 0)], 4096) is None
+    assert shape_of([Span(slot, 8000, 1, slot) for slot in range(16)], 8192) == Shape(16, 8192)
+    assert shape_of([Span(slot, 8000, 1, slot) for slot in range(17)], 8192) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_replayed_on_cuda() -> None:
+    """Replayed steps, of several shapes in turn, say what one pass of the library says."""
+    model = tiny_mistral(seed=3)
+    decoder = to_decoder(tiny_mistral(seed=3).to("cuda"))  # type: ignore[arg-type]
+    texts = {slot: random_ids(40, seed=slot) for slot in range(4)}
+    counts = {0: [1] * 40, 1: [30, *[1] * 10], 2: [3, 3, *[1] * 34], 3: [*[1] * 20, 20]}
+    for slot, logprobs in run_together(decoder, new_storage(decoder), texts, counts).items():
+        torch.testing.assert_close(logprobs, reference_logprobs(model, texts[slot]), atol=1e-3, rtol=0)
