@@ -18,7 +18,7 @@ _WORD = (1 << 32) - 1
 class LogisticWeights:
     """``weight`` (2^bits + 1, classes) float32, a row for each bucket and one of zeros for what is not there; ``bias`` (classes,).
 
-    ``classes`` (classes,) uint8 are the bytes that were seen; ``unseen`` is the score of every other one.
+    ``classes`` (classes,) uint8 are the bytes that were seen; ``unseen`` is the log-probability of every other one.
     """
 
     weight: Tensor
@@ -33,10 +33,7 @@ class LogisticWeights:
 
 
 class LogisticModel(HistoryModel):
-    """A classifier for each byte against all the others; what they say is brought to add up to one.
-
-    That is how scikit-learn's SGDClassifier makes probabilities of more than two classes.
-    """
+    """Multinomial: a score for each byte that was seen, the sum of the weights of what stands before it, and their softmax."""
 
     def __init__(self, weights: LogisticWeights, reach: int, device: torch.device) -> None:
         super().__init__(reach, device)
@@ -55,8 +52,8 @@ class LogisticModel(HistoryModel):
         scores = F.embedding_bag(buckets(hidden, weights.bits), weights.weight, mode="sum") + weights.bias
         out = torch.full((len(hidden), VOCABULARY), NEVER, device=hidden.device)
         out[:, :BYTES] = weights.unseen
-        out[:, weights.classes.long()] = scores
-        out[:, :BYTES] = F.logsigmoid(out[:, :BYTES]).log_softmax(-1)
+        out[:, weights.classes.long()] = scores.log_softmax(-1)
+        out[:, :BYTES] = out[:, :BYTES].log_softmax(-1)
         return out
 
 

@@ -62,9 +62,9 @@ def expected(name: str, ids: list[int]) -> Tensor:
         score = weights.bias.clone()
         for length in range(1, len(history) + 1):
             score += weights.weight[buckets(padded, 6)[0, length - 1]]
-        said = torch.full((BYTES,), weights.unseen)
-        said[90:120] = score
-        out[index, :BYTES] = (said.sigmoid() / said.sigmoid().sum()).log()
+        said = torch.full((BYTES,), weights.unseen).exp()
+        said[90:120] = score.exp() / score.exp().sum()
+        out[index, :BYTES] = (said / said.sum()).log()
     return out
 
 

@@ -17,6 +17,7 @@ from pellucid.errors import ConfigError
 from pellucid.learn.corpus import Corpus, Document, Split, gather, split
 from pellucid.learn.train import curves, learners, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
+from pellucid.learn.train.lead import lead, told
 from pellucid.learn.train.plan import PRESETS, Plan, Run, digest, opened
 from pellucid.learn.train.results import Results, Row, read_results, read_row, read_training, show
 from pellucid.models.disk import human, write_text
@@ -105,8 +106,8 @@ def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: 
             learners.learn_logistic(run, parts, bar)
         if not (run.folder / "gpt").exists():
             run = _learn_gpt(run, parts, device, begun, bar)
-        rows = asyncio.run(_read_all(run, parts, device, bar))
-    return Results(rows, tuple(_notes(run, rows)), {"corpus": str(corpus), "plan": asdict(run.plan)})
+        rows, leads = asyncio.run(_read_all(run, parts, device, bar))
+    return Results(rows, (*leads, *_notes(run, rows)), {"corpus": str(corpus), "plan": asdict(run.plan)})
 
 
 def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> Run:
@@ -164,14 +165,16 @@ class Watcher:
         curves.draw(self._run.folder / CURVES, progression.points, self._run.plan.steps, self._baselines)
 
 
-async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[Row, ...]:
+async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[Row, ...], list[str]]:
+    """The table, and how far the GPT leads the baselines, a sentence each."""
     context = run.plan.sizes.shape.context
-    rows = []
+    rows, readings = [], {}
     for name in LEARNERS:
         window, stride = (context, context // 4) if name == "gpt" else (TABLE_WINDOW, TABLE_WINDOW - 64)
         kind = run.plan.tokenizer if name == "gpt" else "bytes"
-        rows.append(await read_row(run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar))
-    return tuple(rows)
+        row, readings[name] = await read_row(run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar)
+        rows.append(row)
+    return tuple(rows), [told(name, lead(readings["gpt"], readings[name])) for name in BASELINES]
 
 
 def _settings(device: torch.device, window: int) -> Settings:

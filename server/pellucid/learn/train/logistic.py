@@ -1,23 +1,29 @@
-"""Training the logistic regression: stochastic gradient descent over hashed runs of bytes, piece by piece (scikit-learn)."""
+"""Training the multinomial logistic regression over hashed runs of bytes, piece by piece.
+
+It is scikit-learn's network without a hidden layer: ``partial_fit`` of its LogisticRegression does not exist, and SGDClassifier sets
+one class against the rest, whose scores are no probabilities.
+"""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # it has no types
-from sklearn.linear_model import SGDClassifier
+from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from pellucid.engine.history import BYTES, histories
+from pellucid.engine.history import histories
 from pellucid.engine.logistic import LogisticModel, LogisticWeights, buckets
 from pellucid.learn.train.bits import Bytes
 from pellucid.models.progress import Progress
+
+Floats = NDArray[np.floating[Any]]
 
 PIECE = 32_768
 """Places of a text that are learnt from at a time."""
@@ -27,16 +33,17 @@ PIECE = 32_768
 class LogisticPlan:
     """``reach`` bytes are looked back, and hashes have ``bits`` bits. The texts are gone through ``passes`` times, up to ``most`` places.
 
-    ``rate`` is the step of gradient descent, whose last four fifths the weights are the mean of; ``alpha`` is how strongly weights
-    are drawn to zero (L2).
+    ``rate`` is the step of Adam, of which there are ``steps`` or more, each for ``batch`` places at the most; the weights are the
+    mean of those behind each piece of the last four fifths.
     """
 
     reach: int = 6
     bits: int = 16
     passes: int = 2
     most: int = 2_500_000
-    rate: float = 0.2
-    alpha: float = 1e-8
+    rate: float = 0.01
+    batch: int = 2048
+    steps: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +68,41 @@ class Fitted:
 def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progress) -> Fitted:
     """Learn the texts' bytes from those before them.
 
-    Only bytes that are there get a classifier; every other one gets the score of half an occurrence.
+    Only bytes that are there are classes; every other one gets the probability of half an occurrence.
     """
     data = [torch.from_numpy(text) for text in train]
     places = sum(map(len, data))
     wanted = min(plan.most, plan.passes * places)
     classes = np.unique(np.concatenate(list(train)))
-    classifier = SGDClassifier(
-        loss="log_loss",
-        alpha=plan.alpha,
-        learning_rate="constant",
-        eta0=plan.rate,
-        average=max(wanted // 5, 1),
-        n_jobs=os.cpu_count(),
-        random_state=seed,
-    )
-    seen = 0
+    batch = min(plan.batch, max(wanted // plan.steps, 1))
+    classifier = MLPClassifier((), alpha=0.0, learning_rate_init=plan.rate, random_state=seed)
+    mean, seen = _Mean(), 0
     progress.start("training the logistic regression", wanted)
     for text, first in _pieces(data, seed):
         if seen >= wanted:
             break
         rows, targets = _examples(text, first, plan)
-        classifier.partial_fit(rows, targets, classes)
+        classifier.set_params(batch_size=min(batch, len(targets))).partial_fit(rows, targets, classes=classes)
         seen += len(targets)
+        if seen > wanted / 5:
+            mean.add(classifier.coefs_[0], classifier.intercepts_[0])
         progress.advance(len(targets))
-    return Fitted(LogisticModel(_weights(classifier, classes, places), plan.reach, torch.device("cpu")), seen)
+    return Fitted(LogisticModel(_weights(mean, classes, places), plan.reach, torch.device("cpu")), seen)
+
+
+@dataclass
+class _Mean:
+    """The mean of the weights (buckets, classes) and biases (classes,) of several moments."""
+
+    weight: Floats = field(default_factory=lambda: np.zeros((), np.float32))
+    bias: Floats = field(default_factory=lambda: np.zeros((), np.float32))
+    count: int = 0
+
+    def add(self, weight: Floats, bias: Floats) -> None:
+        """Another moment."""
+        self.count += 1
+        self.weight = self.weight + (weight - self.weight) / self.count
+        self.bias = self.bias + (bias - self.bias) / self.count
 
 
 def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
@@ -104,15 +121,14 @@ def _examples(text: Tensor, first: int, plan: LogisticPlan) -> tuple[csr_matrix,
     found = buckets(histories(part, plan.reach), plan.bits)[first - begin :].numpy()
     kept = found < 1 << plan.bits
     ends = np.append(0, kept.sum(1).cumsum())
-    rows = csr_matrix((np.ones(ends[-1]), found[kept], ends), shape=(len(found), 1 << plan.bits))
+    rows = csr_matrix((np.ones(ends[-1], np.float32), found[kept], ends), shape=(len(found), 1 << plan.bits))
     return rows, text[first : first + PIECE].numpy()
 
 
-def _weights(classifier: SGDClassifier, classes: Bytes, places: int) -> LogisticWeights:
-    weight, bias = classifier.coef_, classifier.intercept_
-    if len(classes) == 2:  # then there is one classifier, for the second against the first
-        weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
-    table = torch.zeros(weight.shape[1] + 1, len(classes))
-    table[:-1] = torch.from_numpy(weight.T)
-    assert len(classes) <= BYTES, "there are 256 bytes"
+def _weights(mean: _Mean, classes: Bytes, places: int) -> LogisticWeights:
+    weight, bias = mean.weight, mean.bias
+    if len(classes) == 2:  # then there is one score, of the second against the first
+        weight, bias = np.pad(weight, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
+    table = torch.zeros(len(weight) + 1, len(classes))
+    table[:-1] = torch.from_numpy(weight)
     return LogisticWeights(table, torch.from_numpy(bias).float(), torch.from_numpy(classes), math.log(0.5 / places))

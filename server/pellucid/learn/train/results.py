@@ -84,7 +84,7 @@ def read_training(folder: Path) -> Training:
 
 async def read_row(
     folder: Path, tokenizer: str, test: Sequence[Document], window: int, stride: int, settings: Settings, progress: Progress
-) -> Row:
+) -> tuple[Row, Reading]:
     """Read the test part with the model of a folder, ``stride`` of each ``window`` tokens at a time."""
     engine, assistant = assemble(settings, [str(folder)], progress)
     try:
@@ -95,7 +95,7 @@ async def read_row(
     finally:
         engine.close()
     found, training = Reading.together(readings), read_training(folder)
-    return Row(
+    row = Row(
         name=folder.name,
         tokenizer=tokenizer,
         tokens=found.tokens,
@@ -110,6 +110,7 @@ async def read_row(
         flops=training.flops,
         joules=training.joules,
     )
+    return row, found
 
 
 class _Part:

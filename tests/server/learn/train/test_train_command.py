@@ -58,6 +58,10 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     assert rows["gpt"]["flops"] == 6 * rows["gpt"]["parameters"] * 40 * 4 * 64
     assert rows["ngram"]["flops"] is None
     assert any("only bits/byte compares" in note for note in results["notes"])
+    assert [name for name in ("ngram", "logistic") for note in results["notes"] if f"the {name}" in note and "drawn anew" in note] == [
+        "ngram",
+        "logistic",
+    ]
     assert (out / "curves.svg").read_text().startswith("<svg")
     assert not (out / "checkpoint.safetensors").exists()
 
