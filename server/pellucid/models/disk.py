@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from pellucid.errors import ModelError
 from pellucid.models.progress import Progress
@@ -21,11 +24,18 @@ def errors_explained(folder: Path) -> Iterator[None]:
     """Turn what the system says against writing in a folder of the cache into ModelError, one sentence."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else _system_error(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise ModelError(f"The disk of {folder} is full: free some space and try again.") from None
-        reason = error.strerror or error
+        reason = error if number is None else os.strerror(number)
         raise ModelError(f"{folder} cannot be written to ({reason}): make it writable, or set another cache folder.") from None
+
+
+def _system_error(error: SafetensorError) -> int | None:
+    """The number of the system's error that safetensors tells in words of its own."""
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found.group(1)) if found else None
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -216,8 +216,6 @@ class _Packed:
             try:
                 save_file(packed, part, {"scheme": self.scheme})
                 disk.publish(part, path)
-            except SafetensorError as error:
-                raise ModelError(f"The packed weights could not be written to {path.parent} ({error}): free some space.") from None
             finally:
                 part.unlink(missing_ok=True)
 

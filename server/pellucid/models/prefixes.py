@@ -74,7 +74,7 @@ class PrefixFile:
         checksums = [_ids_checksum(ids), *(prefix.checksum for prefix in prefixes)]
         tensors = {"ids": ids, **{str(number): prefix.content for number, prefix in enumerate(prefixes)}}
         try:
-            with _errors_explained(self.path.parent), self._part(sum(tensor.nbytes for tensor in tensors.values())) as part:
+            with disk.errors_explained(self.path.parent), self._part(sum(tensor.nbytes for tensor in tensors.values())) as part:
                 save_file(tensors, part, {"key": self._key, "checksums": json.dumps(checksums)})
                 # Not synced, or leaving would wait for the disk: what a power cut spoils is found by the checksums.
                 part.replace(self.path)
@@ -133,15 +133,6 @@ def prefix_key(source: str, form: str, shape: CacheShape) -> str:
     made_by = (torch.__version__, version("transformers"), where, kernels.build())
     layout = (shape.layers, shape.kv_heads, shape.head_dim, str(shape.dtype))
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
-
-
-@contextmanager
-def _errors_explained(folder: Path) -> Iterator[None]:
-    with disk.errors_explained(folder):
-        try:
-            yield
-        except SafetensorError as error:
-            raise ModelError(f"{folder} cannot be written to ({error}): free some space.") from None
 
 
 def _ids_checksum(ids: Tensor) -> int:
