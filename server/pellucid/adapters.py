@@ -54,15 +54,16 @@ class Adapters:
                 raise UnavailableError(f"There is no memory for the cache of {loaded.name}: unload another adapter.") from error
             return _standing(loaded)
 
-    def unload(self, id: str) -> tuple[AdapterStanding, Future[None]]:
+    async def unload(self, id: str) -> tuple[AdapterStanding, Future[None]]:
         """Take no new requests for ``model:adapter``, or an adapter by its own name; the future is done when the last answer has ended.
 
         Raises NotFoundError for one that is not loaded.
         """
-        loaded = self._model(id)
-        if loaded.base is None:
-            raise NotFoundError(f"{id} is a model, not an adapter: the models that a server was started with stay.")
-        return _standing(loaded), self.assistant.remove(loaded.name)
+        async with self._lock:  # not between the two halves of loading it anew
+            loaded = self._model(id)
+            if loaded.base is None:
+                raise NotFoundError(f"{id} is a model, not an adapter: the models that a server was started with stay.")
+            return _standing(loaded), self.assistant.remove(loaded.name)
 
     def list(self) -> list[AdapterStanding]:
         """Those that are loaded, then those that are in the store besides."""

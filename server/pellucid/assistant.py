@@ -97,7 +97,7 @@ class Assistant:
 
     def loaded(self) -> list[LoadedModel]:
         """The models that are served, the default one first."""
-        return [served.loaded for served in self._served.values()]
+        return [served.loaded for served in [*self._served.values()]]
 
     async def complete(
         self,

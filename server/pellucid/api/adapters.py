@@ -42,7 +42,7 @@ async def load(body: AdapterRequest, request: Request) -> Response:
 @router.delete("/v1/adapters/{id:path}", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **_NO_BODY, 404: ADAPTER_ERRORS[404]})
 async def unload(id: str, request: Request) -> Response:
     """Unload an adapter, by its id or its name: its running answers go on to their end, new ones are 404."""
-    return JSONResponse(_object(_unload(request, id), loaded=False).model_dump())
+    return JSONResponse(_object(await _unload(request, id), loaded=False).model_dump())
 
 
 @router.post("/v1/load_lora_adapter", tags=["vLLM"], response_class=Response, responses=_TOLD)
@@ -61,7 +61,7 @@ async def load_lora_adapter(body: LoadLoraRequest, request: Request) -> Response
 @router.post("/v1/unload_lora_adapter", tags=["vLLM"], response_class=Response, responses=_TOLD)
 async def unload_lora_adapter(body: UnloadLoraRequest, request: Request) -> Response:
     """As DELETE /v1/adapters."""
-    standing = _unload(request, body.lora_name)
+    standing = await _unload(request, body.lora_name)
     return PlainTextResponse(f"Success: LoRA adapter '{standing.name}' removed successfully.")
 
 
@@ -72,9 +72,9 @@ async def _load(request: Request, folder: str, name: str | None, model: str | No
     return standing
 
 
-def _unload(request: Request, id: str) -> AdapterStanding:
+async def _unload(request: Request, id: str) -> AdapterStanding:
     state = state_of(request)
-    standing, _ = state.require_adapters().unload(id)
+    standing, _ = await state.require_adapters().unload(id)
     state.note_models()
     return standing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,26 @@ async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: Adapt
     assert rest[-1]["stop"] is True
     assert "def add" in rest[-1]["prompt"]
     assert rest[-1]["model"] == VARIANT
+
+
+async def test_unloaded_while_it_is_loaded_anew(adapters: Adapters, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who unloads an adapter while another client loads it anew is second: the model is gone then, and the others are still told."""
+    await adapters.load(ADAPTER)
+    added, wait = asyncio.Event(), asyncio.wrap_future
+
+    async def slowly(future: Future[None]) -> None:
+        await wait(future)
+        added.set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(asyncio, "wrap_future", slowly)
+    again = asyncio.create_task(adapters.load(ADAPTER))
+    await added.wait()
+    _, removed = await adapters.unload(ADAPTER)
+    await again
+    await wait(removed)
+    assert VARIANT not in [card.name for card in adapters.assistant.models()]
 
 
 def test_messages_and_extras_reach_a_variant(adapters: Adapters) -> None:
