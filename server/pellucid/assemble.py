@@ -22,11 +22,12 @@ from pellucid.models.store import Store
 from pellucid.processors import threads_to_use
 
 
-def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tuple[Engine, Assistant]:
+def assemble(settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()) -> tuple[Engine, Assistant]:
     """Load models, fetching and packing what is not there yet, and start an engine for them; blocks.
 
-    A name may be ``model:adapter``. The adapters of the settings come behind the models that are named. The engine is the
-    caller's to close. Raises ModelError, AdapterError, NotFoundError for a name that nobody knows, or ConfigError for models
+    A name may be ``model:adapter``. ``adapters``, each served with the model that it was made for, come behind the models that
+    are named: those of the settings are for a server, and of no use to a command about some one model. The engine is the caller's to
+    close. Raises ModelError, AdapterError, NotFoundError for a name that nobody knows, or ConfigError for models
     that would have one name, or whose caches do not fit into memory.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
@@ -36,7 +37,7 @@ def assemble(settings: Settings, names: Sequence[str], progress: Progress) -> tu
         name: load(name, device=settings.device, quant=settings.quant, store=store, progress=progress)
         for name in _distinct([name for name, _ in asked])
     }
-    variants = _variants(settings, store, asked, bases)
+    variants = _variants(store, asked, bases, adapters)
     limits = EngineSettings(
         slots=settings.slots,
         context=settings.context,
@@ -68,13 +69,13 @@ def split_adapter(name: str, store: Store) -> tuple[str, str | None]:
 
 
 def _variants(
-    settings: Settings, store: Store, asked: Sequence[tuple[str, str | None]], bases: Mapping[str, LoadedModel]
+    store: Store, asked: Sequence[tuple[str, str | None]], bases: Mapping[str, LoadedModel], adapters: Sequence[str]
 ) -> list[LoadedModel]:
     """The models with adapters, each once."""
     loaded = list(bases.values())
     wanted = [(read_card(adapter_folder(store, adapter)), base) for base, adapter in asked if adapter is not None]
     pairs = [(card, next(model for model in loaded if model.name == served_name(base))) for card, base in wanted]
-    cards = [read_card(local_adapter(store, adapter)) for adapter in settings.adapters]
+    cards = [read_card(local_adapter(store, adapter)) for adapter in adapters]
     pairs += [(card, choose_base(card, loaded)) for card in cards]
     variants: dict[str, LoadedModel] = {}
     for card, base in pairs:

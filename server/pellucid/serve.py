@@ -97,7 +97,7 @@ class Server(GracefulServer):
         assert loop is not None, "it starts in the loop"
         try:
             with self._bars:
-                engine, assistant = assemble(self._settings, self._settings.models, self._state.progress)
+                engine, assistant = assemble(self._settings, self._settings.models, self._state.progress, adapters=self._settings.adapters)
             asyncio.run(warm_up(assistant))
             loop.call_soon_threadsafe(self._open, engine, assistant)
         except Exception as error:

@@ -132,15 +132,19 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
 
 class TestAssemble:
     def test_setting(self, store: Store, base: Path, mine: Path, tmp_path: Path) -> None:
-        """Adapters of the settings, by name and by path, are served behind the models, with slots of their own."""
+        """Adapters, by name and by path, are served behind the models, with slots of their own; those of the settings are a server's."""
         elsewhere = write_adapter(tmp_path / "elsewhere", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config, seed=1))
-        settings = load_settings(adapters=("mine", str(elsewhere)), context=64, slots=3, adapter_slots=2)
+        settings = load_settings(context=64, slots=3, adapter_slots=2)
 
-        engine, assistant = assemble(settings, [str(base)], Silent())
+        engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine", str(elsewhere)))
         engine.close()
 
         assert [card.name for card in assistant.models()] == ["tiny", "tiny:mine", "tiny:elsewhere"]
         assert [len(engine.status(card.name).slots) for card in assistant.models()] == [3, 2, 2]
+
+        engine, assistant = assemble(load_settings(adapters=("mine",), context=64), [str(base)], Silent())
+        engine.close()
+        assert [card.name for card in assistant.models()] == ["tiny"]
 
     def test_name_with_an_adapter(self, store: Store, base: Path, mine: Path) -> None:
         """A model may be named with an adapter of the store: it is the default then, and its base is there as well."""
@@ -155,16 +159,16 @@ class TestAssemble:
         other = write_adapter(tmp_path / "other" / "mine", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config))
 
         with pytest.raises(ConfigError, match="would both be served as tiny:mine"):
-            assemble(load_settings(adapters=("mine", str(other)), context=64), [str(base)], Silent())
+            assemble(load_settings(context=64), [str(base)], Silent(), adapters=("mine", str(other)))
         with pytest.raises(NotFoundError, match="There is no adapter 'yours'"):
-            assemble(load_settings(adapters=("yours",), context=64), [str(base)], Silent())
+            assemble(load_settings(context=64), [str(base)], Silent(), adapters=("yours",))
 
     async def test_saved_prefixes(self, store: Store, base: Path, mine: Path) -> None:
         """What a variant has read is saved when its engine is closed, and read again at the next start; the base's is another file."""
-        settings = load_settings(adapters=("mine",), context=128)
+        settings = load_settings(context=128)
         computed: list[int] = []
         for _ in range(2):
-            engine, assistant = assemble(settings, [str(base)], Silent())
+            engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine",))
             async for item in assistant.continue_ids(list(range(100)), SamplingParams(max_tokens=1), model="tiny:mine"):
                 computed += [item.usage.computed] if isinstance(item, Finish) else []
             await asyncio.to_thread(engine.close)

@@ -64,7 +64,7 @@ def measure(settings: dict[str, object]) -> Start:
 
     imported = time.perf_counter()
     loaded_settings = load_settings(**settings)
-    engine, assistant = assemble(loaded_settings, loaded_settings.models, Silent())
+    engine, assistant = assemble(loaded_settings, loaded_settings.models, Silent(), adapters=loaded_settings.adapters)
     loaded = time.perf_counter()
     asyncio.run(warm_up(assistant))
     spoken = time.perf_counter()
