@@ -80,30 +80,54 @@ class TestPassAtK:
             metrics.pass_at_k(2, 1, 3)
 
 
+def mean(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def difference(before: np.ndarray, after: np.ndarray) -> float:
+    return float(after.mean() - before.mean())
+
+
 class TestBootstrap:
     def test_a_mean(self) -> None:
         """The interval of a mean is about that of the normal distribution, and the same each time."""
         values = np.random.default_rng(1).normal(3, 2, 400)
-        found = metrics.mean(values)
+        found = metrics.bootstrap([values], mean)
         half = metrics.NORMAL_QUANTILE * values.std() / math.sqrt(len(values))
         assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
-        assert metrics.mean(values) == found
+        assert metrics.bootstrap([values], mean) == found
 
     def test_pairs(self) -> None:
         """A small change in all pairs is seen, though the pairs differ far more among themselves."""
         before = np.random.default_rng(2).normal(0, 10, 100)
-        found = metrics.mean_difference(before, before + 0.1)
+        found = metrics.bootstrap([before, before + 0.1], difference)
         assert found.excludes_zero
         assert found.value == pytest.approx(0.1)
-        assert not metrics.mean_difference(before, before[::-1]).excludes_zero
+        assert not metrics.bootstrap([before, before[::-1]], difference).excludes_zero
+
+    @pytest.mark.parametrize("rows", [2, 3, 5, 8, 20])
+    def test_few_rows(self, rows: int) -> None:
+        """Where there is no difference, few pairs say that there is one about as rarely as many do: not in much more than 5 % of cases."""
+        generator = np.random.default_rng(rows)
+        wrong = sum(
+            metrics.bootstrap([generator.normal(size=rows), generator.normal(size=rows)], difference, resamples=200).excludes_zero
+            for _ in range(200)
+        )
+        assert wrong <= 22
+
+    def test_never_below_nothing(self) -> None:
+        """Stretching does not make a share of few tasks negative."""
+        found = metrics.bootstrap([np.array([0.0, 0.0, 0.1, 0.4])], mean)
+        assert found.low == 0 < found.value < found.high
 
     def test_sums(self) -> None:
         """A ratio is one of sums: a file counts with its length."""
-        assert metrics.ratio([1, 300], [1, 100]).value == pytest.approx(301 / 101)
-        assert metrics.ratio_difference([1, 300], [2, 299], [1, 100]).value == pytest.approx(0)
+        found = metrics.ratio_difference([1, 300], [2, 299], [1, 100])
+        assert found.value == pytest.approx(0)
+        assert metrics.ratio_difference([1, 300], [1, 401], [1, 100]).value == pytest.approx(1)
 
     def test_one_row(self) -> None:
         """Of a single file nothing is known of how files differ."""
-        found = metrics.mean([4.0])
+        found = metrics.bootstrap([np.array([4.0])], mean)
         assert (found.value, found.low, found.high) == (4.0, -math.inf, math.inf)
         assert not found.excludes_zero
