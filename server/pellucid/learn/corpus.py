@@ -22,6 +22,9 @@ HOLDOUT = 0.05
 FEW_FILES = 20
 """Files below which each one is cut into three, rather than some of them held out: parts of five in a hundred need as many."""
 
+LARGEST_SHARE = 0.1
+"""Part of all text that a file may be to be held out: the only book among notes is there to be learnt from."""
+
 LEAST_BYTES = 10_000
 """Text below which nothing can be learnt and tested: a twentieth of it is some lines."""
 
@@ -83,11 +86,12 @@ class Split:
     test: tuple[Document, ...]
 
 
-def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int | None = None) -> Corpus:
+def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int | None = None, without: Path | None = None) -> Corpus:
     """The documents of files and folders, the same content once.
 
     In folders hidden files, what git ignores, files of more than ``largest`` bytes, and with ``suffixes`` all others are left
-    out; a file or folder that is named itself is read in any case. Raises InvalidRequestError for a path to nothing, a file that cannot be
+    out; a file or folder that is named itself is read in any case. What lies in the folder
+    ``without`` is not there at all. Raises InvalidRequestError for a path to nothing, a file that cannot be
     read, and where there is no text at all.
     """
     wanted = frozenset(suffixes)
@@ -96,7 +100,7 @@ def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int 
     for path in paths:
         if not path.exists():
             raise InvalidRequestError(f"{path} does not exist: name a file or a folder of text.")
-        for file, name in [(path, path.name)] if path.is_file() else _files(path, wanted, largest, skipped):
+        for file, name in [(path, path.name)] if path.is_file() else _files(path, wanted, largest, without, skipped):
             document = _read(file, name, skipped)
             if document is None:
                 continue
@@ -126,13 +130,19 @@ def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
     if len(corpus.documents) < FEW_FILES:
         return _cut_each(corpus.documents, holdout)
     order = sorted(corpus.documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
+    total = corpus.size
     parts: list[list[Document]] = [[], [], []]  # test, validation, train
+    held = [0, 0]
     for document in order:
-        part = next((at for at in (0, 1) if sum(held.size for held in parts[at]) < holdout * corpus.size), 2)
+        size = document.size
+        fits = size <= LARGEST_SHARE * total
+        part = next((at for at in (0, 1) if fits and held[at] < holdout * total), 2)
         parts[part].append(document)
+        if part < 2:
+            held[part] += size
     test, validation, train = (tuple(sorted(part, key=lambda document: document.name)) for part in parts)
-    if not train:
-        return _cut_each(corpus.documents, holdout)  # one file is nearly all there is
+    if not (train and validation and test):
+        return _cut_each(corpus.documents, holdout)  # a few files are nearly all there is
     return Split(train, validation, test)
 
 
@@ -142,6 +152,8 @@ def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
     for document in documents:
         text = document.text
         begin, end = (_line_start(text, round(len(text) * (1 - share * holdout))) for share in (2, 1))
+        if not begin:
+            begin = end = len(text)  # hardly a line's end in it: all of it is learnt from
         for part, piece in zip(parts, (text[:begin], text[begin:end], text[end:]), strict=True):
             if piece:
                 part.append(Document(document.name, piece))
@@ -155,7 +167,9 @@ def _line_start(text: str, at: int) -> int:
     return text.rfind("\n", 0, at) + 1
 
 
-def _files(folder: Path, suffixes: frozenset[str], largest: int | None, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
+def _files(
+    folder: Path, suffixes: frozenset[str], largest: int | None, without: Path | None, skipped: Counter[str]
+) -> Iterator[tuple[Path, str]]:
     """The files of a folder and their names, in order; links are not followed."""
     folder = folder.absolute()
     top = repository(folder) or folder
@@ -163,6 +177,8 @@ def _files(folder: Path, suffixes: frozenset[str], largest: int | None, skipped:
         top = folder  # who names it wants it read all the same: a package that is installed in a project's .venv, say
     for root, folders, files in os.walk(folder):
         here = Path(root)
+        if without is not None:
+            folders[:] = [name for name in folders if (here / name).resolve() != without.resolve()]
         open_folders = [name for name in sorted(folders) if not (name.startswith(".") or name in NEVER or (here / name).is_symlink())]
         # What is ignored with all that it holds is not walked through: it may be large.
         folders[:] = [name for name in open_folders if not ignoring_file(here / name / "any file", top)]

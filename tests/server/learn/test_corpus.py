@@ -55,6 +55,12 @@ class TestGather:
         write(package, a_py="a", b_log="b", _gitignore="*.log\n")
         assert names(gather([package])) == ["a.py"]
 
+    def test_without_a_folder(self, tmp_path: Path) -> None:
+        """What was made of the text lies beside it and is no part of it."""
+        write(tmp_path, a_py="a", run__plan_json="b")
+        assert names(gather([tmp_path], without=tmp_path / "run")) == ["a.py"]
+        assert names(gather([tmp_path])) == ["a.py", "run/plan.json"]
+
     def test_what_is_no_text(self, tmp_path: Path) -> None:
         """Files that are not text are left out, each counted by its reason."""
         write(tmp_path, a_py="a", b_py="a", c_py=" \n", d_py="d" * 101)
@@ -108,6 +114,21 @@ class TestSplit:
         small = documents(FEW_FILES, 1).documents
         parts = split(Corpus((*small, Document("large.txt", "line\n" * 100_000))))
         assert sum(document.size for document in parts.train) > 400_000
+
+    def test_a_book_among_notes(self) -> None:
+        """A file that is a large part of the text is learnt from, whatever its name is."""
+        notes = documents(30, 40).documents
+        for number in range(20):
+            parts = split(Corpus((*notes, Document(f"book {number}.txt", "line\n" * 20_000))))
+            assert f"book {number}.txt" in {document.name for document in parts.train}
+            assert parts.validation
+            assert parts.test
+
+    def test_a_file_of_one_line(self) -> None:
+        """Of a few files one that cannot be cut is learnt from, and the others are cut all the same."""
+        parts = split(Corpus((Document("a.txt", "line\n" * 4000), Document("b.min.js", "x" * 1_000_000))))
+        assert [document.name for document in parts.train] == ["a.txt", "b.min.js"]
+        assert [document.name for document in parts.test] == ["a.txt"]
 
     def test_too_little(self) -> None:
         """A file of one byte is too little, and that is said."""

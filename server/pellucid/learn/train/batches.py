@@ -42,9 +42,12 @@ class Stream:
     def batch(self, step: int, rows: int) -> Tensor:
         """Windows (rows, context + 1) of a step from 0 on. Each pass reads all of them once, cut elsewhere and in another order."""
         found = []
+        turn, order, offset = -1, np.empty(0, np.int64), 0
         for number in range(step * rows, (step + 1) * rows):
-            turn, index = divmod(number, self.windows)
-            order, offset = self._order(turn)
+            if number // self.windows != turn:
+                turn = number // self.windows
+                order, offset = self._order(turn)
+            index = number % self.windows
             first = offset + int(order[index]) * self.context
             window = self.ids[first : first + self.context + 1]
             if number % _BEGINNINGS == 0:

@@ -59,7 +59,7 @@ def train(
     device = _device(preset)
     kind = tokenizer or PRESETS[preset].tokenizer
     tokenizers.check(kind, vocabulary)
-    corpus = gather(paths)
+    corpus = gather(paths, without=out)
     parts = split(corpus)
     with opened(out, _asked(preset, kind, vocabulary, max_minutes, steps, seed, digest(parts))) as run:
         results = read_results(run.folder / RESULTS)

@@ -75,7 +75,7 @@ def svg(points: Sequence[Point], steps: int, baselines: Mapping[str, float]) -> 
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, float]:
-    """The ends of the axis, and the distance of its lines: what the baselines and the end of the curve need, no more than 5 bits up."""
+    """The ends of the axis, and the distance of its lines: what the baselines and the end of the curve need, no more than 3 bits up."""
     if not values:
         return 0.0, 8.0, 1.0
     low, high = min(values), min(max(values), min(values) + 3.0)

@@ -108,6 +108,14 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
     assert figures[0] == figures[1]
 
 
+def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
+    """A run that lies in the folder of its texts is no part of them: the same command shows it again."""
+    text_file(tmp_path)
+    command = ("train", tmp_path, "--out", tmp_path / "run", "--steps", 3)
+    assert run(*command)[0] == 0
+    assert run(*command)[0] == 0
+
+
 def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
     """A run is not gone on with under another seed, or with text that has changed."""
     text, out = text_file(tmp_path), tmp_path / "run"
