@@ -39,6 +39,8 @@ class CalibrationFile:
             return None, f"{self.path.name} is no calibration that this version of Pellucid can read: run pellucid calibrate again."
         if record.get("key") != self.key:
             return None, f"The calibration in {self.path.name} was made for other weights than these: run pellucid calibrate again."
+        if not _can_travel(record):
+            return None, f"The calibration in {self.path.name} is damaged (not all of it can be sent on): run pellucid calibrate again."
         return record, None
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -55,7 +57,16 @@ def write(path: Path, record: Mapping[str, Any], key: str) -> None:
     """Write a calibration for the weights of a key, whole or not at all. Raises ModelError where the disk refuses."""
     with disk.errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1))
+        disk.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
+
+
+def _can_travel(record: Mapping[str, Any]) -> bool:
+    """Whether it can be told with every list of models: numbers that are not finite are no JSON, and half a surrogate pair is no text."""
+    try:
+        json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return True
 
 
 def _said(error: Exception) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 from pellucid.api.state import ServerState
 from pellucid.client import Client
-from pellucid.models.calibrations import CalibrationFile
+from pellucid.models.calibrations import FORMAT, CalibrationFile
 from served import TINY, TINY_PLAIN, live, tiny_assistant
 
 
@@ -24,6 +26,8 @@ async def test_told(tmp_path: Path) -> None:
             near, _ = await assistant.cards()
             file.path.write_text("{")
             damaged, _ = await client.cards()
+            file.path.write_text(json.dumps({"format": FORMAT, "key": "these", "low": -math.inf}))
+            infinite, _ = await client.cards()
     engine.close()
 
     assert (before.calibration, before.calibration_note) == (
@@ -35,4 +39,6 @@ async def test_told(tmp_path: Path) -> None:
     assert (after.calibration["kind"], after.calibration_note) == ("raw", None)
     assert damaged.calibration is None
     assert "cannot be read" in (damaged.calibration_note or "")
+    assert infinite.calibration is None
+    assert "is damaged" in (infinite.calibration_note or "")
     assert (plain.name, plain.calibration, plain.calibration_note) == (TINY_PLAIN, None, None)

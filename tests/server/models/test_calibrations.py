@@ -46,6 +46,9 @@ def test_other_weights(file: CalibrationFile) -> None:
         (b'{"format": "pell', "cannot be read (it is not JSON)"),
         (b"[]", "is no calibration that this version of Pellucid can read"),
         (b'{"format": "pellucid calibration 99"}', "is no calibration that this version of Pellucid can read"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "low": -Infinity}', "is damaged (not all of it can be sent on)"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "costs": [1e999]}', "is damaged (not all of it can be sent on)"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "about": "\\ud800"}', "is damaged (not all of it can be sent on)"),
     ],
 )
 def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
 from pellucid.learn.calibrate.levels import Outcome, Point, choose, curve, outcome, shown, shown_by_thresholds
-from pellucid.learn.calibrate.models import Fitted, predict
+from pellucid.learn.calibrate.models import Fitted, check_files, predict
 from pellucid.learn.calibrate.records import Record
 from pellucid.learn.calibrate.table import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
@@ -79,7 +79,7 @@ class Findings:
 def find(fit: Table, records: Sequence[Record], ways: Sequence[Fitted]) -> Findings:
     """Measure ways, the best first, on the records of files that they were not fitted on.
 
-    Raises InvalidRequestError where those say nothing.
+    Raises InvalidRequestError where those say nothing, or all of one file.
     """
     test = Table.of(records)
     whole = test.only(test.whole)
@@ -88,6 +88,7 @@ def find(fit: Table, records: Sequence[Record], ways: Sequence[Fitted]) -> Findi
             f"The {whole.size} suggestions to measure on are all of one kind, right or wrong, or there is none: "
             "ask for more --cursors, or name another folder."
         )
+    check_files(test, "to measure on")
     said = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
     best, raw = ways[0], next(way for way in ways if way.kind is Kind.RAW)
     points = curve(fit, best.held_out)

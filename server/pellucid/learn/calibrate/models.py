@@ -26,6 +26,9 @@ LEAST_SUGGESTIONS = 60
 LEAST_OF_A_KIND = 10
 """As many of them have to be right, and as many wrong."""
 
+LEAST_FILES = 2
+"""Files with suggestions below which nothing can be left out, and no interval be told by drawing files."""
+
 ISOTONIC_FROM = 1000
 """Suggestions from which on a rising function follows the model rather than chance (Niculescu-Mizil and Caruana 2005)."""
 
@@ -65,6 +68,16 @@ def check(table: Table) -> None:
         raise InvalidRequestError(
             f"Only {rare} of the {len(right)} suggestions to fit on are {which}, and it takes {LEAST_OF_A_KIND} of each kind "
             "to tell them apart: ask for more --cursors, or name another folder."
+        )
+    check_files(table, "to fit on")
+
+
+def check_files(table: Table, purpose: str) -> None:
+    """Raise InvalidRequestError where the suggestions, of which there are some, are of too few files."""
+    if len(np.unique(table.files[table.whole])) < LEAST_FILES:
+        raise InvalidRequestError(
+            f"All {int(table.whole.sum())} suggestions {purpose} are in one file, and it takes {LEAST_FILES}: "
+            "ask for more --cursors, or name a larger folder."
         )
 
 

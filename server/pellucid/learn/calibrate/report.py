@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from rich.console import Console
@@ -33,12 +34,12 @@ def as_record(findings: Findings) -> dict[str, Any]:
     kinds = (Kind.RAW, findings.calibration.kind)
     kept: dict[str, Any] = {name: told[name] for name in ("fitted on", "measured on", "levels")}
     kept |= {name: {str(kind): told[name][kind] for kind in kinds} for name in ("ways", "reliability")}
-    return record | {"about": record["about"] | {"figures": _rounded(kept)}}
+    return record | {"about": record["about"] | {"figures": _each(kept, lambda value: round(value, 4))}}
 
 
 def figures(findings: Findings) -> dict[str, Any]:
-    """What was measured, as JSON."""
-    return {
+    """What was measured, as JSON, which knows nothing infinite."""
+    told = {
         "fitted on": _counts(findings.fit),
         "measured on": _counts(findings.test),
         "ways": {
@@ -58,6 +59,8 @@ def figures(findings: Findings) -> dict[str, Any]:
         },
         "curve": [{"threshold": point.threshold, **_outcome(point.outcome)} for point in findings.tested],
     }
+    finite: dict[str, Any] = _each(told, lambda value: value if isfinite(value) else None)
+    return finite
 
 
 def show(findings: Findings, console: Console) -> None:
@@ -151,13 +154,13 @@ def _counts(table: Any) -> dict[str, int]:
     return {"suggestions": int(table.whole.sum()), "right": int(table.right[table.whole].sum()), "files": _files(table)}
 
 
-def _rounded(value: Any) -> Any:
-    """The same with floats to four decimals."""
+def _each(value: Any, change: Callable[[float], float | None]) -> Any:
+    """The same with every float changed."""
     if isinstance(value, float):
-        return round(value, 4)
+        return change(value)
     if isinstance(value, dict):
-        return {str(name): _rounded(one) for name, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list) else value
+        return {str(name): _each(one, change) for name, one in value.items()}
+    return [_each(one, change) for one in value] if isinstance(value, list) else value
 
 
 def _files(table: Any) -> int:

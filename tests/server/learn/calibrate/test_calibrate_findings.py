@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ from pellucid.learn.calibrate.models import fit_all
 from pellucid.learn.calibrate.plot import draw_findings, svg
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
+from pellucid.learn.metrics import Interval
 from pellucid_lsp.calibration import Calibration, Kind
 from pellucid_lsp.settings import Level
 
@@ -113,6 +115,25 @@ def test_one_kind_of_outcome() -> None:
     for others in ([record(number, 0.5, True) for number in range(50)], []):
         with pytest.raises(InvalidRequestError, match="suggestions to measure on are all of one kind, right or wrong, or there is none"):
             find(fit, others, ways)
+
+
+def test_one_file() -> None:
+    """Where all suggestions of the other files are in one of them, no interval can be told, and that is told."""
+    fit = Table.of(records(200))
+    others = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
+
+    with pytest.raises(InvalidRequestError, match="All 100 suggestions to measure on are in one file, and it takes 2"):
+        find(fit, others, fit_all(fit))
+
+
+def test_nothing_infinite(findings: Findings) -> None:
+    """An interval without ends is told without them: JSON knows nothing infinite."""
+    score = findings.scores[Kind.RAW]
+    endless = replace(score, skill=Interval(0.5, -math.inf, math.inf))
+    told = as_record(replace(findings, scores={**findings.scores, Kind.RAW: endless}))
+
+    assert told["about"]["figures"]["ways"]["raw"]["skill"] == {"value": 0.5, "low": None, "high": None}
+    json.dumps(told, allow_nan=False)
 
 
 def test_told(findings: Findings) -> None:

@@ -94,6 +94,14 @@ def test_one_kind(bias: float, which: str) -> None:
         fit_all(Table.of(records(200, bias=bias)))
 
 
+def test_one_file() -> None:
+    """With suggestions in one file only none can be left out: it is told with the remedy."""
+    silent = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
+
+    with pytest.raises(InvalidRequestError, match="All 100 suggestions to fit on are in one file, and it takes 2: ask for more --cursors"):
+        check(Table.of(silent))
+
+
 def entry(number: int, outcome: Outcome) -> Entry:
     numbers = tuple(MANY.numbers[number])
     part = numbers if outcome is Outcome.SHORTENED else None
