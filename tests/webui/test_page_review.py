@@ -21,10 +21,10 @@ PAIRS = (
 
 @pytest.fixture(scope="module")
 def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """A server with two reviews."""
+    """A server with a review for each test."""
     folder = tmp_path_factory.mktemp("review")
     reviews = Reviews(folder / "data" / REVIEWS)
-    for name in ("judged", "looked-at"):
+    for name in ("judged", "looked-at", "renamed"):
         reviews.create(Review(name, "this model", "that model", PAIRS))
     server = PageServer(folder)
     server.start()
@@ -32,8 +32,8 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer
     server.stop()
 
 
-def kept(server: PageServer) -> list[tuple[int, str, Verdict, tuple[str, ...]]]:
-    found = Reviews(server.folder / "data" / REVIEWS).judgements("judged")
+def kept(server: PageServer, name: str = "judged") -> list[tuple[int, str, Verdict, tuple[str, ...]]]:
+    found = Reviews(server.folder / "data" / REVIEWS).judgements(name)
     return [(one.pair, one.rater, one.verdict, one.reasons) for one in found]
 
 
@@ -42,8 +42,8 @@ async def test_judge(tab: Tab, page_server: PageServer) -> None:
     await tab.open()
     await tab.tab("Review")
     page = tab.page
-    await page.get_by_role("button", name="Left is better").click()
     await expect(page.locator(".pl-review [role=status]")).to_have_text("Say who you are first: agreement is told between raters.")
+    await expect(page.get_by_role("button", name="Left is better")).to_be_hidden()
     await page.get_by_label("Who you are").fill("ann")
     await page.get_by_label("Who you are").press("Tab")
     await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
@@ -68,11 +68,42 @@ async def test_judge(tab: Tab, page_server: PageServer) -> None:
     assert tab.problems == []
 
 
+async def test_another_name(tab: Tab, page_server: PageServer) -> None:
+    """Who types another name and clicks a verdict at once is shown that rater's pair; the verdict on it is of what stands there."""
+    review = Review("renamed", "this model", "that model", PAIRS)
+    raters = [f"rater {number}" for number in range(100)]
+    first = next(rater for rater in raters if review.is_a_left(0, rater))
+    second = next(rater for rater in raters if not review.is_a_left(0, rater))
+    await tab.open()
+    await tab.tab("Review")
+    page = tab.page
+    left = page.get_by_role("region", name="The answer on the left")
+    await page.get_by_label("Which review").select_option("renamed")
+    await page.get_by_label("Who you are").fill(first)
+    await page.get_by_label("Who you are").press("Tab")
+    await expect(left).to_contain_text("halved")
+    await page.get_by_label("clearer").check()
+    await page.get_by_label("Who you are").fill(second)
+    await page.get_by_role("button", name="Left is better").click()
+    await expect(left).to_contain_text("Three")
+    assert not await page.get_by_label("clearer").is_checked()
+    assert kept(page_server, "renamed") == []
+    await page.get_by_role("button", name="Left is better").click()
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 2 of 2; you have judged 1.")
+    assert kept(page_server, "renamed") == [(0, second, Verdict.B, ())]
+    await page.get_by_label("Who you are").fill("")
+    await page.get_by_label("Who you are").press("Tab")
+    await expect(left).to_be_hidden()
+    assert tab.problems == []
+
+
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     """With a pair axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
     await tab.open()
     await tab.tab("Review")
     await tab.page.get_by_label("Which review").select_option("looked-at")
+    await tab.page.get_by_label("Who you are").fill("ann")
+    await tab.page.get_by_label("Who you are").press("Tab")
     await tab.page.get_by_role("region", name="The answer on the left").wait_for()
     await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])

@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.keys import LOCAL
-from pellucid_webui.review_view import NONE, ReviewDesk
+from pellucid_webui.review_view import NAMELESS, NONE, ReviewDesk
 from pellucid_webui.reviews import Judgement, Pair, Review, Reviews, Verdict, next_pair
 
 REVIEW = Review("first", "big, greedy", "small, greedy", tuple(Pair(f"prompt {n}", f"a says {n}", f"b says {n}") for n in range(20)))
@@ -124,6 +124,15 @@ class TestDesk:
         shown = await act(reviews, verb="look", review="first", rater="ann")
         assert shown["status"] == "You have judged all 20 pairs. What came of it: pellucid review first"
 
+    @pytest.mark.parametrize(
+        "asked", [{}, {"verb": "look", "review": "first", "rater": " "}, {"verb": "show", "review": "first", "pair": 3}]
+    )
+    async def test_no_pair_for_nobody(self, reviews: Reviews, asked: dict[str, Any]) -> None:
+        """Who has not said who they are is asked, and shown no pair: its sides would be drawn for nobody."""
+        shown = await act(reviews, **asked)
+        assert (shown["status"], shown["wrong"], shown["pair"], shown["review"]) == (NAMELESS, False, None, "first")
+        assert "says" not in str(shown)
+
     async def test_go_back(self, reviews: Reviews) -> None:
         """One may go back to a pair, sees what one has chosen, and may choose again."""
         await act(reviews, verb="judge", review="first", rater="ann", pair=0, verdict="left", reasons=["shorter"], note="brief")
@@ -133,9 +142,11 @@ class TestDesk:
         assert [one.verdict for one in reviews.judgements("first")] == [Verdict.BOTH]
 
     async def test_who_has_logged_in_is_the_rater(self, reviews: Reviews) -> None:
-        """Behind a lock nobody judges in another one's name."""
+        """Behind a lock nobody judges in another one's name; of a pair that was shown to another one nothing is kept."""
         shown = await act(reviews, "bob", verb="judge", review="first", rater="ann", pair=0, verdict="left")
-        assert (shown["rater"], shown["known"]) == ("bob", True)
+        assert (shown["rater"], shown["known"], shown["pair"]) == ("bob", True, 0)
+        assert reviews.judgements("first") == []
+        await act(reviews, "bob", verb="judge", review="first", rater="bob", pair=0, verdict="left")
         assert [one.rater for one in reviews.judgements("first")] == ["bob"]
 
     @pytest.mark.parametrize(

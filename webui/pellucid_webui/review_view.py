@@ -20,6 +20,8 @@ Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data
 
 NONE = "There is nothing to review yet. Make a review in a terminal: pellucid review NAME --model A --model B --prompts FILE"
 
+NAMELESS = "Say who you are first: agreement is told between raters."
+
 OwnerOf = Callable[[gr.Request], str]
 
 
@@ -32,19 +34,21 @@ class ReviewDesk:
     async def act(self, asked: Mapping[str, Any], owner: str) -> dict[str, Any]:
         """Do what the script asks for; what it shows after that. What goes wrong is told there.
 
-        ``owner`` is who has logged in, and the rater then; without a lock raters say who they are.
+        ``owner`` is who has logged in, and the rater then; without a lock raters say who they are. A verdict comes with the review
+        and the rater that its pair was shown for, as the sides are drawn by them: one of somebody else's pair is not kept.
         """
         return await asyncio.to_thread(self._act, asked, owner)
 
     def _act(self, asked: Mapping[str, Any], owner: str) -> dict[str, Any]:
         name, rater, note = str(asked.get("review", "")), str(asked.get("rater", "")).strip(), ""
         known = owner != LOCAL
+        own = not known or rater == owner
         if known:
             rater = owner
         names: list[str] = []
         try:
             names = self.reviews.names()
-            if asked.get("verb") == "judge":
+            if asked.get("verb") == "judge" and own:
                 self._judge(name, rater, asked)
             if name not in names:
                 name = names[0] if names else ""
@@ -56,7 +60,7 @@ class ReviewDesk:
 
     def _judge(self, name: str, rater: str, asked: Mapping[str, Any]) -> None:
         if not rater:
-            raise InvalidRequestError("Say who you are first: agreement is told between raters.")
+            raise InvalidRequestError(NAMELESS)
         review, pair = self.reviews.find(name), asked.get("pair")
         if not isinstance(pair, int):
             raise InvalidRequestError("The page does not say which pair was judged: load it again.")
@@ -65,6 +69,8 @@ class ReviewDesk:
         self.reviews.judge(name, Judgement(pair, rater, verdict, reasons, str(asked.get("note", ""))[:2000]))
 
     def _picture(self, names: Sequence[str], name: str, rater: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if not rater:
+            return _shown(names, name, rater, NAMELESS)
         review = self.reviews.find(name)
         judged = self.reviews.judgements(name)
         back = asked.get("pair") if asked.get("verb") == "show" else None
@@ -136,4 +142,4 @@ def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)
-    view.act(on_act, None, [view], **quiet)
+    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # a name that is typed while an answer is awaited counts

@@ -14,6 +14,7 @@
   class Review {
     constructor({ element, props, watch, act }) {
       this.send = act;
+      this.drawn = null; // the value of the pair that is shown
       this.names = make("select", { class: "pl-field", "aria-label": "Which review", onchange: () => this.ask("look") });
       this.rater = make("input", { class: "pl-field", "aria-label": "Who you are", placeholder: "Who you are", autocomplete: "off", onchange: () => this.rename() });
       this.status = make("p", { class: "pl-note", role: "status" });
@@ -25,10 +26,10 @@
       this.verdicts = VERDICTS.map(([verdict, name, key]) => button(name, { "aria-keyshortcuts": key, "data-verdict": verdict, onclick: () => this.judge(verdict) }, `Key ${key}`));
       this.reasons = make("fieldset", { class: "pl-row" });
       this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Anything else (kept with the verdict)" });
-      this.before = button("Pair before", { onclick: () => this.ask("show", this.value.pair - 1) });
+      this.before = button("Pair before", { onclick: () => this.ask("show", this.drawn.pair - 1) });
       this.pair = make(
         "div",
-        {},
+        { hidden: true },
         this.prompt,
         make("div", { class: "pl-review-sides" }, ...this.sides.map(({ whole }) => whole)),
         this.reasons,
@@ -44,23 +45,27 @@
       if (this.rater.value) this.ask("look");
     }
 
+    get who() {
+      return this.rater.value.trim();
+    }
+
     ask(verb, pair = null) {
-      this.send({ verb, review: this.names.value, rater: this.rater.value, pair });
+      this.send({ verb, review: this.names.value, rater: this.who, pair });
     }
 
     rename() {
-      memory.set("rater", this.rater.value.trim());
+      memory.set("rater", this.who);
       this.ask("look");
     }
 
     judge(verdict) {
-      if (!this.rater.value.trim()) {
-        this.tell("Say who you are first: agreement is told between raters.", true);
-        this.rater.focus();
+      const { review, rater, pair } = this.drawn;
+      if (this.names.value !== review || this.who !== rater) {
+        this.ask("look"); // the sides are drawn for each rater: what is chosen of another one's says nothing
         return;
       }
       const reasons = [...this.reasons.querySelectorAll("input:checked")].map((box) => box.value);
-      this.send({ verb: "judge", review: this.names.value, rater: this.rater.value, pair: this.value.pair, verdict, reasons, note: this.note.value });
+      this.send({ verb: "judge", review, rater, pair, verdict, reasons, note: this.note.value });
     }
 
     key(event) {
@@ -78,8 +83,8 @@
 
     update(value) {
       if (!value) return;
-      const moved = !this.value || this.value.pair !== value.pair || this.value.review !== value.review;
-      this.value = value;
+      if (!value.known && value.rater !== this.who) return; // for an earlier name: what is for this one comes
+      const moved = !this.drawn || ["pair", "review", "rater"].some((part) => this.drawn[part] !== value[part]);
       this.names.replaceChildren(...value.names.map((name) => make("option", { value: name, selected: name === value.review }, name)));
       this.names.disabled = !value.names.length;
       if (value.known) this.rater.value = value.rater;
@@ -88,7 +93,8 @@
       const refused = value.wrong && value.pair === null && !this.pair.hidden; // what was chosen is not lost
       if (refused) return;
       this.pair.hidden = value.pair === null;
-      if (value.pair === null) return;
+      this.drawn = value.pair === null ? null : value;
+      if (!this.drawn) return;
       draw(this.prompt, value.prompt);
       for (const { side, body } of this.sides) draw(body, value[side]);
       for (const one of this.verdicts) one.setAttribute("aria-pressed", String(one.dataset.verdict === value.chosen));
