@@ -15,7 +15,7 @@ from pellucid_lsp.gate import FLOOR
 from pellucid_lsp.suggestion import Place
 from pellucid_lsp.syntax import indentation
 
-VERSION = 1
+VERSION = 2
 """Of what the numbers mean: a calibration of other ones is not used."""
 
 LEAST_SUM = -30.0
@@ -99,7 +99,7 @@ def features(tokens: Sequence[Token], at: Surroundings, ending: str, *, whole: b
         log(1 + text.count("\n")),
         float(whole),
         float(whole and ending == Ending.STOP),
-        float(whole and ending in (Ending.LIMIT, Ending.TIME)),
+        float(whole and ending == Ending.LIMIT),  # not TIME: a replay has no clock, so that nothing is learnt of what it cuts off
         float(is_balanced(text)),
         float(not at.suffix),
         float(re.search(r"\w$", at.left) is not None and re.match(r"\w", text) is not None),

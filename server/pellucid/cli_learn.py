@@ -127,8 +127,9 @@ def calibrate(
 ) -> None:
     """Find out how far a model's suggestions can be trusted, so that editors show those that are probably right.
 
-    Suggestions are asked for all over the files and compared with what these say. It is fitted on some files and measured on
-    others. Minutes to an hour on a CPU; a run that is broken off goes on where it was.
+    Suggestions are asked for all over the files and compared with what these say, without pieces of other files and without the
+    time limit that editors have: with them an editor's suggestions may be right more or less often than is said. It is fitted on
+    some files and measured on others. Minutes to an hour on a CPU; a run that is broken off goes on where it was.
     """
     from pellucid.config import load_settings
 

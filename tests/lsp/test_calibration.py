@@ -10,7 +10,7 @@ import pytest
 from known import COSTS, RAW, as_sent, doubtful
 from pellucid.errors import ConfigError
 from pellucid_lsp.calibration import Calibration, Kind, interpolated, logistic, logit
-from pellucid_lsp.features import NAMES
+from pellucid_lsp.features import NAMES, VERSION
 from pellucid_lsp.settings import Level
 
 
@@ -87,8 +87,8 @@ def without(*path: str) -> dict[str, Any]:
         (as_sent() | {"numbers": [1.0]}, "its coefficients do not fit its kind"),
         (as_sent(doubtful()) | {"numbers": [1.0, inf]}, "its coefficients do not fit its kind"),
         (as_sent() | {"costs": {"quiet": -1, "normal": 1, "eager": 1}}, "its coefficients do not fit its kind"),
-        (as_sent() | {"features": {"version": 0, "names": list(NAMES)}}, "was made by another version of Pellucid"),
-        (as_sent() | {"features": {"version": 1, "names": ["mood"]}}, "was made by another version of Pellucid"),
+        (as_sent() | {"features": {"version": VERSION - 1, "names": list(NAMES)}}, "was made by another version of Pellucid"),
+        (as_sent() | {"features": {"version": VERSION, "names": ["mood"]}}, "was made by another version of Pellucid"),
     ],
 )
 def test_refused(record: dict[str, Any], sentence: str) -> None:

@@ -43,6 +43,12 @@ def test_shape() -> None:
     assert numbers(HERE, "urn", " f()")["balanced"] == 1.0
 
 
+def test_cut_off_by_the_clock() -> None:
+    """What the clock has cut off counts as any other ending: no replay has seen one, and the limit says another thing."""
+    assert numbers(HERE, "urn", "\n", ending=Ending.TIME) == numbers(HERE, "urn", "\n", ending=Ending.SCOPE)
+    assert numbers(HERE, "urn", "\n", ending=Ending.LIMIT)["cut off"] == 1.0
+
+
 def test_part() -> None:
     """Of a part nobody knows how it would have ended."""
     found = numbers(HERE, "urn", ending=Ending.STOP, whole=False)

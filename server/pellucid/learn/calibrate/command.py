@@ -120,8 +120,8 @@ def _found(settings: Settings, wish: Wish, records: Sequence[Record], to_fit: se
         entries = log.entries(model)
         if not entries:
             raise InvalidRequestError(
-                f"There is nothing of {model} in the log of suggestions {log.path}: switch on pellucid.completion.log, "
-                "or leave out --with-log."
+                f"There is nothing of {model} that this version of Pellucid can use in the log of suggestions {log.path}: "
+                "switch on pellucid.completion.log, or leave out --with-log."
             )
         logged, more = len(entries), logged_table(entries, float(fit.whole.sum()))
     with Steps() as steps:

@@ -39,6 +39,7 @@ class Replay:
 
     def __init__(self, speaker: Speaker, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[Record]], None]) -> None:
         # Time limits would make what is suggested depend on how busy the machine is; what is generated ahead helps nobody here.
+        # Which other files are open is not known of a folder, so that suggestions are those of an editor with none.
         completion = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._settings = Settings(model=model, completion=completion, context=replace(ContextSettings(), files_tokens=0))
         self._road = Direct(speaker)

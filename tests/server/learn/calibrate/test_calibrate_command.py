@@ -93,6 +93,11 @@ def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssis
         assert any(text.find(suffix or "", len(prefix)) > len(prefix) for text in texts) or not suffix
 
 
+def test_help(run: Run) -> None:
+    """In what the replay differs from an editor is told."""
+    assert "without pieces of other files and without the time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
+
+
 def test_goes_on(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
     """A run that was broken off goes on where it was, and finds what it would have found."""
     common = ("calibrate", folder, "--cursors", CURSORS, "--json")
@@ -142,7 +147,7 @@ def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path:
     common = ("calibrate", folder, "--cursors", CURSORS, "--json", "--records", tmp_path / "records.jsonl")
     code, _, err = run(*common, "--with-log")
     assert code == 1
-    assert f"There is nothing of {MODEL} in the log of suggestions" in err
+    assert f"There is nothing of {MODEL} that this version of Pellucid can use in the log of suggestions" in err
 
     log = SuggestionLog(tmp_path / "data" / FILE)
     for number in range(40):
