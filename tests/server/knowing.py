@@ -21,13 +21,14 @@ MODEL = "knowing"
 class KnowingAssistant:
     """Right as often as the square of the probability that it gives its tokens.
 
-    ``dies_after``: how many answers there are before it fails.
+    ``dies_after``: how many answers there are before it fails. ``weights`` tell one training of it from another.
     """
 
     files: Mapping[str, str]
     kept: Path
     always: bool | None = None
     dies_after: int | None = None
+    weights: str = "these-weights"
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     def name_of(self, model: str | None) -> str:
@@ -40,7 +41,7 @@ class KnowingAssistant:
         return self.models()
 
     def calibration_file(self, model: str | None = None) -> CalibrationFile:
-        return CalibrationFile(self.kept, "these-weights")
+        return CalibrationFile(self.kept, self.weights)
 
     async def complete(
         self,

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pellucid.assemble import assemble
 from pellucid.assistant import Assistant
+from pellucid.bench.machine import versions
 from pellucid.bench.plot import check_path
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, NotSupportedError
@@ -95,8 +96,9 @@ def _replayed(
     """What is suggested at all cursors, each with the text behind it and without."""
     texts = {document.name: unified(document.text) for document in corpus.documents}
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
-    about = {"model": file.key, "features": VERSION, "files": content}
-    path = wish.records or settings.data / "calibration" / f"{file.path.stem}-{content}.jsonl"
+    about = {"model": file.key, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
+    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another one are not in the way
+    path = wish.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     kept = RecordFile(path, about)
     done = {record.key: record for record in kept.read()}
     asks = [(spot, suffix) for spot in spots for suffix in (True, False)]

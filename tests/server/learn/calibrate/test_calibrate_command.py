@@ -15,7 +15,7 @@ from pellucid.learn.calibrate.replay import AT_ONCE
 from pellucid.models import disk
 from pellucid.models.calibrations import CalibrationFile
 from pellucid_lsp.calibration import Calibration
-from pellucid_lsp.features import NAMES
+from pellucid_lsp.features import NAMES, VERSION
 from pellucid_lsp.settings import Level
 from pellucid_lsp.suggestion_log import FILE, Entry, Outcome, SuggestionLog
 
@@ -130,6 +130,26 @@ def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> No
     assert code == 0
     assert "100 of 120 are in" in err
     assert len(assistant.asked) == 20
+
+
+@pytest.mark.parametrize("change", ["weights", "features", "pellucid"])
+def test_another_run_on_the_same_files(
+    run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """After another training, or with another Pellucid, the same files are asked at anew; what was found before is kept."""
+    run("calibrate", folder, "--cursors", CURSORS)
+    assistant.asked.clear()
+    with monkeypatch.context() as changed:
+        if change == "weights":
+            changed.setattr(assistant, "weights", "other-weights")
+        elif change == "features":
+            changed.setattr("pellucid.learn.calibrate.command.VERSION", VERSION + 1)
+        else:
+            changed.setattr("pellucid.learn.calibrate.command.versions", lambda: {"pellucid": "99.0"})
+
+        assert run("calibrate", folder, "--cursors", CURSORS)[0] == 0
+        assert len(assistant.asked) == 2 * int(CURSORS)
+    assert "120 of 120 are in" in run("calibrate", folder, "--cursors", CURSORS)[2]
 
 
 def test_out(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
