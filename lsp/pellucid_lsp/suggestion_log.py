@@ -79,7 +79,10 @@ class SuggestionLog:
         self.path = path
 
     def write(self, entry: Entry) -> None:
-        """Note an outcome, in the stead of an earlier one of the same suggestion. Raises ConfigError where that cannot be done."""
+        """Note an outcome, in the stead of an earlier one of the same suggestion. Raises ConfigError where that cannot be done.
+
+        Who takes a word and dismisses the rest has accepted a part: a dismissal takes the place of nothing.
+        """
         row = {
             **{name: getattr(entry, name) for name in ("id", "model", "language", "level", "gate", "length", "accepted")},
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,8 +93,9 @@ class SuggestionLog:
             "probabilities": json.dumps([round(p, 6) for p in entry.probabilities]),
         }
         marks = ", ".join(f":{name}" for name in _COLUMNS)
+        known = "IGNORE" if entry.outcome is Outcome.DISMISSED else "REPLACE"
         with self._open() as database:
-            database.execute(f"INSERT OR REPLACE INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- our own names
+            database.execute(f"INSERT OR {known} INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- our own words
 
     def rows(self) -> Iterator[Mapping[str, object]]:
         """Everything, the oldest first, as it is stored. Raises ConfigError for a file that is no log of ours."""

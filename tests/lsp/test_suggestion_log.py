@@ -80,6 +80,19 @@ def test_outcomes(log: SuggestionLog, accepted: int, outcome: Outcome) -> None:
         assert entry.accepted_features[NAMES.index("characters")] < entry.features[NAMES.index("characters")]
 
 
+@pytest.mark.parametrize(("accepted", "outcome"), [(13, Outcome.ACCEPTED), (4, Outcome.SHORTENED)])
+def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Outcome) -> None:
+    """Who takes a part and dismisses the rest has accepted that part; who takes what was dismissed has accepted it."""
+    outcomes = Outcomes(log)
+    outcomes.note(SUGGESTION, shown(), accepted)
+    outcomes.note(SUGGESTION, shown(), 0)
+    other = replace(SUGGESTION, id="lsp-1-2")
+    outcomes.note(other, shown(), 0)
+    outcomes.note(other, shown(), accepted)
+
+    assert [(entry.outcome, entry.accepted) for entry in log.entries("model")] == [(outcome, accepted)] * 2
+
+
 def test_no_text(log: SuggestionLog) -> None:
     """Nothing of the document, its name or the suggestion is in the file."""
     for accepted in (13, 9):

@@ -22,13 +22,15 @@ calibration that is judged by how much is accepted learns to show less.
 def logged_table(entries: Sequence[Entry], replayed: float) -> Table | None:
     """The rows of a log beside a replay of so many suggestions; None where nothing is logged.
 
-    What was accepted is right and what was dismissed is wrong; of what was shortened the part is right and the whole wrong.
+    What was accepted is right and what was dismissed is wrong; of what was shortened the part is right and what was shown wrong.
+    What the gate had shortened before it was shown is no whole suggestion, as its numbers say.
     Each editor's session is a file of its own, as one suggestion's neighbours are no strangers to it.
     """
     rows: list[tuple[tuple[float, ...], bool, bool, int, str]] = []
     for number, entry in enumerate(entries):
         session = entry.id.rpartition("-")[0]
-        rows.append((entry.features, entry.outcome is Outcome.ACCEPTED, True, number, session))
+        is_whole = entry.features[NAMES.index("whole")] == 1
+        rows.append((entry.features, entry.outcome is Outcome.ACCEPTED, is_whole, number, session))
         if entry.outcome is Outcome.SHORTENED and entry.accepted_features is not None:
             rows.append((entry.accepted_features, True, False, number, session))
     if not rows:

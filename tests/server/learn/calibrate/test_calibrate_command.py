@@ -171,7 +171,8 @@ def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path:
 
     log = SuggestionLog(tmp_path / "data" / FILE)
     for number in range(40):
-        numbers = tuple([-0.1 * (number % 5)] + [0.0] * (len(NAMES) - 1))
+        known = dict.fromkeys(NAMES, 0.0) | {"mean": -0.1 * (number % 5), "whole": 1.0}
+        numbers = tuple(known.values())
         log.write(Entry(f"s-{number}", MODEL, "python", "normal", "thresholds", Outcome.DISMISSED, 9, 0, numbers, None, (0.9,)))
     without = json.loads(run(*common)[1])
     with_log = json.loads(run(*common, "--with-log")[1])

@@ -102,8 +102,8 @@ def test_one_file() -> None:
         check(Table.of(silent))
 
 
-def entry(number: int, outcome: Outcome) -> Entry:
-    numbers = tuple(MANY.numbers[number])
+def entry(number: int, outcome: Outcome, *, whole: bool = True) -> Entry:
+    numbers = tuple(MANY.only(MANY.whole == whole).numbers[number])
     part = numbers if outcome is Outcome.SHORTENED else None
     return Entry(f"s{number % 3}-{number}", "m", "python", "normal", "thresholds", outcome, 20, 10, numbers, part, (0.5,))
 
@@ -116,6 +116,15 @@ def test_log() -> None:
     assert list(zip(table.right, table.whole, strict=True)) == [(True, True), (False, True), (False, True), (True, False)]
     assert len(set(table.files)) == 3
     assert logged_table([], 100) is None
+
+
+def test_log_of_what_the_gate_shortened() -> None:
+    """What the gate let through of a suggestion is no whole one, so that a curve of whole ones is not fitted on it."""
+    table = logged_table([entry(0, Outcome.ACCEPTED, whole=False), entry(1, Outcome.DISMISSED)], 100)
+
+    assert table is not None
+    assert list(zip(table.right, table.whole, strict=True)) == [(True, False), (False, True)]
+    assert list(table.whole) == list(table.number("whole") == 1)
 
 
 def test_log_does_not_outvote() -> None:
