@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pellucid.assemble import assemble
+from pellucid.assemble import assemble, split_adapter
 from pellucid.bench.machine import resident
 from pellucid.client import Client
 from pellucid.condition import Standing
@@ -15,9 +15,11 @@ from pellucid.config import Settings
 from pellucid.errors import NotFoundError, UnavailableError
 from pellucid.learn.evaluate.asking import Ability, Subject
 from pellucid.learn.evaluate.openai import OpenAIVoice
+from pellucid.models.adapter_folder import CONFIG, WEIGHTS
 from pellucid.models.catalog import catalog
+from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import split_quant
-from pellucid.models.store import local_path
+from pellucid.models.store import Store, local_path
 from pellucid.terminal import Bars
 
 EVERYTHING = frozenset(Ability)
@@ -27,17 +29,19 @@ EVERYTHING = frozenset(Ability)
 async def here(settings: Settings, name: str) -> AsyncIterator[Subject]:
     """A model that is loaded for as long as it is asked. Raises what loading raises."""
     with Bars() as bars:
-        engine, assistant = assemble(settings, [name], bars)
+        engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)  # those of the settings are not asked
     try:
-        (card,) = assistant.models()
+        card, loaded = assistant.models()[0], assistant.loaded()[0]  # behind a model with an adapter comes its base
         model = engine.model(card.name)
         parameters = None if model.cost is None else model.cost.body + model.cost.head
         identity: dict[str, str | int] = {
             "name": card.name,
             "description": card.description,
             "weights": card.weight_bytes,
-            "source": source_of(name),
+            "source": source_of(split_adapter(name, Store(settings.cache))[0]),
         }
+        if loaded.adapter is not None:
+            identity["adapter"] = fingerprint((loaded.adapter.path / CONFIG, loaded.adapter.path / WEIGHTS))[:16]
         yield Subject(
             card.name,
             card.description,

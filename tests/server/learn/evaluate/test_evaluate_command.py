@@ -20,7 +20,8 @@ from model_files import byte_level_bpe, write_folder
 from pellucid.api.state import ServerState
 from pellucid.learn.evaluate.results import read_results
 from served import TINY, live, tiny_assistant
-from tiny_models import tiny_llama
+from tiny_adapters import random_adapter, write_adapter
+from tiny_models import tiny_llama, to_decoder
 
 Run = Callable[..., tuple[int, str, str]]
 VOCAB = 320
@@ -136,6 +137,27 @@ def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
         "(settings, run code: false there, true here): name another folder with --out, or delete that file."
     )
     assert records.read_bytes() == whole
+
+
+def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with an adapter is asked as itself, a plain one without the settings' adapters; a retrained adapter is another model."""
+    adapters = tmp_path / "cache" / "adapters"
+    shape = to_decoder(tiny_llama(0, vocab_size=VOCAB, max_position_embeddings=1024)).config
+    for seed, name in enumerate(("mine", "other")):
+        write_adapter(adapters / name, random_adapter(shape, seed=seed))
+    monkeypatch.setenv("PELLUCID_ADAPTERS", "other")
+    options = ["--suite", "crows-pairs", "--data", "data", "--out", "results", "--json"]
+    for model, name in ((models[0], "one"), (f"{models[0]}:mine", "one:mine")):
+        code, out, err = run("evaluate", model, *options)
+        assert code == 0, err
+        assert json.loads(out)["models"][-1]["name"] == name
+    assert run("evaluate", f"{models[0]}:mine", *options)[0] == 0
+
+    write_adapter(adapters / "mine", random_adapter(shape, seed=2))
+    code, _, err = run("evaluate", f"{models[0]}:mine", *options)
+
+    assert code == 1
+    assert "holds the records of another run (model, adapter: " in err
 
 
 def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
