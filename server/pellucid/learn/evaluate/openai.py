@@ -43,7 +43,7 @@ class OpenAIVoice:
         abilities = {Ability.COMPLETE}
         if await self._shows_probabilities(name):
             abilities.add(Ability.SCORE)
-        identity: dict[str, str | int] = {"name": name, "server": "OpenAI-compatible"}
+        identity: dict[str, str | int] = {"name": name, "server": "OpenAI-compatible", "url": self.url}
         description = f"served at {self.url}"
         return Subject(name, description, identity, self, frozenset(abilities), UNKNOWN_CONTEXT, infill=False, chat=False)
 

@@ -34,7 +34,7 @@ async def run_suite(
     path = records_path(folder, folder_name(subject.name), suite.name)
     if suite.derived:
         path.unlink(missing_ok=True)
-    with RecordFile(path, suite.name, subject.identity, suite.settings) as file:
+    with RecordFile(path, suite.name, subject.identity, suite.header) as file:
         left = [question for question in questions if question.id not in file.records]
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
@@ -67,7 +67,7 @@ def _summary(suite: Suite, asking: Asking, records: Sequence[Record]) -> SuiteRe
     facts = [record.facts for record in records]
     return SuiteResult(
         suite=suite.name,
-        settings=dict(suite.settings),
+        settings=suite.header,
         asked=len(records),
         figures=figures(measure.of(records) for measure in suite.measures(facts)),
         diagrams=tuple(Reliability.of(diagram) for diagram in suite.diagrams(facts)),

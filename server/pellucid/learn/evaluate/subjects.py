@@ -74,7 +74,12 @@ async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]
             card = next((card for card in cards if card.name == name), None)
             if card is None:
                 raise NotFoundError(f"There is no model {name!r} at {client.url}; there is {', '.join(card.name for card in cards)}.")
-            identity: dict[str, str | int] = {"name": card.name, "description": card.description, "weights": card.weight_bytes}
+            identity: dict[str, str | int] = {
+                "name": card.name,
+                "description": card.description,
+                "weights": card.weight_bytes,
+                "url": client.url,  # nothing that is listed there tells one state of the weights from another
+            }
             described = f"{card.description}, served at {client.url}"
             yield Subject(name, described, identity, client, EVERYTHING, card.context, card.infill, card.chat, card.weight_bytes)
             return

@@ -149,10 +149,17 @@ class Suite(Protocol):
     at_once: ClassVar[int] = AT_ONCE
     derived: ClassVar[bool] = False
     """Whether it asks nothing, but judges what other suites were answered: then it is done anew in every run."""
+    protocol: ClassVar[int] = 1
+    """Raised when the code comes to ask or judge in another way (prompts, stops, most tokens): earlier records are of another run then."""
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What records and results must have in common to be of one run."""
+        return {"protocol": self.protocol, **self.settings}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that decides its answers, as JSON, but for how many there are."""
+        """All that decides its answers beside the protocol, as JSON, but for how many there are."""
         ...
 
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:

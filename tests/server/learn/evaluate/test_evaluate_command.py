@@ -18,6 +18,7 @@ import pytest
 from evaluation_files import PAIRS, write_benchmarks, write_lines
 from model_files import byte_level_bpe, write_folder
 from pellucid.api.state import ServerState
+from pellucid.learn.evaluate.humaneval import HumanEval
 from pellucid.learn.evaluate.results import read_results
 from served import TINY, live, tiny_assistant
 from tiny_adapters import random_adapter, write_adapter
@@ -116,8 +117,8 @@ def test_tables(run: Run, models: tuple[Path, Path]) -> None:
     assert "needs --run-code" in out
 
 
-def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """A larger limit asks what was not asked before, and the same command again asks nothing; other settings are refused."""
+def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger limit asks what was not asked before, the same command again nothing; other settings and protocols are refused."""
     command = ["evaluate", models[0], "--suite", "humaneval", "--data", "data", "--out", "results", "--json"]
     records = tmp_path / "results" / "one" / "humaneval.jsonl"
     assert run(*command, "--limit", "2")[0] == 0
@@ -125,6 +126,7 @@ def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     assert run(*command)[0] == 0
     assert records.read_bytes().startswith(first)
     whole = records.read_bytes()
+    assert json.loads(whole.splitlines()[0])["settings"]["protocol"] == HumanEval.protocol
     code, out, _ = run(*command, "--limit", "3")
     assert records.read_bytes() == whole
     assert json.loads(out)["models"][0]["suites"][0]["asked"] == 3
@@ -136,6 +138,13 @@ def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
         f"pellucid: {Path('results') / 'one' / 'humaneval.jsonl'} holds the records of another run "
         "(settings, run code: false there, true here): name another folder with --out, or delete that file."
     )
+    assert records.read_bytes() == whole
+
+    monkeypatch.setattr(HumanEval, "protocol", HumanEval.protocol + 1)
+    code, _, err = run(*command)
+
+    assert code == 1
+    assert "(settings, protocol: " in err
     assert records.read_bytes() == whole
 
 
@@ -230,6 +239,10 @@ def test_server(run: Run, tmp_path: Path) -> None:
         with live(state) as server:
             command = ["evaluate", TINY, "--server", server.url, "--suite", "crows-pairs,speed", "--data", "data", "--out", "far", "--json"]
             code, out, err = run(*command)
+        state = ServerState(models=(TINY,), grace=0.0)
+        state.open(assistant, engine)
+        with live(state) as server:
+            elsewhere = run(*[server.url if part.startswith("http") else part for part in command])
             missing = run("evaluate", "nobody", "--server", server.url, "--suite", "speed", "--out", "far")
     finally:
         engine.close()
@@ -237,6 +250,8 @@ def test_server(run: Run, tmp_path: Path) -> None:
     suites = {suite["suite"]: suite for suite in json.loads(out)["models"][0]["suites"]}
     assert suites["crows-pairs"]["asked"] == 3
     assert {figure["name"] for figure in suites["speed"]["figures"]} == {"prefill", "decode", "weights"}
+    assert elsewhere[0] == 1
+    assert "holds the records of another run (model, url: " in elsewhere[2]
     assert missing[0] == 1
     assert missing[2].splitlines()[-1].startswith(f"pellucid: There is no model 'nobody' at {server.url}; there is tiny")
 

@@ -52,6 +52,7 @@ async def test_echo_gives_probabilities() -> None:
     assert model.abilities == {Ability.COMPLETE, Ability.SCORE}
     assert (found.logprob, found.tokens) == (-3.0, 2)
     assert asking.usage["computed"] == 3
+    assert model.identity["url"] == "http://elsewhere"  # another server's model of this name is another one
 
 
 @pytest.mark.parametrize(
