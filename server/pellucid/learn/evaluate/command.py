@@ -8,13 +8,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
-from pellucid.bench import machine
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate import page
@@ -102,7 +99,7 @@ async def _evaluate(model: str, suites: Sequence[Suite], place: Place, folder: P
                     suite=suite.name, left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not give."
                 )
             else:
-                found, earlier[suite.name] = await run_suite(suite, subject, folder, earlier, progress)
+                found, earlier[suite.name] = await run_suite(suite, subject, folder, earlier, result.find(suite.name), progress)
             result = result.with_suite(found)
             results = results.with_model(result)
             _save(results, folder)
@@ -131,11 +128,8 @@ def _claim(folder: Path) -> None:
 
 
 def _opened(folder: Path) -> Results:
-    """What the folder holds, with today's date; written at once, so that the folder is known as ours."""
-    date = datetime.now().astimezone().isoformat(timespec="seconds")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    known = read_results(folder).models if (folder / FILE).exists() else ()
-    results = Results(date=date, versions=machine.versions(), machine=machine.machine(device), models=known)
+    """What the folder holds; written at once, so that the folder is known as ours."""
+    results = read_results(folder) if (folder / FILE).exists() else Results()
     results.save(folder)
     return results
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from pellucid.learn.evaluate.drawings import Row, bars, reliability
-from pellucid.learn.evaluate.results import Figure, ModelResult, Results, SuiteResult
+from pellucid.learn.evaluate.results import Circumstances, Figure, ModelResult, Results, SuiteResult
 from pellucid.models.disk import human
 
 FILE = "report.html"
@@ -58,7 +58,8 @@ Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
 def html(results: Results) -> str:
     """The whole page."""
     names = ", ".join(model.name for model in results.models)
-    sections = "\n".join(_section(suite, _asked(results, suite)) for suite in results.suites)
+    last = next(reversed(results.circumstances), None)
+    sections = "\n".join(_section(suite, _asked(results, suite), last) for suite in results.suites)
     links = " · ".join(f'<a href="#{escape(suite)}">{escape(TITLES.get(suite, suite))}</a>' for suite in results.suites)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -86,9 +87,27 @@ def html(results: Results) -> str:
 
 
 def _circumstances(results: Results) -> str:
-    found = results.versions | results.machine
-    facts = "; ".join(f"{name} {human(float(value)) if name == 'memory' else value}" for name, value in found.items())
-    return f"{results.date}; {facts}"
+    """The days from the first question to the last one, and of the last one what it was asked with."""
+    found = results.circumstances
+    if not found:
+        return "Nothing was asked."
+    first, last = found[0].date, found[-1].date
+    when = first if first == last else f"{first} to {last}"
+    differs = any(one.place != found[-1].place for one in found)
+    more = "; some suites were asked with other versions or on another machine, as is said there" if differs else ""
+    return f"{when}; {_place(found[-1])}{more}"
+
+
+def _place(circumstances: Circumstances) -> str:
+    return "; ".join(f"{name} {human(float(value)) if name == 'memory' else value}" for name, value in circumstances.place.items())
+
+
+def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
+    """What was asked with other versions or on another machine than the header says."""
+    for _, model, result in asked:
+        then = result.circumstances
+        if then is not None and last is not None and then.place != last.place:
+            yield f'<p class="soft"><strong>{escape(model.name)}</strong>: {escape(f"{then.date}; {_place(then)}")}</p>'
 
 
 def _models(results: Results) -> str:
@@ -101,13 +120,14 @@ def _asked(results: Results, suite: str) -> list[tuple[int, ModelResult, SuiteRe
     return [(number, model, result) for number, model, result in found if result is not None]
 
 
-def _section(suite: str, asked: Asked) -> str:
+def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
     parts = [f'<section aria-labelledby="{escape(suite)}">', f'<h2 id="{escape(suite)}">{escape(TITLES.get(suite, suite))}</h2>']
     parts += [
         f"<p><strong>{escape(model.name)}</strong> is left out: {escape(result.left_out)}</p>"
         for _, model, result in asked
         if result.left_out
     ]
+    parts += _deviations(asked, last)
     parts += _notes(asked)
     short = _by_label(asked, detail=False)
     if short:

@@ -24,10 +24,10 @@ class RecordFile:
     """What was found until now, and more of it. The first line says of which suite, model and settings the records are.
 
     Raises InvalidRequestError for the records of another run, and for a file that was damaged elsewhere than at its end, where a
-    process that was killed may have left half a line.
+    process that was killed may have left half a line. With ``anew`` the records that there are of this very run are thrown away.
     """
 
-    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, anew: bool = False) -> None:
         self.path = path
         self.records: dict[str, Record] = {}
         header = {"kind": KIND, "format": FORMAT, "suite": suite, "model": dict(model), "settings": dict(settings)}
@@ -35,6 +35,7 @@ class RecordFile:
         whole = _whole_lines(path)
         if whole:
             _check_header(path, json.loads(json.dumps(header)), _parse(path, 1, whole[0]))
+            whole = whole[:1] if anew else whole
             self.records = {record.id: record for record in _records(path, whole[1:])}
         self._file = path.open("ab")
         self._file.truncate(sum(len(line) + 1 for line in whole))

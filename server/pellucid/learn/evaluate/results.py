@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from pellucid.bench import machine
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.suite import Better, Diagram, Form, Metric
 from pellucid.models import disk
 from pellucid.models.disk import human
 
 KIND: Final = "pellucid-evaluation"
-FORMAT: Final = 1
+FORMAT: Final = 2
 FILE: Final = "results.json"
 
 
@@ -97,10 +100,34 @@ class Reliability(_Part):
         return cls(title=diagram.title, bins=tuple(bars))
 
 
+class Circumstances(_Part):
+    """When, with which versions and on which machine questions were asked; ``date`` is ISO 8601 with the zone."""
+
+    date: str
+    versions: dict[str, str | int]
+    machine: dict[str, str | int]
+
+    @classmethod
+    def now(cls) -> Self:
+        """Those of this process."""
+        date = datetime.now().astimezone().isoformat(timespec="seconds")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(date=date, versions=machine.versions(), machine=machine.machine(device))
+
+    @property
+    def place(self) -> dict[str, str | int]:
+        """All of them but the date."""
+        return self.versions | self.machine
+
+
 class SuiteResult(_Part):
-    """What one suite found of one model; ``left_out`` says why it could not be asked. Costs are tokens and FLOPs of all questions."""
+    """What one suite found of one model; ``left_out`` says why it could not be asked. Costs are tokens and FLOPs of all questions.
+
+    ``circumstances`` are those of the last run that asked something, not of one that found all questions answered.
+    """
 
     suite: str
+    circumstances: Circumstances | None = None
     settings: dict[str, Any] = {}
     asked: int = 0
     figures: tuple[Figure, ...] = ()
@@ -130,13 +157,10 @@ class ModelResult(_Part):
 
 
 class Results(_Part):
-    """All models of one folder; ``date`` is ISO 8601 with the zone."""
+    """All models of one folder."""
 
     kind: Literal["pellucid-evaluation"] = KIND
-    format: Literal[1] = FORMAT
-    date: str
-    versions: dict[str, str | int]
-    machine: dict[str, str | int]
+    format: Literal[2] = FORMAT
     models: tuple[ModelResult, ...] = ()
 
     def find(self, name: str) -> ModelResult | None:
@@ -149,6 +173,12 @@ class Results(_Part):
             return self.model_copy(update={"models": (*self.models, result)})
         models = tuple(result if model.name == result.name else model for model in self.models)
         return self.model_copy(update={"models": models})
+
+    @property
+    def circumstances(self) -> list[Circumstances]:
+        """Those of all suites, the oldest first."""
+        found = [suite.circumstances for model in self.models for suite in model.suites if suite.circumstances is not None]
+        return sorted(found, key=lambda one: datetime.fromisoformat(one.date))
 
     @property
     def suites(self) -> list[str]:

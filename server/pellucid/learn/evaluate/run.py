@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pellucid.learn.evaluate.asking import Asking, Subject
 from pellucid.learn.evaluate.records import RecordFile
-from pellucid.learn.evaluate.results import Reliability, SuiteResult, figures
+from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.suite import Question, Record, Suite
 from pellucid.models.progress import Progress
 
@@ -26,21 +26,32 @@ def records_path(folder: Path, model_folder: str, suite: str) -> Path:
 
 
 async def run_suite(
-    suite: Suite, subject: Subject, folder: Path, earlier: Mapping[str, Sequence[Record]], progress: Progress
+    suite: Suite,
+    subject: Subject,
+    folder: Path,
+    earlier: Mapping[str, Sequence[Record]],
+    known: SuiteResult | None,
+    progress: Progress,
 ) -> tuple[SuiteResult, list[Record]]:
-    """Ask, going on where a run before this one was broken off; the records come in the order of the questions."""
+    """Ask, going on where a run before this one was broken off; the records come in the order of the questions.
+
+    ``known`` is what the suite found of this model before. What it measures of the machine is measured anew on another one.
+    """
+    now, then = Circumstances.now(), None if known is None else known.circumstances
     asking = Asking(subject)
     questions = await suite.questions(asking, earlier)
     path = records_path(folder, folder_name(subject.name), suite.name)
     if suite.derived:
         path.unlink(missing_ok=True)
-    with RecordFile(path, suite.name, subject.identity, suite.header) as file:
+    anew = suite.timed and (then is None or then.place != now.place)
+    with RecordFile(path, suite.name, subject.identity, suite.header, anew=anew) as file:
         left = [question for question in questions if question.id not in file.records]
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
         await _ask_all(left, subject, file, suite.at_once, progress)
         records = [file.records[question.id] for question in questions]
-    return _summary(suite, asking, records), records
+    asked = now if left or then is None else then
+    return _summary(suite, asking, records, asked), records
 
 
 async def _ask_all(questions: Sequence[Question], subject: Subject, file: RecordFile, at_once: int, progress: Progress) -> None:
@@ -63,10 +74,11 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: Record
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _summary(suite: Suite, asking: Asking, records: Sequence[Record]) -> SuiteResult:
+def _summary(suite: Suite, asking: Asking, records: Sequence[Record], circumstances: Circumstances) -> SuiteResult:
     facts = [record.facts for record in records]
     return SuiteResult(
         suite=suite.name,
+        circumstances=circumstances,
         settings=suite.header,
         asked=len(records),
         figures=figures(measure.of(records) for measure in suite.measures(facts)),

@@ -60,6 +60,7 @@ class Speed(Suite):
     name = NAME
     needs = frozenset({Ability.COMPLETE, Ability.USAGE})
     at_once = 1
+    timed = True
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -149,6 +149,8 @@ class Suite(Protocol):
     at_once: ClassVar[int] = AT_ONCE
     derived: ClassVar[bool] = False
     """Whether it asks nothing, but judges what other suites were answered: then it is done anew in every run."""
+    timed: ClassVar[bool] = False
+    """Whether it measures the machine beside the model: what was measured with other versions or on another machine is of no use."""
     protocol: ClassVar[int] = 1
     """Raised when the code comes to ask or judge in another way (prompts, stops, most tokens): earlier records are of another run then."""
 

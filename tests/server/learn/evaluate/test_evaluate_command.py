@@ -18,6 +18,7 @@ import pytest
 from evaluation_files import PAIRS, write_benchmarks, write_lines
 from model_files import byte_level_bpe, write_folder
 from pellucid.api.state import ServerState
+from pellucid.bench import machine
 from pellucid.learn.evaluate.humaneval import HumanEval
 from pellucid.learn.evaluate.results import read_results
 from served import TINY, live, tiny_assistant
@@ -169,6 +170,34 @@ def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatc
     assert "holds the records of another run (model, adapter: " in err
 
 
+def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures keep the date, versions and machine of their questions; speed is measured anew where those are others."""
+    options = ["--suite", "crows-pairs,speed", "--data", "data", "--out", "results", "--json"]
+
+    def evaluate(*rest: str) -> dict[str, Any]:
+        code, out, err = run("evaluate", models[0], *options, *rest)
+        assert code == 0, err
+        return {suite["suite"]: suite for suite in json.loads(out)["models"][0]["suites"]}
+
+    speeds = tmp_path / "results" / "one" / "speed.jsonl"
+    first = evaluate("--limit", "2")
+    measured = speeds.read_bytes()
+    same = evaluate("--limit", "2")
+    assert same == first
+    assert speeds.read_bytes() == measured
+    monkeypatch.setattr(machine, "versions", lambda: {"pellucid": "next"})
+    later = evaluate("--limit", "2")
+    assert later["crows-pairs"] == first["crows-pairs"]
+    assert later["speed"]["circumstances"]["versions"] == {"pellucid": "next"}
+    assert speeds.read_bytes() != measured
+    assert speeds.read_bytes().count(b"\n") == measured.count(b"\n")
+    page = Page((tmp_path / "results" / "report.html").read_text()).text
+    assert "; pellucid next; " in page
+    assert "some suites were asked with other versions" in page
+    assert f"one: {first['crows-pairs']['circumstances']['date']}; pellucid 0" in page
+    assert evaluate()["crows-pairs"]["circumstances"]["versions"] == {"pellucid": "next"}  # one more was asked
+
+
 def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     """What was found of one model stays when another is evaluated into the same folder."""
     for model in models:
@@ -312,8 +341,8 @@ def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence
 )
 def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
     """What is no evaluation is told in one sentence."""
-    kind = {"kind": "pellucid-evaluation", "format": 1, "date": "", "versions": {}, "machine": {}}
-    contents: dict[str, Any] = {"damaged": kind | {"models": [{}]}, "new": kind | {"format": 2}, "none": kind}
+    kind = {"kind": "pellucid-evaluation", "format": 2}
+    contents: dict[str, Any] = {"damaged": kind | {"models": [{}]}, "new": kind | {"format": 3}, "none": kind}
     for name, content in contents.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(content))

@@ -11,9 +11,10 @@ from playwright.async_api import Page
 from page_fixtures import watched
 from page_tabs import LOOKS, SERIOUS, WIDTHS
 from pellucid.learn.evaluate.page import html
-from pellucid.learn.evaluate.results import Bar, Figure, ModelResult, Reliability, Results, SuiteResult
+from pellucid.learn.evaluate.results import Bar, Circumstances, Figure, ModelResult, Reliability, Results, SuiteResult
 from pellucid.learn.evaluate.suite import Better, Form
 
+WHEN = Circumstances(date="2026-01-01T00:00:00+00:00", versions={"pellucid": "1"}, machine={"memory": 8 * 10**9})
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
@@ -39,6 +40,7 @@ def results() -> Results:
     bins = tuple(Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10))
     asked = SuiteResult(
         suite="winogender",
+        circumstances=WHEN,
         asked=3,
         figures=(
             figure("prefers he to she", 0.5, Form.SHARE, group=HOSTILE),
@@ -56,7 +58,7 @@ def results() -> Results:
         ModelResult(name=name, description=HOSTILE, folder="x", identity={}, suites=(suite,))
         for name, suite in ((HOSTILE, asked), ("plain", asked), ("poor", left_out))
     ]
-    return Results(date="2026-01-01", versions={"pellucid": "1"}, machine={"memory": 8 * 10**9}, models=tuple(models))
+    return Results(models=tuple(models))
 
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
