@@ -214,7 +214,11 @@ def evaluate(
     window: Annotated[int | None, typer.Option(min=8, help="Tokens that perplexity reads together: 1024, like llama 512.")] = None,
     like_llama: Annotated[bool, typer.Option("--like-llama", help="Read as llama-perplexity does, to compare with it.")] = False,
     run_code: Annotated[
-        bool, typer.Option("--run-code", help="Run the models' programs with their tests, limited but in no real sandbox.")
+        bool,
+        typer.Option(
+            "--run-code",
+            help="Run the models' programs with their tests, limited, in no real sandbox and with your rights over files (root: nobody's).",
+        ),
     ] = False,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Ask a Pellucid or OpenAI-compatible server instead.")] = None,
     compare: Annotated[

@@ -1,7 +1,8 @@
 """The process in which a model's program runs: it limits itself, runs the program, and says whether that came to its end.
 
 Started by sandbox.py with nothing but the standard library; on stdin are a line of JSON and then the program. A child runs the
-program, so that what kills its parent kills this process and no more.
+program, so that what kills its parent kills this process and no more. Until then this process adopts, on Linux, what the program
+started and left behind, so that sandbox.py finds it.
 """
 
 from __future__ import annotations
@@ -16,23 +17,28 @@ import types
 from typing import Any
 
 PR_SET_KEEPCAPS = 8
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 CAPABILITIES_VERSION = 0x20080522
 READ_EVERYTHING = 1 << 2
 """CAP_DAC_READ_SEARCH."""
 
 LONGEST_MESSAGE = 500
+LINUX = sys.platform == "linux"
 
 
 def main() -> None:
-    """Read the order, run the program in a child, and wait for it."""
+    """Read the order, run the program in a child, and wait for it and for what it left behind."""
     said = int(sys.argv[1])
     order = json.loads(sys.stdin.buffer.readline())
     program = sys.stdin.buffer.read()
-    child = os.fork()
-    if child:
+    if LINUX:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if os.fork():
         os.close(said)
-        os.waitpid(child, 0)
+        with contextlib.suppress(ChildProcessError):  # nobody is left
+            while True:
+                os.wait()
         os._exit(0)
     try:
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -60,24 +66,25 @@ def limit(order: dict[str, Any]) -> None:
         with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
             resource.setrlimit(kind, (allowed, allowed))
     libc = ctypes.CDLL(None)
-    linux = sys.platform == "linux"
-    if linux:
+    if LINUX:
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if order["user"] is None:
+        if LINUX:
+            _keep(0, libc)  # of a superuser, also of one in a namespace only, who could take the own /proc away
         return
-    if linux and order["reads"]:
+    if LINUX and order["reads"]:
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setgid(order["user"])
     os.setuid(order["user"])
-    if linux and order["reads"]:
-        _keep_only_reading(libc)
+    if LINUX and order["reads"]:
+        _keep(READ_EVERYTHING, libc)  # without which nobody can import from a superuser's folder
 
 
-def _keep_only_reading(libc: ctypes.CDLL) -> None:
-    """Give all rights of a superuser up but the one to read, without which nobody can import from a superuser's folder."""
+def _keep(rights: int, libc: ctypes.CDLL) -> None:
+    """Give all rights of a superuser up but these."""
     header = (ctypes.c_uint32 * 2)(CAPABILITIES_VERSION, 0)
-    sets = (ctypes.c_uint32 * 6)(READ_EVERYTHING, READ_EVERYTHING, 0, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
+    sets = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
     if libc.capset(header, sets):
         raise PermissionError("the rights of a superuser cannot be given up")
 

@@ -1,10 +1,11 @@
 """Runs a program that a model wrote in a process of its own, and says how it ended. This is no security boundary.
 
 What it does against accidents, which models' programs are full of: no environment, no site packages, a folder of its own that is
-deleted, limits on memory, processor time, processes and the size of files, a limit on time and on output, and everything that it
-started is killed. Where the system permits it there is no network, no other process is visible to it, and a superuser's program
-runs as nobody. What it can still do: read the files that are readable, write where everybody may write, and fill the disk with
-many small files; whoever has to keep a program in needs a virtual machine.
+deleted, limits on memory, processor time, processes and the size of files, a limit on time and on output, and what it started is
+killed. Where the system permits it there is no network, no other process is visible to it, and a superuser's program runs as nobody;
+anybody else's runs with all rights that its user has over files. What it can still do: read what that user may read, write where
+that user may write, and fill the disk with many small files. Without namespaces a process outlives it that left its session, on
+macOS always, on Linux if the program also killed the process that watches it. Whoever has to keep a program in needs a virtual machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
@@ -40,6 +42,10 @@ PROBE: Final = "import ast, datetime, decimal, hashlib, heapq, random, socket, s
 """Modules in Python and in C: where they cannot be read, programs fail that are right."""
 
 NAMESPACES: Final = ("--net", "--pid", "--ipc", "--fork", "--kill-child")
+OWN_PROC: Final = "--mount-proc"
+"""Without it /proc shows the processes of the whole system."""
+
+OWN_USERS: Final = ("--user", "--map-current-user")
 
 
 class End(StrEnum):
@@ -93,8 +99,11 @@ class Confinement:
     reads: bool = False
 
     def __str__(self) -> str:
-        kept = "no network and no view of other processes" if self.wrapper else "with the network, as this system lets nobody take it away"
-        whom = "the user who started it" if self.user is None else "nobody, who may read every file" if self.reads else "nobody"
+        view = "no view of other processes" if OWN_PROC in self.wrapper else "a view of all processes"
+        kept = f"no network and {view}" if self.wrapper else "with the network, as this system lets nobody take it away"
+        whom = "nobody, who may read every file" if self.reads else "nobody"
+        if self.user is None:
+            whom = "the user who started it, with that user's rights over files"
         return f"{kept}, as {whom}"
 
 
@@ -121,7 +130,10 @@ def confinement() -> Confinement:
 
 def _wrappers() -> list[tuple[str, ...]]:
     unshare = shutil.which("unshare")
-    return [()] if unshare is None else [(unshare, *NAMESPACES), (unshare, "--user", *NAMESPACES), ()]
+    if unshare is None:
+        return [()]
+    ways = [(*users, *NAMESPACES, *proc) for proc in ((OWN_PROC,), ()) for users in ((), OWN_USERS)]
+    return [*((unshare, *way) for way in ways), ()]
 
 
 def _users(wrapper: tuple[str, ...]) -> list[tuple[int | None, bool]]:
@@ -163,6 +175,8 @@ def _watch(folder: str, script: IO[bytes], secret: str, limits: Limits, confined
             end, verdict = _listen(process.stdout, verdicts.fileno(), limits)
             return end or _judge(verdict, secret)
         finally:
+            if not confined.wrapper and sys.platform == "linux":
+                _kill_strays(process.pid)
             _kill(process)
 
 
@@ -201,8 +215,36 @@ def _judge(verdict: bytes, secret: str) -> Outcome:
     return Outcome(End.RAISED, message) if message else Outcome(End.PASSED)
 
 
+def _kill_strays(driver: int) -> None:
+    """End what left the driver's group, for as long as the driver is there, whose children orphans become: then nobody knows them."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(driver, signal.SIGSTOP)  # nothing of the group runs off meanwhile
+    late = time.monotonic() + GRACE
+    while (groups := _groups_below(driver) - {driver}) and time.monotonic() < late:
+        for group in groups:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def _groups_below(ancestor: int) -> set[int]:
+    """The groups of all processes that live and descend from one."""
+    children: dict[int, list[tuple[int, int, str]]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, parent, leader = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            children.setdefault(int(parent), []).append((int(path.parent.name), int(leader), state))
+    found: set[int] = set()
+    waiting = [ancestor]
+    while waiting:
+        for process, group, state in children.get(waiting.pop(), ()):
+            waiting.append(process)
+            if state != "Z":
+                found.add(group)
+    return found
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the whole group, which is a session of its own."""
+    """End the whole group, which began as a session of its own; with it ends the namespace of processes, where there is one."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):  # all gone, or (macOS) only ended ones left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -82,10 +83,26 @@ def test_programs(program: str, end: End | None, message: str) -> None:
     assert outcome.message.startswith(message)
 
 
+STRAYS = """
+import os, time
+for _ in range(2):  # the second one loses its parent
+    if not os.fork():
+        os.setsid()
+        if _ and os.fork():
+            os._exit(0)
+        time.sleep(60)
+"""
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_children_die() -> None:
     """What a program started does not outlive it."""
     assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
+    assert run_program(STRAYS, SHORT).passed
+    _wait_for_the_end()
+
+
+def _wait_for_the_end() -> None:
     late = time.monotonic() + 5
     while _running():
         assert time.monotonic() < late, "it lives"
@@ -127,7 +144,29 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_program("import os\nos._exit(0)", SHORT).end is End.LEFT
     assert run_program("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)", SHORT).end is not End.PASSED
     assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
-    assert "with the network" in str(Confinement())
+    said = str(Confinement())
+    assert "with the network" in said
+    assert said.endswith("as the user who started it, with that user's rights over files")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who adopts orphans")
+@pytest.mark.parametrize("end", ["", "time.sleep(60)"])
+def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """On Linux a process dies as well that has left its session, and whose parent has ended, however the program ends."""
+    monkeypatch.setattr(sandbox, "confinement", Confinement)
+    begun = time.monotonic()
+    assert run_program(STRAYS + end, SHORT).end is (End.LATE if end else End.PASSED)
+    assert time.monotonic() - begun < 2 + SHORT.seconds
+    _wait_for_the_end()
+
+
+@pytest.mark.skipif(not confinement().wrapper, reason="this system has no namespaces for everybody")
+def test_processes_are_hidden() -> None:
+    """Where there is an own /proc the program sees itself and its parent there, and cannot have the system's back."""
+    program = "import os\nassert len([name for name in os.listdir('/proc') if name.isdigit()]) <= 2\n"
+    program += "import ctypes\nassert ctypes.CDLL(None).umount2(b'/proc', 2)\n"
+    assert run_program(program).passed is (sandbox.OWN_PROC in confinement().wrapper)
+    assert ("no view of other processes" in str(confinement())) is (sandbox.OWN_PROC in confinement().wrapper)
 
 
 def test_no_limits_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
