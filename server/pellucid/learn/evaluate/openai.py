@@ -154,16 +154,27 @@ def _choice(reply: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]] | None:
-    """The pieces of the text and their logprobs, as their offsets cut it; None where they are not all there."""
+    """The tokens of the text and their logprobs; None where they are not all there, or are not the text when they are put together.
+
+    Offsets are of no use: some servers count the BOS among the characters, which is a token before the text.
+    """
     told = choice.get("logprobs")
-    offsets, logprobs = (told.get(name) if isinstance(told, dict) else None for name in ("text_offset", "token_logprobs"))
-    if not isinstance(offsets, list) or not isinstance(logprobs, list) or not offsets or len(offsets) != len(logprobs):
+    tokens, logprobs = (told.get(name) if isinstance(told, dict) else None for name in ("tokens", "token_logprobs"))
+    if not isinstance(tokens, list) or not isinstance(logprobs, list) or len(tokens) != len(logprobs):
         return None
-    own = [(at, logprob) for at, logprob in zip(offsets, logprobs, strict=True) if at < len(text)]
-    if not own or own[0][0] != 0 or len(own) < 2 or any(logprob is None for _, logprob in own[1:]):
+    own: list[tuple[str, float | None]] = []
+    left = text
+    for piece, logprob in zip(map(str, tokens), logprobs, strict=True):
+        if not left:
+            break
+        if left.startswith(piece):
+            own.append((piece, logprob))
+            left = left.removeprefix(piece)
+        elif own or piece in text:
+            return None
+    if left or len(own) < 2 or any(logprob is None for _, logprob in own[1:]):
         return None
-    ends = [*(at for at, _ in own[1:]), len(text)]
-    return [(text[at:end], logprob) for (at, logprob), end in zip(own, ends, strict=True)]
+    return own
 
 
 def _usage(reply: dict[str, Any]) -> Usage:

@@ -63,8 +63,10 @@ async def here(settings: Settings, name: str) -> AsyncIterator[Subject]:
 async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
     """A model of a server's: all verbs where that is a Pellucid, else what OpenAI's completions show.
 
+    The address may be the one that clients of OpenAI's are given, with /v1 at its end.
     Raises NotFoundError for a model that is not served there, UnavailableError where nothing answers.
     """
+    url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:
         condition = await client.condition()
         if condition.standing is Standing.ABSENT:

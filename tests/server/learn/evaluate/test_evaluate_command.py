@@ -271,6 +271,7 @@ def test_server(run: Run, tmp_path: Path) -> None:
         state = ServerState(models=(TINY,), grace=0.0)
         state.open(assistant, engine)
         with live(state) as server:
+            with_v1 = run("evaluate", TINY, "--server", f"{server.url}/v1", "--suite", "speed", "--out", "v1")
             elsewhere = run(*[server.url if part.startswith("http") else part for part in command])
             missing = run("evaluate", "nobody", "--server", server.url, "--suite", "speed", "--out", "far")
     finally:
@@ -279,6 +280,8 @@ def test_server(run: Run, tmp_path: Path) -> None:
     suites = {suite["suite"]: suite for suite in json.loads(out)["models"][0]["suites"]}
     assert suites["crows-pairs"]["asked"] == 3
     assert {figure["name"] for figure in suites["speed"]["figures"]} == {"prefill", "decode", "weights"}
+    assert with_v1[0] == 0, with_v1[2]
+    assert "prefill" in with_v1[1]  # which only a Pellucid tells
     assert elsewhere[0] == 1
     assert "holds the records of another run (model, url: " in elsewhere[2]
     assert missing[0] == 1

@@ -12,7 +12,7 @@ import pytest
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
 from pellucid.learn.evaluate.asking import Ability, Asking
 from pellucid.learn.evaluate.openai import OpenAIVoice
-from pellucid.tokens import SamplingParams
+from pellucid.tokens import SamplingParams, Token
 
 Reply = Callable[[dict[str, Any]], httpx.Response]
 
@@ -55,9 +55,26 @@ async def test_echo_gives_probabilities() -> None:
     assert model.identity["url"] == "http://elsewhere"  # another server's model of this name is another one
 
 
+async def test_begin_of_text() -> None:
+    """A BOS before the text is none of it, though vLLM counts its characters among the offsets."""
+
+    def begun(body: dict[str, Any]) -> httpx.Response:
+        told = json.loads(echoing(body).content)["choices"][0]["logprobs"]
+        offsets = [0, *(at + len("<s>") for at in told["text_offset"])]
+        more = {"tokens": ["<s>", *told["tokens"]], "text_offset": offsets, "token_logprobs": [None, -7.0, *told["token_logprobs"][1:]]}
+        return answer(body["prompt"] + "!", more)
+
+    voice = server(begun)
+    found = [(item.text, item.logprob) async for item in voice.score("a b c", model="theirs") if isinstance(item, Token)]
+    assert found == [("a", -7.0), (" b", -1.5), (" c", -1.5)]
+    assert Ability.SCORE in (await voice.subject("theirs")).abilities
+
+
 @pytest.mark.parametrize(
     "reply",
     [
+        lambda body: answer("!", {"tokens": ["The", " sky", " is", " blue", "?"], "token_logprobs": [None, -1.0, -1.0, -1.0, -1.0]}),
+        lambda body: answer("!", {"tokens": ["The", " sky", " is", " blue"], "token_logprobs": [None, -1.0, -1.0, -1.0]}),
         lambda body: answer("!"),  # echo is ignored
         lambda body: answer("!", {"tokens": ["!"], "text_offset": [0], "token_logprobs": [-1.0]}),  # the answer's own tokens
         lambda body: answer("!", {"content": [{"token": "!", "logprob": -1.0}]}),  # logprobs of chats
