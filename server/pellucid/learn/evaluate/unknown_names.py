@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate import humaneval, infilling
 from pellucid.learn.evaluate.asking import Ability, Asking
 from pellucid.learn.evaluate.names import names_of
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, mean, share
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, mean
 
 NAME = "unknown-names"
 
@@ -18,7 +18,7 @@ JUDGED = (infilling.NAME, humaneval.NAME)
 
 PROTOCOL = (
     "Imports and names that are used in an answer, each once, that exist neither in the file nor in Python, its standard library "
-    "or what is installed here. Attributes are not judged, nor are answers with which the file is no Python."
+    "or what is installed here. Attributes are not judged, nor are answers with which the file is no Python or imports with a star."
 )
 
 
@@ -40,6 +40,7 @@ class Written:
             "answers": len(found),
             "parsed": len(parsed),
             "names": sum(names.all for names in parsed),
+            "at fault": sum(bool(names.unknown) for names in parsed),
             "unknown": [name for names in parsed for name in names.unknown],
         }
 
@@ -75,12 +76,19 @@ class UnknownNames(Suite):
         answers, parsed = (sum(one[name] for one in facts) for name in ("answers", "parsed"))
         unknown = sorted({name for one in facts for name in one["unknown"]})
         named = f" The unknown ones: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}." if unknown else ""
-        return [PROTOCOL, f"{parsed} of {answers} answers made a file of Python.{named}"]
+        return [PROTOCOL, f"{parsed} of {answers} answers could be judged.{named}"]
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Unknown names by all names, and answers that have one."""
+    """Unknown names by all names, and answers that have one by all answers that could be judged."""
+    at_fault = mean(
+        "answers with an unknown name",
+        lambda one: one["at fault"],
+        lambda one: one["parsed"],
+        better=Better.LOWER,
+        applies=lambda one: one["parsed"] > 0,
+    )
     return [
         mean("unknown names", lambda one: len(one["unknown"]), lambda one: one["names"], better=Better.LOWER, form=Form.SHARE),
-        share("answers with an unknown name", lambda one: bool(one["unknown"]), better=Better.LOWER, applies=lambda one: one["parsed"] > 0),
+        replace(at_fault, binary=all(one["parsed"] <= 1 for one in facts)),
     ]

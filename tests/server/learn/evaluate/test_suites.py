@@ -146,6 +146,20 @@ class TestUnknownNames:
         """Of what is no Python nothing is said."""
         assert names_of("def f(x):\n", "    return (\n", "") is None
 
+    def test_star(self) -> None:
+        """Where a star may have bound a name nothing is said of any."""
+        assert names_of("from math import *\n\n\ndef f(x):\n", "    return sqrt(x)\n", "") is None
+        assert names_of("def f(x):\n", "    from math import *\n    return sqrt(x)\n", "") is None
+
+    async def test_of_samples(self) -> None:
+        """Answers are counted, not the problems that have a bad one among several."""
+        good, bad, broken = "    return x\n", "    return nonsense\n", "    return (\n"
+        facts = [{"prefix": "def f(x):\n", "suffix": "", "answers": answers} for answers in ([good, good, good, bad], [good, broken])]
+        records = [Record(str(number), str(number), one) for number, one in enumerate(facts)]
+        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedVoice()), {"humaneval": records})
+        assert found["answers with an unknown name"] == 0.2
+        assert [record.facts["parsed"] for record in judged] == [4, 1]
+
     async def test_of_answers(self, data: Path) -> None:
         """The answers of the suites for code are judged, and nobody is asked again."""
         voice = ScriptedVoice(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
