@@ -70,7 +70,7 @@ def tell(settings: Settings, name: str, *, json: bool) -> None:
 def read_prompts(path: Path) -> list[str]:
     """The prompts of a file: of JSON lines with a ``prompt`` each, or one a line. Raises InvalidRequestError for anything else."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except UnicodeDecodeError:
         raise InvalidRequestError(f"{path} is not UTF-8 text: give prompts as text or JSON lines.") from None
     except OSError as error:
