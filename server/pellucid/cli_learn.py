@@ -208,7 +208,9 @@ def evaluate(
         Path | None, typer.Option(metavar="FOLDER", help="Encoder for BERTScore: config.json, safetensors, tokenizer.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where records, results.json and report.html go.")] = Path("evaluation"),
-    limit: Annotated[int | None, typer.Option(min=1, help="Most questions of a suite, windows of a text.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Most questions of a suite, windows of a text: a fixed draw; like llama the first ones.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers to each problem of humaneval.")] = 1,
     temperature: Annotated[float, typer.Option(min=0.0, help="With which humaneval's answers are drawn; 0 takes the best token.")] = 0.0,
     window: Annotated[int | None, typer.Option(min=8, help="Tokens that perplexity reads together: 1024, like llama 512.")] = None,

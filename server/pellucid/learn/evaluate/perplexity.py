@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import FEW_FILES, gather
 from pellucid.learn.evaluate.asking import Ability, Asking
 from pellucid.learn.evaluate.calibration import calibration_errors, diagrams
+from pellucid.learn.evaluate.data import drawn
 from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Question, Record, Suite, mean
 from pellucid.learn.reading import TOP, Reading, Window, windows
 
@@ -33,6 +34,7 @@ class Part:
 
     id: str
     unit: str
+    file: str
     ids: Sequence[int]
     counted: int
 
@@ -40,6 +42,7 @@ class Part:
         """Read it."""
         reading = Reading.of((await asking.read_ids(self.ids))[-self.counted :])
         return {
+            "file": self.file,
             "logprobs": [round(value, DIGITS) for value in reading.logprobs.tolist()],
             "ranks": reading.ranks.tolist(),
             "sizes": reading.sizes.tolist(),
@@ -80,17 +83,19 @@ class Perplexity(Suite):
         parts: list[Part] = []
         for document in self._corpus.documents:
             ids = await asking.token_ids(document.text)
-            unit = document.name if len(self._corpus.documents) >= FEW_FILES else None
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
                 # llama-perplexity puts the BOS, where the model wants one, in the place of each window's first token.
-                parts.append(Part(name, unit or name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
+                parts.append(Part(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
         if not parts:
             raise InvalidRequestError(
                 f"{self._text} is shorter than a window of {self._size} tokens: give more text, or a smaller --window."
             )
-        return [part for part in parts if part.counted][: self._limit]
+        counted = [part for part in parts if part.counted]
+        # The first ones are those that llama-perplexity --chunks reads.
+        chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
+        return [replace(part, unit=part.file) for part in chosen] if _many(part.file for part in chosen) else chosen
 
     def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
         return measures(facts)
@@ -100,10 +105,10 @@ class Perplexity(Suite):
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         tokens, size = sum(len(one["logprobs"]) for one in facts), sum(sum(one["sizes"]) for one in facts)
-        drawn = "files" if len(self._corpus.documents) >= FEW_FILES else "windows, as there are too few files to draw"
+        units = "files" if _many(one["file"] for one in facts) else "windows, as there are too few files to draw"
         return [
             f"{tokens:,} tokens of {size:,} bytes were judged; {self._protocol()}",
-            f"The intervals come from drawing {drawn}. Perplexity is of a token of this model's tokenizer: "
+            f"The intervals come from drawing {units}. Perplexity is of a token of this model's tokenizer: "
             "between models with different ones compare bits per byte.",
         ]
 
@@ -114,11 +119,18 @@ class Perplexity(Suite):
 
     def _protocol(self) -> str:
         if self._like_llama:
+            first = "" if self._limit is None else f"the first {self._limit} "
             return (
-                f"windows of {self._size} tokens one behind another, the second half of each judged, what is left at the end left out: "
-                "llama-perplexity's way."
+                f"{first}windows of {self._size} tokens one behind another, the second half of each judged, what is left at the end left "
+                "out: llama-perplexity's way."
             )
-        return f"windows of {self._size} tokens at strides of {self._size // 2}, each token once."
+        some = "" if self._limit is None else f"at most {self._limit} drawn from all "
+        return f"{some}windows of {self._size} tokens at strides of {self._size // 2}, each token once."
+
+
+def _many(files: Iterable[str]) -> bool:
+    """Whether there are files enough to draw them."""
+    return len(set(files)) >= FEW_FILES
 
 
 def llama_windows(length: int, size: int) -> Iterator[Window]:

@@ -69,11 +69,11 @@ class RecordFile:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a file, in the order in which they were found. Raises InvalidRequestError for a file that holds none."""
+    """The last record of each question, in the order of the first ones. Raises InvalidRequestError for a file that holds none."""
     lines = _whole_lines(path)
     if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
         raise InvalidRequestError(f"{path} holds no records of an evaluation: name a folder that pellucid evaluate wrote.")
-    return _records(path, lines[1:])
+    return list({record.id: record for record in _records(path, lines[1:])}.values())
 
 
 def _whole_lines(path: Path) -> list[bytes]:

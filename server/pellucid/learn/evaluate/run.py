@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pellucid.learn.evaluate.asking import Asking, Subject
@@ -46,6 +47,10 @@ async def run_suite(
     anew = suite.timed and (then is None or then.place != now.place)
     with RecordFile(path, suite.name, subject.identity, suite.header, anew=anew) as file:
         left = [question for question in questions if question.id not in file.records]
+        for question in questions:
+            before = file.records.get(question.id)
+            if before is not None and before.unit != question.unit:  # units of texts depend on how many files are read
+                file.append(replace(before, unit=question.unit))
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
         await _ask_all(left, subject, file, suite.at_once, progress)

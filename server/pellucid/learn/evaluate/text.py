@@ -18,7 +18,7 @@ from sacrebleu.metrics.chrf import CHRF
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.asking import Ability, Asking
 from pellucid.learn.evaluate.bertscore import Encoder
-from pellucid.learn.evaluate.data import fingerprint, json_lines
+from pellucid.learn.evaluate.data import drawn, fingerprint, json_lines
 from pellucid.learn.evaluate.suite import Facts, Form, Measure, Question, Record, Rows, Statistic, Suite, mean
 from pellucid.tokens import Message, SamplingParams
 
@@ -72,7 +72,7 @@ class Text(Suite):
     def __init__(self, references: Path, limit: int | None, encoder: Path | None) -> None:
         if not references.is_file():
             raise InvalidRequestError(f"{references} does not exist: name a file of JSON lines with --references.")
-        self._prompts = json_lines(references, ("prompt", "reference"))[:limit]
+        self._prompts = drawn(list(enumerate(json_lines(references, ("prompt", "reference")), 1)), limit)
         self._source = fingerprint(references)
         self._encoder = None if encoder is None else Encoder(encoder)
 
@@ -82,7 +82,7 @@ class Text(Suite):
         return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
 
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
-        return [Prompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in enumerate(self._prompts, 1)]
+        return [Prompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
 
     def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
         return measures(facts)

@@ -20,6 +20,7 @@ from model_files import byte_level_bpe, write_folder
 from pellucid.api.state import ServerState
 from pellucid.bench import machine
 from pellucid.learn.evaluate.humaneval import HumanEval
+from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.results import read_results
 from served import TINY, live, tiny_assistant
 from tiny_adapters import random_adapter, write_adapter
@@ -196,6 +197,20 @@ def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monk
     assert "some suites were asked with other versions" in page
     assert f"one: {first['crows-pairs']['circumstances']['date']}; pellucid 0" in page
     assert evaluate()["crows-pairs"]["circumstances"]["versions"] == {"pellucid": "next"}  # one more was asked
+
+
+def test_units_of_texts(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whether files or windows are drawn follows from what was read in all, also of windows that were read before."""
+    for number in range(25):
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / f"{number}.txt").write_text(f"Text number {number} is a text of its own. " * 2)
+    command = ["evaluate", models[0], "--suite", "perplexity", "--text", "texts", "--window", "32", "--out", "results", "--json"]
+    assert run(*command, "--limit", "3")[0] == 0
+    code, out, err = run(*command)
+    assert code == 0, err
+    figure = json.loads(out)["models"][0]["suites"][0]["figures"][0]
+    assert figure["records"] > figure["units"] == 25
+    assert {record.unit for record in read_records(tmp_path / "results" / "one" / "perplexity.jsonl")} == {f"{n}.txt" for n in range(25)}
 
 
 def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:

@@ -38,6 +38,16 @@ def test_going_on(path: Path) -> None:
     assert read_records(path)[1:] == [SECOND, third]
 
 
+def test_last_one_counts(path: Path) -> None:
+    """Of a question that was noted twice the later record is meant."""
+    later = Record("a", "another unit", {})
+    with opened(path) as file:
+        file.append(later)
+    assert read_records(path) == [later, SECOND]
+    with opened(path) as file:
+        assert list(file.records.values()) == [later, SECOND]
+
+
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_half_a_line(path: Path, cut: int) -> None:
     """The line that a killed process left half written is gone, and its question is asked again."""

@@ -239,6 +239,14 @@ class TestText:
         assert "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:" in notes[1]
         assert "--encoder" in notes[-1]
 
+    async def test_limit(self, tmp_path: Path) -> None:
+        """A limit draws of the whole file, and a larger one goes on."""
+        path = write_lines(tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)])
+        asking = Asking(subject(ScriptedVoice()))
+        few, more = [[one.id for one in await Text(path, limit, None).questions(asking, {})] for limit in (10, 20)]
+        assert more[:10] == few
+        assert max(map(int, few)) > 50
+
     async def test_scores_are_those_of_sacrebleu(self, tmp_path: Path) -> None:
         """From counts that add up come the same scores as sacrebleu has of the whole corpus."""
         from sacrebleu.metrics.bleu import BLEU
@@ -272,6 +280,30 @@ class TestPerplexity:
         (tmp_path / "a.txt").write_text("abcdefgh" * 8 + "rest")
         records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedVoice()))
         assert [len(record.facts["logprobs"]) for record in records] == [7, 7, 7, 7]
+
+    async def test_limit(self, tmp_path: Path) -> None:
+        """A limit draws windows of all files, and a larger one goes on; like llama-perplexity the first ones are read."""
+        for number in range(30):
+            (tmp_path / f"{number:02}.txt").write_text(chr(ord("a") + number % 26) * (100 + number))
+        model = Asking(subject(ScriptedVoice()))
+
+        async def read(limit: int | None, *, like_llama: bool = False) -> tuple[list[Part], str]:
+            suite = Perplexity(tmp_path, limit, like_llama=like_llama, window=16)
+            parts = [one for one in await suite.questions(model, {}) if isinstance(one, Part)]
+            return parts, " ".join(suite.notes(model, [await part.ask(model) for part in parts]))
+
+        few, said_of_few = await read(10)
+        many, said_of_many = await read(100)
+        assert [part.id for part in many[:10]] == [part.id for part in few]
+        assert 5 < len({part.file for part in few}) <= 10
+        assert {part.unit for part in few} == {part.id for part in few}
+        assert {part.unit for part in many} == {part.file for part in many}
+        assert "at most 10 drawn from all windows" in said_of_few
+        assert "drawing windows, as there are too few files" in said_of_few
+        assert "drawing files" in said_of_many
+        first, said_of_first = await read(10, like_llama=True)
+        assert [part.id for part in first[:3]] == [f"00.txt, window {number}" for number in range(3)]
+        assert "the first 10 windows" in said_of_first
 
     async def test_begin_of_text(self, tmp_path: Path) -> None:
         """Like llama.cpp, a BOS that the model wants stands in the place of each window's first token."""
