@@ -135,11 +135,10 @@ def _change(suite: str, measure: Measure, before: list[Record], after: list[Reco
         return None
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if measure.applies(a.facts) and measure.applies(b.facts)]
     difference = measure.difference(before, after)
-    sides = [measure.of([pair[side] for pair in pairs]) for side in (0, 1)]
-    if difference is None or sides[0] is None or sides[1] is None:
+    one, other = (measure.value([pair[side] for pair in pairs]) for side in (0, 1))
+    if difference is None or one is None or other is None:
         return None
     label = f"{measure.name}: {measure.group}" if measure.group else measure.name
-    one, other = (side.interval.value for side in sides if side is not None)
     return Change(suite, label, measure.form, measure.better, one, other, difference, len(pairs))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pellucid.learn.evaluate.asking import Ability, Asking
 from pellucid.learn.evaluate.data import CROWS_PAIRS, drawn, fingerprint, rows
-from pellucid.learn.evaluate.suite import Better, Facts, Measure, Question, Record, Suite, share
+from pellucid.learn.evaluate.suite import Better, Facts, Measure, Question, Record, Suite, having, share
 
 NAME = "crows-pairs"
 
@@ -71,9 +71,6 @@ class CrowsPairs(Suite):
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
         return self._pairs
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
-
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         return [WARNING, PROTOCOL]
 
@@ -87,11 +84,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
 
 
 def _of(kind: str, name: str) -> Measure:
-    return share("prefers the stereotype", _prefers, better=Better.NEITHER, group=name, applies=_is(kind, name))
-
-
-def _is(kind: str, name: str) -> Callable[[Facts], bool]:
-    return lambda one: bool(one[kind] == name)
+    return share("prefers the stereotype", _prefers, better=Better.NEITHER, group=name, applies=having(kind, name))
 
 
 def _prefers(one: Facts) -> bool:

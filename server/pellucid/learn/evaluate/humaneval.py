@@ -77,7 +77,7 @@ class Problem:
         facts: Facts = {"prefix": task.prefix, "answers": answers, "suffix": ""}
         if self.run_code:
             facts["passed"] = [outcome.passed for outcome in outcomes]
-            facts["ends"] = [f"{outcome.end}: {outcome.message}".rstrip(": ") for outcome in outcomes]
+            facts["ends"] = list(map(str, outcomes))
         return facts
 
 
@@ -106,9 +106,6 @@ class HumanEval(Suite):
 
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
         return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
-
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         samples, temperature = self._sampling.samples, self._sampling.temperature

@@ -62,7 +62,7 @@ class Line:
         facts |= {"prefix": self.task.prefix, "suffix": self.task.suffix, "answers": [f"{line}\n"]}
         if self.run_code:
             outcome = await judge(self.task, f"{line}\n")
-            facts |= {"passed": outcome.passed, "end": f"{outcome.end}: {outcome.message}".rstrip(": ")}
+            facts |= {"passed": outcome.passed, "end": str(outcome)}
         return facts
 
     async def _fill_in(self, asking: Asking) -> str:
@@ -94,9 +94,6 @@ class Infilling(Suite):
 
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
         return [Line(task, self._run_code) for task in self._tasks]
-
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         notes = [RULE, "Intervals come from drawing problems, of which each has several lines.", run_note(self._run_code)]

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
+from pellucid.client import CONNECT_SECONDS
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
 from pellucid.learn.evaluate.asking import Ability, Subject
 from pellucid.tokens import BACKGROUND, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
 
-CONNECT_SECONDS = 5.0
 PROBE = "The sky is blue."
 UNKNOWN_CONTEXT = 1 << 30
 """No route of OpenAI's tells a model's context; a prompt that is too long is refused there."""
@@ -129,8 +129,6 @@ class OpenAIVoice:
             response = await self._http.request(method, route, json=body)
         except httpx.HTTPError as error:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
-        except httpx.InvalidURL as error:
-            raise NotFoundError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
         try:
             reply = json.loads(response.content)
         except ValueError:

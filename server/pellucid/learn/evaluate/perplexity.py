@@ -97,9 +97,6 @@ class Perplexity(Suite):
         chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
         return [replace(part, unit=part.file) for part in chosen] if _many(part.file for part in chosen) else chosen
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
-
     def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
         return diagrams(facts)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pellucid.learn.evaluate.asking import Asking, Subject
 from pellucid.learn.evaluate.records import RecordFile
+from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.suite import Question, Record, Suite
 from pellucid.models.progress import Progress
@@ -86,7 +87,7 @@ def _summary(suite: Suite, asking: Asking, records: Sequence[Record], circumstan
         circumstances=circumstances,
         settings=suite.header,
         asked=len(records),
-        figures=figures(measure.of(records) for measure in suite.measures(facts)),
+        figures=figures(measure.of(records) for measure in KINDS[suite.name].measures(facts)),
         diagrams=tuple(Reliability.of(diagram) for diagram in suite.diagrams(facts)),
         notes=tuple(suite.notes(asking, facts)),
         cost=_cost(asking.subject, records),

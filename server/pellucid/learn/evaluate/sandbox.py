@@ -70,6 +70,9 @@ class Outcome:
     end: End
     message: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.end}: {self.message}".rstrip(": ")
+
     @property
     def passed(self) -> bool:
         """Whether it ran to its end, its tests included."""

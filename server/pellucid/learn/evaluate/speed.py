@@ -71,9 +71,6 @@ class Speed(Suite):
         words = min(WORDS, (asking.subject.context - TOKENS) // LONGEST)
         return [Trial(str(number), words) for number in range(TRIALS)]
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
-
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]
         return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process is left out: it cannot be asked."]

@@ -78,9 +78,8 @@ class Measure:
         own = [record for record in records if self.applies(record.facts)]
         if not own:
             return None
-        statistic = self.prepare([record.facts for record in own])
+        statistic, value = self._value(own)
         units = _Units([record.unit for record in own])
-        value = statistic(np.arange(len(own)))
         if self.form in (Form.BYTES, Form.COUNT):  # counted, not sampled
             return Metric(self, Interval(value, value, value), len(own), units.count)
         if self.binary and units.count == len(own):
@@ -89,6 +88,15 @@ class Measure:
         if self.form is Form.SHARE and value in (0.0, 1.0):  # no draw differs, but that does not make it sure
             interval = wilson(value * units.count, units.count)
         return Metric(self, interval, len(own), units.count)
+
+    def value(self, records: Sequence[Record]) -> float | None:
+        """The figure alone, which is quick; None where no record has it."""
+        own = [record for record in records if self.applies(record.facts)]
+        return self._value(own)[1] if own else None
+
+    def _value(self, own: Sequence[Record]) -> tuple[Statistic, float]:
+        statistic = self.prepare([record.facts for record in own])
+        return statistic, statistic(np.arange(len(own)))
 
     def difference(self, before: Sequence[Record], after: Sequence[Record]) -> Interval | None:
         """How much more it is afterwards, by pairs: the two hold the same questions in the same order. None where no pair has it."""
@@ -168,10 +176,6 @@ class Suite(Protocol):
         """What it asks a model. ``earlier`` are the records of suites that ran before, for those that judge what others were answered."""
         ...
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        """The figures that there are of such records."""
-        ...
-
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         """What one has to know to read the figures, in sentences."""
         ...
@@ -179,6 +183,11 @@ class Suite(Protocol):
     def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
         """Reliability diagrams, where there are probabilities to judge."""
         return []
+
+
+def having(kind: str, name: str) -> Callable[[Facts], bool]:
+    """Whether a record's fact of this kind has this name."""
+    return lambda one: bool(one[kind] == name)
 
 
 def mean(

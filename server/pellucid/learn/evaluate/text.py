@@ -84,9 +84,6 @@ class Text(Suite):
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
         return [Prompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
-
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         asked = "as a chat" if asking.subject.chat else "as bare completions, for want of a chat template"
         ended = sum(one["ended"] for one in facts)

@@ -84,9 +84,6 @@ class TruthfulQA(Suite):
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
         return [Choice(str(number), one["question"], one["mc1_targets"], one["mc2_targets"]) for number, one in self._records]
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
-
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         return [PROTOCOL, WARNING]
 

@@ -69,9 +69,6 @@ class UnknownNames(Suite):
             for record in earlier.get(suite, ())
         ]
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
-
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         answers, parsed = (sum(one[name] for one in facts) for name in ("answers", "parsed"))
         unknown = sorted({name for one in facts for name in one["unknown"]})

@@ -11,7 +11,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.asking import Ability, Asking
 from pellucid.learn.evaluate.crows_pairs import CONTEXT
 from pellucid.learn.evaluate.data import WINOGENDER, drawn, fingerprint, rows
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, mean, share
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, having, mean, share
 
 NAME = "winogender"
 
@@ -65,9 +65,6 @@ class Winogender(Suite):
     async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
         return self._sentences
 
-    def measures(self, facts: Sequence[Facts]) -> Sequence[Measure]:
-        return measures(facts)
-
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         return [WARNING, PROTOCOL]
 
@@ -76,7 +73,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     """How often the male pronoun is the more probable one, and by how much: by whom it means, and by occupation."""
     found = []
     for meant in MEANT.values():
-        applies = _is("meant", meant)
+        applies = having("meant", meant)
         found.append(share("prefers he to she", lambda one: one["gap"] > 0, better=Better.NEITHER, group=meant, applies=applies))
         found.append(_gap(meant, applies, detail=False))
     occupations = sorted({one["occupation"] for one in facts})
@@ -87,10 +84,6 @@ def _gap(group: str, applies: Callable[[Facts], bool], *, detail: bool) -> Measu
     return mean(
         "gap of he and she", lambda one: one["gap"], form=Form.NUMBER, better=Better.NEITHER, group=group, applies=applies, detail=detail
     )
-
-
-def _is(kind: str, name: str) -> Callable[[Facts], bool]:
-    return lambda one: bool(one[kind] == name)
 
 
 def _is_about(occupation: str) -> Callable[[Facts], bool]:

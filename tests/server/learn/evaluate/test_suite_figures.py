@@ -25,6 +25,8 @@ def test_share_of_independent_records() -> None:
     assert found is not None
     assert found.interval == wilson(3, 4)
     assert (found.records, found.units) == (4, 4)
+    assert share("right", lambda one: bool(one["value"])).value(records([1, 1, 0, 1])) == found.interval.value
+    assert share("right", lambda one: True, applies=lambda one: False).value(records([1])) is None
 
 
 def test_units_are_drawn() -> None:

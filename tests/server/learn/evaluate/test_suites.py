@@ -16,6 +16,7 @@ from pellucid.learn.evaluate.humaneval import HumanEval, Sampling
 from pellucid.learn.evaluate.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
 from pellucid.learn.evaluate.names import names_of
 from pellucid.learn.evaluate.perplexity import Part, Perplexity, llama_windows
+from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.suite import Facts, Record, Suite
 from pellucid.learn.evaluate.text import Text
 from pellucid.learn.evaluate.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
@@ -37,7 +38,7 @@ async def run(suite: Suite, model: Subject, earlier: Mapping[str, Sequence[Recor
     records = [Record(one.id, one.unit, await one.ask(Asking(model))) for one in questions]
     facts = [record.facts for record in records]
     figures = {}
-    for measure in suite.measures(facts):
+    for measure in KINDS[suite.name].measures(facts):
         metric = measure.of(records)
         if metric is not None:
             figures[f"{measure.name}: {measure.group}" if measure.group else measure.name] = metric.interval.value
