@@ -103,7 +103,7 @@ class Confinement:
 
     def __str__(self) -> str:
         view = "no view of other processes" if OWN_PROC in self.wrapper else "a view of all processes"
-        kept = f"no network and {view}" if self.wrapper else "with the network, as this system lets nobody take it away"
+        kept = f"with no network and {view}" if self.wrapper else "with the network, as this system lets nobody take it away"
         whom = "nobody, who may read every file" if self.reads else "nobody"
         if self.user is None:
             whom = "the user who started it, with that user's rights over files"

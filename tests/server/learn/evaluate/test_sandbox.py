@@ -166,6 +166,7 @@ def test_processes_are_hidden() -> None:
     program = "import os\nassert len([name for name in os.listdir('/proc') if name.isdigit()]) <= 2\n"
     program += "import ctypes\nassert ctypes.CDLL(None).umount2(b'/proc', 2)\n"
     assert run_program(program).passed is (sandbox.OWN_PROC in confinement().wrapper)
+    assert str(confinement()).startswith("with no network and ")
     assert ("no view of other processes" in str(confinement())) is (sandbox.OWN_PROC in confinement().wrapper)
 
 
