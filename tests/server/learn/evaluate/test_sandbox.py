@@ -85,12 +85,15 @@ def test_programs(program: str, end: End | None, message: str) -> None:
 
 STRAYS = """
 import os, time
-for _ in range(2):  # the second one loses its parent
+heard, said = os.pipe()
+for number in range(2):  # the second one loses its parent
     if not os.fork():
         os.setsid()
-        if _ and os.fork():
+        if number and os.fork():
             os._exit(0)
+        os.write(said, b"x")
         time.sleep(60)
+assert os.read(heard, 1) + os.read(heard, 1) == b"xx"
 """
 
 
