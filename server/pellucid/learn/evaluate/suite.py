@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -87,6 +87,8 @@ class Measure:
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)))
         if self.form is Form.SHARE and value in (0.0, 1.0):  # no draw differs, but that does not make it sure
             interval = wilson(value * units.count, units.count)
+        elif self.form is Form.SHARE:
+            interval = replace(interval, high=min(interval.high, 1.0))
         return Metric(self, interval, len(own), units.count)
 
     def value(self, records: Sequence[Record]) -> float | None:
