@@ -7,6 +7,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from pellucid.tokens import ModelCard
+from pellucid_lsp.calibration import Calibration, Kind
+from pellucid_lsp.settings import Level
 from pellucid_webui.infill_view import _trusted
 from pellucid_webui.trust import trust
 from scripted_speaker import MODEL, ScriptedSpeaker
@@ -19,18 +21,16 @@ def bar(count: int, said: float, right: float) -> dict[str, Any]:
 
 
 WIDTH = {"width": {"value": 0.21, "low": 0.15, "high": 0.3}}
-KNOWN = {
-    "kind": "platt",
-    "about": {
-        "folder": "src",
-        "date": "2026-11-25T20:00:00+00:00",
-        "figures": {
-            "measured on": {"suggestions": 400, "files": 12},
-            "ways": {"raw": WIDTH, "platt": {"width": {"value": 0.03, "low": 0.02, "high": 0.06}}},
-            "reliability": {"raw": [bar(123, 0.9, 0.6)], "platt": [bar(77, 0.2, 0.25), bar(323, 0.6, 0.61)]},
-        },
+ABOUT = {
+    "folder": "src",
+    "date": "2026-11-25T20:00:00+00:00",
+    "figures": {
+        "measured on": {"suggestions": 400, "files": 12},
+        "ways": {"raw": WIDTH, "platt": {"width": {"value": 0.03, "low": 0.02, "high": 0.06}}},
+        "reliability": {"raw": [bar(123, 0.9, 0.6)], "platt": [bar(77, 0.2, 0.25), bar(323, 0.6, 0.61)]},
     },
 }
+KNOWN = Calibration(Kind.PLATT, (0.0, 1.0), dict.fromkeys(Level, 1.0), ABOUT).record
 
 
 def test_known() -> None:
@@ -49,7 +49,14 @@ def test_unknown() -> None:
     """Where there is none, it is said why, and what decides."""
     assert "was made for &lt;others&gt;. Until then fixed thresholds" in trust(replace(CARD, calibration_note="It was made for <others>."))
     assert "tells of no calibration" in trust(CARD)
-    assert "has no figures to show" in trust(replace(CARD, calibration={"kind": "platt"}))
+    assert "has no figures to show" in trust(replace(CARD, calibration=KNOWN | {"about": {}}))
+
+
+def test_one_that_editors_do_not_use() -> None:
+    """What was made by another version, or is damaged, is not shown as if it held: the page says what editors say."""
+    older = KNOWN | {"features": KNOWN["features"] | {"version": 0}}
+    assert "another version of Pellucid: run pellucid calibrate again. Until then" in trust(replace(CARD, calibration=older))
+    assert "The calibration is damaged" in trust(replace(CARD, calibration={"kind": "platt"}))
 
 
 async def test_of_the_model_that_is_chosen() -> None:

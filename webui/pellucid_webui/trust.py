@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pellucid.errors import ConfigError
 from pellucid.tokens import ModelCard
+from pellucid_lsp.calibration import Calibration
 
 SIDE = 200
 """Of the diagram, in pixels; colours are the page's own."""
@@ -19,12 +21,19 @@ Bars = Sequence[Mapping[str, Any]]
 def trust(card: ModelCard) -> str:
     """What is known of a model, as HTML: two diagrams, before and after, and a table that says the same."""
     if card.calibration is None:
-        why = card.calibration_note or "The model server tells of no calibration."
-        return f"<p>{escape(why)} Until then fixed thresholds decide what an editor shows.</p>"
+        return _unknown(card.calibration_note or "The model server tells of no calibration.")
     try:
-        return _told(card.name, card.calibration["about"], str(card.calibration["kind"]))
+        found = Calibration.read(card.calibration)
+    except ConfigError as error:  # an editor does not use it either
+        return _unknown(str(error))
+    try:
+        return _told(card.name, found.about, found.kind)
     except (KeyError, TypeError, ValueError) as error:
         return f"<p>The calibration of {escape(card.name)} has no figures to show ({escape(type(error).__name__)}).</p>"
+
+
+def _unknown(why: str) -> str:
+    return f"<p>{escape(why)} Until then fixed thresholds decide what an editor shows.</p>"
 
 
 def _told(name: str, about: Mapping[str, Any], kind: str) -> str:
