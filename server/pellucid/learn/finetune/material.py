@@ -27,7 +27,7 @@ LEAST_FILES = 10
 """Files below which too few can be held out to say anything about."""
 
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
-"""Parts of the text that are held out, to judge by and to stop by."""
+"""Parts of the text that are held out, to judge by and to stop by; files too large to be held out do not count."""
 
 LEAST_TEST, LEAST_VALIDATION = 4, 2
 """Files of each at least."""
@@ -81,15 +81,24 @@ def collect(path: Path) -> Material:
 def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:
     """Documents to learn from, to stop by and to judge by, each whole in one of them; ten or more are needed."""
     order = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
-    total = _size(documents)
-    parts: list[list[Document]] = [[], [], []]
+    large = _size(documents) / 4  # what is most of the text is to learn from
+    total = _size([document for document in documents if document.size < large])
+    train: list[Document] = []
+    validation: list[Document] = []
+    test: list[Document] = []
     for document in order:
-        wanted = ((2, TEST_SHARE, LEAST_TEST), (1, VALIDATION_SHARE, LEAST_VALIDATION))
-        small = document.size < total / 4  # what is most of the text is to learn from
-        part = next((at for at, share, least in wanted if small and (len(parts[at]) < least or _size(parts[at]) < share * total)), 0)
-        parts[part].append(document)
-    train, validation, test = (tuple(sorted(part, key=lambda document: document.name)) for part in parts)
-    return train, validation, test
+        if document.size >= large:
+            train.append(document)
+        elif len(test) < LEAST_TEST:
+            test.append(document)
+        elif len(validation) < LEAST_VALIDATION:  # before test gets its share, which may take every small file
+            validation.append(document)
+        elif _size(test) < TEST_SHARE * total:
+            test.append(document)
+        else:
+            (validation if _size(validation) < VALIDATION_SHARE * total else train).append(document)
+    learnt, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
+    return learnt, stop, judged
 
 
 def _check(path: Path, documents: Sequence[Document]) -> None:

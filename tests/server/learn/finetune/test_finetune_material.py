@@ -81,6 +81,20 @@ def test_whole_files_are_held_out(documents: list[Document]) -> None:
     assert [len(part) for part in hold_out(documents)] == [14, 2, 4]
 
 
+def test_a_large_file_leaves_none_of_the_parts_empty(documents: list[Document]) -> None:
+    """Beside a file that is nearly all of the text, or few that are, there are files to stop by and to judge by."""
+    schema = Document("schema.sql", "insert into t values (1);\n" * 36_000)
+    assert [len(part) for part in hold_out([*documents, schema])] == [15, 2, 4]
+
+    few = [Document(f"{number}.py", f"x = {number}\n") for number in range(6)]
+    large = [Document(f"{number}.sql", "insert\n" * 3_000) for number in range(3)]
+    for number in range(20):  # wherever the seventh small file, which is most of what may be held out, comes in the order
+        train, validation, test = hold_out([*few, Document(f"{number}.js", "let x\n" * 1_000), *large])
+        assert set(large) <= set(train)
+        assert len(validation) >= 2
+        assert len(test) >= 4
+
+
 def test_what_is_left_out_is_told(repository: Path, tmp_path: Path) -> None:
     """A file with a secret is named with the secret's kind; what git ignores and what is no text are counted."""
     for path in repository.glob("*.py"):
