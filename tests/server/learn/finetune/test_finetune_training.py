@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -149,6 +151,29 @@ def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> 
     (tmp_path / FILE).write_bytes(b"\x08\0\0\0\0\0\0\0{}")
 
     assert read_standing(tmp_path) is None
+
+
+def test_the_pace_is_that_of_steps_alone(
+    base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it takes to make the samples, once for all steps of a pass, is not counted as time of a step or of a look."""
+    clock = 0.0
+
+    def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def work_and_wait(*words: Any) -> Any:
+            nonlocal clock
+            clock += seconds
+            return work(*words)
+
+        return work_and_wait
+
+    monkeypatch.setattr(trainer_file, "time", SimpleNamespace(perf_counter=lambda: clock))
+    monkeypatch.setattr(Sampler, "epoch", taking(1000, Sampler.epoch))
+    monkeypatch.setattr(Sampler, "infilling", taking(100, Sampler.infilling))
+    monkeypatch.setattr(Trainer, "step", taking(3, Trainer.step))
+    monkeypatch.setattr(Trainer, "_look", taking(7, Trainer._look))
+
+    assert trainer_of(base, sampler, tmp_path).pace(documents[:14], documents[14:16]) == (3, 7)
 
 
 def test_learning_rate_rises_and_falls() -> None:
