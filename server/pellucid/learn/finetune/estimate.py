@@ -46,9 +46,9 @@ def estimate(workshop: Workshop, progress: Progress) -> Estimate:
     samples = len(workshop.sampler.epoch(material.train, workshop.wishes.seed, 0))
     judge = workshop.judge(progress)
     texts = {kind: documents[:1] for kind, documents in workshop.general.items()}
-    files, general = len(material.test), sum(map(len, workshop.general.values()))
+    files, general = len(material.judged), sum(map(len, workshop.general.values()))
     start = time.perf_counter()
-    judge.judge("judging one file", material.test[:1], {}, of=files)
+    judge.judge("judging one file", material.judged[:1], {}, of=files)
     between = time.perf_counter()
     judge.judge("reading other texts", (), texts)
     end = time.perf_counter()

@@ -31,7 +31,7 @@ _WORD_START = re.compile(r"(?<=[^\w])\w|(?<=\s)\S")
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much of all held-out files is judged: tokens that are read, cursors, and lines that are typed; tokens around a cursor."""
+    """About how much of all files together is judged: tokens that are read, cursors, and lines that are typed; tokens around a cursor."""
 
     tokens: int = 6_000
     cursors: int = 48
@@ -94,7 +94,7 @@ class Judge:
         cursors = [span for _ in range(-(-effort.cursors // files)) if (span := _rest_of_line(page, random)) is not None]
         answers = self._fill_in(document.text, cursors)
         wanted = [document.text[span.begin : span.end] for span in cursors]
-        typed, saved = self._replay(page, random, max(2, effort.lines // files))
+        typed, saved = self._replay(page, random, -(-effort.lines // files))
         return FileFigures(
             document.name,
             reading.bits,

@@ -32,6 +32,9 @@ TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
 LEAST_TEST, LEAST_VALIDATION = 4, 2
 """Files of each at least."""
 
+JUDGED = 24
+"""Files that are judged at most: each costs something however little of it is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -44,6 +47,11 @@ class Material:
     secrets: tuple[tuple[str, str], ...]
 
     @property
+    def judged(self) -> tuple[Document, ...]:
+        """Those of the documents to judge by that are judged: all, or the first ``JUDGED`` by the hash of their names."""
+        return tuple(sorted(_by_hash(self.test)[:JUDGED], key=lambda document: document.name))
+
+    @property
     def digest(self) -> str:
         """What tells these documents from others, and another split of them from this one."""
         parts = [[(document.name, document.text) for document in part] for part in (self.train, self.validation, self.test)]
@@ -54,6 +62,7 @@ class Material:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         files: dict[str, int | dict[str, int]] = {f"{name}_files": len(part) for name, part in parts.items()}
         sizes = {f"{name}_bytes": _size(part) for name, part in parts.items()}
+        files["judged_files"] = len(self.judged)
         return files | sizes | {"left_out": dict(self.skipped) | ({"with secrets": len(self.secrets)} if self.secrets else {})}
 
 
@@ -80,13 +89,12 @@ def collect(path: Path) -> Material:
 
 def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:
     """Documents to learn from, to stop by and to judge by, each whole in one of them; ten or more are needed."""
-    order = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
     large = _size(documents) / 4  # what is most of the text is to learn from
     total = _size([document for document in documents if document.size < large])
     train: list[Document] = []
     validation: list[Document] = []
     test: list[Document] = []
-    for document in order:
+    for document in _by_hash(documents):
         if document.size >= large:
             train.append(document)
         elif len(test) < LEAST_TEST:
@@ -99,6 +107,10 @@ def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple
             (validation if _size(validation) < VALIDATION_SHARE * total else train).append(document)
     learnt, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
     return learnt, stop, judged
+
+
+def _by_hash(documents: Sequence[Document]) -> list[Document]:
+    return sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
 
 
 def _check(path: Path, documents: Sequence[Document]) -> None:

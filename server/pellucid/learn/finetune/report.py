@@ -31,9 +31,11 @@ def tuned_record(tuned: Tuned) -> dict[str, Any]:
 
 
 def left_out(material: Material) -> list[str]:
-    """What was not read, in a sentence each; a secret is told by its file and kind."""
+    """What was not read or is not judged, in a sentence each; a secret is told by its file and kind."""
     told = [f"left out: {count:,} {reason}" for reason, count in sorted(material.skipped.items())]
-    return told + [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in material.secrets]
+    told += [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in material.secrets]
+    test, judged = len(material.test), len(material.judged)
+    return told + ([f"judged: {judged} of the {test:,} files to judge by, the first by the hash of their names"] if judged < test else [])
 
 
 def show_estimate(found: Estimate, material: Material, console: Console | None = None) -> None:

@@ -175,7 +175,7 @@ class Workshop:
             raise PellucidError(
                 f"Held-out files got no better in {outcome.steps} steps, so that no adapter was written: give more text, or more --minutes."
             )
-        after = self.judge(progress).judge("judging after", self.material.test, self.general)
+        after = self.judge(progress).judge("judging after", self.material.judged, self.general)
         rows = tuple(compare(before, after))
         card = self._card(outcome, rows)
         return Tuned(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
@@ -208,7 +208,7 @@ class Workshop:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # there is none yet, or not in whole
         with self.adapter.off():
-            judgement = self.judge(progress).judge("judging before", self.material.test, self.general)
+            judgement = self.judge(progress).judge("judging before", self.material.judged, self.general)
         with disk.errors_explained(self.work):
             disk.write_text(path, json.dumps({"key": self.key, **asdict(judgement)}))
         return judgement
