@@ -26,12 +26,17 @@ _KNOWN = re.compile("|".join(f"(?P<k{number}>{form})" for number, form in enumer
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{1,80}:(?P<value>[^\s/:@'\"<>]{4,80})@[A-Za-z0-9\[]")
 _ASSIGNED = re.compile(
     r"(?i)\b[\w.-]{0,40}(?:api[_-]?key|secret|token|passwd|password|credential|private[_-]?key|access[_-]?key)[\w-]{0,20}"
-    r"[\"']?\s{0,4}(?::|=>?|:=)\s{0,4}[\"'](?P<value>[A-Za-z0-9+/=_.-]{16,200})[\"']"
+    r"[\"']?\s{0,4}(?::|=>?|:=)"
+    r"(?:\s{0,4}[\"'](?P<quoted>[A-Za-z0-9+/=_.-]{16,200})[\"']|[ \t]{0,4}(?P<bare>[A-Za-z0-9+/=_.-]{16,200})(?=[\s,;&#\"']|\Z))"
 )
+_BETWEEN_LETTER_AND_DIGIT = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _PLACEHOLDER = re.compile(r"(?i)pass|pwd|secret|token|user|example|dummy|test|your|change|xxx|\*\*\*|[{}<>$%]")
 
 RANDOM_BITS = 3.5
 """Bits a character from which on a value is random rather than a name: words have less, sixteen random letters and digits more."""
+
+MIXTURE = 4
+"""Places between a letter and a digit from which on a word without quotes is random rather than a name in code."""
 
 
 def kind_of_secret(text: str) -> str | None:
@@ -42,7 +47,7 @@ def kind_of_secret(text: str) -> str | None:
         return list(_FORMS)[int(known.lastgroup[1:])]
     if any(not _PLACEHOLDER.search(match["value"]) for match in _URL.finditer(text)):
         return "password in a URL"
-    if any(_is_random(match["value"]) for match in _ASSIGNED.finditer(text)):
+    if any(_is_random(match["quoted"]) if match["quoted"] else _is_random_word(match["bare"]) for match in _ASSIGNED.finditer(text)):
         return "random value of a key or password"
     return None
 
@@ -50,6 +55,12 @@ def kind_of_secret(text: str) -> str | None:
 def _is_random(value: str) -> bool:
     mixed = any(character.isdigit() for character in value) and any(character.isalpha() for character in value)
     return mixed and not _PLACEHOLDER.search(value) and entropy(value) >= RANDOM_BITS
+
+
+def _is_random_word(value: str) -> bool:
+    """The same of a value without quotes, where code has names, which seldom go from letters to digits and back so often."""
+    longest = max(value.split("."), key=len)
+    return len(_BETWEEN_LETTER_AND_DIGIT.findall(longest)) >= MIXTURE and _is_random(value)
 
 
 def entropy(value: str) -> float:

@@ -28,6 +28,15 @@ SECRETS = {
     "password in a URL": "postgres://anna:" + "h7Kq2x@db.internal/accounts",
     "random value of a key or password": 'API_KEY = "' + "q8Zr2LmX0vTn5YbK" + '"',
 }
+BARE = [
+    "db_password: " + "q7Xk29vLm3Zp81RtYw0B",
+    "AWS_SECRET_ACCESS_KEY=" + "wJ4alrXUtnF8EMIK7MDENGbPx2RfiCYzq1hT5sLo",
+    "export API_KEY=" + "f3a9c41e07b82d56f3a9" + "; run",
+    "token = " + "k3v9x0q2m7w4z8b1" + "  # of the build",
+    "  client-secret: " + "9f8b7c6d-1a2b-4c3d-8e4f-5a6b7c8d9e0f",
+    "jwt_token: eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    "curl 'https://host/?access_token=" + "a8Fk20dLx7Pq93Zm&page=1'",
+]
 HARMLESS = [
     "postgres://user:" + "password@localhost/test",
     "https://example.org:8080/a@b",
@@ -36,6 +45,19 @@ HARMLESS = [
     'api_key = os.environ["SERVICE_API_KEY_NAME"]',
     "sk-learn is a library, and task-runner-configuration-of-everything is a name",
     "def test_secret(token): assert token == expected",
+    "api_key = os.environ.get(name_of_the_key_v2)",
+    "password: str",
+    "token = tokenizer_of_version_2.decode(ids)",
+    "access_token = response_of_step2.access_token1",
+    "private_key = ed25519.Ed25519PrivateKey",
+    "token_type = BertTokenTypeEmbeddings2",
+    "secret: ${{ secrets.DEPLOY_KEY_2 }}",
+    "db_password: {{ vault_db1_password2 }}",
+    "api_key: <f3a9c41e07b82d56f3a9>",
+    "token: change-me-1a2b3c4d5e6f",
+    "private_key = /etc/ssl/private/host2-2024",
+    "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+    "tokens:\n  a1b2c3d4e5f6g7h8i9: 5",
 ]
 
 
@@ -45,9 +67,15 @@ def test_secrets_are_found(kind: str) -> None:
     assert kind_of_secret(f"# settings\n{SECRETS[kind]}\n# end\n") == kind
 
 
+@pytest.mark.parametrize("text", BARE)
+def test_secrets_without_quotes_are_found(text: str) -> None:
+    """In settings and scripts a value ends at white space, and needs no quotes."""
+    assert kind_of_secret(f"# settings\n{text}\n# end\n") == kind_of_secret(text) == "random value of a key or password"
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_is_no_secret_goes_through(text: str) -> None:
-    """Placeholders, names and prose about secrets are none."""
+    """Placeholders, names, code and prose about secrets are none."""
     assert kind_of_secret(text) is None
 
 
