@@ -55,7 +55,7 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
     if quant not in QUANTS:
         raise ConfigError(f"quant is {quant!r}: it must be auto, none, int8 or int4.")
     if quant == "none" or (quant == "auto" and device.type != "cpu"):
-        return "bfloat16" if _multiplies_bfloat16(device) else "float32"
+        return "bfloat16" if multiplies_bfloat16(device) else "float32"
     if device.type != "cpu":
         raise ConfigError(f"quant {quant} runs on a CPU only: use --quant none on {device.type}.")
     native = kernels.available() and kernels.supports(config)
@@ -253,12 +253,13 @@ def _linear(packed: Mapping[str, Tensor], scheme: str, name: str) -> Linear:
 def _activation_dtype(scheme: str) -> torch.dtype:
     if scheme == "float32" or scheme.endswith("-native"):
         return torch.float32
-    if scheme == "bfloat16" or _multiplies_bfloat16(torch.device("cpu")):
+    if scheme == "bfloat16" or multiplies_bfloat16(torch.device("cpu")):
         return torch.bfloat16
     return torch.float32
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32. Of processors those do that have instructions for it."""
     return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
 
 

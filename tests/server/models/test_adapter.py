@@ -67,7 +67,7 @@ def save(model: PreTrainedModel, folder: Path) -> Path:
 
 def load_exactly(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """Load in float32, also where bfloat16 is fast."""
-    monkeypatch.setattr("pellucid.engine.packing._multiplies_bfloat16", lambda device: False)
+    monkeypatch.setattr("pellucid.engine.packing.multiplies_bfloat16", lambda device: False)
     return load(str(path), device="cpu", quant="none", store=store, progress=Silent())
 
 

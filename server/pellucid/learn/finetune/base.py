@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine.packing import multiplies_bfloat16
 from pellucid.errors import InvalidRequestError, ModelError, NotSupportedError
 from pellucid.models.catalog import InfillFormat, infill_format
 from pellucid.models.folder_decoder import FAMILIES
@@ -20,8 +21,6 @@ from pellucid.models.store import Store
 from pellucid.models.tokenizer import Tokenizer
 
 CPU = torch.device("cpu")
-
-_FAST_BFLOAT16 = ("AVX512", "AVX512_BF16", "AMX")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,7 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
 
 def training_dtype(device: torch.device) -> torch.dtype:
     """How frozen weights and activations are held while training."""
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.backends.cpu.get_cpu_capability() in _FAST_BFLOAT16
-    return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
 def _weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:

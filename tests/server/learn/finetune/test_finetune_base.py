@@ -11,7 +11,7 @@ from transformers import GPT2Config
 
 from model_files import write_gguf
 from pellucid.errors import InvalidRequestError, ModelError, NotFoundError, NotSupportedError
-from pellucid.learn.finetune.base import build, read_base
+from pellucid.learn.finetune.base import build, read_base, training_dtype
 from pellucid.models import folder_decoder, gguf_decoder
 from pellucid.models.gguf import GGUF
 from pellucid.models.progress import Silent
@@ -44,6 +44,17 @@ def test_a_gguf_file_says_what_it_said(tmp_path: Path, family: str) -> None:
     weights = {name: weight for name, weight in gguf_decoder.read_weights(file) if isinstance(weight, torch.Tensor)}
 
     torch.testing.assert_close(reference_logprobs(build(config, weights), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("instructions", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_for_processors_with_instructions_for_it(
+    instructions: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AVX512 alone, which torch calls the capability of many processors, does not make bfloat16 fast."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+
+    assert training_dtype(torch.device("cpu")) == dtype
 
 
 def test_a_missing_weight_is_named(tmp_path: Path) -> None:
