@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -78,12 +78,31 @@ class Judge:
         self._progress = progress
 
     def judge(
-        self, label: str, files: Sequence[Document], general: Mapping[Kind, Sequence[Document]], *, of: int | None = None
+        self,
+        label: str,
+        files: Sequence[Document],
+        general: Mapping[Kind, Sequence[Document]],
+        *,
+        of: int | None = None,
+        kept: MutableMapping[tuple[str, str], FileFigures] | None = None,
     ) -> Judgement:
-        """What the model makes of all of them; ``of`` is how many files share the effort, where these are not all."""
-        self._progress.start(label, len(files) + sum(map(len, general.values())))
-        found = tuple(self._file(document, of or len(files)) for document in files)
-        return Judgement(found, {kind: tuple(self._read(text) for text in texts) for kind, texts in general.items()})
+        """What the model makes of all of them; ``of`` is how many files share the effort, where these are not all.
+
+        ``kept`` holds figures by kind ("file", or that of a text) and name. Those that it has are not found again, others are put there.
+        """
+        found = {} if kept is None else kept
+        new_files = [file for file in files if ("file", file.name) not in found]
+        new_texts = [(kind, text) for kind, texts in general.items() for text in texts if (kind, text.name) not in found]
+        if new_files or new_texts:
+            self._progress.start(label, len(new_files) + len(new_texts))
+        for file in new_files:
+            found["file", file.name] = self._file(file, of or len(files))
+        for kind, text in new_texts:
+            found[kind, text.name] = self._read(text)
+        return Judgement(
+            tuple(found["file", file.name] for file in files),
+            {kind: tuple(found[kind, text.name] for text in texts) for kind, texts in general.items()},
+        )
 
     def _file(self, document: Document, files: int) -> FileFigures:
         effort = self._effort

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.base import Base, read_base
 from pellucid.learn.finetune.checkpoint import Standing, read_standing
 from pellucid.learn.finetune.general import Kind
-from pellucid.learn.finetune.judge import Effort, FileFigures, Judge, Judgement
+from pellucid.learn.finetune.judge import Effort, Judge, Judgement
+from pellucid.learn.finetune.kept import Kept
 from pellucid.learn.finetune.lora import Adapter
 from pellucid.learn.finetune.material import Material
 from pellucid.learn.finetune.memory import peak_memory
@@ -32,7 +33,7 @@ from pellucid.models import disk
 from pellucid.models.progress import Progress
 from pellucid.models.store import Store
 
-VERSION = 1
+VERSION = 2
 """Of what a broken-off run has left; that of another version is not gone on with."""
 
 CONTEXT = {"cpu": 512, "cuda": 1024}
@@ -41,7 +42,6 @@ CONTEXT = {"cpu": 512, "cuda": 1024}
 EFFORT = Effort()
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_BEFORE = "before.json"
 _CARD = "pellucid.json"
 
 
@@ -167,7 +167,8 @@ class Workshop:
     def tune(self, progress: Progress) -> Tuned:
         """Make the adapter. Raises PellucidError where held-out files got no better, and ModelError where something cannot be written."""
         standing = self._standing(progress)
-        before = self._before(progress)
+        with self.adapter.off():
+            before = self._judged("before", self.key, progress)
         plan = self._plan(standing, progress)
         outcome = self.trainer(plan, progress).train(self.material.train, self.material.validation, standing)
         if outcome.best.step == 0:
@@ -175,7 +176,7 @@ class Workshop:
             raise PellucidError(
                 f"Held-out files got no better in {outcome.steps} steps, so that no adapter was written: give more text, or more --minutes."
             )
-        after = self.judge(progress).judge("judging after", self.material.judged, self.general)
+        after = self._judged("after", f"{self.key} {outcome.steps} {outcome.best}", progress)
         rows = tuple(compare(before, after))
         card = self._card(outcome, rows)
         return Tuned(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
@@ -198,20 +199,10 @@ class Workshop:
                 path.unlink()
         return None
 
-    def _before(self, progress: Progress) -> Judgement:
-        """The judgement of the base alone, which is written down so that it is asked for once."""
-        path = self.work / _BEFORE
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            if told["key"] == self.key:
-                return _judgement(told)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # there is none yet, or not in whole
-        with self.adapter.off():
-            judgement = self.judge(progress).judge("judging before", self.material.judged, self.general)
-        with disk.errors_explained(self.work):
-            disk.write_text(path, json.dumps({"key": self.key, **asdict(judgement)}))
-        return judgement
+    def _judged(self, when: str, key: str, progress: Progress) -> Judgement:
+        """What the model is worth as it is, which ``key`` tells from any other; what an earlier run has judged is not judged again."""
+        kept = Kept(self.work / f"{when}.jsonl", key)
+        return self.judge(progress).judge(f"judging {when}", self.material.judged, self.general, kept=kept)
 
     def _card(self, outcome: Outcome, rows: Sequence[Row]) -> dict[str, Any]:
         tokens = [[look.step, round(look.loss, 4)] for look in outcome.looks]
@@ -244,10 +235,3 @@ class Workshop:
             made.rename(target)
             shutil.rmtree(self.work)
         return target
-
-
-def _judgement(told: Mapping[str, Any]) -> Judgement:
-    def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[FileFigures, ...]:
-        return tuple(FileFigures(**{**row, "confidences": tuple(row["confidences"]), "hits": tuple(row["hits"])}) for row in rows)
-
-    return Judgement(figures(told["files"]), {kind: figures(rows) for kind, rows in told["general"].items()})

@@ -1,19 +1,63 @@
-"""Judging: as much of many files as of few."""
+"""Judging: as much of many files as of few, and each of them once, however often it is broken off."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.base import Base
 from pellucid.learn.finetune.cursors import Span
+from pellucid.learn.finetune.general import Kind
 from pellucid.learn.finetune.generation import Answer
 from pellucid.learn.finetune.judge import Effort, FileFigures, Judge
+from pellucid.learn.finetune.kept import Kept
 from pellucid.learn.finetune.material import JUDGED
 from pellucid.learn.finetune.samples import Sampler
 from pellucid.models.progress import Silent
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+def test_what_was_judged_is_not_judged_again(
+    base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judgement that is broken off goes on after the last figures that were kept whole; those of another key are not used."""
+    path = tmp_path / "before.jsonl"
+    judge = Judge(base.model, sampler, Effort(tokens=200, cursors=4, lines=4, window=64), 0, Silent())
+    files = documents[:3]
+    general: dict[Kind, list[Document]] = {"prose": [Document("alpha.py", "A text of the same name.")]}
+    expected = judge.judge("judging", files, general)
+    judged: list[str] = []
+    plain = Judge._read
+
+    def reading(self: Judge, document: Document) -> FileFigures:
+        if judged == ["alpha.py", "bravo.py"]:
+            raise BrokenOffError
+        judged.append(document.name)
+        return plain(self, document)
+
+    monkeypatch.setattr(Judge, "_read", reading)
+    with pytest.raises(BrokenOffError):
+        judge.judge("judging", files, general, kept=Kept(path, "key"))
+    path.write_text(path.read_text()[:-9])
+    judged.clear()
+
+    found = judge.judge("judging", files[:2], {}, kept=Kept(path, "key"))
+    assert judged == ["bravo.py"]
+    assert found.files == expected.files[:2]
+
+    judged.append("")
+    assert judge.judge("judging", files, general, kept=Kept(path, "key")) == expected
+    assert judge.judge("judging", files, general, kept=Kept(path, "key")) == expected
+    assert judged == ["bravo.py", "", "charlie.py", "alpha.py"]
+
+    assert not Kept(path, "other")
+    assert not Kept(path, "key")
 
 
 def test_effort_is_a_bound(base: Base, sampler: Sampler, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
