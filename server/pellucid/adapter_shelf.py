@@ -75,15 +75,18 @@ def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> Non
 
 
 def remove(names: Sequence[str]) -> None:
-    """Delete adapters and say what that frees."""
+    """Delete adapters, and what was saved of models with them, and say what that frees."""
     store = Store(load_settings().cache)
     for name in names:
         folder = store.adapters_path(name)
         if re.fullmatch(NAME, name) is None or not folder.is_dir():
             raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}.")
-        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        with disk.errors_explained(store.adapters_path()):
+        made = store.made_with_adapter(name)
+        freed = sum(path.stat().st_size for path in [*made, *folder.rglob("*")] if path.is_file())
+        with disk.errors_explained(store.root):
             shutil.rmtree(folder)
+            for path in made:
+                path.unlink(missing_ok=True)
         typer.echo(f"{name} is removed: {human(freed)} are free again.")
 
 

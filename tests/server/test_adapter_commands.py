@@ -13,6 +13,7 @@ from pellucid.api.state import ServerState
 from pellucid.assemble import assemble
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, NotFoundError
+from pellucid.models.disk import human
 from pellucid.models.load import load
 from pellucid.models.progress import Silent
 from pellucid.models.store import Store
@@ -128,6 +129,23 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
     assert out.startswith("mine is removed: ")
     assert not mine.exists()
     assert store.adapters_path().is_dir()
+
+
+def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> None:
+    """Prefixes and calibrations of models with the adapter go with it; those of their bases and of other adapters stay."""
+    kinds = (store.prefixes_path, store.calibration_path)
+    gone = [path(model, "int8+mine") for path in kinds for model in ("org/base", "tiny")]
+    gone.append(gone[0].with_suffix(".safetensors.17.part"))
+    stay = [path("tiny", form) for path in kinds for form in ("int8", "mine", "int8+mine.2", "int8+not-mine")]
+    for path in [*gone, *stay]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"what users typed")
+    size = sum(path.stat().st_size for path in [*gone, *mine.iterdir()])
+
+    code, out, _ = run("adapters", "remove", "mine")
+
+    assert (code, out) == (0, f"mine is removed: {human(size)} are free again.\n")
+    assert sorted(path for kind in ("prefixes", "calibrations") for path in (store.root / kind).iterdir()) == sorted(stay)
 
 
 class TestAssemble:

@@ -175,6 +175,11 @@ class Store:
         """The folder of an adapter, or that of all of them."""
         return self.root / "adapters" / name
 
+    def made_with_adapter(self, name: str) -> Sequence[Path]:
+        """The files that were made here of models with an adapter: saved prefixes, begun ones included, and calibrations."""
+        patterns = (f"prefixes/*+*+{name}.safetensors", f"prefixes/*+*+{name}.safetensors.*.part", f"calibrations/*+*+{name}.json")
+        return [path for pattern in patterns for path in self.root.glob(pattern)]
+
     def packed_path(self, name: str, key: str) -> Path:
         """Where the packed weights of a model lie; ``key`` says of what and in which form."""
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
