@@ -43,9 +43,8 @@ def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
 
 def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel:
     """Which of the models an adapter is for, where nobody says: the one that it was made for, else the first."""
-    made_for = (card.base or "").rpartition("/")[2].lower()
     bases = [model for model in models if model.base is None]
-    return next((model for model in bases if split_quant(model.name)[0].rpartition("/")[2].lower() == made_for), bases[0])
+    return next((model for model in bases if _is_made_for(card, model)), bases[0])
 
 
 def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
@@ -59,7 +58,8 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
         raise AdapterError(f"{loaded.name} has an adapter already: name its base, {loaded.base}.", param="model")
     if card.fingerprint is not None and card.fingerprint != fingerprint(loaded.files):
         made_for = f" ({card.base})" if card.base else ""
-        raise AdapterError(f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: train it anew.")
+        remedy = "train it anew" if _is_made_for(card, loaded) else "name its model with --model, or train it anew"
+        raise AdapterError(f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: {remedy}.")
     model = loaded.model.adapted(read_adapter(card, loaded.model.config))
     weights = card.path / WEIGHTS
     made_of = fingerprint((card.path / CONFIG, weights))
@@ -74,6 +74,16 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
         base=loaded.name,
         adapter=card,
     )
+
+
+def _is_made_for(card: AdapterCard, loaded: LoadedModel) -> bool:
+    """Whether an adapter names this model, by its path, its name on the hub or that under which it is served."""
+    return _last_part(card.base or "") == _last_part(split_quant(loaded.name)[0])
+
+
+def _last_part(name: str) -> str:
+    """Of a path, or of a name on the hub, what a model is served as."""
+    return name.rpartition("/")[2].lower().removesuffix(".gguf")
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:

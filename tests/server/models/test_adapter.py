@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +254,11 @@ def test_made_for_other_weights(loaded: LoadedModel, tmp_path: Path, store: Stor
 
     for fitting in (loaded, copied):
         adapt(fitting, read_card(folder))
-    with pytest.raises(AdapterError, match=r"The adapter mine was made for other weights \(tiny\) than those of other: train it anew\."):
+    said = r"The adapter mine was made for other weights \(tiny\) than those of"
+    with pytest.raises(AdapterError, match=rf"{said} other: name its model with --model, or train it anew\."):
         adapt(other, read_card(folder))
+    with pytest.raises(AdapterError, match=rf"{said} tiny: train it anew\."):
+        adapt(replace(other, name="tiny"), read_card(folder))
 
 
 def test_models_that_cannot_be_adapted(loaded: LoadedModel, tmp_path: Path, store: Store) -> None:
@@ -281,13 +285,13 @@ def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path:
     )
     made_for = {
         name: read_card(write_adapter(tmp_path / name, adapter, origin={"base": base}))
-        for name, base in (("a", "Org/Second"), ("b", "tiny"), ("c", "gone"))
+        for name, base in (("a", "Org/Second"), ("b", "tiny"), ("c", "gone"), ("d", str(second.path)))
     }
 
     variant = adapt(models[0], made_for["b"])
 
     chosen = [choose_base(card, [variant, *models, second]).name for card in made_for.values()]
-    assert chosen == ["second", "tiny@none", "tiny@none"]
+    assert chosen == ["second", "tiny@none", "tiny@none", "second"]
 
 
 def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
