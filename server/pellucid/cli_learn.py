@@ -166,7 +166,7 @@ def finetune(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the repository.")],
     name: Annotated[str, typer.Option(help="What to call the adapter.")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would cost, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would cost, and make no adapter.")] = False,
     minutes: Annotated[float, typer.Option(min=0.1, help="Most minutes of training; judging before and after comes on top.")] = 20.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, however long they take; else three passes.")] = None,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the adapter's matrices.")] = 16,

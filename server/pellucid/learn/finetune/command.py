@@ -18,7 +18,7 @@ from pellucid.terminal import Bars, Steps
 
 
 def finetune(settings: Settings, wishes: Wishes, *, dry_run: bool, json: bool) -> None:
-    """Make an adapter and print what it is worth, or with ``dry_run`` what making it would cost, which writes nothing.
+    """Make an adapter and print what it is worth, or with ``dry_run`` what that would cost; the model is fetched for either.
 
     Raises a PellucidError for a name, a folder or a model that will not do, and where nothing better came of it.
     """

@@ -59,7 +59,7 @@ def show_estimate(found: Estimate, material: Material, console: Console | None =
     console.print(table)
     for line in [*left_out(material), *([PREFIX_ONLY] if found.prefix_only else [])]:
         console.print(line, soft_wrap=True)
-    console.print("Nothing was written.")
+    console.print("No adapter was made.")
 
 
 def show_tuned(tuned: Tuned, console: Console | None = None) -> None:

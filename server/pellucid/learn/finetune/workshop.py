@@ -233,5 +233,5 @@ class Workshop:
             if target.exists():  # --replace was asked for
                 target.rename(self.work / "replaced")
             made.rename(target)
-            shutil.rmtree(self.work)
+            shutil.rmtree(self.work, ignore_errors=True)  # the lock in it is open, which not every file system lets be deleted
         return target

@@ -68,7 +68,7 @@ def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> N
     code, out, _ = tune("--dry-run", "--steps", "5")
     assert code == 0
     assert "14 to learn from, 2 to stop by, 4 to judge by" in out
-    assert "Nothing was written." in out
+    assert "No adapter was made." in out
     assert not cache.exists()
 
 
