@@ -19,8 +19,8 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 ORIGIN = "pellucid.json"
 
-NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-"""What an adapter may be called."""
+NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?"
+"""What an adapter may be called: names of files are made of it, which may not be long, nor end in a dot everywhere."""
 
 _UNSUPPORTED = (
     "use_dora",
@@ -100,7 +100,7 @@ def read_card(folder: Path, name: str | None = None) -> AdapterCard:
     """
     name = name or folder.name
     if re.fullmatch(NAME, name) is None:
-        raise AdapterError(f"An adapter cannot be called {name!r}: letters, digits and _ . - may be in its name.")
+        raise AdapterError(f"An adapter cannot be called {name!r}: take up to 64 letters, digits, hyphens, dots and underscores.")
     config, origin = _read(folder / CONFIG), _read(folder / ORIGIN)
     _check_kind(folder, config)
     weights = folder / WEIGHTS

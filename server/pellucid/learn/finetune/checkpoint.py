@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -34,8 +34,7 @@ class Standing:
     weights: dict[str, Tensor]
     best: dict[str, Tensor]
     moments: dict[str, tuple[Tensor, Tensor]]
-    losses: tuple[float, ...] = ()
-    looks: tuple[Look, ...] = field(default_factory=tuple)
+    looks: tuple[Look, ...]
 
     def save(self, folder: Path) -> None:
         """Write it into a folder that exists. Raises ModelError where that does not go."""
@@ -43,7 +42,7 @@ class Standing:
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, (first, second) in self.moments.items():
             tensors |= {f"first/{name}": first, f"second/{name}": second}
-        told = {"step": self.step, "seconds": self.seconds, "losses": self.losses, "looks": [asdict(look) for look in self.looks]}
+        told = {"step": self.step, "seconds": self.seconds, "looks": [asdict(look) for look in self.looks]}
         with written_whole(folder / FILE) as part:
             save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **told})})
 
@@ -64,7 +63,6 @@ def read_standing(folder: Path) -> Standing | None:
             tensors["weights"],
             tensors["best"],
             {name: (first, tensors["second"][name]) for name, first in tensors["first"].items()},
-            tuple(told["losses"]),
             tuple(Look(**look) for look in told["looks"]),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -20,17 +18,9 @@ LONGEST_LINE = 32
 """Tokens after which an answer that has no end is cut."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A line without its end, and the probability of all of its tokens together."""
-
-    text: str
-    probability: float
-
-
 @torch.inference_mode()
-def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[Prompt], ends: Iterable[int]) -> list[Answer]:
-    """The first line of each prompt's greedy answer, at most ``LONGEST_LINE`` tokens.
+def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[Prompt], ends: Iterable[int]) -> list[str]:
+    """The first line of each prompt's greedy answer without its end, at most ``LONGEST_LINE`` tokens.
 
     What all prompts begin with is computed once. Prompts that were healed have their constraints advanced: use each once.
     """
@@ -49,8 +39,8 @@ def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[Prompt], end
     while True:
         positions = (seen.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         hidden = model.model(input_ids=ids, attention_mask=seen, position_ids=positions, **kept).last_hidden_state
-        logprobs = model.lm_head(hidden[:, -1]).float().log_softmax(-1)
-        chosen = [writer.take(row) for writer, row in zip(writers, logprobs, strict=True)]
+        logits = model.lm_head(hidden[:, -1]).float()
+        chosen = [writer.take(row) for writer, row in zip(writers, logits, strict=True)]
         if all(writer.done for writer in writers):
             return [writer.answer() for writer in writers]
         ids = torch.tensor(chosen, device=device)[:, None]
@@ -77,19 +67,18 @@ class _Line:
         self._ends = ends
         self._skipped = len(healing.typed) if healing is not None else 0
         self._data = b""
-        self._logprob = 0.0
         self._left = LONGEST_LINE + (healing.steps if healing is not None else 0)
 
-    def take(self, logprobs: Tensor) -> int:
+    def take(self, logits: Tensor) -> int:
         """The most probable token (vocabulary,), of those that may come; 0 once the line is done."""
         if self.done:
             return 0
         allowed = self._healing.allowed() if self._healing is not None else None
         if allowed is None:
-            id = int(logprobs.argmax())
+            id = int(logits.argmax())
         else:
-            allowed = allowed.to(logprobs.device)
-            id = int(allowed[logprobs[allowed].argmax()])
+            allowed = allowed.to(logits.device)
+            id = int(allowed[logits[allowed].argmax()])
         if self._healing is not None and allowed is not None:
             self._healing.advance(id)
         self._left -= 1
@@ -97,11 +86,10 @@ class _Line:
             self.done = True
             return id
         self._data += self._tokenizer.token_bytes(id)
-        self._logprob += float(logprobs[id])
         self.done = b"\n" in self._data[self._skipped :] or not self._left
         return id
 
-    def answer(self) -> Answer:
+    def answer(self) -> str:
         """What came, up to the end of its first line."""
         line = self._data[self._skipped :].split(b"\n", 1)[0]
-        return Answer(line.decode(errors="replace").rstrip(), math.exp(self._logprob))
+        return line.decode(errors="replace").rstrip()

@@ -14,7 +14,7 @@ from rapidfuzz import fuzz
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.cursors import Page, Span
 from pellucid.learn.finetune.general import Kind
-from pellucid.learn.finetune.generation import Answer, first_lines
+from pellucid.learn.finetune.generation import first_lines
 from pellucid.learn.finetune.reader import TorchReader
 from pellucid.learn.finetune.samples import Sampler, random_for
 from pellucid.learn.reading import read
@@ -121,8 +121,8 @@ class Judge:
             reading.confidences,
             reading.hits,
             asked=len(cursors),
-            exact=sum(answer.text.strip() == line.strip() for answer, line in zip(answers, wanted, strict=True)),
-            similarity=sum(fuzz.ratio(answer.text.strip(), line.strip()) / 100 for answer, line in zip(answers, wanted, strict=True)),
+            exact=sum(answer.strip() == line.strip() for answer, line in zip(answers, wanted, strict=True)),
+            similarity=sum(fuzz.ratio(answer.strip(), line.strip()) / 100 for answer, line in zip(answers, wanted, strict=True)),
             typed=typed,
             saved=saved,
         )
@@ -135,14 +135,14 @@ class Judge:
         confidences = tuple(round(float(confidence), 4) for confidence in reading.confidences)
         return FileFigures(document.name, reading.bits, reading.bytes, confidences, tuple(int(rank == 1) for rank in reading.ranks))
 
-    def _fill_in(self, text: str, spans: Sequence[Span]) -> list[Answer]:
+    def _fill_in(self, text: str, spans: Sequence[Span]) -> list[str]:
         """The answers at the beginning of each span, in their order; ``TOGETHER`` of about the same length at a time."""
         sampler = self._sampler
         tokenizer = sampler.tokenizer
         ends = tokenizer.eos_ids | (sampler.infill.end_ids(tokenizer.special) if sampler.infill is not None else frozenset())
         prompts = [sampler.prompt(text, span, min(self._effort.window, sampler.context)) for span in spans]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
-        answers: dict[int, Answer] = {}
+        answers: dict[int, str] = {}
         for begin in range(0, len(order), TOGETHER):
             chosen = order[begin : begin + TOGETHER]
             answers |= zip(chosen, first_lines(self._model, tokenizer, [prompts[index] for index in chosen], ends), strict=True)
@@ -165,7 +165,7 @@ class Judge:
             answers = dict(zip(places, self._fill_in(page.text, [Span(begin + p, begin + len(line), "line") for p in places]), strict=True))
             typed += len(line) - at
             for place in places:
-                answer = answers[place].text
+                answer = answers[place]
                 if place >= at and len(answer) > 1 and line.startswith(answer, place):
                     saved += len(answer) - 1
                     at = place + len(answer)

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from pellucid.errors import ModelError
 from pellucid.learn.finetune.base import Base
 from pellucid.models import disk
+from pellucid.models.adapter_folder import WEIGHTS
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 class Adapter:

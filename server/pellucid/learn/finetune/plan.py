@@ -35,9 +35,7 @@ class Plan:
 
     key: str
     steps: int
-    rank: int
     seed: int
-    context: int
 
     @property
     def every(self) -> int:

@@ -38,11 +38,10 @@ VALIDATION_WINDOW = 256
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What training came to: ``losses`` of each step in nats a label, ``looks`` at the held-out files, and which of them was best."""
+    """What training came to: ``looks`` at the held-out files, and which of them was best."""
 
     steps: int
     seconds: float
-    losses: tuple[float, ...]
     looks: tuple[Look, ...]
 
     @property
@@ -72,20 +71,20 @@ class Trainer:
         held_out = self.validation(validation)
         if standing is None:
             first = Look(0, self._look(held_out))
-            standing = Standing(self._plan, 0, 0.0, self._adapter.weights(), self._adapter.weights(), {}, (), (first,))
+            standing = Standing(self._plan, 0, 0.0, self._adapter.weights(), self._adapter.weights(), {}, (first,))
         else:
             self._adapter.put(standing.weights)
             _restore(optimizer, names, standing)
         standing = self._go_on(standing, optimizer, train, held_out)
         self._adapter.put(standing.best)
-        return Outcome(standing.step, standing.seconds, standing.losses, standing.looks)
+        return Outcome(standing.step, standing.seconds, standing.looks)
 
     def _go_on(
         self, standing: Standing, optimizer: torch.optim.Optimizer, train: Sequence[Document], held_out: Sequence[Sample]
     ) -> Standing:
         plan, adapter = self._plan, self._adapter
         names = list(adapter.parameters)
-        losses, looks, best = list(standing.losses), list(standing.looks), standing.best
+        looks, best = list(standing.looks), standing.best
         step, seconds, saved = standing.step, standing.seconds, standing.seconds
         self._progress.start("training", plan.steps)
         self._progress.advance(step)
@@ -93,7 +92,7 @@ class Trainer:
             if _is_done(looks):
                 break
             start = time.perf_counter()
-            losses.append(self._descend(optimizer, samples, plan.learning_rate(step)))
+            self._descend(optimizer, samples, plan.learning_rate(step))
             step += 1
             looked = step % plan.every == 0 or step == plan.steps
             if looked:
@@ -104,22 +103,21 @@ class Trainer:
                     f"After {step} steps held-out files take {looks[-1].loss:.4f} nats a token; {looks[0].loss:.4f} at first."
                 )
             seconds += time.perf_counter() - start
-            standing = Standing(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(losses), tuple(looks))
-            if looked or seconds - saved >= SAVED_EVERY:
+            if looked or seconds - saved >= SAVED_EVERY:  # the last step too, after which there is a look
+                standing = Standing(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(looks))
                 standing.save(self._folder)
                 saved = seconds
             self._progress.advance(1)
         return standing
 
-    def _descend(self, optimizer: torch.optim.Optimizer, samples: Sequence[Sample], rate: float) -> float:
-        """Take one step; gives the loss before it."""
-        loss = self.step(samples)
+    def _descend(self, optimizer: torch.optim.Optimizer, samples: Sequence[Sample], rate: float) -> None:
+        """Take one step."""
+        self.step(samples)
         torch.nn.utils.clip_grad_norm_(self._adapter.parameters.values(), STEEPEST)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad()
-        return loss
 
     def pace(self, train: Sequence[Document], validation: Sequence[Document]) -> tuple[float, float]:
         """Seconds of a step, the mean of the first two, and of a look at held-out files. Nothing is learnt from them."""

@@ -30,6 +30,7 @@ from pellucid.learn.finetune.results import Row, compare
 from pellucid.learn.finetune.samples import Sampler
 from pellucid.learn.finetune.trainer import Outcome, Trainer
 from pellucid.models import disk
+from pellucid.models.adapter_folder import NAME, ORIGIN
 from pellucid.models.progress import Progress
 from pellucid.models.store import Store
 
@@ -40,9 +41,6 @@ CONTEXT = {"cpu": 512, "cuda": 1024}
 """Tokens of the longest sample, by device."""
 
 EFFORT = Effort()
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_CARD = "pellucid.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Tuned:
 
 def check_name(name: str, store: Store, *, replace: bool) -> None:
     """Raise InvalidRequestError for a name that no adapter can have, or that one has already."""
-    if not _NAME.fullmatch(name) or name.endswith("."):
+    if re.fullmatch(NAME, name) is None:
         raise InvalidRequestError(f"{name!r} is no name for an adapter: take up to 64 letters, digits, hyphens, dots and underscores.")
     if store.adapters_path(name).exists() and not replace:
         raise InvalidRequestError(f"There is an adapter {name} already: take another name, or replace it with --replace.")
@@ -153,7 +151,7 @@ class Workshop:
         """What to do if there is time for all of it."""
         wishes = self.wishes
         steps = wishes.steps or EPOCHS * -(-len(self.sampler.epoch(self.material.train, wishes.seed, 0)) // BATCH)
-        return Plan(self.key, steps, wishes.rank, wishes.seed, self.sampler.context)
+        return Plan(self.key, steps, wishes.seed)
 
     def measured(self, progress: Progress) -> tuple[Plan, float, float]:
         """What to do in the time that there is, and the seconds of a step and of a look at held-out files."""
@@ -227,7 +225,7 @@ class Workshop:
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()
             self.adapter.save(made)
-            disk.write_text(made / _CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+            disk.write_text(made / ORIGIN, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
         with disk.errors_explained(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():  # --replace was asked for

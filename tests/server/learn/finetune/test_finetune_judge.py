@@ -11,7 +11,6 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.base import Base
 from pellucid.learn.finetune.cursors import Span
 from pellucid.learn.finetune.general import Kind
-from pellucid.learn.finetune.generation import Answer
 from pellucid.learn.finetune.judge import Effort, FileFigures, Judge
 from pellucid.learn.finetune.kept import Kept
 from pellucid.learn.finetune.material import JUDGED
@@ -69,11 +68,11 @@ def test_effort_is_a_bound(base: Base, sampler: Sampler, documents: list[Documen
         read.append(len(document.text))
         return FileFigures(document.name, 1.0, 1, (0.5,), (1,))
 
-    def answers(self: Judge, text: str, spans: Sequence[Span]) -> list[Answer]:
+    def answers(self: Judge, text: str, spans: Sequence[Span]) -> list[str]:
         nonlocal cursors, lines
         cursors += sum(span.kind == "rest of line" for span in spans)
         lines += any(span.kind == "line" for span in spans)  # a line is asked for at each of its words
-        return [Answer("", 1.0)] * len(spans)
+        return [""] * len(spans)
 
     monkeypatch.setattr(Judge, "_read", reading)
     monkeypatch.setattr(Judge, "_fill_in", answers)

@@ -48,7 +48,7 @@ def test_base_reads_as_the_engine_does(tmp_path: Path) -> None:
     sample = sampler.infilling(TEXT + line, Span(len(TEXT), len(TEXT + line), "line"), 64)
     assert sample is not None
     adapter = Adapter(base, rank=8, seed=0)
-    trainer = Trainer(adapter, sampler, Plan("key", steps=6, rank=8, seed=0, context=64), tmp_path, Silent())
+    trainer = Trainer(adapter, sampler, Plan("key", steps=6, seed=0), tmp_path, Silent())
     optimizer = torch.optim.AdamW(adapter.parameters.values(), lr=2e-3)
     losses = []
     for _ in range(6):
