@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from pellucid.cli import app
+from pellucid.errors import ModelError
 from pellucid.learn.finetune import general, workshop
 from pellucid.learn.finetune.checkpoint import FILE
 from pellucid.learn.finetune.judge import Effort
 from pellucid.learn.finetune.trainer import Trainer
+from pellucid.learn.finetune.workshop import Workshop
 from pellucid.models.store import Store
 from tiny_models import random_ids, reference_logprobs
 
@@ -146,7 +148,26 @@ def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_f
     assert json.loads((Store(cache).adapters_path("mine") / "pellucid.json").read_text())["training"]["steps"] <= 10
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "x" * 65, "a b", "M:n", "-x"])
+def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was judged before and after training is taken from the work folder, and the adapter is put into its place."""
+
+    def fail(self: Workshop, card: Mapping[str, Any]) -> Path:
+        raise ModelError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workshop, "_publish", fail)
+        code, _, err = tune("--steps", "4")
+    assert (code, "judging before" in err, "judging after" in err) == (1, True, True)
+
+    code, _, err = tune("--steps", "4")
+
+    assert code == 0, err
+    assert "judging" not in err
+    assert Store(cache).adapters_path("mine").is_dir()
+    assert not Store(cache).finetuning_path("mine").exists()
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a.", "x" * 65, "a b", "M:n", "-x"])
 def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
     """A name that is no file's name, or would be a path, is refused before anything is done."""
     code, out, err = tune(f"--name={name}")
