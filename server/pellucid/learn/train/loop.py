@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pellucid.engine.packing import multiplies_bfloat16
 from pellucid.errors import ModelError
 from pellucid.learn.train import checkpoint
 from pellucid.learn.train.batches import Stream
@@ -79,7 +80,7 @@ class Trainer:
         self.lesson = lesson
         self.seed = seed
         self.device = device
-        self.halved = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+        self.halved = multiplies_bfloat16(device)
         """Whether large products are in bfloat16: where that is faster."""
         self.model = GPT(shape, lesson.vocabulary, seed).to(device)
         self.best = self._copy()
