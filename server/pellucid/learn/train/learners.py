@@ -29,6 +29,9 @@ from pellucid.models.table_models import write_logistic, write_ngram
 
 CHECKPOINT = "checkpoint.safetensors"
 
+MEASURING = 0.02
+"""Part of the time that is given to find out how much a step takes."""
+
 LEAST_STEPS = 10
 """However little time there is, so many are made."""
 
@@ -105,7 +108,9 @@ def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float 
     if seconds is None:
         assert most is not None, "a run is bounded by steps or by time"
         return run.settle(most)
-    step, look = measure(trainer_of(run, lesson, device))
+    begun = time.perf_counter()
+    step, look = measure(trainer_of(run, lesson, device), MEASURING * seconds)
+    seconds -= time.perf_counter() - begun
     fit = max(int((seconds - LOOKS * look) / step), LEAST_STEPS)
     return run.settle(fit if most is None else min(fit, most))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ PATIENCE = 8
 """Looks without a better one after which training ends."""
 
 _AT_ONCE = 16  # windows of the validation part
-_MEASURED = 12  # steps, before the first one that counts
+_MEASURED = 12  # steps at least, before the first one that counts
 _SEEDS_APART = 1 << 32  # steps are fewer
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -195,15 +194,18 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
 
 
-def measure(trainer: Trainer) -> tuple[float, float]:
-    """Seconds of a step and of a look at the validation part, found with a model that is thrown away then."""
+def measure(trainer: Trainer, seconds: float) -> tuple[float, float]:
+    """Seconds of a step and of a look at the validation part, found in about ``seconds`` with a model that is thrown away then.
+
+    The mean of many: processors are fast for a moment, and so is the median of a few steps.
+    """
     trainer.step(0, 1000)
     trainer.validate()
-    times = []
-    for number in range(1, _MEASURED + 1):
-        begun = time.perf_counter()
-        trainer.step(number, 1000)
-        times.append(time.perf_counter() - begun)
+    done, begun = 0, time.perf_counter()
+    while done < _MEASURED or time.perf_counter() - begun < seconds:
+        done += 1
+        trainer.step(done, 1000)
+    step = (time.perf_counter() - begun) / done
     begun = time.perf_counter()
     trainer.validate()
-    return statistics.median(times), time.perf_counter() - begun
+    return step, time.perf_counter() - begun

@@ -155,7 +155,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 def test_minutes_are_measured_once(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With minutes the steps are what fits, measured before the first one, bounded by --steps, and kept."""
-    monkeypatch.setattr(learners, "measure", lambda trainer: (0.1, 0.01))
+    monkeypatch.setattr(learners, "measure", lambda trainer, seconds: (0.1, 0.01))
     text = text_file(tmp_path)
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
     assert json.loads((tmp_path / "bounded" / "plan.json").read_text())["steps"] == 12

@@ -201,6 +201,6 @@ def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
 
 def test_measuring_leaves_no_trace() -> None:
     """How long a step takes is found with a model of its own."""
-    step, look = loop.measure(trainer())
+    step, look = loop.measure(trainer(), 0.0)
     assert step > 0
     assert look > 0
