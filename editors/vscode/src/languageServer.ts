@@ -220,7 +220,8 @@ export class LanguageServer implements vscode.Disposable {
 /** What is to be said of a language server that cannot say it itself. */
 function statusOf(state: Status["state"], message: string): Status {
   const counts = { shown: 0, accepted: 0, hidden: 0, typed: 0 };
-  return { state, message, progress: null, model: null, url: "", enabled: true, enabledHere: true, latency: null, counts };
+  const gate = { by: "thresholds", reason: "The language server does not run." } as const;
+  return { state, message, progress: null, model: null, url: "", enabled: true, enabledHere: true, latency: null, counts, gate, log: null };
 }
 
 export function reason(error: unknown): string {
