@@ -269,6 +269,6 @@ async def test_the_infill_prompt_can_be_read() -> None:
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """What healing needs is made with the assistant: the first infill does not hold up the streams for it."""
     made: list[object] = []
-    monkeypatch.setattr("pellucid.assistant.Healer", made.append)
+    monkeypatch.setattr("pellucid.served.Healer", made.append)
     scripted_assistant(ScriptedEngine())
     assert len(made) == 1
