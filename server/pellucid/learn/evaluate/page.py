@@ -36,7 +36,7 @@ h3 { font-size: 1.05rem; margin: 1.5rem 0 .5rem } a { color: var(--c0) } p, li {
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums } caption { text-align: left; color: var(--soft);
   padding-bottom: .3rem }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-td.figure, th.figure { text-align: right } .scroll, figure { overflow-x: auto } figure { margin: 1rem 0 }
+td.figure, th.figure { text-align: right } td.figure { white-space: nowrap } .scroll, figure { overflow-x: auto } figure { margin: 1rem 0 }
 figcaption { color: var(--soft) }
 .pair { display: flex; flex-wrap: wrap; gap: 1.5rem } .pair figure { max-width: 20rem; margin: .5rem 0 }
 svg { max-width: 100%; height: auto }
@@ -186,7 +186,7 @@ def _reliabilities(asked: Asked) -> Iterator[str]:
 
 
 def _costs(asked: Asked) -> Iterator[str]:
-    rows = [[model.name, *(_amount(result.cost, name) for name in COSTS)] for _, model, result in asked if result.cost]
+    rows = [[model.name, *(_amount(result.cost, name) for name in COSTS)] for _, model, result in asked if any(result.cost.values())]
     if rows:
         yield _table("What the questions cost", ["model", *COSTS.values()], rows, figures_from=1)
 
