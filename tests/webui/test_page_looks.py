@@ -93,6 +93,7 @@ async def test_by_keyboard(tab: Tab) -> None:
     await tab.answered(2)
     assert "branched at token 2" in await page.locator(".pl-assistant .pl-head").inner_text()
 
+    await expect(page.get_by_role("button", name="Version before")).to_be_enabled()
     await tabbed(page, "Version before", "Shift+Tab")
     await page.keyboard.press("Enter")
     await page.get_by_text("1 / 2").wait_for()
