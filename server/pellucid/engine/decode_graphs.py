@@ -6,6 +6,7 @@ tensors of its own, rows that nobody wants repeat the first one, and keys are re
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.model import Batch, Span
+
+logger = logging.getLogger(__name__)
 
 ROW_COUNTS = (1, 2, 4, 8, 16, 32)
 
@@ -71,17 +74,31 @@ Step = Callable[[DecodeRows], Tensor]
 
 
 class DecodeGraphs:
-    """The steps of one decoder on one storage, each shape recorded when it is first wanted."""
+    """The steps of one decoder on one storage, each shape recorded when it is first wanted.
+
+    Where recording fails that is logged, and steps are computed as all others are from then on: slower, and no less right.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._recorded: dict[Shape, tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle()
+        self._works = True
 
-    def run(self, step: Step, shape: Shape, batch: Batch) -> Tensor:
-        """Hidden states (R, hidden) of the wanted rows of a batch that fits into a shape; ``step`` is the same each time."""
+    def run(self, step: Step, shape: Shape, batch: Batch) -> Tensor | None:
+        """Hidden states (R, hidden) of the wanted rows of a batch that fits into a shape; ``step`` is the same each time.
+
+        None where steps cannot be recorded here.
+        """
+        if not self._works:
+            return None
         if shape not in self._recorded:
-            self._recorded[shape] = self._record(step, shape, batch)
+            try:
+                self._recorded[shape] = self._record(step, shape, batch)
+            except RuntimeError:
+                logger.exception("decode steps cannot be recorded as CUDA graphs here: they are launched one kernel after another")
+                self._works = False
+                return None
         graph, rows, hidden = self._recorded[shape]
         rows.fill(batch)
         graph.replay()

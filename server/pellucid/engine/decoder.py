@@ -179,8 +179,9 @@ class Decoder:
         """See :meth:`pellucid.engine.model.Model.forward`."""
         if self.device.type == "cuda":
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
-            if shape is not None:
-                return self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
+            hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
+            if hidden is not None:
+                return hidden
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             store(keys, values, k, v, batch.spans)

@@ -7,7 +7,7 @@ import torch
 
 from decoder_models import close, every_model, models
 from flat_batches import new_storage, run_parts, run_together
-from pellucid.engine.decode_graphs import DecodeRows, Shape, shape_of
+from pellucid.engine.decode_graphs import DecodeGraphs, DecodeRows, Shape, shape_of
 from pellucid.engine.model import Batch, Span
 from tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
 
@@ -73,6 +73,20 @@ def test_what_has_no_shape() -> None:
     assert shape_of([Span(0, 5, 2, 0)], 4096) is None
     assert shape_of([Span(slot, 8000, 1, slot) for slot in range(16)], 8192) == Shape(16, 8192)
     assert shape_of([Span(slot, 8000, 1, slot) for slot in range(17)], 8192) is None
+
+
+def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Where recording fails that is logged once, and no step is tried again: the caller computes them."""
+
+    def refuse(device: torch.device) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", refuse)
+    graphs = DecodeGraphs(torch.device("cpu"))
+    for _ in range(2):
+        assert graphs.run(lambda rows: rows.ids, Shape(1, 64), batch_of([(0, 3, 1)])) is None
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 @pytest.mark.gpu
