@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pellucid.errors import ModelError
 from pellucid.learn.finetune.base import Base
 from pellucid.models import disk
 from pellucid.models.adapter_folder import WEIGHTS
@@ -85,7 +83,5 @@ def written_whole(target: Path) -> Iterator[Path]:
         try:
             yield part
             disk.publish(part, target)
-        except SafetensorError as error:
-            raise ModelError(f"{target.parent} cannot be written to ({error}): free some space and try again.") from None
         finally:
             part.unlink(missing_ok=True)
