@@ -219,6 +219,11 @@ class Steps(Bars):
         assert self._task is not None
         self._bars.update(self._task, description=label)
 
+    def expect(self, total: int) -> None:
+        """Say how many steps there are, where that has changed."""
+        assert self._task is not None
+        self._bars.update(self._task, total=total)
+
     def _columns(self) -> tuple[ProgressColumn, ...]:
         return MofNCompleteColumn(), TimeElapsedColumn()
 

@@ -105,27 +105,25 @@ def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: 
         if not (run.folder / "logistic").exists():
             learners.learn_logistic(run, parts, bar)
         if not (run.folder / "gpt").exists():
-            run = _learn_gpt(run, parts, device, begun, bar)
+            _learn_gpt(run, parts, device, begun, bar)
         rows, leads = asyncio.run(_read_all(run, parts, device, bar))
     return Results(rows, (*leads, *_notes(run, rows)), {"corpus": str(corpus), "plan": asdict(run.plan)})
 
 
-def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> Run:
+def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> None:
     lesson = learners.lesson_of(run, parts)
-    if run.plan.steps is None:
+    if run.plan.schedule is None:
         if run.plan.max_minutes is not None:
             bar.start("measuring how long a step takes", None)
-        run = learners.settle_steps(run, lesson, device, _seconds_left(run, parts, begun))
+        learners.settle_steps(run, lesson, device, _seconds_left(run, parts, begun))
     trainer = learners.trainer_of(run, lesson, device)
-    assert run.plan.steps is not None, "the steps are settled"
     if trainer.restore(run.folder / learners.CHECKPOINT):
-        bar.note(f"Going on from step {trainer.progression.step:,} of {run.plan.steps:,}.")
-    bar.start("training the GPT", run.plan.steps)
+        bar.note(f"Going on from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
+    bar.start("training the GPT", run.schedule.steps)
     bar.advance(trainer.progression.step)
     watcher = Watcher(run, bar, {name: read_training(run.folder / name).validation for name in BASELINES})
     learners.learn_gpt(run, trainer, watcher)
     watcher.draw(trainer.progression)
-    return run
 
 
 def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
@@ -151,6 +149,7 @@ class Watcher:
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
         """Move the bar, and now and then say and draw where training stands."""
         self._bar.advance(1)
+        self._bar.expect(self._run.schedule.steps)
         now = time.perf_counter()
         if now - self._told >= self.told_every:
             self._bar.describe(f"training the GPT, {bits_per_byte:.3f} bits/byte, {tokens_per_second:,.0f} tokens/s")
@@ -161,8 +160,7 @@ class Watcher:
 
     def draw(self, progression: Progression) -> None:
         """Draw the picture."""
-        assert self._run.plan.steps is not None, "the steps are settled"
-        curves.draw(self._run.folder / CURVES, progression.points, self._run.plan.steps, self._baselines)
+        curves.draw(self._run.folder / CURVES, progression.points, self._run.schedule.steps, self._baselines)
 
 
 async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[Row, ...], list[str]]:

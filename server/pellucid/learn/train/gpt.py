@@ -6,7 +6,6 @@ It is for training; what comes of it is saved under Llama's names and runs on th
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,13 +169,6 @@ def llama_names(weights: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
         for name, part in zip(("gate", "up"), weights[ours + "gate_up.weight"].chunk(2), strict=True):
             found[theirs + f"mlp.{name}_proj.weight"] = part
     return {name: tensor.contiguous().cpu() for name, tensor in found.items()}
-
-
-def rate(step: int, steps: int, warm_up: int, peak: float) -> float:
-    """The learning rate of a step from 0 on: a straight line up to the peak, then half a cosine down to nothing."""
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -20,9 +20,10 @@ from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.bits import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.energy import Meter
-from pellucid.learn.train.loop import LOOKS, Follower, Lesson, Trainer, measure
+from pellucid.learn.train.loop import Follower, Lesson, Trainer, measure
 from pellucid.learn.train.plan import Run
 from pellucid.learn.train.results import Training
+from pellucid.learn.train.schedule import Schedule
 from pellucid.models.folder_tokenizer import read_tokenizer
 from pellucid.models.progress import Progress
 from pellucid.models.table_models import write_logistic, write_ngram
@@ -31,9 +32,6 @@ CHECKPOINT = "checkpoint.safetensors"
 
 MEASURING = 0.02
 """Part of the time that is given to find out how much a step takes."""
-
-LEAST_STEPS = 10
-"""However little time there is, so many are made."""
 
 
 def learn_ngram(run: Run, split: Split) -> None:
@@ -102,27 +100,25 @@ def trainer_of(run: Run, lesson: Lesson, device: torch.device) -> Trainer:
     return Trainer(sizes.shape, sizes.recipe, lesson, run.plan.seed, device)
 
 
-def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float | None) -> Run:
+def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float | None) -> None:
     """Decide how many steps there are, by measuring where it is ``seconds`` that are given, and write it down."""
     most = run.plan.max_steps
     if seconds is None:
         assert most is not None, "a run is bounded by steps or by time"
-        return run.settle(most)
+        run.settle(Schedule.of_steps(most))
+        return
     begun = time.perf_counter()
-    step, look = measure(trainer_of(run, lesson, device), MEASURING * seconds)
-    seconds -= time.perf_counter() - begun
-    fit = max(int((seconds - LOOKS * look) / step), LEAST_STEPS)
-    return run.settle(fit if most is None else min(fit, most))
+    step = measure(trainer_of(run, lesson, device), MEASURING * seconds)
+    run.settle(Schedule.of_seconds(seconds - (time.perf_counter() - begun), step, most))
 
 
 def learn_gpt(run: Run, trainer: Trainer, follower: Follower) -> None:
     """Train from where the last checkpoint stands, and write the folder gpt; then the checkpoint is not needed any more."""
-    assert run.plan.steps is not None, "the steps are settled"
     path = run.folder / CHECKPOINT
-    trainer.train(run.plan.steps, path, follower)
+    trainer.train(run.schedule, path, follower, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape
     parameters = shape.parameters(trainer.model.vocabulary)
-    ended = "" if progression.step == run.plan.steps else ", where it had got no better for a while"
+    ended = "" if progression.step == run.schedule.steps else ", where it had got no better for a while"
     training = Training(
         parameters,
         progression.seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,8 @@ from pellucid.learn.train import checkpoint
 from pellucid.learn.train.batches import Stream
 from pellucid.learn.train.checkpoint import Point, Progression
 from pellucid.learn.train.energy import Meter
-from pellucid.learn.train.gpt import GPT, Shape, rate
+from pellucid.learn.train.gpt import GPT, Shape
+from pellucid.learn.train.schedule import Schedule
 
 CHECKPOINT_SECONDS = 15.0
 """After so long what was learnt is written down: no more than that is lost."""
@@ -94,11 +96,11 @@ class Trainer:
         """Of a step."""
         return self.recipe.batch * self.lesson.stream.context
 
-    def step(self, number: int, steps: int) -> float:
+    def step(self, number: int, schedule: Schedule) -> float:
         """Learn from the batch of a step; gives its loss in nats a token."""
         torch.manual_seed(self.seed * _SEEDS_APART + number)  # for dropout
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(number, steps, max(min(self.recipe.warm_up, steps // 10), 1), self.recipe.peak)
+            group["lr"] = schedule.rate(number, self.recipe.warm_up, self.recipe.peak)
         self.model.train()
         with self._half_precision():
             loss = self.model.loss(self.lesson.stream.batch(number, self.recipe.batch).to(self.device))
@@ -118,19 +120,24 @@ class Trainer:
                 nats += float(self.model.loss(part.to(self.device), "sum"))
         return nats / self.lesson.validation[:, 1:].numel() / math.log(2) / self.lesson.validation_bytes
 
-    def train(self, steps: int, path: Path, follower: Follower) -> None:
-        """Go on up to ``steps`` steps, or until validation gets no better; checkpoints go to ``path``, the last one included."""
-        look_every = max(steps // LOOKS, 1)
+    def train(self, schedule: Schedule, path: Path, follower: Follower, settle: Callable[[Schedule], None]) -> None:
+        """Go on to the end of a schedule, or until validation gets no better; checkpoints go to ``path``, the last one included.
+
+        ``settle`` is called with each new schedule before a step is taken by it.
+        """
         progression, meter = self.progression, Meter()
         now = saved = time.perf_counter()
-        while progression.step < steps and progression.waited < PATIENCE:
-            progression.nats += self.step(progression.step, steps)
+        while progression.step < schedule.steps and progression.waited < PATIENCE:
+            progression.nats += self.step(progression.step, schedule)
             progression.counted += 1
             progression.step += 1
-            if progression.step % look_every == 0 or progression.step == steps:
+            if _looks(schedule, progression.step):
                 self._look()
             before, now = now, time.perf_counter()
             progression.seconds += now - before
+            if schedule.due(progression.step, progression.seconds):
+                schedule = schedule.settled(progression.step, progression.seconds)
+                settle(schedule)
             follower.stepped(progression, self.train_bits, self.tokens / (now - before))
             if now - saved >= CHECKPOINT_SECONDS:
                 self._count(meter)
@@ -194,18 +201,20 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
 
 
-def measure(trainer: Trainer, seconds: float) -> tuple[float, float]:
-    """Seconds of a step and of a look at the validation part, found in about ``seconds`` with a model that is thrown away then.
+def measure(trainer: Trainer, seconds: float) -> float:
+    """Seconds of a step, found in about ``seconds`` with a model that is thrown away then.
 
     The mean of many: processors are fast for a moment, and so is the median of a few steps.
     """
-    trainer.step(0, 1000)
-    trainer.validate()
+    schedule = Schedule.of_steps(1000)
+    trainer.step(0, schedule)
     done, begun = 0, time.perf_counter()
     while done < _MEASURED or time.perf_counter() - begun < seconds:
         done += 1
-        trainer.step(done, 1000)
-    step = (time.perf_counter() - begun) / done
-    begun = time.perf_counter()
-    trainer.validate()
-    return step, time.perf_counter() - begun
+        trainer.step(done, schedule)
+    return (time.perf_counter() - begun) / done
+
+
+def _looks(schedule: Schedule, step: int) -> bool:
+    """Whether the validation part is read behind a step."""
+    return step == schedule.steps or int(schedule.progress(step) * LOOKS) > int(schedule.progress(step - 1) * LOOKS)

@@ -17,11 +17,12 @@ from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.gpt import Shape
 from pellucid.learn.train.logistic import LogisticPlan
 from pellucid.learn.train.loop import Recipe
+from pellucid.learn.train.schedule import Schedule
 from pellucid.learn.train.tokenizers import Kind
 from pellucid.models.disk import write_text
 from pellucid.models.folder_tokenizer import read_json
 
-VERSION = 1
+VERSION = 2
 """Of plans and checkpoints: what another version began is not gone on with."""
 
 _PLAN, _LOCK = "plan.json", ".lock"
@@ -65,8 +66,8 @@ PRESETS = {
 class Plan:
     """What was asked for, of which data, and what it was taken to mean.
 
-    ``data`` is a digest of the three parts. ``steps`` are those of the GPT, None before they have been measured, and ``threads``
-    what it computes with: another number would round otherwise.
+    ``data`` is a digest of the three parts. ``schedule`` is the GPT's, None before steps have been measured, and ``threads`` what it
+    computes with: another number would round otherwise.
     """
 
     preset: str
@@ -77,7 +78,7 @@ class Plan:
     seed: int
     data: str
     threads: int
-    steps: int | None = None
+    schedule: Schedule | None = None
     version: int = VERSION
 
     @property
@@ -96,18 +97,24 @@ _ASKED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """The folder of a run, and its plan."""
 
     folder: Path
     plan: Plan
 
-    def settle(self, steps: int) -> Run:
-        """The same run with the number of its steps, which is written down first."""
-        plan = replace(self.plan, steps=steps)
+    @property
+    def schedule(self) -> Schedule:
+        """The GPT's, which has to be settled."""
+        assert self.plan.schedule is not None, "the steps are settled"
+        return self.plan.schedule
+
+    def settle(self, schedule: Schedule) -> None:
+        """Hold to a schedule from now on. It is written down first, so that a killed run takes the same steps again."""
+        plan = replace(self.plan, schedule=schedule)
         _write(self.folder, plan)
-        return Run(self.folder, plan)
+        self.plan = plan
 
 
 def digest(split: Split) -> str:
@@ -164,10 +171,10 @@ def _compared(folder: Path, said: dict[str, object], asked: Plan) -> Plan:
         before, now = said.get(field), getattr(asked, field)
         if before != now:
             raise InvalidRequestError(f"{folder} was begun with {option} {_said(before)}, not {_said(now)}: give that again, or {remedy}.")
-    steps, threads = said.get("steps"), said.get("threads")
-    assert steps is None or isinstance(steps, int), "a plan is written whole"
+    schedule, threads = said.get("schedule"), said.get("threads")
+    assert schedule is None or isinstance(schedule, dict), "a plan is written whole"
     assert isinstance(threads, int), "a plan is written whole"
-    return replace(asked, steps=steps, threads=threads)
+    return replace(asked, schedule=Schedule.read(schedule) if schedule else None, threads=threads)
 
 
 def _said(value: object) -> str:

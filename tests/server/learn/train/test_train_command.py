@@ -153,14 +153,22 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert "Going on from step 5 of 40" in told
 
 
-def test_minutes_are_measured_once(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With minutes the steps are what fits, measured before the first one, bounded by --steps, and kept."""
-    monkeypatch.setattr(learners, "measure", lambda trainer, seconds: (0.1, 0.01))
+def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With minutes the steps are what fits, measured before the first one and on the way, bounded by --steps."""
+    monkeypatch.setattr(learners, "measure", lambda trainer, seconds: 0.1)
     text = text_file(tmp_path)
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
-    assert json.loads((tmp_path / "bounded" / "plan.json").read_text())["steps"] == 12
-    assert run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")[0] == 0
-    assert 10 <= json.loads((tmp_path / "short" / "plan.json").read_text())["steps"] <= 60
+    assert _steps(tmp_path / "bounded") == 12
+    code, told, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
+    assert code == 0
+    first, *later = json.loads((tmp_path / "short" / "plan.json").read_text())["schedule"]["stretches"]
+    assert 10 <= first["steps"] <= 60
+    assert later
+    assert f"of {_steps(tmp_path / 'short')} steps" in told.replace(",", "")
+
+
+def _steps(folder: Path) -> int:
+    return int(json.loads((folder / "plan.json").read_text())["schedule"]["stretches"][-1]["steps"])
 
 
 def binary(folder: Path) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from transformers import LlamaForCausalLM
 
 from model_files import logprobs
 from pellucid.engine.decoder import Decoder
 from pellucid.learn.train import gpt, tokenizers
-from pellucid.learn.train.gpt import GPT, Shape, rate
+from pellucid.learn.train.gpt import GPT, Shape
 from pellucid.models.load import load
 from pellucid.models.progress import Silent
 from pellucid.models.store import Store
@@ -72,12 +71,3 @@ def test_dropout_is_for_training_alone() -> None:
     assert not torch.equal(model(ids), model(ids))
     model.eval()
     assert torch.equal(model(ids), model(ids))
-
-
-def test_rate() -> None:
-    """The learning rate rises in a straight line to its peak and falls along half a cosine to nothing."""
-    rates = [rate(step, 100, 10, 1.0) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert 0 < rates[-1] < 0.001

@@ -18,7 +18,8 @@ from pellucid.learn.train import checkpoint, loop
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.checkpoint import Point, Progression
 from pellucid.learn.train.gpt import Shape
-from pellucid.learn.train.loop import Lesson, Recipe, Trainer
+from pellucid.learn.train.loop import Follower, Lesson, Recipe, Trainer
+from pellucid.learn.train.schedule import Schedule, Stretch
 from training_texts import text_of
 
 SHAPE = Shape(layers=1, hidden=32, heads=1, intermediate=48, context=32, dropout=0.1)
@@ -39,6 +40,13 @@ def trainer(seed: int = 3, validation: Tensor | None = None) -> Trainer:
 class Nobody:
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
         assert tokens_per_second > 0
+
+
+def train(learner: Trainer, schedule: Schedule | int, path: Path, follower: Follower | None = None) -> list[Schedule]:
+    """The schedules that were settled on the way."""
+    found: list[Schedule] = []
+    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, follower or Nobody(), found.append)
+    return found
 
 
 class Killed(BaseException):
@@ -111,7 +119,7 @@ class TestBatches:
 def test_it_learns(tmp_path: Path) -> None:
     """Validation gets far better than by the frequencies of bytes, and the best weights are those that are kept."""
     learner = trainer()
-    learner.train(150, tmp_path / "checkpoint", Nobody())
+    train(learner, 150, tmp_path / "checkpoint")
 
     progression = learner.progression
     assert progression.step == 150
@@ -122,31 +130,59 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("killed_at", [1, 7, 25, 39])
-def test_going_on_from_a_checkpoint_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int) -> None:
+@pytest.mark.parametrize("schedule", [Schedule.of_steps(40), Schedule((Stretch(0, 60), Stretch(10, 30), Stretch(25, 40)))])
+def test_going_on_from_a_checkpoint_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int
+) -> None:
     """Broken off anywhere and gone on with in a new process's state, weights and curves are those of a run that never stopped."""
     whole = trainer()
-    whole.train(40, tmp_path / "whole", Nobody())
+    train(whole, schedule, tmp_path / "whole")
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     path = tmp_path / "checkpoint"
     with pytest.raises(Killed):
-        trainer().train(40, path, Killer(killed_at))
+        train(trainer(), schedule, path, Killer(killed_at))
     torch.manual_seed(99)
     second = trainer()
     assert second.restore(path) == (killed_at > 1)
     assert second.progression.step == killed_at - 1
-    second.train(40, path, Nobody())
+    assert not train(second, schedule, path)
 
     assert second.progression.points == whole.progression.points
     for theirs, ours in ((whole.best, second.best), (whole.model.state_dict(), second.model.state_dict())):
         assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
 
 
+def test_steps_follow_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where steps take twice what was measured, half as many are made, each new number told before it counts, and the last one is read."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", math.inf)
+    monkeypatch.setattr(loop, "time", Clock(2.0))
+    learner = trainer()
+    settled = train(learner, Schedule.of_seconds(100.0, 1.0), tmp_path / "checkpoint")
+    marks = [one.stretches[-1] for one in settled]
+    assert [(mark.step, mark.seconds) for mark in marks] == [(10, 20.0), (20, 40.0), (30, 60.0), (38, 76.0), (43, 86.0), (47, 94.0)]
+    assert {mark.steps for mark in marks} == {50}
+    assert learner.progression.step == learner.progression.points[-1].step == 50
+    assert 20 <= len(learner.progression.points) <= loop.LOOKS
+
+
+class Clock:
+    """Each time that it is looked at, it is ``each`` seconds later."""
+
+    def __init__(self, each: float) -> None:
+        self.now = 0.0
+        self.each = each
+
+    def perf_counter(self) -> float:
+        self.now += self.each
+        return self.now
+
+
 def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
     """Where learning helps to read nothing but the train part, training ends long before its last step and keeps the best."""
     noise = torch.randint(256, (1000,), generator=torch.Generator().manual_seed(1))
     learner = trainer(validation=noise)
-    learner.train(640, tmp_path / "checkpoint", Nobody())
+    train(learner, 640, tmp_path / "checkpoint")
     assert learner.progression.waited == loop.PATIENCE
     assert learner.progression.step < 640
     assert learner.progression.best_step < learner.progression.step
@@ -156,7 +192,7 @@ def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Where the disk is full, that is one sentence, and the checkpoint before is as good as it was."""
     learner, path = trainer(), tmp_path / "checkpoint"
-    learner.train(5, path, Nobody())
+    train(learner, 5, path)
     before = path.read_bytes()
 
     def fail(tensors: object, target: Path, metadata: object) -> None:
@@ -201,6 +237,4 @@ def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
 
 def test_measuring_leaves_no_trace() -> None:
     """How long a step takes is found with a model of its own."""
-    step, look = loop.measure(trainer(), 0.0)
-    assert step > 0
-    assert look > 0
+    assert loop.measure(trainer(), 0.0) > 0

@@ -11,26 +11,29 @@ import pytest
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Corpus, Document, split
 from pellucid.learn.train.plan import PRESETS, Plan, digest, opened
+from pellucid.learn.train.schedule import Schedule
 from training_texts import text_of
 
 PLAN = Plan("cpu", "bpe", 1024, 5.0, None, 0, "abc", threads=2)
+SCHEDULE = Schedule.of_seconds(100.0, 1.0).settled(20, 25.0)
 
 
 def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
     """The plan is in the folder before anything else, and then its steps."""
     with opened(tmp_path / "deep" / "run", PLAN) as run:
         assert run.plan == PLAN
-        assert json.loads((run.folder / "plan.json").read_text())["steps"] is None
-        assert run.settle(123).plan.steps == 123
-        assert json.loads((run.folder / "plan.json").read_text())["steps"] == 123
+        assert json.loads((run.folder / "plan.json").read_text())["schedule"] is None
+        run.settle(SCHEDULE)
+        assert run.schedule == SCHEDULE
+        assert [one["steps"] for one in json.loads((run.folder / "plan.json").read_text())["schedule"]["stretches"]] == [100, 80]
 
 
 def test_the_same_command_goes_on(tmp_path: Path) -> None:
     """Steps and threads are those that were settled, however many threads there are now."""
     with opened(tmp_path, PLAN) as run:
-        run.settle(123)
+        run.settle(SCHEDULE)
     with opened(tmp_path, replace(PLAN, threads=7)) as run:
-        assert run.plan == replace(PLAN, steps=123)
+        assert run.plan == replace(PLAN, schedule=SCHEDULE)
 
 
 @pytest.mark.parametrize(
