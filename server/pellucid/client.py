@@ -345,7 +345,7 @@ def _message(message: Message) -> dict[str, str]:
 
 
 def _card(name: str, meta: Json) -> ModelCard:
-    """A model as /v1/models tells of it; an older server tells no chat template and no calibration."""
+    """A model as /v1/models tells of it; an older server tells no chat template, revision and calibration."""
     return ModelCard(
         name=name,
         context=meta["n_ctx"],
@@ -358,6 +358,7 @@ def _card(name: str, meta: Json) -> ModelCard:
         files=meta["files"],
         base=meta.get("base"),
         adapter=meta.get("adapter"),
+        revision=meta.get("revision"),
         calibration=meta.get("calibration"),
         calibration_note=meta.get("calibration_note"),
     )

@@ -66,6 +66,7 @@ class Served:
             files=self.takes_files,
             base=self.loaded.base,
             adapter=None if self.loaded.adapter is None else self.loaded.adapter.name,
+            revision=None if file is None else file.key,
             calibration=calibration,
             calibration_note=note,
         )

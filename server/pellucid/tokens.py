@@ -99,7 +99,7 @@ class ModelCard:
     """What there is to know about a model that is served.
 
     ``context`` is in tokens, as the engine grants it. ``files``: whether an infill may have pieces of other files. One with an
-    ``adapter`` shares the weights of its ``base``.
+    ``adapter`` shares the weights of its ``base``. ``revision`` tells these weights in this form from others of that name.
     ``calibration`` is what ``pellucid calibrate`` has found of its suggestions, a JSON object, and ``calibration_note`` the
     sentence that says why there is none.
     """
@@ -115,6 +115,7 @@ class ModelCard:
     files: bool = False
     base: str | None = None
     adapter: str | None = None
+    revision: str | None = None
     calibration: Mapping[str, Any] | None = None
     calibration_note: str | None = None
 

@@ -164,6 +164,7 @@ def _models(state: ServerState) -> list[ModelObject]:
             "licence": card.licence,
             "base": card.base,
             "adapter": card.adapter,
+            "revision": card.revision,
             "calibration": card.calibration,
             "calibration_note": card.calibration_note,
         }

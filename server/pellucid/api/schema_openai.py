@@ -367,8 +367,9 @@ class ModelObject(Reply):
     meta: dict[str, Any] = Field(
         description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may have "
         "pieces of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, "
-        "licence, calibration (what `pellucid calibrate` found of its suggestions, or null) and calibration_note (why there is none), and "
-        "of a model with an adapter base and adapter, their names (its weights are then those of the adapter alone)"
+        "licence, revision (tells these weights from others of that name), calibration (what `pellucid calibrate` found of its "
+        "suggestions, or null) and calibration_note (why there is none), and of a model with an adapter base and adapter, their names "
+        "(its weights are then those of the adapter alone)"
     )
 
 

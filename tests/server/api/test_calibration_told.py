@@ -13,7 +13,7 @@ from served import TINY, TINY_PLAIN, live, tiny_assistant
 
 
 async def test_told(tmp_path: Path) -> None:
-    """A calibration that is made while the server runs is told from then on, near and far; of one without a place nothing is."""
+    """Which weights a model has is told, and a calibration made while the server runs from then on; of one without a place nothing is."""
     file = CalibrationFile(tmp_path / "tiny.json", "these")
     assistant, engine = tiny_assistant(calibration=file)
     state = ServerState(models=(TINY,), grace=0.0)
@@ -41,4 +41,5 @@ async def test_told(tmp_path: Path) -> None:
     assert "cannot be read" in (damaged.calibration_note or "")
     assert infinite.calibration is None
     assert "is damaged" in (infinite.calibration_note or "")
+    assert (after.revision, plain.revision) == ("these", None)
     assert (plain.name, plain.calibration, plain.calibration_note) == (TINY_PLAIN, None, None)

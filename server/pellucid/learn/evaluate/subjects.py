@@ -80,7 +80,8 @@ async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]
                 "name": card.name,
                 "description": card.description,
                 "weights": card.weight_bytes,
-                "url": client.url,  # nothing that is listed there tells one state of the weights from another
+                "url": client.url,
+                "revision": card.revision or "",
             }
             described = f"{card.description}, served at {client.url}"
             yield Subject(name, described, identity, client, EVERYTHING, card.context, card.infill, card.chat, card.weight_bytes)

@@ -22,6 +22,7 @@ from pellucid.bench import machine
 from pellucid.learn.evaluate.humaneval import HumanEval
 from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.results import read_results
+from pellucid.models.calibrations import CalibrationFile
 from served import TINY, live, tiny_assistant
 from tiny_adapters import random_adapter, write_adapter
 from tiny_models import tiny_llama, to_decoder
@@ -275,8 +276,8 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
 
 
 def test_server(run: Run, tmp_path: Path) -> None:
-    """A Pellucid server's model is asked the same questions, and answers as it would here."""
-    assistant, engine = tiny_assistant()
+    """A Pellucid server's model is asked the same questions, and answers as it would here; what tells its weights is kept."""
+    assistant, engine = tiny_assistant(calibration=CalibrationFile(tmp_path / "tiny.json", "these weights"))
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
     try:
@@ -292,7 +293,9 @@ def test_server(run: Run, tmp_path: Path) -> None:
     finally:
         engine.close()
     assert code == 0, err
-    suites = {suite["suite"]: suite for suite in json.loads(out)["models"][0]["suites"]}
+    (model,) = json.loads(out)["models"]
+    assert model["identity"]["revision"] == "these weights"
+    suites = {suite["suite"]: suite for suite in model["suites"]}
     assert suites["crows-pairs"]["asked"] == 3
     assert {figure["name"] for figure in suites["speed"]["figures"]} == {"prefill", "decode", "weights"}
     assert with_v1[0] == 0, with_v1[2]
