@@ -29,6 +29,7 @@ from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
 from pellucid.learn.corpus import LARGEST_SOURCE, Corpus, gather
+from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.terminal import Bars, Steps
 from pellucid_lsp.features import VERSION
@@ -65,7 +66,7 @@ def calibrate(settings: Settings, wish: Wish) -> None:
     """
     if wish.plot is not None:
         check_path(wish.plot)
-    corpus = gather([wish.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE)
+    corpus = without_near_duplicates(gather([wish.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE))  # none is to be on both sides
     sys.stderr.write(f"{wish.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
     to_fit = round(wish.cursors * FIT_SHARE)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import LARGEST_SOURCE, LEAST_BYTES, Document, gather
-from pellucid.learn.finetune.duplicates import without_near_duplicates
+from pellucid.learn.corpus import LARGEST_SOURCE, LEAST_BYTES, Corpus, Document, gather
+from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.models.disk import human
 
@@ -72,19 +71,17 @@ def collect(path: Path) -> Material:
     Near-duplicates are left out before that, so that none is on both sides. Raises InvalidRequestError where there is too little.
     """
     corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE)
-    skipped, secrets, clean = Counter(corpus.skipped), [], []
+    secrets, clean = [], []
     for document in corpus.documents:
         kind = kind_of_secret(document.text)
         if kind is None:
             clean.append(document)
         else:
             secrets.append((document.name, kind))
-    documents, alike = without_near_duplicates(clean)
-    if alike:
-        skipped["much like another one"] += len(alike)
-    _check(path, documents)
-    train, validation, test = hold_out(documents)
-    return Material(train, validation, test, dict(skipped), tuple(secrets))
+    found = without_near_duplicates(Corpus(tuple(clean), corpus.skipped))
+    _check(path, found.documents)
+    train, validation, test = hold_out(found.documents)
+    return Material(train, validation, test, found.skipped, tuple(secrets))
 
 
 def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:

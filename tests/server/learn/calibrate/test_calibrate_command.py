@@ -93,6 +93,16 @@ def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssis
         assert any(text.find(suffix or "", len(prefix)) > len(prefix) for text in texts) or not suffix
 
 
+def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
+    """What was copied and edited cannot be fitted on and measured on: it is left out, and told."""
+    (folder / "z_copy.py").write_text(source(3).replace("The module 3", "Another module"))
+    code, _, err = run("calibrate", folder, "--cursors", CURSORS)
+    assert code == 0
+    assert "10 files, " in err
+    assert "left out: 1 much like another one" in err
+    assert not any("Another module" in prefix for prefix, _ in assistant.asked)
+
+
 def test_help(run: Run) -> None:
     """In what the replay differs from an editor is told."""
     assert "without pieces of other files and without the time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())

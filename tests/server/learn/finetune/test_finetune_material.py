@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.duplicates import minhash, without_near_duplicates
 from pellucid.learn.finetune.material import JUDGED, Material, collect, hold_out
 from pellucid.learn.finetune.report import left_out
 from pellucid.learn.finetune.secrets import kind_of_secret
@@ -77,26 +75,6 @@ def test_secrets_without_quotes_are_found(text: str) -> None:
 def test_what_is_no_secret_goes_through(text: str) -> None:
     """Placeholders, names, code and prose about secrets are none."""
     assert kind_of_secret(text) is None
-
-
-def test_minhash_estimates_similarity() -> None:
-    """The share of agreeing hashes is near the share of shingles that two texts have in common."""
-    words = [f"word{number}" for number in range(1000)]
-    one, other = " ".join(words[:800]), " ".join(words[200:])  # 600 of 1000 shared, less the shingles across the cut
-
-    assert (minhash(one) == minhash(other)).mean() == pytest.approx(592 / 1000, abs=0.13)
-    assert (minhash(one) == minhash(one + " end")).mean() > 0.95
-    assert not np.array_equal(minhash(one), minhash("something else altogether, which shares nothing"))
-
-
-def test_edited_copies_are_left_out(documents: list[Document]) -> None:
-    """A copy with a changed line goes, the first of the two stays, and files that merely look alike stay too."""
-    copy = Document("z.py", documents[0].text.replace("Money of one kind", "Funds"))
-
-    kept, dropped = without_near_duplicates([*documents, copy])
-
-    assert kept == documents
-    assert dropped == [copy]
 
 
 def test_whole_files_are_held_out(documents: list[Document]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.learn.corpus import Document
+from pellucid.learn.corpus import Corpus, Document
 
 SHINGLE = 5
 """Words and signs in a row that are compared as one."""
@@ -24,19 +24,18 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 _PRIME = np.uint64((1 << 61) - 1)
 
 
-def without_near_duplicates(documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
-    """The documents in their order but for those that are much like an earlier one, and those."""
-    kept: list[Document] = []
-    dropped: list[Document] = []
+def without_near_duplicates(corpus: Corpus) -> Corpus:
+    """The documents but for those that are much like an earlier one, which are counted as skipped."""
+    documents, kept = corpus.documents, list[Document]()
     signatures = np.empty((len(documents), HASHES), dtype=np.uint64)
     for document in documents:
         signature = minhash(document.text)
         if len(kept) and (signatures[: len(kept)] == signature).mean(axis=1).max() >= ALIKE:
-            dropped.append(document)
             continue
         signatures[len(kept)] = signature
         kept.append(document)
-    return kept, dropped
+    alike = len(documents) - len(kept)
+    return Corpus(tuple(kept), Counter(corpus.skipped) + Counter({"much like another one": alike}))
 
 
 def minhash(text: str) -> NDArray[np.uint64]:
