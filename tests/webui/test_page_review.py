@@ -107,3 +107,27 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     await tab.page.get_by_label("Who you are").press("Tab")
     await tab.page.get_by_role("region", name="The answer on the left").wait_for()
     await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])
+
+
+class TestNoReview:
+    """Where nothing is to be judged yet."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def page_server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+        """A server without a review."""
+        server = PageServer(tmp_path_factory.mktemp("no-review"))
+        server.start()
+        yield server
+        server.stop()
+
+    async def test_how_to_make_one(self, tab: Tab, page_server: PageServer) -> None:
+        """The tab says how a review is made, asks for nothing, and has the review when the page is loaded again."""
+        await tab.open()
+        await tab.tab("Review")
+        await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is nothing to review yet.")
+        await expect(tab.page.get_by_label("Who you are")).to_be_hidden()
+        Reviews(page_server.folder / "data" / REVIEWS).create(Review("new", "this model", "that model", PAIRS))
+        await tab.open()
+        await tab.tab("Review")
+        await expect(tab.page.get_by_label("Who you are")).to_be_visible()

@@ -18,7 +18,10 @@ SCRIPT = """
 Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-NONE = "There is nothing to review yet. Make a review in a terminal: pellucid review NAME --model A --model B --prompts FILE"
+NONE = (
+    "There is nothing to review yet. Make a review in a terminal, then load this page again: "
+    "pellucid review NAME --model A --model B --prompts FILE"
+)
 
 NAMELESS = "Say who you are first: agreement is told between raters."
 

@@ -17,6 +17,7 @@
       this.drawn = null; // the value of the pair that is shown
       this.names = make("select", { class: "pl-field", "aria-label": "Which review", onchange: () => this.ask("look") });
       this.rater = make("input", { class: "pl-field", "aria-label": "Who you are", placeholder: "Who you are", autocomplete: "off", onchange: () => this.rename() });
+      this.choice = make("div", { class: "pl-row" }, this.names, this.rater);
       this.status = make("p", { class: "pl-note", role: "status" });
       this.prompt = make("div", { class: "pl-body pl-review-prompt", role: "region", tabindex: "0", "aria-label": "The prompt" });
       this.sides = ["left", "right"].map((side) => {
@@ -36,7 +37,7 @@
         this.note,
         make("div", { class: "pl-row" }, ...this.verdicts, this.before),
       );
-      this.root = make("section", { class: "pl-review", "aria-label": "Review" }, make("div", { class: "pl-row" }, this.names, this.rater), this.status, this.pair);
+      this.root = make("section", { class: "pl-review", "aria-label": "Review" }, this.choice, this.status, this.pair);
       element.replaceChildren(this.root);
       this.root.addEventListener("keydown", (event) => this.key(event));
       this.rater.value = memory.get("rater") || "";
@@ -86,7 +87,7 @@
       if (!value.known && value.rater !== this.who) return; // for an earlier name: what is for this one comes
       const moved = !this.drawn || ["pair", "review", "rater"].some((part) => this.drawn[part] !== value[part]);
       this.names.replaceChildren(...value.names.map((name) => make("option", { value: name, selected: name === value.review }, name)));
-      this.names.disabled = !value.names.length;
+      this.choice.hidden = !value.names.length;
       if (value.known) this.rater.value = value.rater;
       this.rater.disabled = value.known;
       this.tell(value.status, value.wrong);
