@@ -40,14 +40,15 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class Recipe:
     """How a GPT learns: ``batch`` windows a step, the learning rate at its ``peak``, and ``warm_up`` steps up to it, or a tenth of all.
 
-    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the greatest norm of a gradient.
+    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the greatest norm of a gradient. The second
+    of ``betas`` is larger than large models' 0.95, as there are few tokens in a step (nanoGPT's, for this size).
     """
 
     batch: int
     peak: float
     warm_up: int
     decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
 
 
