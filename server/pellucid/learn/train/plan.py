@@ -44,7 +44,7 @@ class Preset:
 PRESETS = {
     "cpu": Preset(
         shape=Shape(layers=4, hidden=192, heads=3, intermediate=512, context=128),
-        recipe=Recipe(batch=8, peak=1.25e-3, warm_up=100),
+        recipe=Recipe(batch=8, peak=1.25e-3, warm_up=100, decay=0.5),
         logistic=LogisticPlan(),
         tokenizer="bpe",
         vocabulary=1024,
@@ -59,7 +59,7 @@ PRESETS = {
         steps=5000,
     ),
 }
-"""The cpu preset is for two cores and five minutes, its rate chosen by Tiny Shakespeare's validation part.
+"""The cpu preset is for two cores and five minutes, its rate and decay chosen by Tiny Shakespeare's validation part.
 
 The gpu preset has the size of nanoGPT's for the same text.
 """
