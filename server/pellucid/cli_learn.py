@@ -118,7 +118,7 @@ def train(
 def calibrate(
     path: Annotated[Path, typer.Argument(help="Folder of source files like those that are completed.")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")] = None,
-    cursors: Annotated[int, typer.Option(min=1, help="Places where a suggestion is asked for, with the text behind and without.")] = 400,
+    cursors: Annotated[int, typer.Option(min=1, help="Places to ask at, with the text behind and without; 50 or more.")] = 400,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration here; editors then do not use it.")] = None,
     records: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the replay; a run goes on from it.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw what was found into this file.")] = None,

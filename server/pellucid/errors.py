@@ -28,19 +28,20 @@ class AdapterError(InvalidRequestError):
     """An adapter that cannot be read, is of a kind that is not supported, or does not fit the model."""
 
 
+_LARGER = ": shorten the prompt, or start the server with a larger --context."
+
+
 class ContextLengthError(InvalidRequestError):
-    """A prompt that does not fit the context."""
+    """A prompt that does not fit the context; ``all_there_is`` where the model was not made for a larger one."""
 
     type = "exceed_context_size_error"
 
-    def __init__(self, prompt_tokens: int, context: int) -> None:
-        super().__init__(
-            f"The prompt has {prompt_tokens} tokens and the context holds {context}: "
-            "shorten the prompt, or start the server with a larger --context.",
-            param="prompt",
-        )
+    def __init__(self, prompt_tokens: int, context: int, *, all_there_is: bool = False) -> None:
+        remedy = ", which is all that the model has: shorten it." if all_there_is else _LARGER
+        super().__init__(f"The prompt has {prompt_tokens} tokens and the context holds {context}{remedy}", param="prompt")
         self.prompt_tokens = prompt_tokens
         self.context = context
+        self.all_there_is = all_there_is
 
 
 class AuthenticationError(PellucidError):

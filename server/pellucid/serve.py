@@ -159,12 +159,16 @@ async def warm_up(assistant: Assistant) -> None:
 
 def greeting(settings: Settings, assistant: Assistant) -> str:
     """What is served, what it takes, and what to open and try."""
-    lines = [f"model   {card.name}: {card.description}" for card in assistant.models()]
+    cards = assistant.models()
+    lines = [f"model   {card.name}: {card.description}" for card in cards]
     lines.append(f"state   {memory_at_rest()}")
     lines.append(f"open    {settings.url}/")
     chat = {"messages": [{"role": "user", "content": "Reverse a string in Python."}], "stream": True, "logprobs": True, "top_logprobs": 5}
     infill = {"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "n_predict": 32, "n_probs": 3, "stream": True}
-    lines += [f"try     {curl(settings, '/infill', infill)}", f"        {curl(settings, '/v1/chat/completions', chat)}"]
+    text = {"prompt": "Once upon a time", "max_tokens": 32, "stream": True, "logprobs": 3}
+    tries = [curl(settings, "/infill", infill)] if cards[0].infill else []
+    tries += [curl(settings, "/v1/chat/completions", chat)] if cards[0].chat else []
+    lines += [f"{'' if number else 'try':8}{line}" for number, line in enumerate(tries or [curl(settings, "/v1/completions", text)])]
     return "\n".join(lines)
 
 

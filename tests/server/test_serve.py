@@ -24,7 +24,7 @@ from pellucid.client import Client
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
 from pellucid.listening import listen
-from pellucid.serve import curl, page_of, warm_up
+from pellucid.serve import curl, greeting, page_of, warm_up
 from pellucid.tokens import Finish, ModelCard, SamplingParams, Token
 from scripted import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant
 from tiny_models import tiny_llama
@@ -244,3 +244,18 @@ def test_curl_line_is_for_a_shell() -> None:
     assert words[words.index("-d") + 1] == '{"prompt": "it\'s \\"quoted\\"\\n$HOME `ls`"}'
     assert "hunter2" not in line
     assert "Authorization: Bearer $PELLUCID_API_KEY" in words
+
+
+@pytest.mark.parametrize(
+    ("infill", "chat", "routes"),
+    [(True, True, ["/infill", "/v1/chat/completions"]), (False, True, ["/v1/chat/completions"]), (False, False, ["/v1/completions"])],
+)
+def test_what_is_there_to_try(monkeypatch: pytest.MonkeyPatch, infill: bool, chat: bool, routes: list[str]) -> None:
+    """The greeting asks for what the model can do."""
+    assistant = scripted_assistant(ScriptedEngine([97]), byte_tokenizer(words=[b"ab"]), None)
+    card = ModelCard("scripted", 512, infill, chat, weight_bytes=0, description="small", licence=None)
+    monkeypatch.setattr(assistant, "models", lambda: [card])
+    settings = load_settings()
+    asked = [line for line in greeting(settings, assistant).splitlines() if "curl" in line]
+    assert [line.split(settings.url)[1].split()[0] for line in asked] == routes
+    assert [line[:8] for line in asked] == ["try     ", "        "][: len(routes)]

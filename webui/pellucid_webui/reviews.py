@@ -90,11 +90,15 @@ class Reviews:
         """Their names, in order."""
         return sorted(path.name.removesuffix(PAIRS) for path in self._folder.glob(f"*{PAIRS}"))
 
+    def check_free(self, name: str) -> None:
+        """Raise InvalidRequestError for a name that is none or taken."""
+        if self._path(name, PAIRS).exists():
+            raise InvalidRequestError(f"There is a review {name!r} already: choose another name.")
+
     def create(self, review: Review) -> None:
         """Keep a new review. Raises InvalidRequestError for a name that is none or taken, PellucidError where it cannot be written."""
+        self.check_free(review.name)
         path = self._path(review.name, PAIRS)
-        if path.exists():
-            raise InvalidRequestError(f"There is a review {review.name!r} already: choose another name.")
         if not review.pairs:
             raise InvalidRequestError("There is nothing to compare: give at least one prompt.")
         part = path.with_name(path.name + ".part")

@@ -43,7 +43,7 @@ def error_body(error: PellucidError) -> dict[str, Any]:
     param = getattr(error, "param", None)
     detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": error.status}
     if isinstance(error, ContextLengthError):
-        detail |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context}
+        detail |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context, "n_ctx_is_all": error.all_there_is}
     return {"error": detail}
 
 

@@ -153,7 +153,7 @@ class Engine:
             if wrong is not None:
                 raise InvalidRequestError(f"Token {wrong} does not exist: ids go from 0 to {lane.model.vocab_size - 1}.", param=param)
         if len(request.prompt) + (request.params.max_tokens > 0) > lane.context:
-            raise ContextLengthError(len(request.prompt), lane.context)
+            raise ContextLengthError(len(request.prompt), lane.context, all_there_is=lane.context >= lane.model.context)
         if request.score_from is not None and not 0 <= request.score_from <= len(request.prompt):
             raise InvalidRequestError(f"score_from must be between 0 and the prompt's {len(request.prompt)} tokens.", param="score_from")
 

@@ -132,20 +132,22 @@ def bootstrap(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
     """A statistic of columns (n,) with its percentile interval: rows (files, tasks) are drawn anew together, so that pairs stay pairs.
 
     ``statistic`` takes the columns. The unit that is drawn has to be one that could have been another: a file, not a token of it.
     Few rows do not show how much they differ: the interval is stretched as Student's t is wider than the normal distribution, and
     by what the spread of so few falls short (Hesterberg 2015, arXiv 1411.5279). Where no sample was negative its end is
-    not either. Needs two rows; with fewer the interval is from minus to plus infinity.
+    not either, and it does not reach beyond the ``bounds`` of what the statistic can be. Needs two rows; with fewer the interval is
+    all there is within the bounds.
     """
     arrays = [np.asarray(column, dtype=np.float64) for column in columns]
     rows = len(arrays[0])
     assert all(len(array) == rows for array in arrays), "columns are of one length"
     value = float(statistic(*arrays))
     if rows < 2:
-        return Interval(value, -math.inf, math.inf)
+        return Interval(value, *bounds)
     generator = np.random.default_rng(seed)
     drawn = np.empty(resamples)
     for number in range(resamples):
@@ -155,7 +157,8 @@ def bootstrap(
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(drawn) else (-math.inf, math.inf)
     stretch = _student(rows - 1) / NORMAL_QUANTILE * math.sqrt(rows / (rows - 1))
     ends = (value + stretch * (low - value), value + stretch * (high - value))
-    return Interval(value, max(ends[0], 0.0) if low >= 0 else float(ends[0]), float(ends[1]))
+    least = max(bounds[0], 0.0) if low >= 0 else bounds[0]
+    return Interval(value, max(float(ends[0]), least), min(float(ends[1]), bounds[1]))
 
 
 def _student(freedom: int) -> float:

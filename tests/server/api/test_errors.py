@@ -63,6 +63,9 @@ def test_context_numbers() -> None:
     told = ask(ContextLengthError(9, 5)).json()["error"]
 
     assert (told["n_prompt_tokens"], told["n_ctx"], told["param"]) == (9, 5, "prompt")
+    assert "or start the server with a larger --context" in told["message"]
+    told = ask(ContextLengthError(9, 5, all_there_is=True)).json()["error"]
+    assert (told["n_ctx_is_all"], told["message"].endswith("which is all that the model has: shorten it.")) == (True, True)
 
 
 def test_unexpected_error() -> None:

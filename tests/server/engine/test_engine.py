@@ -165,7 +165,7 @@ class TestRefusals:
 
     async def test_prompt_over_context(self, engine: Engine) -> None:
         """A prompt over the context is refused with the two numbers."""
-        with pytest.raises(ContextLengthError, match="128 tokens and the context holds 128"):
+        with pytest.raises(ContextLengthError, match="128 tokens and the context holds 128: shorten the prompt, or"):
             await collect(generate(engine, random_ids(128)))
 
     @pytest.mark.parametrize("prompt", [[], [-1], [VOCAB_SIZE]])

@@ -120,6 +120,12 @@ class TestBootstrap:
         found = metrics.bootstrap([np.array([0.0, 0.0, 0.1, 0.4])], mean)
         assert found.low == 0 < found.value < found.high
 
+    def test_bounds(self) -> None:
+        """An interval ends where the statistic ends."""
+        found = metrics.bootstrap([np.array([1.0, 1.0, 0.9, 0.1])], mean, bounds=(0.5, 1.0))
+        assert (found.low, found.high) == (0.5, 1.0)
+        assert metrics.bootstrap([np.array([0.7])], mean, bounds=(0.0, 1.0)).high == 1.0
+
     def test_sums(self) -> None:
         """A ratio is one of sums: a file counts with its length."""
         found = metrics.ratio_difference([1, 300], [2, 299], [1, 100])

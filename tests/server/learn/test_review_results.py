@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from pellucid.config import load_settings
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.review.command import read_prompts
+from pellucid.learn.review.command import make, read_prompts
 from pellucid.learn.review.results import cohens_kappa, results
+from pellucid.tokens import SamplingParams
 from pellucid_webui.reviews import Judgement, Verdict
 
 A, B, BOTH, NEITHER = Verdict
@@ -92,3 +94,20 @@ class TestPrompts:
         path.write_bytes(content)
         with pytest.raises(InvalidRequestError, match=told):
             read_prompts(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "said"),
+    [
+        ("a/b", ("one", "two"), "'a/b' is no name of a review"),
+        ("new", ("one",), "A review compares two models: give --model twice."),
+        ("new", ("one", "one"), "The same model gives the same answers twice where none is drawn: name two, or give --temperature."),
+    ],
+)
+def test_refused_before_anybody_is_asked(tmp_path: Path, name: str, models: tuple[str, ...], said: str) -> None:
+    """A review that could not be kept, or says nothing, is refused before a model is loaded."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Why?\n")
+    with pytest.raises(InvalidRequestError) as caught:
+        make(load_settings(data=tmp_path), name, models, prompts, SamplingParams())
+    assert str(caught.value).startswith(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.learn.calibrate.cursors import SUFFIXES, Spot, divide, draw
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.logged import logged_table
-from pellucid.learn.calibrate.models import check, fit_all
+from pellucid.learn.calibrate.models import LEAST_SUGGESTIONS, check, fit_all
 from pellucid.learn.calibrate.plot import draw_findings
 from pellucid.learn.calibrate.records import Record, RecordFile
 from pellucid.learn.calibrate.replay import Replay
@@ -70,6 +71,9 @@ def calibrate(settings: Settings, wish: Wish) -> None:
     sys.stderr.write(f"{wish.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
     to_fit = round(wish.cursors * FIT_SHARE)
+    if 2 * to_fit < LEAST_SUGGESTIONS:  # of a cursor come two suggestions at most
+        least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
+        raise InvalidRequestError(f"{wish.cursors} cursors are too few to fit anything on: give --cursors {least} or, better, hundreds.")
     spots = [*draw(fit, to_fit), *draw(test, wish.cursors - to_fit)]
     with Bars() as bars:
         engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
@@ -152,5 +156,7 @@ def _tell(findings: Findings, wish: Wish, path: Path) -> None:
     if wish.plot is not None:
         draw_findings(findings, wish.plot)
         sys.stderr.write(f"The picture is in {wish.plot}.\n")
-    used = "" if wish.out is not None else " Editors use it from their next connection on."
+    if findings.scores[findings.calibration.kind].skill.low <= 0:
+        sys.stderr.write("That its probabilities say more than one number for all would is not shown by so few: ask for more --cursors.\n")
+    used = "" if wish.out is not None else " Editors use it from their next connection on; without that file they go by fixed thresholds."
     sys.stderr.write(f"The calibration is in {path}.{used}\n")

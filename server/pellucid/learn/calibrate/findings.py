@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -121,23 +122,23 @@ def score(said: Floats, table: Table) -> Score:
     right = table.right.astype(np.float64)
     of_files = [np.flatnonzero(table.files == number) for number in np.unique(table.files)]
 
-    def interval(statistic: Callable[[Floats, Floats], float]) -> Interval:
+    def interval(statistic: Callable[[Floats, Floats], float], most: float = math.inf) -> Interval:
         def of_drawn(files: Floats) -> float:
             rows = np.concatenate([of_files[int(number)] for number in files])
             return statistic(said[rows], right[rows])
 
-        return metrics.bootstrap([np.arange(len(of_files))], of_drawn, resamples=RESAMPLES)
+        return metrics.bootstrap([np.arange(len(of_files))], of_drawn, resamples=RESAMPLES, bounds=(-math.inf, most))
 
     generator = np.random.default_rng(0)
     drawn = [metrics.calibration_error(said, generator.random(len(said)) < said) for _ in range(SIMULATIONS)]
     return Score(
-        width=interval(metrics.calibration_error),
-        mass=interval(lambda p, y: metrics.calibration_error(p, y, MASS_BINS, "mass")),
+        width=interval(metrics.calibration_error, 1.0),
+        mass=interval(lambda p, y: metrics.calibration_error(p, y, MASS_BINS, "mass"), 1.0),
         chance=float(np.mean(drawn)),
-        brier=interval(metrics.brier),
-        skill=interval(metrics.brier_skill),
+        brier=interval(metrics.brier, 1.0),
+        skill=interval(metrics.brier_skill, 1.0),
         loss=interval(metrics.log_loss),
-        auroc=interval(metrics.auroc),
+        auroc=interval(metrics.auroc, 1.0),
     )
 
 

@@ -143,7 +143,15 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
         return len(one["logprobs"])
 
     return [
-        mean("perplexity", lambda one: -sum(one["logprobs"]), tokens, convert=_exponential, form=Form.NUMBER, better=Better.LOWER),
+        mean(
+            "perplexity",
+            lambda one: -sum(one["logprobs"]),
+            tokens,
+            convert=_exponential,
+            form=Form.NUMBER,
+            better=Better.LOWER,
+            least=1.0,
+        ),
         mean(
             "bits per byte",
             lambda one: -sum(one["logprobs"]) / math.log(2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -61,7 +61,7 @@ class Measure:
     """A figure of a suite: ``prepare`` takes what was found, and gives the figure of any draw of it.
 
     ``applies`` says which records it is of (a category, say). ``binary``: it is a share of records, each of which says yes or no.
-    A figure of ``detail`` is left out of short tables.
+    A figure of ``detail`` is left out of short tables. None is below ``least``.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Measure:
     applies: Callable[[Facts], bool] = lambda facts: True
     binary: bool = False
     detail: bool = False
+    least: float = -math.inf
 
     def of(self, records: Sequence[Record]) -> Metric | None:
         """The figure with its 95 % interval; None where no record has it. Wilson's interval for shares of units, else the bootstrap's."""
@@ -84,11 +85,10 @@ class Measure:
             return Metric(self, Interval(value, value, value), len(own), units.count)
         if self.binary and units.count == len(own):
             return Metric(self, wilson(round(value * len(own)), len(own)), len(own), units.count)
-        interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)))
+        most = 1.0 if self.form is Form.SHARE else math.inf
+        interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
         if self.form is Form.SHARE and value in (0.0, 1.0):  # no draw differs, but that does not make it sure
             interval = wilson(value * units.count, units.count)
-        elif self.form is Form.SHARE:
-            interval = replace(interval, high=min(interval.high, 1.0))
         return Metric(self, interval, len(own), units.count)
 
     def value(self, records: Sequence[Record]) -> float | None:
@@ -203,6 +203,7 @@ def mean(
     group: str = "",
     applies: Callable[[Facts], bool] = lambda facts: True,
     detail: bool = False,
+    least: float = -math.inf,
 ) -> Measure:
     """The sum of values by the sum of weights, converted: a mean where no weight is given. NaN for a sum of weights of 0."""
 
@@ -215,7 +216,7 @@ def mean(
 
         return statistic
 
-    return Measure(name, prepare, form, better, group, applies, detail=detail)
+    return Measure(name, prepare, form, better, group, applies, detail=detail, least=least)
 
 
 def share(

@@ -64,7 +64,8 @@ class Adapter:
     def save(self, folder: Path) -> None:
         """Write it into a folder that exists, in peft's layout. Raises ModelError where that does not go."""
         config = self._tuned.peft_config["default"]
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(self._tuned).items()}
+        state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)  # else peft asks the hub for the base's vocabulary
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         with written_whole(folder / WEIGHTS) as part:
             save_file(tensors, part, {"format": "pt"})
         config.inference_mode = True

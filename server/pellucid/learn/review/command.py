@@ -42,9 +42,10 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     """
     if len(models) != 2:
         raise InvalidRequestError("A review compares two models: give --model twice.")
+    if models[0] == models[1] and not params.temperature:
+        raise InvalidRequestError("The same model gives the same answers twice where none is drawn: name two, or give --temperature.")
     reviews = Reviews(settings.data / REVIEWS)
-    if name in reviews.names():
-        raise InvalidRequestError(f"There is a review {name!r} already: choose another name.")
+    reviews.check_free(name)
     asked = read_prompts(prompts)
     with Steps() as steps:
         answers = [_answers(model, asked, params, steps) for model in models]
@@ -52,7 +53,8 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     a, b = (f"{model}, {_settings(params)}" for model in models)
     reviews.create(Review(name, a, b, pairs))
     sys.stderr.write(
-        f"{len(pairs)} pairs are to be judged: open the page, tab Review, then pellucid review {name} tells what came of it.\n"
+        f"{len(pairs)} pairs are to be judged: open the page (pellucid serve, {settings.url}/), tab Review; "
+        f"pellucid review {name} then tells what came of it.\n"
     )
 
 

@@ -34,6 +34,9 @@ TABLE_WINDOW = 4096
 READ_AT_LEAST = 12_000
 """Tokens a second that the table is sure to be read with."""
 
+LITTLE = 0.3
+"""Part of the time that is told to be little for the GPT."""
+
 MARGIN = 0.97
 """Of the time that is left: steps differ."""
 
@@ -186,6 +189,9 @@ def _notes(run: Run, rows: Sequence[Row]) -> list[str]:
     trainings = {found.name: read_training(run.folder / found.name) for found in rows}
     gpt = rows[0]
     notes = [f"{name}: {training.note}." for name, training in trainings.items() if training.note]
+    given, left = run.plan.max_minutes, run.schedule.seconds
+    if given is not None and left is not None and left < LITTLE * 60 * given:
+        notes.append(f"The gpt had {max(left, 0):.0f} s of {given:g} minutes, as the others need some: give --max-minutes more.")
     if len({found.tokenizer for found in rows}) > 1:
         notes.append(
             f"A token of the gpt ({gpt.tokenizer}) is {rows[1].tokens / gpt.tokens:.2f} bytes on average, of the others one: "

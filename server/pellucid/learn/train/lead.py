@@ -25,7 +25,7 @@ def told(name: str, found: Interval) -> str:
     interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, blocks of {BLOCK} bytes of this test part drawn anew"
     if not found.excludes_zero:
         return f"Whether the gpt or the {name} reads better is not shown: {found.value:+.3f} bits/byte between them ({interval})."
-    return f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {abs(found.value):.3f} bits/byte ({interval})."
+    return f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {found.value:+.3f} bits/byte ({interval})."
 
 
 def _bits(reading: Reading, blocks: int) -> Floats:

@@ -50,7 +50,7 @@ def learn_ngram(run: Run, split: Split) -> None:
 def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
     """Fit, and write the folder logistic."""
     begun, meter = time.perf_counter(), Meter()
-    fitted = logistic.fit(_bytes(split.train), run.plan.sizes.logistic, run.plan.seed, progress)
+    fitted = logistic.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
     seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
     training = Training(
         fitted.parameters,

@@ -7,8 +7,10 @@ one class against the rest, whose scores are no probabilities.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,10 @@ class LogisticPlan:
     rate: float = 0.01
     batch: int = 2048
     steps: int = 1000
+
+    def shortened(self, part: float) -> LogisticPlan:
+        """The plan for a part, 0 to 1, of the time that it takes."""
+        return replace(self, most=max(round(self.most * part), 1), steps=max(round(self.steps * part), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +88,24 @@ def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progres
         if seen >= wanted:
             break
         rows, targets = _examples(text, first, plan)
-        classifier.set_params(batch_size=min(batch, len(targets))).partial_fit(rows, targets, classes=classes)
+        with _interruptible():
+            classifier.set_params(batch_size=min(batch, len(targets))).partial_fit(rows, targets, classes=classes)
         seen += len(targets)
         if seen > wanted / 5:
             mean.add(classifier.coefs_[0], classifier.intercepts_[0])
         progress.advance(len(targets))
     return Fitted(LogisticModel(_weights(mean, classes, places), plan.reach, torch.device("cpu")), seen)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C through, of which scikit-learn makes a warning, going on with what it has."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Training interrupted by user")
+        try:
+            yield
+        except UserWarning:
+            raise KeyboardInterrupt from None
 
 
 @dataclass

@@ -89,6 +89,12 @@ class Plan:
         """The preset itself."""
         return PRESETS[self.preset]
 
+    @property
+    def logistic(self) -> LogisticPlan:
+        """What the logistic regression does: less in less time than the preset's."""
+        usual, given = self.sizes.minutes, self.max_minutes
+        return self.sizes.logistic if usual is None or given is None else self.sizes.logistic.shortened(min(given / usual, 1.0))
+
 
 _ASKED = {
     "preset": "--preset",

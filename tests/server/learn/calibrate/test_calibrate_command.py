@@ -223,7 +223,7 @@ def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pa
 @pytest.mark.parametrize(
     ("cursors", "always", "sentence"),
     [
-        ("20", None, "suggestions to fit on, and it takes 60: ask for more --cursors"),
+        ("20", None, "20 cursors are too few to fit anything on: give --cursors 50 or, better, hundreds."),
         (CURSORS, True, "Only 0 of the 72 suggestions to fit on are wrong"),
         (CURSORS, False, "Only 0 of the 72 suggestions to fit on are right"),
     ],

@@ -199,3 +199,14 @@ def test_steps_take_every_sample_of_a_pass(sampler: Sampler, documents: list[Doc
     assert sorted(sample.ids for sample in first) == sorted(sample.ids for sample in epoch)
     assert next(steps_of(sampler, documents, 5)) == first[:BATCH]
     assert next(steps_of(sampler, documents, 6)) != first[:BATCH]
+
+
+def test_nobody_is_asked_about_the_base(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter is saved without a question to the hub, whatever its base is called, and without a warning."""
+
+    def ask(*_: object, **__: object) -> bool:
+        raise AssertionError("peft asks the hub")
+
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", ask)
+    Adapter(replace(base, name="somebody/model"), RANK, 0).save(tmp_path)
+    assert (tmp_path / "adapter_model.safetensors").exists()

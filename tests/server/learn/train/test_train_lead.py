@@ -33,8 +33,8 @@ def test_a_lead_across_tokenizers() -> None:
     assert found.value == pytest.approx(0.1 * bits.mean())
     assert found.low < found.value < found.high
     assert found.excludes_zero
-    assert told("ngram", found).startswith("The gpt reads better than the ngram: by 0.2")
-    assert told("ngram", lead(bytes_read(bits), pairs)).startswith("The gpt reads worse than the ngram: by 0.2")
+    assert told("ngram", found).startswith("The gpt reads better than the ngram: by +0.2")
+    assert told("ngram", lead(bytes_read(bits), pairs)).startswith("The gpt reads worse than the ngram: by -0.2")
 
 
 def test_a_lead_by_chance() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from following import Following
@@ -50,3 +51,21 @@ def test_a_text_of_two_bytes() -> None:
     assert probabilities[5, ord("b")] > 0.95
     assert probabilities[6, ord("a")] > 0.95
     assert 0 < probabilities[5, :BYTES].min() < 1e-3
+
+
+def test_a_shorter_plan() -> None:
+    """In a part of the time a part of the places and steps are made."""
+    plan = LogisticPlan().shortened(0.1)
+    assert (plan.most, plan.steps) == (250_000, 100)
+    assert LogisticPlan().shortened(1.0) == LogisticPlan()
+
+
+def test_it_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a piece ends it: half a regression is not taken for a whole one."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn.neural_network._multilayer_perceptron.gen_batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        logistic.fit(TRAIN, PLAN, 0, Silent())

@@ -99,6 +99,12 @@ def test_digest() -> None:
     assert len({digest(parts), digest(renamed), digest(moved)}) == 3
 
 
+def test_less_time_is_less_for_all() -> None:
+    """In less time than the preset's the logistic regression gets its part of it; in more, or by steps, what it always gets."""
+    assert replace(PLAN, max_minutes=1.0).logistic == PLAN.sizes.logistic.shortened(0.2)
+    assert replace(PLAN, max_minutes=60.0).logistic == replace(PLAN, max_minutes=None, max_steps=9).logistic == PLAN.sizes.logistic
+
+
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_presets_are_bounded(preset: object) -> None:
     """Each preset says how long it may take or how many steps it makes."""
