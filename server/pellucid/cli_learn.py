@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -24,6 +25,18 @@ def needing(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ConfigError(f"This needs {error.name}: run pip install '.[{extra}]' in Pellucid's folder.") from error
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say where Ctrl-C breaks work off that nothing of it is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from pellucid.ask import INTERRUPTED
+
+        sys.stderr.write("Broken off: the same command goes on from here.\n")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @learning.command(epilog="Example: pellucid review leap --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct --prompts q.txt")
@@ -101,17 +114,18 @@ def train(
     with needing("learn"):
         from pellucid.learn.train.command import train as run
 
-    run(
-        paths,
-        out,
-        preset=preset.value,
-        tokenizer=None if tokenizer is None else tokenizer.value,
-        vocabulary=vocab,
-        max_minutes=max_minutes,
-        steps=steps,
-        seed=seed,
-        json=json,
-    )
+    with resumable():
+        run(
+            paths,
+            out,
+            preset=preset.value,
+            tokenizer=None if tokenizer is None else tokenizer.value,
+            vocabulary=vocab,
+            max_minutes=max_minutes,
+            steps=steps,
+            seed=seed,
+            json=json,
+        )
 
 
 @learning.command(epilog="Example: pellucid calibrate ~/src/project --cursors 400 --plot trust.svg")
@@ -137,7 +151,8 @@ def calibrate(
     with needing("learn"):
         from pellucid.learn.calibrate.command import Wish
         from pellucid.learn.calibrate.command import calibrate as run
-    run(settings, Wish(path, cursors, out, records, plot, with_log, json))
+    with resumable():
+        run(settings, Wish(path, cursors, out, records, plot, with_log, json))
 
 
 Data = Annotated[Path | None, typer.Option(help="The data folder that the log is in.")]
@@ -189,7 +204,8 @@ def finetune(
         from pellucid.learn.finetune.command import finetune as run
         from pellucid.learn.finetune.workshop import Wishes
     wishes = Wishes(path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data)
-    run(settings, wishes, dry_run=dry_run, json=json)
+    with resumable():
+        run(settings, wishes, dry_run=dry_run, json=json)
 
 
 SUITES = "perplexity, infilling, humaneval, unknown-names, text, truthfulqa, crows-pairs, winogender, speed"
@@ -260,4 +276,5 @@ def evaluate(
         run_code,
         Sampling(samples, temperature),
     )
-    command.evaluate(models, options, command.Place(settings, server), out, as_json=json)
+    with resumable():
+        command.evaluate(models, options, command.Place(settings, server), out, as_json=json)

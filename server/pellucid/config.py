@@ -186,7 +186,7 @@ def load_settings(**flags: object) -> Settings:
     for source in sources:
         for name in source.values:
             if name not in Settings.model_fields:
-                raise ConfigError(f"{source.spell(name)} is not a setting of Pellucid{_suggestion(name)}.")
+                raise ConfigError(f"{source.spell(name)} is not a setting of Pellucid{_suggestion(name)}")
     given: dict[str, Any] = dict(sources[0].values)
     try:
         return Settings(**given)
@@ -218,7 +218,7 @@ def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
 
 def _suggestion(name: str) -> str:
     close = get_close_matches(name, Settings.model_fields, n=1)
-    return f": did you mean {close[0]}" if close else f"; the settings are {', '.join(Settings.model_fields)}"
+    return f": did you mean {close[0]}?" if close else f"; the settings are {', '.join(Settings.model_fields)}."
 
 
 def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:

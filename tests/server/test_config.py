@@ -102,7 +102,7 @@ def test_unknown_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is no setting is refused, and the likely one is named."""
     monkeypatch.setenv("PELLUCID_SLOT", "4")
 
-    with pytest.raises(ConfigError, match=r"^PELLUCID_SLOT in the environment is not a setting of Pellucid: did you mean slots\.$"):
+    with pytest.raises(ConfigError, match=r"^PELLUCID_SLOT in the environment is not a setting of Pellucid: did you mean slots\?$"):
         load_settings()
 
 

@@ -99,7 +99,7 @@ class Store:
         self._check(name)
         record = self._record(name)
         if record.entry is None and record.manifest is None:
-            raise NotFoundError(f"There is no model {name!r}{self._known(name)}.")
+            raise NotFoundError(f"There is no model {name!r}{self._known(name)}")
         return record
 
     def find(self, name: str) -> Path | None:
@@ -290,12 +290,12 @@ class Store:
         """Raise NotFoundError for what is no name of a model: "", say, whose folder would be that of all models."""
         if name in catalog() or _REPOSITORY.fullmatch(name) or any(manifest.name == name for manifest in self._manifests()):
             return
-        raise NotFoundError(f"There is no model {name!r}{self._known(name)}.")
+        raise NotFoundError(f"There is no model {name!r}{self._known(name)}")
 
     def _known(self, name: str) -> str:
         known = [record.name for record in self.list()]
         close = get_close_matches(name, known, n=1)
-        return f": did you mean {close[0]}" if close else f"; known are {', '.join(known)}, and org/name of any model on the hub"
+        return f": did you mean {close[0]}?" if close else f"; known are {', '.join(known)}, and org/name of any model on the hub."
 
 
 def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:

@@ -113,7 +113,7 @@ def _by_hash(documents: Sequence[Document]) -> list[Document]:
 def _check(path: Path, documents: Sequence[Document]) -> None:
     if len(documents) < LEAST_FILES:
         raise InvalidRequestError(
-            f"{path} has {len(documents)} source files to learn from, and {LEAST_FILES} are needed since whole files are held out: "
+            f"{path} has {len(documents)} of the {LEAST_FILES} source files that are needed to learn from, since whole files are held out: "
             "name a larger folder."
         )
     if _size(documents) < LEAST_BYTES:

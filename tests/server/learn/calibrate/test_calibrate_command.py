@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from knowing import MODEL, KnowingAssistant, NoEngine
+from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.replay import AT_ONCE
+from pellucid.learn.metrics import Interval
 from pellucid.models import disk
 from pellucid.models.calibrations import CalibrationFile
 from pellucid_lsp.calibration import Calibration
@@ -75,7 +78,7 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
     assert told["figures"]["fitted on"]["suggestions"] + told["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
     assert (calibration.about["model"], calibration.about["folder"]) == (MODEL, "project")
     assert str(assistant.kept) in err
-    assert "Editors use it from their next connection on." in err
+    assert "Editors use it from their next connection on; without that file they go by fixed thresholds." in err
     assert "<svg" in (tmp_path / "trust.svg").read_text()
     assert "wrong_" not in assistant.kept.read_text()
 
@@ -101,6 +104,20 @@ def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingA
     assert "10 files, " in err
     assert "left out: 1 much like another one" in err
     assert not any("Another module" in prefix for prefix, _ in assistant.asked)
+
+
+@pytest.mark.parametrize("low", [-0.2, 0.1])
+def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, low: float) -> None:
+    """Where the files to measure on do not show that the probabilities say anything, that is told, and only there."""
+
+    def found(*arguments: Any) -> Findings:
+        findings = find(*arguments)
+        kind = findings.calibration.kind
+        return replace(findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))})
+
+    monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
+    told = "That its probabilities say more than one number for all would is not shown by so few: ask for more --cursors."
+    assert (told in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
 
 
 def test_help(run: Run) -> None:

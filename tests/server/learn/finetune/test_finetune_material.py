@@ -145,7 +145,7 @@ def test_too_little_is_refused(repository: Path, tmp_path: Path) -> None:
     for folder, part in {
         empty: "There is no text in",
         binary: r"There is no text in .*1 not text",
-        few: "has 1 source files",
+        few: "has 1 of the 10 source files that are needed",
         short: "has 148 bytes of source text",
     }.items():
         with pytest.raises(InvalidRequestError, match=part):

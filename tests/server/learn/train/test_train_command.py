@@ -108,6 +108,23 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
     assert figures[0] == figures[1]
 
 
+def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends it at once with the shell's code and one sentence, and the same command goes on; what was learnt is not lost."""
+    text, out = text_file(tmp_path), tmp_path / "run"
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as pressed:
+        pressed.setattr("sklearn.neural_network._multilayer_perceptron.gen_batches", interrupted)
+        code, said, told = run("train", text, "--out", out)
+    assert (code, said) == (130, "")
+    assert told.endswith("Broken off: the same command goes on from here.\n")
+    assert (out / "ngram").exists()
+    assert not (out / "logistic").exists()
+    assert run("train", text, "--out", out)[0] == 0
+
+
 def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
     """A run that lies in the folder of its texts is no part of them: the same command shows it again."""
     text_file(tmp_path)
