@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
@@ -79,13 +79,23 @@ def show(findings: Findings, console: Console) -> None:
 
 
 def _ways(findings: Findings) -> Grid:
+    """A column for each way: of figures with their intervals there are more than fit beside each other."""
     grid = _grid("How well the probability says what comes, on files that nothing was fitted on (95 % intervals by file)")
-    for name in ("", "ECE, 10 bins", "by chance", "ECE, 15 of equal mass", "Brier", "Brier skill", "log-loss", "AUROC"):
-        grid.add_column(name, justify="left" if not name else "right")
+    scores = [findings.scores[way.kind] for way in findings.ways]
+    grid.add_column("")
     for way in findings.ways:
-        one = findings.scores[way.kind]
-        cells = (one.mass, one.brier, one.skill, one.loss, one.auroc)
-        grid.add_row(WAYS[way.kind], _said(one.width), f"{one.chance:.3f}", *map(_said, cells))
+        grid.add_column(WAYS[way.kind], justify="right")
+    rows: dict[str, Sequence[Interval]] = {
+        "ECE, 10 bins": [one.width for one in scores],
+        "ECE, 15 of equal mass": [one.mass for one in scores],
+        "Brier": [one.brier for one in scores],
+        "Brier skill": [one.skill for one in scores],
+        "log-loss": [one.loss for one in scores],
+        "AUROC": [one.auroc for one in scores],
+    }
+    for name, intervals in rows.items():
+        grid.add_row(name, *map(_said, intervals))
+    grid.add_row("ECE, 10 bins, by chance", *(f"{one.chance:.3f}" for one in scores))
     return grid
 
 

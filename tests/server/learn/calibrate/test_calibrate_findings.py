@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -149,6 +150,14 @@ def test_told(findings: Findings) -> None:
     assert sum(bar["count"] for bar in told["about"]["figures"]["reliability"]["raw"]) == 400
     assert len(json.dumps(told)) < 10_000
     assert len(figures(findings)["curve"]) == len(THRESHOLDS)
+
+
+@pytest.mark.parametrize("width", [100, 120])
+def test_told_on_a_terminal(findings: Findings, width: int) -> None:
+    """On a terminal of a hundred columns and more no figure and no word is cut off."""
+    console = Console(width=width, record=True, file=io.StringIO())
+    show(findings, console)
+    assert "…" not in console.export_text()
 
 
 def test_picture(findings: Findings, tmp_path: Path) -> None:
