@@ -112,6 +112,7 @@ class ErrorDetail(Reply):
     code: int = Field(description="the HTTP status")
     n_prompt_tokens: int | None = Field(None, description="only with exceed_context_size_error")
     n_ctx: int | None = Field(None, description="only with exceed_context_size_error")
+    n_ctx_is_all: bool | None = Field(None, description="the same: whether the model was made for no more")
 
 
 class ErrorReply(Reply):
