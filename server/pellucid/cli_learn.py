@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -204,7 +204,7 @@ def finetune(
         from pellucid.learn.finetune.command import finetune as run
         from pellucid.learn.finetune.workshop import Wishes
     wishes = Wishes(path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data)
-    with resumable():
+    with nullcontext() if dry_run else resumable():
         run(settings, wishes, dry_run=dry_run, json=json)
 
 

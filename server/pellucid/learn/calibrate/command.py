@@ -67,13 +67,13 @@ def calibrate(settings: Settings, wish: Wish) -> None:
     """
     if wish.plot is not None:
         check_path(wish.plot)
-    corpus = without_near_duplicates(gather([wish.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE))  # none is to be on both sides
-    sys.stderr.write(f"{wish.path}: {corpus}\n")
-    fit, test = divide(corpus.documents)
     to_fit = round(wish.cursors * FIT_SHARE)
     if 2 * to_fit < LEAST_SUGGESTIONS:  # of a cursor come two suggestions at most
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
         raise InvalidRequestError(f"{wish.cursors} cursors are too few to fit anything on: give --cursors {least} or, better, hundreds.")
+    corpus = without_near_duplicates(gather([wish.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE))  # none is to be on both sides
+    sys.stderr.write(f"{wish.path}: {corpus}\n")
+    fit, test = divide(corpus.documents)
     spots = [*draw(fit, to_fit), *draw(test, wish.cursors - to_fit)]
     with Bars() as bars:
         engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)

@@ -61,9 +61,7 @@ class Schedule:
     def due(self, step: int, seconds: float) -> bool:
         """Whether the number of steps is to be settled anew behind ``step``, when training has taken ``seconds``."""
         last = self.stretches[-1]
-        if self.seconds is None or not last.step < step < last.steps:
-            return False
-        return any(self._part(last.step, last.seconds) < mark <= self._part(step, seconds) for mark in MARKS)
+        return last.step < step < last.steps and self._passed(step, seconds) > self._passed(last.step, last.seconds)
 
     def settled(self, step: int, seconds: float) -> Self:
         """With what fits into the time that is left, at the pace of the steps since it was settled last."""
@@ -91,9 +89,12 @@ class Schedule:
             return peak * done / risen
         return peak * 0.5 * (1 + math.cos(math.pi * (done - risen) / (1 - risen)))
 
-    def _part(self, step: int, seconds: float) -> float:
-        assert self.seconds is not None, "there is time that is given"
-        return max(seconds / self.seconds, self.progress(step))
+    def _passed(self, step: int, seconds: float) -> int:
+        """How many of the marks lie behind; none where it is steps that are given."""
+        if self.seconds is None:
+            return 0
+        done = self.progress(step)
+        return sum(done >= mark or seconds >= mark * self.seconds for mark in MARKS)
 
     def _with(self, step: int, seconds: float, pace: float) -> Self:
         """With one stretch more, in which a step takes ``pace`` seconds."""

@@ -209,3 +209,16 @@ def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, mon
     assert code == 1
     assert "Held-out files got no better in 3 steps, so that no adapter was written" in err
     assert not Store(cache).adapters_path("mine").exists()
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_ctrl_c(run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool) -> None:
+    """Who breaks a run off is told that it goes on; a dry run, which keeps nothing, promises nothing."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pellucid.learn.finetune.command.finetune", interrupted)
+    code, _, told = run("finetune", tmp_path, "--name", "mine", *(["--dry-run"] if dry else []))
+    assert code == 130
+    assert ("the same command goes on from here" in told) != dry

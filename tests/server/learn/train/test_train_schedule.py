@@ -81,6 +81,9 @@ def test_bounds() -> None:
     """There are never more steps than asked for, and always a few."""
     assert Schedule.of_seconds(100.0, 1.0, most=30).settled(10, 5.0).steps == 30
     assert Schedule.of_seconds(1.0, 1.0).steps == LEAST_STEPS
+    late = Schedule.of_seconds(-3.0, 1.0)  # others took it all
+    assert late.steps == LEAST_STEPS
+    assert not any(late.due(step, float(step)) for step in range(LEAST_STEPS + 1))
     assert Schedule.of_seconds(100.0, 1.0).settled(3, 200.0).steps == LEAST_STEPS
     assert Schedule.of_seconds(100.0, 1.0).settled(30, 200.0).steps == 31
 
