@@ -155,8 +155,8 @@ class TestLaw:
                 (score.id, score.position, score.rank) for score in expected.scores
             ]
             for one, other in zip(actual.scores, expected.scores, strict=True):
-                assert one.logprob == pytest.approx(other.logprob, abs=1e-5)
-                assert one.sampled == pytest.approx(other.sampled, abs=1e-5)
+                assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+                assert one.sampled == pytest.approx(other.sampled, abs=1e-4)
             assert actual.finish is not None
             assert expected.finish is not None
             assert actual.finish.reason == expected.finish.reason

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from exact_decoder import ALLOWANCE, PLAUSIBLE, exact_logprobs
 from lane_driver import Job, LaneDriver, assert_lawful
 from pellucid.config import load_settings
 from pellucid.engine import packing
@@ -94,12 +95,21 @@ def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
 
 
 def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel, float32: Model) -> None:
-    """In float32 a crowd of requests gets the greedy tokens and, to 1e-4, the logprobs of transformers without a cache."""
+    """In float32 a crowd of requests gets the greedy tokens and, to rounding, the logprobs of transformers without a cache."""
     jobs = crowd(float32, list(requests(served, max_tokens=16)), chunk=29)
 
-    worst = max(assert_lawful(job, reference) for job in jobs)
+    ours, theirs = [], []
+    for job in jobs:
+        ids = [*job.sequence.request.prompt, *job.generated]
+        exact = exact_logprobs(reference, ids)
+        ours += [abs(score.logprob - float(exact[score.position - 1, score.id])) for score in job.scores if score.logprob is not None]
+        theirs.append(float((reference_logprobs(reference, ids) - exact).abs().max()))
 
-    print(f"largest logprob difference in float32: {worst:.2e}")
+    print(f"largest error of a logprob in float32: {max(ours):.2e}, of transformers {max(theirs):.2e}")
+    assert max(theirs) < PLAUSIBLE
+    assert max(ours) <= ALLOWANCE * max(theirs)
+    for job in jobs:
+        assert_lawful(job, reference, tolerance=(ALLOWANCE + 1) * max(theirs))
     assert any(job.finish and job.finish.usage.cached for job in jobs)
 
 
