@@ -180,7 +180,7 @@ class Assistant:
         """Answer a chat; with ``continue_last`` the last message, the assistant's, is the beginning of the answer."""
         served = self._find(model)
         size = sum(len(message.content) for message in messages)
-        ids = await beside(size, lambda: served.template.encode(messages, continue_last=continue_last))
+        ids = await beside_template(served, size, lambda: served.template.encode(messages, continue_last=continue_last))
         request = Request(ids, params, terms, served.tokenizer.eos_ids)
         gate = Gate([StopStrings(stop)])
         async with aclosing(self._generate(served, request, gate, own_text=not continue_last, on_usage=on_usage)) as tokens:
@@ -202,7 +202,10 @@ class Assistant:
         """
         served = self._find(model)
         size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
-        ids, has_bos = await beside(size, lambda: served.read(text, special=special))
+        if any(isinstance(item, Message) for item in text):
+            ids, has_bos = await beside_template(served, size, lambda: served.read(text, special=special))
+        else:
+            ids, has_bos = await beside(size, lambda: served.read(text, special=special))
         if len(ids) == has_bos:
             raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
         request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=top_logprobs), terms, score_from=0)
@@ -233,9 +236,11 @@ class Assistant:
         """Where is kept how far a model's suggestions can be trusted; None for one that was not loaded from a store."""
         return self._find(model).loaded.calibration
 
-    def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
+    async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
         """The text that a chat becomes."""
-        return self._reader(model).template.render(messages, continue_last=continue_last)
+        served = self._reader(model)
+        size = sum(len(message.content) for message in messages)
+        return await beside_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
 
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
         """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""
@@ -366,3 +371,9 @@ class Assistant:
 async def beside(size: int, encode: Callable[[], T]) -> T:
     """What ``encode`` gives for so many characters: a long text is read on a thread, not to hold up all streams."""
     return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
+
+
+async def beside_template(served: Served, size: int, encode: Callable[[], T]) -> T:
+    """The same for what the chat template of a model writes. One that is not known gets its own thread, which waits for its process."""
+    process = served.template.process
+    return await (beside(size, encode) if process is None else process.run(encode))

@@ -5,25 +5,19 @@ Markers are put in by id or by the model's own chat template. Text of the user's
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from itertools import accumulate
-from typing import Any, NoReturn
 
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from pellucid.errors import InvalidRequestError, NotSupportedError
-from pellucid.models.catalog import InfillFormat
+from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError
+from pellucid.models.catalog import InfillFormat, catalog
 from pellucid.models.tokenizer import Tokenizer
+from pellucid.template_process import TemplateProcess
+from pellucid.template_renderer import Renderer, RenderingError
 from pellucid.tokens import Extra, Message
 
 CHATML = (
@@ -31,6 +25,12 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """The template of models that have ChatML's markers and no template."""
+
+MAX_TEMPLATE = 2**18
+"""Characters of a chat template. The longest ones of well-known models have some 30,000."""
+
+MAX_WRITTEN = 2**20
+"""Characters that a template may write in addition to the messages: more than fit into any context."""
 
 PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 """Characters that mean nothing by themselves."""
@@ -43,17 +43,26 @@ LANDMARK = 3
 
 
 class ChatTemplate:
-    """How one model wants its chats written."""
+    """How one model wants its chats written.
 
-    def __init__(self, tokenizer: Tokenizer, model: str) -> None:
+    A template that is not known (see :func:`is_known`) is rendered in ``process``, which templates with this one as their ``base``
+    share.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, model: str, base: ChatTemplate | None = None) -> None:
         self._tokenizer = tokenizer
         self._model = model
-        self._source = tokenizer.chat_template or (CHATML if "<|im_start|>" in tokenizer.special else None)
+        self._source = tokenizer.chat_template or (CHATML if "<|im_start|>" in tokenizer.special else "")
+        self.process: TemplateProcess | None = None
+        if base is not None and base._source == self._source:
+            self.process = base.process
+        elif self.available and not is_known(self._source):
+            self.process = TemplateProcess(self._source, model)
 
     @property
     def available(self) -> bool:
         """Whether the model can chat."""
-        return self._source is not None
+        return 0 < len(self._source) <= MAX_TEMPLATE
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
         """The chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
@@ -73,10 +82,11 @@ class ChatTemplate:
             "bos_token": self._marker(self._tokenizer.bos_id),
             "eos_token": self._marker(min(self._tokenizer.eos_ids, default=None)),
         }
+        size = sum(len(message.role) + len(message.content) for message in messages)
         try:
-            return self._template.render(variables) + begun
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-            raise InvalidRequestError(f"The chat template of {self._model} refuses these messages: {error}", param="messages") from None
+            return self._renderer.render(variables, MAX_WRITTEN + 4 * size) + begun
+        except RenderingError as error:
+            raise self._refusal(error) from None
 
     def encode(self, messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
         """The ids of the rendered chat: markers where the template wrote them, text where a message spells one."""
@@ -87,19 +97,25 @@ class ChatTemplate:
         return with_bos(self._tokenizer, ids)
 
     @cached_property
-    def _template(self) -> jinja2.Template:
-        if self._source is None:
+    def _renderer(self) -> Renderer | TemplateProcess:
+        if not self._source:
             raise NotSupportedError(f"{self._model} has no chat template: use completions with it.")
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = _strftime_now
-        try:
-            return environment.from_string(self._source)
-        except jinja2.TemplateError as error:
-            raise NotSupportedError(f"The chat template of {self._model} cannot be read: {error}") from None
+        if not self.available:
+            size = f"{len(self._source):,} characters, and at most {MAX_TEMPLATE:,} are read"
+            raise NotSupportedError(f"The chat template of {self._model} has {size}: use completions with this model.")
+        return self.process or Renderer(self._source)
+
+    def _refusal(self, error: RenderingError) -> PellucidError:
+        """The error for the client."""
+        template = f"The chat template of {self._model}"
+        match error.kind:
+            case "syntax":
+                return NotSupportedError(f"{template} cannot be read: {error.detail}")
+            case "refusal":
+                return InvalidRequestError(f"{template} refuses these messages: {error.detail}", param="messages")
+            case "limit":
+                remedy = "use completions with this model, or give it another template"
+                return InvalidRequestError(f"{template} {error.detail}: {remedy}.", param="messages")
 
     def _marker(self, id: int | None) -> str:
         return "" if id is None else self._tokenizer.token_bytes(id).decode(errors="replace")
@@ -109,7 +125,7 @@ class ChatTemplate:
 
         Raises InvalidRequestError where there is none.
         """
-        taken = {character for message in messages for character in message.role + message.content} | set(self._source or "")
+        taken = {character for message in messages for character in message.role + message.content} | set(self._source)
         free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
         if free is None:
             raise InvalidRequestError("The messages hold every private-use character of Unicode: leave one out.", param="messages")
@@ -124,6 +140,14 @@ class ChatTemplate:
         """The first character of each marker that is spelled, overlapping ones too."""
         texts = [re.escape(text) for text in self._tokenizer.special if len(text) > 1]
         return re.compile(f"(?={'|'.join(texts)}).", re.DOTALL) if texts else None
+
+
+def is_known(source: str) -> bool:
+    """Return whether a chat template is ours or of a model of the catalog, so that it needs no process with limits."""
+    if source == CHATML:
+        return True
+    digest = sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+    return any(entry.chat_template_sha256 == digest for entry in catalog().values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,25 +248,3 @@ def _chunks(tokenizer: Tokenizer, format: InfillFormat, extra: Sequence[Extra], 
             break
         kept = ids + kept
     return head + kept if kept else []
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
-
-
-def _strftime_now(format: str) -> str:
-    return datetime.now().astimezone().strftime(format)
-
-
-def _to_json(value: Any, **options: Any) -> str:
-    return json.dumps(value, **{"ensure_ascii": False, **options})
-
-
-class _GenerationBlock(Extension):
-    """``{% generation %}...{% endgeneration %}`` marks answers in templates that were trained with; it writes its body."""
-
-    tags = {"generation"}  # noqa: RUF012 - jinja2's own protocol
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)

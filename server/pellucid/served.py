@@ -19,7 +19,7 @@ class Served:
         self.loaded = loaded
         self.name = loaded.name
         self.tokenizer: Tokenizer = loaded.tokenizer
-        self.template = ChatTemplate(loaded.tokenizer, loaded.name)
+        self.template: ChatTemplate = ChatTemplate(loaded.tokenizer, loaded.name, None if base is None else base.template)
         # Sorts the vocabulary: while models load, not on the loop.
         self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
         self.markers = frozenset(loaded.tokenizer.special.values())
@@ -62,7 +62,7 @@ class Served:
             weight_bytes=self.loaded.model.weight_bytes,
             description=self.loaded.model.description,
             licence=self.loaded.entry.licence if self.loaded.entry is not None else None,
-            chat_template=self.tokenizer.chat_template,
+            chat_template=self.tokenizer.chat_template if self.template.available else None,
             files=self.takes_files,
             base=self.loaded.base,
             adapter=None if self.loaded.adapter is None else self.loaded.adapter.name,

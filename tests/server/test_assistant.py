@@ -195,7 +195,7 @@ async def test_chat_asks_with_the_template() -> None:
     terms = Terms(Priority.BACKGROUND, "key", 2.0)
     await collect(assistant.chat([Message("user", "Hi"), Message("assistant", "A")], terms=terms, continue_last=True))
     assert (engine.requests[1].terms, engine.requests[1].prompt[-1]) == (terms, ord("A"))
-    assert assistant.render([Message("user", "Hi")]) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert await assistant.render([Message("user", "Hi")]) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
 async def test_an_answers_own_first_space_is_text_only_where_a_text_goes_on() -> None:
@@ -218,7 +218,7 @@ async def test_score_reads_text_ids_and_chats() -> None:
     assert request.terms.priority is Priority.BACKGROUND
     assert await text(assistant.score([97, IM_START])) == "a<|im_start|>"
     chat = [Message("user", "Hi")]
-    assert await text(assistant.score(chat)) == assistant.render(chat)
+    assert await text(assistant.score(chat)) == await assistant.render(chat)
     assert await text(assistant.score("<|end|>", special=True)) == await text(assistant.score("<|end|>")) == "<|end|>"
 
 

@@ -21,7 +21,7 @@ from pellucid.api.state import state_of
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
-# These are plain functions, which run in threads: a long text must not hold up the streams.
+# Those that are plain functions run in threads: a long text must not hold up the streams.
 
 
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **MODEL_ERRORS})
@@ -45,10 +45,10 @@ def detokenize(body: DetokenizeRequest, request: Request) -> Response:
 
 
 @router.post("/apply-template", responses={200: {"model": TemplateReply}, **MODEL_ERRORS})
-def apply_template(body: TemplateRequest, request: Request) -> Response:
+async def apply_template(body: TemplateRequest, request: Request) -> Response:
     """Write a conversation out as the prompt that the model would read."""
     assistant, card = state_of(request).find(body.model)
-    text = assistant.render(plain_messages(body.messages), card.name)
+    text = await assistant.render(plain_messages(body.messages), card.name)
     return JSONResponse(TemplateReply(prompt=text).model_dump())
 
 

@@ -65,7 +65,10 @@ class WheelSource:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A model by name. ``size`` (bytes) and ``sha256`` are None where only the hub knows them."""
+    """A model by name. ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
+
+    ``chat_template_sha256`` is of the UTF-8 text of its chat template, where that was read and found harmless.
+    """
 
     name: str
     title: str
@@ -76,6 +79,7 @@ class CatalogEntry:
     context: int
     infill: InfillFormat | None
     sources: tuple[HubSource | WheelSource, ...]
+    chat_template_sha256: str | None = None
 
 
 @cache
@@ -116,6 +120,7 @@ def _entry(name: str, table: Mapping[str, Any]) -> CatalogEntry:
         context=table["context"],
         infill=infill_formats()[table["infill"]] if "infill" in table else None,
         sources=tuple(_source(source) for source in table["sources"]),
+        chat_template_sha256=table.get("chat_template_sha256"),
     )
 
 

@@ -381,6 +381,7 @@ def test_messages_and_extras_reach_a_variant(adapters: Adapters) -> None:
         assert isinstance(items[-1], Finish)
         assert await assistant.infill_prompt("a", "b", extra, model=VARIANT) == await assistant.infill_prompt("a", "b", extra, model=TINY)
         if base.chat:
-            assert assistant.render([Message("user", "hi")], VARIANT) == assistant.render([Message("user", "hi")], TINY)
+            chat = [Message("user", "hi")]
+            assert await assistant.render(chat, VARIANT) == await assistant.render(chat, TINY)
 
     asyncio.run(ask())
