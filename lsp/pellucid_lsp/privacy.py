@@ -61,7 +61,7 @@ class Privacy:
 
     def __init__(self, roots: Sequence[Path], exclude: Sequence[str] = ()) -> None:
         self._roots = tuple(dict.fromkeys(form for root in roots for form in (absolute(root), root.resolve())))
-        self._exclude = Patterns(exclude)
+        self._exclude = Patterns(exclude, "The setting pellucid.context.exclude")
         self._judged: deque[tuple[str, str | None]] = deque(maxlen=JUDGED)
 
     def refusal(self, path: str | None, text: str, uri: str = "") -> str | None:
