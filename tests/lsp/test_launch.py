@@ -341,6 +341,24 @@ async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, told: 
     assert str(raised.value) == f"The model server at {world.url} refuses this editor ({told}): set pellucid.server.apiKey."
 
 
+@pytest.mark.parametrize("wants_key", [True, False])
+async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, started_by_hand: ByHand, wants_key: bool) -> None:
+    """A server at an address that Pellucid's own settings do not name gets no key of theirs, and the status says what to set."""
+    await started_by_hand(**({"PELLUCID_API_KEY": "secret"} if wants_key else {}))
+    variables = {**world.around.variables, "PELLUCID_API_KEY": "secret", "PELLUCID_PORT": str(world.port % 65535 + 1)}
+    own = f"http://127.0.0.1:{variables['PELLUCID_PORT']}"
+    withheld = f"The API key of Pellucid's own settings goes only to {own}: set pellucid.server.apiKey for {world.url}."
+    launcher = world.launcher(around=replace(world.around, variables=variables), url=world.url)
+
+    if wants_key:
+        with pytest.raises(UnavailableError):
+            await launcher.client()
+        assert launcher.condition.message == f"The model server at {world.url} refuses this editor (The API key is wrong): {withheld}"
+    else:
+        await launcher.client()
+        assert launcher.condition.message == f"The model server at {world.url} is ready. {withheld}"
+
+
 async def test_the_key_is_never_shown(world: World) -> None:
     """The key travels in the environment: it is in no command line, record, log, condition or repr."""
     launcher = world.launcher(api_key="hunter2")
