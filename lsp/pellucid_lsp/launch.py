@@ -20,6 +20,7 @@ from pellucid.address import APPLICATION, CONFIG_FILE
 from pellucid.client import Client
 from pellucid.condition import ServerCondition, Standing
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
+from pellucid.private_files import make_private_folder
 from pellucid.speaker import Speaker
 from pellucid_lsp import server_process
 from pellucid_lsp.backoff import Backoff
@@ -325,7 +326,7 @@ class Launcher:
 
     def _folder(self, path: Path) -> Path:
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path)
         except OSError as error:
             raise UnavailableError(
                 f"The folder {path} cannot be made ({error.strerror}), and the model server needs it to be started."
