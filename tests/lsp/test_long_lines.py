@@ -27,7 +27,6 @@ FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
 @pytest.mark.parametrize(
     "program",
     [
-        r"""from pellucid.brackets import is_balanced; print(is_balanced("\\'" * (LONG // 2)))""",
         r"""from pellucid.brackets import opened_in; print(opened_in('\\"' * (LONG // 2), ")"))""",
         r"""from pellucid_lsp.items import *; from pellucid_lsp.suggestion import Place; word_before(Place("", "a" * LONG + "(", ""))""",
         r"""from pellucid_lsp.syntax import *; s = syntax_of("lua"); x = "function " * (LONG // 9); opens_block(x, scan(x, None, s), s)""",
