@@ -6,17 +6,16 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from urllib.parse import unquote
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
-from pygls.uris import to_fs_path
 from pygls.workspace import PositionCodec, TextDocument, Workspace
 from pygls.workspace.position_codec import ServerTextPosition
 
 from pellucid.errors import InvalidRequestError
 from pellucid_lsp.suggestion import Place
+from pellucid_lsp.uris import file_path
 
 BETWEEN_CELLS = "\n\n"
 """What stands between the cells of a notebook when they are read as one text."""
@@ -75,10 +74,10 @@ class Document(TextDocument):
         """The text: as the client has it, or that of the file where it is not open. Raises InvalidRequestError without either."""
         if self._source is not None:
             return self._source
-        if (path := to_fs_path(self.uri)) is None:
+        if (path := file_path(self.uri)) is None:
             return ""
         try:
-            with Path(path).open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
                 return file.read()
         except OSError as error:
             raise InvalidRequestError(f"{path} is not open and cannot be read: {error.strerror}.", param="textDocument") from None
@@ -155,7 +154,8 @@ def place_at(documents: Workspace, uri: str, position: types.Position) -> Place:
     if notebook := documents.get_notebook_document(cell_uri=uri):
         above, below = _other_cells(documents, notebook, document)
         before, after, file = BETWEEN_CELLS.join((*above, before)), BETWEEN_CELLS.join((after, *below)), notebook.uri
-    return Place(uri, before, after, document.language_id or "", to_fs_path(file), (position.line, position.character))
+    path = file_path(file)
+    return Place(uri, before, after, document.language_id or "", None if path is None else str(path), (position.line, position.character))
 
 
 def split_lines(text: str) -> tuple[str, ...]:

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
 
+from pellucid_lsp.wildmatch import translate
+
 Stamp = tuple[int, int]
 """What changes when a file does: its time and its size."""
 
-_CLASSES = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "blank": r" \t",
-    "cntrl": r"\x00-\x1f\x7f",
-    "digit": "0-9",
-    "graph": "!-~",
-    "lower": "a-z",
-    "print": " -~",
-    "punct": r"!-/:-@\[-`{-~",
-    "space": r" \t-\r",
-    "upper": "A-Z",
-    "xdigit": "0-9A-Fa-f",
-}
-_TOKEN = re.compile(
-    r"""(?P<folders>(?:(?<=/)|^)\*{2,}/)       # any number of folders
-    |(?P<all>(?:(?<=/)|^)\*{2,}$)              # all that is below
-    |(?P<stars>\*+)
-    |(?P<one>\?)
-    |\[(?P<negated>[!^]?)(?P<set>\]?(?:\\.|\[:\w+:\]|[^\]\\])*)\]
-    |\\(?P<escaped>.)
-    |(?P<literal>[^\[\\])""",
-    re.VERBOSE | re.DOTALL,
-)
-_MEMBER = re.compile(r"\[:(?P<name>\w+):\]|\\?(?P<first>.)(?:-\\?(?P<last>.))?", re.DOTALL)
+MAX_BYTES = 128 * 1024
+"""Bytes that all ignore files of a path may have together; the largest of well-known repositories have a few thousand."""
+
+MAX_STEPS = 500_000_000
+"""Steps that the question about one path may take at worst: (characters of it and of the folders that it is in) x (bytes of patterns)."""
+
+MAX_POINTER_BYTES = 4096
+"""Bytes that are read of a file which only names a folder."""
+
+FOLD_CASE = sys.platform in ("darwin", "win32")
+"""Whether names differ by more than their case: git sets ``core.ignoreCase`` where the file system does not tell cases apart."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +52,31 @@ class Pattern:
 
 
 class Patterns:
-    """The lines of an ignore file, or of a setting. The last one that fits decides."""
+    """The lines of an ignore file, or of a setting. The last one that fits decides.
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        read = [_read(os.fsencode(line).decode("latin-1")) for line in lines]
+    ``name`` is what the log calls them. Patterns of more than MAX_BYTES ignore everything.
+    """
+
+    def __init__(self, lines: Iterable[str], name: str = "", *, fold_case: bool = FOLD_CASE) -> None:
+        encoded = [_bytes_of(line) for line in lines]
+        self._name = name
+        self._size = sum(map(len, encoded))
+        if self._size > MAX_BYTES:
+            log.warning("%s", _too_large(name))
+            encoded = ["*"]
+        read = [_read(line, fold_case=fold_case) for line in encoded]
         self._patterns = tuple(reversed([pattern for pattern in read if pattern is not None]))
 
     def decision(self, path: str, *, folder: bool) -> bool | None:
         """Whether a path is ignored; None where nothing is said of it."""
-        raw = os.fsencode(path).decode("latin-1")
+        raw = _bytes_of(path)
         return next((pattern.ignores for pattern in self._patterns if pattern.fits(raw, folder=folder)), None)
 
     def ignores(self, path: str) -> bool:
-        """Whether a file is ignored, by itself or because one of the folders that it is in is."""
+        """Whether a file is ignored, by itself or because one of the folders that it is in is. One that would take too long is."""
+        if _is_too_long(path, self._size):
+            log.warning("%s", _too_long(path, self._name))
+            return True
         parts = path.split("/")
         return any(self.decision("/".join(parts[:end]), folder=end < len(parts)) for end in range(1, len(parts) + 1))
 
@@ -81,7 +85,7 @@ def ignoring_file(path: Path, top: Path) -> Path | None:
     """The file that says that a path is ignored; only files in folders from ``top`` on count.
 
     The deepest folder that says anything decides. What lies in an ignored folder is ignored, whatever is said of it.
-    The user's own file (``core.excludesFile``) is not read.
+    The user's own file (``core.excludesFile``) is not read. Files too large to be matched in a moment ignore everything.
     """
     folders = [folder for folder in reversed(path.parents) if folder.is_relative_to(top)]
     stamped = ((folder, file, _stamp(file)) for folder in folders for file in _ignore_files(folder))
@@ -95,6 +99,11 @@ def repository(folder: Path) -> Path | None:
 
 @lru_cache(maxsize=1024)
 def _ignoring_file(path: Path, top: Path, files: tuple[tuple[Path, Path, Stamp], ...]) -> Path | None:
+    size = sum(stamp[1] for _, _, stamp in files)
+    if size > MAX_BYTES or _is_too_long(path.relative_to(top).as_posix(), size):
+        _, largest, _ = max(files, key=lambda one: one[2][1])
+        log.warning("%s", _too_large(str(largest)) if size > MAX_BYTES else _too_long(str(path), str(largest)))
+        return largest
     for part in [*reversed(path.parents), path]:
         if part == top or not part.is_relative_to(top):
             continue
@@ -113,10 +122,14 @@ def _ignoring_file(path: Path, top: Path, files: tuple[tuple[Path, Path, Stamp],
 def _patterns(file: Path, stamp: Stamp) -> Patterns:
     """What a file says, read again when its stamp is another."""
     try:
-        text = os.fsdecode(file.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        with file.open("rb") as opened:
+            text = opened.read(MAX_BYTES + 1)
     except OSError:
         return Patterns(["*"])  # it may name whatever is asked for
-    return Patterns(line.removesuffix("\r") for line in text.split("\n"))
+    if len(text) > MAX_BYTES:  # more than its stamp says
+        log.warning("%s", _too_large(str(file)))
+        return Patterns(["*"])
+    return Patterns((line.removesuffix("\r") for line in os.fsdecode(text.removeprefix(b"\xef\xbb\xbf")).split("\n")), str(file))
 
 
 def _ignore_files(folder: Path) -> Iterator[Path]:
@@ -132,9 +145,20 @@ def _git_folder(folder: Path) -> Path | None:
     git = folder / ".git"
     if os.path.isdir(git):  # noqa: PTH112 - Path's raises where it may not look
         return git
+    if (pointer := _pointer(git)) is None:
+        return None
+    git = folder / pointer.removeprefix("gitdir:").strip()
+    common = _pointer(git / "commondir")
+    return git if common is None else git / common.strip()
+
+
+def _pointer(file: Path) -> str | None:
+    """Return the start of a file that names a folder; None where there is no such file, or a pipe or device in its place."""
+    if _stamp(file) is None:
+        return None
     try:
-        git = folder / git.read_text().removeprefix("gitdir:").strip()
-        return git / (git / "commondir").read_text().strip() if (git / "commondir").exists() else git
+        with file.open("rb") as opened:
+            return os.fsdecode(opened.read(MAX_POINTER_BYTES)).replace("\0", "")
     except OSError:
         return None
 
@@ -148,7 +172,7 @@ def _stamp(file: Path) -> Stamp | None:
     return (status.st_mtime_ns, status.st_size) if S_ISREG(status.st_mode) else None
 
 
-def _read(line: str) -> Pattern | None:
+def _read(line: str, *, fold_case: bool) -> Pattern | None:
     """The pattern of a line, or None where it has none: a comment, nothing, or what git passes over."""
     bare = line.rstrip(" ")
     if (len(bare) - len(bare.rstrip("\\"))) % 2 and bare != line:  # the first space is escaped
@@ -158,45 +182,26 @@ def _read(line: str) -> Pattern | None:
     glob = bare.removeprefix("!")
     only_folders = glob.endswith("/")
     glob = glob.removesuffix("/")
-    expression = _translated(glob.removeprefix("/"))
+    expression = translate(glob.removeprefix("/"), fold_case=fold_case)
     return None if expression is None else Pattern(expression, not bare.startswith("!"), "/" in glob, only_folders)
 
 
-def _translated(glob: str) -> re.Pattern[str] | None:
-    """The regular expression of a glob, or None where it is none: a class or an escape without an end."""
-    literal = re.match(r"[^*?\[\\]*", glob)
-    assert literal is not None
-    expression, glob, at = re.escape(literal.group()), glob[literal.end() :], 0  # git does it too: what ** means then depends on it
-    while at < len(glob):
-        if (token := _TOKEN.match(glob, at)) is None:
-            return None
-        expression += _expression(token)
-        at = token.end()
-    return re.compile(expression, re.DOTALL)
+def _bytes_of(text: str) -> str:
+    """Return the bytes of a path or pattern, each as one character. A lone surrogate, which no file's name has, is three bytes."""
+    try:
+        return os.fsencode(text).decode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
-def _expression(token: re.Match[str]) -> str:
-    match token.lastgroup:
-        case "folders":
-            return "(?:.*/)?"
-        case "all":
-            return ".*"
-        case "stars":
-            return "[^/]*"
-        case "one":
-            return "[^/]"
-        case "set":
-            members = "".join(map(_member, _MEMBER.finditer(token["set"])))
-            if token["negated"]:
-                return f"[^/{members}]"
-            return f"(?!/)[{members}]" if members else "(?!)"
-        case _:
-            return re.escape(token["escaped"] or token["literal"])
+def _is_too_long(path: str, size: int) -> bool:
+    """Whether to match a path and all folders that it is in against so many bytes of patterns may take too long."""
+    return len(path) * (path.count("/") + 1) * size > MAX_STEPS
 
 
-def _member(member: re.Match[str]) -> str:
-    """A member of a class as regular expressions write it. As in git a backward range is its first character, an unknown name nothing."""
-    if member["name"]:
-        return _CLASSES.get(member["name"], "")
-    first, last = member["first"], member["last"] or member["first"]
-    return f"\\x{ord(first):02x}-\\x{max(ord(first), ord(last)):02x}"
+def _too_large(name: str) -> str:
+    return f"{name} has, with the other ignore files of a path, more than {MAX_BYTES:,} bytes, so all it may name is ignored: shorten it."
+
+
+def _too_long(path: str, name: str) -> str:
+    return f"{path[:200]} is too long to be matched against {name}, so it is ignored: shorten one of them."

@@ -48,8 +48,9 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
 
 def word_before(place: Place) -> str:
     """The word that the cursor stands at the end of."""
-    found = re.search(r"\w+$", place.left)
-    return found.group() if found is not None else ""
+    found = re.match(r"\w*", place.left[::-1])  # backwards: forwards every word of the line would be tried
+    assert found is not None, "it may be empty"
+    return found.group()[::-1]
 
 
 def _command(suggestion: Suggestion) -> types.Command:

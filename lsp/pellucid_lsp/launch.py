@@ -20,6 +20,7 @@ from pellucid.address import APPLICATION, CONFIG_FILE
 from pellucid.client import Client
 from pellucid.condition import ServerCondition, Standing
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
+from pellucid.private_files import make_private_folder
 from pellucid.speaker import Speaker
 from pellucid_lsp import server_process
 from pellucid_lsp.backoff import Backoff
@@ -325,7 +326,7 @@ class Launcher:
 
     def _folder(self, path: Path) -> Path:
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path)
         except OSError as error:
             raise UnavailableError(
                 f"The folder {path} cannot be made ({error.strerror}), and the model server needs it to be started."
@@ -357,7 +358,7 @@ def _loading(found: ServerCondition) -> str:
 def _greeting(where: Whereabouts, *, left: bool) -> str:
     if left:
         return f"The model server at {where.url} was not started by an editor, so it was left as it is, and connected to anew."
-    return f"The model server at {where.url} is ready."
+    return f"The model server at {where.url} is ready. {where.withheld}".rstrip()
 
 
 def _nobody(where: Whereabouts) -> str:
@@ -369,7 +370,7 @@ def _nobody(where: Whereabouts) -> str:
 def _objection(where: Whereabouts, found: ServerCondition) -> str:
     why = found.message.rstrip(".") or "it says no more"
     if found.standing is Standing.REFUSED:
-        return f"The model server at {where.url} refuses this editor ({why}): set pellucid.server.apiKey."
+        return f"The model server at {where.url} refuses this editor ({why}): {where.withheld or 'set pellucid.server.apiKey.'}"
     if found.standing is Standing.FORBIDDEN:
         return f"The model server at {where.url} refuses this editor ({why}): set pellucid.server.url to another name of it."
     return f"What answers at {where.url} is not Pellucid: stop it, or set pellucid.server.url to another port."

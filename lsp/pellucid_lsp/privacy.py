@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import unquote
 
+from pellucid_lsp import uris
 from pellucid_lsp.ignore import Patterns, ignoring_file, repository
 
 SECRET = (
@@ -49,7 +49,9 @@ CONTROL_SHARE = 0.1
 JUDGED = 4
 """How many long texts are remembered with what was found in them: each text is asked about twice, when it changes and to complete in it."""
 
-_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)", re.IGNORECASE)
+MAX_PATH = 4096
+"""Characters of the longest path that is looked at: as many bytes as Linux opens."""
+
 _IN_GIT = re.compile(r"/\.git//\w+(?=/)")
 """What fugitive has between a work tree and the path of a file in it: a commit, or a number for the index."""
 
@@ -61,7 +63,7 @@ class Privacy:
 
     def __init__(self, roots: Sequence[Path], exclude: Sequence[str] = ()) -> None:
         self._roots = tuple(dict.fromkeys(form for root in roots for form in (absolute(root), root.resolve())))
-        self._exclude = Patterns(exclude)
+        self._exclude = Patterns(exclude, "The setting pellucid.context.exclude")
         self._judged: deque[tuple[str, str | None]] = deque(maxlen=JUDGED)
 
     def refusal(self, path: str | None, text: str, uri: str = "") -> str | None:
@@ -70,24 +72,53 @@ class Privacy:
         ``path`` is None for what is not a file: then ``uri`` says what it is called, and where it lies, as far as it does.
         A link is judged by its own name and by what it points to.
         """
-        paths = paths_in(uri) if path is None else (Path(path.replace("\0", "")),)
-        forms = dict.fromkeys(form for one in paths for form in (absolute(one), Path(os.path.realpath(one))))
-        if reason := next(filter(None, map(self._by_path, forms)), None):
+        paths = tuple(dict.fromkeys([*([] if path is None else [Path(path.replace("\0", ""))]), *paths_in(uri)]))
+        name = paths[0].name[:100] if paths else "This text"
+        if any(len(str(one)) > MAX_PATH for one in paths):
+            return f"{name} is never sent to the model: its path has more than {MAX_PATH:,} characters."
+        if reason := next(filter(None, (self._by_path(form, led_to) for one in paths for form, led_to in _forms(one))), None):
             return reason
+        if self._is_on_unknown_machine(uri):
+            host = uris.read(uri).host
+            return (
+                f"{name} is never sent to the model: it lies on {host}, whose ignore files cannot be read. "
+                f"Open it by a path of this machine, or add !/{host}/** to pellucid.context.exclude."
+            )
         if reason := self._by_content(text):
-            return f"{paths[0].name if paths else 'This text'} is never sent to the model: {reason}"
+            return f"{name} is never sent to the model: {reason}"
         return None
 
-    def _by_path(self, path: Path) -> str | None:
-        """Why a path is refused. Outside of every folder the patterns of the setting count from the root of the file system."""
+    def _by_path(self, path: Path, led_to: bool) -> str | None:
+        """Why a path is refused. Outside of every folder the patterns of the setting count from the root of the file system.
+
+        There the ignore files of its own repository count where a link led to it: the folder that holds the link chose it.
+        """
         if pattern := secret_pattern(path):
             return f"{path.name} is never sent to the model: what is called {pattern} holds secrets."
-        inside = [root for root in self._roots if path != root and path.is_relative_to(root)]
-        if any(self._exclude.ignores(path.relative_to(root).as_posix()) for root in inside or [Path(path.anchor)]):
+        inside = self._inside(path)
+        if any(self._exclude.ignores(inner.relative_to(root).as_posix()) for root, inner in inside or [(Path(path.anchor), path)]):
             return f"{path.name} is never sent to the model: the setting context.exclude names it."
-        if file := next(filter(None, (ignoring_file(path, repository(root) or root) for root in inside)), None):
+        if led_to and not inside and (top := repository(path.parent)):
+            inside = [(top, path)]
+        if file := next(filter(None, (ignoring_file(inner, repository(root) or root) for root, inner in inside)), None):
             return f"{path.name} is never sent to the model: {file.relative_to(file.parent.parent)} ignores it."
         return None
+
+    def _inside(self, path: Path) -> list[tuple[Path, Path]]:
+        """Return the open folders that a path lies in, each with the path as it is called from there.
+
+        A file system that does not tell cases apart has one folder under many names, so those that differ are compared as folders.
+        """
+        inside = [(root, path) for root in self._roots if path != root and path.is_relative_to(root)]
+        if inside or path in self._roots:
+            return inside
+        parents = list(path.parents)[:-1]  # all but the root of the file system, which nobody opens by another name
+        return [(root, root / path.relative_to(parent)) for parent in parents for root in self._roots if _is_same(parent, root)]
+
+    def _is_on_unknown_machine(self, uri: str) -> bool:
+        """Whether this is a file of another machine that no pattern of the setting allows."""
+        address = uris.read(uri)
+        return address.is_remote_file and self._exclude.decision(f"{address.host}{address.path}", folder=False) is not False
 
     def _by_content(self, text: str) -> str | None:
         """Why a text is refused. To compare a long one with the last few is cheaper than to judge it anew."""
@@ -106,11 +137,13 @@ def paths_in(uri: str) -> tuple[Path, ...]:
 
     A document of another machine, or of no place, is judged as if it lay in the root of the file system.
     """
-    address = _ADDRESS.match(uri)
-    assert address is not None, "all of it may be empty"
-    path = unquote(f"/{address['host'] or ''}/{address['path']}").replace("\0", "")
-    path = path.removesuffix(".git")  # what VS Code puts behind the name of a file's state in git
-    return tuple(one for one in (Path("/" + form.lstrip("/")) for form in dict.fromkeys((path, _IN_GIT.sub("", path)))) if one.name)
+    address = uris.read(uri)
+    path = f"/{address.host}{address.path}" if address.host else address.path
+    names = [path, path + address.rest] if address.scheme == "file" else [path]
+    forms = dict.fromkeys(form for name in names for form in (name, _IN_GIT.sub("", name)))
+    if address.scheme != "file":
+        forms = dict.fromkeys(form.removesuffix(".git") for form in forms)  # what VS Code puts behind the name of a file's state in git
+    return tuple(one for one in map(Path, forms) if one.name)
 
 
 @lru_cache(maxsize=1024)
@@ -122,6 +155,21 @@ def secret_pattern(path: Path) -> str | None:
     if SECRET_DATA.fullmatch(name):
         return path.name
     return next((pattern for pattern in SECRET if fnmatchcase(whole if "/" in pattern else name, pattern)), None)
+
+
+def _forms(path: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield a path as it is called, and what it leads to where links make that another one; with whether they do."""
+    called, real = absolute(path), Path(os.path.realpath(path))
+    yield called, False
+    if real != called:
+        yield real, True
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def absolute(path: Path) -> Path:

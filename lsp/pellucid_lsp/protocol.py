@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -15,12 +16,16 @@ from pellucid.errors import InvalidRequestError, PellucidError
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character that is two in UTF-16."""
+
 
 class Protocol(LanguageServerProtocol):
     """Takes messages of unknown methods that come without params, as JSON-RPC allows, and answers what it cannot understand."""
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         """The message that the object is. A request that cannot be understood is answered so: its sender waits."""
+        data = {_whole(name): _whole(value) for name, value in data.items()}
         if "jsonrpc" not in data:
             return data  # a part of a message
         if "method" in data and "params" not in data and self.get_message_type(data["method"]) is None:
@@ -32,6 +37,16 @@ class Protocol(LanguageServerProtocol):
                 wrong = JsonRpcInvalidParams(message=f"The parameters of {data['method']} are not those of the protocol.")
                 self._send_response(data["id"], error=wrong.to_response_error())
             raise
+
+
+def _whole(value: Any) -> Any:
+    r"""Replace lone surrogates, which JSON may hold as ``"\ud800"``: no file, model or client can be given one.
+
+    A replacement character is as wide in UTF-16, so that positions stay what they are. Objects within were read before.
+    """
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) and not value.isascii() else value
 
 
 class Params:

@@ -23,7 +23,7 @@ _CONTINUES = re.compile(r"\s*[)\]}]+\s*(?:else|catch|finally)\b")
 _MAY_GO_ON = re.compile(r"[\s}]*(?:if|else|elif|for|while|try|do|except|catch|unless|match|case)\b|\s*[@#]")
 _DECLARES = re.compile(
     r"\s*(?:@|(?:export|pub|public|private|protected|static|async|abstract|final|override|def|class|fn|func|fun|function|impl|struct"
-    r"|enum|trait|interface|namespace|module)\b|(?!if|for|while|switch|catch|with|return)[\w$#]+\s*\([^;=]*\)[^;=(]*\{$)"
+    r"|enum|trait|interface|namespace|module)\b|(?!if|for|while|switch|catch|with|return)[\w$#]+\s*\([^;=]*\)[^;=()]*\{$)"
 )
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
-from pygls.uris import to_fs_path
 
 from pellucid.errors import ConfigError, PellucidError
 from pellucid_lsp.documents import Documents, install, place_at
@@ -23,6 +22,7 @@ from pellucid_lsp.loading import LoadingBar
 from pellucid_lsp.protocol import Handler, Protocol, answering
 from pellucid_lsp.settings import SECTION, Popup, Settings
 from pellucid_lsp.suggestion import Place, Suggestion, unified
+from pellucid_lsp.uris import file_path
 
 if TYPE_CHECKING:
     from pellucid_lsp.session import Session
@@ -75,7 +75,7 @@ class Pellucid(LanguageServer):
     def folders(self) -> list[Path]:
         """The editor's workspace folders."""
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri or ""]
-        return [Path(path) for uri in uris if (path := to_fs_path(uri))]
+        return [path for uri in uris if uri and (path := file_path(uri))]
 
     @property
     def documents(self) -> Documents:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pellucid.errors import UnavailableError
+from pellucid.private_files import create_private
 
 PROC = Path("/proc")
 """Where Linux tells of processes."""
@@ -30,7 +31,8 @@ class Record:
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        with create_private(part) as file:
+            file.write(json.dumps(asdict(self)).encode())
         part.replace(path)
 
     @classmethod
@@ -85,7 +87,7 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
     Raises UnavailableError where it cannot be started.
     """
     try:
-        with log.open("wb") as output:
+        with create_private(log) as output:
             if sys.platform == "win32":
                 flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
                 return Server(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path, user_state_path
-from pygls.uris import to_fs_path
 
 from pellucid.address import APPLICATION, CONFIG_FILE
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
@@ -27,6 +26,7 @@ from pellucid_lsp.served import Served
 from pellucid_lsp.settings import Settings
 from pellucid_lsp.suggestion import Place, Suggestion
 from pellucid_lsp.switch import Switch
+from pellucid_lsp.uris import file_path
 from pellucid_lsp.whereabouts import data_folder
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Session:
 
     def _filename(self, uri: str) -> str:
         """What the model gets to read as the file's name: its path in the workspace folder."""
-        path = Path(to_fs_path(uri) or uri.rpartition("/")[2])
+        path = file_path(uri) or Path(uri.rpartition("/")[2])
         folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)
         return path.name if folder is None else path.relative_to(folder).as_posix()
 
@@ -277,7 +277,7 @@ class Session:
         return self.completer
 
     def _may_send(self, uri: str, text: str) -> bool:
-        return self._privacy.refusal(to_fs_path(uri), text, uri) is None
+        return self._privacy.refusal(None, text, uri) is None
 
     def _language_off(self, place: Place) -> str | None:
         if place.language in self.settings.completion.languages_off:

@@ -56,7 +56,9 @@ class ServerSettings:
     """Where the model is served, and whether to start that."""
 
     url: str = _setting("", "address of the model server; empty: where Pellucid's own settings say, 127.0.0.1:8437 by default")
-    api_key: str = _setting("", "key of the model server; empty: the one of Pellucid's own settings, if any")
+    api_key: str = _setting(
+        "", "key of the model server; empty: the one of Pellucid's own settings, which goes only to the address that they name"
+    )
     start: bool = _setting(True, "start `pellucid serve` where no server answers")
     idle_minutes: int = _setting(30, "minutes without a request after which a server that was started here leaves; 0: never", least=0)
 
@@ -141,6 +143,8 @@ def _read(base: Any, given: object, path: str, refuse: Callable[[ConfigError], N
                 values[names[name]] = _field(base, names[name], value, f"{path}.{name}", refuse)
         except ConfigError as error:
             refuse(error)
+    if isinstance(base, ServerSettings) and values.get("url", base.url) != base.url:
+        values = {"api_key": ""} | values  # the key of another address
     return replace(base, **values)
 
 

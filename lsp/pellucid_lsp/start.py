@@ -7,11 +7,15 @@ import gc
 import logging
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pellucid_lsp.server import Pellucid
+
+LEAVE_SECONDS = 5.0
+"""How long what runs may take to let go of what it holds once the editor has left."""
 
 
 def run(tcp: int | None) -> None:
@@ -23,16 +27,24 @@ def run(tcp: int | None) -> None:
     gc.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pygls").setLevel(logging.CRITICAL)  # what goes wrong is logged by the server, in fewer words
-    if tcp is None:
-        server.start_io()
-    else:
-        with suppress(KeyboardInterrupt):
-            asyncio.run(_serve_one(server, tcp))
+    code = 0
+    with suppress(KeyboardInterrupt):
+        code = asyncio.run(_serve_stdio(server) if tcp is None else _serve_one(server, tcp))
+    if code:
+        sys.exit(code)
 
 
-async def _serve_one(server: Pellucid, port: int) -> None:
+async def _serve_stdio(server: Pellucid) -> int:
+    """Speak to the editor that started this process. Returns the exit code."""
+    from pygls.io_ import StdinAsyncReader, StdoutWriter
+
+    with ThreadPoolExecutor(1) as thread:
+        server.protocol.set_writer(StdoutWriter(sys.stdout.buffer))
+        return await _serve(server, StdinAsyncReader(sys.stdin.buffer, thread))
+
+
+async def _serve_one(server: Pellucid, port: int) -> int:
     """Speak to the first editor that connects to a port of this machine, until it leaves; there is no room for another."""
-    stop = threading.Event()
     editor: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.get_running_loop().create_future()
 
     def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,11 +53,27 @@ async def _serve_one(server: Pellucid, port: int) -> None:
         else:
             editor.set_result((reader, writer))
 
-    from pygls.io_ import run_async
-
     listener = await asyncio.start_server(welcome, "127.0.0.1", port)
     reader, writer = await editor
     listener.close()
     server.protocol.set_writer(writer)
-    await run_async(stop_event=stop, reader=reader, protocol=server.protocol, error_handler=server.report_server_error)
-    writer.close()
+    try:
+        return await _serve(server, reader)
+    finally:
+        writer.close()
+
+
+async def _serve(server: Pellucid, reader: Any) -> int:
+    """Answer messages until the editor leaves or is gone. Returns the exit code: 1 after an ``exit`` without a ``shutdown``."""
+    from pygls.io_ import run_async
+
+    try:
+        await run_async(stop_event=threading.Event(), reader=reader, protocol=server.protocol, error_handler=server.report_server_error)
+    except SystemExit as end:  # raised by pygls at exit
+        return 1 if end.code else 0
+    except ConnectionError as error:
+        logging.getLogger(__name__).error("The editor is gone: %s.", error)
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(server.leave(), LEAVE_SECONDS)
+    return 0

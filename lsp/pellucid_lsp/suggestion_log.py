@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pellucid.errors import ConfigError
+from pellucid.private_files import make_private
 from pellucid_lsp.features import VERSION
 
 FILE = "suggestions.sqlite"
@@ -139,9 +140,8 @@ class SuggestionLog:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            if not self.path.exists():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.path.touch(mode=0o600)  # nobody else's
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there may be shared
+            make_private(self.path)
             with closing(sqlite3.connect(self.path, timeout=WAIT_SECONDS)) as database, database:
                 (known,) = database.execute("PRAGMA application_id").fetchone()
                 (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -11,6 +11,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from pellucid.errors import ConfigError
+from pellucid.private_files import make_private_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Switch:
     def _write(self, state: _State) -> None:
         text = json.dumps({"off": state.off, "folders_off": list(state.folders_off)}, indent=1)
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._file.parent)
             _replace(self._file, text)
         except OSError as error:
             reason = error.strerror or str(error)

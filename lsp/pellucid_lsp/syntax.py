@@ -156,11 +156,19 @@ def _marks(match: re.Match[str]) -> list[Mark]:
 def _find(line: str, closing: str, at: int) -> int:
     """Where a string or comment ends; a backslash hides the end of a string."""
     while (end := line.find(closing, at)) >= 0:
-        hidden = closing not in ("*/", "-->", "]]") and (end - len(line[:end].rstrip("\\"))) % 2
+        hidden = closing not in ("*/", "-->", "]]") and _backslashes(line, end) % 2
         if not hidden:
             return end
         at = end + 1
     return -1
+
+
+def _backslashes(line: str, end: int) -> int:
+    """Return how many backslashes there are right before a character."""
+    begin = end
+    while begin and line[begin - 1] == "\\":
+        begin -= 1
+    return end - begin
 
 
 @cache
@@ -179,9 +187,10 @@ def _pattern(syntax: Syntax) -> tuple[re.Pattern[str], dict[str, str]]:
     return re.compile("|".join(parts) or r"(?!)"), dict(syntax.spans)
 
 
-_CASE = re.compile(r"\s*(?:case\b.*|default|public|private|protected)\s*:$")
+_CASE = re.compile(r"\s*(?:case\b.*|(?:default|public|private|protected)\s*):$")
 _OPENING_WORD = re.compile(r"(?:=>|->|\b(?:do|then|else|begin|try|where|repeat)|\|[\w, ]+\|)$")
-_BLOCK_WORD = re.compile(r"\s*(?:def|class|module|if|unless|while|until|case|for|begin)\b(?!.*\bend$)|.*\bfunction\b[^()]*\([^()]*\)$")
+_BLOCK_WORD = re.compile(r"\s*(?:def|class|module|if|unless|while|until|case|for|begin)\b(?!.*\bend$)")
+_FUNCTION = re.compile(r"\bfunction\b")
 
 
 def opens_block(line: str, found: Scan, syntax: Syntax) -> bool:
@@ -196,7 +205,16 @@ def opens_block(line: str, found: Scan, syntax: Syntax) -> bool:
         return False
     if code.endswith(":"):
         return syntax.colon or _CASE.match(code) is not None
-    return _OPENING_WORD.search(code) is not None or (syntax.words and _BLOCK_WORD.match(code) is not None)
+    return _OPENING_WORD.search(code) is not None or (syntax.words and (_BLOCK_WORD.match(code) is not None or _ends_with_function(code)))
+
+
+def _ends_with_function(code: str) -> bool:
+    """Whether a line ends with ``function NAME (...)``, without another parenthesis in it."""
+    begin = code.rfind("(")
+    if not code.endswith(")") or code.find(")", begin) < len(code) - 1:
+        return False
+    name = max(code.rfind("(", 0, begin), code.rfind(")", 0, begin)) + 1
+    return _FUNCTION.search(code, name, begin) is not None
 
 
 def indentation(line: str) -> int:

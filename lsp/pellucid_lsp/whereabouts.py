@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from pellucid.address import APPLICATION, DEFAULT_HOST, DEFAULT_PORT, ENVIRONMENT_PREFIX, is_loopback, read_file, url_of
+from pellucid.address import (
+    APPLICATION,
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    DEFAULT_PORTS,
+    ENVIRONMENT_PREFIX,
+    is_loopback,
+    key_for,
+    read_file,
+    url_of,
+)
 from pellucid.errors import ConfigError
 from pellucid_lsp.settings import ServerSettings
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +34,28 @@ class Whereabouts:
     key: str | None = field(default=None, repr=False)
     here: bool = True
     """Whether `pellucid serve` on this machine would answer there."""
+    withheld: str = ""
+    """Why the key of Pellucid's own settings is not sent there, and what to do about it; empty where it is, or there is none."""
 
 
 def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> Whereabouts:
     """Where the server is. Raises ConfigError in one sentence for an address that is none, or a file that cannot be read."""
     own = _own_settings(variables, config_file)
-    key = settings.api_key or own.get("api_key") or None
-    if key is not None and not (isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key):
-        raise ConfigError(
-            "The API key should be printable ASCII without spaces, as it travels in an HTTP header: set pellucid.server.apiKey."
-        )
-    if settings.url:
-        return _parsed(settings.url, key)
-    host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
-    return Whereabouts(url_of(host, port), host, port, key)
+    own_key = _checked(own.get("api_key"))
+    if not settings.url:
+        host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
+        return Whereabouts(url_of(host, port), host, port, _checked(settings.api_key) or own_key)
+    where = _parsed(settings.url)
+    if key := _checked(settings.api_key):
+        return replace(where, key=key)
+    if own_key is None:
+        return where
+    own_url = url_of(str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT)))
+    if key := key_for(where.url, own_url, own_key):
+        return replace(where, key=key)
+    return replace(
+        where, withheld=f"The API key of Pellucid's own settings goes only to {own_url}: set pellucid.server.apiKey for {where.url}."
+    )
 
 
 def data_folder(variables: Mapping[str, str], config_file: Path) -> Path:
@@ -69,7 +85,16 @@ def _port(given: object) -> int:
     return port
 
 
-def _parsed(url: str, key: str | None) -> Whereabouts:
+def _checked(key: object) -> str | None:
+    """Return a key; None where none is given. Raises ConfigError for one that no header can carry."""
+    if not key:
+        return None
+    if isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key:
+        return key
+    raise ConfigError("The API key should be printable ASCII without spaces, as it travels in an HTTP header: set pellucid.server.apiKey.")
+
+
+def _parsed(url: str) -> Whereabouts:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
@@ -78,4 +103,4 @@ def _parsed(url: str, key: str | None) -> Whereabouts:
     if host is None or port is None or parts.username is not None or parts.query or parts.fragment:
         raise ConfigError(f"pellucid.server.url should be an address like {url_of(DEFAULT_HOST, DEFAULT_PORT)}, which this one is not.")
     here = parts.scheme == "http" and is_loopback(host) and parts.path in ("", "/")
-    return Whereabouts(url.rstrip("/"), host, port, key, here)
+    return Whereabouts(url.rstrip("/"), host, port, here=here)

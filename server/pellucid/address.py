@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pellucid.errors import ConfigError
 
@@ -17,6 +19,13 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8437
 PAGE_PORT = 8438
 """Where the page listens when it runs by itself."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+LOOPBACK_NAMES = ("localhost", "::1")
+"""Names of 127.0.0.1. The rest of 127.0.0.0/8 is other addresses, where other users of this machine may listen."""
+
+_PLAIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/.*)?", re.ASCII | re.IGNORECASE)
+"""An address that every reader of addresses takes apart in the same way."""
 
 
 def is_loopback(host: str) -> bool:
@@ -31,6 +40,20 @@ def url_of(host: str, port: int) -> str:
     """Where this machine reaches a server that listens on ``host``."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- to be told apart, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def key_for(url: str, own_url: str, own_key: str | None) -> str | None:
+    """Return the key of Pellucid's own settings where it may go to ``url``: to the host and port that these settings name."""
+    return own_key if _place(url) is not None and _place(url) == _place(own_url) else None
+
+
+def _place(url: str) -> tuple[str, int | None] | None:
+    """Return the host and port of an address; None for one that could be misread."""
+    if _PLAIN.fullmatch(url) is None:
+        return None
+    parts = urlsplit(url)
+    host = (parts.hostname or "").removesuffix(".")
+    return DEFAULT_HOST if host in LOOPBACK_NAMES else host, parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def read_file(path: Path) -> dict[str, object]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 OPENING = "([{"
 CLOSING = ")]}"
 QUOTES = "\"'`"
 
-_TOKEN = re.compile(r"""(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\\n])*`)|(?P<quote>["'`])|(?P<bracket>[\[\](){}])""")
+_TOKEN = re.compile(r"""["'`\[\](){}]""")
+_INSIDE = {quote: re.compile(rf"(?:\\.|[^{quote}\\\n])*+") for quote in QUOTES}
+"""What a string holds, up to its quote or the end of its line."""
+
 _END_TAG = re.compile(r"</([A-Za-z][\w:.-]*)")
 
 
@@ -32,20 +36,44 @@ def opened_in(text: str, closing: str) -> bool:
 def is_balanced(text: str) -> bool:
     """Whether all that is opened is closed and all that is closed was opened, strings included."""
     depth = 0
-    for match in _TOKEN.finditer(text):
-        if match.group("quote"):
+    for token in _tokens(text):
+        if token in QUOTES:
             return False
-        if match.group("bracket"):
-            depth += 1 if match.group() in OPENING else -1
-            if depth < 0:
-                return False
+        depth += 1 if token in OPENING else -1
+        if depth < 0:
+            return False
     return depth == 0
 
 
 def _open(text: str) -> int:
     """How many brackets of the text's own are open at its end."""
     depth = 0
-    for match in _TOKEN.finditer(text):
-        if match.group("bracket"):
-            depth = depth + 1 if match.group() in OPENING else max(depth - 1, 0)
+    for token in _tokens(text):
+        if token not in QUOTES:
+            depth = depth + 1 if token in OPENING else max(depth - 1, 0)
     return depth
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Yield the brackets outside of strings, and the quotes that begin a string without an end.
+
+    A string without an end is looked through once: no quote of its kind before the end of its line can end one either,
+    as all of them are escaped.
+    """
+    open_until = dict.fromkeys(QUOTES, 0)
+    at = 0
+    while (match := _TOKEN.search(text, at)) is not None:
+        token, at = match.group(), match.end()
+        if token not in QUOTES:
+            yield token
+            continue
+        end = at
+        if at > open_until[token]:
+            inside = _INSIDE[token].match(text, at)
+            assert inside is not None, "it may be empty"
+            end = inside.end()
+        if text.startswith(token, end) and at > open_until[token]:
+            at = end + 1
+        else:
+            open_until[token] = max(open_until[token], end)
+            yield token

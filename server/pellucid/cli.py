@@ -266,7 +266,10 @@ def webui(
     server: Annotated[str | None, typer.Option(metavar="URL", help="The server to ask; where the settings say if not given.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback demands --api-key.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = PAGE_PORT,
-    api_key: Annotated[str | None, typer.Option(help="Key of the server, which the page asks for as well.")] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="Key of the server, which the page asks for as well. The one of the settings goes only to their own server."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the conversations held on the page.")] = None,
 ) -> None:
     """Show the page alone, without a model, for a server that runs elsewhere."""
@@ -275,7 +278,7 @@ def webui(
     settings = load_settings(api_key=api_key, data=data)
     from pellucid_webui.start import run
 
-    run(settings, (server or settings.url).rstrip("/"), host, port)
+    run(settings, (server or settings.url).rstrip("/"), host, port, key_is_for_url=api_key is not None)
 
 
 @models_app.command("list", epilog="Example: pellucid models list")

@@ -239,6 +239,9 @@ def evaluate(
         ),
     ] = False,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Ask a Pellucid or OpenAI-compatible server instead.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="Key of that server. The one of the settings goes only to the server that they name.")
+    ] = None,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="A B", help="Compare the results of two folders; asks nothing.")
     ] = None,
@@ -259,7 +262,8 @@ def evaluate(
         raise typer.BadParameter("name at least one.", param_hint="MODEL")
     from pellucid.config import load_settings
 
-    settings = load_settings(prefix_memory=0)  # what is asked here is of no use to anybody's next start
+    settings = load_settings(prefix_memory=0, api_key=api_key)  # what is asked here is of no use to anybody's next start
+    key = settings.key if api_key is not None or server is None else settings.key_for(server)
     with needing("learn"):
         from pellucid.learn.evaluate import command
         from pellucid.learn.evaluate.humaneval import Sampling
@@ -277,4 +281,4 @@ def evaluate(
         Sampling(samples, temperature),
     )
     with resumable():
-        command.evaluate(models, options, command.Place(settings, server), out, as_json=json)
+        command.evaluate(models, options, command.Place(settings, server, key), out, as_json=json)

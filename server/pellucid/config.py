@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pellucid import address
 from pellucid.address import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
 from pellucid.address import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
 from pellucid.address import is_loopback as is_loopback
@@ -166,6 +168,13 @@ class Settings(BaseSettings):
     def key(self) -> str | None:
         """An API key in clear for what asks the server; the first of several."""
         return None if self.keys is None else next(iter(self.keys.by_owner.values()))
+
+    def key_for(self, url: str) -> str | None:
+        """Return the key where it may go to ``url``: to the server that these settings name. Where it may not, say so on stderr."""
+        key = address.key_for(url, self.url, self.key)
+        if key is None and self.key is not None:
+            sys.stderr.write(f"The API key of the settings goes only to {self.url}: give the one of {url} with --api-key.\n")
+        return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,12 @@ def test_trust(name: str) -> None:
     assert f"{SECTION}.{name}" in MANIFEST["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"]
 
 
+@pytest.mark.parametrize("name", ["command", "server.url", "server.apiKey"])
+def test_what_a_workspace_cannot_set(name: str) -> None:
+    """What is run, where text is sent and the key that goes there are settings of the user, not of a folder, trusted or not."""
+    assert PROPERTIES[f"{SECTION}.{name}"]["scope"] == "machine"
+
+
 def test_commands() -> None:
     """Every key and menu of the manifest runs a command that it declares."""
     declared = {command["command"] for command in MANIFEST["contributes"]["commands"]}

@@ -2,13 +2,15 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pellucid_lsp.ignore import Patterns, ignoring_file, repository
+from pellucid_lsp.ignore import MAX_BYTES, Patterns, ignoring_file, repository
 
 FOLDERS = ("", "a", "a/b", "foo", "foo/build", "a b")
 FILES = tuple(f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("x.py", "build.log", ".hidden", "é", "[x]"))
@@ -96,12 +98,41 @@ class TestIgnoringFile:
     def test_a_file_that_cannot_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where an ignore file cannot be read everything below it is ignored: it may name whatever is asked for."""
 
-        def denied(self: Path) -> bytes:
+        def denied(self: Path, *_: object) -> NoReturn:
             raise PermissionError(13, "Permission denied", str(self))
 
         (tmp_path / ".gitignore").write_text("other.py\n")
-        monkeypatch.setattr(Path, "read_bytes", denied)
+        monkeypatch.setattr(Path, "open", denied)
         assert ignoring_file(tmp_path / "a.py", tmp_path)
+
+    def test_files_that_are_too_large(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Ignore files that would take too long to read together ignore everything, and the log names the largest."""
+        (tmp_path / "a").mkdir()
+        (tmp_path / ".gitignore").write_text("x\n" * (MAX_BYTES // 4))
+        (tmp_path / "a" / ".gitignore").write_text("y\n" * (MAX_BYTES // 4 - 1))
+        assert ignoring_file(tmp_path / "a" / "a.py", tmp_path) is None
+        (tmp_path / ".gitignore").write_text("x\n" * (MAX_BYTES // 4 + 2))
+        assert ignoring_file(tmp_path / "a" / "a.py", tmp_path) == tmp_path / ".gitignore"
+        assert f"{tmp_path / '.gitignore'} has, with the other ignore files of a path, more than 131,072 bytes" in caplog.text
+
+    def test_a_path_that_is_too_long(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A path so deep that its match against long patterns would take too long is ignored, and the log says so."""
+        (tmp_path / ".gitignore").write_text("/**/a/*b\n" * 10_000)
+        assert ignoring_file(tmp_path / "c" / "a.py", tmp_path) is None
+        deep = tmp_path / ("c/" * 500 + "a.py")
+        assert ignoring_file(deep, tmp_path) == tmp_path / ".gitignore"
+        assert "is too long to be matched against" in caplog.text
+
+    @pytest.mark.parametrize("file", [".git", ".gitignore", ".pellucidignore"])
+    @pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
+    def test_what_never_ends(self, tmp_path: Path, file: str, target: str) -> None:
+        """A pipe or a device in the place of a file is not read: it would hold the language server up for ever."""
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / file).symlink_to(tmp_path / target)
+        imports = "import sys; from pathlib import Path; from pellucid_lsp.ignore import ignoring_file; top = Path(sys.argv[1]);"
+        program = f"{imports} print(ignoring_file(top / 'a.py', top))"
+        found = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
+        assert found.stdout.strip() == "None"
 
     def test_a_further_work_tree(self, tmp_path: Path) -> None:
         """In a work tree that was added to a repository the repository's own exclude file counts."""
@@ -122,6 +153,19 @@ class TestIgnoringFile:
 
 
 class TestPatterns:
+    def test_settings_that_are_too_large(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Patterns of a setting are bounded in the same way, by themselves and together with a path."""
+        assert Patterns(["x" * 100] * 2_000, "the setting").ignores("a.py")
+        assert "the setting has, with the other ignore files of a path, more than 131,072 bytes" in caplog.text
+        assert not Patterns(["x" * 100] * 1_000, "the setting").ignores("b/a.py")
+        assert Patterns(["x" * 100] * 1_000, "the setting").ignores("b/" * 500 + "a.py")
+        assert "is too long to be matched against the setting" in caplog.text
+
+    def test_lone_surrogates(self) -> None:
+        """A lone surrogate, which the name of no file can hold, is compared like any other character."""
+        assert Patterns(["*\ud800.py"]).ignores("a\ud800.py")
+        assert not Patterns(["\ud801"]).ignores("\ud800")
+
     def test_files_in_ignored_folders(self) -> None:
         """A setting's patterns ignore what is in a folder that they ignore, whatever else they say of it."""
         patterns = Patterns(["build/", "!build/keep.py", "*.gen.py", "!mine.gen.py"])

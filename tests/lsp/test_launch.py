@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -136,6 +137,24 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
     assert client.url == world.url
     assert len(world.starts()) == 1
     assert world.told == [Condition(State.READY, f"The model server at {world.url} is ready.", world.url)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
+@pytest.mark.parametrize("there", [False, True])
+async def test_only_their_owner_reads_logs_and_records(world: World, there: bool) -> None:
+    """A server's log and record are nobody else's, nor are their folders, whether they were there before or not."""
+    record = world.around.records / f"{world.port}.json"
+    if there:
+        for file in (world.log, record):
+            file.parent.mkdir()
+            file.parent.chmod(0o755)
+            file.touch()
+            file.chmod(0o644)
+
+    await world.launcher().client()
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for file in (world.log, record) for path in (file, file.parent)}
+    assert modes == {world.log.name: 0o600, "logs": 0o700, record.name: 0o600, "records": 0o700}
 
 
 async def test_a_server_is_started(world: World) -> None:
@@ -339,6 +358,24 @@ async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, told: 
         await world.launcher(api_key=key).client()
 
     assert str(raised.value) == f"The model server at {world.url} refuses this editor ({told}): set pellucid.server.apiKey."
+
+
+@pytest.mark.parametrize("wants_key", [True, False])
+async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, started_by_hand: ByHand, wants_key: bool) -> None:
+    """A server at an address that Pellucid's own settings do not name gets no key of theirs, and the status says what to set."""
+    await started_by_hand(**({"PELLUCID_API_KEY": "secret"} if wants_key else {}))
+    variables = {**world.around.variables, "PELLUCID_API_KEY": "secret", "PELLUCID_PORT": str(world.port % 65535 + 1)}
+    own = f"http://127.0.0.1:{variables['PELLUCID_PORT']}"
+    withheld = f"The API key of Pellucid's own settings goes only to {own}: set pellucid.server.apiKey for {world.url}."
+    launcher = world.launcher(around=replace(world.around, variables=variables), url=world.url)
+
+    if wants_key:
+        with pytest.raises(UnavailableError):
+            await launcher.client()
+        assert launcher.condition.message == f"The model server at {world.url} refuses this editor (The API key is wrong): {withheld}"
+    else:
+        await launcher.client()
+        assert launcher.condition.message == f"The model server at {world.url} is ready. {withheld}"
 
 
 async def test_the_key_is_never_shown(world: World) -> None:

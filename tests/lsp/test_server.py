@@ -81,6 +81,21 @@ async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant)
     assert (call["prefix"], call["suffix"]) == ("def add(a, b):\n    ret", "\n\n\nx = 1\n")
 
 
+@pytest.mark.parametrize("uri", [URI, "file:///work/\ud800.py", "untitled:\udfff"])
+async def test_lone_surrogates(connect: Connect, assistant: ScriptedAssistant, uri: str) -> None:
+    """Half a character, in the address of a document or in its text, is a replacement character, and moves no position."""
+    editor = await connect()
+    editor.open(uri, "s = '\ud800'\n" + TEXT)
+    editor.insert(uri, 0, 6, "\udc00\U0001f60b")
+    items = await editor.inline(uri, AT[0] + 1, AT[1])
+
+    assert [item.insert_text for item in items] == ["urn a + b"]
+    assert assistant.calls[0]["prefix"] == "s = '\ufffd\ufffd\U0001f60b'\ndef add(a, b):\n    ret"
+    assert await editor.request("pellucid/explain", {"textDocument": {"uri": uri}}) is not None
+    assert await editor.request("pellucid/tokens", {"id": "\ud800"}) is None
+    assert editor.messages == []
+
+
 async def test_typing_into_a_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
     """What is typed as suggested asks the model nothing."""
     editor = await connect()

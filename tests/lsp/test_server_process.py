@@ -122,3 +122,18 @@ def test_start_begins_the_log_anew(tmp_path: Path) -> None:
 
     assert process.wait(30) == 0
     assert log.read_text() == f"{tmp_path}\nword\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be replaced there")
+def test_who_has_the_former_log_open_reads_nothing_of_the_new_one(tmp_path: Path) -> None:
+    """A log that was open to others is not written into again: some may hold it open. A link in its place is not followed."""
+    log, other = tmp_path / "log", tmp_path / "other"
+    log.write_text("former")
+    with log.open() as held:
+        assert start((sys.executable, "-c", "print('word')"), dict(os.environ), tmp_path, log).wait(30) == 0
+        assert (held.read(), log.read_text()) == ("former", "word\n")
+    log.unlink()
+    other.write_text("theirs")
+    log.symlink_to(other)
+    assert start((sys.executable, "-c", "print('word')"), dict(os.environ), tmp_path, log).wait(30) == 0
+    assert (other.read_text(), log.read_text()) == ("theirs", "word\n")

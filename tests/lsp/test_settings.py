@@ -103,3 +103,20 @@ def test_nothing_to_take() -> None:
 def test_readme() -> None:
     """The README lists every setting."""
     assert settings_table() in README
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"server": {"url": "http://other"}}, ""),
+        ({"server": {"url": "http://other", "apiKey": None}}, ""),
+        ({"server": {"url": "http://other", "apiKey": "k2"}}, "k2"),
+        ({"server": {"url": "http://one"}}, "k"),
+        ({"server": {"start": False}}, "k"),
+        ({}, "k"),
+    ],
+)
+def test_a_key_stays_with_its_address(given: dict[str, Any], key: str) -> None:
+    """Settings that name another address without a key do not get the key that came with the former address."""
+    base = Settings.read({"server": {"url": "http://one", "apiKey": "k"}})
+    assert Settings.take(given, base)[0].server.api_key == key

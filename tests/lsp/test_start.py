@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,61 @@ async def test_tcp(tmp_path: Path) -> None:
         writer.close()
         await writer.wait_closed()
         assert await lsp_client.within(process.wait()) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"capabilities": {}, "initializationOptions": {"server": {"url": "http://127.0.0.1:9", "start": False}}},
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "initialized", "params": {}}
+OPEN = {
+    "jsonrpc": "2.0",
+    "method": "textDocument/didOpen",
+    "params": {"textDocument": {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "x = 1\n"}},
+}
+SHUTDOWN = {"jsonrpc": "2.0", "id": 2, "method": "shutdown"}
+EXIT = {"jsonrpc": "2.0", "method": "exit"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "code"),
+    [
+        ([INITIALIZE, INITIALIZED, OPEN, SHUTDOWN, EXIT], 0),
+        ([INITIALIZE, SHUTDOWN, EXIT], 0),
+        ([INITIALIZE, INITIALIZED, OPEN, EXIT], 1),
+        ([INITIALIZE, EXIT], 1),
+        ([EXIT], 1),
+        ([INITIALIZE, INITIALIZED, OPEN, None], 0),
+    ],
+)
+async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: int) -> None:
+    """An exit ends the process at once, with code 1 where no shutdown came before; so does an editor that is gone (None)."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pellucid", "lsp"),
+        env={**os.environ, **lsp_client.homes(tmp_path)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for message in messages:
+            if message is None:
+                process.stdin.close()
+            else:
+                body = json.dumps(message).encode()
+                process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        _, errors = await lsp_client.within(asyncio.gather(process.stdout.read(), process.stderr.read()))
+        assert await lsp_client.within(process.wait()) == code
+        assert not re.search(b"Traceback|RuntimeWarning", errors), errors
     finally:
         with suppress(ProcessLookupError):
             process.kill()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,22 @@ def test_everywhere(tmp_path: Path) -> None:
     assert (one.everywhere, other.everywhere, other.here) == (False, False, True)
     other.toggle()
     assert (one.everywhere, other.everywhere) == (True, True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
+@pytest.mark.parametrize("there", [False, True])
+def test_only_its_owner_reads_it(tmp_path: Path, there: bool) -> None:
+    """The file, which names the user's folders, is nobody else's, nor is its folder, whether they were there before or not."""
+    file = tmp_path / "state" / "switch.json"
+    if there:
+        file.parent.mkdir()
+        file.parent.chmod(0o755)
+        file.write_text('{"off": true, "folders_off": []}')
+        file.chmod(0o644)
+
+    Switch(file, ["/a"]).toggle_here()
+
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (file.parent, file)] == [0o700, 0o600]
 
 
 def test_here(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pellucid.address import key_for
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError
 from pellucid_lsp.settings import ServerSettings
@@ -57,6 +60,60 @@ def test_address_of_the_editor_s_settings(url: str, host: str, port: int, here: 
     found = find(ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE)
 
     assert found == Whereabouts(url.rstrip("/"), host, port, "k", here)
+
+
+OWN = {"PELLUCID_API_KEY": "own"}
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        *[(f"http://{host}:8437{end}", OWN) for host in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]") for end in ("", "/", "/v1")],
+        ("https://127.0.0.1:8437", OWN),
+        ("http://127.0.0.1:8437", OWN | {"PELLUCID_HOST": "0.0.0.0"}),
+        ("http://gpu.example.org:80", OWN | {"PELLUCID_HOST": "gpu.example.org", "PELLUCID_PORT": "80"}),
+        ("http://GPU.example.org", OWN | {"PELLUCID_HOST": "gpu.example.org", "PELLUCID_PORT": "80"}),
+    ],
+)
+def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: dict[str, str]) -> None:
+    """The key of Pellucid's own settings goes to the host and port that they name, however an editor spells them."""
+    assert find(ServerSettings(url=url), variables, NONE).key == "own"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://evil.example.org", "http://evil.example.org:8437", "https://evil.example.org:8437", "http://127.0.0.1:8438"),
+        *("http://127.0.0.1", "http://127.0.0.2:8437", "http://127.0.0.1.example.org:8437", "http://localhost.example.org:8437"),
+        *("http://2130706433:8437", "http://127.1:8437", "http://[::ffff:127.0.0.1]:8437", "http://0.0.0.0:8437"),
+    ],
+)
+@pytest.mark.parametrize("own", [OWN, OWN | {"PELLUCID_PORT": "8437", "PELLUCID_HOST": "localhost"}])
+def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
+    """To any other address no key goes, and a sentence says where it would go and what to set; a key of that address goes to it."""
+    found = find(ServerSettings(url=url), own, NONE)
+    assert found.key is None
+    host = own.get("PELLUCID_HOST", "127.0.0.1")
+    assert found.withheld == (
+        f"The API key of Pellucid's own settings goes only to http://{host}:8437: set pellucid.server.apiKey for {url}."
+    )
+    assert find(ServerSettings(url=url, api_key="given"), own, NONE) == replace(found, key="given", withheld="")
+    assert find(ServerSettings(url=url), {}, NONE).withheld == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1:8437@evil.example.org", "http://evil.example.org\\@127.0.0.1:8437", "http://127.0.0.1:8437\\.evil.example.org"),
+        *("http://127.0.0.1:8437#@evil.example.org", "http://127.0.0.1:8437?@evil.example.org", "http://evil.example.org\t@127.0.0.1:8437"),
+        *("http://ev\nil.example.org", "http://127.0.0.1:8437 @evil.example.org", "http:///127.0.0.1:8437", "http://127。0。0。1:8437"),
+    ],
+)
+def test_addresses_that_may_be_misread(url: str) -> None:
+    """An address that two readers could take apart in two ways gets no key of the settings."""
+    assert key_for(url, "http://127.0.0.1:8437", "own") is None
+    with suppress(ConfigError):
+        assert find(ServerSettings(url=url), OWN, NONE).key is None
 
 
 @pytest.mark.parametrize(

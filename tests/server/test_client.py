@@ -217,6 +217,25 @@ async def test_server_errors(status: int, detail: dict[str, object], error: type
         assert raised.value.retry_after == 7
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(status: int) -> None:
+    """A server cannot send the client, and its key, on to another address."""
+    asked: list[httpx.URL] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return httpx.Response(status, headers={"location": "http://evil.example.org/v1/models"})
+
+    async with Client(URL, "secret", transport=httpx.MockTransport(answer)) as client:
+        assert (await client.condition()).standing is Standing.FOREIGN
+        with pytest.raises(PellucidError):
+            await client.models()
+        with pytest.raises(PellucidError):
+            async for _ in client.complete("a"):
+                pass
+    assert {url.host for url in asked} == {"127.0.0.1"}
+
+
 async def test_error_in_a_stream() -> None:
     """An error after the first token is raised, not taken for the end."""
     wire = Wire(events({"choices": []}, {"error": {"message": "The server is shutting down.", "type": "unavailable_error", "code": 503}}))

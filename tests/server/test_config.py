@@ -162,6 +162,20 @@ def test_secret_stays_secret() -> None:
     assert "hunter2" not in repr(load_settings(api_key="hunter2"))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_where_the_key_may_go(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The key goes to the server that the settings name; where it does not go, one sentence says so, and none where there is none."""
+    settings = load_settings(api_key="secret", host=host)
+    assert settings.key_for("http://localhost:8437/v1") == "secret"
+    assert capsys.readouterr().err == ""
+    assert settings.key_for("http://evil.example.org") is None
+    assert capsys.readouterr().err == (
+        f"The API key of the settings goes only to {settings.url}: give the one of http://evil.example.org with --api-key.\n"
+    )
+    assert load_settings().key_for("http://evil.example.org") is None
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("host", "answer"),
     [

@@ -124,6 +124,24 @@ def test_key_is_asked_for_here_too(start: Start, port: int) -> None:
             assert http.get("/", headers={"host": "evil.example"}).status_code == 403
 
 
+@pytest.fixture
+def key_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A key in the environment, for what is started after that."""
+    monkeypatch.setenv("PELLUCID_API_KEY", "secret")
+    return "secret"
+
+
+def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) -> None:
+    """The key of the settings is not sent to a server that they do not name, and the terminal says what to do."""
+    with live(scripted_state(keys=read_keys(key_of_the_settings))) as server:
+        process = start("--server", server.url)
+        page(port, process, "Log in to Pellucid")
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key.\n" in err
+    assert f"The server at {server.url} wants its API key: start pellucid webui with --api-key.\n" in err
+
+
 def test_wrong_key(start: Start, port: int) -> None:
     """A key that the server does not take is told in a sentence."""
     with live(scripted_state(keys=read_keys("secret"))) as server:

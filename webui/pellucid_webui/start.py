@@ -28,8 +28,10 @@ from pellucid_webui.gradio_app import Create, pellucid_view
 from pellucid_webui.mount import Host, Page, PageSettings
 
 
-def run(settings: Settings, url: str, host: str, port: int) -> None:
+def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: bool = False) -> None:
     """Show the page on ``host`` and ``port`` until a signal ends it; the host and port of the settings are the server's own.
+
+    The key of the settings goes to the server that they name, and to another one with ``key_is_for_url``.
 
     Raises a PellucidError where that cannot be: without Gradio, for a URL that is none, for a port that is taken.
     """
@@ -38,9 +40,10 @@ def run(settings: Settings, url: str, host: str, port: int) -> None:
     if settings.key is None and not is_loopback(host):
         raise ConfigError(f"Other machines can reach the host {host}, so it demands an API key (--api-key or PELLUCID_API_KEY).")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    problem = asyncio.run(_problem(url, settings.key))
+    key = settings.key if key_is_for_url else settings.key_for(url)
+    problem = asyncio.run(_problem(url, key))
     with listen(host, port) as listener:
-        server = PageServer(settings, url, host)
+        server = PageServer(settings, url, host, key=key)
         typer.echo(f"The page is at {url_of(host, port)}/ and asks {url}; Ctrl-C stops it.")
         if problem is not None:
             typer.echo(problem.sentence, err=True)
@@ -50,8 +53,9 @@ def run(settings: Settings, url: str, host: str, port: int) -> None:
 class PageServer(GracefulServer):
     """A server of nothing but the page."""
 
-    def __init__(self, settings: Settings, url: str, host: str, create: Create = pellucid_view) -> None:
+    def __init__(self, settings: Settings, url: str, host: str, create: Create = pellucid_view, *, key: str | None = None) -> None:
         self._grace = settings.grace
+        self._key = key
         self._departing, self._closing = asyncio.Event(), asyncio.Event()
         super().__init__(self._app(settings, url, host, create), settings, self._depart, self._closing)
 
@@ -60,7 +64,7 @@ class PageServer(GracefulServer):
         asyncio.get_running_loop().call_later(self._grace, self._closing.set)
 
     def _app(self, settings: Settings, url: str, host: str, create: Create) -> FastAPI:
-        client = Client(url, settings.key)
+        client = Client(url, self._key)
 
         async def news() -> News | None:
             return news_of(await client.condition(), url)

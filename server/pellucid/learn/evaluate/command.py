@@ -32,14 +32,15 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where models come from: ``server`` is an address, None to load them here."""
+    """Where models come from: ``server`` is an address, None to load them here; ``key`` is what that server wants."""
 
     settings: Settings
     server: str | None
+    key: str | None = None
 
     def subject(self, model: str) -> AbstractAsyncContextManager[Subject]:
         """The model, for as long as it is asked."""
-        return here(self.settings, model) if self.server is None else served(self.server, self.settings.key, model)
+        return here(self.settings, model) if self.server is None else served(self.server, self.key, model)
 
 
 def evaluate(models: Sequence[str], options: Options, place: Place, folder: Path, *, as_json: bool) -> None:

@@ -34,6 +34,9 @@ PREFIX_ONLY = (
 NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
 """Strings and comments of one line."""
 
+MAX_LINE = 4096
+"""Characters of a line in which names are looked for: strings without an end take time quadratic in its length."""
+
 
 PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
 
@@ -113,8 +116,8 @@ def identifier_f1(said: str, wanted: str) -> float | None:
 
 
 def identifiers(line: str) -> set[str]:
-    """The names in a line of Python."""
-    return {name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line)) if not keyword.iskeyword(name)}
+    """The names in a line of Python, up to MAX_LINE characters."""
+    return {name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line[:MAX_LINE])) if not keyword.iskeyword(name)}
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:

@@ -19,11 +19,12 @@ from evaluation_files import PAIRS, write_benchmarks, write_lines
 from model_files import byte_level_bpe, write_folder
 from pellucid.api.state import ServerState
 from pellucid.bench import machine
+from pellucid.keys import read_keys
 from pellucid.learn.evaluate.humaneval import HumanEval
 from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.results import read_results
 from pellucid.models.calibrations import CalibrationFile
-from served import TINY, live, tiny_assistant
+from served import TINY, live, scripted_state, tiny_assistant
 from tiny_adapters import random_adapter, write_adapter
 from tiny_models import tiny_llama, to_decoder
 
@@ -273,6 +274,20 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
     assert code == 0
     assert "left out: perplexity: the two were asked in different ways (window)." in out
     assert "left out: crows-pairs: it was asked in one of them only." in out
+
+
+def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of the settings is not sent to a server that they do not name; the one of --api-key is."""
+    monkeypatch.setenv("PELLUCID_API_KEY", "secret")
+    with live(scripted_state(keys=read_keys("secret"))) as server:
+        command = ["evaluate", "nobody", "--server", server.url, "--suite", "speed", "--out", "far"]
+        code, _, err = run(*command)
+        assert code == 1
+        assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key." in err
+        assert "There is no model" not in err
+        code, _, err = run(*command, "--api-key", "secret")
+        assert code == 1
+        assert f"There is no model 'nobody' at {server.url}" in err
 
 
 def test_server(run: Run, tmp_path: Path) -> None:
