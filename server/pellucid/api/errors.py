@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, PellucidError, QueueFullError
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, PellucidError, QueueFullError, TooManyAttemptsError
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,12 @@ class BodyTooLargeError(InvalidRequestError):
     status = 413
 
 
+class RequestTimeoutError(InvalidRequestError):
+    """A request that did not arrive in time."""
+
+    status = 408
+
+
 def error_body(error: PellucidError) -> dict[str, Any]:
     """The error as JSON: OpenAI's and llama.cpp's fields together."""
     param = getattr(error, "param", None)
@@ -50,10 +56,12 @@ def error_body(error: PellucidError) -> dict[str, Any]:
 def error_response(error: PellucidError) -> JSONResponse:
     """The whole response."""
     headers = {}
-    if isinstance(error, QueueFullError):
+    if isinstance(error, QueueFullError | TooManyAttemptsError):
         headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, RequestTimeoutError):
+        headers["connection"] = "close"
     return JSONResponse(error_body(error), error.status, headers)
 
 
