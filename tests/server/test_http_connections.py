@@ -88,7 +88,7 @@ def ends(connection: socket.socket) -> bool:
 
 
 def healthy(server: LiveServer) -> bool:
-    return httpx.get(f"{server.url}/health", trust_env=False, timeout=30).status_code == 200
+    return httpx.get(f"{server.url}/health", trust_env=False, timeout=120).status_code == 200
 
 
 @pytest.mark.usefixtures("impatient")
@@ -230,7 +230,7 @@ def slots_are_free(server: LiveServer) -> bool:
     """Whether all slots become free."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        slots = httpx.get(f"{server.url}/slots", trust_env=False, timeout=30).json()
+        slots = httpx.get(f"{server.url}/slots", trust_env=False, timeout=120).json()
         if not any(slot["is_processing"] for slot in slots):
             return True
         time.sleep(0.05)
@@ -246,7 +246,7 @@ def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
             one.sendall(head(tiny.port, path, len(LARGE) + 1))
         push(unfinished, LARGE, seconds=1.0)
         grown = resident_bytes() - held
-        answer = httpx.post(f"{tiny.url}/v1/completions", json={"prompt": "x", "max_tokens": 1}, trust_env=False, timeout=60)
+        answer = httpx.post(f"{tiny.url}/v1/completions", json={"prompt": "x", "max_tokens": 1}, trust_env=False, timeout=120)
         assert healthy(tiny)
     assert answer.status_code == 200
     assert grown < HELD_AT_ONCE, f"{grown / MEGABYTE:.0f} MB"

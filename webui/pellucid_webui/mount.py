@@ -22,9 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.api.errors import MethodError, error_response
+from pellucid.api.json_body import read
 from pellucid.api.plain_page import GUARDS, News, plain_page
-from pellucid.api.request_body import BodyReader, admit
-from pellucid.errors import AuthenticationError, ConfigError, NotFoundError, PellucidError, UnavailableError
+from pellucid.api.request_body import BodyReader, admit, replayed
+from pellucid.errors import AuthenticationError, ConfigError, InvalidRequestError, NotFoundError, PellucidError, UnavailableError
 from pellucid.keys import Keys
 from pellucid.login_rate_limit import LoginRateLimit
 from pellucid.speaker import Speaker
@@ -52,6 +53,8 @@ CALLS = frozenset({"queue/join", "queue/data", "cancel", "reset", "upload", "upl
 
 CHANGING = frozenset({"queue/join", "cancel", "reset", "upload"})
 """Those that are asked by POST."""
+
+JSON_CALLS = frozenset(API + call for call in CHANGING - {"upload"})
 
 LOCAL_FILE = re.compile(r"file=(?![A-Za-z][A-Za-z0-9+.-]+:)")
 """A file that was sent by the page or made for it; Gradio would fetch addresses as well."""
@@ -138,7 +141,9 @@ class Page:
         try:
             response = await self._answer(request)
             if response is None:
-                receive = await self._bodies.receive(scope, receive)
+                body = await self._bodies.read(scope, receive)
+                _check_body(scope["path"], body)
+                receive = replayed(body, receive)
                 admit(scope)
         except PellucidError as error:
             response = error_response(error)
@@ -311,6 +316,12 @@ def _check(path: str, method: str) -> None:
         raise NotFoundError(f"There is no {path} here.")
     if method not in (("POST",) if call in CHANGING else ("GET", "HEAD")):
         raise MethodError(f"{path} does not answer {method}.")
+
+
+def _check_body(path: str, body: bytes) -> None:
+    """Raise InvalidRequestError for a body that is no JSON object where Gradio takes one: it fails at describing what is wrong."""
+    if path in JSON_CALLS and not isinstance(read(body), dict):
+        raise InvalidRequestError("The body must be a JSON object.")
 
 
 def _refusal(error: Exception) -> str:
