@@ -6,11 +6,8 @@ Importing this module is light; importing Gradio takes seconds, and ``build`` do
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,8 +23,6 @@ from pellucid_webui.turn import Turns
 
 if TYPE_CHECKING:
     import gradio as gr
-
-HOUR, DAY = 3600, 86_400
 
 TABS = 200
 """Tabs that are kept in mind, each with what it shows; one that was forgotten loads the page anew when it is used again.
@@ -45,6 +40,7 @@ ENVIRONMENT = {
     "GRADIO_MCP_SERVER": "False",
     "GRADIO_SSR_MODE": "False",
     "GRADIO_RUN_HISTORY": "False",
+    "GRADIO_TEMP_DIR": f"{os.devnull}/pellucid",  # not a folder: the page stores no files, and Gradio cannot copy any
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """What Gradio and the hub's library read when they are imported."""
@@ -96,10 +92,6 @@ def build(create: Create, speaker: Speaker, store: Store, turns: Turns, max_file
 def quieten() -> None:
     """Have Gradio keep to itself; before its import."""
     os.environ.update(ENVIRONMENT)
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        # Its default is a folder that all users of the machine share.
-        folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="pellucid-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     hub = sys.modules.get("huggingface_hub.constants")
     if hub is not None:  # it has read its environment already
         hub.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
@@ -111,7 +103,7 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
     blocks = view.blocks
     blocks.analytics_enabled = False
     blocks.api_open = False
-    blocks.delete_cache = (HOUR, DAY)
+    blocks.has_launched = True  # set by launch(), which is never called here: until then Gradio lets a call name any file
     blocks.state_session_capacity = TABS
     blocks._queue.max_thread_count = TABS
     blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
