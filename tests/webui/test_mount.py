@@ -223,11 +223,13 @@ def test_no_endpoints(small: PagedServer) -> None:
         assert small.http.get(path).json()["error"]["code"] == 404, path
 
 
-def test_server_fetches_nothing_for_a_page(small: PagedServer) -> None:
-    """Gradio's way to files is for files: it fetches no address, and reads nothing that the page has not made."""
-    for target in ("http://127.0.0.1:9/x", "HTTPS://example.org/x", "ftp://example.org/x"):
+def test_no_file_is_stored_or_served(small: PagedServer) -> None:
+    """Gradio's ways for files are closed: none is uploaded, none is served, no address is fetched."""
+    for target in ("http://127.0.0.1:9/x", "HTTPS://example.org/x", "ftp://example.org/x", Path(__file__).absolute()):
         assert small.http.get(f"/gradio_api/file={target}").status_code == 404
-    assert small.http.get(f"/gradio_api/file={Path(__file__).absolute()}").status_code == 403
+    answer = small.http.post("/gradio_api/upload", files={"files": ("a.txt", b"x")})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+    assert small.http.get("/gradio_api/upload_progress", params={"upload_id": "x"}).status_code == 404
 
 
 def test_api_stays_as_it_was(small: PagedServer) -> None:
@@ -286,19 +288,6 @@ def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call
         answer = other.post(f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers)
 
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")
-
-
-def test_uploads_are_bounded(small: PagedServer) -> None:
-    """A file within the limit of bodies is taken and given back, a larger one is refused before it is kept."""
-    fits = small.http.post("/gradio_api/upload", files={"files": ("a.txt", b"x" * 15_000)})
-    large = small.http.post("/gradio_api/upload", files={"files": ("a.txt", b"x" * 25_000)})
-    (path,) = fits.json()
-
-    back = small.http.get(f"/gradio_api/file={path}")
-    assert (fits.status_code, back.content) == (200, b"x" * 15_000)
-    assert back.headers["content-security-policy"]
-    assert (large.status_code, large.json()["error"]["code"]) == (413, 413)
-    assert os.environ["GRADIO_TEMP_DIR"] in path
 
 
 def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
 import io
 import json
@@ -10,13 +11,13 @@ import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.tokens import Finish, FinishReason
+from pellucid_webui.attachments import MAX_FILE_BYTES
 from pellucid_webui.read_view import LINES_SHOWN, NOTHING, UNEXPECTED, Read, act, export, figures, lines_of, opened, read
 from pellucid_webui.reading import Reading
 from pellucid_webui.records import unpack
@@ -165,15 +166,46 @@ async def test_nothing_to_export() -> None:
         export(Read(Reading("m", tuple(WORDS))), "exe")
 
 
-def test_files(tmp_path: Path) -> None:
-    """A file of text is opened; for any other the text in the field stays, and one sentence says why."""
-    good, bad = tmp_path / "words.rs", tmp_path / "picture.png"
-    good.write_bytes("é\r\nb".encode())
-    bad.write_bytes(b"\x89PNG\0")
-    text, shown = opened(Read(), good)
+def sent(name: object, content: bytes) -> dict[str, object]:
+    """A file as the script sends it."""
+    return {"name": name, "data": base64.b64encode(content).decode()}
+
+
+def test_files() -> None:
+    """A file of text is opened; for any other the text in the field stays, and one sentence names the file."""
+    text, shown = opened(Read(), sent("words.rs", "é\r\nb".encode()))
     assert text == "é\nb"
+    assert shown["status"] == "words.rs is opened: read it now."
     assert not shown["wrong"]
-    text, shown = opened(Read(), bad)
+    for bad in (sent("picture.png", b"\x89PNG\0"), sent("picture.png", b"x" * (MAX_FILE_BYTES + 1))):
+        text, shown = opened(Read(), bad)
+        assert text is None
+        assert shown["wrong"]
+        assert "picture.png" in shown["status"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        None,
+        "words.rs",
+        [],
+        {},
+        {"name": "words.rs"},
+        {"name": "words.rs", "data": "not base64"},
+        {"name": "words.rs", "data": "é"},
+        {"name": "words.rs", "data": ["YQ=="]},
+        {"name": 1, "data": "YQ=="},
+    ],
+)
+def test_what_is_not_a_file(file: object) -> None:
+    """Anything but a name with bytes opens nothing and gets one sentence: a path in particular."""
+    text, shown = opened(Read(), file)
     assert text is None
     assert shown["wrong"]
-    assert "picture.png" in shown["status"]
+    assert shown["status"].startswith("A file arrives as its name and its bytes")
+
+
+def test_name_of_a_file() -> None:
+    """A name is shown without folders, and without characters that cannot be sent back."""
+    assert opened(Read(), sent("/etc/\ud800.txt", b"x"))[1]["status"] == "_.txt is opened: read it now."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 
 from pygments.lexers import find_lexer_class_for_filename
@@ -19,8 +20,19 @@ MAX_BYTES = 500_000
 """Bytes of all files of a message."""
 
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_UNFIT = re.compile(r"[`\x00-\x1f\x7f\u2028\u2029]")
-"""Characters that the first line of a fence cannot hold."""
+_UNFIT = re.compile(r"[`\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+"""Characters that the first line of a fence cannot hold, and surrogates, which no file can."""
+
+
+def content_of(file: object) -> tuple[str, bytes]:
+    """Return the name and the bytes of a file that a script of the page has read. Raises InvalidRequestError for anything else."""
+    name, data = (file.get("name"), file.get("data")) if isinstance(file, Mapping) else (None, None)
+    try:
+        if isinstance(name, str) and isinstance(data, str):
+            return _base(name), b64decode(data, validate=True)
+    except ValueError:
+        pass
+    raise InvalidRequestError("A file arrives as its name and its bytes in base64: load the page again and choose the file there.")
 
 
 def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.speaker import Speaker
 from pellucid.tokens import FinishReason, Message, Token
 from pellucid_webui.alignment import within
-from pellucid_webui.attachments import attach
+from pellucid_webui.attachments import attach, content_of
 from pellucid_webui.chat import Chat, messages_of
 from pellucid_webui.conversation import ALTERNATIVES, ASSISTANT, Conversation, Node, TurnSettings
 from pellucid_webui.picture import live, picture
@@ -172,8 +171,8 @@ class ChatDesk:
             return None
         session.letter = letter
         try:
-            files = [(str(file["name"]), b64decode(file["data"])) for file in asked.get("files", ())]
-            text = attach(str(asked.get("text", "")), files)
+            files = asked.get("files")
+            text = attach(str(asked.get("text", "")), [content_of(file) for file in files] if isinstance(files, list) else [])
             if not text.strip():
                 raise InvalidRequestError("There is nothing to send: write something first.")
             if id is None:

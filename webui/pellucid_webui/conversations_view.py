@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -14,6 +13,7 @@ import gradio as gr
 
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui import exchange
+from pellucid_webui.attachments import content_of
 from pellucid_webui.chat_view import ChatDesk
 from pellucid_webui.session import Session
 from pellucid_webui.store import Store
@@ -83,7 +83,7 @@ class Shelf:
         elif verb == "export":
             return {"file": await asyncio.to_thread(self._exported, owner, id, str(asked.get("form", "")))}
         elif verb == "import":
-            data, name = b64decode(str(asked.get("data", ""))), str(asked.get("name", ""))
+            name, data = content_of(asked)
             text = await asyncio.to_thread(exchange.unpacked, data, name)
             session.look_at(await asyncio.to_thread(exchange.read, self.store, owner, text, name))
         else:

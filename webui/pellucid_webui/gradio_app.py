@@ -6,19 +6,19 @@ Importing this module is light; importing Gradio takes seconds, and ``build`` do
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount
 
+from pellucid.api.errors import invalid_response
 from pellucid.speaker import Speaker
 from pellucid_webui.login import owner_of
 from pellucid_webui.store import Store
@@ -26,8 +26,6 @@ from pellucid_webui.turn import Turns
 
 if TYPE_CHECKING:
     import gradio as gr
-
-HOUR, DAY = 3600, 86_400
 
 TABS = 200
 """Tabs that are kept in mind, each with what it shows; one that was forgotten loads the page anew when it is used again.
@@ -45,6 +43,7 @@ ENVIRONMENT = {
     "GRADIO_MCP_SERVER": "False",
     "GRADIO_SSR_MODE": "False",
     "GRADIO_RUN_HISTORY": "False",
+    "GRADIO_TEMP_DIR": f"{os.devnull}/pellucid",  # not a folder: the page stores no files, and Gradio cannot copy any
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """What Gradio and the hub's library read when they are imported."""
@@ -96,10 +95,6 @@ def build(create: Create, speaker: Speaker, store: Store, turns: Turns, max_file
 def quieten() -> None:
     """Have Gradio keep to itself; before its import."""
     os.environ.update(ENVIRONMENT)
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        # Its default is a folder that all users of the machine share.
-        folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="pellucid-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     hub = sys.modules.get("huggingface_hub.constants")
     if hub is not None:  # it has read its environment already
         hub.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
@@ -107,11 +102,12 @@ def quieten() -> None:
 
 def _mounted(view: View, max_file_size: int) -> GradioApp:
     import gradio as gr
+    from gradio.routes import App
 
     blocks = view.blocks
     blocks.analytics_enabled = False
     blocks.api_open = False
-    blocks.delete_cache = (HOUR, DAY)
+    blocks.has_launched = True  # set by launch(), which is never called here: until then Gradio lets a call name any file
     blocks.state_session_capacity = TABS
     blocks._queue.max_thread_count = TABS
     blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
@@ -136,4 +132,8 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
         css=view.css,
         head=view.head,
     )
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, App):
+            # FastAPI's own answer repeats what was sent, which fails for half a character and for numbers that are not finite.
+            route.app.add_exception_handler(RequestValidationError, invalid_response)
     return GradioApp(app, blocks)

@@ -21,15 +21,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.api.errors import MethodError, error_response
-from pellucid.api.json_body import read
+from pellucid.api.errors import error_response
 from pellucid.api.plain_page import GUARDS, News, plain_page
-from pellucid.api.request_body import BodyReader, admit, replayed
-from pellucid.errors import AuthenticationError, ConfigError, InvalidRequestError, NotFoundError, PellucidError, UnavailableError
+from pellucid.api.request_body import BodyReader, admit
+from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid.keys import Keys
 from pellucid.login_rate_limit import LoginRateLimit
 from pellucid.speaker import Speaker
 from pellucid_webui.gradio_app import Create, GradioApp, build, pellucid_view
+from pellucid_webui.gradio_requests import API, HEARTBEAT, check_call, confined
 from pellucid_webui.login import OWNER, PATHS, Lock, form
 from pellucid_webui.sessions import Sessions
 from pellucid_webui.store import Store
@@ -39,25 +39,11 @@ logger = logging.getLogger(__name__)
 
 FRONT = "/"
 FILES = ("/assets/", "/static/")
-API = "/gradio_api/"
 
 ALIVE = "/page/alive"
 """The path by which an open page knows that its server is there, and still the same one."""
 
-HEARTBEAT = API + "heartbeat/"
-"""Begins the paths that an open page holds a connection to for as long as it is open."""
-
 SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
-CALLS = frozenset({"queue/join", "queue/data", "cancel", "reset", "upload", "upload_progress", "info", "app_id"})
-"""What the page asks of Gradio's API. The rest of it is not there: it starts jobs past the queue, fetches from elsewhere, tells insides."""
-
-CHANGING = frozenset({"queue/join", "cancel", "reset", "upload"})
-"""Those that are asked by POST."""
-
-JSON_CALLS = frozenset(API + call for call in CHANGING - {"upload"})
-
-LOCAL_FILE = re.compile(r"file=(?![A-Za-z][A-Za-z0-9+.-]+:)")
-"""A file that was sent by the page or made for it; Gradio would fetch addresses as well."""
 
 LAST_WORDS_SECONDS = 1.0
 """What answers get to be shown after they were ended."""
@@ -141,10 +127,9 @@ class Page:
         try:
             response = await self._answer(request)
             if response is None:
-                body = await self._bodies.read(scope, receive)
-                _check_body(scope["path"], body)
-                receive = replayed(body, receive)
+                receive = await self._bodies.receive(scope, receive)
                 admit(scope)
+                scope, receive = await confined(Request(scope, receive), scope["state"][OWNER])
         except PellucidError as error:
             response = error_response(error)
         if response is not None:
@@ -163,7 +148,7 @@ class Page:
         lock = await self._locked()
         if path in PATHS:
             return await lock.answer(request)
-        _check(path, request.method)
+        check_call(path, request.method)
         owner = await lock.owner_of(request)
         if owner is None and path == FRONT:
             return form()
@@ -307,21 +292,6 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _check(path: str, method: str) -> None:
-    """Raise NotFoundError for what the page does not need of Gradio, MethodError for another method than it asks by."""
-    call = path.removeprefix(API) if path.startswith(API) else None
-    if call is not None and not (call in CALLS or path.startswith(HEARTBEAT) or LOCAL_FILE.match(call)):
-        raise NotFoundError(f"There is no {path} here.")
-    if method not in (("POST",) if call in CHANGING else ("GET", "HEAD")):
-        raise MethodError(f"{path} does not answer {method}.")
-
-
-def _check_body(path: str, body: bytes) -> None:
-    """Raise InvalidRequestError for a body that is no JSON object where Gradio takes one: it fails at describing what is wrong."""
-    if path in JSON_CALLS and not isinstance(read(body), dict):
-        raise InvalidRequestError("The body must be a JSON object.")
 
 
 def _refusal(error: Exception) -> str:

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,7 +15,7 @@ import gradio as gr
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.speaker import Speaker
 from pellucid.tokens import Finish, FinishReason, Token
-from pellucid_webui.attachments import text_of
+from pellucid_webui.attachments import MAX_FILE_BYTES, content_of, text_of
 from pellucid_webui.controls import model_choices
 from pellucid_webui.conversation import ALTERNATIVES
 from pellucid_webui.histograms import entropy_picture, rank_picture
@@ -27,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 SCRIPT = """
 Pellucid.mountReading({ element, props, watch, act: (data) => trigger('act', data) });
+"""
+
+OPENER_SCRIPT = """
+Pellucid.mountOpener({ element, props, act: (data) => trigger('act', data) });
 """
 
 TICK_SECONDS = 0.2
@@ -171,10 +174,11 @@ async def act(kept: Read, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         return kept.shown | {"status": str(error), "wrong": True}
 
 
-def opened(kept: Read, path: Path) -> tuple[str | None, dict[str, Any]]:
-    """The text of a file, and what to show; None and why where it has none."""
+def opened(kept: Read, file: object) -> tuple[str | None, dict[str, Any]]:
+    """Return the text of a file that the script has read, and what to show; None and the reason if it has no text."""
     try:
-        return text_of(path.name, path.read_bytes()), kept.shown | {"status": f"{path.name} is opened: read it now.", "wrong": False}
+        name, content = content_of(file)
+        return text_of(name, content), kept.shown | {"status": f"{name} is opened: read it now.", "wrong": False}
     except PellucidError as error:
         return None, kept.shown | {"status": str(error), "wrong": True}
 
@@ -184,11 +188,11 @@ def read_tab(page: gr.Blocks, speaker: Speaker) -> None:
     with gr.Tab("Read", id="read"):
         kept = gr.State(Read())
         with gr.Row():
-            with gr.Column(scale=2, min_width=280):
+            with gr.Column(scale=2, min_width=280, elem_id="pl-read-side"):
                 text = gr.Textbox(
                     EXAMPLE, label="Text", info="any text or code; whitespace counts", lines=12, max_lines=24, elem_id="pl-read-text"
                 )
-                file = gr.UploadButton("Open a file", elem_id="pl-read-file")
+                opener = _opener()
                 model = gr.Dropdown([], label="Model", info="which reads")
                 go = gr.Button("Read", variant="primary", elem_id="pl-read-go")
             with gr.Column(scale=3, min_width=280):
@@ -211,15 +215,22 @@ def read_tab(page: gr.Blocks, speaker: Speaker) -> None:
         shown = await act(looking, event._data or {})
         return gr.skip() if shown is None else shown
 
-    async def on_file(looking: Read, path: str) -> tuple[Any, dict[str, Any]]:
-        found, shown = await asyncio.to_thread(opened, looking, Path(path))
+    async def on_file(event: gr.EventData, looking: Read) -> tuple[Any, dict[str, Any]]:
+        found, shown = await asyncio.to_thread(opened, looking, event._data)
         return gr.skip() if found is None else found, shown
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [model], **quiet)
     go.click(on_read, [kept, text, model], [view, ranks, entropies], **quiet)
     view.act(on_act, [kept], [view], trigger_mode="multiple", **quiet)
-    file.upload(on_file, [kept, file], [text, view], **quiet)
+    opener.act(on_file, [kept], [text, view], trigger_mode="multiple", **quiet)
+
+
+def _opener() -> gr.HTML:
+    """The button that opens a file: its script reads the bytes and triggers ``act``."""
+    return gr.HTML(
+        value={"limit": MAX_FILE_BYTES}, html_template="", js_on_load=OPENER_SCRIPT, elem_id="pl-read-file", apply_default_css=False
+    )
 
 
 def _progress(text: str, heard: Sequence[Token]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def printable(text: str) -> str:
 def install_error_handlers(app: FastAPI) -> None:
     """Give every error of the app the one shape."""
     app.add_exception_handler(PellucidError, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(RequestValidationError, invalid_response)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -85,7 +85,8 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
     return error_response(error)
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def invalid_response(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request whose fields are wrong, with a sentence for the first of them that can be printed."""
     assert isinstance(error, RequestValidationError)
     if isinstance(error.body, bytes):
         return error_response(InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
-from math import isinf
 from typing import Any, NoReturn
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
-
-from pellucid.errors import InvalidRequestError
 
 _EXACT = 2**53
 """Up to here a float holds every whole number."""
@@ -24,10 +21,17 @@ class JsonRequest(Request):
 
     async def json(self) -> Any:
         """The body's value."""
+        body = await self.body()
         try:
-            return read(await self.body())
-        except InvalidRequestError as error:
-            raise HTTPException(400, str(error)) from None
+            return parse(body)
+        except UnicodeDecodeError:
+            raise HTTPException(400, "The body is not UTF-8.") from None
+        except json.JSONDecodeError as error:
+            raise HTTPException(400, f"The body is not JSON: {error.msg}, line {error.lineno}, column {error.colno}.") from None
+        except ValueError as error:
+            raise HTTPException(400, f"The body cannot be read: {error}.") from None
+        except RecursionError:
+            raise HTTPException(400, "The body cannot be read: it is nested too deeply.") from None
 
 
 class JsonRoute(APIRoute):
@@ -43,20 +47,6 @@ class JsonRoute(APIRoute):
         return handler
 
 
-def read(body: bytes) -> Any:
-    """Return the value of a body. Raises InvalidRequestError with a sentence on what is wrong."""
-    try:
-        return parse(body)
-    except UnicodeDecodeError:
-        raise InvalidRequestError("The body is not UTF-8.") from None
-    except json.JSONDecodeError as error:
-        raise InvalidRequestError(f"The body is not JSON: {error.msg}, line {error.lineno}, column {error.colno}.") from None
-    except ValueError as error:
-        raise InvalidRequestError(f"The body cannot be read: {error}.") from None
-    except RecursionError:
-        raise InvalidRequestError("The body cannot be read: it is nested too deeply.") from None
-
-
 def parse(body: bytes) -> Any:
     """The value of a JSON text; raises ValueError for numbers that are none and for text that no encoding can carry.
 
@@ -70,8 +60,6 @@ def parse(body: bytes) -> Any:
 
 def _number(text: str) -> float | int:
     value = float(text)
-    if isinf(value):
-        raise ValueError(f"{text[:20]} is larger than any number of 64 bits")
     return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 

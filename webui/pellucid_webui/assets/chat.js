@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, memory, nameTab } = window.Pellucid;
+  const { make, button, announce, copy, contentOf, memory, nameTab } = window.Pellucid;
 
   const ROLES = { user: "You", assistant: "Answer" };
   const ENDINGS = {
@@ -298,10 +298,7 @@
     async attach() {
       if (!this.value) return;
       for (const file of this.files.files) {
-        const bytes = new Uint8Array(await file.slice(0, this.value.fileLimit + 1).arrayBuffer());
-        let text = "";
-        for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
-        this.pending.push({ name: file.name, data: btoa(text), size: bytes.length });
+        this.pending.push(await contentOf(file, this.value.fileLimit));
         if (this.pending.reduce((sum, one) => sum + one.size, 0) > this.value.filesLimit) {
           this.pending.pop();
           this.notice.textContent = `With ${file.name} the files would have more than ${this.value.filesLimit / 1000} kB together: leave some out.`;

@@ -69,6 +69,14 @@ window.Pellucid = window.Pellucid || {};
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
+  /** The name and the bytes of a file, in base64: at most one byte more than `limit`, by which the server knows that it is too large. */
+  async function contentOf(file, limit) {
+    const bytes = new Uint8Array(await file.slice(0, limit + 1).arrayBuffer());
+    let text = "";
+    for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
+    return { name: file.name, data: btoa(text), size: bytes.length };
+  }
+
   const unkept = new Map(); // where the browser keeps nothing, for as long as the page is open
 
   /** What is kept in this browser, where it can be. */
@@ -97,5 +105,5 @@ window.Pellucid = window.Pellucid || {};
     document.title = title ? `${title} · Pellucid` : "Pellucid";
   }
 
-  Object.assign(window.Pellucid, { make, button, announce, copy, download, memory, nameTab });
+  Object.assign(window.Pellucid, { make, button, announce, copy, download, contentOf, memory, nameTab });
 })();

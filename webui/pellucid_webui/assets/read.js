@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, download } = window.Pellucid;
+  const { make, button, download, contentOf } = window.Pellucid;
 
   class Reading {
     constructor({ element, props, watch, act }) {
@@ -76,6 +76,52 @@
     }
   }
 
+  /** Opens a text file that is chosen or dropped: this script reads its bytes, and the server is given no path. */
+  class Opener {
+    constructor({ element, props, act }) {
+      this.send = act;
+      this.limit = props.value.limit;
+      this.input = make("input", { type: "file", class: "pl-heard", tabindex: "-1", "aria-label": "A text file to read" });
+      this.notice = make("p", { class: "pl-notice", role: "alert" });
+      const choose = button("Open a file", { onclick: () => this.input.click() }, "A text file, whose text replaces the one above");
+      element.replaceChildren(make("div", { class: "pl-row" }, choose, this.input, make("span", { class: "pl-quiet" }, "or drop one here")), this.notice);
+      this.input.addEventListener("change", async () => {
+        await this.open(this.input.files);
+        this.input.value = ""; // so that the same file can be chosen again
+      });
+      this.takeDrops(element.closest("#pl-read-side"));
+    }
+
+    /** Let files be dropped on an element; other things that are dragged are left to the browser. */
+    takeDrops(place) {
+      const hasFiles = (event) => event.dataTransfer.types.includes("Files");
+      place.addEventListener("dragover", (event) => {
+        if (!hasFiles(event)) return;
+        event.preventDefault();
+        place.classList.add("pl-drop");
+      });
+      place.addEventListener("dragleave", (event) => {
+        if (!place.contains(event.relatedTarget)) place.classList.remove("pl-drop");
+      });
+      place.addEventListener("drop", (event) => {
+        place.classList.remove("pl-drop");
+        if (!hasFiles(event)) return;
+        event.preventDefault();
+        this.open(event.dataTransfer.files);
+      });
+    }
+
+    async open(files) {
+      this.notice.textContent = files.length > 1 ? "Open one file at a time." : "";
+      if (files.length !== 1) return;
+      try {
+        this.send(await contentOf(files[0], this.limit));
+      } catch {
+        this.notice.textContent = `${files[0].name} cannot be read: choose a file, not a folder, that you may read.`;
+      }
+    }
+  }
+
   /** Have the browser save the histograms below the reading as pictures. */
   function saveHistograms(format) {
     for (const [index, plot] of document.querySelectorAll("#pl-histograms .js-plotly-plot").entries()) {
@@ -83,5 +129,6 @@
     }
   }
 
+  window.Pellucid.mountOpener = (options) => new Opener(options);
   window.Pellucid.mountReading = (options) => new Reading(options);
 })();

@@ -1,0 +1,94 @@
+"""Requests on their way to Gradio: only the calls that the page makes, without files, each in a session of its owner.
+
+Gradio treats an object with the key ``path`` as a file of the server, wherever it stands in the data of a call, and takes any
+``session_hash`` as proof of who is calling. The page sends files as bytes and never by a path, and several users may share a server.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import Receive, Scope
+
+from pellucid.api.errors import MethodError
+from pellucid.api.request_body import replayed
+from pellucid.errors import InvalidRequestError, NotFoundError
+
+API = "/gradio_api/"
+JOIN, DATA = API + "queue/join", API + "queue/data"
+
+HEARTBEAT = API + "heartbeat/"
+"""The beginning of the paths that an open page keeps a connection to."""
+
+CALLS = frozenset({JOIN, DATA, API + "info", API + "app_id"})
+"""The calls of Gradio's API that the page makes. The others bypass the queue, store and serve files, fetch addresses or show insides."""
+
+RELOAD = "load the page again"
+
+
+def check_call(path: str, method: str) -> None:
+    """Raise NotFoundError for a call that the page does not make, MethodError for another method than it uses."""
+    if path.startswith(API) and path not in CALLS and not path.startswith(HEARTBEAT):
+        raise NotFoundError(f"There is no {path} here.")
+    if method not in (("POST",) if path == JOIN else ("GET", "HEAD")):
+        raise MethodError(f"{path} does not answer {method}.")
+
+
+async def confined(request: Request, owner: str) -> tuple[Scope, Receive]:
+    """Return what Gradio gets of a request: the same, in the session of this owner alone.
+
+    Raises InvalidRequestError for a call that names no session, or that contains a file's path.
+    """
+    scope = request.scope
+    if scope["path"] == JOIN:
+        body = _confined_call(await request.body(), owner)
+        scope = scope | {"headers": list(scope["headers"])}
+        MutableHeaders(scope=scope)["content-length"] = str(len(body))
+        return scope, replayed(body, request.receive)
+    if scope["path"] == DATA:
+        session = _session_of(owner, request.query_params.get("session_hash"))
+        return scope | {"query_string": urlencode({"session_hash": session}).encode()}, request.receive
+    if scope["path"].startswith(HEARTBEAT):
+        path = HEARTBEAT + _session_of(owner, scope["path"].removeprefix(HEARTBEAT))
+        return scope | {"path": path, "raw_path": path.encode()}, request.receive
+    return scope, request.receive
+
+
+def _confined_call(body: bytes, owner: str) -> bytes:
+    """The JSON of a call, written again: Gradio reads what was checked here and nothing else."""
+    try:
+        call = json.loads(body)
+        if not isinstance(call, dict):
+            raise InvalidRequestError(f"A call of the page is a JSON object: {RELOAD}.")
+        if _has_path(call):
+            raise InvalidRequestError(f"The page takes the bytes of a file and no path: {RELOAD} and choose the file there.")
+        call["session_hash"] = _session_of(owner, call.get("session_hash"))
+        return json.dumps(call, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):
+        raise InvalidRequestError(f"A call of the page is JSON that is not nested deeply: {RELOAD}.") from None
+
+
+def _has_path(value: Any) -> bool:
+    """Whether an object at any depth has the key ``path``: every test of Gradio's for a file requires it."""
+    pending = [value]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, dict):
+            if "path" in found:
+                return True
+            pending.extend(found.values())
+        elif isinstance(found, list):
+            pending.extend(found)
+    return False
+
+
+def _session_of(owner: str, name: object) -> str:
+    """Return Gradio's name of an owner's session: the same ``session_hash`` of two owners is two sessions."""
+    if not isinstance(name, str) or not name:
+        raise InvalidRequestError(f"A call of the page names its session: {RELOAD}.")
+    return sha256(f"{owner}\n{name}".encode("utf-8", "surrogatepass")).hexdigest()
