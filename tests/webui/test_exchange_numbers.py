@@ -20,7 +20,7 @@ from pellucid_webui.store import Store
 
 SETTINGS = TurnSettings(model="m", seed=1).record()
 
-QUESTION = {
+QUESTION: dict[str, Any] = {
     "id": 1,
     "parent": None,
     "role": "user",
@@ -115,7 +115,9 @@ def test_impossible_numbers(store: Store, number: str) -> None:
     assert store.list("me") == []
 
 
-@pytest.mark.parametrize("number", ["0", "1", "2", "3", "-1", "0.5", "1.5", "null", "1e-300", str(LARGEST), str(LARGEST + 1), str(2**63 - 1)])
+@pytest.mark.parametrize(
+    "number", ["0", "1", "2", "3", "-1", "0.5", "1.5", "null", "1e-300", str(LARGEST), str(LARGEST + 1), str(2**63 - 1)]
+)
 def test_what_is_imported_can_be_shown(store: Store, number: str) -> None:
     """A number is refused or it does no harm: the conversation is shown and exported, whatever number stands in whatever place."""
     for place in PLACES:
@@ -129,6 +131,6 @@ def test_what_is_imported_can_be_shown(store: Store, number: str) -> None:
 @pytest.mark.parametrize("name", ["max_tokens", "top_k"])
 def test_settings_that_are_too_large(name: str) -> None:
     """The controls of the page have the same bound, and name the setting."""
-    TurnSettings(**{name: LARGEST}).sampling()
+    TurnSettings.read({name: LARGEST}).sampling()
     with pytest.raises(InvalidRequestError, match=f"^{name} must be at most 9007199254740991.$"):
-        TurnSettings(**{name: 10**30}).sampling()
+        TurnSettings.read({name: 10**30}).sampling()
