@@ -118,7 +118,7 @@ def session_in(scope: Scope, body: bytes) -> str:
     if scope["path"] == JOIN:
         return str(json.loads(body)["session_hash"])
     if scope["path"] == DATA:
-        (found,) = parse_qs(scope["query_string"].decode()).values()
+        (found,) = parse_qs(str(scope["query_string"], "ascii")).values()
         return found[-1]
     return str(scope["path"]).removeprefix(HEARTBEAT)
 

@@ -14,6 +14,9 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 ALTERNATIVES = 10
 """Alternatives that are kept for each token of an answer."""
 
+LARGEST = 2**53 - 1
+"""The largest whole number that every reader of JSON takes, browsers included."""
+
 _LONGEST_SHOWN = 80
 
 
@@ -32,6 +35,9 @@ class TurnSettings:
 
     def sampling(self) -> SamplingParams:
         """For the engine. Raises InvalidRequestError, which names what is out of bounds."""
+        for name in ("max_tokens", "top_k"):
+            if getattr(self, name) > LARGEST:  # the page could not be sent it, and the conversation never be opened again
+                raise InvalidRequestError(f"{name} must be at most {LARGEST}.", param=name)
         try:
             return SamplingParams(
                 max_tokens=self.max_tokens,

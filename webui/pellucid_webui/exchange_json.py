@@ -77,7 +77,7 @@ class _Message(_Strict):
 
 class _File(_Strict):
     format: Literal["pellucid-conversation"]
-    version: Literal[1]
+    version: Annotated[int, Field(ge=VERSION, le=VERSION)]
     title: str
     created: Seconds
     updated: Seconds

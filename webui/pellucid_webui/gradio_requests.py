@@ -47,15 +47,15 @@ async def confined(request: Request, owner: str) -> tuple[Scope, Receive]:
     scope = request.scope
     if scope["path"] == JOIN:
         body = _confined_call(await request.body(), owner)
-        scope = scope | {"headers": list(scope["headers"])}
+        scope = {**scope, "headers": list(scope["headers"])}
         MutableHeaders(scope=scope)["content-length"] = str(len(body))
         return scope, replayed(body, request.receive)
     if scope["path"] == DATA:
         session = _session_of(owner, request.query_params.get("session_hash"))
-        return scope | {"query_string": urlencode({"session_hash": session}).encode()}, request.receive
+        return {**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive
     if scope["path"].startswith(HEARTBEAT):
         path = HEARTBEAT + _session_of(owner, scope["path"].removeprefix(HEARTBEAT))
-        return scope | {"path": path, "raw_path": path.encode()}, request.receive
+        return {**scope, "path": path, "raw_path": path.encode()}, request.receive
     return scope, request.receive
 
 

@@ -18,12 +18,13 @@ from pellucid.errors import TooManyAttemptsError
 from pellucid.keys import LOCAL, Keys
 from pellucid.login_rate_limit import LoginRateLimit
 from pellucid_webui.sessions import LIFETIME, Sessions
+from pellucid_webui.sessions_page import SESSIONS, answer_sessions
 
 if TYPE_CHECKING:
     import gradio as gr
 
 LOGIN, LOGOUT = "/login", "/logout"
-PATHS = frozenset({LOGIN, LOGOUT})
+PATHS = frozenset({LOGIN, LOGOUT, SESSIONS})
 
 LONGEST_FORM = 8192
 """Bytes of what is sent by the form: a key, and no book."""
@@ -52,11 +53,13 @@ class Lock:
         return None if id is None else await asyncio.to_thread(self._sessions.owner_of, id)
 
     async def answer(self, request: Request) -> Response:
-        """What /login and /logout answer; without keys they lead to the page."""
+        """What /login, /logout and /sessions answer; without keys they lead to the page."""
         if request.method not in ("GET", "HEAD", "POST"):
             raise MethodError(f"{request.scope['path']} does not answer {request.method}.")
         if self._keys is None or self._sessions is None:
             return to_page()
+        if request.scope["path"] == SESSIONS:
+            return await self._listed(request, self._sessions)
         if request.scope["path"] == LOGOUT:
             return await self._logout(request, self._sessions) if request.method == "POST" else farewell()
         return await self._login(request, self._keys, self._sessions) if request.method == "POST" else form()
@@ -72,7 +75,7 @@ class Lock:
         if owner is None:
             return form("That is not a key of this server.", status=403)
         response = to_page()
-        id = await asyncio.to_thread(sessions.begin, owner)
+        id = await asyncio.to_thread(sessions.begin, owner, request.headers.get("user-agent", ""))
         _set_cookie(response, request, id, LIFETIME)
         return response
 
@@ -92,6 +95,11 @@ class Lock:
         response = to_page()
         _set_cookie(response, request, "", 0)
         return response
+
+    async def _listed(self, request: Request, sessions: Sessions) -> Response:
+        """Answer at /sessions, for people who have given a key."""
+        id, owner = request.cookies.get(cookie_name(request)), await self.owner_of(request)
+        return form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)
 
     def close(self) -> None:
         """The server leaves."""
@@ -131,6 +139,7 @@ def farewell() -> Response:
     """The page that asks whether to leave: following a link changes nothing."""
     body = f"""<h1>Log out</h1>
 <form method="post" action="{LOGOUT}"><p><button type="submit">Log out</button></p></form>
+<p><a href="{SESSIONS}">See where else you are logged in</a></p>
 <p><a href="/">Back to the page</a></p>"""
     return document("Log out of Pellucid", body)
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Alternative, Token
 from pellucid.wire import clamped
+from pellucid_webui.conversation import LARGEST
 
 DIGITS = 6
 """Significant digits of a number: more than a screen shows."""
+
+_ROUNDING = 1e-3
+"""By how much a probability or a logprob may be beyond its bound: the model computes in floats."""
 
 _LONGEST_SHOWN = 200
 
@@ -70,12 +73,12 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             text=found["t"],
             bytes=_bytes(found["t"], found.get("b")),
             position=position,
-            logprob=_number_or_none(found["l"]),
+            logprob=None if found["l"] is None else _logprob(found["l"]),
             rank=None if found["r"] is None else _whole(found["r"]),
-            entropy=_number_or_none(found["e"]),
+            entropy=None if found["e"] is None else _number(found["e"], 0, LARGEST),
             top=tuple(_read_alternative(one) for one in found["a"]),
-            rest=_number(found["o"]),
-            sampled=_number_or_none(found["s"]),
+            rest=_number(found["o"], 0, 1),
+            sampled=None if found["s"] is None else _number(found["s"], 0, 1),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidRequestError(f"This is no record of a token ({error!r}): {str(found)[:_LONGEST_SHOWN]}") from error
@@ -88,7 +91,7 @@ def _alternative(one: Alternative) -> list[Any]:
 
 def _read_alternative(one: Sequence[Any]) -> Alternative:
     id, text, logprob, *rest = one
-    return Alternative(_whole(id), text, _bytes(text, *rest), _number(logprob))
+    return Alternative(_whole(id), text, _bytes(text, *rest), _logprob(logprob))
 
 
 def _short(number: float) -> float:
@@ -101,16 +104,16 @@ def _bytes(text: str, found: str | None = None) -> bytes:
 
 
 def _whole(found: object) -> int:
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise TypeError(f"{found!r} is no whole number from 0 on")
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= LARGEST:
+        raise TypeError(f"{found!r} is no whole number from 0 to {LARGEST}")
     return found
 
 
-def _number(found: object) -> float:
-    if not isinstance(found, int | float) or isinstance(found, bool) or not isfinite(found):
-        raise TypeError(f"{found!r} is no number")
+def _logprob(found: object) -> float:
+    return _number(found, -LARGEST, 0)
+
+
+def _number(found: object, least: float, most: float) -> float:
+    if not isinstance(found, int | float) or isinstance(found, bool) or not least - _ROUNDING <= found <= most + _ROUNDING:
+        raise TypeError(f"{found!r} is no number between {least} and {most}")
     return float(found)
-
-
-def _number_or_none(found: object) -> float | None:
-    return None if found is None else _number(found)

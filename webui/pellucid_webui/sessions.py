@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import ConfigError, PellucidError
@@ -20,8 +21,28 @@ LIFETIME = 30 * 24 * 3600
 BUSY_SECONDS = 5
 """How long to wait for another process that writes."""
 
-TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
+TABLE = (
+    "CREATE TABLE session (digest TEXT PRIMARY KEY, owner TEXT NOT NULL, begun REAL NOT NULL, expires REAL NOT NULL, "
+    "agent TEXT NOT NULL) WITHOUT ROWID"
+)
 """All that the file has, and what tells it from other SQLite files."""
+
+OLD_TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
+"""The table of versions that could not list sessions: nobody could end one there from elsewhere, so all of them end."""
+
+LONGEST_AGENT = 300
+"""Characters of a User-Agent that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session as its owner sees it: ``digest`` names it and opens nothing, ``is_this`` marks the one that asks."""
+
+    digest: str
+    begun: float
+    expires: float
+    agent: str
+    is_this: bool
 
 
 class Sessions:
@@ -47,12 +68,13 @@ class Sessions:
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"The sessions in {path} cannot be opened ({error}): move the file away, or mend it.") from error
 
-    def begin(self, owner: str) -> str:
-        """Whoever brings the id that this gives is the owner, for a while."""
+    def begin(self, owner: str, agent: str = "") -> str:
+        """Whoever brings the id that this gives is the owner, for a while. ``agent`` is the browser's User-Agent."""
         id, now = secrets.token_urlsafe(32), self._clock()
         with self._file() as run:
             run.execute("DELETE FROM session WHERE expires <= ?", (now,))
-            run.execute("INSERT INTO session VALUES (?, ?)", (self._digest(owner, id), now + LIFETIME))
+            row = (self._digest(owner, id), self._mark(owner), now, now + LIFETIME, agent[:LONGEST_AGENT])
+            run.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
         return id
 
     def owner_of(self, id: str) -> str | None:
@@ -65,6 +87,26 @@ class Sessions:
             for owner in self._keys.by_owner:
                 run.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
 
+    def open_sessions(self, owner: str, id: str) -> list[OpenSession]:
+        """Return the sessions of an owner, the newest first; ``id`` is that of the one that asks."""
+        this = self._digest(owner, id)
+        with self._file() as run:
+            rows = run.execute(
+                "SELECT digest, begun, expires, agent FROM session WHERE owner = ? AND expires > ? ORDER BY begun DESC, digest",
+                (self._mark(owner), self._clock()),
+            ).fetchall()
+        return [OpenSession(digest, begun, expires, agent, digest == this) for digest, begun, expires, agent in rows]
+
+    def end_one(self, owner: str, digest: str) -> None:
+        """End the session of this digest, if it is one of the owner's."""
+        with self._file() as run:
+            run.execute("DELETE FROM session WHERE owner = ? AND digest = ?", (self._mark(owner), digest))
+
+    def end_others(self, owner: str, id: str) -> None:
+        """End all sessions of an owner but the one with this id."""
+        with self._file() as run:
+            run.execute("DELETE FROM session WHERE owner = ? AND digest != ?", (self._mark(owner), self._digest(owner, id)))
+
     def close(self) -> None:
         """Nothing is asked of it after that."""
         with self._lock:
@@ -74,6 +116,9 @@ class Sessions:
         with self._connection as run:
             run.execute("BEGIN IMMEDIATE")
             found = [sql for (sql,) in run.execute("SELECT sql FROM sqlite_master")]
+            if found == [OLD_TABLE]:
+                run.execute("DROP TABLE session")
+                found = []
             if not found:
                 run.execute(TABLE)
             elif found != [TABLE]:
@@ -99,3 +144,7 @@ class Sessions:
 
     def _digest(self, owner: str, id: str) -> str:
         return hmac.digest(self._keys.by_owner[owner].encode(), f"{owner}\n{id}".encode(), "sha256").hex()
+
+    def _mark(self, owner: str) -> str:
+        """What marks the rows of an owner, without naming them, as long as their key is the same."""
+        return hmac.digest(self._keys.by_owner[owner].encode(), owner.encode(), "sha256").hex()
