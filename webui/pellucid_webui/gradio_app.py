@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -89,7 +90,12 @@ def build(create: Create, speaker: Speaker, store: Store, turns: Turns, max_file
         return _mounted(create(speaker, store, turns), max_file_size)
 
     quieten()
-    return asyncio.run(made())  # in a loop: without one Gradio makes its own for its locks, and never closes them
+    from gradio import routes
+
+    # Gradio makes a folder for the history of a feature that is off: the folder stays empty, and is removed at once.
+    with TemporaryDirectory(prefix="pellucid-") as empty:
+        routes.DEFAULT_TEMP_DIR = empty
+        return asyncio.run(made())  # in a loop: without one Gradio makes its own for its locks, and never closes them
 
 
 def quieten() -> None:
