@@ -43,7 +43,7 @@ def test_calls(locked: PagedServer) -> None:
     assert locked.call(OWNER, session="after") == ["anna"]
 
 
-@pytest.mark.parametrize("path", ["/login", "/logout"])
+@pytest.mark.parametrize("path", ["/login", "/sessions", "/logout"])
 def test_forms(path: str, locked: PagedServer) -> None:
     """The same of the forms of the lock."""
     random = Random(f"{SEED} {path}")
