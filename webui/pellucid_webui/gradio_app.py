@@ -94,7 +94,7 @@ def build(create: Create, speaker: Speaker, store: Store, turns: Turns, max_file
 
     # Gradio makes a folder for the history of a feature that is off: the folder stays empty, and is removed at once.
     with TemporaryDirectory(prefix="pellucid-") as empty:
-        routes.DEFAULT_TEMP_DIR = empty
+        routes.DEFAULT_TEMP_DIR = empty  # type: ignore[attr-defined]  # imported there from gradio.utils
         return asyncio.run(made())  # in a loop: without one Gradio makes its own for its locks, and never closes them
 
 
