@@ -13,11 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message, Scope
 
 from hostile_clients import connections, head, push, received, reset, resident_bytes, stream_request
 from page_served import paged
 from pellucid.api import request_body
 from pellucid.api.state import ServerState
+from pellucid.errors import UnavailableError
 from pellucid.keys import read_keys
 from served import TINY, LiveServer, ScriptedAssistant, live, scripted_state, tiny_adapters, tiny_assistant
 
@@ -270,29 +272,29 @@ def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
     assert grown < 30 * MEGABYTE, f"{grown / MEGABYTE:.0f} MB"
 
 
-def test_full_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large body that finds no room is refused with 503 and a remedy; it is taken once there is room."""
+async def test_full_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body that finds no room is refused with a remedy; it is taken once there is room."""
     monkeypatch.setattr(request_body, "LARGEST_AT_ONCE", 1)
-    with live(scripted_state(max_body_bytes=MEGABYTE)) as server, connections(server.port, 1) as (first,):
-        large = {"prompt": "x" * 600_000}
-        first.sendall(head(server.port, "/v1/completions", MEGABYTE) + b"x" * 900_000)
-        push([first], b"x" * 10)
-        with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as http:
-            refused = until(http, large, 503)
-            reset(first)
-            taken = until(http, large, 200)
-    assert "too many large bodies at once" in refused.json()["error"]["message"]
-    assert taken.status_code == 200
+    bodies, held = request_body.BodyReader(MEGABYTE), asyncio.Event()
+    scope: Scope = {"type": "http", "headers": []}
 
+    async def unfinished() -> Message:
+        if held.is_set():
+            await asyncio.Event().wait()
+        held.set()
+        return {"type": "http.request", "body": b"x" * 900_000, "more_body": True}
 
-def until(http: httpx.Client, body: dict[str, str], status: int) -> httpx.Response:
-    """Send a request until it is answered in this way."""
-    for _ in range(200):
-        answer = http.post("/v1/completions", json=body)
-        if answer.status_code == status:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(answer.text)
+    async def whole() -> Message:
+        return {"type": "http.request", "body": b"x" * 600_000, "more_body": False}
+
+    first = asyncio.create_task(bodies.read(scope, unfinished))
+    await held.wait()
+    await asyncio.sleep(0)
+    with pytest.raises(UnavailableError, match="too many large bodies at once"):
+        await bodies.read(scope, whole)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert len(await bodies.read(scope, whole)) == 600_000
 
 
 def test_resets_in_the_middle_of_streams(tiny: LiveServer) -> None:
