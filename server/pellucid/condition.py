@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from pellucid.errors import AuthenticationError, PermissionDeniedError, UnavailableError
+from pellucid.errors import AuthenticationError, PermissionDeniedError, TooManyAttemptsError, UnavailableError
 
 OWNER = "pellucid"
 """Who owns the models of our servers, as /v1/models says."""
@@ -56,7 +56,11 @@ class ServerCondition:
         return None if not self.total else min(100, max(0, 100 * self.done // self.total))
 
 
-_REFUSALS = {AuthenticationError.status: Standing.REFUSED, PermissionDeniedError.status: Standing.FORBIDDEN}
+_REFUSALS = {
+    AuthenticationError.status: Standing.REFUSED,
+    TooManyAttemptsError.status: Standing.REFUSED,
+    PermissionDeniedError.status: Standing.FORBIDDEN,
+}
 
 
 def condition_of(response: httpx.Response) -> ServerCondition:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -82,6 +83,10 @@ class Settings(BaseSettings):
         None, description="key that every request must bring (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one"
     )
     allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
+    trusted_proxies: Names = Field(
+        (),
+        description="addresses or networks of reverse proxies: X-Forwarded-For and X-Forwarded-Proto are believed from nowhere else",
+    )
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION),
@@ -116,7 +121,7 @@ class Settings(BaseSettings):
             raise ValueError("should be a number or a text")
         return value
 
-    @field_validator("models", "adapters", "allowed_origins", mode="before")
+    @field_validator("models", "adapters", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
@@ -134,6 +139,16 @@ class Settings(BaseSettings):
         for origin in value:
             if not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError(f"should hold origins like https://example.org, without a path, which {origin!r} is not")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            try:
+                ip_network(address)
+            except ValueError:
+                raise ValueError(f"should hold IP addresses or networks like 10.0.0.0/8, which {address!r} is not") from None
         return value
 
     @field_validator("cache", "data")

@@ -76,6 +76,17 @@ class QueueFullError(PellucidError):
         self.retry_after = retry_after
 
 
+class TooManyAttemptsError(PellucidError):
+    """More wrong API keys than are allowed. ``retry_after`` is in seconds."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class NotSupportedError(PellucidError):
     """Something that this model or server cannot do."""
 

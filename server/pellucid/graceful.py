@@ -5,17 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.config import Settings
+from pellucid.http_connections import LimitedConnection
 
 FAREWELL_SECONDS = 2
 """What answers get after their grace time to send their last event."""
+
+
+def uvicorn_config(app: ASGIApp, trusted_proxies: Sequence[str] = (), **rest: Any) -> uvicorn.Config:
+    """Return Uvicorn's settings for a server of ours: limited connections, no WebSockets, proxy headers of named proxies only."""
+    return uvicorn.Config(
+        app,
+        http=LimitedConnection,
+        ws="none",
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        **rest,
+    )
 
 
 class GracefulServer(uvicorn.Server):
@@ -32,8 +46,9 @@ class GracefulServer(uvicorn.Server):
         self._signals = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(
-            uvicorn.Config(
+            uvicorn_config(
                 self._answer,
+                settings.trusted_proxies,
                 interface="asgi3",
                 log_config=None,
                 log_level=settings.log_level,

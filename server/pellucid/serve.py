@@ -140,7 +140,7 @@ def page_of(settings: Settings, state: ServerState) -> Page:
         return news_of(state)
 
     host = Host(state.require_ready, news, lambda: about(state), state.departing, state.closing)
-    page = MountedPage(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes))
+    page = MountedPage(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
     state.idleness.overlook(page.watches)
     return page
 

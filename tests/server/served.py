@@ -21,6 +21,7 @@ from pellucid.assistant import Assistant, Piece
 from pellucid.engine.decoder import Decoder
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings, LaneStatus, SlotStatus, Totals
+from pellucid.graceful import uvicorn_config
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
@@ -178,12 +179,12 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def live(state: ServerState, page: Page | None = None) -> Iterator[LiveServer]:
+def live(state: ServerState, page: Page | None = None, proxies: Sequence[str] = ()) -> Iterator[LiveServer]:
     """A running server with this state, and with a page if one is given; it has stopped at the end."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    config = uvicorn.Config(create_app(state, page), log_level="critical", timeout_graceful_shutdown=10, ws="none")
+    config = uvicorn_config(create_app(state, page), proxies, log_level="critical", timeout_graceful_shutdown=10)
     server = _Server(config, state)
     started = threading.Event()
     config.load()

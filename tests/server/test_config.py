@@ -79,6 +79,11 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
         ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key or PELLUCID_API_KEY)."),
         ({"models": ()}, "--model should name a model, not ()."),
+        (
+            {"trusted_proxies": "10.0.0.1,proxy.lan"},
+            "--trusted-proxies should hold IP addresses or networks like 10.0.0.0/8, which 'proxy.lan'",
+        ),
+        ({"trusted_proxies": "*"}, "--trusted-proxies should hold IP addresses or networks like 10.0.0.0/8, which '*' is not"),
         ({"allowed_origins": "example.org"}, "--allowed-origins should hold origins like https://example.org, without a path"),
     ],
 )

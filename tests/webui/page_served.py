@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ def page_of(state: ServerState, data: Path, create: Create = small_page) -> Page
         return news_of(state)
 
     host = Host(lambda: cast("Speaker", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
-    return Page(host, PageSettings(data, state.keys, state.max_body_bytes), create)
+    return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)
 
 
 @dataclass
@@ -107,11 +107,16 @@ class PagedServer:
 
 @contextmanager
 def paged(
-    data: Path, create: Create = small_page, keys: str | None = None, state: ServerState | None = None, **rest: Any
+    data: Path,
+    create: Create = small_page,
+    keys: str | None = None,
+    state: ServerState | None = None,
+    proxies: Sequence[str] = (),
+    **rest: Any,
 ) -> Iterator[PagedServer]:
     """A running server with a page."""
     state = state or scripted_state(keys=None if keys is None else read_keys(keys), **rest)
     page = page_of(state, data, create)
-    with live(state, page) as server, httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
+    with live(state, page, proxies) as server, httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
         http.headers["origin"] = server.url
         yield PagedServer(server, page, http)

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount
 
+from pellucid.api.errors import invalid_response
 from pellucid.speaker import Speaker
 from pellucid_webui.login import owner_of
 from pellucid_webui.store import Store
@@ -89,9 +92,9 @@ def build(create: Create, speaker: Speaker, store: Store, turns: Turns, max_file
     quieten()
     from gradio import routes
 
-    with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
-        # Gradio makes a folder there, for a feature that is not served.
-        routes.DEFAULT_TEMP_DIR = folder  # type: ignore[attr-defined]  # imported there, and not exported
+    # Gradio makes a folder for the history of a feature that is off: the folder stays empty, and is removed at once.
+    with TemporaryDirectory(prefix="pellucid-") as empty:
+        routes.DEFAULT_TEMP_DIR = empty  # type: ignore[attr-defined]  # imported there from gradio.utils
         return asyncio.run(made())  # in a loop: without one Gradio makes its own for its locks, and never closes them
 
 
@@ -105,6 +108,7 @@ def quieten() -> None:
 
 def _mounted(view: View, max_file_size: int) -> GradioApp:
     import gradio as gr
+    from gradio.routes import App
 
     blocks = view.blocks
     blocks.analytics_enabled = False
@@ -134,4 +138,8 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
         css=view.css,
         head=view.head,
     )
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, App):
+            # FastAPI's own answer repeats what was sent, which fails for half a character and for numbers that are not finite.
+            route.app.add_exception_handler(RequestValidationError, invalid_response)
     return GradioApp(app, blocks)

@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 from pellucid.api.errors import MethodError
-from pellucid.api.security import replayed
+from pellucid.api.request_body import replayed
 from pellucid.errors import InvalidRequestError, NotFoundError
 
 API = "/gradio_api/"
@@ -49,8 +49,7 @@ async def confined(request: Request, owner: str) -> tuple[Scope, Receive]:
         body = _confined_call(await request.body(), owner)
         scope = {**scope, "headers": list(scope["headers"])}
         MutableHeaders(scope=scope)["content-length"] = str(len(body))
-        message: Message = {"type": "http.request", "body": body, "more_body": False}
-        return scope, replayed([message], request.receive)
+        return scope, replayed(body, request.receive)
     if scope["path"] == DATA:
         session = _session_of(owner, request.query_params.get("session_hash"))
         return {**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -11,10 +10,13 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pellucid.api.errors import MethodError
+from pellucid.api.errors import BodyTooLargeError, MethodError
 from pellucid.api.plain_page import document
+from pellucid.api.request_body import BodyReader
+from pellucid.api.security import address_of
+from pellucid.errors import TooManyAttemptsError
 from pellucid.keys import LOCAL, Keys
-from pellucid_webui.attempts import Attempts
+from pellucid.login_rate_limit import LoginRateLimit
 from pellucid_webui.sessions import LIFETIME, Sessions
 from pellucid_webui.sessions_page import SESSIONS, answer_sessions
 
@@ -34,11 +36,14 @@ OWNER = "owner"
 class Lock:
     """Lets in whoever has given a key, and says who that is. Without keys everybody is ``local``."""
 
-    def __init__(self, keys: Keys | None, sessions: Sessions | None, attempts: Attempts | None = None) -> None:
+    def __init__(
+        self, keys: Keys | None, sessions: Sessions | None, rate_limit: LoginRateLimit | None = None, bodies: BodyReader | None = None
+    ) -> None:
         assert (keys is None) == (sessions is None), "sessions are those of keys"
         self._keys = keys
         self._sessions = sessions
-        self._attempts = attempts or Attempts()
+        self._rate_limit = rate_limit or LoginRateLimit()
+        self._bodies = bodies or BodyReader(LONGEST_FORM)
 
     async def owner_of(self, request: Request) -> str | None:
         """Who asks; None for whoever has to give a key first."""
@@ -60,21 +65,28 @@ class Lock:
         return await self._login(request, self._keys, self._sessions) if request.method == "POST" else form()
 
     async def _login(self, request: Request, keys: Keys, sessions: Sessions) -> Response:
-        address = request.client.host if request.client else ""
-        wait = math.ceil(self._attempts.wait(address))
-        if wait:
-            refused = form(f"That were too many wrong keys: wait {wait} seconds, then try again.", status=429)
-            refused.headers["retry-after"] = str(wait)
+        key = await self._key_in(request)
+        try:
+            owner = self._rate_limit.owner_of(keys, key, address_of(request.scope))
+        except TooManyAttemptsError as error:
+            refused = form(str(error), status=error.status)
+            refused.headers["retry-after"] = str(error.retry_after)
             return refused
-        owner = keys.owner_of(await _key_in(request))
         if owner is None:
-            self._attempts.failed(address)
             return form("That is not a key of this server.", status=403)
-        self._attempts.succeeded(address)
         response = to_page()
         id = await asyncio.to_thread(sessions.begin, owner, request.headers.get("user-agent", ""))
         _set_cookie(response, request, id, LIFETIME)
         return response
+
+    async def _key_in(self, request: Request) -> str:
+        """Return the key that a form brings; empty where it brings none. No more is read than a key takes."""
+        try:
+            body = await self._bodies.read(request.scope, request.receive, LONGEST_FORM)
+        except BodyTooLargeError:
+            return ""
+        fields = parse_qs(body.decode("utf-8", "replace"))
+        return fields.get("key", [""])[0].strip()
 
     async def _logout(self, request: Request, sessions: Sessions) -> Response:
         id = request.cookies.get(cookie_name(request))
@@ -135,15 +147,6 @@ def farewell() -> Response:
 def to_page() -> Response:
     """Go and look at the page."""
     return RedirectResponse("/", status_code=303)
-
-
-async def _key_in(request: Request) -> str:
-    """The key that a form brings; empty where it brings none."""
-    body = await request.body()
-    if len(body) > LONGEST_FORM:
-        return ""
-    fields = parse_qs(body.decode("utf-8", "replace"))
-    return fields.get("key", [""])[0].strip()
 
 
 def _set_cookie(response: Response, request: Request, value: str, age: int) -> None:

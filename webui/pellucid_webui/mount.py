@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.api.errors import error_response
 from pellucid.api.plain_page import GUARDS, News, plain_page
+from pellucid.api.request_body import BodyReader, admit
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid.keys import Keys
+from pellucid.login_rate_limit import LoginRateLimit
 from pellucid.speaker import Speaker
 from pellucid_webui.gradio_app import Create, GradioApp, build, pellucid_view
 from pellucid_webui.gradio_requests import API, HEARTBEAT, check_call, confined
@@ -80,6 +82,7 @@ class PageSettings:
     data: Path
     keys: Keys | None = None
     max_file_size: int = 16 * 2**20
+    rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
 
 
 class Page:
@@ -88,6 +91,7 @@ class Page:
     def __init__(self, host: Host, settings: PageSettings, create: Create = pellucid_view) -> None:
         self._host = host
         self._settings = settings
+        self._bodies = BodyReader(settings.max_file_size)
         self._create = create
         self._name = secrets.token_hex(8)
         self._lock: Lock | None = None
@@ -123,7 +127,9 @@ class Page:
         try:
             response = await self._answer(request)
             if response is None:
-                scope, receive = await confined(request, scope["state"][OWNER])
+                receive = await self._bodies.receive(scope, receive)
+                admit(scope)
+                scope, receive = await confined(Request(scope, receive), scope["state"][OWNER])
         except PellucidError as error:
             response = error_response(error)
         if response is not None:
@@ -148,6 +154,8 @@ class Page:
             return form()
         if owner is None:
             raise AuthenticationError("Nobody has logged in here, or the session is over: load the page again.")
+        if self._settings.keys is not None:
+            admit(request.scope)
         request.scope["state"] = {**request.scope.get("state", {}), OWNER: owner}
         news = await self._news() if path == FRONT else None
         if news is not None:
@@ -161,7 +169,8 @@ class Page:
         async with self._opening:
             if self._lock is None:
                 keys = self._settings.keys
-                self._lock = Lock(keys, None if keys is None else await asyncio.to_thread(self._sessions, keys))
+                sessions = None if keys is None else await asyncio.to_thread(self._sessions, keys)
+                self._lock = Lock(keys, sessions, self._settings.rate_limit, self._bodies)
         return self._lock
 
     def _sessions(self, keys: Keys) -> Sessions:

@@ -24,6 +24,7 @@ from pellucid.config import Settings
 from pellucid.errors import ConfigError
 from pellucid.graceful import GracefulServer
 from pellucid.listening import listen
+from pellucid.login_rate_limit import LoginRateLimit
 from pellucid_webui.gradio_app import Create, pellucid_view
 from pellucid_webui.mount import Host, Page, PageSettings
 
@@ -73,15 +74,17 @@ class PageServer(GracefulServer):
             return f"<p>It asks the server at {escape(url)}.</p>"
 
         owner = Host(lambda: client, news, about, self._departing, self._closing)
-        page = Page(owner, PageSettings(settings.data, settings.keys, settings.max_body_bytes), create)
+        limit = LoginRateLimit()
+        page = Page(owner, PageSettings(settings.data, settings.keys, settings.max_body_bytes, limit), create)
 
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
             async with client, page.running():
                 yield
 
+        door = Door(host, settings.keys, is_page=page.owns, rate_limit=limit)
         guards = [
-            Middleware(Security, door=Door(host, settings.keys, is_page=page.owns), max_body_bytes=settings.max_body_bytes),
+            Middleware(Security, door=door, max_body_bytes=settings.max_body_bytes),
             Middleware(PageFork, page=page),
         ]
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=guards, lifespan=lifespan)

@@ -60,7 +60,7 @@ def create_app(state: ServerState, page: Page | None = None) -> FastAPI:
 
 def _middleware(state: ServerState, page: Page | None) -> list[Middleware]:
     """From the outside in."""
-    door = Door(state.host, state.keys, state.allowed_origins)
+    door = Door(state.host, state.keys, state.allowed_origins, rate_limit=state.login_rate_limit)
     if page is not None:
         door = replace(door, is_page=page.owns)
     guards = [

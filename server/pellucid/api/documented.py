@@ -29,7 +29,9 @@ def _error(description: str) -> dict[str, Any]:
 FRONT_ERRORS: Responses = {
     401: _error("No API key, or a wrong one."),
     403: _error("A Host or Origin that is not this server's."),
+    408: _error("The request arrived too slowly."),
     413: _error("The body is over the size limit."),
+    429: _error("Too many wrong API keys; Retry-After says when to try again, in seconds."),
     500: _error("The server failed at this request."),
 }
 """Errors of every route."""
@@ -59,7 +61,7 @@ NOT_READY: Responses = {
 """The error of /health."""
 
 GENERATION_ERRORS: Responses = MODEL_ERRORS | {
-    429: _error("Too many requests are waiting; Retry-After says when to come back, in seconds."),
+    429: _error("Too many requests are waiting, or too many API keys were wrong; Retry-After says when to come back, in seconds."),
 }
 """Errors of routes that generate."""
 

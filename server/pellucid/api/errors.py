@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, PellucidError, QueueFullError
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, PellucidError, QueueFullError, TooManyAttemptsError
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,12 @@ class BodyTooLargeError(InvalidRequestError):
     status = 413
 
 
+class RequestTimeoutError(InvalidRequestError):
+    """A request that did not arrive in time."""
+
+    status = 408
+
+
 def error_body(error: PellucidError) -> dict[str, Any]:
     """The error as JSON: OpenAI's and llama.cpp's fields together."""
     param = getattr(error, "param", None)
@@ -50,10 +56,12 @@ def error_body(error: PellucidError) -> dict[str, Any]:
 def error_response(error: PellucidError) -> JSONResponse:
     """The whole response."""
     headers = {}
-    if isinstance(error, QueueFullError):
+    if isinstance(error, QueueFullError | TooManyAttemptsError):
         headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, RequestTimeoutError):
+        headers["connection"] = "close"
     return JSONResponse(error_body(error), error.status, headers)
 
 
@@ -65,7 +73,7 @@ def printable(text: str) -> str:
 def install_error_handlers(app: FastAPI) -> None:
     """Give every error of the app the one shape."""
     app.add_exception_handler(PellucidError, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(RequestValidationError, invalid_response)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -77,7 +85,8 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
     return error_response(error)
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def invalid_response(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request whose fields are wrong, with a sentence for the first of them that can be printed."""
     assert isinstance(error, RequestValidationError)
     if isinstance(error.body, bytes):
         return error_response(InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."))

@@ -11,24 +11,31 @@ the API may use them, and what changes something must say that it comes from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pellucid.api.errors import BodyTooLargeError, error_response
+from pellucid.api.errors import error_response
+from pellucid.api.request_body import UNKNOWN_SENDER_LIMIT, BodyReader, admit
 from pellucid.config import is_loopback
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
 from pellucid.keys import Keys
+from pellucid.login_rate_limit import LoginRateLimit
 
 PUBLIC = frozenset({"/", "/health"})
 """Paths that need no key."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
+
+AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+"""A host and perhaps a port, and nothing else: no user, path, query, fragment or space."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +49,29 @@ class Door:
     keys: Keys | None = None
     allowed_origins: tuple[str, ...] = ()
     is_page: Callable[[str], bool] = lambda path: False
+    rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
 
-    def check(self, scope: Scope) -> None:
-        """Raise PermissionDeniedError or AuthenticationError for what may not come in."""
+    def check(self, scope: Scope) -> bool:
+        """Return whether a request has shown a key.
+
+        Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError for what may not come in.
+        """
         headers = Headers(scope=scope)
         self._check_host(headers.getlist("host"))
         if scope["type"] == "http" and self.is_page(scope["path"]):
             self._check_page(headers, scope)
-            return
+            return False
         self._check_origin(headers, scope)
-        if self.keys is not None and scope["path"] not in PUBLIC and not _is_preflight(scope, headers):
-            self._check_key(headers, self.keys)
+        if self.keys is None or scope["path"] in PUBLIC or _is_preflight(scope, headers):
+            return False
+        self._check_key(headers, self.keys, address_of(scope))
+        return True
 
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1:
             raise PermissionDeniedError("A request must have exactly one Host header.")
-        name = _hostname(f"http://{hosts[0]}")
-        if not self._is_own(name):
+        found = AUTHORITY.fullmatch(hosts[0])
+        if found is None or not self._is_own(found["host"].lower().strip("[]")):
             raise PermissionDeniedError(
                 f"The Host {hosts[0]!r} is not this server's: use localhost, an IP address, or the host that the server was started with."
             )
@@ -83,82 +96,56 @@ class Door:
 
     def _is_own_origin(self, origin: str, host: str, scope: Scope) -> bool:
         """Whether a page came from this very server: by the name that it is called by now, or by another name of loopback."""
-        try:
-            parts = urlsplit(origin)
-            port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-        except ValueError:
+        scheme, separator, authority = origin.lower().partition("://")
+        found = AUTHORITY.fullmatch(authority)
+        if scheme not in DEFAULT_PORTS or not separator or found is None:
             return False
-        if parts.scheme not in ("http", "https"):
-            return False
-        if parts.netloc.lower() == host.lower():
+        if authority == host.lower():
             return True
-        server = scope.get("server")
-        return server is not None and port == server[1] and parts.hostname is not None and is_loopback(parts.hostname)
+        server, port = scope.get("server"), int(found["port"] or DEFAULT_PORTS[scheme])
+        return server is not None and port == server[1] and is_loopback(found["host"].strip("[]"))
 
-    def _is_own(self, name: str | None) -> bool:
+    def _is_own(self, name: str) -> bool:
         """An address cannot be rebound: only names can be pointed at another machine."""
-        if name is None:
-            return False
         return name in ("localhost", self.host.lower()) or _is_address(name)
 
-    def _check_key(self, headers: Headers, keys: Keys) -> None:
+    def _check_key(self, headers: Headers, keys: Keys, address: str) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
         if given is None:
             raise AuthenticationError("This server needs an API key: send the header Authorization: Bearer KEY.")
-        if keys.owner_of(given) is None:
+        if self.rate_limit.owner_of(keys, given, address) is None:
             raise AuthenticationError("The API key is wrong.")
 
 
 class Security:
-    """ASGI middleware in front of everything: lets in what the door lets in, and bodies up to ``max_body_bytes``."""
+    """ASGI middleware in front of everything: lets in what the door lets in, and bodies up to ``max_body_bytes``.
+
+    A key is checked before the body is read. The page checks its own requests, so it reads their bodies itself.
+    """
 
     def __init__(self, app: ASGIApp, door: Door, max_body_bytes: int) -> None:
         self._app = app
         self._door = door
-        self._limit = max_body_bytes
+        self._bodies = BodyReader(max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         try:
-            self._door.check(scope)
-            if scope["type"] == "http":
-                receive = replayed(await read_body(receive, Headers(scope=scope), self._limit), receive)
+            has_shown_key = self._door.check(scope)
+            if has_shown_key:
+                admit(scope)
+            if scope["type"] == "http" and not self._door.is_page(scope["path"]):
+                is_unknown = self._door.keys is not None and not has_shown_key
+                receive = await self._bodies.receive(scope, receive, UNKNOWN_SENDER_LIMIT if is_unknown else None)
+                if not is_unknown:
+                    admit(scope)
         except PellucidError as error:
             await _refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
-
-
-async def read_body(receive: Receive, headers: Headers, limit: int) -> list[Message]:
-    """The messages of the whole body; raises BodyTooLargeError once it is certain to be over ``limit`` bytes."""
-    too_large = BodyTooLargeError(f"The body is larger than {limit} bytes: send less, or start the server with a larger --max-body-bytes.")
-    announced = headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
-        raise too_large
-    messages: list[Message] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        messages.append(message)
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise too_large
-        more = message.get("more_body", False)
-    return messages
-
-
-def replayed(messages: Iterable[Message], receive: Receive) -> Receive:
-    """A ``receive`` that gives the messages first."""
-    pending = iter(messages)
-
-    async def next_message() -> Message:
-        message = next(pending, None)
-        return await receive() if message is None else message
-
-    return next_message
 
 
 async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,11 +156,10 @@ async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Se
     await error_response(error)(scope, receive, send)
 
 
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+def address_of(scope: Scope) -> str:
+    """Return the address that a request comes from; empty where the server does not know it."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _is_address(name: str) -> bool:

@@ -18,6 +18,7 @@ from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.lane import LaneStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.keys import Keys
+from pellucid.login_rate_limit import LoginRateLimit
 from pellucid.models.progress import Noted, Silent
 from pellucid.tokens import ModelCard
 
@@ -50,6 +51,7 @@ class ServerState:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: Metrics = field(default_factory=Metrics)
     progress: Noted = field(default_factory=lambda: Noted(Silent()))
+    login_rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
     idleness: Idleness = field(init=False)
     _assistant: Assistant | None = None
     _engine: Engine | None = None

@@ -26,7 +26,7 @@ def test_validation_errors_are_400(shape: dict[str, Any]) -> None:
     assert "422" not in str(shape)
     assert "HTTPValidationError" not in str(shape)
     responses = shape["paths"]["/v1/completions"]["post"]["responses"]
-    assert {"200", "400", "401", "403", "404", "413", "429", "500", "501", "503"} == set(responses)
+    assert {"200", "400", "401", "403", "404", "408", "413", "429", "500", "501", "503"} == set(responses)
     assert responses["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorReply")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +12,12 @@ import httpx
 import pytest
 from starlette.types import Message, Scope
 
+from pellucid.api.app import create_app
 from pellucid.api.security import Door, Security
+from pellucid.api.state import ServerState
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
 from pellucid.keys import read_keys
-from served import LiveServer, live, scripted_state
+from served import TINY, LiveServer, live, scripted_state
 
 PORT = 8437
 KEY = "a-long-key"
@@ -34,7 +37,58 @@ def test_own_hosts(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8437", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "a@b"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8437",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "[::1",
+        "a@b",
+        "evil.example#@localhost",
+        "evil.example@localhost",
+        "localhost#@evil.example",
+        "localhost#",
+        "localhost/",
+        "localhost/@evil.example",
+        "localhost\\@evil.example",
+        "localhost?",
+        "localhost?.evil.example",
+        "user@localhost",
+        "user:password@localhost:8437",
+        "@localhost",
+        "localhost:",
+        "localhost:80:8437",
+        "localhost:http",
+        "localhost:-1",
+        "localhost:+80",
+        "localhost:100000",
+        "localhost:\xb2",
+        " localhost",
+        "localhost ",
+        "local host",
+        "localhost\t",
+        "localhost\n",
+        "localhost,evil.example",
+        "localhost;evil.example",
+        "localhost%00.evil.example",
+        "%6cocalhost",
+        "http://localhost",
+        "//localhost",
+        "::1",
+        "[::1]]",
+        "[[::1]]",
+        "[::1%eth0]",
+        "[localhost]",
+        "[]",
+        ":8437",
+        "127.1",
+        "2130706433",
+        "0x7f.0.0.1",
+        "localhost.",
+        "\xff",
+    ],
 )
 def test_foreign_hosts(host: str) -> None:
     """A name that an attacker pointed at this machine is refused: DNS rebinding."""
@@ -68,6 +122,21 @@ def test_own_origins(origin: str) -> None:
         "http://[",
         f"file://127.0.0.1:{PORT}",
         "",
+        f"http://evil.example#@127.0.0.1:{PORT}",
+        f"http://evil.example@127.0.0.1:{PORT}",
+        f"http://user@localhost:{PORT}",
+        f"http://localhost:{PORT}/",
+        f"http://localhost:{PORT}#",
+        f"http://localhost:{PORT}?evil.example",
+        f"http://localhost:{PORT} ",
+        f" http://localhost:{PORT}",
+        f"http:localhost:{PORT}",
+        f"//localhost:{PORT}",
+        f"localhost:{PORT}",
+        f"http://localhost:{PORT},http://evil.example",
+        f"http://localhost:{PORT} http://evil.example",
+        f"http:///localhost:{PORT}",
+        f"http://http://localhost:{PORT}",
     ],
 )
 def test_foreign_origins(origin: str) -> None:
@@ -236,3 +305,71 @@ def test_page_is_nobody_elses_picture(site: str) -> None:
         page_door().check(scope("/page/data", "GET", sec_fetch_site=site, sec_fetch_mode="no-cors"))
     page_door().check(scope("/page", "GET", sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="document"))
     page_door().check(scope("/page/data", "GET", sec_fetch_site="same-origin", sec_fetch_mode="cors"))
+
+
+def test_own_hosts_by_scheme() -> None:
+    """Without a port the scheme's own is meant, of the Host as of an Origin."""
+    at_80 = {**scope(host="localhost", origin="http://127.0.0.1"), "server": ("127.0.0.1", 80)}
+    Door("127.0.0.1").check(at_80)
+    with pytest.raises(PermissionDeniedError):
+        Door("127.0.0.1").check({**at_80, "server": ("127.0.0.1", 443)})
+
+
+ODD_ADDRESSES = ("%ED%A0%80", "%FF%FE", "%00", "\u2028", "%F0%9F%98%80", "%C3%28", "..%2F..", "%25ED%25A0%2580", "'\"<&>", "%0d%0aX: y")
+"""Parts of addresses: half a character, bytes that are no text, control characters."""
+
+
+@pytest.mark.parametrize("odd", ODD_ADDRESSES)
+def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
+    """Whatever is in a path or a query, every route answers, with an error that can be printed where it is one."""
+    paths = [*create_app(ServerState(models=(TINY,))).openapi()["paths"], "/", "/nowhere/{model}", "/gradio_api/{model}"]
+    raw = odd.encode().decode("latin-1")
+    for path in paths:
+        for target in (
+            path.replace("{model}", raw).replace("{name}", raw),
+            f"{path.split('{')[0]}?model={raw}&{raw}={raw}",
+            f"{path}{raw}",
+        ):
+            for method in ("GET", "POST", "DELETE"):
+                status, body = raw_answer(tiny_server.port, method, target)
+                assert status < 500 or status == 501, (method, target, body)
+                if status >= 400 and body:
+                    message = json.loads(body)["error"]["message"]
+                    assert message.encode().decode() == message
+
+
+def raw_answer(port: int, method: str, target: str) -> tuple[int, bytes]:
+    """The answer to a request whose address is sent as it stands."""
+    target = target.replace(" ", "%20").replace("{", "%7B").replace("}", "%7D")
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+@pytest.mark.parametrize("where", ["/{}", "/v1/models/{}", "/props?model={}", "/slots?model={}"])
+async def test_half_a_character_in_an_address(where: str) -> None:
+    """A server that hands a lone surrogate on in a path gets an error that can be printed, from every kind of route."""
+    app = create_app(scripted_state())
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    path, _, query = where.format("\ud800").partition("?")
+    asked = {
+        **scope(path, "GET"),
+        "query_string": query.encode("utf-8", "surrogatepass"),
+        "root_path": "",
+        "http_version": "1.1",
+        "scheme": "http",
+    }
+    await app({**asked, "raw_path": b"/"}, receive, send)
+    assert sent[0]["status"] < 500
+    assert json.loads(sent[1]["body"])

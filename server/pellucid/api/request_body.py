@@ -1,0 +1,103 @@
+"""Reads request bodies whole before the application sees them, within limits of size, of time and of memory in total."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope
+
+from pellucid.api.errors import BodyTooLargeError, ClientGoneError, RequestTimeoutError
+from pellucid.errors import UnavailableError
+
+FIRST_SECONDS = 10.0
+"""Time for any body, whatever its size."""
+
+SLOWEST_BYTES_PER_SECOND = 32 * 1024
+"""What arrives buys more time at this rate, so that a slow network can send a large body and nobody holds one for ever."""
+
+SMALL_BODY = 64 * 1024
+"""Up to this size a body takes no share of the memory for large ones: small requests are read even when that is used up."""
+
+LARGEST_AT_ONCE = 2
+"""Bodies of the largest size that may be half received at the same time."""
+
+UNKNOWN_SENDER_LIMIT = 8192
+"""Bytes of a body from whoever has shown no key, where there is one."""
+
+ADMIT = "pellucid.admit"
+"""The key of a scope under which the connection has a function to call for ``admit``."""
+
+
+def admit(scope: Scope) -> None:
+    """Exempt the connection of a request from being closed for newer ones, until the request is answered."""
+    call: Callable[[], None] | None = scope.get(ADMIT)
+    if call is not None:
+        call()
+
+
+class BodyReader:
+    """Reads the bodies of a server's requests; ``limit`` is the largest one in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._room = LARGEST_AT_ONCE * limit
+
+    async def receive(self, scope: Scope, receive: Receive, limit: int | None = None) -> Receive:
+        """Read a body, and return a ``receive`` that gives it in one message. Raises what ``read`` raises."""
+        return replayed(await self.read(scope, receive, limit), receive)
+
+    async def read(self, scope: Scope, receive: Receive, limit: int | None = None) -> bytes:
+        """Return the whole body.
+
+        Raises BodyTooLargeError once it is certain to be over the limit, RequestTimeoutError when it arrives too slowly,
+        UnavailableError when too much of other bodies is held, and ClientGoneError.
+        """
+        limit = self._limit if limit is None else limit
+        too_large = BodyTooLargeError(
+            f"The body is larger than {limit} bytes: send less, or start the server with a larger --max-body-bytes."
+        )
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
+            raise too_large
+        start, body, taken, more = asyncio.get_running_loop().time(), bytearray(), 0, True
+        try:
+            while more:
+                message = await _next(receive, start + FIRST_SECONDS + len(body) / SLOWEST_BYTES_PER_SECOND)
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    raise too_large
+                if len(body) > SMALL_BODY:
+                    self._take(len(body) - taken)
+                    taken = len(body)
+                more = message.get("more_body", False)
+            return bytes(body)
+        finally:
+            self._room += taken
+
+    def _take(self, size: int) -> None:
+        if size > self._room:
+            raise UnavailableError("The server is receiving too many large bodies at once: send this one again in a moment.")
+        self._room -= size
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives the body first. It keeps no reference to the body after that."""
+    pending = [body]
+
+    async def next_message() -> Message:
+        return {"type": "http.request", "body": pending.pop(), "more_body": False} if pending else await receive()
+
+    return next_message
+
+
+async def _next(receive: Receive, deadline: float) -> Message:
+    try:
+        async with asyncio.timeout_at(deadline):
+            message = await receive()
+    except TimeoutError:
+        raise RequestTimeoutError("The body of the request arrived too slowly, or not at all: send it again.") from None
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError("The client closed the connection.")
+    return message

@@ -1,0 +1,141 @@
+"""Uvicorn's HTTP connections, with limits for clients that open them and send nothing, or too slowly.
+
+Uvicorn limits only the pause between two requests. Here a request must also begin and send its headers in time, a body
+that nobody reads must end in time, and no more than a number of connections may be open without a request that was let in.
+Request bodies have limits of their own (``api.request_body``). A response has none: streams last as long as they last, and
+their readers may be slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from http import HTTPStatus
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pellucid.api.errors import RequestTimeoutError, error_body
+from pellucid.api.request_body import ADMIT
+from pellucid.errors import InvalidRequestError
+
+HEADER_SECONDS = 15.0
+"""Time from when a connection is ready for a request until its headers are complete."""
+
+UNREAD_SECONDS = 5.0
+"""Time for the rest of a body after the response, so that the client reads the response instead of a reset connection."""
+
+MOST_OUTSIDE = 256
+"""Connections without a request that was let in; the oldest one is closed for the next."""
+
+logger = logging.getLogger(__name__)
+
+
+class LimitedConnection(H11Protocol):
+    """A connection with those limits. It is outside until a request of it is let in, and again after the response."""
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self._application: ASGIApp = self.app
+        self.app = self._answer
+        self._outside = True
+        self._since = self.loop.time()
+        self._waits_for: object = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Close the oldest connection outside where there are too many."""
+        super().connection_made(transport)
+        outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
+        if len(outside) > most_outside():
+            min(outside, key=lambda one: one._since)._abort()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        super().connection_lost(exc)
+        self._stop()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrives."""
+        try:
+            super().data_received(data)
+        except h11.LocalProtocolError:  # what follows a response that has begun is no HTTP: there is no way to say so any more
+            self._abort()
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._outside, self._since = True, self.loop.time()
+        super().on_response_complete()
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, in the shape of all other errors."""
+        self._refuse(InvalidRequestError(msg))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ADMIT] = self._admit
+        await self._application(scope, receive, send)
+
+    def _admit(self) -> None:
+        self._outside = False
+
+    def _watch(self) -> None:
+        """Start the clock for what the connection waits for; it runs on for as long as that stays the same."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        waits_for = None if is_answering or self.transport.is_closing() else (self.cycle, self.conn.their_state)
+        if waits_for == self._waits_for:
+            return
+        self._stop()
+        self._waits_for = waits_for
+        if waits_for is not None:
+            seconds = HEADER_SECONDS if self.conn.their_state is h11.IDLE else UNREAD_SECONDS
+            self._timer = self.loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._refuse(RequestTimeoutError("The headers of the request arrived too slowly: send it again."))
+        else:
+            self.timeout_keep_alive_handler()
+            self._abort_later()
+
+    def _refuse(self, error: InvalidRequestError) -> None:
+        """Answer in the place of the application, and close."""
+        body = json.dumps(error_body(error)).encode()
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        response = h11.Response(status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase.encode())
+        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        """End a connection that is being closed, even if its client does not read the rest."""
+        self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def _abort(self) -> None:
+        self._outside = False  # so that it is not counted until it is gone
+        self._stop()
+        self.transport.abort()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def most_outside() -> int:
+    """Return how many connections may be outside: half of the files that the process may open, if that is less."""
+    if sys.platform == "win32":
+        return MOST_OUTSIDE
+    import resource
+
+    return min(MOST_OUTSIDE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
