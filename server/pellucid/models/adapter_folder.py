@@ -14,6 +14,7 @@ from pathlib import Path
 from pellucid.errors import AdapterError, ModelError, NotFoundError
 from pellucid.models.folder_tokenizer import Json, read_json
 from pellucid.models.store import Store
+from pellucid.models.untrusted import damage_explained, real, shown, whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -42,6 +43,11 @@ _UNSUPPORTED = (
     "megatron_config",
 )
 """What peft can do besides and changes what an adapter computes: none of it may be set."""
+
+_LARGEST_RANK = 1 << 16
+_LARGEST_ALPHA = 1e6
+_MOST_TARGETS = 1000
+_LONGEST_NAME = 500
 
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Ways to begin a training that leave the base's weights as they are."""
@@ -100,46 +106,67 @@ def read_card(folder: Path, name: str | None = None) -> AdapterCard:
     """
     name = name or folder.name
     if re.fullmatch(NAME, name) is None:
-        raise AdapterError(f"An adapter cannot be called {name!r}: take up to 64 letters, digits, hyphens, dots and underscores.")
-    config, origin = _read(folder / CONFIG), _read(folder / ORIGIN)
+        raise AdapterError(f"An adapter cannot be called {shown(name)}: take up to 64 letters, digits, hyphens, dots and underscores.")
+    try:
+        with damage_explained(folder / CONFIG):
+            return _read_card(folder, name)
+    except ModelError as error:
+        raise AdapterError(str(error)) from None
+
+
+def _read_card(folder: Path, name: str) -> AdapterCard:
+    path = folder / CONFIG
+    config, origin = read_json(path), read_json(folder / ORIGIN)
     _check_kind(folder, config)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise AdapterError(f"{folder} has no {WEIGHTS}, and weights of other formats can hold code: save it as safetensors.")
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1 or not isinstance(alpha, (int, float)):
-        raise AdapterError(f"{folder / CONFIG} does not say r and lora_alpha, which every LoRA adapter has.")
+    if config.get("r") is None or config.get("lora_alpha") is None:
+        raise AdapterError(f"{path} does not say r and lora_alpha, which every LoRA adapter has.")
+    rank = whole(path, config, "r", 1, _LARGEST_RANK)
+    alpha = real(path, config, "lora_alpha", -_LARGEST_ALPHA, _LARGEST_ALPHA)
     targets = config.get("target_modules")
     base = origin.get("base") or config.get("base_model_name_or_path")
     made_for = origin.get("fingerprint")
     return AdapterCard(
         name=name,
         path=folder,
-        base=base if isinstance(base, str) else None,
+        base=_printable(base) if isinstance(base, str) else None,
         fingerprint=made_for if isinstance(made_for, str) else None,
         rank=rank,
         scale=alpha / (math.sqrt(rank) if config.get("use_rslora") else rank),
-        targets=tuple(sorted(map(str, targets))) if isinstance(targets, list) else (str(targets),),
+        targets=_targets(path, targets),
         size=weights.stat().st_size,
     )
 
 
-def _read(path: Path) -> Json:
-    try:
-        return read_json(path)
-    except ModelError as error:
-        raise AdapterError(str(error)) from None
+def _targets(path: Path, stated: object) -> tuple[str, ...]:
+    """The kinds of matrices that are changed: a list, or a pattern. Raises ModelError for a list of anything but names."""
+    if not isinstance(stated, list):
+        return (_printable(str(stated)),)
+    wrong = next((item for item in stated if not isinstance(item, str)), None)
+    if wrong is not None or len(stated) > _MOST_TARGETS:
+        raise ModelError(f"{path} has a list of {len(stated)} target_modules, where up to {_MOST_TARGETS} names belong.")
+    return tuple(sorted(map(_printable, stated)))
+
+
+def _printable(text: str) -> str:
+    """A text that can be listed and sent: not too long, on one line and without half a surrogate pair, which JSON can spell."""
+    whole_characters = text[:_LONGEST_NAME].encode("utf-8", "replace").decode()
+    return "".join(character if character.isprintable() else "?" for character in whole_characters)
 
 
 def _check_kind(folder: Path, config: Json) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise AdapterError(f"The adapter in {folder} is of the type {kind!r}, and only LORA is supported.")
+        raise AdapterError(f"The adapter in {folder} is of the type {shown(kind)}, and only LORA is supported.")
     if config.get("bias", "none") != "none":
-        raise AdapterError(f"The adapter in {folder} has trained biases ({config['bias']!r}), which is not supported: train it without.")
+        raise AdapterError(
+            f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which is not supported: train it without."
+        )
     wished = next((name for name in _UNSUPPORTED if config.get(name)), None)
     if wished is not None:
         raise AdapterError(f"The adapter in {folder} was trained with {wished}, which is not supported: train it without.")
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
-        raise AdapterError(f"The adapter in {folder} began with {start!r}, which changes the base's weights too and is not supported.")
+        raise AdapterError(f"The adapter in {folder} began with {shown(start)}, which changes the base's weights too and is not supported.")
