@@ -46,7 +46,7 @@ class Settings(BaseSettings):
 
     models: Names = Field(
         (DEFAULT_MODEL,),
-        description="models to serve: catalog names, hub ids, folders or .gguf files; "
+        description="models to serve: catalog names, hub ids, folders (./name) or .gguf files; "
         "@int4, @int8 or @none behind one says how to hold its weights",
     )
     adapters: Names = Field(

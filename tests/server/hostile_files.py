@@ -23,17 +23,20 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import httpx
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config
 
 from model_files import byte_level_bpe, logprobs, spaced_bpe, train_sentencepiece, write_folder, write_gguf
+from pellucid.api.state import ServerState
 from pellucid.errors import PellucidError
 from pellucid.models import sentencepiece_model
 from pellucid.models.load import load
 from pellucid.models.progress import Silent
 from pellucid.models.store import Store
+from served import ADAPTER, TINY, live, tiny_adapters, tiny_assistant
 from tiny_models import tiny, tiny_llama
 
 DEADLINE = 10.0
@@ -43,6 +46,8 @@ MEMORY = 2 << 30
 PROBES = ("def f(x):\n    return x\n", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "naïve ﬁ ½ 漢字 \u0301\u0000 <s> [INST]")
 
 _TOKENS = 320
+_ADAPTERS_KEPT = 10
+"""Mutated adapters that are in the store at a time."""
 _HOSTILE: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 7, 255, 2**20, 2**31 - 1, 2**31, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, -(2**63)),
     *(0.0, 1.5, -0.5, 1e-300, 1e300, float("nan"), float("inf"), float("-inf")),
@@ -87,7 +92,7 @@ def write_base_folders(root: Path) -> list[Path]:
         _describe(folder)
     write_folder(folders[0], byte_level_bpe(_TOKENS), _tokenizer_config())
     write_folder(folders[1], spaced_bpe(normalizers.Prepend("▁"), pre_tokenizers.Metaspace()), _tokenizer_config())
-    write_folder(folders[2], _unigram(), _tokenizer_config())
+    write_folder(folders[2], unigram(), _tokenizer_config())
     (folders[3] / "tokenizer.model").write_bytes(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
     (folders[3] / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config()))
     write_folder(folders[4], byte_level_bpe(_TOKENS), _tokenizer_config())
@@ -314,7 +319,7 @@ def _tokenizer_config() -> dict[str, Any]:
     }
 
 
-def _unigram() -> Tokenizer:
+def unigram() -> Tokenizer:
     """A Unigram tokenizer that normalises by a precompiled map, as those converted from sentencepiece do."""
     pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz()!:\n")]
     backend = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
@@ -333,8 +338,6 @@ def charsmap() -> bytes:
 
 def _split_weights(folder: Path) -> None:
     """Two shards with an index in the place of one file."""
-    from safetensors.torch import load_file
-
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     files = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(tensors)}
@@ -376,6 +379,58 @@ def folder_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
             shutil.rmtree(folder.parent)
 
     return [lambda number=number: case(number) for number in range(count)]  # type: ignore[misc]
+
+
+def adapter_trial(root: Path, count: int, seed: int) -> Tally:
+    """Load ``count`` mutated adapters into a running server, list all adapters after each, and ask the models for completions."""
+    assistant, engine = tiny_assistant()
+    adapters = tiny_adapters(assistant, root / "cache")
+    base = adapters.store.adapters_path(ADAPTER)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine, adapters)
+    tally = Tally()
+    try:
+        with live(state) as server, httpx.Client(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
+            for number in range(count):
+                rng = random.Random(f"{seed}:{number}")
+                folder = adapters.store.adapters_path(f"case{number}")
+                shutil.copytree(base, folder)
+                (folder / "pellucid.json").write_text(json.dumps({"base": TINY, "fingerprint": None}))
+                how = mutate_folder(folder, rng)
+                is_listed = os.path.lexists(folder / "adapter_config.json")
+                tally.add(_try_adapter(client, folder.name, is_listed=is_listed), f"case {number}: {how}")
+                if number >= _ADAPTERS_KEPT:
+                    shutil.rmtree(adapters.store.adapters_path(f"case{number - _ADAPTERS_KEPT}"))
+    finally:
+        engine.close()
+    tally.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return tally
+
+
+def _try_adapter(client: httpx.Client, name: str, *, is_listed: bool) -> str:
+    """How a mutated adapter fared: "loaded", "refused", or what went wrong."""
+    try:
+        loaded = client.post("/v1/adapters", json={"name": name})
+        listed = client.get("/v1/adapters")
+        answers = [_complete(client, TINY)]
+        if loaded.status_code == 200:
+            answers += [_complete(client, loaded.json()["id"]), client.delete(f"/v1/adapters/{loaded.json()['id']}")]
+    except httpx.HTTPError as error:
+        return f"{type(error).__name__}"
+    if listed.status_code != 200 or (is_listed and not any(name == one["name"] for one in listed.json()["data"])):
+        return f"the list is {listed.status_code}"
+    bad = next((answer for answer in answers if answer.status_code != 200), None)
+    if bad is not None:
+        return f"{bad.request.method} {bad.request.url.path} is {bad.status_code}"
+    if loaded.status_code == 200:
+        return "loaded"
+    message = str(loaded.json()["error"]["message"])
+    is_sentence = loaded.status_code in (400, 404) and "\n" not in message and len(message) < 2000
+    return "refused" if is_sentence else f"loading is {loaded.status_code}"
+
+
+def _complete(client: httpx.Client, model: str) -> httpx.Response:
+    return client.post("/v1/completions", json={"model": model, "prompt": "a", "max_tokens": 2, "ignore_eos": True})
 
 
 def report(name: str, tally: Tally, began: float) -> str:

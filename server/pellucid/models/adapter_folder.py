@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import AdapterError, ModelError, NotFoundError
 from pellucid.models.folder_tokenizer import Json, read_json
 from pellucid.models.store import Store
-from pellucid.models.untrusted import damage_explained, real, shown, whole
+from pellucid.models.untrusted import damage_explained, printable, real, shown, whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -47,7 +48,6 @@ _UNSUPPORTED = (
 _LARGEST_RANK = 1 << 16
 _LARGEST_ALPHA = 1e6
 _MOST_TARGETS = 1000
-_LONGEST_NAME = 500
 
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Ways to begin a training that leave the base's weights as they are."""
@@ -90,13 +90,22 @@ def adapter_folder(store: Store, name: str) -> Path:
 
 
 def local_adapter(store: Store, name_or_path: str) -> Path:
-    """The folder of an adapter that is named on the command line: one of the store, or any other one by its path."""
-    path = Path(name_or_path).expanduser()
-    if (path / CONFIG).is_file():
-        return path.resolve()
-    if re.fullmatch(NAME, name_or_path) is None:
-        raise NotFoundError(f"{name_or_path} has no {CONFIG}: it is not the folder of an adapter.")
-    return adapter_folder(store, name_or_path)
+    """The folder of an adapter that is named on the command line: one of the store, or any other one by its path.
+
+    A name without a slash is one of the store: a folder here is written ``./name``.
+    """
+    if re.fullmatch(NAME, name_or_path) is not None:
+        if not is_stored(store, name_or_path) and (Path(name_or_path) / CONFIG).is_file():
+            raise NotFoundError(
+                f"There is no adapter {name_or_path} in {store.adapters_path()}; "
+                f"to use the folder of this name in the working directory write ./{name_or_path}."
+            )
+        return adapter_folder(store, name_or_path)
+    with suppress(OSError, ValueError, RuntimeError):  # a name that is too long, holds NUL, or begins with an unknown user's ~
+        path = Path(name_or_path).expanduser()
+        if (path / CONFIG).is_file():
+            return path.resolve()
+    raise NotFoundError(f"{shown(name_or_path)} has no {CONFIG}: it is not the folder of an adapter.")
 
 
 def read_card(folder: Path, name: str | None = None) -> AdapterCard:
@@ -131,7 +140,7 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
     return AdapterCard(
         name=name,
         path=folder,
-        base=_printable(base) if isinstance(base, str) else None,
+        base=printable(base) if isinstance(base, str) else None,
         fingerprint=made_for if isinstance(made_for, str) else None,
         rank=rank,
         scale=alpha / (math.sqrt(rank) if config.get("use_rslora") else rank),
@@ -143,17 +152,11 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
 def _targets(path: Path, stated: object) -> tuple[str, ...]:
     """The kinds of matrices that are changed: a list, or a pattern. Raises ModelError for a list of anything but names."""
     if not isinstance(stated, list):
-        return (_printable(str(stated)),)
+        return (printable(str(stated)),)
     wrong = next((item for item in stated if not isinstance(item, str)), None)
     if wrong is not None or len(stated) > _MOST_TARGETS:
         raise ModelError(f"{path} has a list of {len(stated)} target_modules, where up to {_MOST_TARGETS} names belong.")
-    return tuple(sorted(map(_printable, stated)))
-
-
-def _printable(text: str) -> str:
-    """A text that can be listed and sent: not too long, on one line and without half a surrogate pair, which JSON can spell."""
-    whole_characters = text[:_LONGEST_NAME].encode("utf-8", "replace").decode()
-    return "".join(character if character.isprintable() else "?" for character in whole_characters)
+    return tuple(sorted(map(printable, stated)))
 
 
 def _check_kind(folder: Path, config: Json) -> None:

@@ -33,7 +33,7 @@ from pellucid.models.gguf import GGUF
 from pellucid.models.packed_file import read_tensors
 from pellucid.models.prefixes import PrefixFile, prefix_key
 from pellucid.models.progress import Progress
-from pellucid.models.store import Store, local_name, local_path
+from pellucid.models.store import Store, could_be_remote, local_name, local_path
 from pellucid.models.tokenizer import Tokenizer
 from pellucid.models.untrusted import damaged, require_memory
 
@@ -86,6 +86,8 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     name, own = split_quant(name_or_path)
     quant = own or quant
     local = local_path(name)
+    if local and could_be_remote(name):
+        progress.note(f"{name} is the folder {local}, not a model of the hub: rename the folder if you mean the hub's.")
     path = local or store.pull(name, progress)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from pellucid.errors import ModelError
 from pellucid.models.folder_decoder import weight_files
 from pellucid.models.folder_tokenizer import read_json
-from pellucid.models.untrusted import require_memory, shown
+from pellucid.models.untrusted import damage_explained, require_memory, shown
 
-_COUNT = re.compile(r".*(layer|block|expert|group|depth).*")
-_MOST_PARTS = 1 << 12
-"""Of layers, experts and whatever else the library makes one object for each of."""
+_LAYERS = re.compile(r".*(layers?|depth)")
+_EXPERTS = re.compile(r".*experts?")
+_MOST_EXPERTS = 1 << 12
 _LARGEST = 1 << 40
 _SPARE_BUFFERS = 1 << 30
 
@@ -30,15 +31,27 @@ def check(folder: Path) -> None:
         raise ModelError(f"{folder} is the folder of an adapter too, which may name another model: move its adapter_config.json away.")
     path = folder / "config.json"
     config = read_json(path)
+    files = weight_files(folder)
+    tensors = _count(files)
     for key, value in _numbers(config):
-        most = _MOST_PARTS if _COUNT.fullmatch(key) else _LARGEST
+        # The library makes an object for each layer, and each has a tensor at least.
+        most = tensors if _LAYERS.fullmatch(key) else _MOST_EXPERTS if _EXPERTS.fullmatch(key) else _LARGEST
         if not -most <= value <= most:  # NaN is refused too
             raise ModelError(f"{path} has {shown(value)} for {shown(key)}, where at most {most} belongs.")
-    weights = sum(file.stat().st_size for file in weight_files(folder))
+    weights = sum(file.stat().st_size for file in files)
     parameters, buffers = _size(folder)
     if parameters > weights or buffers > weights + _SPARE_BUFFERS:  # a number takes a byte at least
         raise ModelError(f"{path} describes a model of {parameters + buffers} numbers, and its files hold {weights} bytes: fetch it again.")
     require_memory(folder, parameters)
+
+
+def _count(files: Sequence[Path]) -> int:
+    """How many tensors files hold."""
+    count = 0
+    for path in files:
+        with damage_explained(path), safe_open(path, framework="pt") as file:
+            count += len(file.keys())
+    return count
 
 
 def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int | float]]:

@@ -27,6 +27,7 @@ _DAMAGE = (
     *(MemoryError, RuntimeError, OSError, struct.error, SafetensorError),  # RuntimeError holds RecursionError and torch's own errors
 )
 _LONGEST_REASON = 200
+_LONGEST_NAME = 500
 
 
 @contextmanager
@@ -75,10 +76,11 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that holds NUL
         raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(handle)
+        raise ModelError(f"{path} is no regular file, and nothing else is read.")
     with os.fdopen(handle, "rb") as file:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise ModelError(f"{path} is no regular file, and nothing else is read.")
         if state.st_size > largest:
             raise ModelError(f"{path} is {state.st_size} bytes long, and at most {largest} are read: it is not what its name says.")
         return file.read(largest)
@@ -129,6 +131,12 @@ def token_id(path: Path, key: str, value: object, count: int) -> int | None:
     if value not in (-1, (1 << 32) - 1):  # two ways to write none
         logger.warning("%s has %d for %s, and its tokens go from 0 to %d: there is no such token", path, value, key, count - 1)
     return None
+
+
+def printable(text: str) -> str:
+    """A text that can be listed and sent: not too long, on one line and without half a surrogate pair, which JSON can spell."""
+    whole_characters = text[:_LONGEST_NAME].encode("utf-8", "replace").decode()
+    return "".join(character if character.isprintable() else "?" for character in whole_characters)
 
 
 def shown(value: object) -> str:
