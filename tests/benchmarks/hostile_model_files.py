@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000, help="files and folders; half as many adapters")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     failed = False
     for kind in options.kinds:
         with tempfile.TemporaryDirectory() as folder:

@@ -27,7 +27,7 @@ from pellucid.models.untrusted import reason, shown
 _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _LONGEST_NAME = 200  # bytes: folders and locks are named after it
-_LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|\.{1,2}|.*\.gguf|[A-Za-z]:[/\\].*")
+_LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
 _FOLDER_FILES = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
     r"|special_tokens_map\.json|chat_template\.(jinja|json)|[^/]+\.safetensors(\.index\.json)?"
@@ -359,7 +359,7 @@ def local_path(name: str) -> Path | None:
     ``./name``. What could be a path or a name of the hub, ``run/gpt``, is a path where there is such a folder.
     """
     looks_local = _LOOKS_LOCAL.fullmatch(name) is not None
-    if name in catalog() or not (looks_local or "/" in name):
+    if name in catalog() or not (looks_local or "/" in name or name in (".", "..")):
         return None
     try:
         path = Path(name).expanduser()
