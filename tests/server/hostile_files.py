@@ -31,6 +31,7 @@ from transformers import GPT2Config
 
 from model_files import byte_level_bpe, logprobs, spaced_bpe, train_sentencepiece, write_folder, write_gguf
 from pellucid.api.state import ServerState
+from pellucid.engine import kernels
 from pellucid.errors import PellucidError
 from pellucid.models import sentencepiece_model
 from pellucid.models.load import load
@@ -163,6 +164,7 @@ def load_and_use(path: Path, root: Path, quant: str) -> None:
 
 def run_cases(cases: list[Callable[[], None]], *, deadline: float = DEADLINE, memory: int = MEMORY) -> Tally:
     """Run each case in a forked process, many in one until one of them fails to come back, and count how they end."""
+    kernels.available()  # compiled and loaded once: each case has an empty cache, and would compile them again
     tally = Tally()
     begin = 0
     while begin < len(cases):
@@ -175,6 +177,7 @@ def _run_some(cases: list[Callable[[], None]], begin: int, end: int, deadline: f
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)
         os.close(readable)
         _in_child(cases[begin:end], writable, memory)
     os.close(writable)
@@ -192,7 +195,7 @@ def _run_some(cases: list[Callable[[], None]], begin: int, end: int, deadline: f
                 at += 1
         hung = not selector.select(0)
     if hung:
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)  # what the case has started too
     _, status = os.waitpid(child, 0)
     if at < end:
         tally.add("hung" if hung else f"crashed ({os.waitstatus_to_exitcode(status)})", f"case {at}")
