@@ -228,7 +228,7 @@ def _in_child(cases: list[Callable[[], None]], pipe: int, memory: int) -> None:
 def _mutated_json(value: Any, rng: random.Random) -> Any:
     """The value with something within it replaced, removed, added or nested."""
     places = [(holder, key) for holder, key in _places(value, 400, rng)]
-    for holder, key in rng.choices(places, k=rng.choice((1, 1, 2))) if places else []:
+    for holder, key in rng.sample(places, min(len(places), rng.choice((1, 1, 2)))):
         match rng.randrange(8):
             case 0 if isinstance(holder, dict):
                 holder.pop(key, None)
