@@ -22,7 +22,7 @@ from pellucid.models import disk, wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.hub import Hub, Listing, RemoteFile
 from pellucid.models.progress import Progress
-from pellucid.models.untrusted import reason, shown
+from pellucid.models.untrusted import printable, reason, shown
 
 _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
@@ -368,12 +368,12 @@ def local_path(name: str) -> Path | None:
         is_folder, is_other = path.is_dir(), path.exists()
     except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, holds NUL, or begins with an unknown user's ~
         if looks_local:
-            raise ModelError(f"{shown(name)} cannot be a path ({reason(error)}).") from None
+            raise ModelError(f"{printable(name)} cannot be a path ({reason(error)}).") from None
         return None
     if looks_local and is_folder:
         raise ModelError(f"{name} is a folder without a config.json: it is not the folder of a model.")
     if looks_local:
-        raise ModelError(f"{shown(name)} is neither a file nor a folder." if is_other else f"{shown(name)} does not exist.")
+        raise ModelError(f"{printable(name)} is neither a file nor a folder." if is_other else f"{printable(name)} does not exist.")
     return None
 
 
