@@ -7,6 +7,7 @@ Beside these pellucid.json may say for which weights the adapter was made: {"bas
 from __future__ import annotations
 
 import math
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class AdapterCard:
 
 def stored_adapters(store: Store) -> list[Path]:
     """The folders of the adapters in the store."""
-    return sorted(path.parent for path in store.adapters_path().glob(f"*/{CONFIG}"))
+    return sorted(path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG))  # a link to nothing too
 
 
 def is_stored(store: Store, name: str) -> bool:

@@ -10,8 +10,8 @@ import pytest
 from following import Following
 from model_files import byte_level_bpe, write_folder
 from pellucid.engine.decoder import DecoderConfig
-from pellucid.errors import NotFoundError
-from pellucid.models.adapter_folder import local_adapter
+from pellucid.errors import AdapterError, NotFoundError
+from pellucid.models.adapter_folder import local_adapter, read_card, stored_adapters
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load, served_name
 from pellucid.models.progress import Silent
@@ -99,3 +99,13 @@ def test_adapters_of_the_store_are_never_folders_here(here: Path, store: Store) 
     stored = write_adapter(store.adapters_path("mine"), random_adapter(config))
     assert local_adapter(store, "mine") == stored
     assert local_adapter(store, "./mine") == here / "mine"
+
+
+def test_an_adapter_whose_description_is_a_loop_is_listed(store: Store) -> None:
+    """A link to itself in the place of adapter_config.json hides no adapter: it is there to be named with its problem."""
+    folder = write_adapter(store.adapters_path("mine"), random_adapter(QWEN2))
+    (folder / "adapter_config.json").unlink()
+    (folder / "adapter_config.json").symlink_to("adapter_config.json")
+    assert stored_adapters(store) == [folder]
+    with pytest.raises(AdapterError, match=r"adapter_config\.json cannot be read"):
+        read_card(folder)
