@@ -19,7 +19,8 @@ from pellucid.errors import AdapterError, NotFoundError, UnavailableError
 from pellucid.models import disk
 from pellucid.models.adapter_folder import NAME, AdapterCard, local_adapter, read_card, stored_adapters
 from pellucid.models.disk import human
-from pellucid.models.store import Store, local_path
+from pellucid.models.store import Store, as_argument, local_path
+from pellucid.models.untrusted import printable
 from pellucid.terminal import Bars
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def show_all() -> None:
             card = read_card(folder)
         except AdapterError as error:
             problems.append(str(error))
-            table.add_row(folder.name, "?", "?", "?", "?", served_as)
+            table.add_row(printable(folder.name), "?", "?", "?", "?", served_as)
             continue
         table.add_row(card.name, human(card.size), str(card.rank), ", ".join(card.targets), card.base or "?", served_as)
     for name, ids in loaded.items():  # of a folder elsewhere
@@ -71,7 +72,7 @@ def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> Non
     base = _base_of(card, model, store)
     with Bars() as progress:
         write(open_checkpoint(base, store=store, progress=progress), card, folder.absolute(), dtype, progress)
-    typer.echo(f"{folder} holds {base} with {card.name}: pellucid serve --model {folder}")
+    typer.echo(f"{folder} holds {base} with {card.name}: pellucid serve --model {as_argument(folder)}")
 
 
 def remove(names: Sequence[str]) -> None:

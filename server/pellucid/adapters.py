@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pellucid.assistant import Assistant
 from pellucid.errors import AdapterError, NotFoundError, UnavailableError
@@ -12,6 +13,7 @@ from pellucid.models.adapter import adapt, choose_base
 from pellucid.models.adapter_folder import AdapterCard, adapter_folder, read_card, stored_adapters
 from pellucid.models.load import LoadedModel
 from pellucid.models.store import Store
+from pellucid.models.untrusted import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Adapters:
         """Those that are loaded, then those that are in the store besides."""
         loaded = [_standing(model) for model in self.assistant.loaded() if model.adapter is not None]
         paths = {one.card.path for one in loaded if one.card is not None}
-        return loaded + [_stored(path.name, self.store) for path in stored_adapters(self.store) if path not in paths]
+        return loaded + [_stored(path) for path in stored_adapters(self.store) if path not in paths]
 
     def _model(self, name: str) -> LoadedModel:
         found = self.assistant.name_of(name)
@@ -81,9 +83,10 @@ def _standing(loaded: LoadedModel) -> AdapterStanding:
     return AdapterStanding(loaded.adapter.name, loaded.adapter, loaded.name, loaded.base)
 
 
-def _stored(name: str, store: Store) -> AdapterStanding:
+def _stored(folder: Path) -> AdapterStanding:
+    """A folder of the store, whatever it holds: one that cannot be read is listed with what is wrong with it."""
+    name = printable(folder.name)
     try:
-        card = read_card(adapter_folder(store, name))
-    except (AdapterError, NotFoundError) as error:
-        return AdapterStanding(name, None, problem=str(error))
-    return AdapterStanding(name, card)
+        return AdapterStanding(name, read_card(folder))
+    except AdapterError as error:
+        return AdapterStanding(name, None, problem=printable(str(error)))

@@ -46,7 +46,7 @@ app.add_typer(models_app, name="models", help="List, fetch, show and remove mode
 app.add_typer(adapters_app, name="adapters", help="List, load, unload, merge and remove LoRA adapters.")
 app.add_typer(learning)
 
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder (./NAME) or .gguf file.")]
 MaxTokens = Annotated[int, typer.Option(min=0, help="Most tokens to generate.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 takes the most probable token.")]
 TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens that hold this much of the probability.")]
@@ -76,7 +76,10 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 @app.command(epilog="Example: pellucid serve --model qwen2.5-coder-0.5b-instruct --port 8437 --context 16384")
 def serve(
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model to serve, or NAME@int4; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="Catalog name, hub id, folder (./NAME) or .gguf file, or NAME@int4; may be given several times."
+        ),
     ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", help="LoRA adapter to serve, by its name or folder; may be given several times.")

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
 
     models: Names = Field(
         (DEFAULT_MODEL,),
-        description="models to serve: catalog names, hub ids, folders or .gguf files; "
+        description="models to serve: catalog names, hub ids, folders (./name) or .gguf files; "
         "@int4, @int8 or @none behind one says how to hold its weights",
     )
     adapters: Names = Field(
@@ -144,11 +144,11 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for address in value:
+        for network in value:
             try:
-                ip_network(address)
+                ip_network(network)
             except ValueError:
-                raise ValueError(f"should hold IP addresses or networks like 10.0.0.0/8, which {address!r} is not") from None
+                raise ValueError(f"should hold IP addresses or networks like 10.0.0.0/8, which {network!r} is not") from None
         return value
 
     @field_validator("cache", "data")

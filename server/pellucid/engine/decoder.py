@@ -248,8 +248,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
     """Cosines and sines (context, head_dim) in float32."""
     angles = torch.arange(config.context, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()  # of one half: for a million positions the other takes seconds and a gigabyte
+    return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
 
 def inverse_frequencies(config: DecoderConfig) -> Tensor:

@@ -181,7 +181,7 @@ class HFModel:
 
         Raises ModelError.
         """
-        _check_folder(path)
+        check_folder(path)
         load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # with output_loading_info it gives a pair
         try:
             model, report = load(
@@ -309,7 +309,7 @@ def _check_windows(config: PretrainedConfig, windows: dict[int, int | None], nam
             raise ModelError(f"layer {layer} of {name} is of the kind {kinds[layer]} with a window of {window}: use another model.")
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
     """Raise ModelError for what a folder asks that is not done, before anything of it is loaded."""
     try:
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))

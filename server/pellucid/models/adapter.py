@@ -8,37 +8,44 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from pellucid.engine.adapter import Adapter, LowRank
 from pellucid.engine.decoder import Decoder, DecoderConfig
 from pellucid.engine.kernels import NativeDecoder
-from pellucid.errors import AdapterError, NotSupportedError
+from pellucid.errors import AdapterError, ModelError, NotSupportedError
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, split_quant
+from pellucid.models.untrusted import damage_explained, shown
 
 _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
 
 
 def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
     """The adapter's matrices, for a decoder of this shape. Raises AdapterError where they do not fit it."""
+    try:
+        with damage_explained(card.path / WEIGHTS):
+            return _read_adapter(card, config)
+    except ModelError as error:
+        raise AdapterError(str(error)) from None
+
+
+def _read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
     sides: dict[str, dict[str, Tensor]] = {}
+    shapes = {f"layers.{i}.{part}": (config.rows[part], config.columns[part]) for i in range(config.layers) for part in config.rows}
     for key, tensor in _tensors(card.path / WEIGHTS):
         match = _KEY.fullmatch(key)
         if match is None:
-            raise AdapterError(f"The adapter {card.name} holds {key!r}, which is no part of a LoRA adapter.")
+            raise AdapterError(f"The adapter {card.name} holds {shown(key)}, which is no part of a LoRA adapter.")
+        if match["module"] not in shapes:
+            module = shown(match["module"])
+            raise AdapterError(f"The adapter {card.name} changes {module}, and the model has no such matrix that could be adapted.")
         sides.setdefault(match["module"], {})[match["side"]] = tensor
     if not sides:
         raise AdapterError(f"The adapter {card.name} is empty.")
-    shapes = {f"layers.{i}.{part}": (config.rows[part], config.columns[part]) for i in range(config.layers) for part in config.rows}
-    changes = {}
-    for module, found in sides.items():
-        if module not in shapes:
-            raise AdapterError(f"The adapter {card.name} changes {module!r}, and the model has no such matrix that could be adapted.")
-        changes[module] = _low_rank(card, module, found, shapes[module])
-    return Adapter(changes)
+    return Adapter({module: _low_rank(card, module, found, shapes[module]) for module, found in sides.items()})
 
 
 def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel:
@@ -87,12 +94,9 @@ def _last_part(name: str) -> str:
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                yield name, file.get_tensor(name).clone()  # a mapped file must not be written to, and this one may be trained again
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{path} is damaged or cut short: {error}.") from None
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a mapping
+            yield name, file.get_tensor(name).clone()  # a mapped file must not be written to, and this one may be trained again
 
 
 def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: tuple[int, int]) -> LowRank:
@@ -106,6 +110,7 @@ def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: t
     if tuple(down.shape) != (card.rank, columns) or tuple(up.shape) != (rows, card.rank):
         made = f"{up.shape[0]} x {down.shape[-1]}"
         raise AdapterError(f"The adapter {card.name} is for another model: its {module} is {made}, and the model's {rows} x {columns}.")
-    if not (down.is_floating_point() and up.is_floating_point() and down.isfinite().all() and up.isfinite().all()):
+    change = LowRank(down.to(torch.float32), up.to(torch.float32) * card.scale)
+    if not (down.is_floating_point() and up.is_floating_point() and change.down.isfinite().all() and change.up.isfinite().all()):
         raise AdapterError(f"The adapter {card.name} has numbers in {module} that are not finite: its training went wrong.")
-    return LowRank(down.to(torch.float32), up.to(torch.float32) * card.scale)
+    return change

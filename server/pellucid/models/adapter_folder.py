@@ -7,13 +7,16 @@ Beside these pellucid.json may say for which weights the adapter was made: {"bas
 from __future__ import annotations
 
 import math
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import AdapterError, ModelError, NotFoundError
 from pellucid.models.folder_tokenizer import Json, read_json
 from pellucid.models.store import Store
+from pellucid.models.untrusted import damage_explained, printable, real, shown, whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -43,6 +46,10 @@ _UNSUPPORTED = (
 )
 """What peft can do besides and changes what an adapter computes: none of it may be set."""
 
+_LARGEST_RANK = 1 << 16
+_LARGEST_ALPHA = 1e6
+_MOST_TARGETS = 1000
+
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Ways to begin a training that leave the base's weights as they are."""
 
@@ -66,7 +73,7 @@ class AdapterCard:
 
 def stored_adapters(store: Store) -> list[Path]:
     """The folders of the adapters in the store."""
-    return sorted(path.parent for path in store.adapters_path().glob(f"*/{CONFIG}"))
+    return sorted(path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG))  # a link to nothing too
 
 
 def is_stored(store: Store, name: str) -> bool:
@@ -84,13 +91,22 @@ def adapter_folder(store: Store, name: str) -> Path:
 
 
 def local_adapter(store: Store, name_or_path: str) -> Path:
-    """The folder of an adapter that is named on the command line: one of the store, or any other one by its path."""
-    path = Path(name_or_path).expanduser()
-    if (path / CONFIG).is_file():
-        return path.resolve()
-    if re.fullmatch(NAME, name_or_path) is None:
-        raise NotFoundError(f"{name_or_path} has no {CONFIG}: it is not the folder of an adapter.")
-    return adapter_folder(store, name_or_path)
+    """The folder of an adapter that is named on the command line: one of the store, or any other one by its path.
+
+    A name without a slash is one of the store: a folder here is written ``./name``.
+    """
+    if re.fullmatch(NAME, name_or_path) is not None:
+        if not is_stored(store, name_or_path) and (Path(name_or_path) / CONFIG).is_file():
+            raise NotFoundError(
+                f"There is no adapter {name_or_path} in {store.adapters_path()}; "
+                f"to use the folder of this name in the working directory write ./{name_or_path}."
+            )
+        return adapter_folder(store, name_or_path)
+    with suppress(OSError, ValueError, RuntimeError):  # a name that is too long, holds NUL, or begins with an unknown user's ~
+        path = Path(name_or_path).expanduser()
+        if (path / CONFIG).is_file():
+            return path.resolve()
+    raise NotFoundError(f"{shown(name_or_path)} has no {CONFIG}: it is not the folder of an adapter.")
 
 
 def read_card(folder: Path, name: str | None = None) -> AdapterCard:
@@ -100,46 +116,61 @@ def read_card(folder: Path, name: str | None = None) -> AdapterCard:
     """
     name = name or folder.name
     if re.fullmatch(NAME, name) is None:
-        raise AdapterError(f"An adapter cannot be called {name!r}: take up to 64 letters, digits, hyphens, dots and underscores.")
-    config, origin = _read(folder / CONFIG), _read(folder / ORIGIN)
+        raise AdapterError(f"An adapter cannot be called {shown(name)}: take up to 64 letters, digits, hyphens, dots and underscores.")
+    try:
+        with damage_explained(folder / CONFIG):
+            return _read_card(folder, name)
+    except ModelError as error:
+        raise AdapterError(str(error)) from None
+
+
+def _read_card(folder: Path, name: str) -> AdapterCard:
+    path = folder / CONFIG
+    config, origin = read_json(path), read_json(folder / ORIGIN)
     _check_kind(folder, config)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise AdapterError(f"{folder} has no {WEIGHTS}, and weights of other formats can hold code: save it as safetensors.")
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1 or not isinstance(alpha, (int, float)):
-        raise AdapterError(f"{folder / CONFIG} does not say r and lora_alpha, which every LoRA adapter has.")
+    if config.get("r") is None or config.get("lora_alpha") is None:
+        raise AdapterError(f"{path} does not say r and lora_alpha, which every LoRA adapter has.")
+    rank = whole(path, config, "r", 1, _LARGEST_RANK)
+    alpha = real(path, config, "lora_alpha", -_LARGEST_ALPHA, _LARGEST_ALPHA)
     targets = config.get("target_modules")
     base = origin.get("base") or config.get("base_model_name_or_path")
     made_for = origin.get("fingerprint")
     return AdapterCard(
         name=name,
         path=folder,
-        base=base if isinstance(base, str) else None,
+        base=printable(base) if isinstance(base, str) else None,
         fingerprint=made_for if isinstance(made_for, str) else None,
         rank=rank,
         scale=alpha / (math.sqrt(rank) if config.get("use_rslora") else rank),
-        targets=tuple(sorted(map(str, targets))) if isinstance(targets, list) else (str(targets),),
+        targets=_targets(path, targets),
         size=weights.stat().st_size,
     )
 
 
-def _read(path: Path) -> Json:
-    try:
-        return read_json(path)
-    except ModelError as error:
-        raise AdapterError(str(error)) from None
+def _targets(path: Path, stated: object) -> tuple[str, ...]:
+    """The kinds of matrices that are changed: a list, or a pattern. Raises ModelError for a list of anything but names."""
+    if not isinstance(stated, list):
+        return (printable(str(stated)),)
+    wrong = next((item for item in stated if not isinstance(item, str)), None)
+    if wrong is not None or len(stated) > _MOST_TARGETS:
+        raise ModelError(f"{path} has a list of {len(stated)} target_modules, where up to {_MOST_TARGETS} names belong.")
+    return tuple(sorted(map(printable, stated)))
 
 
 def _check_kind(folder: Path, config: Json) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise AdapterError(f"The adapter in {folder} is of the type {kind!r}, and only LORA is supported.")
+        raise AdapterError(f"The adapter in {folder} is of the type {shown(kind)}, and only LORA is supported.")
     if config.get("bias", "none") != "none":
-        raise AdapterError(f"The adapter in {folder} has trained biases ({config['bias']!r}), which is not supported: train it without.")
+        raise AdapterError(
+            f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which is not supported: train it without."
+        )
     wished = next((name for name in _UNSUPPORTED if config.get(name)), None)
     if wished is not None:
         raise AdapterError(f"The adapter in {folder} was trained with {wished}, which is not supported: train it without.")
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
-        raise AdapterError(f"The adapter in {folder} began with {start!r}, which changes the base's weights too and is not supported.")
+        raise AdapterError(f"The adapter in {folder} began with {shown(start)}, which changes the base's weights too and is not supported.")

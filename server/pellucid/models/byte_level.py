@@ -41,6 +41,9 @@ _SPLITS: dict[str, tuple[str, ...]] = {
 }
 """How a text is cut before merging, by GGUF's name for it (``tokenizer.ggml.pre``): patterns applied one after another."""
 
+PATTERNS = frozenset(pattern for patterns in _SPLITS.values() for pattern in patterns)
+"""All of these patterns: each looks at a character a bounded number of times."""
+
 WHOLE_WORDS = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "tekken"})
 """Those that take a word that is in the vocabulary as it stands, whatever the merges say."""
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from pellucid.engine.decoder import DecoderConfig
 from pellucid.errors import ModelError
+from pellucid.models.decoder_bounds import MOST_POSITIONS, MOST_TOKENS, check
 from pellucid.models.folder_tokenizer import Json, read_json
+from pellucid.models.untrusted import damage_explained, real, shown, whole
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 _ROPES = ("default", "linear", "llama3")
+_SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
 def read_config(folder: Path) -> DecoderConfig | None:
@@ -23,13 +27,19 @@ def read_config(folder: Path) -> DecoderConfig | None:
 
     Raises ModelError where config.json is missing, lacks something, or describes quantised weights.
     """
-    config = read_json(folder / "config.json")
+    path = folder / "config.json"
+    config = read_json(path)
     if not config:
         raise ModelError(f"{folder} has no config.json: it is not the folder of a model.")
+    with damage_explained(path):
+        return _read_config(folder, path, config)
+
+
+def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None:
     if "quantization_config" in config:
         raise ModelError(f"{folder} holds quantised safetensors, which are not read: use the unquantised model, or a GGUF file.")
-    scaling = _rope(config)
-    windowed, window = _window(config)
+    scaling = _rope(path, config)
+    windowed, window = _window(path, config)
     unusual = (
         config.get("model_type") not in FAMILIES
         or config.get("hidden_act", "silu") != "silu"
@@ -39,10 +49,7 @@ def read_config(folder: Path) -> DecoderConfig | None:
     )
     if unusual:
         return None
-    try:
-        return _decoder_config(config, scaling, window)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} does not say what a {config['model_type']} model needs ({error!r}).") from None
+    return check(path, _decoder_config(path, config, scaling, window))
 
 
 def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -52,15 +59,15 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """
     tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
     for path in weight_files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for stored in file.keys():  # noqa: SIM118 - not a mapping
-                    name = stored.removeprefix("model.")
-                    if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
-                        continue
-                    yield name, file.get_tensor(stored)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} is damaged or cut short ({error}): fetch it again.") from None
+        with damage_explained(path), safe_open(path, framework="pt") as file:
+            for stored in file.keys():  # noqa: SIM118 - not a mapping
+                name = stored.removeprefix("model.")
+                if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
+                    continue
+                tensor = file.get_tensor(stored)
+                if not tensor.is_floating_point():
+                    raise ModelError(f"{path} holds {shown(stored)} as {tensor.dtype}, where floating-point numbers belong.")
+                yield name, tensor
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -68,49 +75,64 @@ def weight_files(folder: Path) -> list[Path]:
     index = read_json(folder / "model.safetensors.index.json")
     if index:
         shards = index.get("weight_map")
-        if not isinstance(shards, dict):
-            raise ModelError(f"{folder / 'model.safetensors.index.json'} has no weight_map: fetch it again.")
-        paths = [folder / Path(str(name)).name for name in sorted(set(shards.values()))]
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise ModelError(f"{folder / 'model.safetensors.index.json'} has no weight_map from tensors to files: fetch it again.")
+        names = sorted(set(shards.values()))
+        outside = next((name for name in names if not _SHARD.fullmatch(name)), None)
+        if outside is not None:
+            raise ModelError(
+                f"{folder / 'model.safetensors.index.json'} names {shown(outside)}, which is no *.safetensors file of its folder."
+            )
+        paths = [folder / name for name in names]
     else:
         paths = sorted(folder.glob("*.safetensors"))
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
-        raise ModelError(f"{missing} is missing: fetch the model again.")
+        raise ModelError(f"{missing} is missing, or is no regular file: fetch the model again.")
     if not paths:
         raise ModelError(f"{folder} has no *.safetensors file, and weights of other formats can hold code: convert it first.")
     return paths
 
 
-def _decoder_config(config: Json, scaling: dict[str, Any], window: int | None) -> DecoderConfig:
-    heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
-    theta = scaling.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
+def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: int | None) -> DecoderConfig:
+    """The shape as it is stated; :func:`pellucid.models.decoder_bounds.check` says whether it can be."""
+    most = 1 << 40
+
+    def number(key: str, default: int | None = None) -> int:
+        return whole(path, config, key, 0, most, default)
+
+    heads, hidden = number("num_attention_heads"), number("hidden_size")
+    stated = {"rope_theta": scaling.pop("rope_theta", None) or config.get("rope_theta")}
     return DecoderConfig(
-        vocab_size=int(config["vocab_size"]),
+        vocab_size=whole(path, config, "vocab_size", 1, MOST_TOKENS),
         hidden_size=hidden,
-        intermediate_size=int(config["intermediate_size"]),
-        layers=int(config["num_hidden_layers"]),
+        intermediate_size=number("intermediate_size"),
+        layers=number("num_hidden_layers"),
         heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
-        head_dim=int(config.get("head_dim") or hidden // heads),
-        rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
-        rope_theta=float(theta),
-        context=int(config["max_position_embeddings"]),
+        kv_heads=number("num_key_value_heads", heads) or heads,
+        head_dim=number("head_dim", 0) or hidden // max(heads, 1),
+        rms_norm_eps=real(path, config, "rms_norm_eps", 0, 1, 1e-6),
+        rope_theta=real(path, stated, "rope_theta", 1, 1e15, 10000.0),
+        context=whole(path, config, "max_position_embeddings", 1, MOST_POSITIONS),
         rope_scaling=None if scaling["rope_type"] == "default" else scaling,
         sliding_window=window,
     )
 
 
-def _rope(config: Json) -> dict[str, Any]:
+def _rope(path: Path, config: Json) -> dict[str, Any]:
     """The rotary parameters, which transformers has kept under two names and with two names for their type."""
-    stated = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(given, dict):
+        raise ModelError(f"{path} has {shown(given)} for rope_scaling, where an object belongs.")
+    stated = dict(given)
     kind = stated.pop("type", "default")
     stated.setdefault("rope_type", kind)
     return stated
 
 
-def _window(config: Json) -> tuple[bool, int | None]:
+def _window(path: Path, config: Json) -> tuple[bool, int | None]:
     """Whether all layers attend alike, and how far back they do: None for all the way."""
-    window = config.get("sliding_window")
+    window = whole(path, config, "sliding_window", 0, MOST_POSITIONS, 0) or None
     kinds = set(config.get("layer_types") or ())
     if kinds:
         return len(kinds) == 1, window if kinds == {"sliding_attention"} else None

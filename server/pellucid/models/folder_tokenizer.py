@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,14 @@ from pellucid.errors import ModelError
 from pellucid.models import byte_level, metaspace, sentencepiece_model
 from pellucid.models.sentencepiece_model import PieceType
 from pellucid.models.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
+from pellucid.models.tokenizer_backends import MOST_IDS, TextEncoder, apart, by_tokenizers, is_harmless
+from pellucid.models.untrusted import damage_explained, read_bytes, read_text, reason, shown, token_id
+
+logger = logging.getLogger(__name__)
+
+_MOST_MARKERS = 1 << 14
+_LONGEST_MARKER = 1000
+_LONGEST_TEMPLATE = 1 << 20
 
 Json = dict[str, Any]
 """A JSON object, whose values are looked at before they are used."""
@@ -42,80 +51,107 @@ def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
     Raises ModelError where the folder has none, or one that cannot be read.
     """
     if (folder / "tokenizer.json").is_file():
-        return _from_json(folder, vocab_size)
+        with damage_explained(folder / "tokenizer.json"):
+            return _from_json(folder, vocab_size)
     if (folder / "tokenizer.model").is_file():
-        return _from_sentencepiece(folder, vocab_size)
+        with damage_explained(folder / "tokenizer.model"):
+            return _from_sentencepiece(folder, vocab_size)
     raise ModelError(f"{folder} has neither tokenizer.json nor tokenizer.model: the model cannot read text without one.")
 
 
 def read_json(path: Path) -> Json:
     """The object in a JSON file; empty where there is no file. Raises ModelError for one that cannot be read."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_text(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path} holds a {type(value).__name__} where an object belongs.")
     return value
 
 
 def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
-    data = read_json(folder / "tokenizer.json")
+    path = folder / "tokenizer.json"
+    data = read_json(path)
     config = read_json(folder / "tokenizer_config.json")
     try:
-        added = _added_tokens(data, config)
+        added = _added_tokens(path, data, config)
         starts_with = _template_start(data.get("post_processor"))
         prefix = _take_prefix(data)
         special = _take_markers(data, added)
         byte_pieces = _names_type(data.get("pre_tokenizer"), "ByteLevel") or _names_type(data.get("decoder"), "ByteLevel")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder / 'tokenizer.json'} is not shaped as a tokenizer ({error!r}): fetch it again.") from None
-    encode, pieces = _backend(folder / "tokenizer.json", data)
-    markers = {token.text: token.id for token in added if token.text in special}
+        harmless = is_harmless(data, byte_level.PATTERNS)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is not shaped as a tokenizer ({reason(error)}): fetch it again.") from None
+    encoder = _encoder(path, data, harmless=harmless)
+    pieces = encoder.pieces()
+    markers = _fitting(path, {token.text: token.id for token in added if token.text in special}, pieces, vocab_size)
     vocabulary = Vocabulary(
-        lambda: (byte_level.undo_letters if byte_pieces else metaspace.true_bytes)(pieces()),
-        max([vocab_size, *(id + 1 for id in markers.values()), len(pieces())]),
+        lambda: (byte_level.undo_letters if byte_pieces else metaspace.true_bytes)(pieces),
+        max([vocab_size, *(id + 1 for id in markers.values()), 0 if vocab_size else len(pieces)]),
         markers,
         frozenset(token.id for token in added if token.strip_left),
         frozenset(token.id for token in added if token.strip_right),
     )
-    return Tokenizer(encode, vocabulary, _conventions(folder, config, markers, prefix, starts_with))
+    return Tokenizer(encoder.encode, vocabulary, _conventions(folder, config, vocabulary, prefix, starts_with))
 
 
-def _backend(path: Path, data: Json) -> tuple[Callable[[str], list[int]], Callable[[], list[str | None]]]:
-    """Text to ids, and the pieces in order of their ids, by the tokenizers library."""
-    from tokenizers import Tokenizer as Backend
+def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:
+    """The markers that the model has; ``pieces`` is cut to what it has too. Raises ModelError where text could become other ids.
 
+    Some folders add a marker, for padding say, that their model was not made larger for.
+    """
+    if not vocab_size:
+        return dict(markers)
+    kept = {text: id for text, id in markers.items() if id < vocab_size}
+    beyond = next((piece for piece in pieces[vocab_size:] if piece is not None and piece not in markers), None)
+    if beyond is not None:
+        raise ModelError(
+            f"{path} holds the piece {shown(beyond)}, whose id is beyond the {vocab_size} of the model: the two do not belong together."
+        )
+    if len(kept) < len(markers):
+        logger.warning("%s has %d markers that the model has no ids for; they stay text", path, len(markers) - len(kept))
+    del pieces[vocab_size:]
+    return kept
+
+
+def _encoder(path: Path, data: Json, *, harmless: bool) -> TextEncoder:
+    """Text to ids by the tokenizers library: in a process of its own unless the tokenizer is known to be harmless."""
+    if not harmless:
+        return apart(path, tokenizer_json=json.dumps(data))
     try:
-        backend = Backend.from_str(json.dumps(data))
+        return by_tokenizers(json.dumps(data))
     except Exception as error:  # the library raises no narrower class
-        raise ModelError(f"{path} cannot be read by the tokenizers library: {error}.") from None
-
-    def encode(text: str) -> list[int]:
-        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def pieces() -> list[str | None]:
-        ids = backend.get_vocab(with_added_tokens=True)
-        out: list[str | None] = [None] * (max(ids.values(), default=-1) + 1)
-        for piece, id in ids.items():
-            out[id] = piece
-        return out
-
-    return encode, pieces
+        raise ModelError(f"{path} cannot be read by the tokenizers library: {reason(error)}.") from None
 
 
-def _added_tokens(data: Json, config: Json) -> list[_Added]:
-    described = {int(token["id"]): token for token in data.get("added_tokens") or []}
+def _added_tokens(path: Path, data: Json, config: Json) -> list[_Added]:
+    described = {_id(path, token["id"]): token for token in data.get("added_tokens") or []}
     for id, token in (config.get("added_tokens_decoder") or {}).items():
-        described.setdefault(int(id), token)
-    return [_added(id, token) for id, token in sorted(described.items())]
+        described.setdefault(_id(path, int(id)), token)
+    if len(described) > _MOST_MARKERS:
+        raise ModelError(f"{path} adds {len(described)} tokens to its vocabulary, and at most {_MOST_MARKERS} are read.")
+    return [_added(path, id, token) for id, token in sorted(described.items()) if token["content"]]
 
 
-def _added(id: int, token: Json) -> _Added:
-    return _Added(id, str(token["content"]), token.get("special") is True, token.get("lstrip") is True, token.get("rstrip") is True)
+def _id(path: Path, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_IDS:
+        raise ModelError(f"{path} gives a token the id {shown(value)}, where a whole number below {MOST_IDS} belongs.")
+    return value
+
+
+def _added(path: Path, id: int, token: Json) -> _Added:
+    text = token["content"]
+    if not isinstance(text, str) or len(text) > _LONGEST_MARKER or not _is_unicode(text):
+        raise ModelError(f"{path} gives the token {id} {shown(text)} for its text, where up to {_LONGEST_MARKER} characters belong.")
+    return _Added(id, text, token.get("special") is True, token.get("lstrip") is True, token.get("rstrip") is True)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text holds whole characters alone: JSON can spell half a surrogate pair, which nothing can send on."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _take_markers(data: Json, added: list[_Added]) -> set[str]:
@@ -185,35 +221,36 @@ def _template_start(processor: Json | None) -> str | None:
 
 
 def _from_sentencepiece(folder: Path, vocab_size: int) -> Tokenizer:
+    path = folder / "tokenizer.model"
     config = read_json(folder / "tokenizer_config.json")
-    data = (folder / "tokenizer.model").read_bytes()
+    data = read_bytes(path)
     read, prefixed = sentencepiece_model.read(data)
     pieces, special = metaspace.split_markers(read)
     texts: list[str | None] = [piece.text if piece.type is not PieceType.UNUSED else None for piece in pieces]
-    added = _added_tokens({}, config)
+    added = _added_tokens(path, {}, config)
     extra = read_json(folder / "added_tokens.json")
     special |= {token.text: token.id for token in added if is_marker(token.text, control=token.control)}
-    special |= {text: id for text, id in extra.items() if isinstance(id, int) and id >= len(texts)}
-    size = max([vocab_size, len(texts), *(id + 1 for id in special.values())])
+    special |= {text: _id(path, id) for text, id in extra.items() if text and _is_unicode(text) and _id(path, id) >= len(texts)}
+    special = _fitting(path, special, texts, vocab_size)
     vocabulary = Vocabulary(
         lambda: metaspace.true_bytes(texts),
-        size,
+        max([vocab_size, len(texts), *(id + 1 for id in special.values())]),
         special,
         frozenset(token.id for token in added if token.strip_left),
         frozenset(token.id for token in added if token.strip_right),
     )
     prefix = _Prefix(PrefixSpace.ALWAYS, after_special=config.get("legacy") is not False) if prefixed else _Prefix()
-    encode = metaspace.encoder(sentencepiece_model.rewrite(data, pieces))
-    return Tokenizer(encode, vocabulary, _conventions(folder, config, special, prefix, "<s>" if "<s>" in special else None))
+    encode = metaspace.encoder(path, sentencepiece_model.rewrite(data, pieces))
+    return Tokenizer(encode, vocabulary, _conventions(folder, config, vocabulary, prefix, "<s>" if "<s>" in special else None))
 
 
-def _conventions(folder: Path, config: Json, special: Mapping[str, int], prefix: _Prefix, starts_with: str | None) -> Conventions:
+def _conventions(folder: Path, config: Json, vocabulary: Vocabulary, prefix: _Prefix, starts_with: str | None) -> Conventions:
+    special = vocabulary.special
     named = special.get(_text(config.get("bos_token")) or starts_with or "")
     add_bos = config.get("add_bos_token")
     stated: set[int] = set()
     for file in ("generation_config.json", "config.json"):
-        ids = read_json(folder / file).get("eos_token_id")
-        stated.update(id for id in (ids if isinstance(ids, list) else [ids]) if isinstance(id, int))
+        stated |= _stated_ends(folder / file, vocabulary.size)
     eos = special.get(_text(config.get("eos_token")) or "")
     if eos is not None:
         stated.add(eos)
@@ -227,6 +264,13 @@ def _conventions(folder: Path, config: Json, special: Mapping[str, int], prefix:
     )
 
 
+def _stated_ends(path: Path, size: int) -> set[int]:
+    """The ids that a file says end a text. Raises ModelError for what is neither an id nor a list of ids."""
+    stated = read_json(path).get("eos_token_id")
+    ids = (token_id(path, "eos_token_id", id, size) for id in (stated if isinstance(stated, list) else [stated]))
+    return {id for id in ids if id is not None}
+
+
 def _text(token: object) -> str | None:
     """The text of a token that is given as a string or as an object."""
     if isinstance(token, dict):
@@ -236,9 +280,15 @@ def _text(token: object) -> str | None:
 
 def _chat_template(folder: Path, config: Json) -> str | None:
     file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
+    if file.exists():
+        return read_text(file, _LONGEST_TEMPLATE)
     template = config.get("chat_template") or read_json(folder / "chat_template.json").get("chat_template")
     if isinstance(template, list):  # several by name
         template = next((entry.get("template") for entry in template if isinstance(entry, dict) and entry.get("name") == "default"), None)
-    return template if isinstance(template, str) else None
+    if not isinstance(template, str):
+        return None
+    if len(template) > _LONGEST_TEMPLATE or not _is_unicode(template):
+        raise ModelError(
+            f"{folder} has a chat template of more than {_LONGEST_TEMPLATE} characters, or one that holds half a surrogate pair."
+        )
+    return template

@@ -9,7 +9,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +19,28 @@ from torch import Tensor
 from pellucid.engine.blocks import Blocks
 from pellucid.errors import ModelError
 from pellucid.models.gguf_blocks import as_blocks
+from pellucid.models.untrusted import shown, token_id
 
 if TYPE_CHECKING:
     from gguf.constants import GGMLQuantizationType
 
-Value = int | float | bool | str | list["Value"]
+Array = npt.NDArray[Any]
+Value = int | float | bool | str | Array | list["Value"]
 T = TypeVar("T", int, float, bool, str)
 
 _STRING, _ARRAY = 8, 9
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SCALARS: dict[int, str] = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _LENGTH = struct.Struct("<Q")
 _FLOATS = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
+_KINDS = {int: "iu", float: "f", bool: "b"}
+"""By type of an item, the kinds of numpy's dtypes that hold such."""
+
+# A header is mapped, and what is made of it is bounded by these: a file of zeros may be large and take no room on the disk.
+_MOST_STRINGS = 1 << 22
+_MOST_LETTERS = 1 << 28  # bytes of all strings
+_DEEPEST = 4  # lists within lists
+_MOST_PAIRS = 1 << 16
+_MOST_TENSORS = 1 << 17
 _AT_ONCE = 1 << 20  # weights that one thread turns into floats at a time
 
 
@@ -84,18 +95,38 @@ class GGUF:
     def list_of(self, key: str, kind: type[T]) -> list[T]:
         """The list under a key (empty where there is none). Raises ModelError where it holds something else."""
         value = self.metadata.get(key, [])
+        if isinstance(value, np.ndarray):
+            if len(value) > _MOST_STRINGS or value.dtype.kind not in _KINDS.get(kind, ""):
+                raise ModelError(
+                    f"{self.path} has a list of {len(value)} {value.dtype} under {key}, where up to {_MOST_STRINGS} {kind.__name__} belong."
+                )
+            items: list[T] = value.tolist()
+            return items
         if not isinstance(value, list):
             raise ModelError(f"{self.path} has no list under {key}.")
-        items = [item for item in value if isinstance(item, kind)]
-        if len(items) != len(value):
+        texts = [item for item in value if isinstance(item, kind)]
+        if len(texts) != len(value):
             raise ModelError(f"{self.path} has a list under {key} that is not all {kind.__name__}.")
-        return items
+        return texts
+
+    def bytes_of(self, key: str) -> bytes:
+        """The list of bytes under a key; empty where there is none. Raises ModelError where it holds something else."""
+        value = self.metadata.get(key, [])
+        if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
+            return value.tobytes()
+        if isinstance(value, list) and not value:
+            return b""
+        raise ModelError(f"{self.path} has no list of bytes under {key}.")
+
+    def id_under(self, key: str, count: int) -> int | None:
+        """The id of one of ``count`` tokens under a key; None where there is none. Raises ModelError where the file has no number there."""
+        return token_id(self.path, key, self.metadata.get(key), count)
 
     def check_complete(self) -> None:
         """Raise ModelError where the file ends before its tensors do, or stores one in a way that is not known here."""
         for name, info in self.tensors.items():
             if info.offset + self._stored_bytes(name, info) > len(self._data):
-                raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {name} is missing): fetch it again.")
+                raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {shown(name)} is missing): fetch it again.")
 
     def blocks(self, name: str) -> Blocks | None:
         """A tensor's blocks as they are stored; None where it is stored otherwise. Raises ModelError as :meth:`tensor` does."""
@@ -119,7 +150,9 @@ class GGUF:
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy computes outside of the interpreter's lock
                 list(pool.map(fill, range(0, len(rows), step)))
         except NotImplementedError:
-            raise ModelError(f"{self.path} stores {name} as {kind.name}, which cannot be read here: use another quantisation.") from None
+            raise ModelError(
+                f"{self.path} stores {shown(name)} as {kind.name}, which cannot be read here: use another quantisation."
+            ) from None
         return torch.from_numpy(values.reshape(info.shape))
 
     def _rows(self, name: str) -> tuple[npt.NDArray[np.uint8], GGMLQuantizationType]:
@@ -127,11 +160,11 @@ class GGUF:
         from gguf.constants import GGMLQuantizationType
 
         if name not in self.tensors:
-            raise ModelError(f"{self.path} has no tensor {name}.")
+            raise ModelError(f"{self.path} has no tensor {shown(name)}.")
         info = self.tensors[name]
         size = self._stored_bytes(name, info)
         if info.offset + size > len(self._data):
-            raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {name} is missing): fetch it again.")
+            raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {shown(name)} is missing): fetch it again.")
         rows = np.frombuffer(self._data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
         return rows, GGMLQuantizationType(info.type)
 
@@ -141,9 +174,9 @@ class GGUF:
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(info.type)]
         except (ValueError, KeyError):
-            raise ModelError(f"{self.path} stores {name} as ggml type {info.type}, which is not known here.") from None
+            raise ModelError(f"{self.path} stores {shown(name)} as ggml type {info.type}, which is not known here.") from None
         if not math.prod(info.shape) or not info.shape or info.shape[-1] % block:
-            raise ModelError(f"{self.path} is damaged: tensor {name} has shape {info.shape}, which is not whole blocks of {block}.")
+            raise ModelError(f"{self.path} is damaged: tensor {shown(name)} has shape {info.shape}, which is not whole blocks of {block}.")
         return math.prod(info.shape) // block * size
 
 
@@ -153,6 +186,8 @@ class _Header:
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self._at = 0
+        self._strings = _MOST_STRINGS  # that may still come
+        self._letters = _MOST_LETTERS
 
     def read(self) -> tuple[dict[str, Value], dict[str, TensorInfo]]:
         if self._data[:4] != b"GGUF":
@@ -162,11 +197,13 @@ class _Header:
         if version not in (2, 3):
             raise _FormatError(f"is GGUF of version {version}; versions 2 and 3, little-endian, can be read: convert it again.")
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
+        if int(tensors) > _MOST_TENSORS or int(pairs) > _MOST_PAIRS:
+            raise _FormatError(f"is damaged: it claims {pairs} metadata and {tensors} tensors, and no model has so many.")
         metadata = {self._string(): self._value(int(self._scalar("I"))) for _ in range(int(pairs))}
         infos = [self._info() for _ in range(int(tensors))]
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1:
-            raise _FormatError(f"is damaged: its alignment is {alignment!r}.")
+            raise _FormatError(f"is damaged: its alignment is {shown(alignment)}.")
         begin = -(-self._at // alignment) * alignment
         return metadata, {name: TensorInfo(info.shape, info.type, begin + info.offset) for name, info in infos}
 
@@ -179,35 +216,45 @@ class _Header:
     def _string(self) -> str:
         (length,) = _LENGTH.unpack_from(self._data, self._at)
         begin = self._at + _LENGTH.size
+        self._strings -= 1
+        self._letters -= length
+        if self._strings < 0 or self._letters < 0:
+            raise _FormatError(f"holds more text than {_MOST_STRINGS} strings or {_MOST_LETTERS} bytes, and no model has so much.")
         raw = self._data[begin : begin + length]
         if len(raw) != length:
             raise struct.error
         self._at = begin + length
         return raw.decode()
 
-    def _value(self, kind: int) -> Value:
+    def _value(self, kind: int, depth: int = 0) -> Value:
         if kind == _STRING:
             return self._string()
         if kind == _ARRAY:
-            return self._list(int(self._scalar("I")), int(self._scalar("Q")))
+            return self._list(int(self._scalar("I")), int(self._scalar("Q")), depth + 1)
         if kind not in _SCALARS:
             raise _FormatError(f"is damaged: its metadata holds a value of type {kind}.")
         return self._scalar(_SCALARS[kind])
 
-    def _list(self, kind: int, count: int) -> list[Value]:
-        if count > len(self._data):  # before memory is taken for what cannot be there
+    def _list(self, kind: int, count: int, depth: int) -> Array | list[Value]:
+        """A list of strings or of lists, or an array of numbers over the mapped file, which takes no memory."""
+        if count > len(self._data) or depth > _DEEPEST:  # before memory is taken for what cannot be there
             raise struct.error
+        if kind == _ARRAY:
+            self._strings -= count
+        if kind in (_STRING, _ARRAY) and self._strings >= 0:
+            return [self._value(kind, depth) for _ in range(count)]
         if kind not in _SCALARS:
-            return [self._value(kind) for _ in range(count)]
-        packed = struct.Struct(f"<{count}{_SCALARS[kind]}")
-        values = packed.unpack_from(self._data, self._at)
-        self._at += packed.size
-        return list(values)
+            raise _FormatError(f"is damaged: its metadata hold a list of values of type {kind}.")
+        dtype = np.dtype("<" + _SCALARS[kind])
+        begin, self._at = self._at, self._at + count * dtype.itemsize
+        if self._at > len(self._data):
+            raise struct.error
+        return np.frombuffer(self._data, dtype, count, begin) if count else np.empty(0, dtype)
 
     def _info(self) -> tuple[str, TensorInfo]:
         name = self._string()
         dimensions = int(self._scalar("I"))
         if dimensions > 8:  # ggml's own limit is 4
-            raise _FormatError(f"is damaged: tensor {name} has {dimensions} dimensions.")
+            raise _FormatError(f"is damaged: tensor {shown(name)} has {dimensions} dimensions.")
         shape = tuple(int(self._scalar("Q")) for _ in range(dimensions))
         return name, TensorInfo(shape[::-1], int(self._scalar("I")), int(self._scalar("Q")))

@@ -13,7 +13,9 @@ from pellucid.engine.blocks import Blocks
 from pellucid.engine.decoder import DecoderConfig, inverse_frequencies
 from pellucid.engine.packing import Weight
 from pellucid.errors import ModelError
+from pellucid.models.decoder_bounds import check
 from pellucid.models.gguf import GGUF
+from pellucid.models.untrusted import damage_explained, shown
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
@@ -36,18 +38,22 @@ _INNER = {
     "ffn_down.weight": "mlp.down_proj.weight",
 }
 _ROPE_FACTORS = "rope_freqs.weight"
-_LONGEST = 1 << 24  # tokens of context: more than any model has, and few enough for a table of positions
 
 
 def read_config(file: GGUF) -> DecoderConfig:
     """The shape of the decoder. Raises ModelError for an architecture or a kind of positions that is not supported."""
+    with damage_explained(file.path):
+        return _read_config(file)
+
+
+def _read_config(file: GGUF) -> DecoderConfig:
     arch = file.require("general.architecture", str)
     parts = file.get("split.count", 1)
     if parts > 1:
         raise ModelError(f"{file.path} is one of {parts} parts of a model: join them first, with llama.cpp's `llama-gguf-split --merge`.")
     if arch not in ARCHITECTURES:
         raise ModelError(
-            f"{file.path} is of the architecture {arch!r}; GGUF files of {', '.join(ARCHITECTURES)} can be read: "
+            f"{file.path} is of the architecture {shown(arch)}; GGUF files of {', '.join(ARCHITECTURES)} can be read: "
             "for others use the model's safetensors folder."
         )
     if "token_embd.weight" not in file.tensors:
@@ -59,7 +65,7 @@ def read_config(file: GGUF) -> DecoderConfig:
     if turned != head_dim:
         raise ModelError(f"{file.path} turns only {turned} of {head_dim} dimensions of a head, which is not supported for GGUF files.")
     config = DecoderConfig(
-        vocab_size=file.tensors["token_embd.weight"].shape[0],
+        vocab_size=next(iter(file.tensors["token_embd.weight"].shape), 0),
         hidden_size=hidden,
         intermediate_size=file.require(f"{arch}.feed_forward_length", int),
         layers=file.require(f"{arch}.block_count", int),
@@ -71,8 +77,10 @@ def read_config(file: GGUF) -> DecoderConfig:
         context=file.require(f"{arch}.context_length", int),
         sliding_window=file.get(f"{arch}.attention.sliding_window", 0) or None,
     )
-    _check(file, config)
-    return _with_scaling(file, arch, config)
+    check(file.path, config)  # before the scaling, which computes with it
+    if config.layers > len(file.tensors):
+        raise ModelError(f"{file.path} is damaged: it has {config.layers} layers by its metadata, and {len(file.tensors)} tensors.")
+    return check(file.path, _with_scaling(file, arch, config))
 
 
 def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Weight]]:
@@ -82,30 +90,26 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
 
     Raises ModelError where a tensor is missing, cut short, of the wrong shape, or one that this decoder has no use for.
     """
-    file.check_complete()
-    config = read_config(file)
-    interleaved = file.require("general.architecture", str) == "llama"
-    for stored in file.tensors:
-        if stored == _ROPE_FACTORS:
-            continue
-        name = _hugging_face_name(stored)
-        if name is None:
-            raise ModelError(f"{file.path} has a tensor {stored}, which no decoder of its architecture has here.")
-        weight: Weight = (file.blocks(stored) if blocks else None) or file.tensor(stored)
-        if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
-            if weight.shape[0] % config.head_dim:
-                raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, no multiple of a head's {config.head_dim}.")
-            split = partial(_split_halves, head_dim=config.head_dim)
-            weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
-        yield name, weight
+    with damage_explained(file.path):
+        file.check_complete()
+        config = read_config(file)
+        interleaved = file.require("general.architecture", str) == "llama"
+        for stored in file.tensors:
+            if stored != _ROPE_FACTORS:
+                yield _read_weight(file, config, stored, blocks=blocks, interleaved=interleaved)
 
 
-def _check(file: GGUF, config: DecoderConfig) -> None:
-    """Refuse a shape that cannot be, before memory is taken for it."""
-    sizes = (config.layers, config.heads, config.kv_heads, config.head_dim, config.context)
-    last = f"blk.{config.layers - 1}.attn_q.weight"
-    if min(sizes) < 1 or config.heads % config.kv_heads or config.head_dim % 2 or config.context > _LONGEST or last not in file.tensors:
-        raise ModelError(f"{file.path} is damaged: its metadata describe no model that could be ({config}).")
+def _read_weight(file: GGUF, config: DecoderConfig, stored: str, *, blocks: bool, interleaved: bool) -> tuple[str, Weight]:
+    name = _hugging_face_name(stored)
+    if name is None:
+        raise ModelError(f"{file.path} has a tensor {shown(stored)}, which no decoder of its architecture has here.")
+    weight: Weight = (file.blocks(stored) if blocks else None) or file.tensor(stored)
+    if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
+        if weight.shape[0] % config.head_dim:
+            raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, no multiple of a head's {config.head_dim}.")
+        split = partial(_split_halves, head_dim=config.head_dim)
+        weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
+    return name, weight
 
 
 def _hugging_face_name(stored: str) -> str | None:
@@ -129,7 +133,7 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
     if kind == "linear" or (kind == "none" and factor != 1.0):
         return _replaced(config, {"rope_type": "linear", "factor": factor}) if factor != 1.0 else config
     if kind != "none":
-        raise ModelError(f"{file.path} stretches its positions by {kind!r}, which is not supported: use a file without it.")
+        raise ModelError(f"{file.path} stretches its positions by {shown(kind)}, which is not supported: use a file without it.")
     if _ROPE_FACTORS in file.tensors:
         return _with_llama3_scaling(file, config)
     return config

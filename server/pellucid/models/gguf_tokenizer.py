@@ -12,6 +12,7 @@ from pellucid.models import byte_level, metaspace, sentencepiece_model
 from pellucid.models.gguf import GGUF
 from pellucid.models.sentencepiece_model import Piece, PieceType
 from pellucid.models.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
+from pellucid.models.untrusted import damage_explained
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -22,7 +23,14 @@ def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
 
     Raises ModelError for a kind that is not supported, or lists that do not agree.
     """
+    with damage_explained(file.path):
+        return _read(file, vocab_size)
+
+
+def _read(file: GGUF, vocab_size: int) -> Tokenizer:
     texts, types = _entries(file)
+    if vocab_size and len(texts) > vocab_size:
+        raise ModelError(f"{file.path} has {len(texts)} tokens, and weights for {vocab_size} of them: the two do not belong together.")
     kind = file.require("tokenizer.ggml.model", str)
     if kind == "gpt2":
         return _byte_level(file, texts, types, vocab_size)
@@ -44,12 +52,12 @@ def save_tokenizer(file: GGUF, folder: Path) -> None:
     backend.decoder = ByteLevel()
     backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
     conventions = read_tokenizer(file).conventions
-    ends = file.get("tokenizer.ggml.eos_token_id", -1)
+    end = file.id_under("tokenizer.ggml.eos_token_id", len(texts))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_bos_token": conventions.add_bos,
         "bos_token": None if conventions.bos_id is None else texts[conventions.bos_id],
-        "eos_token": texts[ends] if 0 <= ends < len(texts) else None,
+        "eos_token": None if end is None else texts[end],
         "chat_template": conventions.chat_template,
         "clean_up_tokenization_spaces": False,
     }
@@ -89,7 +97,7 @@ def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size
     pieces: list[str | None] = [text if type is not PieceType.UNUSED else None for text, type in zip(texts, types, strict=True)]
     vocabulary = Vocabulary(lambda: byte_level.undo_letters(pieces), max(vocab_size, len(texts)), special)
     prefix = PrefixSpace.UNLESS_SPACE if file.get("tokenizer.ggml.add_space_prefix", False) else PrefixSpace.NEVER
-    return Tokenizer(encode, vocabulary, _conventions(file, special, prefix, add_bos=pre in byte_level.BEGINS_WITH_BOS))
+    return Tokenizer(encode, vocabulary, _conventions(file, special, len(texts), prefix, add_bos=pre in byte_level.BEGINS_WITH_BOS))
 
 
 def _bpe_encoder(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Callable[[str], list[int]]:
@@ -127,26 +135,25 @@ def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_s
     if len(scores) != len(texts):
         raise ModelError(f"{file.path} has {len(texts)} tokens and {len(scores)} scores: it is damaged, fetch it again.")
     pieces, special = metaspace.split_markers([Piece(*piece) for piece in zip(texts, scores, types, strict=True)])
-    charsmap = file.metadata.get("tokenizer.ggml.precompiled_charsmap", [])
     model = sentencepiece_model.build(
         pieces,
         remove_extra_spaces=file.get("tokenizer.ggml.remove_extra_whitespaces", False),
-        charsmap=bytes(int(byte) & 0xFF for byte in charsmap if isinstance(byte, int)) if isinstance(charsmap, list) else b"",
+        charsmap=file.bytes_of("tokenizer.ggml.precompiled_charsmap"),
     )
     shown: list[str | None] = [piece.text if piece.type is not PieceType.UNUSED else None for piece in pieces]
     vocabulary = Vocabulary(lambda: metaspace.true_bytes(shown), max(vocab_size, len(texts)), special)
     prefix = PrefixSpace.ALWAYS if file.get("tokenizer.ggml.add_space_prefix", True) else PrefixSpace.NEVER
-    return Tokenizer(metaspace.encoder(model), vocabulary, _conventions(file, special, prefix, add_bos=True))
+    return Tokenizer(metaspace.encoder(file.path, model), vocabulary, _conventions(file, special, len(texts), prefix, add_bos=True))
 
 
-def _conventions(file: GGUF, special: dict[str, int], prefix: PrefixSpace, *, add_bos: bool) -> Conventions:
-    bos = file.get("tokenizer.ggml.bos_token_id", -1)
-    keys = ("eos", "eot", "eom")
-    stated = frozenset(id for key in keys if (id := file.get(f"tokenizer.ggml.{key}_token_id", -1)) >= 0)
+def _conventions(file: GGUF, special: dict[str, int], count: int, prefix: PrefixSpace, *, add_bos: bool) -> Conventions:
+    bos = file.id_under("tokenizer.ggml.bos_token_id", count)
+    ends = (file.id_under(f"tokenizer.ggml.{key}_token_id", count) for key in ("eos", "eot", "eom"))
+    template = file.get("tokenizer.chat_template", "")
     return Conventions(
-        bos_id=bos if bos >= 0 else None,
-        add_bos=bos >= 0 and file.get("tokenizer.ggml.add_bos_token", add_bos),
-        eos_ids=end_ids(special, stated),
-        chat_template=file.get("tokenizer.chat_template", "") or None,
+        bos_id=bos,
+        add_bos=bos is not None and file.get("tokenizer.ggml.add_bos_token", add_bos),
+        eos_ids=end_ids(special, frozenset(id for id in ends if id is not None)),
+        chat_template=template or None,
         prefix=prefix,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,20 @@ import httpx
 
 from pellucid.errors import ModelError
 from pellucid.models import disk
+from pellucid.models.disk import human
 from pellucid.models.progress import Progress
+from pellucid.models.untrusted import reason, shown
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _ATTEMPTS = 5  # in a row that bring nothing new
+_LISTING_SECONDS = 60.0
+_LARGEST_LISTING = 64 << 20
+_LARGEST_FILE = 1 << 50
+_LONGEST_NAME = 200  # bytes; a suffix comes behind it, and disks take 255
+_FILE = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
+_COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError)
+"""What asking an address can raise, that of a redirect too: UnicodeError for a host's name that cannot be one."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
 
 
@@ -58,14 +70,25 @@ class Hub:
         url = f"{self.endpoint}/api/models/{repo}/revision/{revision.replace('/', '%2F')}"
         with self._client() as client:
             try:
-                response = client.get(url, params={"blobs": "true"}, headers=self._headers)
-            except httpx.TransportError as error:
-                raise UnreachableError(f"{self.endpoint} cannot be reached ({_reason(error)}).") from None
-        self._check_status(response, f"{repo} at revision {revision}")
+                with client.stream("GET", url, params={"blobs": "true"}, headers=self._headers) as response:
+                    self._check_status(response, f"{repo} at revision {revision}")
+                    body = self._read_listing(response)
+            except _FAILURES as error:
+                raise UnreachableError(f"{self.endpoint} cannot be reached ({reason(error)}).") from None
         try:
-            return _listing(repo, response.json())
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{self.endpoint} answers for {repo} with what is no listing of files ({error!r}).") from None
+            return _listing(repo, json.loads(body))
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise ModelError(f"{self.endpoint} answers for {repo} with what is no listing of files ({reason(error)}).") from None
+
+    def _read_listing(self, response: httpx.Response) -> bytes:
+        """The body of a listing. Raises ModelError for one that is too large or takes too long: no timeout of the client bounds either."""
+        body = bytearray()
+        late = time.monotonic() + _LISTING_SECONDS
+        for block in response.iter_bytes():
+            body += block
+            if len(body) > _LARGEST_LISTING or time.monotonic() > late:
+                raise ModelError(f"{self.endpoint} sends a listing without end: it is stopped after {human(len(body))}.")
+        return bytes(body)
 
     def download(self, listing: Listing, file: RemoteFile, target: Path, progress: Progress) -> None:
         """Fetch a file and give it its name once its checksum is right.
@@ -95,14 +118,16 @@ class Hub:
             while done < file.size:
                 try:
                     self._append(client, url, file, part, progress)
-                    reason = "the connection was closed"
+                    cause = "the connection was closed"
                 except httpx.TransportError as error:
-                    reason = _reason(error)
+                    cause = reason(error)
+                except _FAILURES as error:  # a redirect to nowhere, say: trying again does not help
+                    raise ModelError(f"{file.name} cannot be fetched from {self.endpoint} ({reason(error)}).") from None
                 before, done = done, part.stat().st_size
                 failures = failures + 1 if done <= before else 0
                 if done < file.size and failures >= _ATTEMPTS:
                     where = f"after {disk.human(done)} of {disk.human(file.size)}"
-                    raise UnreachableError(f"{file.name} broke off {where} ({reason}): the next try goes on from there.")
+                    raise UnreachableError(f"{file.name} broke off {where} ({cause}): the next try goes on from there.")
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
         """One request for what is missing, written behind what is there."""
@@ -145,19 +170,26 @@ class Hub:
 
 
 def _listing(repo: str, data: dict[str, Any]) -> Listing:
-    card = data.get("cardData") or {}
+    commit, card = data["sha"], data.get("cardData") or {}
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise ValueError(f"{shown(commit)} is no commit")
     licence = card.get("license_name") or card.get("license") or "unknown"
-    return Listing(repo, str(data["sha"]), str(licence), tuple(_files(data["siblings"])))
+    return Listing(repo, commit, shown(licence).strip("'"), tuple(_files(data["siblings"])))
 
 
 def _files(siblings: Iterable[dict[str, Any]]) -> Iterable[RemoteFile]:
     for sibling in siblings:
         name, lfs = str(sibling["rfilename"]), sibling.get("lfs")
+        if not _FILE.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
+            continue  # no model needs a file that cannot have its name on every disk
         if lfs:
-            yield RemoteFile(name, int(lfs["size"]), str(lfs.get("sha256") or lfs["oid"]).removeprefix("sha256:"), "sha256")
+            yield RemoteFile(name, _size(lfs), str(lfs.get("sha256") or lfs["oid"]).removeprefix("sha256:"), "sha256")
         else:
-            yield RemoteFile(name, int(sibling["size"]), str(sibling["blobId"]), "git")
+            yield RemoteFile(name, _size(sibling), str(sibling["blobId"]), "git")
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _size(described: dict[str, Any]) -> int:
+    size = described["size"]
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_FILE:
+        raise ValueError(f"{shown(size)} is no size of a file")
+    return size

@@ -23,8 +23,8 @@ from pellucid.engine import kernels, packing
 from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.model import Model
 from pellucid.engine.packing import Weight
-from pellucid.errors import ConfigError, ModelError
-from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer, table_models
+from pellucid.errors import ConfigError, ModelError, PellucidError
+from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer, table_models, transformers_bounds
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
@@ -33,8 +33,9 @@ from pellucid.models.gguf import GGUF
 from pellucid.models.packed_file import read_tensors
 from pellucid.models.prefixes import PrefixFile, prefix_key
 from pellucid.models.progress import Progress
-from pellucid.models.store import Store, local_name, local_path
+from pellucid.models.store import Store, could_be_remote, local_name, local_path
 from pellucid.models.tokenizer import Tokenizer
+from pellucid.models.untrusted import damaged, require_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     name, own = split_quant(name_or_path)
     quant = own or quant
     local = local_path(name)
+    if local and could_be_remote(name):
+        progress.note(f"{name} is the folder {local}, not a model of the hub: rename the folder if you mean the hub's.")
     path = local or store.pull(name, progress)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
@@ -99,6 +102,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
         model = _load_by_transformers(path, where, quant, progress)
     else:
         form = packing.choose_scheme(quant, where, config)
+        require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # four bits each at least
         model = packing.build(config, _Packed(store, kept_as, config, form).tensors(source, progress), form, where)
     tokenizer = source.tokenizer(model.vocab_size)
     state = _fingerprint(source.files)
@@ -259,8 +263,14 @@ def _load_by_transformers(path: Path, device: torch.device, quant: str, progress
 
     _refuse_quant(quant, path)
     progress.start(f"loading {path.name}", None)
-    with _without_bars():
-        return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+    try:
+        with _without_bars():
+            transformers_bounds.check(path)
+            return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+    except PellucidError:
+        raise
+    except Exception as error:  # the library's own classes check a configuration, and fail at it in any way
+        raise damaged(path, error) from error
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def _describe(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], 
     }
     if family in ("qwen2", "qwen3") and config.sliding_window:
         described |= {"use_sliding_window": True, "max_window_layers": 0}
-    eos = file.get("tokenizer.ggml.eos_token_id", -1)
-    if eos >= 0:
+    eos = file.id_under("tokenizer.ggml.eos_token_id", config.vocab_size)
+    if eos is not None:
         described["eos_token_id"] = eos
     (folder / "config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from pellucid.errors import ModelError
+from pellucid.models import sentencepiece_model
 from pellucid.models.sentencepiece_model import Piece, PieceType
 from pellucid.models.tokenizer import is_marker
+from pellucid.models.tokenizer_backends import apart, by_sentencepiece
+from pellucid.models.untrusted import reason
 
 SPACE = "\u2581"
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -18,20 +22,17 @@ def true_bytes(pieces: Iterable[str | None]) -> list[bytes | None]:
     return [None if piece is None else _true_bytes(piece) for piece in pieces]
 
 
-def encoder(model: bytes) -> Callable[[str], list[int]]:
-    """Text to ids by a sentencepiece model. Raises ModelError where the library cannot read the model."""
-    from sentencepiece import SentencePieceProcessor
+def encoder(path: Path, model: bytes) -> Callable[[str], list[int]]:
+    """Text to ids by a sentencepiece model of a file. Raises ModelError where the library cannot read the model.
 
+    One that normalises by a map of its own does so in a process of its own: the library trusts the map's offsets.
+    """
+    if sentencepiece_model.has_charsmap(model):
+        return apart(path, sentencepiece=model).encode
     try:
-        processor = SentencePieceProcessor(model_proto=model)
+        return by_sentencepiece(model)
     except (RuntimeError, OSError) as error:
-        raise ModelError(f"The sentencepiece tokenizer cannot be read: {error}.") from None
-
-    def encode(text: str) -> list[int]:
-        ids: list[int] = processor.encode(text)
-        return ids
-
-    return encode
+        raise ModelError(f"{path} cannot be read as a sentencepiece tokenizer: {reason(error)}.") from None
 
 
 def split_markers(pieces: Sequence[Piece]) -> tuple[list[Piece], dict[str, int]]:

@@ -9,13 +9,17 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 
 from pellucid.errors import ModelError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _PIECE, _SCORE, _TYPE = 1, 2, 3
-_ADD_DUMMY_PREFIX = 3
+_CHARSMAP, _ADD_DUMMY_PREFIX = 2, 3
+_MOST_PIECES = 1 << 21
+_MOST_FIELDS = 1 << 22
+_LONGEST_VARINT = 10  # bytes of 64 bits
 
 _Field = tuple[int, int, bytes | int]
 
@@ -46,12 +50,18 @@ def read(data: bytes) -> tuple[list[Piece], bool]:
     Raises ModelError for what is no sentencepiece model.
     """
     try:
-        fields = list(_fields(data))
-        pieces = [_read_piece(raw) for raw in _messages(fields, _PIECES)]
-        normalizer = {number: value for raw in _messages(fields, _NORMALIZER) for number, _, value in _fields(raw)}
+        pieces = [_read_piece(raw) for raw in islice(_messages(_fields(data), _PIECES), _MOST_PIECES + 1)]
+        normalizer = _normalizer(data)
     except (LookupError, ValueError, struct.error):
         raise ModelError("The tokenizer.model is damaged or no sentencepiece model: fetch it again.") from None
+    if len(pieces) > _MOST_PIECES:
+        raise ModelError(f"The tokenizer.model holds more than {_MOST_PIECES} pieces, which no model has: fetch it again.")
     return pieces, bool(normalizer.get(_ADD_DUMMY_PREFIX, True))
+
+
+def has_charsmap(data: bytes) -> bool:
+    """Whether a model maps characters before it reads a text."""
+    return bool(_normalizer(data).get(_CHARSMAP))
 
 
 def rewrite(data: bytes, pieces: Iterable[Piece]) -> bytes:
@@ -78,6 +88,10 @@ def build(pieces: Iterable[Piece], *, remove_extra_spaces: bool, charsmap: bytes
     return body + _message(_TRAINER, trainer) + _message(_NORMALIZER, normalizer)
 
 
+def _normalizer(data: bytes) -> dict[int, bytes | int]:
+    return {number: value for raw in _messages(_fields(data), _NORMALIZER) for number, _, value in _fields(raw)}
+
+
 def _read_piece(raw: bytes) -> Piece:
     values = {number: value for number, _, value in _fields(raw)}
     text, score, kind = values[_PIECE], values.get(_SCORE, b"\0\0\0\0"), values.get(_TYPE, PieceType.NORMAL)
@@ -99,8 +113,11 @@ def _messages(fields: Iterable[_Field], wanted: int) -> Iterator[bytes]:
 
 
 def _fields(data: bytes) -> Iterator[_Field]:
-    at = 0
+    at = count = 0
     while at < len(data):
+        count += 1
+        if count > _MOST_FIELDS:
+            raise ValueError
         key, at = _read_varint(data, at)
         kind = key & 7
         if kind == _VARINT:
@@ -120,13 +137,12 @@ def _fields(data: bytes) -> Iterator[_Field]:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+    value = 0
+    for i, byte in enumerate(data[at : at + _LONGEST_VARINT]):
+        value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
-            return value, at
+            return value, at + i + 1
+    raise IndexError
 
 
 def _write(number: int, kind: int, value: bytes | int) -> bytes:

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,9 +22,11 @@ from pellucid.models import disk, wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.hub import Hub, Listing, RemoteFile
 from pellucid.models.progress import Progress
+from pellucid.models.untrusted import printable, reason, shown
 
 _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+_LONGEST_NAME = 200  # bytes: folders and locks are named after it
 _LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
 _FOLDER_FILES = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
@@ -99,7 +101,7 @@ class Store:
         self._check(name)
         record = self._record(name)
         if record.entry is None and record.manifest is None:
-            raise NotFoundError(f"There is no model {name!r}{self._known(name)}")
+            raise NotFoundError(f"There is no model {shown(name)}{self._known(name)}")
         return record
 
     def find(self, name: str) -> Path | None:
@@ -288,13 +290,20 @@ class Store:
 
     def _check(self, name: str) -> None:
         """Raise NotFoundError for what is no name of a model: "", say, whose folder would be that of all models."""
-        if name in catalog() or _REPOSITORY.fullmatch(name) or any(manifest.name == name for manifest in self._manifests()):
+        if (
+            name in catalog()
+            or (_REPOSITORY.fullmatch(name) and len(name.encode()) <= _LONGEST_NAME)
+            or any(manifest.name == name for manifest in self._manifests())
+        ):
             return
-        raise NotFoundError(f"There is no model {name!r}{self._known(name)}")
+        raise NotFoundError(f"There is no model {shown(name)}{self._known(name)}")
 
     def _known(self, name: str) -> str:
         known = [record.name for record in self.list()]
         close = get_close_matches(name, known, n=1)
+        with suppress(OSError, ValueError):  # a name that is too long, or holds NUL
+            if "/" not in name and _is_model(Path(name)):
+                return f"; to use the folder or file of this name in the working directory write ./{name}"
         return f": did you mean {close[0]}?" if close else f"; known are {', '.join(known)}, and org/name of any model on the hub."
 
 
@@ -344,15 +353,42 @@ def _tidy(folder: Path, manifest: Manifest) -> None:
 
 
 def local_path(name: str) -> Path | None:
-    """The file or folder that a name stands for; None for the name of a model. Raises ModelError for a path to nothing."""
-    path = Path(name).expanduser()
-    if path.is_file() or (path / "config.json").is_file():
-        return path.resolve()
-    if path.is_dir() and _LOOKS_LOCAL.fullmatch(name):
+    """The file or folder that a name stands for; None for the name of a model. Raises ModelError for a path to nothing.
+
+    A name of the catalog is never a folder, nor is any other without a slash, unless it ends in .gguf: a folder here is written
+    ``./name``. What could be a path or a name of the hub, ``run/gpt``, is a path where there is such a folder.
+    """
+    looks_local = _LOOKS_LOCAL.fullmatch(name) is not None
+    if name in catalog() or not (looks_local or "/" in name or name in (".", "..")):
+        return None
+    try:
+        path = Path(name).expanduser()
+        if _is_model(path):
+            return path.resolve()
+        is_folder, is_other = path.is_dir(), path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, holds NUL, or begins with an unknown user's ~
+        if looks_local:
+            raise ModelError(f"{printable(name)} cannot be a path ({reason(error)}).") from None
+        return None
+    if looks_local and is_folder:
         raise ModelError(f"{name} is a folder without a config.json: it is not the folder of a model.")
-    if _LOOKS_LOCAL.fullmatch(name):
-        raise ModelError(f"{name} does not exist.")
+    if looks_local:
+        raise ModelError(f"{printable(name)} is neither a file nor a folder." if is_other else f"{printable(name)} does not exist.")
     return None
+
+
+def could_be_remote(name: str) -> bool:
+    """Whether the name of a folder could as well be meant for a model of the hub."""
+    return _REPOSITORY.fullmatch(name) is not None and _LOOKS_LOCAL.fullmatch(name) is None
+
+
+def as_argument(path: Path) -> str:
+    """A path as it is written on the command line, where a bare name would be that of a model."""
+    return str(path) if path.is_absolute() or len(path.parts) > 1 else f"./{path}"
+
+
+def _is_model(path: Path) -> bool:
+    return path.is_file() or (path / "config.json").is_file()
 
 
 def local_name(path: Path) -> str:

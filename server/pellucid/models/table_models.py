@@ -6,18 +6,16 @@ Their config.json names what they are; the tables are in model.safetensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pellucid.engine.logistic import LogisticModel, LogisticWeights
 from pellucid.engine.ngram import MOST, NGramModel, NGramTable
 from pellucid.errors import ModelError
 from pellucid.models.folder_tokenizer import read_json
+from pellucid.models.untrusted import damage_explained
 
 NGRAM = "pellucid_ngram"
 LOGISTIC = "pellucid_logistic"
@@ -32,9 +30,11 @@ def is_table_model(folder: Path) -> bool:
 
 def read_table_model(folder: Path, device: torch.device) -> NGramModel | LogisticModel:
     """The model of a folder. Raises ModelError for one that is damaged."""
-    config = read_json(folder / "config.json")
     path = folder / "model.safetensors"
-    with _damage_explained(path):
+    if not path.is_file():
+        raise ModelError(f"{path} is missing, or is no regular file: train the model again.")
+    with damage_explained(path):
+        config = read_json(folder / "config.json")
         tensors = load_file(path, str(device))
         if config["model_type"] == NGRAM:
             order = int(config["order"])
@@ -61,11 +61,3 @@ def write_logistic(folder: Path, model: LogisticModel) -> None:
 
 def _write_config(folder: Path, config: dict[str, object]) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _damage_explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} or the config.json beside it is damaged or cut short ({error}): train the model again.") from None

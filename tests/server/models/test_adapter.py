@@ -180,8 +180,8 @@ Q_PROJ = "base_model__model__model__layers__0__self_attn__q_proj__lora_"
         ({"init_lora_weights": "pissa"}, "began with 'pissa'"),
         ({"r": 5}, "is of rank 5 by its adapter_config.json"),
         ({"r": None}, "does not say r and lora_alpha"),
-        ({"r": True}, "does not say r and lora_alpha"),
-        ({"lora_alpha": "8"}, "does not say r and lora_alpha"),
+        ({"r": True}, "has True for r, where a whole number from 1 to"),
+        ({"lora_alpha": "8"}, "has '8' for lora_alpha, where a number from"),
     ],
 )
 def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dict[str, Any], says: str) -> None:

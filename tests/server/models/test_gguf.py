@@ -99,7 +99,8 @@ def test_metadata_of_every_type(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.close()
     file = GGUF(tmp_path / "meta.gguf")
-    assert {key: file.metadata[key] for key in written} == written
+    stored = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in file.metadata.items()}
+    assert {key: stored[key] for key in written} == written
     assert file.list_of("g", str) == ["x", "é"]
     assert file.get("missing", 5) == 5
     with pytest.raises(ModelError, match="has a str under e, where a int belongs"):

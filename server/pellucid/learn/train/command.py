@@ -21,6 +21,7 @@ from pellucid.learn.train.lead import lead, told
 from pellucid.learn.train.plan import PRESETS, Plan, Run, digest, opened
 from pellucid.learn.train.results import Results, Row, read_results, read_row, read_training, show
 from pellucid.models.disk import human, write_text
+from pellucid.models.store import as_argument
 from pellucid.processors import threads_to_use
 from pellucid.terminal import Steps
 
@@ -74,7 +75,7 @@ def train(
         sys.stdout.write(results.as_json())
     else:
         show(results)
-        sys.stderr.write(f"The curves are in {out / CURVES}; to serve the model: pellucid serve --model {out / 'gpt'}\n")
+        sys.stderr.write(f"The curves are in {out / CURVES}; to serve the model: pellucid serve --model {as_argument(out / 'gpt')}\n")
 
 
 def _asked(

@@ -1,0 +1,135 @@
+"""A separate Python process for code that a hostile file can crash, stop or make grow: it has limits and can be ended.
+
+The two sides exchange JSON, a line each way. Each request has a limit of processor time, and the process one of memory. Both need
+POSIX: elsewhere the process still keeps a crash away from the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pellucid
+
+
+class ProcessFailedError(Exception):
+    """A request that the process did not answer, or answered with an error; the text says which."""
+
+
+class LimitedProcess:
+    """Runs ``python -m module``, whose main is :func:`serve`. It starts with the first request, and again after it was ended."""
+
+    def __init__(self, module: str, first: object, seconds: float) -> None:
+        """``first`` is sent to each new process before anything else, and may take ``seconds`` of processor time."""
+        self._module = module
+        self._first = first
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_by = 0
+
+    def start(self) -> Any:
+        """Start the process and give its answer to the first message. Raises ProcessFailedError."""
+        with self._lock:
+            return self._start()
+
+    def ask(self, message: object, seconds: float) -> Any:
+        """The answer to a message, which may take so much processor time. Raises ProcessFailedError."""
+        with self._lock:
+            if self._process is None or self._started_by != os.getpid():  # a forked process must not share the pipes
+                self._start()
+            return self._exchange(message, seconds)
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None and self._started_by == os.getpid():
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _start(self) -> Any:
+        self.close()
+        paths = [str(Path(pellucid.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-P", "-m", self._module],  # -P: no module is taken from the working directory
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a library's panic says there what the exit status says too
+            env=environment,
+        )
+        self._started_by = os.getpid()
+        return self._exchange(self._first, self._seconds)
+
+    def _exchange(self, message: object, seconds: float) -> Any:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps([seconds, message]).encode() + b"\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+        except (OSError, ValueError):  # it has ended: a pipe is closed, or a line is cut short
+            process.kill()
+            status = process.wait()
+            self.close()
+            raise ProcessFailedError(_ending(status, seconds)) from None
+        if "error" in answer:
+            raise ProcessFailedError(answer["error"])
+        return answer["result"]
+
+
+def serve(handle: Callable[[Any], object], memory: int) -> None:
+    """Answer requests from standard input until it ends. ``memory`` is in bytes of address space."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
+            _, most = resource.getrlimit(kind)
+            with contextlib.suppress(ValueError, OSError):  # macOS limits no address space
+                resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the pipe
+    answers = sys.stdout.buffer
+    for line in sys.stdin.buffer:
+        seconds, message = json.loads(line)
+        _limit_time(seconds)
+        try:
+            answer = {"result": handle(message)}
+        except BaseException as error:
+            said = next(iter(str(error).splitlines()), "")[:200]
+            answer = {"error": f"{type(error).__name__}: {said}" if said else type(error).__name__}
+        _limit_time(0)
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+def _limit_time(seconds: float) -> None:
+    """End this process by SIGPROF after so much processor time; 0 takes the limit away."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _ending(status: int, seconds: float) -> str:
+    """How the process ended, as part of a sentence."""
+    if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:
+        return f"it took more than {seconds:.0f} s of processor time"
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"it crashed with {signal.Signals(-status).name}"
+    return f"it ended with status {status}"

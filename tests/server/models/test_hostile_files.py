@@ -1,0 +1,278 @@
+"""Model files that a stranger made to do harm: each is refused in a sentence, in bounded time and memory, or does none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+from tokenizers import models as backends
+from transformers import GPT2Config
+
+import hostile_files
+from model_files import byte_level_bpe, train_sentencepiece, write_folder
+from pellucid.errors import ModelError, PellucidError
+from pellucid.models import sentencepiece_model
+from pellucid.models.folder_tokenizer import read_tokenizer
+from pellucid.models.gguf import GGUF
+from pellucid.models.load import load
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+from pellucid.models.tokenizer_backends import is_harmless
+from tiny_models import tiny, tiny_llama
+
+VOCAB = 320
+MEMORY = 1 << 30
+"""Bytes that a case may take on top of what the tests hold: it runs in a process that may not take more."""
+
+
+def folder(path: Path, **config: Any) -> Path:
+    """A whole small model, with these fields of its configuration changed."""
+    tiny_llama(vocab_size=VOCAB).save_pretrained(path)
+    write_folder(path, byte_level_bpe(VOCAB))
+    return change(path / "config.json", **config).parent
+
+
+def change(path: Path, **fields: Any) -> Path:
+    path.write_text(json.dumps(json.loads(path.read_text() if path.exists() else "{}") | fields))
+    return path
+
+
+def open_model(path: Path) -> Callable[[], None]:
+    """A case that loads a model and uses it, with a cache of its own."""
+    return lambda: hostile_files.load_and_use(path, path.parent, "none")
+
+
+def outcome(case: Callable[[], None]) -> str:
+    """How a case ends in a process of its own: "loaded", the sentence of a refusal, or what went wrong."""
+    tally = hostile_files.run_cases([case], memory=MEMORY)
+    (ending,) = tally.endings
+    return tally.examples[ending].partition(": ")[2] if ending == "refused" else ending
+
+
+HOSTILE_NUMBERS: list[tuple[str, Any]] = [
+    ("num_hidden_layers", 2**64),
+    ("num_hidden_layers", 0),
+    ("num_attention_heads", -4),
+    ("num_key_value_heads", 3),
+    ("hidden_size", True),
+    ("hidden_size", "64"),
+    ("head_dim", 17),
+    ("vocab_size", 10**15),
+    ("max_position_embeddings", 0),
+    ("rms_norm_eps", float("nan")),
+    ("rope_parameters", {"rope_type": "default", "rope_theta": float("inf")}),
+    ("rope_parameters", {"rope_type": "linear", "rope_theta": 1e4, "factor": 0}),
+    ("rope_parameters", 7),
+    ("eos_token_id", True),
+    ("eos_token_id", {"a": 1}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), HOSTILE_NUMBERS, ids=[f"{key}={value}" for key, value in HOSTILE_NUMBERS])
+def test_numbers_that_no_model_has_are_refused(tmp_path: Path, key: str, value: Any) -> None:
+    """A configuration of impossible numbers, or of another type than a number, is one sentence before memory is taken for it."""
+    path = folder(tmp_path / "model", **{key: value})
+    with pytest.raises(ModelError, match=r"config\.json") as caught:
+        load(str(path), device="cpu", quant="none", store=Store(tmp_path / "cache"), progress=Silent())
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_that_no_token_has_are_no_tokens(tmp_path: Path) -> None:
+    """Ends outside of the vocabulary are ignored, as other programs do, rather than looked up: no id beyond the weights is used."""
+    path = folder(tmp_path / "model", eos_token_id=[5, -9, 10**12])
+    change(path / "generation_config.json", eos_token_id=2**63)
+    tokenizer = read_tokenizer(path, VOCAB)
+    assert 5 in tokenizer.eos_ids
+    assert all(0 <= id < VOCAB for id in tokenizer.eos_ids)
+
+
+def test_markers_beyond_the_weights_stay_text(tmp_path: Path) -> None:
+    """A marker whose id the model has no embedding for is not put into a prompt: its text stays text."""
+    path = folder(tmp_path / "model")
+    token = {"content": "<|beyond|>", "special": True}
+    change(path / "tokenizer_config.json", added_tokens_decoder={str(VOCAB + 5): token})
+    tokenizer = read_tokenizer(path, VOCAB)
+    assert tokenizer.vocab_size == VOCAB
+    assert max(tokenizer.encode("a<|beyond|>", special=True)) < VOCAB
+
+
+def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
+    """JSON nested a hundred thousand times is refused where it is read."""
+    path = folder(tmp_path / "model")
+    for name in ("generation_config.json", "tokenizer.json", "config.json"):
+        kept = (path / name).read_bytes()
+        (path / name).write_text("[" * 100_000 + "]" * 100_000)
+        assert name in outcome(open_model(path))
+        (path / name).write_bytes(kept)
+    assert outcome(open_model(path)) == "loaded"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", "model.safetensors"])
+def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
+    """A FIFO, an endless device or a folder in the place of a file is a sentence, not a wait for ever."""
+    path = folder(tmp_path / "model")
+    puts: list[Callable[[Path], None]] = [os.mkfifo, lambda at: at.symlink_to("/dev/zero"), Path.mkdir]
+    for put in puts:
+        (path / name).unlink(missing_ok=True)
+        put(path / name)
+        assert name in outcome(open_model(path))
+        (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()
+
+
+def test_shards_lie_in_their_folder(tmp_path: Path) -> None:
+    """An index that names a file outside of its folder, or no file at all, is refused by its name."""
+    path = folder(tmp_path / "model")
+    for name in ("../outside.safetensors", "/etc/passwd", {"a": 1}, "x\0.safetensors"):
+        change(path / "model.safetensors.index.json", weight_map={"a": name})
+        assert "index.json" in outcome(open_model(path))
+
+
+def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) -> None:
+    """A tokenizer's damaged map makes its library panic or abort at some texts: that is a sentence, and the next text works."""
+    charsmap = hostile_files.charsmap()
+    path = _unigram(tmp_path, charsmap)
+    tokenizer = read_tokenizer(path)
+    assert tokenizer.encode("ab")
+    for damage in (charsmap[:4] + b"\xff" * 400 + charsmap[404:], charsmap[:-200_000], b"\xff" * 64):
+        with pytest.raises(ModelError, match=r"tokenizer\.json") as caught:
+            read_tokenizer(_unigram(tmp_path, damage)).encode("\ufb01 \u00bd \u3042\u3099 ab")
+        assert "\n" not in str(caught.value)
+    assert tokenizer.encode("ab")
+
+
+def _unigram(tmp_path: Path, charsmap: bytes) -> Path:
+    """A Unigram tokenizer with this map, which the library checks only when it is used."""
+    backend = hostile_files.unigram()
+    path = write_folder(tmp_path / f"unigram{len(list(tmp_path.iterdir()))}", backend)
+    data = json.loads((path / "tokenizer.json").read_text())
+    data["normalizer"]["normalizers"][0]["precompiled_charsmap"] = base64.b64encode(charsmap).decode()
+    (path / "tokenizer.json").write_text(json.dumps(data))
+    return path
+
+
+def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
+    """A tokenizer whose pattern takes ages at some text takes two seconds of processor time, and still reads other texts."""
+    backend = byte_level_bpe(VOCAB)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"(\s|\s)*(\s|\s)*x|."), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer = read_tokenizer(write_folder(tmp_path / "slow", backend))
+    assert tokenizer.encode("def")
+    began = time.process_time()
+    with pytest.raises(ModelError, match=r"failed at a text of \d+ characters"):
+        tokenizer.encode(" " * 50_000)
+    assert time.process_time() - began < 1, "the server itself computes nothing meanwhile"
+    assert tokenizer.encode("def")
+
+
+def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
+    """Replacements that make a text a billion times as long end their own process, not the server's memory."""
+    backend = byte_level_bpe(VOCAB)
+    backend.normalizer = normalizers.Sequence([normalizers.Replace("a", "a" * 1000) for _ in range(4)])
+    tokenizer = read_tokenizer(write_folder(tmp_path / "large", backend))
+    with pytest.raises(ModelError, match="failed at a text of 8 characters"):
+        tokenizer.encode("aaaaaaaa")
+    assert tokenizer.encode("bbb")
+
+
+def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
+    """Byte-pair merging after known patterns is harmless; other models, patterns and replacements are not known to be."""
+    harmless = json.loads(byte_level_bpe(VOCAB).to_str())
+    assert is_harmless(harmless, frozenset())
+    pattern = {"type": "Split", "pattern": {"Regex": "(a+)+b"}, "behavior": "Isolated", "invert": False}
+    assert not is_harmless(harmless | {"pre_tokenizer": pattern}, frozenset())
+    assert is_harmless(harmless | {"pre_tokenizer": pattern}, frozenset({"(a+)+b"}))
+    replace = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    assert not is_harmless(harmless | {"normalizer": replace}, frozenset())
+    assert not is_harmless(json.loads(Backend(backends.Unigram()).to_str()), frozenset())
+
+
+def test_long_varints_take_no_time() -> None:
+    """A number that goes on for ever in a sentencepiece model is damage after ten bytes, not a quadratic sum."""
+    began = time.process_time()
+    with pytest.raises(ModelError, match="damaged"):
+        sentencepiece_model.read(b"\xff" * 1_000_000)
+    assert time.process_time() - began < 1
+    assert sentencepiece_model.read(train_sentencepiece())[0]
+
+
+def test_a_sparse_array_takes_no_memory(tmp_path: Path) -> None:
+    """An array of 300 MB that is a hole in the file is neither read nor copied, and no list is made of it."""
+    path = tmp_path / "sparse.gguf"
+    count = 300_000_000
+    key = b"tokenizer.ggml.token_type"
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key + struct.pack("<IIQ", 9, 1, count)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + count)
+
+    def case() -> None:
+        GGUF(path).list_of("tokenizer.ggml.token_type", int)
+
+    assert "has a list of 300000000 int8" in outcome(case)
+
+
+def test_strings_without_end_take_no_memory(tmp_path: Path) -> None:
+    """A list of a hundred million empty strings, another hole in a file, is refused after as many as the largest model has."""
+    path = tmp_path / "strings.gguf"
+    count = 100_000_000
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x" + struct.pack("<IIQ", 9, 8, count)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + 8 * count)
+
+    def case() -> None:
+        GGUF(path)
+
+    assert "holds more text than" in outcome(case)
+
+
+def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path) -> None:
+    """What a configuration asks of the transformers library is compared with the weights before it is asked."""
+    path = tmp_path / "gpt2"
+    tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(path)
+    write_folder(path, byte_level_bpe(VOCAB))
+    kept = (path / "config.json").read_bytes()
+    for fields in ({"n_layer": 2**40}, {"n_positions": 2**30}, {"vocab_size": 10**9}, {"n_layer": 3000}, {"n_inner": "x"}):
+        change(path / "config.json", **fields)
+        assert "gpt2" in outcome(open_model(path))
+        (path / "config.json").write_bytes(kept)
+    change(path / "config.json", auto_map={"AutoModelForCausalLM": "evil.Model"}, model_type="evil")
+    (path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert "no such code is run" in outcome(open_model(path))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["\0", "a" * 300, "./" + "a" * 300, "~nobody-has-this-name/x", "org/" + "a" * 300, "./\0.gguf"])
+def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) -> None:
+    """A name that no disk could hold is refused as any other unknown one."""
+    with pytest.raises(PellucidError) as caught:
+        load(name, device="cpu", store=Store(tmp_path / "cache"), progress=Silent())
+    assert "\n" not in str(caught.value)
+    assert "\0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["gguf", "folder"])
+def test_mutated_files_are_loaded_or_refused(tmp_path: Path, kind: str) -> None:
+    """Whatever is changed in a model's files, loading ends in time with a model or a sentence: no traceback, crash or hang."""
+    cases = {"gguf": hostile_files.gguf_cases, "folder": hostile_files.folder_cases}[kind](tmp_path, 60, 13)
+    tally = hostile_files.run_cases(cases, deadline=60)
+    assert not tally.failures, hostile_files.report(kind, tally, time.monotonic())
+    assert sum(tally.endings.values()) == 60
+    assert set(tally.endings) == {"loaded", "refused"}
+
+
+def test_mutated_adapters_break_no_list(tmp_path: Path) -> None:
+    """Whatever is changed in an adapter's folder, it is loaded or refused, all adapters can be listed, and the models answer."""
+    tally = hostile_files.adapter_trial(tmp_path, 40, 13)
+    assert not tally.failures, hostile_files.report("adapters", tally, time.monotonic())
+    assert set(tally.endings) == {"loaded", "refused"}
