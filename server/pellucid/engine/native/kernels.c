@@ -1,6 +1,13 @@
 /* A whole forward pass of the lean decoder in one call: weights of four to eight bits, activations of eight in groups of 32,
    float32 in between.
    kernels.py compiles this file, structures.py declares the structures below a second time; decoder.py is the reference. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { GUARD = 64 }; /* bytes behind each piece of working memory that nothing may touch */
+#else
+enum { GUARD = 0 };
+#endif
+
 #include "attention.h"
 #include "description.h"
 #include "matrix.h"
@@ -55,8 +62,14 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Cuts ``bytes`` off the memory at *at, or only counts them where there is no memory yet. */
 static void *cut(char *memory, size_t *at, size_t bytes) {
-    size_t start = *at;
-    *at = (start + bytes + 63) / 64 * 64;
+    size_t start = *at, end = start + bytes;
+    *at = (end + GUARD + 63) / 64 * 64;
+#ifdef __SANITIZE_ADDRESS__
+    if (memory) {
+        ASAN_UNPOISON_MEMORY_REGION(memory + start, *at - start); /* another call has cut the same memory elsewhere */
+        ASAN_POISON_MEMORY_REGION(memory + end, *at - end);
+    }
+#endif
     return memory ? memory + start : NULL;
 }
 
