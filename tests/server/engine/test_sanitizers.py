@@ -15,7 +15,7 @@ FLAGS = "-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 """The last -O counts. Optimised kernels with checks take minutes to compile, and hide accesses whose results are not used."""
 
 LONGEST = 900
-"""Seconds; it takes about one minute on two idle cores."""
+"""Seconds, several times what it takes on two busy cores."""
 
 
 def runtime(name: str) -> str:

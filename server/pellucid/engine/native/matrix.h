@@ -206,7 +206,7 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
     }
 }
 
-/* One phase: (tokens, columns) times the matrix. The caller meets afterwards. */
+/* One phase: (tokens, columns) times the matrix. */
 static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, const target *to, uint8_t *unpacked) {
     int64_t panels = (m->blocks + PANEL - 1) / PANEL;
     if (!tokens) return; /* there is nothing to cut into pieces */
