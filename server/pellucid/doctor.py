@@ -129,7 +129,9 @@ def _kernel(cache: Path) -> str:
     from pellucid.models.store import Store
 
     kernels.keep_in(Store(cache).kernels)
-    return f"built, {kernels.variant()}" if kernels.available() else f"not used: {kernels.reason()}"
+    if not kernels.available():
+        return f"not used, so that models run several times slower: {kernels.reason()}"
+    return f"built, {kernels.variant()}" + (f"; {kernels.warning()}" if kernels.warning() else "")
 
 
 def _compiler() -> str:

@@ -12,6 +12,7 @@ import pytest
 from pellucid.config import Settings, load_settings
 from pellucid.doctor import cpu_info, examine, report
 from pellucid.engine import kernels
+from pellucid.engine.compiled import KernelsUnavailableError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.disk import human
 from pellucid.models.store import Store
@@ -90,6 +91,21 @@ def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: py
     examine(settings)
 
     assert folders == [Store(settings.cache).kernels]
+
+
+def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor says why models, or their start, are slow here, and what helps."""
+    reason = "No C compiler was found: install gcc."
+    monkeypatch.setattr(kernels, "_native", lambda: KernelsUnavailableError(reason))
+    assert examine(settings)["native kernel"] == f"not used, so that models run several times slower: {reason}"
+
+    monkeypatch.undo()
+    folder = settings.cache.parent / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    unkept = kernels.Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
+    monkeypatch.setattr(kernels, "_native", lambda: unkept)
+    assert str(examine(settings)["native kernel"]).endswith(f"(mode 777): run `chmod go-w {folder}`.")
 
 
 def test_cache_is_measured(settings: Settings) -> None:

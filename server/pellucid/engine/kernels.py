@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.adapter import Adapter
-from pellucid.engine.compiled import KernelsUnavailableError, compiled_library
+from pellucid.engine.compiled import KernelsUnavailableError, load_library
 from pellucid.engine.decoder import FUSED, DecoderConfig, rotary_tables
 from pellucid.engine.interleaving import BLOCK, GROUP, pack_low_rank
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
@@ -58,6 +58,12 @@ def reason() -> str:
     return "" if isinstance(found, Kernels) else str(found)
 
 
+def warning() -> str:
+    """Why the kernels, which are available, are compiled at every start, and what helps; empty where they are kept."""
+    found = _native()
+    return found.warning if isinstance(found, Kernels) else ""
+
+
 def variant() -> str:
     """The instructions that the kernels use ("AVX512-VNNI", say); empty where they are not available."""
     found = _native()
@@ -67,7 +73,7 @@ def variant() -> str:
 def build() -> str:
     """The name of the compiled library, which tells sources, flags, compiler and processor; empty where there is none."""
     found = _native()
-    return found.path.name if isinstance(found, Kernels) else ""
+    return found.build if isinstance(found, Kernels) else ""
 
 
 def supports(config: DecoderConfig) -> bool:
@@ -83,7 +89,10 @@ def _native() -> Kernels | KernelsUnavailableError:
     except KernelsUnavailableError as error:
         return error
     if kernels.variant == "portable":  # which torch's own operations outrun
-        return KernelsUnavailableError("The kernels want AVX2, AVX512-VNNI or ARM's dot products, which this processor lacks.")
+        return KernelsUnavailableError(
+            "This processor has neither AVX2 with FMA and F16C nor AVX512-VNNI nor ARM's dot products, which the native kernels need: "
+            "run on a newer one, or let the virtual machine see all of it (in QEMU -cpu host)."
+        )
     return kernels
 
 
@@ -97,11 +106,8 @@ class Kernels:
     def __init__(
         self, target: str = "native", *, threads: int | None = None, folder: Path | None = None, compiler: str | None = None
     ) -> None:
-        path = compiled_library(target, folder or _folder, compiler)
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError as error:  # a folder from which nothing may be executed, say
-            raise KernelsUnavailableError(f"The compiled kernels cannot be loaded: {error}.") from error
+        loaded = load_library(target, folder or _folder, compiler)
+        library = loaded.code
         library.pellucid_variant.restype = c_char_p
         library.pellucid_pool.restype = c_void_p
         library.pellucid_pool.argtypes = (c_int,)
@@ -115,7 +121,8 @@ class Kernels:
         library.pellucid_description_scratch.argtypes = (c_int64, c_int64)
         library.pellucid_describe.restype = None
         library.pellucid_describe.argtypes = (c_void_p, POINTER(DescriptionParts), c_void_p)
-        self.path = path
+        self.build = loaded.build
+        self.warning = loaded.warning
         self.library = library
         self.variant = library.pellucid_variant().decode()
         self.threads = threads or torch.get_num_threads()

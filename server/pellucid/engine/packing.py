@@ -14,6 +14,7 @@ large on a CPU, but for torch's integer kernels, which want their weights aligne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -27,6 +28,8 @@ from pellucid.engine.interleaving import interleave, pack_matrices
 from pellucid.engine.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.model import Model
 from pellucid.errors import ConfigError, ModelError
+
+_log = logging.getLogger(__name__)
 
 SCHEME_VERSION = 3  # of the layouts above: a packed file of another version is packed anew
 
@@ -59,10 +62,21 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
     if device.type != "cpu":
         raise ConfigError(f"quant {quant} runs on a CPU only: use --quant none on {device.type}.")
     native = kernels.available() and kernels.supports(config)
+    if slow := _why_slow(config):
+        _log.warning(slow)
     if quant == "int4":
         _check_int4(config)
         return "int4-native" if native else _int4_torch()
     return "int8-native" if native else "int8-torch"
+
+
+def _why_slow(config: DecoderConfig) -> str:
+    """Say what makes a model slow on this CPU, or its start, and what helps; empty where nothing does."""
+    if not kernels.available():
+        return f"The model runs several times slower than it could, without native kernels. {kernels.reason()}"
+    if not kernels.supports(config):
+        return "The model runs several times slower than most: the native kernels cannot compute its shape. Choose another model."
+    return kernels.warning()
 
 
 def _int4_torch() -> str:
@@ -103,7 +117,8 @@ def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, devi
     dtype = str(packed["norm.weight"].dtype).removeprefix("torch.")
     weights = DecoderWeights(embedding, layers, packed["norm.weight"], head)
     held = f"{scheme.split('-')[0]} weights, {dtype} activations" if "int" in scheme else f"{dtype} weights"
-    return Decoder(config, weights, f"{held}, torch on {device}")
+    missing = " without native kernels" if "int" in scheme else ""
+    return Decoder(config, weights, f"{held}, torch on {device}{missing}")
 
 
 class _Packer:

@@ -13,7 +13,6 @@ from torch import Tensor
 from flat_batches import new_storage
 from pellucid.engine import kernels
 from pellucid.engine.blocks import Blocks
-from pellucid.engine.compiled import KernelsUnavailableError
 from pellucid.engine.decoder import DecoderConfig
 from pellucid.engine.kernels import Kernels, NativeDecoder, supports
 from pellucid.engine.model import KVStorage, Model, TokenCost
@@ -210,28 +209,9 @@ def test_shapes_that_are_supported() -> None:
         assert not supports(DecoderConfig(**(base | change)))
 
 
-@pytest.mark.parametrize(("compiler", "says"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")])
-def test_without_a_compiler_there_is_a_reason(tmp_path: Path, compiler: str, says: str) -> None:
-    """A compiler that is missing or broken gives one sentence that names it, and leaves no library behind."""
-    with pytest.raises(KernelsUnavailableError, match=says) as caught:
-        Kernels(folder=tmp_path, compiler=compiler)
-    assert compiler in str(caught.value)
-    assert not list(tmp_path.rglob("*.so"))
-
-
 def test_libraries_are_kept_where_they_are_asked_to_be(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever names no folder gets the one that was set for the process."""
     monkeypatch.setattr(kernels, "_folder", folder)  # set back in the end
     kernels.keep_in(tmp_path)
     Kernels()
     assert len(list(tmp_path.glob("*.so"))) == 1
-
-
-def test_compiled_once(folder: Path, tmp_path: Path) -> None:
-    """The second use finds the library of the first: nothing is compiled again, and nothing else is left in the folder."""
-    Kernels(folder=tmp_path)
-    (library,) = tmp_path.glob("*.so")
-    written = library.stat().st_mtime_ns
-    Kernels(folder=tmp_path)
-    assert library.stat().st_mtime_ns == written
-    assert {path.name for path in tmp_path.iterdir()} <= {library.name, "kernels.lock"}

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from flat_batches import new_storage
 from pellucid.engine import kernels
+from pellucid.engine.compiled import KernelsUnavailableError
 from pellucid.engine.decoder import Decoder, DecoderConfig
+from pellucid.engine.kernels import Kernels
 from pellucid.engine.linear import DenseLinear
 from pellucid.engine.model import Model
 from pellucid.engine.packing import build, checkpoint_shapes, choose_scheme, pack
@@ -142,6 +144,40 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_scheme("int7", CPU, QWEN2)
     with pytest.raises(ConfigError, match=r"layers\.0\.self_attn\.q_proj\.weight is 64 x 48"):
         choose_scheme("int4", CPU, replace(QWEN2, hidden_size=48))
+
+
+def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """A start says why a model will be slow, or why the start was, and what helps; nothing where all is well."""
+    (tmp_path / "file").touch()
+    broken = KernelsUnavailableError("No C compiler was found: install gcc.")
+    unkept = unkept_kernels(tmp_path / "file" / "kernels")
+    for found, config, says in (
+        (broken, QWEN2, "several times slower than it could, without native kernels. No C compiler was found: install gcc."),
+        (unkept, replace(QWEN2, sliding_window=8), "the native kernels cannot compute its shape"),
+        (unkept, QWEN2, "compiled at every start, which takes longer."),
+    ):
+        caplog.clear()
+        monkeypatch.setattr(kernels, "_native", lambda found=found: found)
+        choose_scheme("auto", CPU, config)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert says in caplog.text
+    caplog.clear()
+    choose_scheme("none", CPU, QWEN2)
+    monkeypatch.undo()
+    if kernels.available():
+        choose_scheme("auto", CPU, QWEN2)
+    assert caplog.text == kernels.warning()
+
+
+def unkept_kernels(folder: Path) -> Kernels:
+    """Kernels that cannot be kept in a folder. They are not optimised, which compiles them sooner."""
+    return Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
+
+
+def test_slow_weights_are_described_as_such() -> None:
+    """What the page and the list of models say of a model names the missing kernels."""
+    model = build(QWEN2, pack(QWEN2, checkpoint(QWEN2).items(), "int8-torch"), "int8-torch", CPU)
+    assert model.description.endswith("torch on cpu without native kernels")
 
 
 def test_packed_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,17 +30,17 @@ INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g
     for (int i = 0; i < PIECES; i++) most = larger(most, larger(value[i], -value[i]));
     float largest = max_lanes(most);
     float inverse = largest > 0 ? 127.0f / largest : 0;
-    int32_t sum[HALVES] = {0};
+    uint32_t sum[HALVES] = {0}; /* unsigned, as sums of what is no number may wrap */
     for (int i = 0; i < PIECES; i++) {
         vi whole = nearest(value[i] * splat(inverse));
-        sum[i * HALVES / PIECES] += sum_lanes_int(whole);
+        sum[i * HALVES / PIECES] += (uint32_t)sum_lanes_int(whole);
         vb bytes = __builtin_convertvector(whole, vb);
         memcpy(q.byte + (at * TILE + lane) * GROUP + i * LANES, &bytes, LANES);
     }
     float scale = largest / 127.0f;
     q.scale[at * TILE + lane] = scale;
-    q.total[at * TILE + lane] = scale * (float)(sum[0] + sum[1]);
-    for (int i = 0; i < HALVES; i++) q.minus[(at * HALVES + i) * TILE + lane] = -sum[i];
+    q.total[at * TILE + lane] = scale * (float)(int32_t)(sum[0] + sum[1]);
+    for (int i = 0; i < HALVES; i++) q.minus[(at * HALVES + i) * TILE + lane] = (int32_t)-sum[i];
 }
 
 /* Quantise one token's row, multiplied by ``factor`` and, where there is one, by a norm's weight. */

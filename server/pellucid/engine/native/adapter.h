@@ -45,7 +45,7 @@ INLINE void lower_tile(const half *down, const float *factor, int64_t groups, qu
         for (int v = 0; v < VECTORS; v++) store(out[t] + v * LANES, sum[t][v] * load(factor + v * LANES));
 }
 
-/* One phase: A times the activations, (tokens, low_width). The caller meets afterwards. */
+/* One phase: A times the activations, (tokens, low_width). */
 static void lower(pool *p, const adapter *l, int64_t groups, quantized a, int64_t tokens, float *low) {
     int64_t width = low_width(l), blocks = width / BLOCK, tiles = whole_tiles(tokens) / TILE;
     for (int64_t i; (i = take(p)) < blocks * tiles;) {

@@ -1,6 +1,13 @@
 /* A whole forward pass of the lean decoder in one call: weights of four to eight bits, activations of eight in groups of 32,
    float32 in between.
    kernels.py compiles this file, structures.py declares the structures below a second time; decoder.py is the reference. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { GUARD = 64 }; /* bytes behind each piece of working memory that nothing may touch */
+#else
+enum { GUARD = 0 };
+#endif
+
 #include "attention.h"
 #include "description.h"
 #include "matrix.h"
@@ -55,8 +62,14 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Cuts ``bytes`` off the memory at *at, or only counts them where there is no memory yet. */
 static void *cut(char *memory, size_t *at, size_t bytes) {
-    size_t start = *at;
-    *at = (start + bytes + 63) / 64 * 64;
+    size_t start = *at, end = start + bytes;
+    *at = (end + GUARD + 63) / 64 * 64;
+#ifdef __SANITIZE_ADDRESS__
+    if (memory) {
+        ASAN_UNPOISON_MEMORY_REGION(memory + start, *at - start); /* another call has cut the same memory elsewhere */
+        ASAN_POISON_MEMORY_REGION(memory + end, *at - end);
+    }
+#endif
     return memory ? memory + start : NULL;
 }
 
@@ -141,13 +154,27 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, half
     }
 }
 
-/* Phase: attention of all spans. The pieces of work are (span, queries, key head), the longest first. */
-static void attend_all(const pass *p, int thread, int index) {
+/* The phases of a pass: each runs on all threads, on what the one before has finished. A phase's argument, with which threads
+   agree on what to do, lies on the stack of the thread that leads through them. */
+typedef struct {
+    const pass *p;
+    int layer;
+    const float *x; /* (rows, hidden): what is normed */
+    int64_t rows;
+    const float *norm;
+    const int64_t *only; /* the tokens that the rows are of, or NULL: all */
+    float *residual;
+} step;
+
+/* The pieces of work are (span, queries, key head), the longest first. */
+static void attend_all(void *argument, int thread) {
+    const step *now = argument;
+    const pass *p = now->p;
     const decoder *d = p->decoder;
     const batch *b = p->batch;
     head_shape h = {d->heads, d->kv_heads, d->head_dim};
-    cache keys = {b->keys[index], b->slot_stride, b->head_stride, b->token_stride}, values = keys;
-    values.at = b->values[index];
+    cache keys = {b->keys[now->layer], b->slot_stride, b->head_stride, b->token_stride}, values = keys;
+    values.at = b->values[now->layer];
     int64_t shared = shared_tokens(h), skipped = 0, piece = take(p->pool);
     for (int64_t s = 0; s < b->spans; s++) {
         const span *at = b->span + s;
@@ -162,88 +189,120 @@ static void attend_all(const pass *p, int thread, int index) {
     }
 }
 
-/* Phase: rows of x, normed, as bytes. */
-static void quantize_normed(const pass *p, const float *x, int64_t rows, const float *norm) {
+static void place_all(void *argument, int thread) {
+    (void)thread;
+    const step *now = argument;
+    const pass *p = now->p;
+    const batch *b = p->batch;
+    int64_t skipped = 0, token = take(p->pool);
+    for (int64_t i = 0; i < b->spans; skipped += b->span[i++].count)
+        for (; token < skipped + b->span[i].count; token = take(p->pool))
+            place(p, p->decoder->layer + now->layer, b->span + i, token - skipped, b->keys[now->layer], b->values[now->layer]);
+}
+
+/* Rows of x, normed, as bytes. */
+static void quantize_normed(void *argument, int thread) {
+    (void)thread;
+    const step *now = argument;
+    const pass *p = now->p;
     const decoder *d = p->decoder;
-    for (int64_t i; (i = take(p->pool)) < rows;) {
-        const float *row = x + i * d->hidden;
-        quantize(p->s.q, i, d->hidden, row, norm_factor(row, d->hidden, d->eps), norm);
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        const float *row = now->x + i * d->hidden;
+        quantize(p->s.q, i, d->hidden, row, norm_factor(row, d->hidden, d->eps), now->norm);
     }
 }
 
-/* Phases: a matrix times activations, with what its adapter adds. The caller meets afterwards. */
-static void project(const pass *p, const matrix *m, quantized a, int64_t tokens, target to, uint8_t *unpacked) {
-    if (m->adapter) {
-        lower(p->pool, m->adapter, m->groups, a, tokens, p->s.low);
-        meet(p->pool);
+/* What attention gave, as bytes; of the last layer only wanted rows, whose residual stream is copied as well. */
+static void quantize_mixed(void *argument, int thread) {
+    (void)thread;
+    const step *now = argument;
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    int64_t queries = d->heads * d->head_dim;
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        int64_t from = now->only ? now->only[i] : i;
+        quantize(p->s.q, i, queries, p->s.mixed + from * queries, 1, NULL);
+        if (now->only) memcpy(now->residual + i * d->hidden, p->s.x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
     }
+}
+
+/* A matrix times activations. */
+typedef struct {
+    const pass *p;
+    const matrix *m;
+    quantized a;
+    int64_t tokens;
+    target to;
+} projection;
+
+static void lower_all(void *argument, int thread) {
+    (void)thread;
+    const projection *j = argument;
+    lower(j->p->pool, j->m->adapter, j->m->groups, j->a, j->tokens, j->p->s.low);
+}
+
+static void multiply_all(void *argument, int thread) {
+    const projection *j = argument;
+    multiply(j->p->pool, j->m, j->a, j->tokens, &j->to, j->p->s.unpacked + thread * j->p->s.panel);
+}
+
+/* A matrix times activations, with what its adapter adds. */
+static void project(const pass *p, const matrix *m, quantized a, int64_t tokens, target to) {
     to.low = p->s.low;
-    multiply(p->pool, m, a, tokens, &to, unpacked);
+    projection j = {p, m, a, tokens, to};
+    if (m->adapter) run(p->pool, lower_all, &j);
+    run(p->pool, multiply_all, &j);
 }
 
-static void run_layer(const pass *p, int thread, int index) {
+static void run_layer(const pass *p, int index) {
     const decoder *d = p->decoder;
     const batch *b = p->batch;
     const layer *l = d->layer + index;
     const scratch *s = &p->s;
     int64_t queries = d->heads * d->head_dim;
     int last = index == d->layers - 1;
-    const int64_t *only = last ? b->row : NULL;
     int64_t rows = last ? b->rows : b->tokens;
     float *x = last ? s->wanted : s->x;
     target residual = {.sink = ADD, .out = x, .width = d->hidden};
-    uint8_t *unpacked = s->unpacked + thread * s->panel;
+    step now = {.p = p, .layer = index, .x = s->x, .rows = b->tokens, .norm = l->input_norm};
 
-    quantize_normed(p, s->x, b->tokens, l->input_norm);
-    meet(p->pool);
+    run(p->pool, quantize_normed, &now);
     target qkv = {.sink = STORE, .out = s->qkv, .width = queries + 2 * d->kv_heads * d->head_dim};
-    project(p, &l->qkv, s->q, b->tokens, qkv, unpacked);
-    meet(p->pool);
-    int64_t skipped = 0, token = take(p->pool);
-    for (int64_t i = 0; i < b->spans; skipped += b->span[i++].count)
-        for (; token < skipped + b->span[i].count; token = take(p->pool))
-            place(p, l, b->span + i, token - skipped, b->keys[index], b->values[index]);
-    meet(p->pool);
+    project(p, &l->qkv, s->q, b->tokens, qkv);
+    run(p->pool, place_all, &now);
     if (!rows) return; /* of a prompt's earlier chunks nothing is wanted but keys and values */
-    attend_all(p, thread, index);
-    meet(p->pool);
-    for (int64_t i; (i = take(p->pool)) < rows;) {
-        int64_t from = only ? only[i] : i;
-        quantize(s->q, i, queries, s->mixed + from * queries, 1, NULL);
-        if (only) memcpy(x + i * d->hidden, s->x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
-    }
-    meet(p->pool);
-    project(p, &l->o, s->q, rows, residual, unpacked);
-    meet(p->pool);
-    quantize_normed(p, x, rows, l->post_norm);
-    meet(p->pool);
-    project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated}, unpacked);
-    meet(p->pool);
-    project(p, &l->down, s->gated, rows, residual, unpacked);
-    meet(p->pool);
+    run(p->pool, attend_all, &now);
+    now = (step){.p = p, .layer = index, .x = x, .rows = rows, .norm = l->post_norm, .only = last ? b->row : NULL, .residual = x};
+    run(p->pool, quantize_mixed, &now);
+    project(p, &l->o, s->q, rows, residual);
+    run(p->pool, quantize_normed, &now);
+    project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated});
+    project(p, &l->down, s->gated, rows, residual);
 }
 
-static void run_pass(void *argument, int thread) {
+static void embed(void *argument, int thread) {
+    (void)thread;
     const pass *p = argument;
     const decoder *d = p->decoder;
-    const batch *b = p->batch;
-    for (int64_t i; (i = take(p->pool)) < b->tokens;) read_row(d->embedding.part, b->ids[i], p->s.x + i * d->hidden);
-    meet(p->pool);
-    for (int i = 0; i < d->layers; i++) run_layer(p, thread, i);
-    for (int64_t i; (i = take(p->pool)) < b->rows;) {
+    for (int64_t i; (i = take(p->pool)) < p->batch->tokens;) read_row(d->embedding.part, p->batch->ids[i], p->s.x + i * d->hidden);
+}
+
+static void norm_wanted(void *argument, int thread) {
+    (void)thread;
+    const pass *p = argument;
+    const decoder *d = p->decoder;
+    for (int64_t i; (i = take(p->pool)) < p->batch->rows;) {
         const float *row = p->s.wanted + i * d->hidden;
         float factor = norm_factor(row, d->hidden, d->eps);
         for (int64_t k = 0; k < d->hidden; k++) p->out[i * d->hidden + k] = row[k] * factor * d->norm[k];
     }
 }
 
-static void run_head(void *argument, int thread) {
+static void quantize_hidden(void *argument, int thread) {
+    (void)thread;
     const pass *p = argument;
     const decoder *d = p->decoder;
     for (int64_t i; (i = take(p->pool)) < p->batch->rows;) quantize(p->s.q, i, d->hidden, p->out + i * d->hidden, 1, NULL);
-    meet(p->pool);
-    multiply(p->pool, &d->head, p->s.q, p->batch->rows, &(target){.sink = STORE, .out = p->s.x, .width = d->vocab},
-             p->s.unpacked + thread * p->s.panel);
 }
 
 const char *pellucid_variant(void) { return VARIANT; }
@@ -258,7 +317,11 @@ int64_t pellucid_scratch(const pool *p, const decoder *d, int64_t tokens) {
 void pellucid_forward(pool *p, const decoder *d, const batch *b, void *memory, float *out) {
     pass job = {.pool = p, .decoder = d, .batch = b, .out = out};
     lay_out(p, d, most(b->tokens, b->rows), memory, &job.s);
-    run(p, run_pass, &job);
+    begin(p);
+    run(p, embed, &job);
+    for (int i = 0; i < d->layers; i++) run_layer(&job, i);
+    run(p, norm_wanted, &job);
+    end(p);
 }
 
 /* Logits (rows, vocab) of hidden states. ``vocab`` counts whole blocks: the last columns are padding. */
@@ -266,8 +329,10 @@ void pellucid_logits(pool *p, const decoder *d, float *hidden, int64_t rows, voi
     batch b = {.rows = rows};
     pass job = {.pool = p, .decoder = d, .batch = &b, .out = hidden};
     lay_out(p, d, rows, memory, &job.s);
-    job.s.x = logits;
-    run(p, run_head, &job);
+    begin(p);
+    run(p, quantize_hidden, &job);
+    project(&job, &d->head, job.s.q, rows, (target){.sink = STORE, .out = logits, .width = d->vocab});
+    end(p);
 }
 
 /* Bytes of working memory for a description of so many rows. */
@@ -278,6 +343,8 @@ int64_t pellucid_description_scratch(int64_t rows, int64_t vocab) {
 /* Fills in what ``d`` points to; ``memory`` is pellucid_description_scratch() bytes. */
 void pellucid_describe(pool *p, const description *d, void *memory) {
     describing all = {.pool = p, .d = d, .piece = memory, .pieces = (d->vocab + PIECE - 1) / PIECE};
+    begin(p);
     run(p, describe_pieces, &all);
+    end(p);
     for (int64_t row = 0; row < d->rows; row++) describe_row(&all, row);
 }

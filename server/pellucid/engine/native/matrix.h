@@ -45,8 +45,9 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
             _Alignas(64) int32_t start[TILE];
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
-                int32_t all = low[t] + (shared == GROUP ? low[TILE + t] : 0);
-                start[t] = with_minimum ? 0 : f == BITS8 ? byte_correction(all) : all << r.zero;
+                /* Unsigned, as sums may wrap of tokens that there are not: a tile is computed for as many as it has room for. */
+                uint32_t all = (uint32_t)low[t] + (shared == GROUP ? (uint32_t)low[TILE + t] : 0);
+                start[t] = with_minimum ? 0 : (int32_t)(f == BITS8 ? byte_correction(all) : all << r.zero);
             }
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++)
@@ -205,9 +206,10 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
     }
 }
 
-/* One phase: (tokens, columns) times the matrix. The caller meets afterwards. */
+/* One phase: (tokens, columns) times the matrix. */
 static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, const target *to, uint8_t *unpacked) {
     int64_t panels = (m->blocks + PANEL - 1) / PANEL;
+    if (!tokens) return; /* there is nothing to cut into pieces */
     /* Enough pieces that no thread waits long for the last one: runs of panels for few tokens, as memory is read faster in
        order; else a panel times some tokens, in whole tiles. */
     int64_t run = tokens > TILE || panels < 32 * p->threads ? 1 : panels / (16 * p->threads), runs = (panels + run - 1) / run;

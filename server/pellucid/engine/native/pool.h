@@ -1,6 +1,8 @@
-/* A few threads that run one function together: each takes the next piece of work until none is left, then all meet. */
+/* A few threads that run one function together: each takes the next piece of work until none is left. Nothing waits for a thread
+   that has taken none, so that a thread whose core another process uses delays no other. */
 #pragma once
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,26 +16,26 @@
 #endif
 
 enum {
-    /* Tens of microseconds: phases seldom differ by more. Whoever waits longer sleeps, so that its core is free for the one
-       it waits for, which another process may have pushed aside. */
-    SPINS_AT_MEETING = 1000,
-    /* A millisecond: long enough to catch the next decode step, short enough to idle cold. */
-    SPINS_BETWEEN_JOBS = 20000,
+    /* Ten to forty microseconds: the jobs of a pass follow each other more closely. A thread that waits longer gives its core
+       away, as another process may have taken the core of the thread that it waits for. */
+    SPINS = 1000,
+    INSIDE = (1 << 16) - 1, /* of a state: how many workers are at work on the job */
+    OPEN = 1 << 16,         /* workers may begin */
+    JOB = 1 << 17,          /* the number of the job counts in these */
 };
 
 typedef void (*work)(void *argument, int thread);
 
 typedef struct {
     _Alignas(64) atomic_long next;
-    _Alignas(64) atomic_int arrived;
-    _Alignas(64) atomic_uint meetings;
-    _Alignas(64) atomic_uint job;
-    atomic_int sleeping;
+    _Alignas(64) atomic_ulong state;
+    _Alignas(64) atomic_uint passes; /* how many have begun and how many have ended: in one the sum is odd */
+    atomic_int sleeping, awaited;
     int threads;
     work function;
     void *argument;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, done;
 } pool;
 
 typedef struct {
@@ -41,62 +43,88 @@ typedef struct {
     int thread;
 } worker;
 
-/* The next piece of work of this phase; phases end with meet(). */
+/* The next piece of work of this job. */
 static long take(pool *p) { return atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed); }
 
-/* Wait until a counter is no longer ``old``, and give what it is then. */
-static unsigned await_change(pool *p, atomic_uint *counter, unsigned old, int spins) {
-    unsigned now;
-    for (; spins > 0; spins--) {
-        if ((now = atomic_load_explicit(counter, memory_order_acquire)) != old) return now;
+/* Begin a pass, which is many jobs: wake the workers that sleep. */
+static void begin(pool *p) {
+    atomic_fetch_add(&p->passes, 1);
+    if (!atomic_load(&p->sleeping)) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_mutex_unlock(&p->lock); /* what counts as sleeping does sleep now */
+    pthread_cond_broadcast(&p->wake);
+}
+
+/* End it: workers may sleep. */
+static void end(pool *p) { atomic_fetch_add(&p->passes, 1); }
+
+static int is_between(unsigned passes) { return passes % 2 == 0; }
+
+static void sleep_between_passes(pool *p) {
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->sleeping, 1); /* before the number is read again: begin() goes the other way round */
+    while (is_between(atomic_load(&p->passes))) pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->sleeping, 1);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Wait until there is a job that this worker has not seen, and take part in it; returns its number. In a pass, where the next
+   job is near, a worker that has waited long gives its core to any other thread that wants it, but is not put to sleep: to
+   wake it for each job would cost more than it does. */
+static unsigned long enter(pool *p, unsigned long last) {
+    for (;;) {
+        for (int spins = SPINS; spins > 0; spins--) {
+            unsigned long state = atomic_load_explicit(&p->state, memory_order_acquire);
+            if (state & OPEN && state / JOB != last && atomic_compare_exchange_strong(&p->state, &state, state + 1)) return state / JOB;
+            PAUSE();
+        }
+        if (is_between(atomic_load(&p->passes))) sleep_between_passes(p);
+        else sched_yield();
+    }
+}
+
+/* Wait until all workers have left the job, which is closed. */
+static void await_others(pool *p) {
+    for (int spins = SPINS; spins > 0; spins--) {
+        if (!(atomic_load_explicit(&p->state, memory_order_acquire) & INSIDE)) return;
         PAUSE();
     }
     pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->sleeping, 1); /* before the counter is read again: advance() goes the other way round */
-    while ((now = atomic_load(counter)) == old) pthread_cond_wait(&p->wake, &p->lock);
-    atomic_fetch_sub(&p->sleeping, 1);
-    pthread_mutex_unlock(&p->lock);
-    return now;
-}
-
-static void advance(pool *p, atomic_uint *counter) {
-    atomic_fetch_add(counter, 1);
-    if (!atomic_load(&p->sleeping)) return;
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_broadcast(&p->wake);
+    atomic_store(&p->awaited, 1);
+    while (atomic_load(&p->state) & INSIDE) pthread_cond_wait(&p->done, &p->lock);
+    atomic_store(&p->awaited, 0);
     pthread_mutex_unlock(&p->lock);
 }
 
-/* End a phase: no thread goes on before all have come. */
-static void meet(pool *p) {
-    unsigned meeting = atomic_load_explicit(&p->meetings, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) < p->threads - 1) {
-        await_change(p, &p->meetings, meeting, SPINS_AT_MEETING);
-        return;
-    }
-    atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    advance(p, &p->meetings);
-}
-
+/* A worker takes part in a job while that is open. One that comes too late, as another process had its core, is not missed. */
 static void *serve(void *argument) {
     worker self = *(worker *)argument;
+    pool *p = self.pool;
     free(argument);
-    for (unsigned job = 0;;) {
-        job = await_change(self.pool, &self.pool->job, job, SPINS_BETWEEN_JOBS);
-        self.pool->function(self.pool->argument, self.thread);
-        meet(self.pool);
+    for (unsigned long last = 0;;) {
+        last = enter(p, last);
+        p->function(p->argument, self.thread);
+        if ((atomic_fetch_sub(&p->state, 1) & (OPEN | INSIDE)) != 1 || !atomic_load(&p->awaited)) continue;
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_signal(&p->done);
+        pthread_mutex_unlock(&p->lock);
     }
     return NULL;
 }
 
-/* Run a function on every thread of the pool, the caller's included. */
+/* Run a function on the caller's thread and on every worker that comes in time. It takes pieces of work until none is left;
+   all of them are done afterwards. */
 static void run(pool *p, work function, void *argument) {
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    if (p->threads == 1) {
+        function(argument, 0);
+        return;
+    }
     p->function = function;
     p->argument = argument;
-    advance(p, &p->job);
+    atomic_store(&p->state, (atomic_load(&p->state) / JOB + 1) * JOB + OPEN); /* no worker is inside, and it was closed */
     function(argument, 0);
-    meet(p);
+    if (atomic_fetch_and(&p->state, ~(unsigned long)OPEN) & INSIDE) await_others(p);
 }
 
 /* A pool lives as long as its process. It has fewer threads than asked for where the system refuses more; NULL: no memory. */
@@ -106,6 +134,7 @@ pool *pellucid_pool(int threads) {
     memset(p, 0, sizeof *p);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->done, NULL);
     for (p->threads = 1; p->threads < threads; p->threads++) {
         worker *w = malloc(sizeof *w);
         pthread_t id;

@@ -91,8 +91,9 @@ INLINE int32_t sum_lanes_int(vi v) {
 #if LANES == 16
     return _mm512_reduce_add_epi32((__m512i)v);
 #else
-    for (int i = 1; i < LANES; i++) v[0] += v[i];
-    return v[0];
+    uint32_t sum = 0; /* which may wrap */
+    for (int i = 0; i < LANES; i++) sum += (uint32_t)v[i];
+    return (int32_t)sum;
 #endif
 }
 
@@ -169,7 +170,7 @@ typedef struct {
 #endif
 
 /* What a sum of products with numbers of eight bits starts with, given minus the sum of the other factors. */
-INLINE int32_t byte_correction(int32_t minus) { return UNSIGNED_BYTES ? minus * 128 : 0; }
+INLINE uint32_t byte_correction(uint32_t minus) { return UNSIGNED_BYTES ? minus * 128 : 0; }
 
 INLINE factor byte_factor(vi numbers) {
     factor f = {.value = numbers};

@@ -1,0 +1,73 @@
+"""Checks that no other user of this machine can replace a file or a folder.
+
+Code that a process loads runs with the rights of its user, so it must lie where only this user, or root, can write.
+Windows has no owners and modes of this kind: there a user's folders are private by default, and nothing is checked.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import sys
+from pathlib import Path
+
+if sys.platform != "win32":
+    import grp
+    import pwd
+
+
+class UntrustedError(Exception):
+    """Says in one sentence which other user could write to a path, and how to change that."""
+
+
+def require_private_folder(folder: Path) -> None:
+    """Raise UntrustedError where another user can write to an existing folder, or replace it.
+
+    ``folder`` must be resolved, because a link on the way to it could be changed after this check. Above the folder a sticky
+    bit is enough, as ``/tmp`` has it: others cannot rename what is not theirs. In the folder itself they could still add files.
+    """
+    for path in (folder, *folder.parents):
+        found = path.lstat()
+        if not _is_owned(found):
+            raise UntrustedError(f"{path} belongs to {_user(found.st_uid)}: set a cache folder of your own.")
+        sticky = path != folder and found.st_mode & stat.S_ISVTX
+        if not sticky and _others_can_write(found):
+            mode = stat.S_IMODE(found.st_mode)
+            raise UntrustedError(f"Other users can write to {path} (mode {mode:o}): run `chmod go-w {shlex.quote(str(path))}`.")
+
+
+def is_private_file(path: Path) -> bool:
+    """Return whether a path is a regular file that only this user, or root, can write to."""
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and _is_owned(found) and not _others_can_write(found)
+
+
+def _is_owned(found: os.stat_result) -> bool:
+    return sys.platform == "win32" or found.st_uid in (0, os.geteuid())
+
+
+def _others_can_write(found: os.stat_result) -> bool:
+    if sys.platform == "win32":
+        return False
+    shared = found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid)
+    return bool(found.st_mode & stat.S_IWOTH or shared)
+
+
+def _is_own_group(number: int) -> bool:
+    """Return whether a group is this user's private one, as most Linux distributions make it: of the same name, and of no other.
+
+    Where users have such a group, new folders are commonly writable by it (umask 002).
+    """
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
+    except KeyError:
+        return False
+    return user.pw_gid == number and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+
+
+def _user(number: int) -> str:
+    try:
+        return f"the user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"the user with the number {number}"

@@ -1,0 +1,88 @@
+"""The native kernels on the smallest and oddest shapes that they support: within their memory, and right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from flat_batches import new_storage
+from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine.kernels import Kernels, NativeDecoder, supports
+from pellucid.engine.packing import pack
+from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
+from tiny_adapters import random_adapter
+from tiny_decoders import QWEN2, QWEN3, batch, dequantized, distance, in_blocks, random_text
+
+CAPACITY = 67
+"""Positions of a slot: a block of 64 keys and three more."""
+
+SHAPES: Mapping[str, DecoderConfig] = {
+    "the smallest": replace(QWEN3, hidden_size=32, intermediate_size=32, layers=1, heads=2, kv_heads=1, head_dim=16, vocab_size=1),
+    "a token more than a block": replace(QWEN2, hidden_size=96, intermediate_size=160, heads=6, kv_heads=2, head_dim=16, vocab_size=17),
+    "an odd number of heads": replace(QWEN3, hidden_size=160, intermediate_size=96, heads=5, kv_heads=1, head_dim=32, vocab_size=131),
+    "a head wider than the rest": replace(QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3),
+}
+CHUNKS = (1, 2, 3, 5, 11, 12, 13, 20)
+"""Sizes around those of a tile of tokens, 3 or 12; together they fill a slot."""
+
+
+@pytest.fixture(params=SHAPES)
+def config(request: pytest.FixtureRequest) -> DecoderConfig:
+    """An odd shape."""
+    assert supports(SHAPES[request.param])
+    return SHAPES[request.param]
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3, 5, 17])
+def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Kernels, rank: int) -> None:
+    """Chunks of any size, up to the end of the last slot, with and without an adapter, agree with the torch decoder."""
+    model, reference = (
+        NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built),
+        dequantized(config, in_blocks(config)),
+    )
+    if rank:
+        adapter = random_adapter(config, rank)
+        model, reference = model.adapted(adapter), reference.adapted(adapter)
+    kv, reference_kv = (new_storage(each, slots=2, capacity=CAPACITY) for each in (model, reference))
+    ids, start = random_text(config, CAPACITY), 0
+    assert sum(CHUNKS) == CAPACITY
+    for count in CHUNKS:
+        part = batch([(1, start, ids[start : start + count])])
+        actual, expected = model.forward(part, kv), reference.forward(part, reference_kv)
+        assert distance(actual, expected) < 0.06
+        assert model.logits(actual).shape == (count, config.vocab_size)
+        start += count
+    for tensor in (*kv.keys, *kv.values):
+        assert tensor[0].isnan().all(), "another slot was written to"
+        assert not tensor[1].isnan().any()
+
+
+def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
+    """Seventeen threads, most of which find nothing to do, give the same bits as one."""
+    packed, ids, results = pack(config, in_blocks(config).items(), "int8-native"), random_text(config, 13), []
+    for threads in (1, 17):
+        model = NativeDecoder(config, packed, Kernels(threads=threads, folder=folder))
+        results.append(model.logits(model.forward(batch([(0, 0, ids)]), new_storage(model))))
+    assert torch.equal(*results)
+
+
+def test_nothing_to_compute(config: DecoderConfig, built: Kernels) -> None:
+    """A batch without tokens, and logits of no rows, are empty."""
+    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
+    hidden = model.forward(batch([(0, 0, torch.empty(0, dtype=torch.int64))]), new_storage(model))
+    assert hidden.shape == (0, config.hidden_size)
+    assert model.logits(hidden).shape == (0, config.vocab_size)
+
+
+@pytest.mark.parametrize("vocab", [1, 2, 15, 17, 127, 129, 4095, 4097, 12289])
+def test_figures_of_vocabularies_of_any_size(built: Kernels, vocab: int) -> None:
+    """Sizes around those of a vector, of a stride and of a piece, in memory that ends with the last logit."""
+    logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab)) * 4
+    ids = torch.tensor([0, vocab - 1, MOST_PROBABLE])
+    expected, actual = describe_by_torch(logits.double(), ids, 20), built.describe(logits, ids, 20)
+    assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
+    assert actual.entropies == pytest.approx(expected.entropies, abs=1e-5)

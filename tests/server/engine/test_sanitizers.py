@@ -1,0 +1,47 @@
+"""The kernels' own tests, run again on kernels that check every access and every operation (AddressSanitizer, UBSan)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+TESTS = ("test_kernel_shapes.py", "test_kernels.py", "test_native_adapters.py")
+FLAGS = "-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+"""The last -O counts. Optimised kernels with checks take minutes to compile, and hide accesses whose results are not used."""
+
+LONGEST = 900
+"""Seconds, several times what it takes on two busy cores."""
+
+
+def runtime(name: str) -> str:
+    """Return the path of one of gcc's runtime libraries."""
+    found = subprocess.run(["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout.strip()
+    if not Path(found).is_absolute():
+        pytest.skip(f"gcc has no {name}.")
+    return found
+
+
+def checked(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a process whose kernels are compiled with checks, and in which the first finding is fatal."""
+    preloaded = [runtime(name) for name in ("libasan.so", "libubsan.so", "libstdc++.so")]
+    environment = {
+        "CC": f"""sh -c 'exec gcc "$@" {FLAGS}' cc""",
+        "LD_PRELOAD": " ".join(preloaded),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python frees little at its end
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "XDG_CACHE_HOME": str(cache),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--capture=sys", *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=LONGEST)
+
+
+def test_nothing_is_out_of_bounds_or_undefined(tmp_path: Path) -> None:
+    """The kernels' tests pass, for every instruction set of this processor, with each access and operation checked."""
+    done = checked(tmp_path, *(str(HERE / name) for name in TESTS))
+    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+    assert " passed" in done.stdout
