@@ -27,11 +27,12 @@ from pellucid.engine.decoder import FUSED, Decoder, DecoderConfig, DecoderWeight
 from pellucid.engine.interleaving import interleave, pack_matrices
 from pellucid.engine.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.model import Model
+from pellucid.engine.packed_shapes import Spec, check_packed
 from pellucid.errors import ConfigError, ModelError
 
 _log = logging.getLogger(__name__)
 
-SCHEME_VERSION = 3  # of the layouts above: a packed file of another version is packed anew
+SCHEME_VERSION = 4  # of the layouts above: a packed file of another version is packed anew
 
 Weight: TypeAlias = Tensor | Blocks
 """A tensor of a checkpoint: floats, or the blocks in which its file holds a matrix."""
@@ -95,17 +96,25 @@ def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: s
     return packer.finish()
 
 
+def check(config: DecoderConfig, specs: Mapping[str, Spec], scheme: str) -> None:
+    """Raise ModelError unless these are the names, dtypes and shapes of a decoder packed in this scheme."""
+    check_packed(config, specs, scheme, _activation_dtype(scheme))
+
+
 def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, device: torch.device) -> Model:
     """A model over packed tensors, which must outlive nothing else: the model keeps them.
 
-    Raises ModelError for a scheme that this machine cannot run (a packed file from another one).
+    Raises ModelError for a scheme that this machine cannot run (a packed file from another one), and for tensors that do not fit
+    the configuration.
     """
-    if scheme.endswith("-native"):
-        if not kernels.available():
-            raise ModelError(f"The weights are packed for the native kernels, which are not available: {kernels.reason()}")
-        return kernels.NativeDecoder(config, packed)
+    native = scheme.endswith("-native")
+    if native and not kernels.available():
+        raise ModelError(f"The weights are packed for the native kernels, which are not available: {kernels.reason()}")
     if scheme.startswith("int4-torch") and scheme != _int4_torch():
         raise ModelError(f"The weights are packed as {scheme} for another processor: pack them again here.")
+    check(config, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in packed.items()}, scheme)
+    if native:
+        return kernels.NativeDecoder(config, packed)
     packed = {name: tensor.to(device) for name, tensor in packed.items()}
     layers = tuple(_layer(packed, scheme, f"layers.{i}.") for i in range(config.layers))
     embedding = packed["embedding.weight"]

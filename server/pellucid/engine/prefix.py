@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +22,13 @@ Ids = npt.NDArray[np.int64]
 class Prefix:
     """``ids`` (tokens,) and their ``content`` in host memory: (2 * layers, kv_heads, tokens, head_dim), all keys before all values.
 
-    ``promised`` is the checksum of a content that comes from a file and has not been read yet; None once it has been.
+    The content of a saved prefix has no memory (it is on torch's meta device) until ``unread`` has read and verified it;
+    that gives None for a damaged one.
     """
 
     ids: Ids
     content: Tensor
-    promised: int | None = None
+    unread: Callable[[], Tensor | None] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -35,15 +37,18 @@ class Prefix:
 
     @property
     def intact(self) -> bool:
-        """Whether the content is the one that was saved; the first look reads all of it."""
-        if self.promised is not None and _checksum(self.content) == self.promised:
-            self.promised = None
-        return self.promised is None
+        """Whether the content is in memory. The first look at a saved one reads it."""
+        if self.unread is not None:
+            content = self.unread()
+            if content is None:
+                return False
+            self.content, self.unread = content, None
+        return True
 
     @property
     def checksum(self) -> int:
-        """The content's checksum. Of one that has not been read it is the promised one: damage stays visible."""
-        return _checksum(self.content) if self.promised is None else self.promised
+        """The CRC-32 of a content that is in memory."""
+        return checksum(self.content)
 
     def restore(self, storage: KVStorage, slot: int, length: int) -> None:
         """Write the first ``length`` tokens into a slot."""
@@ -71,5 +76,6 @@ def common_prefix(a: Ids, b: Ids) -> int:
     return int(differs.argmax()) if differs.any() else length
 
 
-def _checksum(content: Tensor) -> int:
+def checksum(content: Tensor) -> int:
+    """The CRC-32 of a tensor's bytes."""
     return zlib.crc32(content.view(torch.uint8).numpy().data)

@@ -7,16 +7,15 @@ the header alone.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.engine import kernels, packing
@@ -30,12 +29,14 @@ from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.gguf import GGUF
-from pellucid.models.packed_file import read_tensors
+from pellucid.models.packed_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.prefixes import PrefixFile, prefix_key
 from pellucid.models.progress import Progress
 from pellucid.models.store import Store, could_be_remote, local_name, local_path
 from pellucid.models.tokenizer import Tokenizer
 from pellucid.models.untrusted import damaged, require_memory
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
     kept_as = local_name(path) if local else name
     model: Model
+    packed: PackedWeights | None = None
     if path.is_dir() and table_models.is_table_model(path):
         _refuse_quant(quant, path)
         form = "tables"
@@ -103,10 +105,11 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     else:
         form = packing.choose_scheme(quant, where, config)
         require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # four bits each at least
-        model = packing.build(config, _Packed(store, kept_as, config, form).tensors(source, progress), form, where)
+        packed = _Packed(store, kept_as, config, form, fetched=local is None).weights(source, progress)
+        model = packing.build(config, packed.tensors, form, where)
     tokenizer = source.tokenizer(model.vocab_size)
     state = _fingerprint(source.files)
-    key = prefix_key(state, form, model.cache_shape)
+    key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)
     prefixes = PrefixFile(store.prefixes_path(kept_as, form), key, model.cache_shape, source.files[0])
     calibration = CalibrationFile(store.calibration_path(kept_as, form), f"{state}-{form}")
     infill = infill_format(tokenizer.special, entry)
@@ -188,28 +191,45 @@ class _FolderSource:
 
 
 class _Packed:
-    """The packed weights of one model in one form."""
+    """The packed weights of one model in one form; a ``fetched`` model is verified before it is packed."""
 
-    def __init__(self, store: Store, name: str, config: DecoderConfig, scheme: str) -> None:
+    def __init__(self, store: Store, name: str, config: DecoderConfig, scheme: str, *, fetched: bool) -> None:
         self.scheme = scheme
         self._store = store
         self._name = name
         self._config = config
+        self._fetched = fetched
 
-    def tensors(self, source: _GGUFSource | _FolderSource, progress: Progress) -> dict[str, Tensor]:
-        """The weights, read from their file, which is written first where it is not there. Raises ModelError for a damaged one."""
-        path = self._store.packed_path(self._name, f"{_fingerprint(source.files)}-{self.scheme}")
-        if not path.exists():
-            with self._store.packing(self._name, progress):
-                if not path.exists():  # another process may have packed it meanwhile
-                    self._write(path, source, progress)
-        try:
-            return read_tensors(path)
-        except (SafetensorError, OSError) as error:
-            path.unlink()
-            raise ModelError(f"The packed weights in {path} were damaged ({error}) and have been deleted: start again.") from None
+    def weights(self, source: _GGUFSource | _FolderSource, progress: Progress) -> PackedWeights:
+        """Read the weights from their file, which is written first where it is missing or damaged.
 
-    def _write(self, path: Path, source: _GGUFSource | _FolderSource, progress: Progress) -> None:
+        Raises ModelError where the source is damaged or the packed weights cannot be kept.
+        """
+        made_of = f"{_fingerprint(source.files)}-{self.scheme}"
+        path = self._store.packed_path(self._name, made_of)
+        with suppress(FileNotFoundError, DamagedFileError):
+            return self._read(path, made_of)
+        with self._store.packing(self._name, progress):
+            try:
+                return self._read(path, made_of)  # another process may have packed it meanwhile
+            except FileNotFoundError:
+                pass
+            except DamagedFileError as error:
+                logger.warning("The packed weights in %s are damaged (%s): they are deleted and packed again.", path, error)
+                with disk.errors_explained(path.parent):
+                    path.unlink()
+            self._write(path, made_of, source, progress)
+            try:
+                return self._read(path, made_of)
+            except (FileNotFoundError, DamagedFileError) as error:
+                raise ModelError(f"The packed weights in {path} cannot be read back ({error}): check the disk.") from None
+
+    def _read(self, path: Path, made_of: str) -> PackedWeights:
+        return read_packed(path, made_of, lambda specs: packing.check(self._config, specs, self.scheme))
+
+    def _write(self, path: Path, made_of: str, source: _GGUFSource | _FolderSource, progress: Progress) -> None:
+        if self._fetched:
+            self._store.verify(self._name, progress)  # damaged weights would be packed as if they were right
         part = path.with_name(path.name + ".part")
         progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
         packed = packing.pack(self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme)
@@ -218,7 +238,7 @@ class _Packed:
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
                 stale.unlink()  # of an older version of the source or of the form
             try:
-                save_file(packed, part, {"scheme": self.scheme})
+                write_packed(part, packed, made_of)
                 disk.publish(part, path)
             finally:
                 part.unlink(missing_ok=True)

@@ -9,24 +9,27 @@ import hashlib
 import json
 import logging
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.engine import kernels
+from pellucid.engine.large_pages import large_pages
 from pellucid.engine.model import CacheShape
-from pellucid.engine.prefix import Prefix
+from pellucid.engine.packed_shapes import Spec
+from pellucid.engine.prefix import Ids, Prefix, checksum
 from pellucid.errors import ModelError
 from pellucid.models import disk
+from pellucid.models.tensor_file import UNREADABLE, TensorFile
 
-VERSION = 1  # of the file, and of how the decoders compute keys and values: what another version saved is not used
+VERSION = 2  # of the file, and of how the decoders compute keys and values: what another version saved is not used
 
 logger = logging.getLogger(__name__)
 
@@ -50,32 +53,38 @@ class PrefixFile:
         return PrefixFile(path, key, self._shape, source)
 
     def read(self) -> list[Prefix]:
-        """The saved prefixes, the most recently used first, mapped: contents are fetched from the disk when they are looked at.
+        """The saved prefixes, the most recently used first. Their contents are read and verified when they are first looked at.
 
         A file that is damaged or was made by another model, kernel or version is deleted.
         """
         for part in self.path.parent.glob(f"{self.path.name}.*.part"):
             part.unlink(missing_ok=True)  # of a process that was killed
         try:
-            return self._map()
+            return self._open()
         except FileNotFoundError:
             return []
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             logger.warning("The saved prefixes in %s cannot be used (%s) and are deleted.", self.path, error)
             self.delete()
             return []
 
     def write(self, prefixes: Sequence[Prefix]) -> None:
         """Replace the file by these, the most recently used first; what the disk says against that is one line in the log."""
-        if not prefixes or not self._source.exists():  # the model was removed, and what was saved of it is not to come back
+        there = self._source.exists()  # the model may have been removed, and what was saved of it is not to come back
+        given, prefixes = len(prefixes), [prefix for prefix in prefixes if there and prefix.intact]
+        if there and len(prefixes) < given:
+            logger.warning("%d of %d prefixes are damaged on the disk and are not saved again.", given - len(prefixes), given)
+        if not prefixes:
             self.delete()
             return
         ids = torch.cat([torch.from_numpy(prefix.ids) for prefix in prefixes])
-        checksums = [_ids_checksum(ids), *(prefix.checksum for prefix in prefixes)]
+        checksums = [prefix.checksum for prefix in prefixes]
         tensors = {"ids": ids, **{str(number): prefix.content for number, prefix in enumerate(prefixes)}}
+        specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+        metadata = {"key": self._key, "checksums": json.dumps(checksums), "checksum": _checksum(ids, specs, checksums)}
         try:
             with disk.errors_explained(self.path.parent), self._part(sum(tensor.nbytes for tensor in tensors.values())) as part:
-                save_file(tensors, part, {"key": self._key, "checksums": json.dumps(checksums)})
+                save_file(tensors, part, metadata)
                 # Not synced, or leaving would wait for the disk: what a power cut spoils is found by the checksums.
                 part.replace(self.path)
         except ModelError as error:
@@ -88,28 +97,27 @@ class PrefixFile:
         except OSError as error:
             logger.warning("%s cannot be deleted: %s", self.path, error.strerror or error)
 
-    def _map(self) -> list[Prefix]:
-        with safe_open(self.path, framework="pt") as file:
-            said = file.metadata() or {}
-            if said.get("key") != self._key:
-                raise ValueError("another model, kernel or version made them")
-            ids = file.get_tensor("ids").clone()  # in memory, for they are compared with every prompt
-            promised, *checksums = json.loads(said["checksums"])
-            contents = [file.get_tensor(str(number)) for number in range(len(checksums))]
-        if _ids_checksum(ids) != promised:
-            raise ValueError("their token ids are damaged")
-        lengths = [self._tokens(content) for content in contents]
+    def _open(self) -> list[Prefix]:
+        file = TensorFile(self.path)
+        if file.metadata.get("key") != self._key:
+            raise ValueError("another model, kernel or version made them")
+        ids = file.read("ids", torch.empty(file.size("ids"), dtype=torch.uint8))
+        checksums = json.loads(file.metadata["checksums"])
+        if _checksum(ids, file.specs, checksums) != file.metadata.get("checksum"):
+            raise ValueError("their token ids or checksums are damaged")
+        names = [str(number) for number in range(len(checksums))]
+        lengths = [self._tokens(*file.specs[name]) for name in names]
         if sum(lengths) != len(ids):
             raise ValueError(f"{len(ids)} token ids do not make prefixes of {lengths} tokens")
-        parts = [part.numpy() for part in ids.split(lengths)]
-        return [Prefix(*saved) for saved in zip(parts, contents, checksums, strict=True)]
+        parts = np.split(ids.numpy(), np.cumsum(lengths)[:-1])
+        return [_unread(file, *saved) for saved in zip(names, parts, checksums, strict=True)]
 
-    def _tokens(self, content: Tensor) -> int:
+    def _tokens(self, dtype: torch.dtype, size: tuple[int, ...]) -> int:
         """How many tokens a content is of. Raises ValueError for one that has another shape than the cache."""
         shape = self._shape
-        layers, heads, tokens, dim = content.shape
-        if (layers, heads, dim, content.dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
-            raise ValueError(f"a content has the shape {tuple(content.shape)}")
+        layers, heads, tokens, dim = size
+        if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
+            raise ValueError(f"a content has the shape {size}")
         return tokens
 
     @contextmanager
@@ -135,5 +143,21 @@ def prefix_key(source: str, form: str, shape: CacheShape) -> str:
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
 
 
-def _ids_checksum(ids: Tensor) -> int:
-    return zlib.crc32(ids.numpy().data)
+def _unread(file: TensorFile, name: str, ids: Ids, promised: int) -> Prefix:
+    dtype, shape = file.specs[name]
+    return Prefix(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, promised))
+
+
+def _read_content(file: TensorFile, name: str, promised: int) -> Tensor | None:
+    """A saved content in memory; None for one that is damaged or cannot be read any more."""
+    try:
+        content = file.read(name, large_pages(file.size(name)))
+    except OSError:
+        return None
+    return content if checksum(content) == promised else None
+
+
+def _checksum(ids: Tensor, specs: Mapping[str, Spec], checksums: Sequence[int]) -> str:
+    """A checksum over the token ids, and over what else the file says but for the contents themselves."""
+    shapes = sorted((name, str(dtype), list(shape)) for name, (dtype, shape) in specs.items())
+    return hashlib.sha256(json.dumps([shapes, checksums]).encode() + ids.numpy().tobytes()).hexdigest()

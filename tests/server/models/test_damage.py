@@ -1,0 +1,209 @@
+"""Damaged files of the cache: packed weights are packed again, saved prefixes are computed again, and no answer comes from damage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_files import byte_level_bpe, logprobs, write_gguf
+from mutations import mutations
+from pellucid.config import load_settings
+from pellucid.engine.engine import Engine
+from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model import CacheShape
+from pellucid.engine.prefix import Prefix
+from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.errors import ModelError
+from pellucid.models.load import LoadedModel, load
+from pellucid.models.prefixes import PrefixFile
+from pellucid.models.progress import Silent
+from pellucid.models.store import Store
+from pellucid.tokens import Finish, SamplingParams
+from tiny_models import random_ids, tiny_llama
+
+VOCAB = 320
+SMOL = "smollm2-135m-instruct"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model of one small layer."""
+    tiny = tiny_llama(vocab_size=VOCAB, hidden_size=32, intermediate_size=32, num_hidden_layers=1)
+    return write_gguf(tmp_path / "tiny.gguf", tiny, "llama", byte_level_bpe(VOCAB))
+
+
+def start(model: Path | str, store: Store) -> LoadedModel:
+    return load(str(model), device="cpu", store=store, progress=Silent())
+
+
+def packed_file(store: Store) -> Path:
+    (path,) = (store.root / "packed").iterdir()
+    return path
+
+
+def test_500_damaged_packed_files(model: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Each of 500 damaged packed files is refused in one sentence and packed again at once; the model is the undamaged one, bit by bit."""
+    ids = random_ids(20)
+    expected = logprobs(start(model, store).model, ids)
+    path = packed_file(store)
+    whole = path.read_bytes()
+    data = whole[-(len(whole) // 2) :]  # the header's entries come in any order
+    for what, damaged in mutations(whole, 500, seed=13):
+        path.write_bytes(damaged)
+        caplog.clear()
+        loaded = start(model, store)
+        (message,) = (record.getMessage() for record in caplog.records)
+        assert message.startswith(f"The packed weights in {path} are damaged ("), what
+        assert message.endswith("): they are deleted and packed again."), what
+        assert "\n" not in message, what
+        assert path.read_bytes().endswith(data), what
+        assert torch.equal(logprobs(loaded.model, ids), expected), what
+
+
+def test_packed_file_of_another_model_is_not_served(tmp_path: Path, model: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """An undamaged packed file under the name of another model's is refused: it says what it is made of."""
+    ids = random_ids(20)
+    expected = logprobs(start(model, store).model, ids)
+    path = packed_file(store)
+    another = Store(tmp_path / "another")
+    other = tiny_llama(1, vocab_size=VOCAB, hidden_size=32, intermediate_size=32, num_hidden_layers=1)
+    start(write_gguf(tmp_path / "other.gguf", other, "llama", byte_level_bpe(VOCAB)), another)
+    shutil.copy(packed_file(another), path)
+    assert torch.equal(logprobs(start(model, store).model, ids), expected)
+    assert "it is not made of this model" in caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are of POSIX")
+def test_what_is_no_file_is_packed_over(model: Path, store: Store) -> None:
+    """A named pipe in place of the packed file does not block the start; a folder there is one sentence."""
+    start(model, store)
+    path = packed_file(store)
+    path.unlink()
+    os.mkfifo(path)
+    start(model, store)
+    assert path.is_file()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ModelError, match="packed cannot be written to"):
+        start(model, store)
+
+
+def test_weights_that_cannot_be_read_back_are_a_sentence(model: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that loses what was just written ends the start with a sentence instead of packing for ever."""
+    monkeypatch.setattr("pellucid.models.disk.publish", lambda part, path: path.write_bytes(part.read_bytes()[:-1]))
+    with pytest.raises(ModelError, match=r"cannot be read back \(.*\): check the disk\.$"):
+        start(model, store)
+
+
+SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
+
+
+def prefix(length: int, seed: int) -> Prefix:
+    content = torch.randn(2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed))
+    return Prefix(torch.tensor(random_ids(length, seed)).numpy(), content.to(SHAPE.dtype))
+
+
+def test_200_damaged_prefix_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of each of 200 damaged prefix files nothing is used but prefixes that are those saved, bit by bit, and the damage is logged."""
+    (tmp_path / "model").touch()
+    file = PrefixFile(tmp_path / "prefixes.safetensors", "key" * 20, SHAPE, tmp_path / "model")
+    saved = [prefix(40, 1), prefix(70, 2), prefix(33, 3)]
+    file.write(saved)
+    whole = file.path.read_bytes()
+    for what, damaged in mutations(whole, 200, seed=17):
+        file.path.write_bytes(damaged)
+        caplog.clear()
+        found = file.read()
+        intact = [one for one in found if one.intact]
+        if found:
+            assert len(intact) < len(found) == len(saved), what
+            file.write(found)
+        (message,) = (record.getMessage() for record in caplog.records)
+        assert "damaged" in message or "cannot be used" in message, what
+        for one in intact:
+            (original,) = (other for other in saved if other.ids.tolist() == one.ids.tolist())
+            assert torch.equal(one.content, original.content), what
+
+
+async def answer(engine: Engine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
+    """How many of a prompt's tokens were computed, and the scores of a greedy answer."""
+    scores: list[TokenScore] = []
+    items: AsyncIterator[Admission | TokenScore | Finish] = engine.generate(
+        "tiny", Request(prompt, SamplingParams(max_tokens=4, top_logprobs=3))
+    )
+    async for item in items:
+        if isinstance(item, TokenScore):
+            scores.append(item)
+        if isinstance(item, Finish):
+            return item.usage.computed, scores
+    raise AssertionError("no end came")
+
+
+def test_prefixes_belong_to_the_weights_that_computed_them(model: Path, store: Store) -> None:
+    """Prefixes are bound to the checksum of the weights: those of other weights are not used, whatever the source's name and time."""
+    prompt = random_ids(90)
+
+    def served() -> tuple[int, list[TokenScore]]:
+        loaded = start(model, store)
+        assert loaded.prefixes is not None
+        engine = Engine({"tiny": loaded.model}, EngineSettings(slots=2, context=200, chunk=64), saved={"tiny": loaded.prefixes})
+        try:
+            return asyncio.run(answer(engine, prompt))
+        finally:
+            engine.close()
+
+    def replace(data: bytes) -> None:
+        """Change the source under its size and time, as a restored backup may; it is packed again."""
+        model.write_bytes(data)
+        os.utime(model, ns=(state.st_atime_ns, state.st_mtime_ns))
+        packed_file(store).unlink()
+
+    state, whole = model.stat(), model.read_bytes()
+    right = served()
+    assert served()[0] == 1  # saved
+    replace(whole[:-2000] + whole[-4000:-3000] + whole[-1000:])
+    wrong = served()
+    assert wrong[0] == len(prompt)
+    assert wrong[1] != right[1]
+    replace(whole)
+    assert served() == right
+
+
+@pytest.fixture
+def real_store(tmp_path: Path) -> Store:
+    """A store of its own with the models of the shared one, whose packed weights are not touched."""
+    shared = Store(load_settings().cache)
+    shared.pull(SMOL, Silent())
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "models").symlink_to(shared.root / "models")
+    return Store(tmp_path / "cache")
+
+
+@pytest.mark.model
+def test_real_model(real_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """20,000 of the bytes of a real model's packed weights overwritten: they are packed again, and every logprob is as before."""
+    ids = list(range(1000, 1040))
+    expected: Tensor = logprobs(start(SMOL, real_store).model, ids)
+    path = packed_file(real_store)
+    with path.open("rb+") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(random.Random(0).randbytes(20_000))
+    loaded = start(SMOL, real_store)
+    assert "are damaged (its checksum is wrong): they are deleted and packed again." in caplog.text
+    assert torch.equal(logprobs(loaded.model, ids), expected)
+    caplog.clear()
+    assert torch.equal(logprobs(start(SMOL, real_store).model, ids), expected)
+    assert not caplog.records
