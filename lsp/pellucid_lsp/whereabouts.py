@@ -11,8 +11,10 @@ from platformdirs import user_data_path
 
 from pellucid.address import APPLICATION, DEFAULT_HOST, DEFAULT_PORT, ENVIRONMENT_PREFIX, is_loopback, read_file, url_of
 from pellucid.errors import ConfigError
+from pellucid.keys import read_key_file
 from pellucid_lsp.settings import ServerSettings
 
+KEY_SETTINGS = {"api_key", "api_key_file"}
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -31,7 +33,7 @@ class Whereabouts:
 def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> Whereabouts:
     """Where the server is. Raises ConfigError in one sentence for an address that is none, or a file that cannot be read."""
     own = _own_settings(variables, config_file)
-    key = settings.api_key or own.get("api_key") or None
+    key = settings.api_key or _own_key(own) or None
     if key is not None and not (isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError(
             "The API key should be printable ASCII without spaces, as it travels in an HTTP header: set pellucid.server.apiKey."
@@ -54,7 +56,16 @@ def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[st
     environment = {
         name[prefix:].lower(): value for name, value in variables.items() if name.upper().startswith(ENVIRONMENT_PREFIX) and value
     }
-    return read_file(config_file) | environment
+    in_file = read_file(config_file)
+    if KEY_SETTINGS & environment.keys():  # either of them replaces both
+        in_file = {name: value for name, value in in_file.items() if name not in KEY_SETTINGS}
+    return in_file | environment
+
+
+def _own_key(own: Mapping[str, object]) -> object:
+    """Return the key of Pellucid's own settings, also where they name a file for it."""
+    file = own.get("api_key_file")
+    return read_key_file(Path(str(file)).expanduser()) if file else own.get("api_key")
 
 
 def _port(given: object) -> int:
