@@ -224,7 +224,10 @@ class Launcher:
             return None
         self._backoff.started()
         command = self._command(where)
-        variables = {**self._around.variables} | ({} if where.key is None else {"PELLUCID_API_KEY": where.key})
+        variables = dict(self._around.variables)
+        if where.key is not None:  # never on the command line, which every user of the machine can read
+            variables.pop("PELLUCID_API_KEY_FILE", None)
+            variables["PELLUCID_API_KEY"] = where.key
         process = server_process.start(command, variables, self._folder(self._around.logs), self._log(where))
         self._process = process
         Record(process.pid, command).save(self._record(where))

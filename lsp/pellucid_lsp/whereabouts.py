@@ -21,7 +21,10 @@ from pellucid.address import (
     url_of,
 )
 from pellucid.errors import ConfigError
+from pellucid.keys import read_key_file
 from pellucid_lsp.settings import ServerSettings
+
+KEY_SETTINGS = {"api_key", "api_key_file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Whereabouts:
 def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> Whereabouts:
     """Where the server is. Raises ConfigError in one sentence for an address that is none, or a file that cannot be read."""
     own = _own_settings(variables, config_file)
-    own_key = _checked(own.get("api_key"))
+    own_key = _checked(_own_key(own))
     if not settings.url:
         host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
         return Whereabouts(url_of(host, port), host, port, _checked(settings.api_key) or own_key)
@@ -70,7 +73,16 @@ def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[st
     environment = {
         name[prefix:].lower(): value for name, value in variables.items() if name.upper().startswith(ENVIRONMENT_PREFIX) and value
     }
-    return read_file(config_file) | environment
+    in_file = read_file(config_file)
+    if KEY_SETTINGS & environment.keys():  # either of them replaces both
+        in_file = {name: value for name, value in in_file.items() if name not in KEY_SETTINGS}
+    return in_file | environment
+
+
+def _own_key(own: Mapping[str, object]) -> object:
+    """Return the key of Pellucid's own settings, also where they name a file for it."""
+    file = own.get("api_key_file")
+    return read_key_file(Path(str(file)).expanduser()) if file else own.get("api_key")
 
 
 def _port(given: object) -> int:

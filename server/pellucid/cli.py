@@ -54,6 +54,8 @@ TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the mos
 MinP = Annotated[float, typer.Option(help="Leave out tokens less probable than this part of the best one's probability.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="The same seed gives the same tokens.")]
 TopLogprobs = Annotated[int, typer.Option(min=0, max=20, help="Alternatives with each token, in the --json records.")]
+VISIBLE = "Shown in the process list."
+ApiKeyFile = Annotated[Path | None, typer.Option(metavar="PATH", help="File that holds the key, readable by you alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON record a line: every token, and how it ended.")]
 
 
@@ -66,6 +68,14 @@ def _version(wanted: bool) -> None:
         except metadata.PackageNotFoundError:
             typer.echo("pellucid (not installed: it runs from its source folder)")
         raise typer.Exit
+
+
+def _warn_of_visible_key(api_key: str | None) -> None:
+    if api_key is not None:
+        typer.echo(
+            "pellucid: Every user of this machine can read --api-key in the process list. Use --api-key-file or PELLUCID_API_KEY instead.",
+            err=True,
+        )
 
 
 @app.callback()
@@ -85,7 +95,7 @@ def serve(
         list[str] | None, typer.Option("--adapter", help="LoRA adapter to serve, by its name or folder; may be given several times.")
     ] = None,
     adapter_slots: Annotated[int | None, typer.Option(help="Sequences that run at the same time, for each adapter.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback demands --api-key.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback demands an API key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     quant: Annotated[str | None, typer.Option(help="How weights are held: auto, none, int8 or int4.")] = None,
@@ -102,7 +112,10 @@ def serve(
         bool | None,
         typer.Option("--prefix-save/--no-prefix-save", help="Whether prompts are saved in the cache folder for the next start."),
     ] = None,
-    api_key: Annotated[str | None, typer.Option(help="Key that every request must bring; NAME:KEY,NAME:KEY gives each user one.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help=f"Key that every request must bring; NAME:KEY,... for several users. {VISIBLE}")
+    ] = None,
+    api_key_file: ApiKeyFile = None,
     allowed_origins: Annotated[str | None, typer.Option(help="Web origins whose pages may call, separated by commas.")] = None,
     trusted_proxies: Annotated[str | None, typer.Option(help="Reverse proxies whose X-Forwarded-For is believed, by address.")] = None,
     max_body_bytes: Annotated[int | None, typer.Option(help="Largest request body.")] = None,
@@ -137,6 +150,7 @@ def serve(
         prefix_memory=prefix_memory,
         prefix_save=prefix_save,
         api_key=api_key,
+        api_key_file=api_key_file,
         allowed_origins=allowed_origins,
         trusted_proxies=trusted_proxies,
         max_body_bytes=max_body_bytes,
@@ -148,6 +162,7 @@ def serve(
         page=page,
         log_level=log_level,
     )
+    _warn_of_visible_key(api_key)
     from pellucid.serve import run
 
     run(settings)
@@ -266,24 +281,26 @@ def lsp(
         raise ConfigError(f"The language server needs {error.name}: run pip install '.[lsp]' in Pellucid's folder.") from error
 
 
-@app.command(epilog="Example: pellucid webui --server http://192.168.0.7:8437 --api-key KEY")
+@app.command(epilog="Example: pellucid webui --server http://192.168.0.7:8437 --api-key-file key.txt")
 def webui(
     server: Annotated[str | None, typer.Option(metavar="URL", help="The server to ask; where the settings say if not given.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback demands --api-key.")] = DEFAULT_HOST,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback demands an API key.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = PAGE_PORT,
     api_key: Annotated[
         str | None,
-        typer.Option(help="Key of the server, which the page asks for as well. The one of the settings goes only to their own server."),
+        typer.Option(help=f"Key of the server, which the page asks for as well. The settings' key goes only to their server. {VISIBLE}"),
     ] = None,
+    api_key_file: ApiKeyFile = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the conversations held on the page.")] = None,
 ) -> None:
     """Show the page alone, without a model, for a server that runs elsewhere."""
     from pellucid.config import load_settings
 
-    settings = load_settings(api_key=api_key, data=data)
+    settings = load_settings(api_key=api_key, api_key_file=api_key_file, data=data)
+    _warn_of_visible_key(api_key)
     from pellucid_webui.start import run
 
-    run(settings, (server or settings.url).rstrip("/"), host, port, key_is_for_url=api_key is not None)
+    run(settings, (server or settings.url).rstrip("/"), host, port, key_is_for_url=api_key is not None or api_key_file is not None)
 
 
 @models_app.command("list", epilog="Example: pellucid models list")

@@ -235,7 +235,8 @@ def evaluate(
         bool,
         typer.Option(
             "--run-code",
-            help="Run the models' programs with their tests, limited, in no real sandbox and with your rights over files (root: nobody's).",
+            help="Run the models' programs with their tests, limited, in no real sandbox. On Linux with Landlock they read Python's files "
+            "and the system's libraries only; elsewhere they have your rights over files (root: nobody's).",
         ),
     ] = False,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Ask a Pellucid or OpenAI-compatible server instead.")] = None,

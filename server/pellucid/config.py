@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import ip_network
@@ -27,11 +27,14 @@ from pellucid.address import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_POR
 from pellucid.address import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
 from pellucid.address import is_loopback as is_loopback
 from pellucid.errors import ConfigError
-from pellucid.keys import Keys, read_keys
+from pellucid.keys import Keys, read_key_file, read_keys
 from pellucid.models.catalog import DEFAULT_MODEL
 
 FLAGS = {"models": "--model", "adapters": "--adapter"}
 """Flags that are not named after their setting."""
+
+KEY_SETTINGS = ("api_key", "api_key_file")
+"""Two ways to give the key, of which each place that settings come from may use one."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names; in one environment variable they are separated by commas."""
@@ -80,8 +83,11 @@ class Settings(BaseSettings):
         "the server leaves, for its next start; without it what was saved is deleted",
     )
     api_key: SecretStr | None = Field(
-        None, description="key that every request must bring (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one"
+        None,
+        description="key that every request must bring (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one; "
+        "as a flag, every user of the machine sees it in the process list",
     )
+    api_key_file: Path | None = Field(None, description="file that holds the `api_key`, with mode 600")
     allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
     trusted_proxies: Names = Field(
         (),
@@ -166,7 +172,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _key_for_others(self) -> Self:
         if self.api_key is None and not is_loopback(self.host):
-            raise ValueError(f"other machines can reach the host {self.host}, so it demands an API key (--api-key or PELLUCID_API_KEY)")
+            raise ValueError(
+                f"other machines can reach the host {self.host}, so it demands an API key (--api-key-file or PELLUCID_API_KEY)"
+            )
         return self
 
     @property
@@ -211,7 +219,7 @@ def load_settings(**flags: object) -> Settings:
         for name in source.values:
             if name not in Settings.model_fields:
                 raise ConfigError(f"{source.spell(name)} is not a setting of Pellucid{_suggestion(name)}")
-    given: dict[str, Any] = dict(sources[0].values)
+    given: dict[str, Any] = dict(sources[0].values) | _key_of(sources)
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -221,7 +229,33 @@ def load_settings(**flags: object) -> Settings:
 def origins(**flags: object) -> dict[str, str]:
     """For each setting the place that its value comes from, in the user's words."""
     sources = _sources(flags)
-    return {name: next((s.spell(name) for s in sources if name in s.values), "default") for name in Settings.model_fields}
+    found = {name: next((s.spell(name) for s in sources if name in s.values), "default") for name in Settings.model_fields}
+    match _key_source(sources):
+        case source, "api_key_file":
+            found["api_key"] = f"the file of {source.spell('api_key_file')}"
+    return found
+
+
+def _key_source(sources: Sequence[_Source]) -> tuple[_Source, str] | None:
+    """Return the strongest place that gives a key, and by which of the two settings. Raises ConfigError if it gives both."""
+    for source in sources:
+        names = [name for name in KEY_SETTINGS if name in source.values]
+        if len(names) > 1:
+            raise ConfigError(f"{source.spell(names[0])} and {source.spell(names[1])} are two API keys: give one of them.")
+        if names:
+            return source, names[0]
+    return None
+
+
+def _key_of(sources: Sequence[_Source]) -> dict[str, object]:
+    """Return values for both settings, so that a key of a weaker place is not mixed with a file of a stronger one."""
+    match _key_source(sources):
+        case source, "api_key_file":
+            path = Path(str(source.values["api_key_file"])).expanduser().absolute()
+            return {"api_key": read_key_file(path), "api_key_file": path}
+        case source, name:
+            return {name: source.values[name], "api_key_file": None}
+    return {}
 
 
 def flag_of(name: str) -> str:

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +80,7 @@ def examine(settings: Settings) -> Findings:
         "models": lambda: _models(settings),
         "config file": lambda: f"{config_file()} ({'read' if config_file().exists() else 'not there, which is fine'})",
         "settings": lambda: _settings(settings),
+        "key": lambda: _key(settings),
         "port": lambda: _port(settings),
         "network": lambda: "not asked: doctor only looks at this machine",
     }
@@ -184,6 +187,31 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
     return "none" if value is None else str(value)
+
+
+def _key(settings: Settings) -> list[str]:
+    """Say where the key comes from, what it means that there is none, and which processes show theirs."""
+    if settings.key is None:
+        found = ["none: every user of this machine can use the page and the API, and read the page's conversations"]
+        found.append("to set one: write it to a file, chmod 600 that, and name it in api_key_file or PELLUCID_API_KEY_FILE")
+    else:
+        found = [f"set, from {origins()['api_key']}"]
+    return found + [
+        f"process {number} has its key on the command line, where every user of this machine can read it: start it with --api-key-file"
+        for number in processes_showing_a_key()
+    ]
+
+
+def processes_showing_a_key() -> list[int]:
+    """Return the processes of Pellucid that were started with ``--api-key``, as far as this user can see them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = path.read_bytes().split(b"\0")
+            ours = any(re.fullmatch(rb"(.*/)?pellucid", word) for word in words[:4])
+            if ours and any(word == b"--api-key" or word.startswith(b"--api-key=") for word in words):
+                found.append(int(path.parent.name))
+    return sorted(found)
 
 
 def _port(settings: Settings) -> str:

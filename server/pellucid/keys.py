@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import hmac
+import os
 import re
+import shlex
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from pellucid.errors import ConfigError
 
 LOCAL = "local"
 """Whose everything is where nobody has a name: on a server without a key, or with one that all share."""
+
+LONGEST_FILE = 64 * 1024
 
 NAMED = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,31}):(.+)")
 """A name, and the key of whoever bears it."""
@@ -43,3 +51,34 @@ def read_keys(text: str) -> Keys:
     if len(set(by_owner.values())) < len(parts):
         raise ValueError("should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice")
     return Keys(by_owner)
+
+
+def read_key_file(path: Path) -> str:
+    """Return the keys in a file, as ``api_key`` spells them. Raises ConfigError for a file that another user can read or owns."""
+    try:
+        # Non-blocking, because a pipe without a writer would hold up the start.
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            _check_private(path, os.fstat(file.fileno()))
+            text = file.read(LONGEST_FILE).decode(errors="replace").strip()
+    except OSError as error:
+        raise ConfigError(f"The API key cannot be read from {path}: {error.strerror}.") from error
+    try:
+        read_keys(text)
+    except ValueError as error:
+        raise ConfigError(f"The API key in {path} {error}.") from None
+    return text
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"The API key cannot be read from {path}, which is not a file.")
+    if os.name != "posix":
+        return  # the mode says nothing about access there
+    if status.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{path} belongs to another user, who can read the API key in it: run chown {os.geteuid()} {_quoted(path)}.")
+    if status.st_mode & 0o077:
+        raise ConfigError(f"Other users can read the API key in {path}: run chmod 600 {_quoted(path)}.")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

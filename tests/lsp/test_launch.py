@@ -97,6 +97,11 @@ def end(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
+def environment(pid: int, prefix: str) -> list[str]:
+    """The variables of a process whose names begin so."""
+    return [line for line in Path(f"/proc/{pid}/environ").read_text().split("\0") if line.startswith(prefix)]
+
+
 async def until(happened: Callable[[], bool]) -> None:
     while not happened():
         await asyncio.sleep(0.01)
@@ -387,6 +392,20 @@ async def test_the_key_is_never_shown(world: World) -> None:
     written = [path.read_text() for folder in (world.around.records, world.around.logs) for path in folder.iterdir()]
     shown = [command_line(world.starts()[0][0]), repr(world.told), repr(world.around), *written]
     assert not any("hunter2" in text for text in shown)
+
+
+async def test_a_key_in_a_file(world: World) -> None:
+    """A key that Pellucid's own settings keep in a file reaches the server, which is not given two."""
+    path = world.folder / "key"
+    path.write_text("hunter2\n")
+    path.chmod(0o600)
+    around = replace(world.around, variables={**world.around.variables, "PELLUCID_API_KEY_FILE": str(path)})
+    client = await world.launcher(around=around).client()
+
+    assert (await client.condition()).standing is Standing.READY
+    (pid, arguments) = world.starts()[0]
+    assert environment(pid, "PELLUCID_API_KEY") == ["PELLUCID_API_KEY=hunter2"]
+    assert "hunter2" not in " ".join(arguments)
 
 
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", b"SSH-2.0-x\r\n"])

@@ -154,3 +154,18 @@ def test_key_that_cannot_travel(key: str) -> None:
 def test_the_key_is_not_shown() -> None:
     """The key is not in what is printed of it."""
     assert "hunter2" not in repr(find(ServerSettings(api_key="hunter2"), {}, NONE))
+
+
+def test_key_file(tmp_path: Path) -> None:
+    """The key may lie in a file; the environment replaces what config.toml says of either setting."""
+    path, config = tmp_path / "key", tmp_path / "config.toml"
+    path.write_text("hunter2\n")
+    path.chmod(0o600)
+    config.write_text(f'api_key_file = "{path}"\n')
+    assert find(ServerSettings(), {}, config).key == "hunter2"
+    assert find(ServerSettings(), {"PELLUCID_API_KEY": "e"}, config).key == "e"
+    assert find(ServerSettings(api_key="k"), {}, config).key == "k"
+
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        find(ServerSettings(), {}, config)

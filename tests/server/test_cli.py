@@ -151,7 +151,7 @@ def test_setting_error(run: Run) -> None:
     assert run("serve", "--host", "0.0.0.0") == (
         1,
         "",
-        "pellucid: Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key or PELLUCID_API_KEY).\n",
+        "pellucid: Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).\n",
     )
 
 

@@ -77,7 +77,7 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ({"port": 0}, "--port should be greater than or equal to 1, not 0."),
         ({"device": "gpu"}, "--device should be one of auto, cpu, cuda or cuda:N, not 'gpu'."),
         ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
-        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key or PELLUCID_API_KEY)."),
+        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY)."),
         ({"models": ()}, "--model should name a model, not ()."),
         (
             {"trusted_proxies": "10.0.0.1,proxy.lan"},

@@ -19,7 +19,7 @@ from pellucid.models.store import Store
 
 SUBJECTS = [
     *("pellucid", "python", "system", "torch", "device", "processor", "native kernel", "compiler", "threads", "memory"),
-    *("cache", "models", "config file", "settings", "port", "network"),
+    *("cache", "models", "config file", "settings", "key", "port", "network"),
 ]
 
 

@@ -146,7 +146,7 @@ def test_wrong_key(start: Start, port: int) -> None:
     """A key that the server does not take is told in a sentence."""
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url)
-        page(port, process, f"The server at {server.url} wants its API key: start pellucid webui with --api-key.")
+        page(port, process, f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,10 @@ def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--host", "0.0.0.0"], "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key or PELLUCID_API_KEY)."),
+        (
+            ["--host", "0.0.0.0"],
+            "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).",
+        ),
         (["--server", "nonsense"], "nonsense is not the address of a server: Request URL is missing an 'http://' or 'https://' protocol."),
         (["--api-key", "a,b"], "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."),
     ],

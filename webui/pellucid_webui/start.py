@@ -39,7 +39,7 @@ def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: b
     if find_spec("gradio") is None:
         raise ConfigError("The page needs gradio: run pip install '.[webui]' in Pellucid's folder.")
     if settings.key is None and not is_loopback(host):
-        raise ConfigError(f"Other machines can reach the host {host}, so it demands an API key (--api-key or PELLUCID_API_KEY).")
+        raise ConfigError(f"Other machines can reach the host {host}, so it demands an API key (--api-key-file or PELLUCID_API_KEY).")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     key = settings.key if key_is_for_url else settings.key_for(url)
     problem = asyncio.run(_problem(url, key))
@@ -106,7 +106,7 @@ def news_of(found: ServerCondition, url: str) -> News | None:
         case Standing.FAILED:
             sentence = f"The server at {url} has failed and serves nothing any more: start it again."
         case Standing.REFUSED:
-            sentence = f"The server at {url} wants its API key: start pellucid webui with --api-key."
+            sentence = f"The server at {url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY."
         case Standing.FORBIDDEN:
             sentence = f"The server at {url} lets nobody in by this address: {told}."
         case Standing.FOREIGN:

@@ -1,8 +1,8 @@
-"""The process in which a model's program runs: it limits itself, runs the program, and says whether that came to its end.
+"""The process in which a model's program or its test runs: it limits itself, and then becomes one of the two sides of ``check.py``.
 
-Started by sandbox.py with nothing but the standard library; on stdin are a line of JSON and then the program. A child runs the
-program, so that what kills its parent kills this process and no more. Until then this process adopts, on Linux, what the program
-started and left behind, so that sandbox.py finds it.
+Started by sandbox.py with nothing but the standard library; on stdin is one JSON object. A child does the work, so that what kills its
+parent kills this process and no more. Until then this process adopts, on Linux, what the program started and left behind, so that
+sandbox.py finds it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,17 @@ import json
 import os
 import resource
 import sys
-import types
+from pathlib import Path
 from typing import Any
 
+PACKAGES = str(Path(__file__).parents[3])
+sys.path.insert(0, PACKAGES)  # for these imports alone: a program finds the standard library and nothing else
+from pellucid.learn.evaluate import landlock, seccomp  # noqa: E402
+from pellucid.learn.evaluate.check import Check, Pipes, judge, serve  # noqa: E402
+
+sys.path.remove(PACKAGES)
+
+PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -23,19 +31,16 @@ CAPABILITIES_VERSION = 0x20080522
 READ_EVERYTHING = 1 << 2
 """CAP_DAC_READ_SEARCH."""
 
-LONGEST_MESSAGE = 500
 LINUX = sys.platform == "linux"
 
 
 def main() -> None:
-    """Read the order, run the program in a child, and wait for it and for what it left behind."""
-    said = int(sys.argv[1])
-    order = json.loads(sys.stdin.buffer.readline())
-    program = sys.stdin.buffer.read()
+    """Read the order, do it in a child, and wait for that and for what it left behind."""
+    order = json.loads(sys.stdin.buffer.read())
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.fork():
-        os.close(said)
+        os.closerange(3, 256)  # the other side has to see it when the child is gone
         with contextlib.suppress(ChildProcessError):  # nobody is left
             while True:
                 os.wait()
@@ -43,10 +48,13 @@ def main() -> None:
     try:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
+        os.close(nothing)
         limit(order)
-        message = run(program)
-        # After the program: whatever it did to sys.stdout is of no importance.
-        os.write(said, f"{order['secret']}\n{message}\n".encode(errors="replace"))
+        pipes = Pipes(order["incoming"], order["outgoing"])
+        if order["verdict"] is None:
+            serve(order["program"], order["check"]["entry_point"], pipes)
+        else:
+            judge(Check(**order["check"]), pipes, order["verdict"])
     finally:
         os._exit(0)
 
@@ -58,6 +66,7 @@ def limit(order: dict[str, Any]) -> None:
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, order["file"]),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, order["files"]),
         (resource.RLIMIT_NPROC, order["processes"] + order["present"]),
         (resource.RLIMIT_AS, order["memory"]),
     ):
@@ -65,19 +74,31 @@ def limit(order: dict[str, Any]) -> None:
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
             resource.setrlimit(kind, (allowed, allowed))
-    libc = ctypes.CDLL(None)
     if LINUX:
-        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if order["user"] is None:
+        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if order["landlock"]:
+        landlock.restrict(read=landlock.readable(), write=[str(Path.cwd())])
+    _change_user(order["user"], reads=order["reads"])
+    if LINUX:
+        # No other process of the same user may trace this one or open its memory; changing the user would undo it.
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if order["seccomp"]:
+        seccomp.install()
+
+
+def _change_user(user: int | None, *, reads: bool) -> None:
+    """Give up the rights of a superuser, also of one in a namespace only, who could take the own /proc away."""
+    libc = ctypes.CDLL(None)
+    if user is None:
         if LINUX:
-            _keep(0, libc)  # of a superuser, also of one in a namespace only, who could take the own /proc away
+            _keep(0, libc)
         return
-    if LINUX and order["reads"]:
+    if LINUX and reads:
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
-    os.setgid(order["user"])
-    os.setuid(order["user"])
-    if LINUX and order["reads"]:
+    os.setgid(user)
+    os.setuid(user)
+    if LINUX and reads:
         _keep(READ_EVERYTHING, libc)  # without which nobody can import from a superuser's folder
 
 
@@ -87,18 +108,6 @@ def _keep(rights: int, libc: ctypes.CDLL) -> None:
     sets = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
     if libc.capset(header, sets):
         raise PermissionError("the rights of a superuser cannot be given up")
-
-
-def run(program: bytes) -> str:
-    """Run it to its end: nothing, or the last line of what ended it."""
-    module = types.ModuleType("program")  # not __main__: what a file does when it is started is no part of an answer
-    sys.modules["program"] = module
-    sys.argv = ["program"]
-    try:
-        exec(compile(program, "program", "exec"), module.__dict__)  # noqa: S102 - to run it is the purpose
-    except BaseException as error:  # SystemExit as well: who leaves has not come to the end
-        return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE].replace("\n", " ") or "an error"
-    return ""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pellucid.learn.evaluate.check import Check
 from pellucid.learn.evaluate.data import Json, drawn, json_lines
 from pellucid.learn.evaluate.sandbox import Outcome, run_program
 
@@ -20,29 +21,29 @@ LINES = (2, 4)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program around a gap, what stood in the gap, and tests. ``problem`` is what several tasks may be of."""
+    """A program around a gap, what stood in the gap, and how it is judged. ``problem`` is what several tasks may be of."""
 
     id: str
     problem: str
     prefix: str
     suffix: str
     solution: str
-    test: str
+    check: Check
 
     def program(self, answer: str) -> str:
-        """The whole program with an answer in the gap, its tests included."""
-        return f"{self.prefix}{answer}{self.suffix}{self.test}"
+        """Return the program with an answer in the gap, without its tests."""
+        return f"{self.prefix}{answer}{self.suffix}"
 
 
 def single_lines(path: Path, limit: int | None) -> list[Task]:
     """OpenAI's HumanEval-SingleLineInfilling, ``limit`` of it drawn with a fixed seed. Raises InvalidRequestError for another file."""
     records = drawn(json_lines(path, (*FIELDS, "suffix")), limit)
-    return [_task(record, record["suffix"], record["canonical_solution"].rstrip("\n")) for record in records]
+    return [_task(record, record["prompt"], record["suffix"], record["canonical_solution"].rstrip("\n")) for record in records]
 
 
 def whole(path: Path, limit: int | None) -> list[Task]:
     """HumanEval itself: the gap is the body of a function. Raises InvalidRequestError for another file."""
-    return [_task(record, "", record["canonical_solution"]) for record in drawn(json_lines(path, FIELDS), limit)]
+    return [_task(record, record["prompt"], "", record["canonical_solution"]) for record in drawn(json_lines(path, FIELDS), limit)]
 
 
 def blocks(path: Path, limit: int) -> list[Task]:
@@ -59,14 +60,14 @@ def blocks(path: Path, limit: int) -> list[Task]:
         gap = "\n".join(lines[at : at + count])
         solution = gap.lstrip(" ")
         before = record["prompt"] + "".join(f"{line}\n" for line in lines[:at]) + gap[: len(gap) - len(solution)]
-        tasks.append(_task(record | {"prompt": before}, "\n" + "\n".join(lines[at + count :]) + "\n", solution))
+        tasks.append(_task(record, before, "\n" + "\n".join(lines[at + count :]) + "\n", solution))
     return tasks[:limit]
 
 
 async def judge(task: Task, answer: str) -> Outcome:
     """How the task's program ends with this answer; as many run at a time as there are processors."""
     async with _turns():
-        return await asyncio.to_thread(run_program, task.program(answer))
+        return await asyncio.to_thread(run_program, task.program(answer), check=task.check)
 
 
 async def count_passing(tasks: Sequence[Task], answers: Sequence[str]) -> int:
@@ -85,7 +86,7 @@ def _turns() -> asyncio.Semaphore:
     return _WAITING.setdefault(loop, asyncio.Semaphore(os.cpu_count() or 1))
 
 
-def _task(record: Json, suffix: str, solution: str) -> Task:
+def _task(record: Json, prefix: str, suffix: str, solution: str) -> Task:
     problem = record["task_id"].removeprefix("SingleLineInfilling/").rpartition("/L")[0] or record["task_id"]
-    test = f"\n{record['test']}\ncheck({record['entry_point']})\n"
-    return Task(record["task_id"], problem, record["prompt"], suffix, solution, test)
+    check = Check(record["entry_point"], f"{prefix}{solution}\n{suffix}", record["test"])
+    return Task(record["task_id"], problem, prefix, suffix, solution, check)

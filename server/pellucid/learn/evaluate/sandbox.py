@@ -1,42 +1,54 @@
-"""Runs a program that a model wrote in a process of its own, and says how it ended. This is no security boundary.
+"""Runs a program that a model wrote, has another process judge it, and says how it ended. This is no real sandbox.
 
-What it does against accidents, which models' programs are full of: no environment, no site packages, a folder of its own that is
-deleted, limits on memory, processor time, processes and the size of files, a limit on time and on output, and what it started is
-killed. Where the system permits it there is no network, no other process is visible to it, and a superuser's program runs as nobody;
-anybody else's runs with all rights that its user has over files. What it can still do: read what that user may read, write where
-that user may write, and fill the disk with many small files. Without namespaces a process outlives it that left its session, on
-macOS always, on Linux if the program also killed the process that watches it. Whoever has to keep a program in needs a virtual machine.
+The program cannot reach its verdict: the tests run in a process of their own (``check.py``) that only sees the values which the
+program's function returns. Against the rest of what a program may do there are walls, each as far as the system has it:
+
+- Everywhere: no environment, no site packages, a folder of its own that is deleted, limits on processor time, on the size of files and
+  on the memory of each process, a limit on time and on output; what it started is killed.
+- With /proc: memory and processes of all that it started are counted together, twenty times a second, and end it over the limit.
+- With a cgroup that this user may divide: the kernel holds the same limits.
+- With Landlock: it reads the standard library, the system's libraries and its own folder, writes to its own folder, executes nothing.
+  Without it, it has all rights over files that its user has.
+- With seccomp: no socket, no new namespace, no look into another process, no signal to one.
+- With namespaces: no network, and no other process is visible.
+- A superuser's program runs as nobody.
+
+It can still fill the disk with many small files, and use what the kernel has of errors. Without namespaces and seccomp a process
+outlives it that left its session, on macOS always, on Linux if the program also killed the process that watches it. To keep a hostile
+program in takes a virtual machine.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import selectors
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from pellucid.errors import NotSupportedError
+from pellucid.learn.evaluate import landlock, processes, seccomp
+from pellucid.learn.evaluate.check import Check
 
 NOBODY: Final = 65534
 DRIVER: Final = Path(__file__).with_name("confined.py")
 BLOCK: Final = 65536
-LINES: Final = 2
-"""Of what a program's process says about its end: the secret, and a message."""
+POLL_SECONDS: Final = 0.05
+"""How often memory and processes are counted."""
 
-GRACE: Final = 5.0
-"""Seconds that a killed process has to be gone."""
+OWN_MEMORY: Final = 64 << 20
+OWN_PROCESSES: Final = 8
+"""What the judge, and the processes that stand between it, the program and this one, may use on top of the limits."""
 
 PROBE: Final = "import ast, datetime, decimal, hashlib, heapq, random, socket, sqlite3\n"
 """Modules in Python and in C: where they cannot be read, programs fail that are right."""
@@ -52,7 +64,7 @@ class End(StrEnum):
     """How a program ended."""
 
     PASSED = "passed"
-    """It ran to its end."""
+    """It ran to its end, and its tests passed."""
     RAISED = "raised"
     """An exception ended it: a test that failed, as a rule."""
     LEFT = "left"
@@ -61,6 +73,8 @@ class End(StrEnum):
     """The time was over."""
     LOUD = "loud"
     """It wrote more than it may."""
+    LARGE = "large"
+    """All its processes together used more memory than they may, or were too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +95,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``seconds`` of the clock and of the processor each; ``memory``, ``file`` and ``output`` in bytes; ``processes`` at a time."""
+    """``seconds`` of the clock and of the processor each; ``memory``, ``file`` and ``output`` in bytes.
+
+    ``memory`` and ``processes`` are those of all that a program starts, together; ``files`` are open ones of one process.
+    """
 
     seconds: float = 10.0
     memory: int = 1 << 30
     file: int = 1 << 20
     output: int = 1 << 20
     processes: int = 64
+    files: int = 64
 
 
 LIMITS: Final = Limits()
@@ -95,27 +113,45 @@ LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What this system permits: the command in front of the interpreter, the user, and whether that one may read everything."""
+    """What this system permits: the command in front of the interpreter, the user, and whether that one may read everything.
+
+    ``landlock`` and ``seccomp`` are whether the kernel has them: see ``landlock.py`` and ``seccomp.py``.
+    """
 
     wrapper: tuple[str, ...] = ()
     user: int | None = None
     reads: bool = False
+    landlock: bool = False
+    seccomp: bool = False
 
     def __str__(self) -> str:
-        view = "no view of other processes" if OWN_PROC in self.wrapper else "a view of all processes"
-        kept = f"with no network and {view}" if self.wrapper else "with the network, as this system lets nobody take it away"
-        whom = "nobody, who may read every file" if self.reads else "nobody"
+        return f"{self._network}, {self._view} and {self._files}, as {self._user}"
+
+    @property
+    def _network(self) -> str:
+        return "with no network" if self.wrapper or self.seccomp else "with the network, as this system lets nobody take it away"
+
+    @property
+    def _view(self) -> str:
+        return "no view of other processes" if OWN_PROC in self.wrapper or self.landlock else "a view of all processes"
+
+    @property
+    def _files(self) -> str:
+        return "no files but Python's, the system's libraries and their own" if self.landlock else "all files that their user has"
+
+    @property
+    def _user(self) -> str:
         if self.user is None:
-            whom = "the user who started it, with that user's rights over files"
-        return f"{kept}, as {whom}"
+            return "the user who started it"
+        return "nobody, who may read every file" if self.reads and not self.landlock else "nobody"
 
 
-def run_program(program: str, limits: Limits = LIMITS) -> Outcome:
-    """Run a program with this interpreter and the standard library; blocks.
+def run_program(program: str, limits: Limits = LIMITS, check: Check = Check()) -> Outcome:  # noqa: B008 - it cannot be changed
+    """Run a program with this interpreter and the standard library, and judge it; blocks.
 
     Raises NotSupportedError on a system without the limits that this rests on.
     """
-    return _run(program, limits, confinement())
+    return _run(program, check, limits, confinement())
 
 
 @cache
@@ -123,11 +159,13 @@ def confinement() -> Confinement:
     """The strictest confinement in which a harmless program runs; found by trying, once."""
     if os.name != "posix" or not hasattr(os, "fork"):
         raise NotSupportedError("Programs of models are run on Linux and macOS only, where a process can be limited: leave --run-code out.")
-    for wrapper in _wrappers():
-        for user, reads in _users(wrapper):
-            found = Confinement(wrapper, user, reads)
-            if _run(PROBE, LIMITS, found).passed:
-                return found
+    filtered = seccomp.available()
+    for files in (True, False) if landlock.version() else (False,):
+        for wrapper in _wrappers():
+            for user, reads in _users(wrapper):
+                found = Confinement(wrapper, user, reads, files, filtered)
+                if _run(PROBE, Check(), LIMITS, found).passed:
+                    return found
     raise NotSupportedError("This system cannot run a program with limits, so none can be judged: leave --run-code out.")
 
 
@@ -146,115 +184,99 @@ def _users(wrapper: tuple[str, ...]) -> list[tuple[int | None, bool]]:
     return [(NOBODY, False), (NOBODY, True), (None, False)]
 
 
-def _run(program: str, limits: Limits, confined: Confinement) -> Outcome:
-    secret = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as script:
-        if confined.user is not None:
-            os.chown(folder, confined.user, confined.user)
-        order = asdict(limits) | {"secret": secret, "user": confined.user, "reads": confined.reads, "present": _present(confined)}
-        script.write(json.dumps(order).encode() + b"\n" + program.encode())
+def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> Outcome:
+    """Run the program in one process and its test in another, with pipes for calls, for answers and for the verdict."""
+    order = asdict(limits) | asdict(confined) | {"present": _present(confined)}
+    with ExitStack() as stack:
+        calls, answers, verdict, output = (_pipe(stack) for _ in range(4))
+        # The program's process is told nothing of the test, and gets no end of the pipe for the verdict.
+        serving = order | {"program": program, "check": Check(check.entry_point)._asdict(), "verdict": None}
+        judging = order | {"check": check._asdict(), "verdict": verdict[1].fileno()}
+        running: list[subprocess.Popen[bytes]] = []
+        stack.callback(_end, running, confined)
+        for one, incoming, outgoing, kept in ((serving, calls[0], answers[1], ()), (judging, answers[0], calls[1], (verdict[1],))):
+            one |= {"incoming": incoming.fileno(), "outgoing": outgoing.fileno()}
+            running.append(_start(one, (incoming, outgoing, *kept), output[1], confined, stack))
+        for pipe in (*calls, *answers, verdict[1], output[1]):
+            pipe.close()
+        return _listen(output[0], verdict[0], limits, running)
+
+
+def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """The reading and the writing end, which are closed with the stack at the latest."""
+    reading, writing = os.pipe()
+    return stack.enter_context(os.fdopen(reading, "rb", 0)), stack.enter_context(os.fdopen(writing, "wb", 0))
+
+
+def _start(
+    order: dict[str, Any], pipes: Sequence[IO[bytes]], output: IO[bytes], confined: Confinement, stack: ExitStack
+) -> subprocess.Popen[bytes]:
+    """Start one side in a folder of its own."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+    if confined.user is not None:
+        os.chown(folder, confined.user, confined.user)
+    with tempfile.TemporaryFile() as script:
+        script.write(json.dumps(order).encode())
         script.seek(0)
-        return _watch(folder, script, secret, limits, confined)
+        return subprocess.Popen(  # noqa: S603 - to run it is the purpose
+            [*confined.wrapper, sys.executable, "-I", "-S", str(DRIVER)],
+            cwd=folder,
+            env={},
+            stdin=script,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[pipe.fileno() for pipe in pipes],
+            start_new_session=True,
+        )
 
 
-def _watch(folder: str, script: IO[bytes], secret: str, limits: Limits, confined: Confinement) -> Outcome:
-    said, saying = os.pipe()
-    with os.fdopen(said, "rb", buffering=0) as verdicts:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - to run it is the purpose
-                [*confined.wrapper, sys.executable, "-I", "-S", str(DRIVER), str(saying)],
-                cwd=folder,
-                env={},
-                stdin=script,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(saying,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(saying)
-        try:
-            assert process.stdout is not None, "it is a pipe"
-            end, verdict = _listen(process.stdout, verdicts.fileno(), limits)
-            return end or _judge(verdict, secret)
-        finally:
-            if not confined.wrapper and sys.platform == "linux":
-                _kill_strays(process.pid)
-            _kill(process)
+def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> None:
+    """Kill both sides and what they started."""
+    if not confined.wrapper and sys.platform == "linux":
+        for process in running:
+            processes.kill_strays(process.pid)
+    processes.kill(running)
 
 
-def _listen(output: IO[bytes], said: int, limits: Limits) -> tuple[Outcome | None, bytes]:
-    """What it says about its end, until that is said or can be said no more, and why it had to be ended if it had to.
-
-    Output is read to keep the program going, and thrown away.
-    """
-    written, verdict, late = 0, b"", time.monotonic() + limits.seconds
+def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]) -> Outcome:
+    """Wait for the verdict, and end what goes over a limit before. Output is read to keep the program going, and thrown away."""
+    written, line, late = 0, b"", time.monotonic() + limits.seconds
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
-        selector.register(said, selectors.EVENT_READ)
-        while verdict.count(b"\n") < LINES and said in selector.get_map():
-            left = late - time.monotonic()
-            if left <= 0:
-                return Outcome(End.LATE, f"It took longer than {limits.seconds:g} seconds."), b""
-            for key, _ in selector.select(left):
+        selector.register(verdict, selectors.EVENT_READ)
+        counted = time.monotonic() + POLL_SECONDS
+        while not line.endswith(b"\n"):
+            now = time.monotonic()
+            if now >= late:
+                return Outcome(End.LATE, f"It took longer than {limits.seconds:g} seconds.")
+            if now >= counted:
+                if (excess := _excess(running, limits)) is not None:
+                    return excess
+                counted = time.monotonic() + POLL_SECONDS
+            for key, _ in selector.select(max(0.0, min(late, counted) - now)):
                 block = os.read(key.fd, BLOCK)
-                if not block:
-                    selector.unregister(key.fileobj)
-                elif key.fd == said:
-                    verdict += block
-                else:
+                if key.fileobj is verdict:
+                    line += block
+                    if not block:
+                        return Outcome(End.LEFT, "It left before its end.")
+                elif block:
                     written += len(block)
-                if written > limits.output or len(verdict) > BLOCK:
-                    return Outcome(End.LOUD, f"It wrote more than {limits.output} bytes."), b""
-    return None, verdict
+                else:
+                    selector.unregister(output)
+                if written > limits.output:
+                    return Outcome(End.LOUD, f"It wrote more than {limits.output} bytes.")
+    said = json.loads(line)
+    return Outcome(End(said["end"]), said["message"])
 
 
-def _judge(verdict: bytes, secret: str) -> Outcome:
-    """Only who says the secret has come to the end: leaving early, with whatever status, is no success."""
-    first, _, rest = verdict.partition(b"\n")
-    if first != secret.encode():
-        return Outcome(End.LEFT, "It left before its end.")
-    message = rest.decode(errors="replace").strip()
-    return Outcome(End.RAISED, message) if message else Outcome(End.PASSED)
-
-
-def _kill_strays(driver: int) -> None:
-    """End what left the driver's group, for as long as the driver is there, whose children orphans become: then nobody knows them."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(driver, signal.SIGSTOP)  # nothing of the group runs off meanwhile
-    late = time.monotonic() + GRACE
-    while (groups := _groups_below(driver) - {driver}) and time.monotonic() < late:
-        for group in groups:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGKILL)
-
-
-def _groups_below(ancestor: int) -> set[int]:
-    """The groups of all processes that live and descend from one."""
-    children: dict[int, list[tuple[int, int, str]]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            state, parent, leader = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
-            children.setdefault(int(parent), []).append((int(path.parent.name), int(leader), state))
-    found: set[int] = set()
-    waiting = [ancestor]
-    while waiting:
-        for process, group, state in children.get(waiting.pop(), ()):
-            waiting.append(process)
-            if state != "Z":
-                found.add(group)
-    return found
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the whole group, which began as a session of its own; with it ends the namespace of processes, where there is one."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # all gone, or (macOS) only ended ones left
-        process.kill()
-    process.wait(GRACE)
-    if process.stdout is not None:
-        process.stdout.close()
+def _excess(running: Sequence[subprocess.Popen[bytes]], limits: Limits) -> Outcome | None:
+    """What all processes use together, where that is too much."""
+    found = [process for one in running for process in processes.below(one.pid)]
+    if sum(process.memory for process in found) > limits.memory + OWN_MEMORY:
+        return Outcome(End.LARGE, f"Its processes used more than {limits.memory} bytes of memory together.")
+    if sum(process.threads for process in found) > limits.processes + OWN_PROCESSES:
+        return Outcome(End.LARGE, f"It had more than {limits.processes} processes and threads.")
+    return None
 
 
 def _present(confined: Confinement) -> int:

@@ -1,0 +1,74 @@
+"""What processes that descend from another one use together, and their end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+GRACE: Final = 5.0
+"""Seconds that a killed process has to be gone."""
+
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A line of /proc. ``memory`` is resident bytes; pages that processes share count for each of them."""
+
+    number: int
+    parent: int
+    group: int
+    state: str
+    threads: int
+    memory: int
+
+
+def below(ancestor: int) -> list[Process]:
+    """Return all running processes that descend from one, without itself; nothing on a system without /proc."""
+    children: dict[int, list[Process]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            process = _read(int(path.parent.name), path.read_text(errors="replace"))
+            children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    waiting = [ancestor]
+    while waiting:
+        for process in children.get(waiting.pop(), ()):
+            waiting.append(process.number)
+            if process.state != "Z":
+                found.append(process)
+    return found
+
+
+def _read(number: int, line: str) -> Process:
+    # The second field is the program's own name in parentheses, which may hold anything.
+    fields = line.rpartition(")")[2].split()
+    return Process(number, int(fields[1]), int(fields[2]), fields[0], int(fields[17]), int(fields[21]) * PAGE_BYTES)
+
+
+def kill_strays(driver: int) -> None:
+    """End what left the driver's group, for as long as the driver is there, whose children orphans become: then nobody knows them."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(driver, signal.SIGSTOP)  # nothing of the group runs off meanwhile
+    late = time.monotonic() + GRACE
+    while (groups := {process.group for process in below(driver)} - {driver}) and time.monotonic() < late:
+        for group in groups:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def kill(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End each one's group, which began as a session of its own; with it ends the namespace of processes, where there is one."""
+    for process in processes:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # all gone, or (macOS) only ended ones left
+            process.kill()
+        process.wait(GRACE)
