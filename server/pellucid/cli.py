@@ -11,6 +11,7 @@ import typer
 
 from pellucid.address import DEFAULT_HOST, PAGE_PORT
 from pellucid.cli_adapters import adapters_app
+from pellucid.cli_api_key import VISIBLE, ApiKeyFile, warn_of_visible_key
 from pellucid.cli_learn import learning
 from pellucid.errors import ConfigError, PellucidError
 
@@ -54,8 +55,6 @@ TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the mos
 MinP = Annotated[float, typer.Option(help="Leave out tokens less probable than this part of the best one's probability.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="The same seed gives the same tokens.")]
 TopLogprobs = Annotated[int, typer.Option(min=0, max=20, help="Alternatives with each token, in the --json records.")]
-VISIBLE = "Shown in the process list."
-ApiKeyFile = Annotated[Path | None, typer.Option(metavar="PATH", help="File that holds the key, readable by you alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON record a line: every token, and how it ended.")]
 
 
@@ -68,14 +67,6 @@ def _version(wanted: bool) -> None:
         except metadata.PackageNotFoundError:
             typer.echo("pellucid (not installed: it runs from its source folder)")
         raise typer.Exit
-
-
-def _warn_of_visible_key(api_key: str | None) -> None:
-    if api_key is not None:
-        typer.echo(
-            "pellucid: Every user of this machine can read --api-key in the process list. Use --api-key-file or PELLUCID_API_KEY instead.",
-            err=True,
-        )
 
 
 @app.callback()
@@ -162,7 +153,7 @@ def serve(
         page=page,
         log_level=log_level,
     )
-    _warn_of_visible_key(api_key)
+    warn_of_visible_key(api_key)
     from pellucid.serve import run
 
     run(settings)
@@ -297,7 +288,7 @@ def webui(
     from pellucid.config import load_settings
 
     settings = load_settings(api_key=api_key, api_key_file=api_key_file, data=data)
-    _warn_of_visible_key(api_key)
+    warn_of_visible_key(api_key)
     from pellucid_webui.start import run
 
     run(settings, (server or settings.url).rstrip("/"), host, port, key_is_for_url=api_key is not None or api_key_file is not None)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli_api_key import VISIBLE, ApiKeyFile, warn_of_visible_key
 from pellucid.errors import ConfigError, InvalidRequestError
 
 learning = typer.Typer(rich_markup_mode=None)
@@ -241,8 +242,10 @@ def evaluate(
     ] = False,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Ask a Pellucid or OpenAI-compatible server instead.")] = None,
     api_key: Annotated[
-        str | None, typer.Option(help="Key of that server. The one of the settings goes only to the server that they name.")
+        str | None,
+        typer.Option(help=f"Key of that server. The settings' key goes only to the server that they name. {VISIBLE}"),
     ] = None,
+    api_key_file: ApiKeyFile = None,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="A B", help="Compare the results of two folders; asks nothing.")
     ] = None,
@@ -263,8 +266,10 @@ def evaluate(
         raise typer.BadParameter("name at least one.", param_hint="MODEL")
     from pellucid.config import load_settings
 
-    settings = load_settings(prefix_memory=0, api_key=api_key)  # what is asked here is of no use to anybody's next start
-    key = settings.key if api_key is not None or server is None else settings.key_for(server)
+    # What is asked here is of no use to the next start.
+    settings = load_settings(prefix_memory=0, api_key=api_key, api_key_file=api_key_file)
+    warn_of_visible_key(api_key)
+    key = settings.key if server is None or api_key is not None or api_key_file is not None else settings.key_for(server)
     with needing("learn"):
         from pellucid.learn.evaluate import command
         from pellucid.learn.evaluate.humaneval import Sampling

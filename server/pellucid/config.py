@@ -196,7 +196,7 @@ class Settings(BaseSettings):
         """Return the key where it may go to ``url``: to the server that these settings name. Where it may not, say so on stderr."""
         key = address.key_for(url, self.url, self.key)
         if key is None and self.key is not None:
-            sys.stderr.write(f"The API key of the settings goes only to {self.url}: give the one of {url} with --api-key.\n")
+            sys.stderr.write(f"The API key of the settings goes only to {self.url}: give the one of {url} with --api-key-file.\n")
         return key
 
 

@@ -175,7 +175,7 @@ def test_where_the_key_may_go(host: str, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == ""
     assert settings.key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == (
-        f"The API key of the settings goes only to {settings.url}: give the one of http://evil.example.org with --api-key.\n"
+        f"The API key of the settings goes only to {settings.url}: give the one of http://evil.example.org with --api-key-file.\n"
     )
     assert load_settings().key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == ""

@@ -138,8 +138,8 @@ def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) 
         page(port, process, "Log in to Pellucid")
         process.terminate()
         _, err = process.communicate(timeout=60)
-    assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key.\n" in err
-    assert f"The server at {server.url} wants its API key: start pellucid webui with --api-key.\n" in err
+    assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key-file.\n" in err
+    assert f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
 
 
 def test_wrong_key(start: Start, port: int) -> None:

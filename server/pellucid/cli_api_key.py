@@ -1,0 +1,20 @@
+"""The options by which commands take an API key, and the warning about a key that others can see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+VISIBLE = "Shown in the process list."
+ApiKeyFile = Annotated[Path | None, typer.Option(metavar="PATH", help="File that holds the key, readable by you alone.")]
+
+
+def warn_of_visible_key(api_key: str | None) -> None:
+    """Warn on stderr if the key was given as an argument."""
+    if api_key is not None:
+        typer.echo(
+            "pellucid: Every user of this machine can read --api-key in the process list. Use --api-key-file or PELLUCID_API_KEY instead.",
+            err=True,
+        )
