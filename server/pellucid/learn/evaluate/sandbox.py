@@ -6,7 +6,6 @@ program's function returns. Against the rest of what a program may do there are 
 - Everywhere: no environment, no site packages, a folder of its own that is deleted, limits on processor time, on the size of files and
   on the memory of each process, a limit on time and on output; what it started is killed.
 - With /proc: memory and processes of all that it started are counted together, twenty times a second, and end it over the limit.
-- With a cgroup that this user may divide: the kernel holds the same limits.
 - With Landlock: it reads the standard library, the system's libraries and its own folder, writes to its own folder, executes nothing.
   Without it, it has all rights over files that its user has.
 - With seccomp: no socket, no new namespace, no look into another process, no signal to one.
