@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,23 +13,13 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
-import jinja2
-import markupsafe
-
-import pellucid
+from pellucid import isolated_python
 from pellucid.errors import QueueFullError, UnavailableError
 from pellucid.template_renderer import CPU_SECONDS, WALL_SECONDS, RenderingError
 
 T = TypeVar("T")
-
-BOOTSTRAP = "import sys; sys.path += sys.argv[1:]; from pellucid.template_renderer import main; main()"
-"""The child's program. Its interpreter is isolated: it finds these packages where this process has found them, and no others."""
-
-VARIABLES = ("TZ", "TZDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""What the child keeps of the environment: the time zone, and what an interpreter may need to start."""
 
 MAX_ESCAPED = 12
 """Bytes of one character in the JSON of a reply: two escapes of six."""
@@ -79,13 +68,8 @@ class TemplateProcess:
         with self._lock:
             begun = time.monotonic()
             process, first = self._running()
-            clock = threading.Timer(WALL_SECONDS, process.kill)
-            clock.daemon = True
-            clock.start()
-            try:
+            with isolated_python.killed_after(process, WALL_SECONDS):
                 reply = _ask(process, [*first, {"variables": variables, "limit": limit}], limit)
-            finally:
-                clock.cancel()
             if isinstance(reply, str):
                 return reply
             if reply is None or reply.kind == "limit":  # of what it has used up it may keep some
@@ -97,19 +81,12 @@ class TemplateProcess:
         if self._process is not None and self._process.poll() is None:
             return self._process, []
         self._stop()
-        folders = dict.fromkeys(str(Path(file).parents[1]) for file in (pellucid.__file__, jinja2.__file__, markupsafe.__file__) if file)
         try:
-            self._process = process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-I", "-S", "-c", BOOTSTRAP, *folders],
-                env={name: os.environ[name] for name in VARIABLES if name in os.environ},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+            self._process = process = isolated_python.start("pellucid.template_renderer", ["pellucid", "jinja2", "markupsafe"])
         except OSError as error:
             reason = f"no process can be started for it ({error.strerror})"
             raise UnavailableError(f"The chat template of {self._model} cannot be rendered now, {reason}: try again later.") from None
-        self._finalizer = weakref.finalize(self, _end, process)
+        self._finalizer = weakref.finalize(self, isolated_python.end, process)
         return process, [self._source]
 
     def _stop(self) -> None:
@@ -145,12 +122,3 @@ def _death(status: int, seconds: float) -> str:
     if seconds >= WALL_SECONDS:
         return f"takes longer than {WALL_SECONDS} seconds"
     return f"breaks the process that renders it (exit status {status})"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None, "both are pipes"
-        with contextlib.suppress(OSError):  # what it has not read is lost
-            pipe.close()

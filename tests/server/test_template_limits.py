@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+import pellucid.isolated_python
 import pellucid.template_process
 from hostile_templates import BENIGN, HOSTILE, SPIN
 from model_files import byte_level_bpe, write_folder
@@ -169,14 +170,14 @@ def test_child_is_replaced() -> None:
     assert first is not None
     assert chat.process.pid == first
     os.kill(first, signal.SIGKILL)
-    until(lambda: not is_alive(first))
+    until(lambda: chat.process is not None and chat.process.pid is None)
     assert chat.render([Message("user", "c")]) == "c"
 
 
 def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ends a child in the middle of a text, or comes out of it, the client gets a sentence."""
     for program in ("print('nonsense')", "print('[]')", 'print(\'{"kind": "odd"}\')', "raise SystemExit(7)", "print('[' * 10**4)"):
-        monkeypatch.setattr(pellucid.template_process, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}")
+        monkeypatch.setattr(pellucid.isolated_python, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}")
         with pytest.raises(
             InvalidRequestError, match=r"The chat template of the model breaks the process that renders it .*use completions"
         ):
@@ -235,7 +236,7 @@ def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) 
     assert b"hunter2" not in Path(f"/proc/{chat.process.pid}/environ").read_bytes()
     assert sorted(path.name for path in Path(f"/proc/{chat.process.pid}/fd").iterdir()) == ["0", "1", "2"]
     program = (
-        "import socket\nfrom pellucid.template_renderer import _set_limits\n_set_limits()\n"
+        "import socket\nfrom pellucid.isolated_python import limit\nlimit(2**29)\n"
         "for use in (lambda: open('/etc/hostname'), socket.socket):\n"
         "    try:\n        use()\n    except OSError as error:\n        print(error.errno)\n"
     )

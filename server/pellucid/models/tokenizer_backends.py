@@ -7,6 +7,9 @@ the text. Which text does it is not to be foreseen, so no trial can clear one: t
 from __future__ import annotations
 
 import base64
+import contextlib
+import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +77,8 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
     Raises ModelError where it cannot be loaded within the limits. So does encoding; the next text gets a new process.
     """
     model = None if sentencepiece is None else base64.b64encode(sentencepiece).decode()
-    process = LimitedProcess(__name__, {"json": tokenizer_json, "sentencepiece": model}, _LOAD_SECONDS)
+    first = {"json": tokenizer_json, "sentencepiece": model}
+    process = LimitedProcess(__name__, ["pellucid", "tokenizers", "sentencepiece"], first, _LOAD_SECONDS)
     try:
         pieces: list[str | None] = process.start()
     except ProcessFailedError as error:
@@ -105,6 +109,15 @@ class _Apart:
         encoder = by_tokenizers(message["json"])
         self._encode = encoder.encode
         return encoder.pieces()
+
+
+def main() -> None:
+    """Serve one tokenizer: the program of the process that :func:`apart` starts."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it may start no more threads than its memory allows
+    for library in ("tokenizers", "sentencepiece"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
+    serve(_Apart(), _MEMORY)
 
 
 def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
@@ -141,7 +154,3 @@ def _is_harmless_step(step: dict[str, Any], patterns: frozenset[str]) -> bool:
             return step["pattern"].get("Regex") in patterns
         case kind:
             return kind in ("ByteLevel", "Digits", "Metaspace")
-
-
-if __name__ == "__main__":
-    serve(_Apart(), _MEMORY)

@@ -19,6 +19,7 @@ from transformers import GPT2Config
 
 import hostile_files
 from model_files import byte_level_bpe, train_sentencepiece, write_folder
+from pellucid import isolated_python, limited_process
 from pellucid.errors import ModelError, PellucidError
 from pellucid.models import sentencepiece_model
 from pellucid.models.folder_tokenizer import read_tokenizer
@@ -182,6 +183,35 @@ def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="failed at a text of 8 characters"):
         tokenizer.encode("aaaaaaaa")
     assert tokenizer.encode("bbb")
+
+
+def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a tokenizer took over its process, it would find neither files nor sockets nor the settings of the server."""
+    monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
+    before = _children()
+    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
+    (child,) = _children() - before
+    assert tokenizer.encode("ab")
+    assert b"hunter2" not in (child / "environ").read_bytes()
+    assert sorted(path.name for path in (child / "fd").iterdir()) == ["0", "1", "2"]
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in (child / "limits").read_text().splitlines()}
+    assert limits["Max open files"] == ["3", "3"]
+    assert limits["Max core file size"] == ["0", "0"]
+    assert limits["Max address space"] == [str(2**31)] * 2
+
+
+def _children() -> set[Path]:
+    """The folders in /proc of the processes that this one has started."""
+    return {Path("/proc", id) for task in Path("/proc/self/task").iterdir() for id in (task / "children").read_text().split()}
+
+
+def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that uses no processor time and does not answer is ended when the wall clock says so."""
+    monkeypatch.setattr(limited_process, "WALL_FACTOR", 0.01)
+    process = limited_process.LimitedProcess("test_hostile_files", [], None, 30)
+    monkeypatch.setattr(isolated_python, "BOOTSTRAP", "import time; time.sleep(600)")
+    with pytest.raises(limited_process.ProcessFailedError, match="longer than 0 s"):
+        process.start()
 
 
 def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
