@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import signal
@@ -11,15 +10,12 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pellucid import isolated_python
-from pellucid.errors import QueueFullError, UnavailableError
+from pellucid.errors import UnavailableError
 from pellucid.template_renderer import CPU_SECONDS, WALL_SECONDS, RenderingError
-
-T = TypeVar("T")
 
 MAX_ESCAPED = 12
 """Bytes of one character in the JSON of a reply: two escapes of six."""
@@ -38,27 +34,12 @@ class TemplateProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._lock = threading.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pellucid-template")
 
     @property
     def pid(self) -> int | None:
         """The child's process id, or None while there is no child."""
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns, which renders with this process, on this template's own thread.
-
-        Other templates and the event loop never wait for it. Raises QueueFullError if earlier work takes too long.
-        """
-        asked = time.monotonic()
-
-        def in_turn() -> T:
-            if time.monotonic() - asked > WALL_SECONDS:
-                raise QueueFullError(f"Earlier chats keep the chat template of {self._model} busy: try again later.")
-            return work()
-
-        return await asyncio.wrap_future(self._thread.submit(in_turn))
 
     def render(self, variables: Mapping[str, Any], limit: int) -> str:
         """Return the text for these variables; blocks. Raises RenderingError, also for a text of more than ``limit`` characters.

@@ -22,12 +22,13 @@ import pellucid.isolated_python
 import pellucid.template_process
 from hostile_templates import BENIGN, HOSTILE, SPIN
 from model_files import byte_level_bpe, write_folder
+from pellucid import own_thread
 from pellucid.api.state import ServerState
 from pellucid.assistant import Assistant
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
-from pellucid.errors import InvalidRequestError, NotSupportedError, QueueFullError
+from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.models.catalog import catalog
 from pellucid.models.gguf import GGUF
 from pellucid.models.load import LoadedModel
@@ -198,13 +199,6 @@ def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_alive(stopped)
 
 
-async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chat that would wait too long for its turn is refused as one too many."""
-    monkeypatch.setattr(pellucid.template_process, "WALL_SECONDS", -1)
-    with pytest.raises(QueueFullError, match="the chat template of the model busy"):
-        await TemplateProcess(ECHO, "the model").run(lambda: "text")
-
-
 def test_child_ends_with_its_template() -> None:
     """A model that is not served any more leaves no process."""
     chat = template(ECHO)
@@ -274,6 +268,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
 def test_others_are_answered_meanwhile(two_models: tuple[str, Assistant], monkeypatch: pytest.MonkeyPatch) -> None:
     """While one model's template does not come to an end, /health and the chats of another model are answered."""
     monkeypatch.setattr(pellucid.template_process, "WALL_SECONDS", PATIENCE)
+    monkeypatch.setattr(own_thread, "LONGEST_WAIT", PATIENCE)
     url, assistant = two_models
     assert ask(url, "spins", "Hi").status_code == 200
     process = assistant._find("spins").template.process

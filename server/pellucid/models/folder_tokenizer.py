@@ -95,7 +95,8 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         frozenset(token.id for token in added if token.strip_left),
         frozenset(token.id for token in added if token.strip_right),
     )
-    return Tokenizer(encoder.encode, vocabulary, _conventions(folder, config, vocabulary, prefix, starts_with))
+    conventions = _conventions(folder, config, vocabulary, prefix, starts_with)
+    return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
 
 
 def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:
@@ -240,8 +241,9 @@ def _from_sentencepiece(folder: Path, vocab_size: int) -> Tokenizer:
         frozenset(token.id for token in added if token.strip_right),
     )
     prefix = _Prefix(PrefixSpace.ALWAYS, after_special=config.get("legacy") is not False) if prefixed else _Prefix()
-    encode = metaspace.encoder(path, sentencepiece_model.rewrite(data, pieces))
-    return Tokenizer(encode, vocabulary, _conventions(folder, config, vocabulary, prefix, "<s>" if "<s>" in special else None))
+    encoder = metaspace.encoder(path, sentencepiece_model.rewrite(data, pieces))
+    conventions = _conventions(folder, config, vocabulary, prefix, "<s>" if "<s>" in special else None)
+    return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
 
 
 def _conventions(folder: Path, config: Json, vocabulary: Vocabulary, prefix: _Prefix, starts_with: str | None) -> Conventions:

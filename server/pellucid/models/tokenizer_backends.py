@@ -29,10 +29,14 @@ _CHARACTERS_PER_SECOND = 250_000  # a tenth of what the slowest of the common to
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
-    """Turns text into ids. ``pieces`` gives the texts of all ids in order, None for an id without one."""
+    """Turns text into ids. ``pieces`` gives the texts of all ids in order, None for an id without one.
+
+    ``apart``: ``encode`` waits for another process.
+    """
 
     encode: Callable[[str], list[int]]
     pieces: Callable[[], list[str | None]]
+    apart: bool = False
 
 
 def by_tokenizers(data: str) -> TextEncoder:
@@ -58,8 +62,8 @@ def by_tokenizers(data: str) -> TextEncoder:
     return TextEncoder(encode, pieces)
 
 
-def by_sentencepiece(model: bytes) -> Callable[[str], list[int]]:
-    """A sentencepiece model read by its library. Raises whatever the library raises."""
+def by_sentencepiece(model: bytes) -> TextEncoder:
+    """A sentencepiece model read by its library, without pieces. Raises whatever the library raises."""
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_proto=model)
@@ -68,7 +72,7 @@ def by_sentencepiece(model: bytes) -> Callable[[str], list[int]]:
         ids: list[int] = processor.encode(text)
         return ids
 
-    return encode
+    return TextEncoder(encode, list)
 
 
 def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes | None = None) -> TextEncoder:
@@ -91,7 +95,7 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
             raise ModelError(f"The tokenizer {path} failed at a text of {len(text)} characters ({error}): use another model.") from None
         return ids
 
-    return TextEncoder(encode, lambda: pieces)
+    return TextEncoder(encode, lambda: pieces, apart=True)
 
 
 class _Apart:
@@ -103,10 +107,8 @@ class _Apart:
     def __call__(self, message: dict[str, Any]) -> object:
         if "encode" in message:
             return self._encode(message["encode"])
-        if message["sentencepiece"] is not None:
-            self._encode = by_sentencepiece(base64.b64decode(message["sentencepiece"]))
-            return []
-        encoder = by_tokenizers(message["json"])
+        model = message["sentencepiece"]
+        encoder = by_tokenizers(message["json"]) if model is None else by_sentencepiece(base64.b64decode(model))
         self._encode = encoder.encode
         return encoder.pieces()
 

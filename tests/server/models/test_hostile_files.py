@@ -142,6 +142,7 @@ def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) ->
     charsmap = hostile_files.charsmap()
     path = _unigram(tmp_path, charsmap)
     tokenizer = read_tokenizer(path)
+    assert tokenizer.apart
     assert tokenizer.encode("ab")
     for damage in (charsmap[:4] + b"\xff" * 400 + charsmap[404:], charsmap[:-200_000], b"\xff" * 64):
         with pytest.raises(ModelError, match=r"tokenizer\.json") as caught:
