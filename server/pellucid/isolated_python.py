@@ -1,4 +1,4 @@
-"""Starts Python processes for data of strangers, with nothing of this process: no environment, files, sockets or modules of others.
+"""Starts Python processes that handle untrusted data: they inherit no environment, files or sockets, and import only named packages.
 
 Such a process ends when its standard input ends, and so with this process, however that comes. Limits of memory and of open files
 need POSIX; a limit of wall time holds everywhere.

@@ -20,7 +20,7 @@ from typing import Any
 from pellucid import isolated_python
 
 WALL_FACTOR = 5
-"""A request may take so many times its processor time by the clock, so that a busy machine does not make it fail."""
+"""Limit of wall time, as a multiple of the processor time: large enough that a busy machine does not make requests fail."""
 
 
 class ProcessFailedError(Exception):

@@ -1,4 +1,4 @@
-"""A thread of one model for what waits for a process of that model, so that nothing else waits with it."""
+"""A thread of one model's own, for work that waits for another process, so that neither the event loop nor other models wait."""
 
 from __future__ import annotations
 

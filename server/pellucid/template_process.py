@@ -53,7 +53,7 @@ class TemplateProcess:
                 reply = _ask(process, [*first, {"variables": variables, "limit": limit}], limit)
             if isinstance(reply, str):
                 return reply
-            if reply is None or reply.kind == "limit":  # of what it has used up it may keep some
+            if reply is None or reply.kind == "limit":  # the child may still hold the memory that the rendering took
                 self._stop()
         raise reply or RenderingError("limit", _death(process.returncode, time.monotonic() - begun))
 
@@ -97,7 +97,7 @@ def _ask(process: subprocess.Popen[bytes], lines: Sequence[Any], limit: int) -> 
 
 
 def _death(status: int, seconds: float) -> str:
-    """What a template did whose child has ended, as a predicate."""
+    """Return why the child of a template ended, as the predicate of a sentence."""
     if sys.platform != "win32" and status == -signal.SIGXCPU:
         return f"takes more than {CPU_SECONDS} seconds of processor time"
     if seconds >= WALL_SECONDS:

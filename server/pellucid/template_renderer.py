@@ -28,7 +28,7 @@ if sys.platform != "win32":
     import resource
 
 CPU_SECONDS = 2
-"""Processor time that a child may spend on one rendering. Other programs on the machine do not use it up, as they do wall time."""
+"""Processor time for one rendering. Unlike wall time, it does not depend on how busy the machine is."""
 
 WALL_SECONDS = 10
 """Time that one rendering may take in all, the start of the child included."""
@@ -142,7 +142,7 @@ def _detail(error: Exception) -> str:
 def main() -> None:
     """Serve the renderings of one template: a line of JSON with its source, then a line for each request; a line answers each.
 
-    Ends when its standard input ends, which is when the parent has ended, however that came.
+    Ends when its standard input ends, and so when the parent has ended in whatever way.
     """
     source = json.loads(sys.stdin.buffer.readline())
     for module in LAZY_IMPORTS:

@@ -200,7 +200,7 @@ def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_child_ends_with_its_template() -> None:
-    """A model that is not served any more leaves no process."""
+    """The process of a template ends when its model is no longer served."""
     chat = template(ECHO)
     chat.render(CHAT)
     assert chat.process is not None
@@ -315,7 +315,7 @@ def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, Assistan
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals) -> None:
-    """A template that spins keeps neither /health from answering nor the server from leaving, and no child stays."""
+    """A template that spins keeps neither /health from answering nor the server from exiting, and its child ends with it."""
     model = tmp_path / "tiny"
     tiny_llama(vocab_size=320).save_pretrained(model)
     write_folder(model, byte_level_bpe(320), {"chat_template": SPIN})

@@ -102,7 +102,7 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
 def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:
     """The markers that the model has; ``pieces`` is cut to what it has too. Raises ModelError where text could become other ids.
 
-    Some folders add a marker, for padding say, that their model was not made larger for.
+    Some folders add a marker, for padding say, without an embedding in the model.
     """
     if not vocab_size:
         return dict(markers)
@@ -151,7 +151,7 @@ def _added(path: Path, id: int, token: Json) -> _Added:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text holds whole characters alone: JSON can spell half a surrogate pair, which nothing can send on."""
+    """Whether a text is valid Unicode: JSON can spell half a surrogate pair, which cannot be encoded as UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a body, the API answers with a sentence and serves on."""
+"""Whatever is wrong with a body, the API answers with a sentence and keeps serving."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_all_routes_are_there() -> None:
 
 @pytest.mark.parametrize("path", BODIES)
 def test_bodies(path: str, small_server: LiveServer) -> None:
-    """Of a thousand mutated bodies over all routes none is answered 5xx but with 501, what the model cannot do; errors have one shape."""
+    """Of a thousand mutated bodies over all routes none gets a 5xx except 501, for what the model cannot do; errors have one shape."""
     count = -(-COUNT // len(BODIES))
     with httpx.Client(base_url=small_server.url, timeout=120, trust_env=False) as http:
         for body in mutations(BODIES[path], Random(f"{SEED} {path}"), count):

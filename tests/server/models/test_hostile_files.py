@@ -228,7 +228,7 @@ def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
 
 
 def test_long_varints_take_no_time() -> None:
-    """A number that goes on for ever in a sentencepiece model is damage after ten bytes, not a quadratic sum."""
+    """A number without end in a sentencepiece model is refused after ten bytes, instead of being summed in quadratic time."""
     began = time.process_time()
     with pytest.raises(ModelError, match="damaged"):
         sentencepiece_model.read(b"\xff" * 1_000_000)
@@ -285,7 +285,7 @@ def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["\0", "a" * 300, "./" + "a" * 300, "~nobody-has-this-name/x", "org/" + "a" * 300, "./\0.gguf"])
 def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) -> None:
-    """A name that no disk could hold is refused as any other unknown one."""
+    """A name that is not a valid path is refused like any other unknown name."""
     with pytest.raises(PellucidError) as caught:
         load(name, device="cpu", store=Store(tmp_path / "cache"), progress=Silent())
     assert "\n" not in str(caught.value)
