@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from body_mutations import mutations
 from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
-from served import ADAPTER, TINY, LiveServer, live, tiny_adapters, tiny_assistant
+from served import ADAPTER, TINY, LiveServer
 
 SEED = 13
 COUNT = 1000
@@ -34,17 +33,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/load_lora_adapter": {"lora_name": "other", "lora_path": "other", "load_inplace": False},
     "/v1/unload_lora_adapter": {"lora_name": ADAPTER},
 }
-
-
-@pytest.fixture(scope="module")
-def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose context holds 24 tokens, so that no answer takes long."""
-    assistant, engine = tiny_assistant(context=24)
-    state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine, tiny_adapters(assistant, tmp_path_factory.mktemp("cache")))
-    with live(state) as server:
-        yield server
-    engine.close()
 
 
 def test_all_routes_are_there() -> None:
