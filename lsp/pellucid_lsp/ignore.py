@@ -18,16 +18,16 @@ Stamp = tuple[int, int]
 """What changes when a file does: its time and its size."""
 
 MAX_BYTES = 128 * 1024
-"""Bytes that all ignore files of a path may have together; the largest of well-known repositories have a few thousand."""
+"""Total bytes of the ignore files that apply to a path. Those of well-known repositories have a few thousand."""
 
 MAX_STEPS = 500_000_000
-"""Steps that the question about one path may take at worst: (characters of it and of the folders that it is in) x (bytes of patterns)."""
+"""Bound on the work for one path: (characters of the path and of its parent folders) x (bytes of patterns)."""
 
 MAX_POINTER_BYTES = 4096
-"""Bytes that are read of a file which only names a folder."""
+"""Bytes to read of a file that only names a folder, such as the ``.git`` file of a work tree."""
 
 FOLD_CASE = sys.platform in ("darwin", "win32")
-"""Whether names differ by more than their case: git sets ``core.ignoreCase`` where the file system does not tell cases apart."""
+"""Whether patterns ignore case: git sets ``core.ignoreCase`` where the file system does."""
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Patterns:
         return next((pattern.ignores for pattern in self._patterns if pattern.fits(raw, folder=folder)), None)
 
     def ignores(self, path: str) -> bool:
-        """Whether a file is ignored, by itself or because one of the folders that it is in is. One that would take too long is."""
+        """Whether a file, or one of its parent folders, is ignored. A path that would take too long to match is ignored."""
         if _is_too_long(path, self._size):
             log.warning("%s", _too_long(path, self._name))
             return True
@@ -195,7 +195,7 @@ def _bytes_of(text: str) -> str:
 
 
 def _is_too_long(path: str, size: int) -> bool:
-    """Whether to match a path and all folders that it is in against so many bytes of patterns may take too long."""
+    """Whether it may take too long to match a path and its parent folders against so many bytes of patterns."""
     return len(path) * (path.count("/") + 1) * size > MAX_STEPS
 
 

@@ -105,18 +105,18 @@ class Privacy:
         return None
 
     def _inside(self, path: Path) -> list[tuple[Path, Path]]:
-        """Return the open folders that a path lies in, each with the path as it is called from there.
+        """Return the open folders that contain a path, each with the path spelled as inside that folder.
 
         A file system that does not tell cases apart has one folder under many names, so those that differ are compared as folders.
         """
         inside = [(root, path) for root in self._roots if path != root and path.is_relative_to(root)]
         if inside or path in self._roots:
             return inside
-        parents = list(path.parents)[:-1]  # all but the root of the file system, which nobody opens by another name
+        parents = list(path.parents)[:-1]  # all but the root of the file system, which has one name only
         return [(root, root / path.relative_to(parent)) for parent in parents for root in self._roots if _is_same(parent, root)]
 
     def _is_on_unknown_machine(self, uri: str) -> bool:
-        """Whether this is a file of another machine that no pattern of the setting allows."""
+        """Whether this is a file of another machine that no pattern of ``context.exclude`` admits."""
         address = uris.read(uri)
         return address.is_remote_file and self._exclude.decision(f"{address.host}{address.path}", folder=False) is not False
 
@@ -158,7 +158,7 @@ def secret_pattern(path: Path) -> str | None:
 
 
 def _forms(path: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield a path as it is called, and what it leads to where links make that another one; with whether they do."""
+    """Yield the path as given, with False, and the path that it resolves to, with True, if links make that another one."""
     called, real = absolute(path), Path(os.path.realpath(path))
     yield called, False
     if real != called:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pellucid_lsp.server import Pellucid
 
 LEAVE_SECONDS = 5.0
-"""How long what runs may take to let go of what it holds once the editor has left."""
+"""Seconds for running requests to clean up after the editor has exited."""
 
 
 def run(tcp: int | None) -> None:
@@ -35,7 +35,7 @@ def run(tcp: int | None) -> None:
 
 
 async def _serve_stdio(server: Pellucid) -> int:
-    """Speak to the editor that started this process. Returns the exit code."""
+    """Serve the editor that started this process, over stdio. Return the exit code."""
     from pygls.io_ import StdinAsyncReader, StdoutWriter
 
     with ThreadPoolExecutor(1) as thread:
@@ -64,7 +64,7 @@ async def _serve_one(server: Pellucid, port: int) -> int:
 
 
 async def _serve(server: Pellucid, reader: Any) -> int:
-    """Answer messages until the editor leaves or is gone. Returns the exit code: 1 after an ``exit`` without a ``shutdown``."""
+    """Answer messages until the editor exits or the connection breaks. Return the exit code: 1 after ``exit`` without ``shutdown``."""
     from pygls.io_ import run_async
 
     try:

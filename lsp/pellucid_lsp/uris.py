@@ -40,7 +40,7 @@ class Address:
 
 @lru_cache(maxsize=1024)
 def read(uri: str) -> Address:
-    """Take an address apart. What is no address is a path."""
+    """Split an address into its decoded parts. Text that is not an address is a path."""
     parts = _URI.fullmatch(uri)
     assert parts is not None, "all of it may be empty"
     scheme, host, path = (parts["scheme"] or "").lower(), _decoded(parts["host"] or ""), _decoded(parts["path"])

@@ -54,7 +54,7 @@ class _NeverMatchesError(Exception):
 def _tokens(glob: str) -> Iterator[str]:
     """Split a glob into tokens.
 
-    ``**`` crosses folders where it stands alone between slashes. Git compares the text before the first special character
+    ``**`` crosses folders if it is the whole name between two slashes. Git compares the text before the first special character
     by itself and takes what follows for the beginning of a pattern, so that ``a**/b`` crosses folders as well.
     """
     special = _SPECIAL.search(glob)
@@ -139,7 +139,7 @@ def _character(glob: str, at: int) -> str:
 
 
 def _expression(tokens: Sequence[str]) -> str:
-    """Join tokens: what stands before the first crossing, then each crossing with the folders that follow it."""
+    """Join tokens: those before the first crossing, then each crossing with the folders that follow it."""
     crossings = [at for at, token in enumerate(tokens) if token in CROSSING]
     bounds = [*crossings, len(tokens)]
     expression = _folders(tokens[: bounds[0]], ends_path=not crossings)

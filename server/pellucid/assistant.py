@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from pellucid.detokenizer import Detokenizer, decode
@@ -128,7 +129,7 @@ class Assistant:
                 raise InvalidRequestError(
                     "Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="input_extra"
                 )
-            ids = await beside(len(prefix), lambda: served.encode(prefix, special=special))
+            ids = await beside(served, len(prefix), lambda: served.encode(prefix, special=special))
             ids, healing = served.healer.heal(ids, keep=1) if heal else (ids, None)
             stops = served.tokenizer.eos_ids
             endings = [*endings, StopStrings(stop)]
@@ -138,7 +139,8 @@ class Assistant:
             if extra and not served.takes_files:
                 raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
             size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in extra)
-            ids, healing = await beside(size, lambda: self._infill(served, prefix, suffix, extra, params, window, heal=heal is not False))
+            made = partial(self._infill, served, prefix, suffix, extra, params, window, heal=heal is not False)
+            ids, healing = await beside(served, size, made)
             stops = served.tokenizer.eos_ids | served.markers
             endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
         request = Request(ids, params, terms, stops, constraint=healing)
@@ -205,7 +207,7 @@ class Assistant:
         if any(isinstance(item, Message) for item in text):
             ids, has_bos = await beside_template(served, size, lambda: served.read(text, special=special))
         else:
-            ids, has_bos = await beside(size, lambda: served.read(text, special=special))
+            ids, has_bos = await beside(served, size, lambda: served.read(text, special=special))
         if len(ids) == has_bos:
             raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
         request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=top_logprobs), terms, score_from=0)
@@ -256,7 +258,7 @@ class Assistant:
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """The ids of a text, the BOS in front where the model wants one."""
         served = self._find(model)
-        return await beside(len(text), lambda: served.encode(text, special=False))
+        return await beside(served, len(text), lambda: served.encode(text, special=False))
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         """The text of ids, markers included."""
@@ -285,7 +287,7 @@ class Assistant:
         served = self._find(model)
         taken = extra if served.takes_files else ()
         size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in taken)
-        return await beside(size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
+        return await beside(served, size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
 
     def _find(self, model: str | None) -> Served:
         if model is None:
@@ -368,12 +370,16 @@ class Assistant:
         yield Finish(gate.reason, meter.usage(), gate.stop)
 
 
-async def beside(size: int, encode: Callable[[], T]) -> T:
-    """What ``encode`` gives for so many characters: a long text is read on a thread, not to hold up all streams."""
+async def beside(served: Served, size: int, encode: Callable[[], T]) -> T:
+    """Return what ``encode`` returns for so many characters, without holding up all streams.
+
+    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is read on a shared one.
+    """
+    if served.tokenizer.apart:
+        return await served.thread.run(encode)
     return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
 
 
 async def beside_template(served: Served, size: int, encode: Callable[[], T]) -> T:
-    """The same for what the chat template of a model writes. One that is not known gets its own thread, which waits for its process."""
-    process = served.template.process
-    return await (beside(size, encode) if process is None else process.run(encode))
+    """The same for what the chat template of a model writes: one with a process of its own is waited for on the model's own thread."""
+    return await (beside(served, size, encode) if served.template.process is None else served.thread.run(encode))

@@ -1,7 +1,7 @@
 """Uvicorn's HTTP connections, with limits for clients that open them and send nothing, or too slowly.
 
 Uvicorn limits only the pause between two requests. Here a request must also begin and send its headers in time, a body
-that nobody reads must end in time, and no more than a number of connections may be open without a request that was let in.
+that is not read must end in time, and only a limited number of connections may be open without an admitted request.
 Request bodies have limits of their own (``api.request_body``). A response has none: streams last as long as they last, and
 their readers may be slow.
 """
@@ -31,13 +31,13 @@ UNREAD_SECONDS = 5.0
 """Time for the rest of a body after the response, so that the client reads the response instead of a reset connection."""
 
 MOST_OUTSIDE = 256
-"""Connections without a request that was let in; the oldest one is closed for the next."""
+"""Connections without an admitted request; beyond this number the oldest one is closed for each new one."""
 
 logger = logging.getLogger(__name__)
 
 
 class LimitedConnection(H11Protocol):
-    """A connection with those limits. It is outside until a request of it is let in, and again after the response."""
+    """A connection with those limits. It is outside until one of its requests is admitted, and again after the response."""
 
     def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -65,7 +65,7 @@ class LimitedConnection(H11Protocol):
         """Take what arrives."""
         try:
             super().data_received(data)
-        except h11.LocalProtocolError:  # what follows a response that has begun is no HTTP: there is no way to say so any more
+        except h11.LocalProtocolError:  # not HTTP, and a response has begun already, so that no error can be sent
             self._abort()
         self._watch()
 
@@ -87,7 +87,7 @@ class LimitedConnection(H11Protocol):
         self._outside = False
 
     def _watch(self) -> None:
-        """Start the clock for what the connection waits for; it runs on for as long as that stays the same."""
+        """Start a timer for what the connection now waits for, unless it is still waiting for the same."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
         waits_for = None if is_answering or self.transport.is_closing() else (self.cycle, self.conn.their_state)
         if waits_for == self._waits_for:
@@ -108,7 +108,7 @@ class LimitedConnection(H11Protocol):
             self._abort_later()
 
     def _refuse(self, error: InvalidRequestError) -> None:
-        """Answer in the place of the application, and close."""
+        """Send an error in place of the application, and close."""
         body = json.dumps(error_body(error)).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         response = h11.Response(status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase.encode())

@@ -1,7 +1,7 @@
 """A separate Python process for code that a hostile file can crash, stop or make grow: it has limits and can be ended.
 
-The two sides exchange JSON, a line each way. Each request has a limit of processor time, and the process one of memory. Both need
-POSIX: elsewhere the process still keeps a crash away from the server.
+The two sides exchange JSON, a line each way. Each request has a limit of processor time and of wall time, and the process one of
+memory. Those of memory and of processor time need POSIX.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import pellucid
+from pellucid import isolated_python
+
+WALL_FACTOR = 5
+"""Limit of wall time, as a multiple of the processor time: large enough that a busy machine does not make requests fail."""
 
 
 class ProcessFailedError(Exception):
@@ -25,11 +28,15 @@ class ProcessFailedError(Exception):
 
 
 class LimitedProcess:
-    """Runs ``python -m module``, whose main is :func:`serve`. It starts with the first request, and again after it was ended."""
+    """Runs ``main`` of a module, which calls :func:`serve`. It starts with the first request, and again after it was ended."""
 
-    def __init__(self, module: str, first: object, seconds: float) -> None:
-        """``first`` is sent to each new process before anything else, and may take ``seconds`` of processor time."""
+    def __init__(self, module: str, packages: Sequence[str], first: object, seconds: float) -> None:
+        """``first`` is sent to each new process before anything else, and may take ``seconds`` of processor time.
+
+        The module can import these packages and the standard library.
+        """
         self._module = module
+        self._packages = packages
         self._first = first
         self._seconds = seconds
         self._lock = threading.Lock()
@@ -52,27 +59,17 @@ class LimitedProcess:
         """End the process."""
         process, self._process = self._process, None
         if process is not None and self._started_by == os.getpid():
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            isolated_python.end(process)
 
     def __del__(self) -> None:
         self.close()
 
     def _start(self) -> Any:
         self.close()
-        paths = [str(Path(pellucid.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-m", self._module],  # -P: no module is taken from the working directory
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a library's panic says there what the exit status says too
-            env=environment,
-        )
+        try:
+            self._process = isolated_python.start(self._module, self._packages)
+        except OSError as error:
+            raise ProcessFailedError(f"no process can be started ({error.strerror})") from None
         self._started_by = os.getpid()
         return self._exchange(self._first, self._seconds)
 
@@ -81,30 +78,26 @@ class LimitedProcess:
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
+        began = time.monotonic()
         try:
-            process.stdin.write(json.dumps([seconds, message]).encode() + b"\n")
-            process.stdin.flush()
-            answer = json.loads(process.stdout.readline())
+            with isolated_python.killed_after(process, WALL_FACTOR * seconds):
+                process.stdin.write(json.dumps([seconds, message]).encode() + b"\n")
+                process.stdin.flush()
+                answer = json.loads(process.stdout.readline())
         except (OSError, ValueError):  # it has ended: a pipe is closed, or a line is cut short
-            process.kill()
-            status = process.wait()
             self.close()
-            raise ProcessFailedError(_ending(status, seconds)) from None
+            raise ProcessFailedError(_ending(process.returncode, seconds, time.monotonic() - began)) from None
         if "error" in answer:
             raise ProcessFailedError(answer["error"])
         return answer["result"]
 
 
 def serve(handle: Callable[[Any], object], memory: int) -> None:
-    """Answer requests from standard input until it ends. ``memory`` is in bytes of address space."""
-    with contextlib.suppress(ImportError):
-        import resource
+    """Answer requests from standard input until it ends. ``memory`` is in bytes of address space.
 
-        for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
-            _, most = resource.getrlimit(kind)
-            with contextlib.suppress(ValueError, OSError):  # macOS limits no address space
-                resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the pipe
+    ``handle`` can open no files: import what it needs before.
+    """
+    isolated_python.limit(memory)
     answers = sys.stdout.buffer
     for line in sys.stdin.buffer:
         seconds, message = json.loads(line)
@@ -125,8 +118,10 @@ def _limit_time(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def _ending(status: int, seconds: float) -> str:
+def _ending(status: int, seconds: float, elapsed: float) -> str:
     """How the process ended, as part of a sentence."""
+    if elapsed >= WALL_FACTOR * seconds:
+        return f"it took longer than {WALL_FACTOR * seconds:.0f} s"
     if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:
         return f"it took more than {seconds:.0f} s of processor time"
     if status < 0:

@@ -2,7 +2,7 @@
 
 While an address has to wait, no key from there is compared, not even a right one: an answer for the right one would tell a
 guesser which it is. What was granted before stays valid, such as the session of a browser. A right key does not shorten a
-wait either, or somebody with a key of their own could guess another's without one.
+wait either; otherwise a user with a key could guess the keys of others without waiting.
 
 A program with an outdated key repeats it with every request. That is no guess, so a key counts once.
 """
@@ -28,13 +28,13 @@ LONGEST = 60.0
 """Seconds between two keys at most."""
 
 MEMORY_SECONDS = 3600.0
-"""How long wrong keys are held against an address after its last wait: people mistype again and again, guessers do not pause."""
+"""How long an address's wrong keys are remembered after its last wait. People who mistype pause; guessers do not."""
 
 MOST_ADDRESSES = 10_000
 """Addresses that are remembered."""
 
 REPEATED_KEYS = 8
-"""Wrong keys of an address that may be repeated at no cost, the latest of them."""
+"""How many of an address's latest wrong keys it may repeat at no cost."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Files that hold what a user typed, or where: nobody else on the machine reads them, whatever the umask is."""
+"""Files that show what a user typed or where they work: no other user can read them, whatever the umask is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OTHERS = 0o077
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder of ours for its owner alone, also where it exists and is open to others. Raises OSError where it cannot be made."""
+    """Create a folder of ours, or restrict an existing one, for its owner alone. Raises OSError if it cannot be created."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     _close_to_others(path, 0o700)
 
@@ -24,7 +24,7 @@ def make_private(path: Path) -> None:
 
 
 def create_private(path: Path) -> BinaryIO:
-    """Begin a file anew, for its owner alone: who has the former one open reads nothing of the new one."""
+    """Replace a file by an empty one for its owner alone. Processes that have the old one open read nothing of the new one."""
     with suppress(OSError):  # it is not there or, on Windows, in use
         path.unlink()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -34,5 +34,5 @@ def create_private(path: Path) -> BinaryIO:
 
 def _close_to_others(path: Path, mode: int) -> None:
     if path.stat().st_mode & OTHERS:
-        with suppress(PermissionError):  # another user's, whose it is to open or close
+        with suppress(PermissionError):  # it belongs to another user, who decides about its permissions
             path.chmod(mode)

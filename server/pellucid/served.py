@@ -8,6 +8,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.healing import Healer
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizer import Tokenizer
+from pellucid.own_thread import OwnThread
 from pellucid.prompts import ChatTemplate, with_bos
 from pellucid.tokens import Message, ModelCard
 
@@ -22,6 +23,7 @@ class Served:
         self.template: ChatTemplate = ChatTemplate(loaded.tokenizer, loaded.name, None if base is None else base.template)
         # Sorts the vocabulary: while models load, not on the loop.
         self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
+        self.thread: OwnThread = OwnThread(loaded.name) if base is None else base.thread
         self.markers = frozenset(loaded.tokenizer.special.values())
         """Ids that end an infill: no marker belongs into the middle of a text."""
 

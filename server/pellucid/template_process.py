@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import jinja2
-import markupsafe
-
-import pellucid
-from pellucid.errors import QueueFullError, UnavailableError
+from pellucid import isolated_python
+from pellucid.errors import UnavailableError
 from pellucid.template_renderer import CPU_SECONDS, WALL_SECONDS, RenderingError
-
-T = TypeVar("T")
-
-BOOTSTRAP = "import sys; sys.path += sys.argv[1:]; from pellucid.template_renderer import main; main()"
-"""The child's program. Its interpreter is isolated: it finds these packages where this process has found them, and no others."""
-
-VARIABLES = ("TZ", "TZDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""What the child keeps of the environment: the time zone, and what an interpreter may need to start."""
 
 MAX_ESCAPED = 12
 """Bytes of one character in the JSON of a reply: two escapes of six."""
@@ -49,27 +34,12 @@ class TemplateProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._lock = threading.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pellucid-template")
 
     @property
     def pid(self) -> int | None:
         """The child's process id, or None while there is no child."""
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns, which renders with this process, on this template's own thread.
-
-        Other templates and the event loop never wait for it. Raises QueueFullError if earlier work takes too long.
-        """
-        asked = time.monotonic()
-
-        def in_turn() -> T:
-            if time.monotonic() - asked > WALL_SECONDS:
-                raise QueueFullError(f"Earlier chats keep the chat template of {self._model} busy: try again later.")
-            return work()
-
-        return await asyncio.wrap_future(self._thread.submit(in_turn))
 
     def render(self, variables: Mapping[str, Any], limit: int) -> str:
         """Return the text for these variables; blocks. Raises RenderingError, also for a text of more than ``limit`` characters.
@@ -79,16 +49,11 @@ class TemplateProcess:
         with self._lock:
             begun = time.monotonic()
             process, first = self._running()
-            clock = threading.Timer(WALL_SECONDS, process.kill)
-            clock.daemon = True
-            clock.start()
-            try:
+            with isolated_python.killed_after(process, WALL_SECONDS):
                 reply = _ask(process, [*first, {"variables": variables, "limit": limit}], limit)
-            finally:
-                clock.cancel()
             if isinstance(reply, str):
                 return reply
-            if reply is None or reply.kind == "limit":  # of what it has used up it may keep some
+            if reply is None or reply.kind == "limit":  # the child may still hold the memory that the rendering took
                 self._stop()
         raise reply or RenderingError("limit", _death(process.returncode, time.monotonic() - begun))
 
@@ -97,19 +62,12 @@ class TemplateProcess:
         if self._process is not None and self._process.poll() is None:
             return self._process, []
         self._stop()
-        folders = dict.fromkeys(str(Path(file).parents[1]) for file in (pellucid.__file__, jinja2.__file__, markupsafe.__file__) if file)
         try:
-            self._process = process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-I", "-S", "-c", BOOTSTRAP, *folders],
-                env={name: os.environ[name] for name in VARIABLES if name in os.environ},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+            self._process = process = isolated_python.start("pellucid.template_renderer", ["pellucid", "jinja2", "markupsafe"])
         except OSError as error:
             reason = f"no process can be started for it ({error.strerror})"
             raise UnavailableError(f"The chat template of {self._model} cannot be rendered now, {reason}: try again later.") from None
-        self._finalizer = weakref.finalize(self, _end, process)
+        self._finalizer = weakref.finalize(self, isolated_python.end, process)
         return process, [self._source]
 
     def _stop(self) -> None:
@@ -139,18 +97,9 @@ def _ask(process: subprocess.Popen[bytes], lines: Sequence[Any], limit: int) -> 
 
 
 def _death(status: int, seconds: float) -> str:
-    """What a template did whose child has ended, as a predicate."""
+    """Return why the child of a template ended, as the predicate of a sentence."""
     if sys.platform != "win32" and status == -signal.SIGXCPU:
         return f"takes more than {CPU_SECONDS} seconds of processor time"
     if seconds >= WALL_SECONDS:
         return f"takes longer than {WALL_SECONDS} seconds"
     return f"breaks the process that renders it (exit status {status})"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None, "both are pipes"
-        with contextlib.suppress(OSError):  # what it has not read is lost
-            pipe.close()

@@ -1,17 +1,15 @@
 """Renders chat templates: in this process, or as the program of a child process that has limits.
 
 Templates come with model files and may be hostile. ``template_process`` runs this module in a child for every template that is
-not known; both ways use the same environment, so that they write the same text. This module imports nothing but the standard
-library and jinja2, which keeps the child small and quick to start.
+not known; both ways use the same environment, so that they write the same text. This module imports only ``isolated_python``,
+the standard library and jinja2, which keeps the child small and quick to start.
 """
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import importlib
 import json
-import signal
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,11 +22,13 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from pellucid import isolated_python
+
 if sys.platform != "win32":
     import resource
 
 CPU_SECONDS = 2
-"""Processor time that a child may spend on one rendering. Other programs on the machine do not use it up, as they do wall time."""
+"""Processor time for one rendering. Unlike wall time, it does not depend on how busy the machine is."""
 
 WALL_SECONDS = 10
 """Time that one rendering may take in all, the start of the child included."""
@@ -142,15 +142,13 @@ def _detail(error: Exception) -> str:
 def main() -> None:
     """Serve the renderings of one template: a line of JSON with its source, then a line for each request; a line answers each.
 
-    Ends when its standard input ends, which is when the parent has ended, however that came.
+    Ends when its standard input ends, and so when the parent has ended in whatever way.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C goes to the whole group; the parent decides when this process ends
-        signal.signal(number, signal.SIG_IGN)
     source = json.loads(sys.stdin.buffer.readline())
     for module in LAZY_IMPORTS:
         importlib.import_module(module)
     _strftime_now("%c")  # reads the time zone
-    _set_limits()
+    isolated_python.limit(MEMORY)
     renderer = Renderer(source)
     for line in sys.stdin.buffer:
         _start_clock()
@@ -169,15 +167,6 @@ def _answer(renderer: Renderer, line: bytes) -> bytes:
     except MemoryError:
         kind, detail = "limit", f"needs more than {MEMORY // 2**20} MiB of memory"
     return json.dumps({"kind": kind, "detail": detail}).encode("ascii")
-
-
-def _set_limits() -> None:
-    """Limit memory, and take away files and sockets: there is no descriptor beyond the three that are open."""
-    if sys.platform == "win32":  # it has no such limits: there the clock alone bounds a rendering
-        return
-    for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_NOFILE, 3), (resource.RLIMIT_CORE, 0)):
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
-            resource.setrlimit(kind, (most, most))
 
 
 def _start_clock() -> None:

@@ -147,7 +147,7 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 @pytest.mark.parametrize("there", [False, True])
 async def test_only_their_owner_reads_logs_and_records(world: World, there: bool) -> None:
-    """A server's log and record are nobody else's, nor are their folders, whether they were there before or not."""
+    """Only their owner can read a server's log and record, and their folders, whether these existed before or not."""
     record = world.around.records / f"{world.port}.json"
     if there:
         for file in (world.log, record):

@@ -1,4 +1,4 @@
-"""Text of strangers: no line of a file makes an expression of ours try all its parts over and over."""
+"""Untrusted text: no line of a file makes a regular expression of ours backtrack."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def test_functions_without_a_word_before_them(line: str) -> None:
 
 @given(st.text("a1_é (\n", max_size=12))
 def test_the_word_before_the_cursor(before: str) -> None:
-    """It is what the last line has of letters, digits and underscores at its end."""
+    """The word consists of the letters, digits and underscores at the end of the last line."""
     found = re.search(r"\w+\Z", before.rpartition("\n")[2])
     assert word_before(Place("", before, "")) == (found.group() if found else "")

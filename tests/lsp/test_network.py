@@ -1,4 +1,4 @@
-"""Pellucid talks to nobody but this machine, as the kernel sees it."""
+"""The system calls of Pellucid show that it sends nothing to other machines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def port() -> int:
 
 @pytest.fixture
 async def traced(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Editor]:
-    """An editor whose language server, and all that it starts, writes down whom it sends anything to."""
+    """An editor whose language server is traced with all processes that it starts: a file lists where they send anything."""
     monkeypatch.setattr(lsp_client, "LIMIT", float(WAIT_SECONDS))
     strace = ("strace", "-D", "-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={CALLS}", "-e", "signal=none")
     command = (*strace, "-o", str(tmp_path / "trace"), *lsp_client.COMMAND)
@@ -86,7 +86,7 @@ async def test_nothing_leaves_the_machine(traced: Editor, port: int, tmp_path: P
 
 
 async def page(http: httpx.AsyncClient) -> None:
-    """Open the page, once it is there, with all that it loads by itself."""
+    """Wait for the page, then fetch it and everything that it loads."""
     end = time.monotonic() + WAIT_SECONDS
     while "gradio_config" not in (text := (await http.get("/")).text):
         assert time.monotonic() < end, text
@@ -98,7 +98,7 @@ async def page(http: httpx.AsyncClient) -> None:
 
 
 def lines_when_over(trace: Path, pid: int) -> list[str]:
-    """What was written down, once the model server has ended."""
+    """Return the lines of the trace once the model server has ended."""
     end = time.monotonic() + WAIT_SECONDS
     while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
         time.sleep(0.1)

@@ -59,7 +59,7 @@ def test_written_and_read(log: SuggestionLog) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
-    """The file is nobody else's, also one that was there already and open to others."""
+    """Only its owner can read the file, even if it existed before and others could read it."""
     log.write(ENTRY)
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
 

@@ -33,7 +33,7 @@ def test_everywhere(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 @pytest.mark.parametrize("there", [False, True])
 def test_only_its_owner_reads_it(tmp_path: Path, there: bool) -> None:
-    """The file, which names the user's folders, is nobody else's, nor is its folder, whether they were there before or not."""
+    """Only its owner can read the file, which names the user's folders, and its folder, whether they existed before or not."""
     file = tmp_path / "state" / "switch.json"
     if there:
         file.parent.mkdir()

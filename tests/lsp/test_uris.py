@@ -1,4 +1,4 @@
-"""Addresses: however the address of a file is written, it is the same file to every rule."""
+"""Addresses: every rule treats a file the same, however its address is spelled."""
 
 from __future__ import annotations
 

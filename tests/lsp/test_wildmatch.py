@@ -1,4 +1,4 @@
-"""Patterns of ignore files: they match what git's own wildmatch matches, in time that no pattern can blow up."""
+"""Patterns of ignore files: they match what git's own wildmatch matches, in bounded time whatever the pattern."""
 
 from __future__ import annotations
 

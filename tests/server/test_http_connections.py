@@ -1,4 +1,4 @@
-"""Clients that send nothing, or too slowly, end by themselves; they hold no memory, and nobody else waits for them."""
+"""Clients that send nothing, or too slowly, are disconnected; they take no memory and keep no other client waiting."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_bodies_that_never_end(guarded: LiveServer, sent: bytes) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_body_after_a_refusal(guarded: LiveServer) -> None:
-    """Whoever is refused before the body can read why, and cannot hold the connection by sending on."""
+    """A client that is refused before its body can read why, and cannot keep the connection open by sending more."""
     with connections(guarded.port, 1) as (one,):
         one.sendall(head(guarded.port, "/v1/completions", MEGABYTE))
         assert one.recv(4096).startswith(b"HTTP/1.1 401 ")
@@ -257,7 +257,7 @@ def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/gradio_api/upload", "/gradio_api/queue/join", "/v1/completions", "/health", "/"])
 def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
-    """Whoever has not shown a key holds a few kilobytes, whatever is announced and sent, on the page and on the API."""
+    """A client without a key takes a few kilobytes, whatever it announces and sends, on the page and on the API."""
     with paged(tmp_path, keys="anna:key-of-anna", max_body_bytes=16 * 2**20) as server:
         server.http.post("/login", data={"key": "wrong"})
         held = resident_bytes()

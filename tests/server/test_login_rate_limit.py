@@ -1,4 +1,4 @@
-"""API keys cannot be guessed fast, at the page's door or at the API's, and whoever mistypes is not punished."""
+"""API keys cannot be guessed fast, on the page or the API, and mistyping costs nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_key_of_ones_own_buys_no_guesses() -> None:
 
 
 def test_an_outdated_key_is_one_guess() -> None:
-    """A program that repeats an outdated key keeps nobody at its address out, and is told that the key is wrong."""
+    """A program that repeats an outdated key locks out no other client at its address, and gets a 401 each time."""
     limit, _ = clocked()
     for _ in range(1000):
         assert limit.owner_of(KEYS, "outdated", "192.0.2.1") is None
@@ -168,7 +168,7 @@ def test_bearer_guesses(locked: PagedServer) -> None:
 
 
 def test_a_session_outlasts_a_wait(locked: PagedServer) -> None:
-    """Whoever has logged in on the page stays there while somebody at the same address guesses."""
+    """A session of the page stays valid while another client at the same address guesses."""
     assert locked.http.post("/login", data={"key": KEY}).status_code == 303
     for number in range(FREE + 1):
         ask(locked, {"x-api-key": f"wrong {number}"})

@@ -18,15 +18,17 @@ from typing import Any
 import httpx
 import pytest
 
+import pellucid.isolated_python
 import pellucid.template_process
 from hostile_templates import BENIGN, HOSTILE, SPIN
 from model_files import byte_level_bpe, write_folder
+from pellucid import own_thread
 from pellucid.api.state import ServerState
 from pellucid.assistant import Assistant
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
-from pellucid.errors import InvalidRequestError, NotSupportedError, QueueFullError
+from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.models.catalog import catalog
 from pellucid.models.gguf import GGUF
 from pellucid.models.load import LoadedModel
@@ -169,14 +171,14 @@ def test_child_is_replaced() -> None:
     assert first is not None
     assert chat.process.pid == first
     os.kill(first, signal.SIGKILL)
-    until(lambda: not is_alive(first))
+    until(lambda: chat.process is not None and chat.process.pid is None)
     assert chat.render([Message("user", "c")]) == "c"
 
 
 def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ends a child in the middle of a text, or comes out of it, the client gets a sentence."""
     for program in ("print('nonsense')", "print('[]')", 'print(\'{"kind": "odd"}\')', "raise SystemExit(7)", "print('[' * 10**4)"):
-        monkeypatch.setattr(pellucid.template_process, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}")
+        monkeypatch.setattr(pellucid.isolated_python, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}")
         with pytest.raises(
             InvalidRequestError, match=r"The chat template of the model breaks the process that renders it .*use completions"
         ):
@@ -197,15 +199,8 @@ def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_alive(stopped)
 
 
-async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chat that would wait too long for its turn is refused as one too many."""
-    monkeypatch.setattr(pellucid.template_process, "WALL_SECONDS", -1)
-    with pytest.raises(QueueFullError, match="the chat template of the model busy"):
-        await TemplateProcess(ECHO, "the model").run(lambda: "text")
-
-
 def test_child_ends_with_its_template() -> None:
-    """A model that is not served any more leaves no process."""
+    """The process of a template ends when its model is no longer served."""
     chat = template(ECHO)
     chat.render(CHAT)
     assert chat.process is not None
@@ -235,7 +230,7 @@ def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) 
     assert b"hunter2" not in Path(f"/proc/{chat.process.pid}/environ").read_bytes()
     assert sorted(path.name for path in Path(f"/proc/{chat.process.pid}/fd").iterdir()) == ["0", "1", "2"]
     program = (
-        "import socket\nfrom pellucid.template_renderer import _set_limits\n_set_limits()\n"
+        "import socket\nfrom pellucid.isolated_python import limit\nlimit(2**29)\n"
         "for use in (lambda: open('/etc/hostname'), socket.socket):\n"
         "    try:\n        use()\n    except OSError as error:\n        print(error.errno)\n"
     )
@@ -273,6 +268,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
 def test_others_are_answered_meanwhile(two_models: tuple[str, Assistant], monkeypatch: pytest.MonkeyPatch) -> None:
     """While one model's template does not come to an end, /health and the chats of another model are answered."""
     monkeypatch.setattr(pellucid.template_process, "WALL_SECONDS", PATIENCE)
+    monkeypatch.setattr(own_thread, "LONGEST_WAIT", PATIENCE)
     url, assistant = two_models
     assert ask(url, "spins", "Hi").status_code == 200
     process = assistant._find("spins").template.process
@@ -319,7 +315,7 @@ def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, Assistan
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals) -> None:
-    """A template that spins keeps neither /health from answering nor the server from leaving, and no child stays."""
+    """A template that spins keeps neither /health from answering nor the server from exiting, and its child ends with it."""
     model = tmp_path / "tiny"
     tiny_llama(vocab_size=320).save_pretrained(model)
     write_folder(model, byte_level_bpe(320), {"chat_template": SPIN})

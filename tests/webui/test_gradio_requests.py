@@ -199,7 +199,7 @@ async def test_bad_calls(body: bytes, sentence: str) -> None:
 
 
 def test_bad_calls_over_http(diary: PagedServer) -> None:
-    """They are answered as the API answers bad requests, and the page goes on."""
+    """Bad calls get the errors of the API, and the page keeps working."""
     for body, sentence in BAD:
         answer = diary.http.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""No event of the page takes a path: whoever may use the page reads, copies and fetches nothing through it."""
+"""No event of the page takes a path, so that its users cannot read, copy or fetch files through it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of sessions: users see where they are logged in, and end what is not theirs any more; nobody else's."""
+"""The list of sessions: users see where they are logged in, and can end their own sessions only."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_end_all_others(server: PagedServer) -> None:
 
 
 def test_nobody_ends_anothers_session(server: PagedServer) -> None:
-    """Neither another user who knows a session's digest ends it, nor somebody without a session, nor another page."""
+    """Another user who knows its digest cannot end a session, nor can a client without a session, nor another page."""
     with browser(server, "key-of-anna") as anna, browser(server, "key-of-anna") as phone, browser(server, "key-of-ben") as ben:
         (form,) = END_ONE.findall(anna.get("/sessions").text)
         ben.post(form)
@@ -146,7 +146,7 @@ def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
 
 
 def test_file_of_an_older_version(tmp_path: Path) -> None:
-    """Sessions of a version that could not list them end: nobody could see or end those from elsewhere."""
+    """Sessions of a version that could not list them end, as their users could not see or end them."""
     path = tmp_path / "sessions.db"
     old = sqlite3.connect(path)
     with old:

@@ -53,7 +53,7 @@ class Lock:
         return None if id is None else await asyncio.to_thread(self._sessions.owner_of, id)
 
     async def answer(self, request: Request) -> Response:
-        """What /login, /logout and /sessions answer; without keys they lead to the page."""
+        """Answer at /login, /logout and /sessions; without keys they redirect to the page."""
         if request.method not in ("GET", "HEAD", "POST"):
             raise MethodError(f"{request.scope['path']} does not answer {request.method}.")
         if self._keys is None or self._sessions is None:
@@ -80,7 +80,7 @@ class Lock:
         return response
 
     async def _key_in(self, request: Request) -> str:
-        """Return the key that a form brings; empty where it brings none. No more is read than a key takes."""
+        """Return the key in a form, or an empty text. Reads no more than a key can need."""
         try:
             body = await self._bodies.read(request.scope, request.receive, LONGEST_FORM)
         except BodyTooLargeError:

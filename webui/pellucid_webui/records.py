@@ -21,7 +21,7 @@ DIGITS = 6
 """Significant digits of a number: more than a screen shows."""
 
 _ROUNDING = 1e-3
-"""By how much a probability or a logprob may be beyond its bound: the model computes in floats."""
+"""How far rounding may put a probability or a logprob beyond its bound."""
 
 _LONGEST_SHOWN = 200
 

@@ -28,7 +28,7 @@ TABLE = (
 """All that the file has, and what tells it from other SQLite files."""
 
 OLD_TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
-"""The table of versions that could not list sessions: nobody could end one there from elsewhere, so all of them end."""
+"""The table of versions that could not list sessions. Its sessions end, as their users could not see or end them."""
 
 LONGEST_AGENT = 300
 """Characters of a User-Agent that are kept."""
@@ -69,7 +69,7 @@ class Sessions:
             raise ConfigError(f"The sessions in {path} cannot be opened ({error}): move the file away, or mend it.") from error
 
     def begin(self, owner: str, agent: str = "") -> str:
-        """Whoever brings the id that this gives is the owner, for a while. ``agent`` is the browser's User-Agent."""
+        """Begin a session and return its id, which makes its bearer the owner for a while. ``agent`` is the browser's User-Agent."""
         id, now = secrets.token_urlsafe(32), self._clock()
         with self._file() as run:
             run.execute("DELETE FROM session WHERE expires <= ?", (now,))
@@ -146,5 +146,5 @@ class Sessions:
         return hmac.digest(self._keys.by_owner[owner].encode(), f"{owner}\n{id}".encode(), "sha256").hex()
 
     def _mark(self, owner: str) -> str:
-        """What marks the rows of an owner, without naming them, as long as their key is the same."""
+        """Return a mark for an owner's rows, which does not reveal the owner and changes with their key."""
         return hmac.digest(self._keys.by_owner[owner].encode(), owner.encode(), "sha256").hex()

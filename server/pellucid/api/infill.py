@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -58,7 +58,8 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     _check(body)
     assistant, card = state.find(body.model)
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
-    work = _Work(state, assistant, card, body, request, temperature)
+    make = partial(_Work, state, assistant, card, body, request, temperature)
+    work = await asyncio.to_thread(make) if isinstance(body.logit_bias, list) else make()  # it may hold texts
     if body.stream:
         return await event_stream(request, state, work.events(), done=False)
     return await attend(request, state, work.response())

@@ -15,7 +15,7 @@ FIRST_SECONDS = 10.0
 """Time for any body, whatever its size."""
 
 SLOWEST_BYTES_PER_SECOND = 32 * 1024
-"""What arrives buys more time at this rate, so that a slow network can send a large body and nobody holds one for ever."""
+"""What arrives buys more time at this rate, so that a slow network can send a large body, but no body takes for ever."""
 
 SMALL_BODY = 64 * 1024
 """Up to this size a body takes no share of the memory for large ones: small requests are read even when that is used up."""
@@ -24,7 +24,7 @@ LARGEST_AT_ONCE = 2
 """Bodies of the largest size that may be half received at the same time."""
 
 UNKNOWN_SENDER_LIMIT = 8192
-"""Bytes of a body from whoever has shown no key, where there is one."""
+"""Bytes of a body from a client that has not shown the key, if the server has one."""
 
 ADMIT = "pellucid.admit"
 """The key of a scope under which the connection has a function to call for ``admit``."""

@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pellucid.address import DEFAULT_PORTS
 from pellucid.api.errors import error_response
 from pellucid.api.request_body import UNKNOWN_SENDER_LIMIT, BodyReader, admit
 from pellucid.config import is_loopback
@@ -34,8 +35,6 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 """A host and perhaps a port, and nothing else: no user, path, query, fragment or space."""
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def load_library(target: str, folder: Path, compiler: str | None) -> Library:
             else f"{folder} cannot hold them ({_said(error)}): make it writable, or set another cache folder."
         )
     try:
-        with tempfile.TemporaryDirectory(prefix="pellucid-kernels-") as private:  # a loaded library needs its file no more
+        with tempfile.TemporaryDirectory(prefix="pellucid-kernels-") as private:  # a loaded library no longer needs its file
             code = _load_from(Path(private), recipe)
     except (OSError, UntrustedError) as error:
         raise KernelsUnavailableError(
@@ -100,7 +100,7 @@ def _recipe(target: str, compiler: str | None) -> _Recipe:
 def _load_from(folder: Path, recipe: _Recipe) -> ctypes.CDLL:
     """Load the library from a folder, compiled into it where no good one is there.
 
-    Between a check and the loading nobody else can exchange the file: that is what the check of the folder is for.
+    Because the folder was checked first, no other user can replace the file between its check and its loading.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder = folder.resolve()
@@ -113,7 +113,7 @@ def _load_from(folder: Path, recipe: _Recipe) -> ctypes.CDLL:
 
 
 def _find(folder: Path, recipe: _Recipe) -> Path | None:
-    """Return the library that matches the hash in its name; None where there is none, or only damaged ones."""
+    """Return a library whose content matches the hash in its name; None if there is none."""
     for path in sorted(folder.glob(f"{recipe.build}-*.so")):
         with suppress(OSError):  # it cannot be read, or another process has just replaced it
             if is_private_file(path) and path.name == _name(recipe, path):
@@ -123,7 +123,7 @@ def _find(folder: Path, recipe: _Recipe) -> Path | None:
 
 
 def _compile(folder: Path, recipe: _Recipe) -> Path:
-    """Compile in a folder of its own, and publish the result in whole; what was there of this build is replaced."""
+    """Compile in a temporary folder and move the result into place; older files of this build are deleted."""
     old = set(folder.glob(f"{recipe.build}*.so"))
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         built = Path(workspace) / "kernels.so"

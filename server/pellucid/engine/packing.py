@@ -32,7 +32,7 @@ from pellucid.errors import ConfigError, ModelError
 
 _log = logging.getLogger(__name__)
 
-SCHEME_VERSION = 4  # of the layouts above: a packed file of another version is packed anew
+SCHEME_VERSION = 4  # of the layouts above: a packed file of another version is packed again
 
 Weight: TypeAlias = Tensor | Blocks
 """A tensor of a checkpoint: floats, or the blocks in which its file holds a matrix."""

@@ -55,7 +55,7 @@ def _others_can_write(found: os.stat_result) -> bool:
 
 
 def _is_own_group(number: int) -> bool:
-    """Return whether a group is this user's private one, as most Linux distributions make it: of the same name, and of no other.
+    """Return whether a group is this user's private one, which most Linux distributions create: it has the user's name and no other member.
 
     Where users have such a group, new folders are commonly writable by it (umask 002).
     """

@@ -12,7 +12,7 @@ from pellucid.errors import ModelError
 MOST_TOKENS = 1 << 22
 """Ids of a vocabulary: sixteen times as many as the largest that is published has."""
 MOST_POSITIONS = 1 << 40
-"""Positions that a configuration may state: some state what means no limit."""
+"""Positions that a configuration may state. Some state a huge number to mean no limit."""
 
 _BOUNDS: dict[str, tuple[int, int]] = {
     "vocab_size": (1, MOST_TOKENS),

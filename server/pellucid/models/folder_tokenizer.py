@@ -95,13 +95,14 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         frozenset(token.id for token in added if token.strip_left),
         frozenset(token.id for token in added if token.strip_right),
     )
-    return Tokenizer(encoder.encode, vocabulary, _conventions(folder, config, vocabulary, prefix, starts_with))
+    conventions = _conventions(folder, config, vocabulary, prefix, starts_with)
+    return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
 
 
 def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:
     """The markers that the model has; ``pieces`` is cut to what it has too. Raises ModelError where text could become other ids.
 
-    Some folders add a marker, for padding say, that their model was not made larger for.
+    Some folders add a marker, for padding say, without an embedding in the model.
     """
     if not vocab_size:
         return dict(markers)
@@ -150,7 +151,7 @@ def _added(path: Path, id: int, token: Json) -> _Added:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text holds whole characters alone: JSON can spell half a surrogate pair, which nothing can send on."""
+    """Whether a text is valid Unicode: JSON can spell half a surrogate pair, which cannot be encoded as UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -240,8 +241,9 @@ def _from_sentencepiece(folder: Path, vocab_size: int) -> Tokenizer:
         frozenset(token.id for token in added if token.strip_right),
     )
     prefix = _Prefix(PrefixSpace.ALWAYS, after_special=config.get("legacy") is not False) if prefixed else _Prefix()
-    encode = metaspace.encoder(path, sentencepiece_model.rewrite(data, pieces))
-    return Tokenizer(encode, vocabulary, _conventions(folder, config, vocabulary, prefix, "<s>" if "<s>" in special else None))
+    encoder = metaspace.encoder(path, sentencepiece_model.rewrite(data, pieces))
+    conventions = _conventions(folder, config, vocabulary, prefix, "<s>" if "<s>" in special else None)
+    return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
 
 
 def _conventions(folder: Path, config: Json, vocabulary: Vocabulary, prefix: _Prefix, starts_with: str | None) -> Conventions:

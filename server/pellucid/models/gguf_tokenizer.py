@@ -143,7 +143,9 @@ def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_s
     shown: list[str | None] = [piece.text if piece.type is not PieceType.UNUSED else None for piece in pieces]
     vocabulary = Vocabulary(lambda: metaspace.true_bytes(shown), max(vocab_size, len(texts)), special)
     prefix = PrefixSpace.ALWAYS if file.get("tokenizer.ggml.add_space_prefix", True) else PrefixSpace.NEVER
-    return Tokenizer(metaspace.encoder(file.path, model), vocabulary, _conventions(file, special, len(texts), prefix, add_bos=True))
+    encoder = metaspace.encoder(file.path, model)
+    conventions = _conventions(file, special, len(texts), prefix, add_bos=True)
+    return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
 
 
 def _conventions(file: GGUF, special: dict[str, int], count: int, prefix: PrefixSpace, *, add_bos: bool) -> Conventions:

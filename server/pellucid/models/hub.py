@@ -127,7 +127,7 @@ class Hub:
                 failures = failures + 1 if done <= before else 0
                 if done < file.size and failures >= _ATTEMPTS:
                     where = f"after {disk.human(done)} of {disk.human(file.size)}"
-                    raise UnreachableError(f"{file.name} broke off {where} ({cause}): the next try goes on from there.")
+                    raise UnreachableError(f"{file.name} broke off {where} ({cause}): the next try continues from there.")
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
         """One request for what is missing, written behind what is there."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pellucid.errors import ModelError
 from pellucid.models import sentencepiece_model
 from pellucid.models.sentencepiece_model import Piece, PieceType
 from pellucid.models.tokenizer import is_marker
-from pellucid.models.tokenizer_backends import apart, by_sentencepiece
+from pellucid.models.tokenizer_backends import TextEncoder, apart, by_sentencepiece
 from pellucid.models.untrusted import reason
 
 SPACE = "\u2581"
@@ -22,13 +22,13 @@ def true_bytes(pieces: Iterable[str | None]) -> list[bytes | None]:
     return [None if piece is None else _true_bytes(piece) for piece in pieces]
 
 
-def encoder(path: Path, model: bytes) -> Callable[[str], list[int]]:
+def encoder(path: Path, model: bytes) -> TextEncoder:
     """Text to ids by a sentencepiece model of a file. Raises ModelError where the library cannot read the model.
 
     One that normalises by a map of its own does so in a process of its own: the library trusts the map's offsets.
     """
     if sentencepiece_model.has_charsmap(model):
-        return apart(path, sentencepiece=model).encode
+        return apart(path, sentencepiece=model)
     try:
         return by_sentencepiece(model)
     except (RuntimeError, OSError) as error:

@@ -70,11 +70,15 @@ class Conventions:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Text to ids and back. ``encode_text`` turns plain text into ids, adding nothing and knowing no markers."""
+    """Text to ids and back. ``encode_text`` turns plain text into ids, adding nothing and knowing no markers.
+
+    ``apart``: it waits for another process, up to seconds for a hostile tokenizer: do not call it on an event loop.
+    """
 
     encode_text: Callable[[str], list[int]]
     words: Vocabulary
     conventions: Conventions = field(default_factory=Conventions)
+    apart: bool = False
 
     @property
     def vocab_size(self) -> int:

@@ -7,6 +7,9 @@ the text. Which text does it is not to be foreseen, so no trial can clear one: t
 from __future__ import annotations
 
 import base64
+import contextlib
+import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +29,14 @@ _CHARACTERS_PER_SECOND = 250_000  # a tenth of what the slowest of the common to
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
-    """Turns text into ids. ``pieces`` gives the texts of all ids in order, None for an id without one."""
+    """Turns text into ids. ``pieces`` gives the texts of all ids in order, None for an id without one.
+
+    ``apart``: ``encode`` waits for another process.
+    """
 
     encode: Callable[[str], list[int]]
     pieces: Callable[[], list[str | None]]
+    apart: bool = False
 
 
 def by_tokenizers(data: str) -> TextEncoder:
@@ -55,8 +62,8 @@ def by_tokenizers(data: str) -> TextEncoder:
     return TextEncoder(encode, pieces)
 
 
-def by_sentencepiece(model: bytes) -> Callable[[str], list[int]]:
-    """A sentencepiece model read by its library. Raises whatever the library raises."""
+def by_sentencepiece(model: bytes) -> TextEncoder:
+    """A sentencepiece model read by its library, without pieces. Raises whatever the library raises."""
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_proto=model)
@@ -65,7 +72,7 @@ def by_sentencepiece(model: bytes) -> Callable[[str], list[int]]:
         ids: list[int] = processor.encode(text)
         return ids
 
-    return encode
+    return TextEncoder(encode, list)
 
 
 def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes | None = None) -> TextEncoder:
@@ -74,7 +81,8 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
     Raises ModelError where it cannot be loaded within the limits. So does encoding; the next text gets a new process.
     """
     model = None if sentencepiece is None else base64.b64encode(sentencepiece).decode()
-    process = LimitedProcess(__name__, {"json": tokenizer_json, "sentencepiece": model}, _LOAD_SECONDS)
+    first = {"json": tokenizer_json, "sentencepiece": model}
+    process = LimitedProcess(__name__, ["pellucid", "tokenizers", "sentencepiece"], first, _LOAD_SECONDS)
     try:
         pieces: list[str | None] = process.start()
     except ProcessFailedError as error:
@@ -87,7 +95,7 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
             raise ModelError(f"The tokenizer {path} failed at a text of {len(text)} characters ({error}): use another model.") from None
         return ids
 
-    return TextEncoder(encode, lambda: pieces)
+    return TextEncoder(encode, lambda: pieces, apart=True)
 
 
 class _Apart:
@@ -99,12 +107,19 @@ class _Apart:
     def __call__(self, message: dict[str, Any]) -> object:
         if "encode" in message:
             return self._encode(message["encode"])
-        if message["sentencepiece"] is not None:
-            self._encode = by_sentencepiece(base64.b64decode(message["sentencepiece"]))
-            return []
-        encoder = by_tokenizers(message["json"])
+        model = message["sentencepiece"]
+        encoder = by_tokenizers(message["json"]) if model is None else by_sentencepiece(base64.b64decode(model))
         self._encode = encoder.encode
         return encoder.pieces()
+
+
+def main() -> None:
+    """Serve one tokenizer: the program of the process that :func:`apart` starts."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it may start no more threads than its memory allows
+    for library in ("tokenizers", "sentencepiece"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
+    serve(_Apart(), _MEMORY)
 
 
 def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
@@ -141,7 +156,3 @@ def _is_harmless_step(step: dict[str, Any], patterns: frozenset[str]) -> bool:
             return step["pattern"].get("Regex") in patterns
         case kind:
             return kind in ("ByteLevel", "Digits", "Metaspace")
-
-
-if __name__ == "__main__":
-    serve(_Apart(), _MEMORY)

@@ -22,6 +22,17 @@ def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
     engine.close()
 
 
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server whose context holds 24 tokens, so that no answer takes long."""
+    assistant, engine = tiny_assistant(context=24)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine, tiny_adapters(assistant, tmp_path_factory.mktemp("cache")))
+    with live(state) as server:
+        yield server
+    engine.close()
+
+
 @pytest.fixture
 def http(tiny_server: LiveServer) -> Iterator[httpx.Client]:
     """A client of that server."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
@@ -19,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
-from served import ADAPTER, TINY, LiveServer, live, tiny_adapters, tiny_assistant
+from served import ADAPTER, TINY, LiveServer
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, negative_data_rejection]
 
@@ -36,17 +34,6 @@ def shape() -> dict[str, Any]:
 
 schema = schemathesis.openapi.from_dict(shape())
 schema.config.generation.update(modes=[schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
-
-
-@pytest.fixture(scope="module")
-def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose context holds 24 tokens, so that no answer takes long."""
-    assistant, engine = tiny_assistant(context=24)
-    state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine, tiny_adapters(assistant, tmp_path_factory.mktemp("cache")))
-    with live(state) as server:
-        yield server
-    engine.close()
 
 
 @schema.parametrize()

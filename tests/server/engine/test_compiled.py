@@ -165,7 +165,7 @@ def test_a_folder_that_others_can_write_is_not_used(
 
 
 def test_a_parent_that_others_can_write_is_not_used(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
-    """Whoever can rename the folder can exchange it; with a sticky bit, as /tmp has it, only the owner can rename it."""
+    """A user who can rename the folder can replace it; with a sticky bit, as on /tmp, only the owner can rename it."""
     content, mark = planted
     plant(content, original, cache)
     cache.parent.chmod(0o777)
@@ -191,7 +191,7 @@ def test_a_link_is_followed_before_the_check(planted: tuple[bytes, Path], origin
 def test_a_file_that_others_can_write_is_compiled_again(
     planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever its hash: who can write to it can name it as well."""
+    """A file that others can write is not loaded even if its hash is right: they could have renamed it."""
     content, mark = planted
     plant(content, original, cache).chmod(mode)
     load(cache)
@@ -237,7 +237,7 @@ def test_a_folder_of_another_user_is_not_used(planted: tuple[bytes, Path], origi
 
 @as_root
 def test_a_group_counts_as_others_unless_it_is_private(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
-    """A folder may be writable by the group that has this user alone in it, which is common, and by no other group."""
+    """A folder may be writable by the user's private group, which is common, and by no other group."""
     content, mark = planted
     plant(content, original, cache)
     cache.chmod(0o775)
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no folder can be used there are no kernels, and both folders' troubles are named."""
+    """If no folder can be used there are no kernels, and the sentence says what is wrong with both."""
     (tmp_path / "file").touch()
     shared = tmp_path / "shared"
     shared.mkdir()

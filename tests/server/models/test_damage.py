@@ -6,13 +6,13 @@ import asyncio
 import os
 import random
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from greedy_answer import answer
 from model_files import byte_level_bpe, logprobs, write_gguf
 from mutations import mutations
 from pellucid.config import load_settings
@@ -20,13 +20,12 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import CacheShape
 from pellucid.engine.prefix import Prefix
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import TokenScore
 from pellucid.errors import ModelError
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.prefixes import PrefixFile
 from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from pellucid.tokens import Finish, SamplingParams
 from tiny_models import random_ids, tiny_llama
 
 VOCAB = 320
@@ -136,20 +135,6 @@ def test_200_damaged_prefix_files(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         for one in intact:
             (original,) = (other for other in saved if other.ids.tolist() == one.ids.tolist())
             assert torch.equal(one.content, original.content), what
-
-
-async def answer(engine: Engine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
-    """How many of a prompt's tokens were computed, and the scores of a greedy answer."""
-    scores: list[TokenScore] = []
-    items: AsyncIterator[Admission | TokenScore | Finish] = engine.generate(
-        "tiny", Request(prompt, SamplingParams(max_tokens=4, top_logprobs=3))
-    )
-    async for item in items:
-        if isinstance(item, TokenScore):
-            scores.append(item)
-        if isinstance(item, Finish):
-            return item.usage.computed, scores
-    raise AssertionError("no end came")
 
 
 def test_prefixes_belong_to_the_weights_that_computed_them(model: Path, store: Store) -> None:

@@ -19,6 +19,7 @@ from transformers import GPT2Config
 
 import hostile_files
 from model_files import byte_level_bpe, train_sentencepiece, write_folder
+from pellucid import isolated_python, limited_process
 from pellucid.errors import ModelError, PellucidError
 from pellucid.models import sentencepiece_model
 from pellucid.models.folder_tokenizer import read_tokenizer
@@ -141,6 +142,7 @@ def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) ->
     charsmap = hostile_files.charsmap()
     path = _unigram(tmp_path, charsmap)
     tokenizer = read_tokenizer(path)
+    assert tokenizer.apart
     assert tokenizer.encode("ab")
     for damage in (charsmap[:4] + b"\xff" * 400 + charsmap[404:], charsmap[:-200_000], b"\xff" * 64):
         with pytest.raises(ModelError, match=r"tokenizer\.json") as caught:
@@ -184,6 +186,35 @@ def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
     assert tokenizer.encode("bbb")
 
 
+def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a tokenizer took over its process, it would find neither files nor sockets nor the settings of the server."""
+    monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
+    before = _children()
+    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
+    (child,) = _children() - before
+    assert tokenizer.encode("ab")
+    assert b"hunter2" not in (child / "environ").read_bytes()
+    assert sorted(path.name for path in (child / "fd").iterdir()) == ["0", "1", "2"]
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in (child / "limits").read_text().splitlines()}
+    assert limits["Max open files"] == ["3", "3"]
+    assert limits["Max core file size"] == ["0", "0"]
+    assert limits["Max address space"] == [str(2**31)] * 2
+
+
+def _children() -> set[Path]:
+    """The folders in /proc of the processes that this one has started."""
+    return {Path("/proc", id) for task in Path("/proc/self/task").iterdir() for id in (task / "children").read_text().split()}
+
+
+def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that uses no processor time and does not answer is ended when the wall clock says so."""
+    monkeypatch.setattr(limited_process, "WALL_FACTOR", 0.01)
+    process = limited_process.LimitedProcess("test_hostile_files", [], None, 30)
+    monkeypatch.setattr(isolated_python, "BOOTSTRAP", "import time; time.sleep(600)")
+    with pytest.raises(limited_process.ProcessFailedError, match="longer than 0 s"):
+        process.start()
+
+
 def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
     """Byte-pair merging after known patterns is harmless; other models, patterns and replacements are not known to be."""
     harmless = json.loads(byte_level_bpe(VOCAB).to_str())
@@ -197,7 +228,7 @@ def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
 
 
 def test_long_varints_take_no_time() -> None:
-    """A number that goes on for ever in a sentencepiece model is damage after ten bytes, not a quadratic sum."""
+    """A number without end in a sentencepiece model is refused after ten bytes, instead of being summed in quadratic time."""
     began = time.process_time()
     with pytest.raises(ModelError, match="damaged"):
         sentencepiece_model.read(b"\xff" * 1_000_000)
@@ -254,7 +285,7 @@ def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["\0", "a" * 300, "./" + "a" * 300, "~nobody-has-this-name/x", "org/" + "a" * 300, "./\0.gguf"])
 def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) -> None:
-    """A name that no disk could hold is refused as any other unknown one."""
+    """A name that is not a valid path is refused like any other unknown name."""
     with pytest.raises(PellucidError) as caught:
         load(name, device="cpu", store=Store(tmp_path / "cache"), progress=Silent())
     assert "\n" not in str(caught.value)

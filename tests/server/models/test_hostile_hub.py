@@ -99,7 +99,7 @@ def test_bodies_that_are_no_listing_are_one_sentence(
 
 
 def test_listings_without_end_are_stopped(models: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing that is larger than any is not read to its end: memory is bounded by what is read."""
+    """A listing without end is not read to its end, so that it takes bounded memory."""
     monkeypatch.setattr(client, "_LARGEST_LISTING", 1 << 20)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:

@@ -86,7 +86,7 @@ def test_the_working_directory_itself_can_be_a_model(here: Path) -> None:
     ("path", "written"), [("mine", "./mine"), ("run/gpt", "run/gpt"), ("/abs", "/abs"), ("./mine", "./mine"), ("../mine", "../mine")]
 )
 def test_a_path_is_written_as_it_is_read(path: str, written: str) -> None:
-    """What a command tells its user to type is not taken for a name."""
+    """A path that a command prints for its user to type is read as a path, not as a name."""
     assert as_argument(Path(path)) == written
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,18 +17,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from greedy_answer import answer
 from model_files import byte_level_bpe, write_gguf
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import CacheShape
 from pellucid.engine.prefix import Prefix
-from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.models import prefixes as module
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.prefixes import PrefixFile, prefix_key
 from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from pellucid.tokens import Finish, SamplingParams
 from tiny_models import random_ids, tiny_llama
 
 SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
@@ -278,20 +277,6 @@ class TestDisk:
         (line,) = told()
         assert line.startswith(f"The prefix cache is not saved: {file.path.parent} cannot be written to (Permission denied)")
         assert list(file.path.parent.glob("*")) == []
-
-
-async def answer(engine: Engine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
-    """How many of a prompt's tokens were computed, and the scores of a greedy answer."""
-    scores: list[TokenScore] = []
-    items: AsyncIterator[Admission | TokenScore | Finish] = engine.generate(
-        "tiny", Request(prompt, SamplingParams(max_tokens=4, top_logprobs=3))
-    )
-    async for item in items:
-        if isinstance(item, TokenScore):
-            scores.append(item)
-        if isinstance(item, Finish):
-            return item.usage.computed, scores
-    raise AssertionError("no end came")
 
 
 class TestTwoEngines:

@@ -41,7 +41,7 @@ class Pipes(NamedTuple):
 
 
 def serve(program: str, entry_point: str, pipes: Pipes) -> None:
-    """Run a program, then answer calls of its function until nobody calls any more."""
+    """Run a program, then answer calls of its function until the pipe is closed."""
     try:
         namespace = _run("program", program)
         if entry_point and entry_point not in namespace:

@@ -54,9 +54,9 @@ def _read(number: int, line: str) -> Process:
 
 
 def kill_strays(driver: int) -> None:
-    """End what left the driver's group, for as long as the driver is there, whose children orphans become: then nobody knows them."""
+    """End descendants that left the driver's group. The driver must still run: orphans become its children, and are lost without it."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(driver, signal.SIGSTOP)  # nothing of the group runs off meanwhile
+        os.killpg(driver, signal.SIGSTOP)  # so that the group starts nothing meanwhile
     late = time.monotonic() + GRACE
     while (groups := {process.group for process in below(driver)} - {driver}) and time.monotonic() < late:
         for group in groups:
@@ -65,7 +65,7 @@ def kill_strays(driver: int) -> None:
 
 
 def kill(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """End each one's group, which began as a session of its own; with it ends the namespace of processes, where there is one."""
+    """End the group of each process, which is a session of its own; this also ends its namespace of processes, if it has one."""
     for process in processes:
         try:
             os.killpg(process.pid, signal.SIGKILL)

@@ -12,9 +12,9 @@ program's function returns. Against the rest of what a program may do there are 
 - With namespaces: no network, and no other process is visible.
 - A superuser's program runs as nobody.
 
-It can still fill the disk with many small files, and use what the kernel has of errors. Without namespaces and seccomp a process
-outlives it that left its session, on macOS always, on Linux if the program also killed the process that watches it. To keep a hostile
-program in takes a virtual machine.
+It can still fill the disk with many small files, and exploit bugs of the kernel. Without namespaces and seccomp a process
+outlives it that left its session, on macOS always, on Linux if the program also killed the process that watches it. Containing
+a hostile program takes a virtual machine.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ POLL_SECONDS: Final = 0.05
 
 OWN_MEMORY: Final = 64 << 20
 OWN_PROCESSES: Final = 8
-"""What the judge, and the processes that stand between it, the program and this one, may use on top of the limits."""
+"""Allowance on top of the limits for the judge and the drivers of both sides."""
 
 PROBE: Final = "import ast, datetime, decimal, hashlib, heapq, random, socket, sqlite3\n"
 """Modules in Python and in C: where they cannot be read, programs fail that are right."""
@@ -128,7 +128,7 @@ class Confinement:
 
     @property
     def _network(self) -> str:
-        return "with no network" if self.wrapper or self.seccomp else "with the network, as this system lets nobody take it away"
+        return "with no network" if self.wrapper or self.seccomp else "with the network, which this system cannot take away"
 
     @property
     def _view(self) -> str:
@@ -238,7 +238,7 @@ def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> N
 
 
 def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]) -> Outcome:
-    """Wait for the verdict, and end what goes over a limit before. Output is read to keep the program going, and thrown away."""
+    """Wait for the verdict, and end both sides at a limit. Output is read and dropped, so that the program is not blocked by it."""
     written, line, late = 0, b"", time.monotonic() + limits.seconds
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)

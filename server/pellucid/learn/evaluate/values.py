@@ -17,7 +17,7 @@ from typing import Any, Final
 
 LARGEST_MESSAGE: Final = 16 << 20
 MOST_ITEMS: Final = 100_000
-"""Of an iterator that is no list: it may not end."""
+"""Items to take from an iterator, which may be endless."""
 
 COLLECTIONS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "list": list,
@@ -32,7 +32,7 @@ HEADER: Final = struct.Struct(">I")
 
 
 class MessageError(Exception):
-    """What arrived is no message of this protocol."""
+    """The data received is not a message of this protocol."""
 
 
 def encode(value: object) -> Any:

@@ -132,7 +132,7 @@ def test_fork_bomb() -> None:
 
 
 def test_user() -> None:
-    """A superuser's program is nobody, and cannot be anybody else."""
+    """A superuser's program runs as the user nobody, and cannot change that."""
     if confinement().user is None:
         pytest.skip("it is no superuser's")
     assert run_program("import os\nassert os.getuid() == os.geteuid() == 65534").passed
@@ -154,7 +154,7 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             Confinement(),
-            "with the network, as this system lets nobody take it away, a view of all processes and all files that their user has, "
+            "with the network, which this system cannot take away, a view of all processes and all files that their user has, "
             "as the user who started it",
         ),
         (

@@ -1,0 +1,75 @@
+"""Starts Python processes that handle untrusted data: they inherit no environment, files or sockets, and import only named packages.
+
+Such a process ends when its standard input ends, and so with this process, however that comes. Limits of memory and of open files
+need POSIX; a limit of wall time holds everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+if sys.platform != "win32":
+    import resource
+
+BOOTSTRAP = "import sys; sys.path += sys.argv[2:]; from importlib import import_module; import_module(sys.argv[1]).main()"
+"""The child's program. Its interpreter is isolated: it finds packages where this process finds them, and no others."""
+
+VARIABLES = ("TZ", "TZDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""What a child keeps of the environment: the time zone, and what an interpreter may need to start."""
+
+
+def start(module: str, packages: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Run ``main`` of a module in an isolated interpreter that finds these packages, as far as they are installed. Raises OSError."""
+    origins = [spec.origin for spec in map(importlib.util.find_spec, packages) if spec is not None and spec.origin is not None]
+    folders = dict.fromkeys(str(Path(origin).parents[1]) for origin in origins)
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and program
+        [sys.executable, "-I", "-S", "-c", BOOTSTRAP, module, *folders],
+        env={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # the exit status and the replies say what went wrong
+    )
+
+
+@contextlib.contextmanager
+def killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """Kill the process if the body takes longer than this."""
+    clock = threading.Timer(seconds, process.kill)
+    clock.daemon = True
+    clock.start()
+    try:
+        yield
+    finally:
+        clock.cancel()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that :func:`start` started, and close its pipes."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None, "both are pipes"
+        with contextlib.suppress(OSError):  # what it has not read is lost
+            pipe.close()
+
+
+def limit(memory: int) -> None:
+    """In the child: take away files and sockets, limit the address space (in bytes), and leave signals to the parent.
+
+    Import everything before: no descriptor beyond the three that are open can be had afterwards.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # they go to the whole group; the parent decides when this process ends
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "win32":
+        return
+    for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_NOFILE, 3), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
+            resource.setrlimit(kind, (most, most))

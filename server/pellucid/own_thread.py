@@ -1,0 +1,35 @@
+"""A thread of one model's own, for work that waits for another process, so that neither the event loop nor other models wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from pellucid.errors import QueueFullError
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 10
+"""Seconds that work may wait for its turn."""
+
+
+class OwnThread:
+    """Runs blocking work of one model, one piece at a time. The thread starts with the first piece."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="pellucid-text")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns. Raises QueueFullError if earlier work takes too long."""
+        asked = time.monotonic()
+
+        def in_turn() -> T:
+            if time.monotonic() - asked > LONGEST_WAIT:
+                raise QueueFullError(f"Earlier texts keep the tokenizer or chat template of {self._model} busy: try again later.")
+            return work()
+
+        return await asyncio.wrap_future(self._executor.submit(in_turn))

@@ -1,0 +1,23 @@
+"""A greedy answer of an engine, and how much of its prompt was computed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from pellucid.engine.engine import Engine
+from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.tokens import Finish, SamplingParams
+
+
+async def answer(engine: Engine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
+    """How many of a prompt's tokens were computed, and the scores of a greedy answer."""
+    scores: list[TokenScore] = []
+    items: AsyncIterator[Admission | TokenScore | Finish] = engine.generate(
+        "tiny", Request(prompt, SamplingParams(max_tokens=4, top_logprobs=3))
+    )
+    async for item in items:
+        if isinstance(item, TokenScore):
+            scores.append(item)
+        if isinstance(item, Finish):
+            return item.usage.computed, scores
+    raise AssertionError("no end came")
