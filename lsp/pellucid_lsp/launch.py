@@ -230,7 +230,11 @@ class Launcher:
             variables["PELLUCID_API_KEY"] = where.key
         process = server_process.start(command, variables, self._folder(self._around.logs), self._log(where))
         self._process = process
-        Record(process.pid, command).save(self._record(where))
+        try:
+            Record(process.pid, command).save(self._record(where))
+        except UnavailableError:
+            process.kill()  # no editor could stop it later
+            raise
         async with aclosing(self._looks()) as looks:
             async for elapsed in looks:
                 if await self._listens(client) or process.poll() is not None:

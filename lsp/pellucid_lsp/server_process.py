@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,11 +30,18 @@ class Record:
     command: tuple[str, ...]
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+        """Write it, whole or not at all. Raises UnavailableError where that cannot be done."""
         part = path.with_suffix(f".{os.getpid()}.part")
-        with create_private(part) as file:
-            file.write(json.dumps(asdict(self)).encode())
-        part.replace(path)
+        try:
+            with create_private(part) as file:
+                file.write(json.dumps(asdict(self)).encode())
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):  # of a disk that has become read-only
+                part.unlink(missing_ok=True)
+            raise UnavailableError(
+                f"The model server cannot be put on record in {path} ({error.strerror}): free some space, or make the folder writable."
+            ) from error
 
     @classmethod
     def load(cls, path: Path) -> Record | None:

@@ -103,7 +103,7 @@ class SuggestionLog:
         if not self.path.exists():
             return
         with self._open() as database:
-            for row in database.execute("SELECT * FROM suggestions ORDER BY at, rowid"):
+            for row in database.execute("SELECT * FROM suggestions ORDER BY rowid"):  # not by time: the clock may have been set back
                 yield dict(zip(_COLUMNS, row, strict=True))
 
     def entries(self, model: str) -> list[Entry]:

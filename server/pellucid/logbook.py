@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pellucid.config import load_settings
 from pellucid.errors import InvalidRequestError, NotFoundError
+from pellucid.models.disk import write_output
 from pellucid_lsp.suggestion_log import FILE, SuggestionLog
 
 
@@ -18,7 +19,7 @@ def export(file: Path, data: Path | None) -> None:
     if not rows:
         raise NotFoundError(f"There is no log of suggestions at {log.path}: editors keep one where pellucid.completion.log is on.")
     try:
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_output(file, "".join(json.dumps(row) + "\n" for row in rows))
     except OSError as error:
         raise InvalidRequestError(f"The log cannot be written to {file}: {error.strerror or error}.") from None
     sys.stdout.write(f"{len(rows):,} suggestions are in {file}.\n")

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,13 @@ def test_deleted(log: SuggestionLog) -> None:
     assert not log.path.exists()
     assert log.delete() == 0
     assert log.entries("model") == []
+
+
+def test_the_clock_is_set_back(log: SuggestionLog) -> None:
+    """Entries come in the order in which they were written, also after the clock was set back by an hour."""
+    log.write(ENTRY)
+    with closing(sqlite3.connect(log.path)) as database, database:
+        database.execute("UPDATE suggestions SET at = '2999-01-01T00:00:00+00:00'")
+    log.write(replace(ENTRY, id="s-2"))
+
+    assert [row["id"] for row in log.rows()] == ["s-1", "s-2"]

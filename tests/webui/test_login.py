@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import gradio as gr
@@ -350,3 +351,16 @@ def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, ke
     lock.close()
 
     assert said.value.value == owner
+
+
+def test_the_clock_is_set_back(tmp_path: Path) -> None:
+    """A session that was refused as over stays over, and one that is open stays open, after the clock was set back by an hour."""
+    now = [1_000_000.0]
+    with closing(Sessions(tmp_path / "sessions.db", KEYS, lambda: now[0])) as sessions:
+        first = sessions.begin("anna")
+        now[0] += LIFETIME - 60.0
+        second = sessions.begin("anna")
+        now[0] += 60.0
+        assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")
+        now[0] -= 3600.0
+        assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")

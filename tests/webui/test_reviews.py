@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,20 @@ class TestReviews:
         path.rmdir()
         path.write_bytes(kept)
         assert len(reviews.judgements("first")) == 1
+
+    @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
+    def test_private(self, tmp_path: Path) -> None:
+        """Prompts, answers and notes can be read by their owner alone, whatever the umask is, also in a file that was open to others."""
+        before = os.umask(0)
+        try:
+            reviews = Reviews(tmp_path / "reviews")
+            reviews.create(REVIEW)
+            (tmp_path / "reviews" / "first.judgements.jsonl").touch(mode=0o644)
+            reviews.judge("first", Judgement(0, "ann", Verdict.A))
+        finally:
+            os.umask(before)
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "reviews", *(tmp_path / "reviews").iterdir()]}
+        assert modes == {"reviews": 0o700, "first.json": 0o600, "first.judgements.jsonl": 0o600}
 
 
 def test_sides() -> None:

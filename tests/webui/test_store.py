@@ -152,6 +152,20 @@ class TestKeeping:
         assert [(found.title, found.messages, found.snippet) for found in store.list(ANN)] == [("one", 2, ""), ("zwei", 0, "")]
 
 
+def test_the_clock_is_set_back(path: Path) -> None:
+    """The conversation that was written to last is listed first, also after the clock was set back by an hour."""
+    now = [10_000.0]
+    with closing(Store(path, lambda: now[0])) as store:
+        before, other = store.create(ANN, SETTINGS, "before"), store.create(ANN, SETTINGS, "other")
+        now[0] -= 3600.0
+        store.create(ANN, SETTINGS, "after")
+        assert titles(store) == ["after", "other", "before"]
+        for id, title in ((before, "before"), (other, "other"), (before, "before")):
+            node = store.add(ANN, id, None, USER, "hello")
+            assert titles(store)[0] == title
+            assert store.conversation(ANN, id).nodes[node].created == now[0]
+
+
 class TestOwners:
     VERBS: dict[str, Callable[[Store, str, str, int], Any]] = {  # noqa: RUF012
         "conversation": lambda store, owner, at, node: store.conversation(owner, at),

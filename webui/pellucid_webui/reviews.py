@@ -5,12 +5,14 @@ Which answer stands left is drawn from the review, the pair and the rater: it st
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
+from pellucid.private_files import create_private, make_private, make_private_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -103,11 +106,13 @@ class Reviews:
             raise InvalidRequestError("There is nothing to compare: give at least one prompt.")
         part = path.with_name(path.name + ".part")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(asdict(review), ensure_ascii=False, indent=1), encoding="utf-8")
+            make_private_folder(self._folder)
+            with create_private(part) as file:
+                file.write(json.dumps(asdict(review), ensure_ascii=False, indent=1).encode())
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # of a disk that has become read-only
+                part.unlink(missing_ok=True)
             raise _unwritable(path, error) from error
 
     def find(self, name: str) -> Review:
@@ -139,12 +144,18 @@ class Reviews:
         record: dict[str, Any] = asdict(judgement) | {"time": self._clock()}
         path = self._path(name, JUDGEMENTS)
         try:
-            with path.open("ab") as file:
+            make_private(path)
+            with path.open("ab", buffering=0) as file:
                 # A line of its own whatever stands before it: a process may have died within a line.
-                start = b"\n" if file.tell() else b""
-                file.write(start + json.dumps(record, ensure_ascii=False).encode())
-                file.flush()
-                os.fsync(file.fileno())
+                end = file.tell()
+                line = (b"\n" if end else b"") + json.dumps(record, ensure_ascii=False).encode()
+                try:
+                    if file.write(line) < len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(end)  # half a line on a full disk could pass for a damaged one
+                    raise
         except OSError as error:
             raise _unwritable(path, error) from error
 

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,8 +139,12 @@ class Sessions:
 
     def _is_there(self, digest: str) -> bool:
         with self._file() as run:
-            found = run.execute("SELECT 1 FROM session WHERE digest = ? AND expires > ?", (digest, self._clock()))
-            return found.fetchone() is not None
+            row = run.execute("SELECT expires FROM session WHERE digest = ?", (digest,)).fetchone()
+            if row is None or row[0] > self._clock():
+                return row is not None
+            with suppress(sqlite3.Error):  # it is over, deleted or not; deleted it stays so where the clock is set back
+                run.execute("DELETE FROM session WHERE digest = ?", (digest,))
+            return False
 
     def _digest(self, owner: str, id: str) -> str:
         return hmac.digest(self._keys.by_owner[owner].encode(), f"{owner}\n{id}".encode(), "sha256").hex()

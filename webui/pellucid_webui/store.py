@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 import uuid
@@ -80,7 +81,7 @@ class Store:
         """A new conversation; its id."""
         now = self._clock()
         with self._database.writing() as run:
-            return _create(run, owner, title, settings, now, now)[1]
+            return _create(run, owner, title, settings, now, _after_all(run, owner, now))[1]
 
     def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
         """The owner's conversations, the latest first; with ``search`` those in which all of its words occur, as beginnings of words.
@@ -145,7 +146,7 @@ class Store:
                 _node_of(run, key, parent)
             id = _insert(run, key, node, batches)
             run.execute(CHOOSE, {"node": id})
-            run.execute("UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?", (id, now, key))
+            run.execute("UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?", (id, _after_all(run, owner, now), key))
         return id
 
     def append(self, node: int, text: str, batch: str) -> None:
@@ -219,6 +220,12 @@ def _owned(run: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
     if row is None:
         raise NotFoundError("There is no such conversation: it may have been deleted.")
     return row
+
+
+def _after_all(run: sqlite3.Connection, owner: str, now: float) -> float:
+    """Return ``now``, or a moment after the owner's latest conversation where the clock was set back: the latest is listed first."""
+    (latest,) = run.execute("SELECT max(updated) FROM conversation WHERE owner = ?", (owner,)).fetchone()
+    return now if latest is None or now > latest else math.nextafter(latest, math.inf)
 
 
 def _settle(run: sqlite3.Connection, node: int) -> None:

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 from pellucid.bench.figures import Figure, Report, Unit
 from pellucid.bench.report import heading
 from pellucid.errors import InvalidRequestError
+from pellucid.models.disk import write_output
 
 WIDTH = 860
 MARGIN = 28
@@ -67,7 +68,7 @@ def check_path(path: Path) -> None:
 def draw(report: Report, path: Path) -> None:
     """Write the picture."""
     try:
-        path.write_text(svg(report), encoding="utf-8")
+        write_output(path, svg(report))
     except OSError as error:
         raise InvalidRequestError(f"The picture cannot be written to {path}: {error.strerror or error}.") from None
 

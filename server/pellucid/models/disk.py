@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -20,8 +20,11 @@ _BLOCK = 1 << 20
 
 
 @contextmanager
-def errors_explained(folder: Path) -> Iterator[None]:
-    """Turn what the system says against writing in a folder of the cache into ModelError, one sentence."""
+def errors_explained(folder: Path, elsewhere: str = "set another cache folder") -> Iterator[None]:
+    """Turn what the system says against writing in a folder of the cache into ModelError, one sentence.
+
+    ``elsewhere`` says how to write to another folder, where it is not the cache.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -29,7 +32,7 @@ def errors_explained(folder: Path) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise ModelError(f"The disk of {folder} is full: free some space and try again.") from None
         reason = error if number is None else os.strerror(number)
-        raise ModelError(f"{folder} cannot be written to ({reason}): make it writable, or set another cache folder.") from None
+        raise ModelError(f"{folder} cannot be written to ({reason}): make it writable, or {elsewhere}.") from None
 
 
 def _system_error(error: SafetensorError) -> int | None:
@@ -61,8 +64,21 @@ def publish(part: Path, target: Path) -> None:
 def write_text(target: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     part = target.with_name(target.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    publish(part, target)
+    try:
+        part.write_text(text, encoding="utf-8")
+        publish(part, target)
+    except OSError:
+        with suppress(OSError):  # of a disk that has become read-only
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_output(target: Path, text: str) -> None:
+    """Write a file that the user names. A file is replaced whole or not at all; a device or a pipe, such as /dev/stdout, is written to."""
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+    else:
+        write_text(target.resolve(), text)  # a symbolic link stays one
 
 
 def checksum(path: Path, progress: Progress, kind: str = "sha256") -> str:

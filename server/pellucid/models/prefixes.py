@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -58,7 +58,8 @@ class PrefixFile:
         A file that is damaged or was made by another model, kernel or version is deleted.
         """
         for part in self.path.parent.glob(f"{self.path.name}.*.part"):
-            part.unlink(missing_ok=True)  # of a process that was killed
+            with suppress(OSError):  # of a disk that is read-only
+                part.unlink()  # of a process that was killed
         try:
             return self._open()
         except FileNotFoundError:

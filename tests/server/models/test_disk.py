@@ -10,7 +10,7 @@ import pytest
 from safetensors import SafetensorError
 
 from pellucid.errors import ModelError
-from pellucid.models.disk import errors_explained
+from pellucid.models.disk import errors_explained, write_output
 
 FULL = (OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)"))
 
@@ -31,3 +31,18 @@ def test_another_reason(tmp_path: Path, number: int) -> None:
         assert str(caught.value) == (
             f"{tmp_path} cannot be written to ({os.strerror(number)}): make it writable, or set another cache folder."
         )
+
+
+def test_output_goes_where_the_user_says(tmp_path: Path) -> None:
+    """A symbolic link stays one and its target is replaced; a pipe such as /dev/stdout is written to and stays a pipe."""
+    (tmp_path / "target").write_text("before")
+    (tmp_path / "link").symlink_to("target")
+    write_output(tmp_path / "link", "after")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "after"
+
+    reading, writing = os.pipe()
+    write_output(Path(f"/dev/fd/{writing}"), "said")
+    assert os.read(reading, 10) == b"said"
+    for end in (reading, writing):
+        os.close(end)

@@ -10,6 +10,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings
 from pellucid.learn.calibrate.report import WAYS
 from pellucid.learn.metrics import Bin
+from pellucid.models.disk import write_output
 from pellucid_lsp.calibration import Kind
 from pellucid_lsp.settings import Level
 
@@ -55,7 +56,7 @@ text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; font-size:
 def draw_findings(findings: Findings, path: Path) -> None:
     """Write the picture. Raises InvalidRequestError where that cannot be done."""
     try:
-        path.write_text(svg(findings), encoding="utf-8")
+        write_output(path, svg(findings))
     except OSError as error:
         raise InvalidRequestError(f"The picture cannot be written to {path}: {error.strerror or error}.") from None
 

@@ -137,4 +137,5 @@ def _opened(folder: Path) -> Results:
 
 def _save(results: Results, folder: Path) -> None:
     results.save(folder)
-    disk.write_text(folder / page.FILE, page.html(results))
+    with disk.errors_explained(folder, "name another folder with --out"):
+        disk.write_text(folder / page.FILE, page.html(results))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any, Final, Self
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.suite import Record
+from pellucid.models import disk
 
 KIND: Final = "pellucid-evaluation-records"
 FORMAT: Final = 1
@@ -24,21 +26,24 @@ class RecordFile:
     """What was found until now, and more of it. The first line says of which suite, model and settings the records are.
 
     Raises InvalidRequestError for the records of another run, and for a file that was damaged elsewhere than at its end, where a
-    process that was killed may have left half a line. With ``anew`` the records that there are of this very run are thrown away.
+    process that was killed may have left half a line. Raises ModelError where the disk refuses; what there is is kept.
+    With ``anew`` the records that there are of this very run are thrown away.
     """
 
     def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, anew: bool = False) -> None:
         self.path = path
         self.records: dict[str, Record] = {}
         header = {"kind": KIND, "format": FORMAT, "suite": suite, "model": dict(model), "settings": dict(settings)}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
         whole = _whole_lines(path)
         if whole:
             _check_header(path, json.loads(json.dumps(header)), _parse(path, 1, whole[0]))
             whole = whole[:1] if anew else whole
             self.records = {record.id: record for record in _records(path, whole[1:])}
-        self._file = path.open("ab")
-        self._file.truncate(sum(len(line) + 1 for line in whole))
+        with self._explained():
+            self._file = path.open("ab")
+            self._file.truncate(sum(len(line) + 1 for line in whole))
         self._unsynced = 0
         if not whole:
             self._write(header)
@@ -48,8 +53,11 @@ class RecordFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._sync()
-        self._file.close()
+        try:
+            self._sync()
+        finally:
+            with suppress(OSError):  # what is in its buffer was refused before
+                self._file.close()
 
     def append(self, record: Record) -> None:
         """Keep one more."""
@@ -60,12 +68,17 @@ class RecordFile:
             self._sync()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
-        self._file.flush()
+        with self._explained():
+            self._file.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
+            self._file.flush()
 
     def _sync(self) -> None:
-        os.fsync(self._file.fileno())
+        with self._explained():
+            os.fsync(self._file.fileno())
         self._unsynced = 0
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return disk.errors_explained(self.path.parent, "name another folder with --out")
 
 
 def read_records(path: Path) -> list[Record]:

@@ -186,8 +186,9 @@ class Results(_Part):
         return list(dict.fromkeys(suite.suite for model in self.models for suite in model.suites))
 
     def save(self, folder: Path) -> None:
-        """Write results.json, whole or not at all."""
-        disk.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        """Write results.json, whole or not at all. Raises ModelError where the disk refuses."""
+        with disk.errors_explained(folder, "name another folder with --out"):
+            disk.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_results(folder: Path) -> Results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -106,6 +107,27 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
         for name in ("whole", "killed")
     ]
     assert figures[0] == figures[1]
+
+
+def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
+    """After ten kill -9 at seeded steps, five in each of two runs, the same command ends with the weights of an undisturbed run."""
+    dice = random.Random(13)
+    text = text_file(tmp_path)
+
+    def arguments(name: str) -> list[str]:
+        return ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
+
+    assert run(*arguments("whole"))[0] == 0
+    whole = load_file(tmp_path / "whole" / "gpt" / "model.safetensors")
+    for name in ("first", "second"):
+        for step in sorted(dice.sample(range(1, TINY.steps + 1), 5)):
+            script = [sys.executable, killed_training.__file__, str(step), *arguments(name)]
+            dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
+            assert dead.returncode == -signal.SIGKILL, (step, dead.stderr.decode())
+        assert run(*arguments(name))[0] == 0
+        found = load_file(tmp_path / name / "gpt" / "model.safetensors")
+        assert found.keys() == whole.keys()
+        assert all(torch.equal(found[key], whole[key]) for key in whole), name
 
 
 def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

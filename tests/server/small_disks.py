@@ -1,0 +1,52 @@
+"""A real disk of a few megabytes, which a test fills or makes read-only. It needs Linux and the right to mount."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FILLER = "filler"
+BLOCK = 1 << 16
+
+
+class SmallDisk:
+    """A tmpfs of its own at ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self, room: int = 0) -> None:
+        """Leave no free page, or room for so many bytes."""
+        with (self.folder / FILLER).open("wb", buffering=0) as file:
+            for size in (BLOCK, 1):
+                try:
+                    while file.write(b"x" * size):
+                        pass
+                except OSError:
+                    continue
+            file.truncate(max(0, file.tell() - room))
+
+    def make_read_only(self) -> None:
+        """Refuse writes, also those of root."""
+        self._mount("remount,ro")
+
+    def repair(self) -> None:
+        """Accept writes again, and have room for them."""
+        self._mount("remount,rw")
+        (self.folder / FILLER).unlink(missing_ok=True)
+
+    def _mount(self, options: str) -> None:
+        subprocess.run(["mount", "-o", options, str(self.folder)], check=True, capture_output=True, text=True)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str = "6m") -> Iterator[SmallDisk]:
+    """Mount a new disk at a folder, which is made, and unmount it in the end."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, capture_output=True, text=True)
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True, text=True)
