@@ -183,8 +183,8 @@ async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
     with browser(server, "key-of-anna", CHROME) as phone:
         await browser_page.goto(server.server.url)
         await browser_page.get_by_label("API key").fill("key-of-anna")
-        await browser_page.keyboard.press("Enter")
-        await browser_page.wait_for_url(server.server.url + "/")
+        async with browser_page.expect_navigation():
+            await browser_page.keyboard.press("Enter")
         await browser_page.goto(server.server.url + "/logout")
         await browser_page.get_by_role("link", name="See where else you are logged in").press("Enter")
         await expect(browser_page.get_by_role("listitem")).to_have_count(2)

@@ -111,7 +111,8 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
 
 def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
     """After ten kill -9 at seeded steps, five in each of two runs, the same command ends with the weights of an undisturbed run."""
-    dice = random.Random(13)
+    dice, steps = random.Random(13), TINY.steps
+    assert steps is not None
     text = text_file(tmp_path)
 
     def arguments(name: str) -> list[str]:
@@ -120,7 +121,7 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
     assert run(*arguments("whole"))[0] == 0
     whole = load_file(tmp_path / "whole" / "gpt" / "model.safetensors")
     for name in ("first", "second"):
-        for step in sorted(dice.sample(range(1, TINY.steps + 1), 5)):
+        for step in sorted(dice.sample(range(1, steps + 1), 5)):
             script = [sys.executable, killed_training.__file__, str(step), *arguments(name)]
             dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
             assert dead.returncode == -signal.SIGKILL, (step, dead.stderr.decode())
