@@ -15,6 +15,7 @@ from itertools import accumulate
 
 from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError
 from pellucid.models.catalog import InfillFormat, catalog
+from pellucid.models.marker_finder import MarkerFinder
 from pellucid.models.tokenizer import Tokenizer
 from pellucid.template_process import TemplateProcess
 from pellucid.template_renderer import Renderer, RenderingError
@@ -133,13 +134,15 @@ class ChatTemplate:
 
     def _guard(self, text: str, wedge: str) -> str:
         """The text with a wedge inside of whatever spells a marker; the text is taken apart there after rendering."""
-        return text if self._spelled is None else self._spelled.sub(lambda match: match.group() + wedge, text)
+        pieces, last = [], 0
+        for begin in self._spelled.beginnings(text):
+            pieces.append(text[last : begin + 1])
+            last = begin + 1
+        return wedge.join([*pieces, text[last:]])
 
     @cached_property
-    def _spelled(self) -> re.Pattern[str] | None:
-        """The first character of each marker that is spelled, overlapping ones too."""
-        texts = [re.escape(text) for text in self._tokenizer.special if len(text) > 1]
-        return re.compile(f"(?={'|'.join(texts)}).", re.DOTALL) if texts else None
+    def _spelled(self) -> MarkerFinder:
+        return MarkerFinder(text for text in self._tokenizer.special if len(text) > 1)
 
 
 def is_known(source: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pellucid.errors import ModelError
 from pellucid.models import byte_level, metaspace, sentencepiece_model
+from pellucid.models.marker_finder import LONGEST_MARKER
 from pellucid.models.sentencepiece_model import PieceType
 from pellucid.models.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
 from pellucid.models.tokenizer_backends import MOST_IDS, TextEncoder, apart, by_tokenizers, is_harmless
@@ -19,7 +20,6 @@ from pellucid.models.untrusted import damage_explained, read_bytes, read_text, r
 logger = logging.getLogger(__name__)
 
 _MOST_MARKERS = 1 << 14
-_LONGEST_MARKER = 1000
 _LONGEST_TEMPLATE = 1 << 20
 
 Json = dict[str, Any]
@@ -145,8 +145,8 @@ def _id(path: Path, value: object) -> int:
 
 def _added(path: Path, id: int, token: Json) -> _Added:
     text = token["content"]
-    if not isinstance(text, str) or len(text) > _LONGEST_MARKER or not _is_unicode(text):
-        raise ModelError(f"{path} gives the token {id} {shown(text)} for its text, where up to {_LONGEST_MARKER} characters belong.")
+    if not isinstance(text, str) or len(text) > LONGEST_MARKER or not _is_unicode(text):
+        raise ModelError(f"{path} gives the token {id} {shown(text)} for its text, where up to {LONGEST_MARKER} characters belong.")
     return _Added(id, text, token.get("special") is True, token.get("lstrip") is True, token.get("rstrip") is True)
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from functools import cached_property
 
 from pellucid.errors import InvalidRequestError
+from pellucid.models.marker_finder import MarkerFinder
 
 END_MARKERS = (
     "<|im_end|>",
@@ -80,6 +81,10 @@ class Tokenizer:
     conventions: Conventions = field(default_factory=Conventions)
     apart: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise ModelError for impossible markers now, not at the first request."""
+        assert self._markers is not None
+
     @property
     def vocab_size(self) -> int:
         """Number of ids, unused ones included."""
@@ -123,18 +128,18 @@ class Tokenizer:
         Raises InvalidRequestError for half a surrogate pair, which is no Unicode text.
         """
         _refuse_surrogates(text)
-        if not special or self._markers is None:
+        if not special:
             return self._encode_plain(text, first=not continues)
         ids: list[int] = []
         begin = 0
-        for match in self._markers.finditer(text):
-            id = self.words.special[match.group()]
-            between = text[begin : match.start()]
+        for at, end in self._markers.find(text):
+            id = self.words.special[text[at:end]]
+            between = text[begin:at]
             if id in self.words.strip_left:
                 between = between.rstrip()
             ids += self._encode_plain(between, first=self._is_prefixed(begin, continues))
             ids.append(id)
-            begin = match.end()
+            begin = end
             if id in self.words.strip_right:
                 begin += len(text) - begin - len(text[begin:].lstrip())
         return ids + self._encode_plain(text[begin:], first=self._is_prefixed(begin, continues))
@@ -172,9 +177,8 @@ class Tokenizer:
         return frozenset(self.words.special.values())
 
     @cached_property
-    def _markers(self) -> re.Pattern[str] | None:
-        texts = sorted(self.words.special, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, texts))) if texts else None
+    def _markers(self) -> MarkerFinder:
+        return MarkerFinder(self.words.special)
 
     @cached_property
     def _vocabulary(self) -> list[bytes]:
