@@ -35,7 +35,7 @@ async def start_elsewhere(settings: dict[str, object]) -> Start:
     from pellucid.errors import UnavailableError
 
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pellucid.bench.start"),
+        *(sys.executable, "-P", "-m", "pellucid.bench.start"),  # -P: no module is taken from the working directory
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
