@@ -63,6 +63,7 @@ ATTACKS = {
     "exit at once": "import os\nos._exit(0)\n",
     "exit when called": "import os\ndef double(x):\n    os._exit(0)\n",
     "SystemExit": "def double(x):\n    raise SystemExit(0)\n",
+    "StopIteration": "def double(x):\n    raise StopIteration\n",
     "KeyboardInterrupt": "def double(x):\n    raise KeyboardInterrupt\n",
     "an object that equals everything": """
 class Equal:
@@ -193,6 +194,14 @@ def test_right_answer(walls: Confinement) -> None:
 def test_attacks(walls: Confinement, name: str) -> None:
     """No program passes that does not return the right values, and the machine judges the next one as before."""
     assert not run_program(ATTACKS[name], SHORT, DOUBLE).passed
+
+
+def test_the_end_of_a_loop_is_no_answer(walls: Confinement) -> None:
+    """A program that raises StopIteration does not end the loop of a test that maps it over its cases."""
+    test = "def check(candidate):\n    for found, wanted in zip(map(candidate, [1, 2]), [2, 4]):\n        assert found == wanted\n"
+    assert run_program("def double(x):\n    return 2 * x\n", SHORT, Check("double", REFERENCE, test)).passed
+    found = run_program("def double(x):\n    raise StopIteration\n", SHORT, Check("double", REFERENCE, test))
+    assert found == Outcome(End.RAISED, "RuntimeError: StopIteration: ")
 
 
 def test_tests_are_hidden(walls: Confinement) -> None:
