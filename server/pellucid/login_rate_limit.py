@@ -94,10 +94,13 @@ class LoginRateLimit:
 
 
 def _place(address: str) -> str:
+    """Return what counts as one place: a host may use a whole /64 of IPv6, and all of loopback is this machine."""
     try:
         parsed = ip_address(address)
     except ValueError:
         return address
     if isinstance(parsed, IPv6Address):
-        return str(ip_network((parsed, 64), strict=False)) if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
-    return address
+        parsed = parsed.ipv4_mapped or parsed
+    if parsed.is_loopback:
+        return "loopback"
+    return str(ip_network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else str(parsed)

@@ -110,6 +110,15 @@ def test_one_host_is_one_guesser() -> None:
     assert limit.wait("2001:db8:0:1::1") == limit.wait("192.0.2.2") == limit.wait("") == 0.0
 
 
+def test_this_machine_is_one_guesser() -> None:
+    """A user of this machine gains no guesses by sending from other addresses of loopback."""
+    limit, _ = clocked()
+    for number in range(FREE):
+        limit.failed(f"127.0.0.{number}", str(number))
+
+    assert limit.wait("127.9.9.9") == limit.wait("::1") == limit.wait("::ffff:127.0.0.1") == 2.0
+
+
 def test_guesses_cost_no_memory() -> None:
     """However many addresses guess, as many are remembered as fit, the latest of them, with their latest keys."""
     limit, _ = clocked()
