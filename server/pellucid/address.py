@@ -21,9 +21,6 @@ PAGE_PORT = 8438
 """Where the page listens when it runs by itself."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-LOOPBACK_NAMES = ("localhost", "::1")
-"""Names of 127.0.0.1. The rest of 127.0.0.0/8 is other addresses, where other users of this machine may listen."""
-
 _PLAIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/.*)?", re.ASCII | re.IGNORECASE)
 """An address that every reader of addresses takes apart in the same way."""
 
@@ -53,7 +50,8 @@ def _place(url: str) -> tuple[str, int | None] | None:
         return None
     parts = urlsplit(url)
     host = (parts.hostname or "").removesuffix(".")
-    return DEFAULT_HOST if host in LOOPBACK_NAMES else host, parts.port or DEFAULT_PORTS[parts.scheme]
+    # ::1 and the rest of 127.0.0.0/8 are other addresses, where other users of this machine may listen.
+    return DEFAULT_HOST if host == "localhost" else host, parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def read_file(path: Path) -> dict[str, object]:

@@ -68,7 +68,7 @@ OWN = {"PELLUCID_API_KEY": "own"}
 @pytest.mark.parametrize(
     ("url", "variables"),
     [
-        *[(f"http://{host}:8437{end}", OWN) for host in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]") for end in ("", "/", "/v1")],
+        *[(f"http://{host}:8437{end}", OWN) for host in ("127.0.0.1", "localhost", "LOCALHOST") for end in ("", "/", "/v1")],
         ("https://127.0.0.1:8437", OWN),
         ("http://127.0.0.1:8437", OWN | {"PELLUCID_HOST": "0.0.0.0"}),
         ("http://gpu.example.org:80", OWN | {"PELLUCID_HOST": "gpu.example.org", "PELLUCID_PORT": "80"}),
@@ -86,6 +86,7 @@ def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: di
         *("http://evil.example.org", "http://evil.example.org:8437", "https://evil.example.org:8437", "http://127.0.0.1:8438"),
         *("http://127.0.0.1", "http://127.0.0.2:8437", "http://127.0.0.1.example.org:8437", "http://localhost.example.org:8437"),
         *("http://2130706433:8437", "http://127.1:8437", "http://[::ffff:127.0.0.1]:8437", "http://0.0.0.0:8437"),
+        "http://[::1]:8437",
     ],
 )
 @pytest.mark.parametrize("own", [OWN, OWN | {"PELLUCID_PORT": "8437", "PELLUCID_HOST": "localhost"}])
