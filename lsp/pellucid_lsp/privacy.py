@@ -52,8 +52,8 @@ JUDGED = 4
 MAX_PATH = 4096
 """Characters of the longest path that is looked at: as many bytes as Linux opens."""
 
-_IN_GIT = re.compile(r"/\.git//\w+(?=/)")
-"""What fugitive has between a work tree and the path of a file in it: a commit, or a number for the index."""
+_IN_GIT = re.compile(r"/\.git//(?:\w+/|(?::\d+|[^/:]*):)")
+"""What fugitive and gitsigns have between a work tree and the path of a file in it: a commit, or a number for the index."""
 
 _CONTROL = re.compile(r"[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
@@ -140,7 +140,7 @@ def paths_in(uri: str) -> tuple[Path, ...]:
     address = uris.read(uri)
     path = f"/{address.host}{address.path}" if address.host else address.path
     names = [path, path + address.rest] if address.scheme == "file" else [path]
-    forms = dict.fromkeys(form for name in names for form in (name, _IN_GIT.sub("", name)))
+    forms = dict.fromkeys(form for name in names for form in (name, _IN_GIT.sub("/", name)))
     if address.scheme != "file":
         forms = dict.fromkeys(form.removesuffix(".git") for form in forms)  # what VS Code puts behind the name of a file's state in git
     return tuple(one for one in map(Path, forms) if one.name)

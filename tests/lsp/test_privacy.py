@@ -120,7 +120,9 @@ class TestAddresses:
         """A notebook's cell and states of git are refused where the file that they are of is ignored."""
         (tmp_path / ".pellucidignore").write_text("/src/private*\n")
         privacy = Privacy([tmp_path])
-        for uri in ("vscode-notebook-cell:{}/src/private.ipynb#W0s", "git:{}/src/private.py?x", "fugitive://{}/.git//0a1b/src/private.py"):
+        gitsigns = ("gitsigns://{}/.git//:0:src/private.py", "gitsigns://{}/.git//HEAD~:src/private.py")
+        editors = ("vscode-notebook-cell:{}/src/private.ipynb#W0s", "git:{}/src/private.py?x", "fugitive://{}/.git//0a1b/src/private.py")
+        for uri in (*editors, *gitsigns):
             reason = privacy.refusal(None, CODE, uri.format(tmp_path))
             assert reason is not None
             assert reason.endswith(f"is never sent to the model: {tmp_path.name}/.pellucidignore ignores it."), uri
