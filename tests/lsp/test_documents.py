@@ -37,7 +37,7 @@ PIECES = [
 ]
 texts = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 encodings = st.sampled_from(list(ENCODINGS))
-NOTEBOOK = "file:///work/a%20b/notes.ipynb"
+NOTEBOOK = "file:///project/a%20b/notes.ipynb"
 
 
 def model_lines(text: str) -> list[str]:
@@ -70,7 +70,7 @@ def model_offset(text: str, position: types.Position, encoding: str) -> int:
     return starts[position.line] + column
 
 
-def document(text: str | None, encoding: str = "utf-16", uri: str = "file:///work/a.py") -> Document:
+def document(text: str | None, encoding: str = "utf-16", uri: str = "file:///project/a.py") -> Document:
     return Document(uri, text, 1, "python", position_codec=Codec(encoding))
 
 
@@ -216,8 +216,8 @@ class TestInstall:
             documents = server.workspace
             assert isinstance(documents, Documents)
             assert (documents.root_path, list(documents.folders)) == ("/work", ["file:///work"])
-            documents.put_text_document(types.TextDocumentItem("file:///work/a.py", "python", 1, "\f漢x\n"))
-            assert documents.get_text_document("file:///work/a.py").offset_at_position(types.Position(0, 4)) == 2
+            documents.put_text_document(types.TextDocumentItem("file:///project/a.py", "python", 1, "\f漢x\n"))
+            assert documents.get_text_document("file:///project/a.py").offset_at_position(types.Position(0, 4)) == 2
 
         asyncio.run(scenario())
 

@@ -81,7 +81,7 @@ async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant)
     assert (call["prefix"], call["suffix"]) == ("def add(a, b):\n    ret", "\n\n\nx = 1\n")
 
 
-@pytest.mark.parametrize("uri", [URI, "file:///work/\ud800.py", "untitled:\udfff"])
+@pytest.mark.parametrize("uri", [URI, "file:///project/\ud800.py", "untitled:\udfff"])
 async def test_lone_surrogates(connect: Connect, assistant: ScriptedAssistant, uri: str) -> None:
     """Half a character, in the address of a document or in its text, is a replacement character, and moves no position."""
     editor = await connect()
