@@ -119,7 +119,7 @@ def test_connection_that_breaks_goes_on_where_it_broke(models: Store, remote: St
 def test_next_pull_goes_on_where_the_last_one_gave_up(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
     """When nothing arrives any more one sentence says how far it is; what has arrived is kept for the next try."""
     remote.cuts = [100_000, *[0] * 20]
-    with pytest.raises(ModelError, match=r"broke off after 100 kB of 1\.0 MB .*: the next try goes on from there"):
+    with pytest.raises(ModelError, match=r"broke off after 100 kB of 1\.0 MB .*: the next try continues from there"):
         models.pull("tiny", Silent())
     assert files_in(models) == {"models/tiny/tiny.gguf.part"}
     assert models.find("tiny") is None
