@@ -86,7 +86,7 @@ def opened(*cells: tuple[types.NotebookCellKind, str, str], encoding: str = "utf
 
 
 def cell_uri(index: int) -> str:
-    return f"vscode-notebook-cell:/work/a%20b/notes.ipynb#{index}"
+    return f"vscode-notebook-cell:/project/a%20b/notes.ipynb#{index}"
 
 
 def code(text: str, language: str = "python") -> tuple[types.NotebookCellKind, str, str]:
@@ -243,7 +243,7 @@ class TestPlace:
         place = place_at(documents, cell_uri(3), types.Position(1, 1))
         assert place.before == "import os\n\n# # Load\n#\n# the data\n\nx = 1\ny"
         assert place.after == " = 2\n\nprint(x)"
-        assert (place.uri, place.language, place.path) == (cell_uri(3), "python", "/work/a b/notes.ipynb")
+        assert (place.uri, place.language, place.path) == (cell_uri(3), "python", "/project/a b/notes.ipynb")
 
     def test_a_place_in_a_cell_of_prose(self) -> None:
         """Between prose code is fenced."""

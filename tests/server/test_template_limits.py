@@ -20,6 +20,7 @@ import pytest
 
 import pellucid.isolated_python
 import pellucid.template_process
+from child_processes import children_of
 from hostile_templates import BENIGN, HOSTILE, SPIN
 from model_files import byte_level_bpe, write_folder
 from pellucid import own_thread
@@ -49,6 +50,8 @@ VARIABLES: dict[str, Any] = {
     "eos_token": "</s>",
 }
 ECHO = "{% if messages[0].content == 'spin' %}" + SPIN + "{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
+RENDERER = "template_renderer"
+"""What is in the command line of every process that renders templates."""
 LATE = re.compile("processor time|longer than")
 PATIENCE = 120
 """Seconds that nothing here should need; reached only where a test fails."""
@@ -71,19 +74,6 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def renderers_of(server: int) -> list[int]:
-    """The children of a process that render templates."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-            if parent == server and b"template_renderer" in (path.parent / "cmdline").read_bytes():
-                found.append(int(path.parent.name))
-        except (OSError, ValueError):  # it has ended meanwhile
-            continue
-    return found
 
 
 # What a template does.
@@ -328,11 +318,11 @@ def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals)
         server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
     try:
         until(lambda: is_healthy(url, server))
-        assert renderers_of(server.pid) == []  # loading and listing a model renders nothing
+        assert children_of(server.pid, RENDERER) == set()  # loading and listing a model renders nothing
         asking = threading.Thread(target=ask_and_forget, args=(url,))
         asking.start()
-        until(lambda: renderers_of(server.pid) != [])
-        (child,) = renderers_of(server.pid)
+        until(lambda: children_of(server.pid, RENDERER) != set())
+        (child,) = children_of(server.pid, RENDERER)
         assert httpx.get(f"{url}/health", timeout=PATIENCE, trust_env=False).status_code == 200
         server.send_signal(end)
         status = server.wait(PATIENCE)

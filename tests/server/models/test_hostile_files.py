@@ -18,6 +18,7 @@ from tokenizers import models as backends
 from transformers import GPT2Config
 
 import hostile_files
+from child_processes import children_of
 from model_files import byte_level_bpe, train_sentencepiece, write_folder
 from pellucid import isolated_python, limited_process
 from pellucid.errors import ModelError, PellucidError
@@ -189,9 +190,10 @@ def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
 def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a tokenizer took over its process, it would find neither files nor sockets nor the settings of the server."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
-    before = _children()
+    before = children_of(os.getpid())
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
-    (child,) = _children() - before
+    (process,) = children_of(os.getpid()) - before
+    child = Path("/proc", str(process))
     assert tokenizer.encode("ab")
     assert b"hunter2" not in (child / "environ").read_bytes()
     assert sorted(path.name for path in (child / "fd").iterdir()) == ["0", "1", "2"]
@@ -199,11 +201,6 @@ def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatc
     assert limits["Max open files"] == ["3", "3"]
     assert limits["Max core file size"] == ["0", "0"]
     assert limits["Max address space"] == [str(2**31)] * 2
-
-
-def _children() -> set[Path]:
-    """The folders in /proc of the processes that this one has started."""
-    return {Path("/proc", id) for task in Path("/proc/self/task").iterdir() for id in (task / "children").read_text().split()}
 
 
 def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
