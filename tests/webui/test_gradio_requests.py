@@ -119,8 +119,8 @@ async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes
         "query_string": query.encode(),
         "headers": [(b"content-length", str(len(body)).encode()), (b"x-kept", b"yes")],
     }
-    found, heard = await confined(Request(scope, receive), owner)
-    return found, (await heard())["body"]
+    found = await confined(Request(scope, receive), owner)
+    return found.scope, (await found.receive())["body"]
 
 
 def session_in(scope: Scope, body: bytes) -> str:

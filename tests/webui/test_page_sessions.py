@@ -13,13 +13,13 @@ import pytest
 
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, ModelCard, Terms, Token
-from pellucid_webui.chat_view import ChatDesk
+from pellucid_webui.chat_view import SWIFT, ChatDesk, pause
 from pellucid_webui.conversation import TurnSettings
 from pellucid_webui.picture import picture
 from pellucid_webui.records import unpack
 from pellucid_webui.session import Session
 from pellucid_webui.store import Store
-from pellucid_webui.turn import Turns
+from pellucid_webui.turn import TICK_SECONDS, Turns
 from scripted_speaker import Item, ScriptedSpeaker, token, tokens, usage
 
 
@@ -159,6 +159,40 @@ async def test_finished_messages_are_drawn_once(store: Store, monkeypatch: pytes
         step.set()
     assert len([shown async for shown in act]) >= 1
     assert len(drawn) == 2
+
+
+async def test_many_tabs_share_the_pace_of_their_user(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more tabs of one user follow answers, the longer each waits between two pictures; nobody else's tabs do."""
+    counted: list[int] = []
+
+    def noted(following: int) -> float:
+        counted.append(following)
+        return 0.0
+
+    monkeypatch.setattr("pellucid_webui.chat_view.pause", noted)
+    step = asyncio.Event()
+    desk = ChatDesk(store, ScriptedSpeaker([[token("one "), step, token("two ")]]), Turns())
+    session = Session("me")
+    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    await first(act, lambda shown: shown["live"] is not None)
+    tabs = [desk.follow(Session("me", session.conversation)) for _ in range(5)]
+    hers = desk.act(Session("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    for shown in (*tabs, hers):
+        for _ in range(2):  # the second picture is one of the answer on its way
+            await anext(shown)
+    counted.clear()
+    step.set()
+    for shown in (act, *tabs, hers):
+        async for _ in shown:
+            pass
+    assert set(counted) == {1, 2, 3, 4, 5, 6}
+    assert desk.following == {}
+
+
+def test_pause() -> None:
+    """A few tabs wait for nothing; with more the pictures a second of all of them together stay the same."""
+    assert [pause(following) for following in (1, SWIFT)] == [0.0, 0.0]
+    assert [following / pause(following) for following in (SWIFT + 1, 2 * SWIFT, 8 * SWIFT)] == pytest.approx([SWIFT / TICK_SECONDS] * 3)
 
 
 async def test_stopped_while_its_tokens_are_open(store: Store) -> None:

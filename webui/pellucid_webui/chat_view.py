@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,7 @@ from pellucid_webui.picture import live, picture
 from pellucid_webui.records import pack
 from pellucid_webui.session import Arrival, Session
 from pellucid_webui.store import Store
-from pellucid_webui.turn import Turn, Turns
+from pellucid_webui.turn import TICK_SECONDS, Turn, Turns
 
 SCRIPT = """
 Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) });
@@ -29,6 +30,9 @@ Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) 
 
 BEGINNING = frozenset({"retry", "resume", "branch", "edit"})
 """What is asked of one message and begins an answer, as ``send`` does: the only verbs that need settings."""
+
+SWIFT = 4
+"""Tabs of one user that receive an answer at full pace. With more than these, all are updated less often."""
 
 Picture = dict[str, Any]
 
@@ -43,6 +47,8 @@ class ChatDesk:
     store: Store
     speaker: Speaker
     turns: Turns
+    following: Counter[str] = field(default_factory=Counter)
+    """Tabs of each user that are receiving an answer."""
 
     async def act(self, session: Session, asked: Mapping[str, Any], settings: Chosen) -> AsyncIterator[Picture]:
         """Do what the script asks for, and show what comes of it up to the end of an answer."""
@@ -92,14 +98,26 @@ class ChatDesk:
         yield shown
         if turn is None or conversation is None:
             return
-        async for _ in turn.updates():
-            if session.epoch != epoch:
-                return
-            if turn.end is None:
-                yield shown | {"live": live(session, conversation, turn)}
+        with self._counted(session.owner):
+            async for _ in turn.updates():
+                if session.epoch != epoch:
+                    return
+                if turn.end is None:
+                    yield shown | {"live": live(session, conversation, turn)}
+                    await asyncio.sleep(pause(self.following[session.owner]))
         shown = await asyncio.to_thread(picture, session, await self._look(session), None)
         if session.epoch == epoch:
             yield shown
+
+    @contextmanager
+    def _counted(self, owner: str) -> Iterator[None]:
+        self.following[owner] += 1
+        try:
+            yield
+        finally:
+            self.following[owner] -= 1
+            if not self.following[owner]:
+                del self.following[owner]
 
     def chat(self, session: Session) -> Chat:
         """The session's owner's conversations."""
@@ -228,6 +246,11 @@ class ChatDesk:
         if found is None:
             raise InvalidRequestError("The template of the model changes this message: its tokens cannot be told from the others.")
         return found
+
+
+def pause(following: int) -> float:
+    """Return the seconds to wait between two updates of each of a user's tabs, so that all of them cost no more than SWIFT tabs."""
+    return 0.0 if following <= SWIFT else TICK_SECONDS * following / SWIFT
 
 
 def _number(asked: Mapping[str, Any], name: str) -> int:

@@ -21,19 +21,13 @@ from starlette.routing import Mount
 
 from pellucid.api.errors import invalid_response
 from pellucid.speaker import Speaker
+from pellucid_webui.gradio_tabs import ALL_RUNNING, ALL_TABS, Tabs
 from pellucid_webui.login import owner_of
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
 
 if TYPE_CHECKING:
     import gradio as gr
-
-TABS = 200
-"""Tabs that are kept in mind, each with what it shows; one that was forgotten loads the page anew when it is used again.
-
-As many handlers run at once. Gradio's own bound is 40, for its threads; ours hold none, and over it every click would wait
-until somebody's answer ends.
-"""
 
 QUEUE_SECONDS = 0.02
 """How often Gradio's queue looks for work. Its own pace, a thousand times a second, costs an idle server several percent of a processor."""
@@ -70,6 +64,7 @@ class GradioApp:
 
     app: FastAPI
     blocks: gr.Blocks
+    tabs: Tabs
 
     def close(self) -> None:
         """Its queue ends."""
@@ -114,8 +109,9 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
     blocks.analytics_enabled = False
     blocks.api_open = False
     blocks.has_launched = True  # set by launch(), which is never called here: until then Gradio lets a call name any file
-    blocks.state_session_capacity = TABS
-    blocks._queue.max_thread_count = TABS
+    blocks.state_session_capacity = ALL_TABS
+    blocks._queue.pending_messages_per_session.max_size = ALL_TABS
+    blocks._queue.max_thread_count = ALL_RUNNING
     blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
     for function in blocks.fns.values():
         function.api_visibility = "private"
@@ -142,4 +138,4 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
         if isinstance(route, Mount) and isinstance(route.app, App):
             # FastAPI's own answer repeats what was sent, which fails for half a character and for numbers that are not finite.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
-    return GradioApp(app, blocks)
+    return GradioApp(app, blocks, Tabs(blocks))

@@ -7,6 +7,7 @@ Gradio treats an object with the key ``path`` as a file of the server, wherever 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -39,36 +40,46 @@ def check_call(path: str, method: str) -> None:
         raise MethodError(f"{path} does not answer {method}.")
 
 
-async def confined(request: Request, owner: str) -> tuple[Scope, Receive]:
-    """Return what Gradio gets of a request: the same, in the session of this owner alone.
+@dataclass(frozen=True, slots=True)
+class Confined:
+    """What Gradio gets of a request. ``joining`` is the session that a call is made in; None for what is no call."""
+
+    scope: Scope
+    receive: Receive
+    joining: str | None = None
+
+
+async def confined(request: Request, owner: str) -> Confined:
+    """Return a request with its session replaced by one of this owner's alone.
 
     Raises InvalidRequestError for a call that names no session, or that contains a file's path.
     """
     scope = request.scope
     if scope["path"] == JOIN:
-        body = _confined_call(await request.body(), owner)
+        call = _call(await request.body())
+        call["session_hash"] = _session_of(owner, call.get("session_hash"))
+        body = json.dumps(call, separators=(",", ":")).encode()  # so that Gradio reads what was checked here and nothing else
         scope = {**scope, "headers": list(scope["headers"])}
         MutableHeaders(scope=scope)["content-length"] = str(len(body))
-        return scope, replayed(body, request.receive)
+        return Confined(scope, replayed(body, request.receive), call["session_hash"])
     if scope["path"] == DATA:
         session = _session_of(owner, request.query_params.get("session_hash"))
-        return {**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive
+        return Confined({**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive)
     if scope["path"].startswith(HEARTBEAT):
         path = HEARTBEAT + _session_of(owner, scope["path"].removeprefix(HEARTBEAT))
-        return {**scope, "path": path, "raw_path": path.encode()}, request.receive
-    return scope, request.receive
+        return Confined({**scope, "path": path, "raw_path": path.encode()}, request.receive)
+    return Confined(scope, request.receive)
 
 
-def _confined_call(body: bytes, owner: str) -> bytes:
-    """The JSON of a call, written again: Gradio reads what was checked here and nothing else."""
+def _call(body: bytes) -> dict[str, Any]:
+    """A call of the page, which contains no file's path."""
     try:
         call = json.loads(body)
         if not isinstance(call, dict):
             raise InvalidRequestError(f"A call of the page is a JSON object: {RELOAD}.")
         if _has_path(call):
             raise InvalidRequestError(f"The page takes the bytes of a file and no path: {RELOAD} and choose the file there.")
-        call["session_hash"] = _session_of(owner, call.get("session_hash"))
-        return json.dumps(call, separators=(",", ":")).encode()
+        return call
     except (ValueError, RecursionError):
         raise InvalidRequestError(f"A call of the page is JSON that is not nested deeply: {RELOAD}.") from None
 

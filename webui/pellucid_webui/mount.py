@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.api.errors import error_response
+from pellucid.api.errors import error_response, printable
 from pellucid.api.plain_page import GUARDS, News, plain_page
 from pellucid.api.request_body import BodyReader, admit
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
@@ -29,7 +29,7 @@ from pellucid.keys import Keys
 from pellucid.login_rate_limit import LoginRateLimit
 from pellucid.speaker import Speaker
 from pellucid_webui.gradio_app import Create, GradioApp, build, pellucid_view
-from pellucid_webui.gradio_requests import API, HEARTBEAT, check_call, confined
+from pellucid_webui.gradio_requests import API, HEARTBEAT, Confined, check_call, confined
 from pellucid_webui.login import OWNER, PATHS, Lock, form
 from pellucid_webui.sessions import Sessions
 from pellucid_webui.store import Store
@@ -96,7 +96,7 @@ class Page:
         self._name = secrets.token_hex(8)
         self._lock: Lock | None = None
         self._opening = asyncio.Lock()
-        self._gradio: ASGIApp | None = None
+        self._gradio: GradioApp | None = None
         self._refusal: News | None = None
         self._life: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
@@ -129,16 +129,20 @@ class Page:
             if response is None:
                 receive = await self._bodies.receive(scope, receive)
                 admit(scope)
-                scope, receive = await confined(Request(scope, receive), scope["state"][OWNER])
+                await self._pass_on(await confined(Request(scope, receive), scope["state"][OWNER]), send)
+                return
         except PellucidError as error:
-            response = error_response(error)
-        if response is not None:
-            await response(scope, receive, send)
-            return
+            response = error_response(error, detail=printable(str(error)))  # of which Gradio's script shows the detail
+        await response(scope, receive, send)
+
+    async def _pass_on(self, request: Confined, send: Send) -> None:
+        """Have Gradio answer. Raises QueueFullError for a call where its user has too many on their way."""
         assert self._gradio is not None, "what is not answered here is Gradio's"
+        scope, tab = request.scope, request.joining
         end = self._host.departing if scope["path"].startswith(HEARTBEAT) else self._cut
         shown = _Front(send) if scope["path"] == FRONT else _Guarded(send)
-        await attended(self._gradio, scope, receive, shown, end)
+        with nullcontext() if tab is None else self._gradio.tabs.calling(scope["state"][OWNER], tab):
+            await attended(self._gradio.app, scope, request.receive, shown, end)
 
     async def _answer(self, request: Request) -> Response | None:
         """What is answered without Gradio; None for what is Gradio's. Raises a PellucidError for what is nobody's."""
@@ -206,7 +210,7 @@ class Page:
 
     async def _serve(self, made: GradioApp, turns: Turns) -> None:
         async with made.app.router.lifespan_context(made.app):
-            self._gradio = made.app
+            self._gradio = made
             await _first(self._host.closing.wait(), self._ending.wait())
             # Where no request is left the server ends at once, but an answer that no tab looks at has its grace time too.
             await _first(self._host.closing.wait(), turns.quiet())
