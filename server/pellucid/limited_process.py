@@ -23,6 +23,10 @@ WALL_FACTOR = 5
 """Limit of wall time, as a multiple of the processor time: large enough that a busy machine does not make requests fail."""
 
 
+LONGEST_ANSWER = 2**28
+"""Bytes of one answer: more than the vocabulary of any tokenizer takes."""
+
+
 class ProcessFailedError(Exception):
     """A request that the process did not answer, or answered with an error; the text says which."""
 
@@ -51,7 +55,7 @@ class LimitedProcess:
     def ask(self, message: object, seconds: float) -> Any:
         """The answer to a message, which may take so much processor time. Raises ProcessFailedError."""
         with self._lock:
-            if self._process is None or self._started_by != os.getpid():  # a forked process must not share the pipes
+            if not self._runs():
                 self._start()
             return self._exchange(message, seconds)
 
@@ -63,6 +67,10 @@ class LimitedProcess:
 
     def __del__(self) -> None:
         self.close()
+
+    def _runs(self) -> bool:
+        """Whether there is a process that was started by this one: a forked one must not share its pipes."""
+        return self._process is not None and self._started_by == os.getpid() and self._process.poll() is None
 
     def _start(self) -> Any:
         self.close()
@@ -83,12 +91,14 @@ class LimitedProcess:
             with isolated_python.killed_after(process, WALL_FACTOR * seconds):
                 process.stdin.write(json.dumps([seconds, message]).encode() + b"\n")
                 process.stdin.flush()
-                answer = json.loads(process.stdout.readline())
-        except (OSError, ValueError):  # it has ended: a pipe is closed, or a line is cut short
+                answer = json.loads(process.stdout.readline(LONGEST_ANSWER))
+                if not isinstance(answer, dict) or not answer.keys() & {"error", "result"}:
+                    raise ValueError("not an answer of serve")  # a tokenizer has taken over its process
+        except (OSError, ValueError, RecursionError):  # it has ended: a pipe is closed, or a line is cut short
             self.close()
             raise ProcessFailedError(_ending(process.returncode, seconds, time.monotonic() - began)) from None
         if "error" in answer:
-            raise ProcessFailedError(answer["error"])
+            raise ProcessFailedError(str(answer["error"]))
         return answer["result"]
 
 

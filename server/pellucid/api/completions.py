@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -121,7 +121,7 @@ class _Completion:
         """All answers, whole."""
         read = [await self._read(prompt) for prompt in self.prompts]
         answers = await collect_all(self._generations())
-        return await asyncio.to_thread(lambda: json_response(self._whole(read, answers)))
+        return await self.assistant.aside(lambda: json_response(self._whole(read, answers)), self.model)
 
     def _whole(self, read: Sequence[Answer], answers: Sequence[Answer]) -> CompletionReply:
         choices = [self._whole_choice(index, answer, read[index // self.body.n]) for index, answer in enumerate(answers)]
@@ -139,7 +139,7 @@ class _Completion:
                 answers[index].take(item)
                 if not begun[index]:
                     begun[index] = True
-                    choice = await asyncio.to_thread(self._echo_choice, index, read[index // self.body.n])
+                    choice = await self.assistant.aside(partial(self._echo_choice, index, read[index // self.body.n]), self.model)
                     offsets[index] += len(choice.text)
                     yield self._reply([choice])
                 if isinstance(item, Token):

@@ -21,14 +21,13 @@ from pellucid.api.state import state_of
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
-# Those that are plain functions run in threads: a long text must not hold up the streams.
-
 
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **MODEL_ERRORS})
-def tokenize(body: TokenizeRequest, request: Request) -> Response:
+async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """Split a text into tokens."""
     assistant, card = state_of(request).find(body.model)
-    pieces = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
+    special, add_special = body.parse_special, body.add_special
+    pieces = await assistant.aside(lambda: assistant.tokenize(body.content, card.name, special=special, add_special=add_special), card.name)
     if body.with_pieces:
         reply = TokenizeReply(tokens=[TokenPiece(id=piece.id, piece=_spelled(piece.bytes)) for piece in pieces])
     else:
@@ -37,10 +36,10 @@ def tokenize(body: TokenizeRequest, request: Request) -> Response:
 
 
 @router.post("/detokenize", responses={200: {"model": DetokenizeReply}, **MODEL_ERRORS})
-def detokenize(body: DetokenizeRequest, request: Request) -> Response:
+async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
     """Join tokens to a text."""
     assistant, card = state_of(request).find(body.model)
-    text = assistant.detokenize(body.tokens, card.name)
+    text = await assistant.aside(lambda: assistant.detokenize(body.tokens, card.name), card.name)
     return JSONResponse(DetokenizeReply(content=text).model_dump())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import struct
 import time
 from collections.abc import Callable
@@ -210,6 +211,30 @@ def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(isolated_python, "BOOTSTRAP", "import time; time.sleep(600)")
     with pytest.raises(limited_process.ProcessFailedError, match="longer than 0 s"):
         process.start()
+
+
+def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> None:
+    """A process that the system has killed between two texts is replaced before the next one."""
+    before = children_of(os.getpid())
+    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
+    ids = tokenizer.encode("ab")
+    (process,) = children_of(os.getpid()) - before
+    os.kill(process, signal.SIGKILL)
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    assert tokenizer.encode("ab") == ids
+
+
+@pytest.mark.parametrize("answer", ["'[1]'", "'{}'", "'null'", "'1'", "'x'", "'[' * 100_000", "'\"' + 'x' * 300_000"])
+def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """What is no answer, or one that does not end, is an error of the tokenizer, and ends the process."""
+    monkeypatch.setattr(limited_process, "LONGEST_ANSWER", 200_000)
+    program = f"import sys, time; sys.stdin.readline(); print({answer}, flush=True); time.sleep(600)"
+    monkeypatch.setattr(isolated_python, "BOOTSTRAP", program)
+    process = limited_process.LimitedProcess("no module", [], None, 30)
+    before = children_of(os.getpid())
+    with pytest.raises(limited_process.ProcessFailedError, match="SIGKILL"):
+        process.start()
+    assert children_of(os.getpid()) <= before
 
 
 def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
