@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,13 @@ class SmallDisk:
 
     def _mount(self, options: str) -> None:
         subprocess.run(["mount", "-o", options, str(self.folder)], check=True, capture_output=True, text=True)
+
+
+def can_mount() -> bool:
+    """Whether this process may mount a disk."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return False
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
 @contextmanager

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,17 +15,10 @@ import pytest
 import disk_writers
 from disk_writers import Write
 from pellucid.errors import PellucidError
-from small_disks import FILLER, SmallDisk, small_disk
+from small_disks import FILLER, SmallDisk, can_mount, small_disk
 from stand_in_hub import StandInHub, serve
 
-
-def _can_mount() -> bool:
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return False
-    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not _can_mount(), reason="only root may mount a small disk")
+pytestmark = pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
 
 WRITERS: list[Write] = [
     disk_writers.conversations,

@@ -105,7 +105,11 @@ class ChatDesk:
                 if turn.end is None:
                     yield shown | {"live": live(session, conversation, turn)}
                     await asyncio.sleep(pause(self.following[session.owner]))
-        shown = await asyncio.to_thread(picture, session, await self._look(session), None)
+        conversation = await self._look(session)
+        node = None if conversation is None else conversation.nodes.get(turn.node)
+        if turn.error is not None and node is not None and node.end is None:
+            session.tell(turn.error)  # which could not be kept, on a full disk say
+        shown = await asyncio.to_thread(picture, session, conversation, None)
         if session.epoch == epoch:
             yield shown
 
