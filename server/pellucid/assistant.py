@@ -244,10 +244,13 @@ class Assistant:
         size = sum(len(message.content) for message in messages)
         return await beside_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
 
-    async def aside(self, work: Callable[[], T], model: str | None = None) -> T:
-        """Return what ``work`` returns, which reads or writes text of a model, without holding up streams or other models."""
+    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
+        """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
+
+        Raises QueueFullError where the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
+        """
         served = self._reader(model)
-        return await (served.thread.run(work) if served.tokenizer.apart else asyncio.to_thread(work))
+        return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else asyncio.to_thread(work))
 
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
         """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""

@@ -23,8 +23,8 @@ WALL_FACTOR = 5
 """Limit of wall time, as a multiple of the processor time: large enough that a busy machine does not make requests fail."""
 
 
-LONGEST_ANSWER = 2**28
-"""Bytes of one answer: more than the vocabulary of any tokenizer takes."""
+MAX_ANSWER_BYTES = 2**26
+"""Size of one answer: more than the vocabulary of any tokenizer takes, and the ids of any text that a context holds."""
 
 
 class ProcessFailedError(Exception):
@@ -91,12 +91,19 @@ class LimitedProcess:
             with isolated_python.killed_after(process, WALL_FACTOR * seconds):
                 process.stdin.write(json.dumps([seconds, message]).encode() + b"\n")
                 process.stdin.flush()
-                answer = json.loads(process.stdout.readline(LONGEST_ANSWER))
-                if not isinstance(answer, dict) or not answer.keys() & {"error", "result"}:
-                    raise ValueError("not an answer of serve")  # a tokenizer has taken over its process
-        except (OSError, ValueError, RecursionError):  # it has ended: a pipe is closed, or a line is cut short
+                line = process.stdout.readline(MAX_ANSWER_BYTES)
+        except OSError:  # it has ended: a pipe is closed
+            line = b""
+        if not line:
             self.close()
-            raise ProcessFailedError(_ending(process.returncode, seconds, time.monotonic() - began)) from None
+            raise ProcessFailedError(_ending(process.returncode, seconds, time.monotonic() - began))
+        try:
+            answer = json.loads(line)
+            if not isinstance(answer, dict) or not answer.keys() & {"error", "result"}:
+                raise ValueError("not an answer of serve")
+        except (ValueError, RecursionError):
+            self.close()
+            raise ProcessFailedError("it gave no valid answer") from None
         if "error" in answer:
             raise ProcessFailedError(str(answer["error"]))
         return answer["result"]

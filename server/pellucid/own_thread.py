@@ -23,12 +23,13 @@ class OwnThread:
         self._model = model
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="pellucid-text")
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns. Raises QueueFullError if earlier work takes too long."""
+    async def run(self, work: Callable[[], T], longest_wait: float | None = None) -> T:
+        """Return what ``work`` returns. Raises QueueFullError if earlier work takes longer than LONGEST_WAIT or so many seconds."""
         asked = time.monotonic()
+        longest = LONGEST_WAIT if longest_wait is None else longest_wait
 
         def in_turn() -> T:
-            if time.monotonic() - asked > LONGEST_WAIT:
+            if time.monotonic() - asked > longest:
                 raise QueueFullError(f"Earlier texts keep the tokenizer or chat template of {self._model} busy: try again later.")
             return work()
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import uvicorn
 
@@ -30,6 +30,8 @@ from pellucid.models.tokenizer import Conventions, Tokenizer, Vocabulary
 from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, SamplingParams, Token, Usage
 from tiny_adapters import random_adapter, write_adapter
 from tiny_models import tiny_llama, to_decoder
+
+T = TypeVar("T")
 
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")
 TINY = "tiny"
@@ -113,6 +115,9 @@ class ScriptedAssistant:
 
     async def cards(self) -> list[ModelCard]:
         return self.models()
+
+    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
+        return await asyncio.to_thread(work)
 
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
         return [Piece(value, bytes([value]), chr(value)) for value in text.encode()]

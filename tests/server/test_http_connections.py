@@ -6,6 +6,7 @@ import asyncio
 import json
 import resource
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -192,13 +193,15 @@ def test_streams_outlast_all_limits() -> None:
 @pytest.mark.usefixtures("many_files")
 def test_idle_connections() -> None:
     """A thousand idle connections do not keep anybody out or end a stream: the oldest idle ones are closed for newer ones."""
-    release = asyncio.Event()
+    begun, release = threading.Event(), asyncio.Event()
 
     async def before(index: int) -> None:
+        begun.set()
         await release.wait()
 
     with live(scripted_state(ScriptedAssistant(before=before))) as server, connections(server.port, 1) as (stream,):
         stream.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",)))
+        assert begun.wait(120)  # until its request is read, a connection is an idle one
         held = resident_bytes()
         with connections(server.port, 1000) as idle:
             assert healthy(server)

@@ -32,7 +32,7 @@ VERBS: dict[str, Callable[[Assistant], Awaitable[Any]]] = {
     "score": lambda assistant: _all(assistant.score("a")),
     "token_ids": lambda assistant: assistant.token_ids("a"),
     "infill_prompt": lambda assistant: assistant.infill_prompt("a", "b"),
-    "tokenize": lambda assistant: assistant.aside(lambda: assistant.tokenize("a")),
+    "tokenize": lambda assistant: assistant.off_loop(lambda: assistant.tokenize("a")),
 }
 
 
@@ -56,15 +56,17 @@ async def test_loop_runs_while_a_tokenizer_is_waited_for(verb: str) -> None:
     await asyncio.wait_for(asking, PATIENCE)
 
 
-async def test_other_models_have_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_other_models_have_threads() -> None:
     """However many texts wait for the process of one tokenizer, they take none of the threads that the models share."""
     released = threading.Event()
     assistant = scripted_assistant(ScriptedEngine([]), tokenizer=replace(byte_tokenizer(), apart=True))
-    waiting = [asyncio.ensure_future(assistant.aside(lambda: released.wait(PATIENCE))) for _ in range(50)]
+    waiting = [asyncio.ensure_future(assistant.off_loop(lambda: released.wait(PATIENCE))) for _ in range(50)]
     other = scripted_assistant(ScriptedEngine([]))
-    pieces = await asyncio.wait_for(other.aside(lambda: other.tokenize("a")), PATIENCE)
+    try:
+        pieces = await asyncio.wait_for(other.off_loop(lambda: other.tokenize("a")), PATIENCE)
+    finally:
+        released.set()
     assert [piece.text for piece in pieces] == ["a"]
-    released.set()
     assert all(await asyncio.gather(*waiting))
 
 

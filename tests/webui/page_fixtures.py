@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import Error as BrowserError
 from playwright.async_api import FilePayload, Locator, Page, Request, async_playwright, expect
 
 from served_model import CODER, is_healthy, real_models
@@ -126,12 +127,17 @@ class Tab:
         await field.press("Enter")
 
     async def answered(self, count: int) -> None:
-        """Wait until there are so many messages, the last of which is complete."""
-        await self.page.wait_for_function(
+        """Wait until there are so many messages, all of them complete. Fails with what the page shows instead."""
+        script = (
             "count => { const all = [...document.querySelectorAll('.pl-message')];"
-            " return all.length === count && all.every((one) => one.getAttribute('aria-busy') === 'false'); }",
-            arg=count,
+            " return all.length === count && all.every((one) => one.getAttribute('aria-busy') === 'false'); }"
         )
+        try:
+            await self.page.wait_for_function(script, arg=count)
+        except BrowserError as error:
+            shown = await self.page.inner_text("body")
+            written = await self.page.get_by_role("textbox", name="Your message").input_value()
+            raise AssertionError(f"not {count} messages, but {shown!r}, {written!r} in the field; {self.problems}") from error
 
     async def answer(self, text: str) -> str:
         """Say something in the chat, and wait for what is answered."""

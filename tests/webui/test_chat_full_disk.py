@@ -1,4 +1,4 @@
-"""A chat whose server's disk becomes full: one sentence in the tab, nothing lost that was kept, and it goes on once there is room."""
+"""A chat whose server's disk becomes full: one sentence in the tab, nothing lost that was kept, and it continues once there is room."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def last(desk: ChatDesk, session: Session, text: str) -> dict[str, Any]:
 
 
 async def test_in_the_middle_of_an_answer(store: Store, disk: SmallDisk) -> None:
-    """An answer that cannot be kept any more ends with what is kept of it and says why; the next one is said once there is room."""
+    """An answer that cannot be kept any more ends with what is kept of it and says why; the next one is generated once there is room."""
     go_on = asyncio.Event()
     desk = ChatDesk(store, ScriptedSpeaker([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Anew.")]]), Turns())
     session = Session("me")

@@ -13,7 +13,7 @@ import pytest
 
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, ModelCard, Terms, Token
-from pellucid_webui.chat_view import SWIFT, ChatDesk, pause
+from pellucid_webui.chat_view import FULL_PACE_TABS, ChatDesk, pause
 from pellucid_webui.conversation import TurnSettings
 from pellucid_webui.picture import picture
 from pellucid_webui.records import unpack
@@ -190,9 +190,10 @@ async def test_many_tabs_share_the_pace_of_their_user(store: Store, monkeypatch:
 
 
 def test_pause() -> None:
-    """A few tabs wait for nothing; with more the pictures a second of all of them together stay the same."""
-    assert [pause(following) for following in (1, SWIFT)] == [0.0, 0.0]
-    assert [following / pause(following) for following in (SWIFT + 1, 2 * SWIFT, 8 * SWIFT)] == pytest.approx([SWIFT / TICK_SECONDS] * 3)
+    """A few tabs do not wait; with more, the updates per second of all of them together stay the same."""
+    assert [pause(tabs) for tabs in (1, FULL_PACE_TABS)] == [0.0, 0.0]
+    for tabs in (FULL_PACE_TABS + 1, 2 * FULL_PACE_TABS, 8 * FULL_PACE_TABS):
+        assert tabs / pause(tabs) == pytest.approx(FULL_PACE_TABS / TICK_SECONDS)
 
 
 async def test_stopped_while_its_tokens_are_open(store: Store) -> None:

@@ -31,7 +31,7 @@ Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) 
 BEGINNING = frozenset({"retry", "resume", "branch", "edit"})
 """What is asked of one message and begins an answer, as ``send`` does: the only verbs that need settings."""
 
-SWIFT = 4
+FULL_PACE_TABS = 4
 """Tabs of one user that receive an answer at full pace. With more than these, all are updated less often."""
 
 Picture = dict[str, Any]
@@ -108,7 +108,7 @@ class ChatDesk:
         conversation = await self._look(session)
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
-            session.tell(turn.error)  # which could not be kept, on a full disk say
+            session.tell(turn.error)  # the answer could not be saved, for example because the disk is full
         shown = await asyncio.to_thread(picture, session, conversation, None)
         if session.epoch == epoch:
             yield shown
@@ -253,8 +253,8 @@ class ChatDesk:
 
 
 def pause(following: int) -> float:
-    """Return the seconds to wait between two updates of each of a user's tabs, so that all of them cost no more than SWIFT tabs."""
-    return 0.0 if following <= SWIFT else TICK_SECONDS * following / SWIFT
+    """Return the seconds between two updates of each of a user's tabs, so that together they cost no more than FULL_PACE_TABS."""
+    return 0.0 if following <= FULL_PACE_TABS else TICK_SECONDS * following / FULL_PACE_TABS
 
 
 def _number(asked: Mapping[str, Any], name: str) -> int:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -21,13 +21,19 @@ from starlette.routing import Mount
 
 from pellucid.api.errors import invalid_response
 from pellucid.speaker import Speaker
-from pellucid_webui.gradio_tabs import ALL_RUNNING, ALL_TABS, Tabs
+from pellucid_webui.gradio_tabs import Tabs
 from pellucid_webui.login import owner_of
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
 
 if TYPE_CHECKING:
     import gradio as gr
+
+UNLIMITED = 2**31
+"""Capacity of Gradio's stores, which know no users and drop the least recently used tab of all: ``Tabs`` keeps them small."""
+
+MAX_HANDLERS = 1024
+"""Handlers that Gradio runs at the same time. Its default of 40 protects a thread pool, which our handlers do not use."""
 
 QUEUE_SECONDS = 0.02
 """How often Gradio's queue looks for work. Its own pace, a thousand times a second, costs an idle server several percent of a processor."""
@@ -104,14 +110,22 @@ def quieten() -> None:
 def _mounted(view: View, max_file_size: int) -> GradioApp:
     import gradio as gr
     from gradio.routes import App
+    from gradio.utils import LRUCache
+
+    class Messages(LRUCache[str, Any]):
+        """Unread messages by session. Gradio deletes those of each reader that leaves, and leaks a task where there are none."""
+
+        def __delitem__(self, session: str) -> None:
+            if session in self:
+                super().__delitem__(session)
 
     blocks = view.blocks
     blocks.analytics_enabled = False
     blocks.api_open = False
     blocks.has_launched = True  # set by launch(), which is never called here: until then Gradio lets a call name any file
-    blocks.state_session_capacity = ALL_TABS
-    blocks._queue.pending_messages_per_session.max_size = ALL_TABS
-    blocks._queue.max_thread_count = ALL_RUNNING
+    blocks.state_session_capacity = UNLIMITED
+    blocks._queue.pending_messages_per_session = Messages(UNLIMITED)
+    blocks._queue.max_thread_count = MAX_HANDLERS
     blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
     for function in blocks.fns.values():
         function.api_visibility = "private"

@@ -41,38 +41,40 @@ def check_call(path: str, method: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Confined:
-    """What Gradio gets of a request. ``joining`` is the session that a call is made in; None for what is no call."""
+class GradioRequest:
+    """A request as Gradio gets it. ``tab`` is the session of a call, None for other requests; ``stops``: the call stops an answer."""
 
     scope: Scope
     receive: Receive
-    joining: str | None = None
+    tab: str | None = None
+    stops: bool = False
 
 
-async def confined(request: Request, owner: str) -> Confined:
-    """Return a request with its session replaced by one of this owner's alone.
+async def confined(request: Request, owner: str) -> GradioRequest:
+    """Return a request with its session replaced by one that belongs to this owner alone.
 
     Raises InvalidRequestError for a call that names no session, or that contains a file's path.
     """
     scope = request.scope
     if scope["path"] == JOIN:
         call = _call(await request.body())
-        call["session_hash"] = _session_of(owner, call.get("session_hash"))
-        body = json.dumps(call, separators=(",", ":")).encode()  # so that Gradio reads what was checked here and nothing else
+        tab = call["session_hash"] = _session_of(owner, call.get("session_hash"))
+        body = json.dumps(call, separators=(",", ":")).encode()  # Gradio must read exactly what was checked here
         scope = {**scope, "headers": list(scope["headers"])}
         MutableHeaders(scope=scope)["content-length"] = str(len(body))
-        return Confined(scope, replayed(body, request.receive), call["session_hash"])
+        event = call.get("event_data")
+        return GradioRequest(scope, replayed(body, request.receive), tab, isinstance(event, dict) and event.get("verb") == "stop")
     if scope["path"] == DATA:
         session = _session_of(owner, request.query_params.get("session_hash"))
-        return Confined({**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive)
+        return GradioRequest({**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive)
     if scope["path"].startswith(HEARTBEAT):
         path = HEARTBEAT + _session_of(owner, scope["path"].removeprefix(HEARTBEAT))
-        return Confined({**scope, "path": path, "raw_path": path.encode()}, request.receive)
-    return Confined(scope, request.receive)
+        return GradioRequest({**scope, "path": path, "raw_path": path.encode()}, request.receive)
+    return GradioRequest(scope, request.receive)
 
 
 def _call(body: bytes) -> dict[str, Any]:
-    """A call of the page, which contains no file's path."""
+    """Return the parsed body of a call. Raises InvalidRequestError if it contains a path."""
     try:
         call = json.loads(body)
         if not isinstance(call, dict):

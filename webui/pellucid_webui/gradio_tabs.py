@@ -12,20 +12,20 @@ from pellucid.errors import QueueFullError
 if TYPE_CHECKING:
     import gradio as gr
 
-TABS = 100
+MAX_TABS = 100
 """Tabs of one user whose state is kept. A forgotten tab reloads itself when it is used again."""
 
-RUNNING = 32
+MAX_RUNNING = 64
 """Calls of one user that may run at the same time. A streamed answer is one call, a click another."""
 
-UNREAD = 64
-"""Calls of one tab that may have unread results. Beyond that the tab is forgotten, with its results."""
+MAX_STOPPING = 8
+"""More calls that may run if they stop an answer."""
 
-ALL_TABS = 2**31
-"""Capacity of Gradio's own stores. They know no users and drop the least recently used tab of all, so they must never be full."""
+MAX_UNREAD = 1000
+"""Messages of one tab that may be unread. A second of a streamed answer is at most 20."""
 
-ALL_RUNNING = 4096
-"""Handlers that Gradio may run at the same time. Its default of 40 protects a thread pool, which our handlers do not use."""
+MAX_STREAMS = 2 * MAX_TABS
+"""Connections of one user that may wait for events: an open tab has one for results and one that shows that it is open."""
 
 
 class Tabs:
@@ -36,36 +36,48 @@ class Tabs:
         self._queue = blocks._queue
         self._of: dict[str, OrderedDict[str, None]] = {}
         self._arriving: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
 
     @contextmanager
-    def calling(self, owner: str, tab: str) -> Iterator[None]:
-        """Make room for a call of a tab, and count the call until Gradio has queued it.
+    def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:
+        """Make room for a call of a tab, and count the call until Gradio has queued it. ``stops``: it stops an answer.
 
-        Raises QueueFullError while RUNNING calls of this owner are running.
+        Raises QueueFullError if too many calls of this owner are running, or if a running tab does not read its results.
         """
         tabs = self._of.setdefault(owner, OrderedDict())
         running = self._running()
-        if sum(running[name] for name in tabs) >= RUNNING:
-            raise QueueFullError(f"{RUNNING} of your requests are still running: stop an answer or close a tab, then try again.")
-        if len(self._queue.pending_event_ids_session.get(tab, ())) >= UNREAD and not running[tab]:
+        if sum(running[name] for name in tabs) >= MAX_RUNNING + MAX_STOPPING * stops:
+            raise QueueFullError(f"You already have {MAX_RUNNING} requests running: stop one or close a tab, then try again.")
+        unread = self._queue.pending_messages_per_session.get(tab)
+        if unread is not None and unread.qsize() >= MAX_UNREAD:
+            if running[tab]:
+                raise QueueFullError("This tab does not read its results: load the page again.")
             self._forget(tab)
         tabs[tab] = None
         tabs.move_to_end(tab)
-        while len(tabs) > TABS:
-            oldest = next(name for name in tabs if name != tab and not running[name])  # exists, because RUNNING is less than TABS
+        while len(tabs) > MAX_TABS:
+            idle = [name for name in tabs if name != tab and not running[name]]  # never empty: fewer tabs can run than are kept
+            oldest = next((name for name in idle if self._is_closed(name)), idle[0])
             del tabs[oldest]
             self._forget(oldest)
-        self._arriving[tab] += 1
-        try:
+        with _counted(self._arriving, tab):
             yield
-        finally:
-            self._arriving[tab] -= 1
-            if not self._arriving[tab]:
-                del self._arriving[tab]
+
+    @contextmanager
+    def streaming(self, owner: str) -> Iterator[None]:
+        """Count a connection that waits for events. Raises QueueFullError if this owner has too many."""
+        if self._streams[owner] >= MAX_STREAMS:
+            raise QueueFullError(f"You already have {MAX_TABS} tabs open: close one, then load this one again.")
+        with _counted(self._streams, owner):
+            yield
 
     def _running(self) -> Counter[str]:
         """Count the calls of each tab that are arriving, queued or running."""
         return self._arriving + Counter(event.session_hash for event in self._queue.event_ids_to_events.values())
+
+    def _is_closed(self, tab: str) -> bool:
+        state = self._blocks.state_holder.session_data.get(tab)
+        return state is None or state.is_closed
 
     def _forget(self, tab: str) -> None:
         """Remove a tab's state and unread results from Gradio."""
@@ -73,3 +85,14 @@ class Tabs:
         self._queue.pending_event_ids_session.pop(tab, None)
         self._blocks.state_holder.session_data.pop(tab, None)
         self._blocks.state_holder.time_last_used.pop(tab, None)
+
+
+@contextmanager
+def _counted(counter: Counter[str], key: str) -> Iterator[None]:
+    counter[key] += 1
+    try:
+        yield
+    finally:
+        counter[key] -= 1
+        if not counter[key]:
+            del counter[key]

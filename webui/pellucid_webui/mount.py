@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from pellucid.keys import Keys
 from pellucid.login_rate_limit import LoginRateLimit
 from pellucid.speaker import Speaker
 from pellucid_webui.gradio_app import Create, GradioApp, build, pellucid_view
-from pellucid_webui.gradio_requests import API, HEARTBEAT, Confined, check_call, confined
+from pellucid_webui.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, confined
 from pellucid_webui.login import OWNER, PATHS, Lock, form
 from pellucid_webui.sessions import Sessions
 from pellucid_webui.store import Store
@@ -123,26 +123,43 @@ class Page:
                 self._lock.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            response = await self._answer(request)
+        with ExitStack() as share:
+            try:
+                response = await self._answer(Request(scope, receive))
+                if response is None:
+                    receive = await self._bodies.receive(scope, receive)
+                    admit(scope)
+                    owner = scope["state"][OWNER]
+                    asked = await confined(Request(scope, receive), owner)
+                    share.enter_context(self._share(asked, owner))
+            except PellucidError as error:
+                response = error_response(error, detail=printable(str(error)))  # Gradio's script shows ``detail``
             if response is None:
-                receive = await self._bodies.receive(scope, receive)
-                admit(scope)
-                await self._pass_on(await confined(Request(scope, receive), scope["state"][OWNER]), send)
-                return
-        except PellucidError as error:
-            response = error_response(error, detail=printable(str(error)))  # of which Gradio's script shows the detail
-        await response(scope, receive, send)
+                await self._pass_on(asked, send, share)
+        if response is not None:
+            await response(scope, receive, send)
 
-    async def _pass_on(self, request: Confined, send: Send) -> None:
-        """Have Gradio answer. Raises QueueFullError for a call where its user has too many on their way."""
+    def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
+        """Return what counts a request against its owner's share. Entering it raises QueueFullError if the share is used up."""
         assert self._gradio is not None, "what is not answered here is Gradio's"
-        scope, tab = request.scope, request.joining
-        end = self._host.departing if scope["path"].startswith(HEARTBEAT) else self._cut
-        shown = _Front(send) if scope["path"] == FRONT else _Guarded(send)
-        with nullcontext() if tab is None else self._gradio.tabs.calling(scope["state"][OWNER], tab):
-            await attended(self._gradio.app, scope, request.receive, shown, end)
+        tabs, path = self._gradio.tabs, request.scope["path"]
+        if request.tab is not None:
+            return tabs.calling(owner, request.tab, stops=request.stops)
+        return tabs.streaming(owner) if path == DATA or path.startswith(HEARTBEAT) else nullcontext()
+
+    async def _pass_on(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
+        """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""
+        assert self._gradio is not None, "what is not answered here is Gradio's"
+        path = request.scope["path"]
+        end = self._host.departing if path.startswith(HEARTBEAT) else self._cut
+        shown = _Front(send) if path == FRONT else _Guarded(send)
+
+        async def noted(message: Message) -> None:
+            if request.tab is not None:
+                share.close()
+            await shown(message)
+
+        await attended(self._gradio.app, request.scope, request.receive, noted, end)
 
     async def _answer(self, request: Request) -> Response | None:
         """What is answered without Gradio; None for what is Gradio's. Raises a PellucidError for what is nobody's."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from weakref import WeakValueDictionary
 
 from pellucid.errors import PellucidError
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
 """How often tokens are saved and shown: an eye sees no more."""
+
+IDLE_SECONDS = 2.0
+"""How long a reader of an answer waits at most before it looks whether it is still wanted."""
 
 FAILED = "The generation failed. What had come is kept."
 
@@ -92,13 +95,17 @@ class Turn:
             await asyncio.wait([self._saving])
 
     async def updates(self) -> AsyncIterator[None]:
-        """Now, and whenever there is something new, up to the end; what comes meanwhile comes together."""
+        """Yield now, after each change, and at least every IDLE_SECONDS, up to the end. Changes in the meantime count as one.
+
+        Without the pauses' end a reader that is superseded or gone would wait here as long as the model reads a prompt.
+        """
         while True:
             news, ended = self._news, self.end is not None
             yield
             if ended:
                 return
-            await news.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), IDLE_SECONDS)
 
     async def _listen(self, speaker: Speaker, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
         """Collect tokens until the answer ends; why it did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -121,7 +122,7 @@ class _Completion:
         """All answers, whole."""
         read = [await self._read(prompt) for prompt in self.prompts]
         answers = await collect_all(self._generations())
-        return await self.assistant.aside(lambda: json_response(self._whole(read, answers)), self.model)
+        return await self.assistant.off_loop(lambda: json_response(self._whole(read, answers)), self.model, math.inf)
 
     def _whole(self, read: Sequence[Answer], answers: Sequence[Answer]) -> CompletionReply:
         choices = [self._whole_choice(index, answer, read[index // self.body.n]) for index, answer in enumerate(answers)]
@@ -139,7 +140,8 @@ class _Completion:
                 answers[index].take(item)
                 if not begun[index]:
                     begun[index] = True
-                    choice = await self.assistant.aside(partial(self._echo_choice, index, read[index // self.body.n]), self.model)
+                    echoed = partial(self._echo_choice, index, read[index // self.body.n])
+                    choice = await self.assistant.off_loop(echoed, self.model, math.inf)
                     offsets[index] += len(choice.text)
                     yield self._reply([choice])
                 if isinstance(item, Token):

@@ -60,6 +60,11 @@ NOT_READY: Responses = {
 }
 """The error of /health."""
 
+TEXT_ERRORS: Responses = MODEL_ERRORS | {
+    429: _error("The model's tokenizer or chat template is busy; Retry-After says when to come back, in seconds."),
+}
+"""Errors of routes that turn text into token ids and back."""
+
 GENERATION_ERRORS: Responses = MODEL_ERRORS | {
     429: _error("Too many requests are waiting, or too many API keys were wrong; Retry-After says when to come back, in seconds."),
 }

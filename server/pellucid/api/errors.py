@@ -54,7 +54,7 @@ def error_body(error: PellucidError) -> dict[str, Any]:
 
 
 def error_response(error: PellucidError, **more: str) -> JSONResponse:
-    """The whole response; ``more`` are fields beside the error."""
+    """Return the whole response. ``more`` adds fields next to ``error``."""
     headers = {}
     if isinstance(error, QueueFullError | TooManyAttemptsError):
         headers["retry-after"] = str(error.retry_after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     assistant, card = state.find(body.model)
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     make = partial(_Work, state, assistant, card, body, request, temperature)
-    work = await assistant.aside(make, card.name) if isinstance(body.logit_bias, list) else make()  # it may hold texts
+    work = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()  # it may hold texts
     if body.stream:
         return await event_stream(request, state, work.events(), done=False)
     return await attend(request, state, work.response())
@@ -105,7 +106,7 @@ class _Work:
     async def response(self) -> Response:
         """All answers, whole."""
         answers = await collect_all([self._generation(choice) for choice in range(self.body.n_cmpl)])
-        return await self.assistant.aside(lambda: self._whole(answers), self.card.name)
+        return await self.assistant.off_loop(lambda: self._whole(answers), self.card.name, math.inf)
 
     def _whole(self, answers: Sequence[Answer]) -> Response:
         replies = [self._reply(index, answer, answer.tokens, answer.text).model_dump() for index, answer in enumerate(answers)]
@@ -129,7 +130,7 @@ class _Work:
                         tokens_evaluated=answer.tokens[0].position,
                         completion_probabilities=[token_probs(item, self.body, self._params(0))] if self.body.n_probs else None,
                     )
-        yield await self.assistant.aside(lambda: self._reply(0, answer, [], ""), self.card.name)
+        yield await self.assistant.off_loop(lambda: self._reply(0, answer, [], ""), self.card.name, math.inf)
 
     def _generation(self, choice: int) -> Items:
         body, assistant = self.body, self.assistant

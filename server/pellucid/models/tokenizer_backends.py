@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from pellucid.errors import ModelError
@@ -84,18 +85,24 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
     first = {"json": tokenizer_json, "sentencepiece": model}
     process = LimitedProcess(__name__, ["pellucid", "tokenizers", "sentencepiece"], first, _LOAD_SECONDS)
     try:
-        pieces: list[str | None] = process.start()
+        pieces = _checked(process.start(), str, NoneType)
     except ProcessFailedError as error:
         raise ModelError(f"{path} cannot be read as a tokenizer ({error}): fetch it again, or use another model.") from None
 
     def encode(text: str) -> list[int]:
         try:
-            ids: list[int] = process.ask({"encode": text}, _ENCODE_SECONDS + len(text) / _CHARACTERS_PER_SECOND)
+            return _checked(process.ask({"encode": text}, _ENCODE_SECONDS + len(text) / _CHARACTERS_PER_SECOND), int)
         except ProcessFailedError as error:
             raise ModelError(f"The tokenizer {path} failed at a text of {len(text)} characters ({error}): use another model.") from None
-        return ids
 
     return TextEncoder(encode, lambda: pieces, apart=True)
+
+
+def _checked(answer: object, *kinds: type) -> list[Any]:
+    """Return the answer of a tokenizer's process, a list of items of these kinds. Raises ProcessFailedError for anything else."""
+    if not isinstance(answer, list) or not all(type(item) in kinds for item in answer):
+        raise ProcessFailedError("it gave no valid answer")
+    return answer
 
 
 class _Apart:

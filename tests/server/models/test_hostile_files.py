@@ -227,14 +227,23 @@ def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> N
 @pytest.mark.parametrize("answer", ["'[1]'", "'{}'", "'null'", "'1'", "'x'", "'[' * 100_000", "'\"' + 'x' * 300_000"])
 def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """What is no answer, or one that does not end, is an error of the tokenizer, and ends the process."""
-    monkeypatch.setattr(limited_process, "LONGEST_ANSWER", 200_000)
+    monkeypatch.setattr(limited_process, "MAX_ANSWER_BYTES", 200_000)
     program = f"import sys, time; sys.stdin.readline(); print({answer}, flush=True); time.sleep(600)"
     monkeypatch.setattr(isolated_python, "BOOTSTRAP", program)
     process = limited_process.LimitedProcess("no module", [], None, 30)
     before = children_of(os.getpid())
-    with pytest.raises(limited_process.ProcessFailedError, match="SIGKILL"):
+    with pytest.raises(limited_process.ProcessFailedError, match="it gave no valid answer"):
         process.start()
     assert children_of(os.getpid()) <= before
+
+
+@pytest.mark.parametrize("answer", [None, {}, "ab", [1, "2"], [True], [None], [[1]]], ids=str)
+def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
+    """What a taken-over process gives in place of token ids goes no further than to an error."""
+    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
+    monkeypatch.setattr(limited_process.LimitedProcess, "ask", lambda *_: answer)
+    with pytest.raises(ModelError, match="it gave no valid answer"):
+        tokenizer.encode("ab")
 
 
 def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
