@@ -22,6 +22,7 @@ from pellucid.engine.decoder import Decoder
 from pellucid.engine.engine import Engine
 from pellucid.engine.lane import EngineSettings, LaneStatus, SlotStatus, Totals
 from pellucid.graceful import uvicorn_config
+from pellucid.listening import listen
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
@@ -186,8 +187,7 @@ class _Server(uvicorn.Server):
 @contextmanager
 def live(state: ServerState, page: Page | None = None, proxies: Sequence[str] = ()) -> Iterator[LiveServer]:
     """A running server with this state, and with a page if one is given; it has stopped at the end."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     config = uvicorn_config(create_app(state, page), proxies, log_level="critical", timeout_graceful_shutdown=10)
     server = _Server(config, state)

@@ -114,8 +114,11 @@ def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
 
 def test_unread_messages(anna: PagedServer) -> None:
     """A tab that reads none of its messages is forgotten with them, and refused while one of its calls runs."""
-    anna.call(NOTE, "x", session="deaf")
     queue = gradio(anna)._queue
+    assert join(anna, NOTE, "deaf", "x").status_code == 200
+    late = time.monotonic() + PATIENCE
+    while queue.event_ids_to_events:
+        assert time.monotonic() < late, "the call does not end"
     (unread,) = queue.pending_messages_per_session.values()
     for _ in range(MAX_UNREAD):
         unread.put_nowait(HeartbeatMessage())
@@ -183,6 +186,22 @@ def is_admitted(http: httpx.Client) -> bool:
     """Whether one more connection may wait for events."""
     with http.stream("GET", "/gradio_api/heartbeat/one") as stream:
         return stream.status_code == 200
+
+
+def test_a_call_right_after_a_result(anna: PagedServer) -> None:
+    """A call that follows a result at once is answered in the same stream: the stream closes only when calls have ceased.
+
+    Gradio's script takes a stream for open until it has read that it is closed, and opens no other one meanwhile.
+    """
+    assert join(anna, NOTE, "quick", "x").status_code == 200
+    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "quick"}) as stream:
+        lines = stream.iter_lines()
+        for number in range(5):
+            assert any("process_completed" in line for line in lines)
+            assert join(anna, RECALL, "quick", None).status_code == 200
+            assert any('"data":["x"]' in line for line in lines), number
+            assert join(anna, NOTE, "quick", "x").status_code == 200
+        assert any("close_stream" in line for line in lines)
 
 
 def test_two_readers_of_one_tab(anna: PagedServer) -> None:

@@ -21,13 +21,14 @@ from starlette.routing import Mount
 
 from pellucid.api.errors import invalid_response
 from pellucid.speaker import Speaker
-from pellucid_webui.gradio_tabs import Tabs
 from pellucid_webui.login import owner_of
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
 
 if TYPE_CHECKING:
     import gradio as gr
+
+    from pellucid_webui.gradio_tabs import Tabs
 
 UNLIMITED = 2**31
 """Capacity of Gradio's stores, which know no users and drop the least recently used tab of all: ``Tabs`` keeps them small."""
@@ -111,6 +112,8 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
     import gradio as gr
     from gradio.routes import App
     from gradio.utils import LRUCache
+
+    from pellucid_webui.gradio_tabs import Tabs
 
     class Messages(LRUCache[str, Any]):
         """Unread messages by session. Gradio deletes those of each reader that leaves, and leaks a task where there are none."""

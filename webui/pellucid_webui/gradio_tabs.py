@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from gradio.server_messages import ProcessCompletedMessage
 
 from pellucid.errors import QueueFullError
 
@@ -27,6 +30,12 @@ MAX_UNREAD = 1000
 MAX_STREAMS = 2 * MAX_TABS
 """Connections of one user that may wait for events: an open tab has one for results and one that shows that it is open."""
 
+HOLD_SECONDS = 2.0
+"""How long a tab's stream of results stays open after a call."""
+
+HOLD = "pellucid-hold"
+"""The event that keeps it open."""
+
 
 class Tabs:
     """Tracks the tabs of all users by the names of their Gradio sessions. Use it from the event loop only."""
@@ -37,6 +46,7 @@ class Tabs:
         self._of: dict[str, OrderedDict[str, None]] = {}
         self._arriving: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
+        self._holds: dict[str, asyncio.TimerHandle] = {}
 
     @contextmanager
     def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:
@@ -60,6 +70,7 @@ class Tabs:
             oldest = next((name for name in idle if self._is_closed(name)), idle[0])
             del tabs[oldest]
             self._forget(oldest)
+        self._hold(tab)
         with _counted(self._arriving, tab):
             yield
 
@@ -75,12 +86,35 @@ class Tabs:
         """Count the calls of each tab that are arriving, queued or running."""
         return self._arriving + Counter(event.session_hash for event in self._queue.event_ids_to_events.values())
 
+    def _hold(self, tab: str) -> None:
+        """Keep a tab's stream of results open for a while.
+
+        Gradio closes the stream when no result is pending. Its script sends the calls of a page one after the other, and never reads
+        the result of one that it sends between that moment and reading that the stream is closed: the page would stay empty.
+        """
+        self._queue.pending_event_ids_session.setdefault(tab, set()).add(HOLD)
+        self._end_hold(tab)
+        self._holds[tab] = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go, tab)
+
+    def _let_go(self, tab: str) -> None:
+        """Complete the event that keeps a stream open: its reader closes it if no other result is pending."""
+        self._end_hold(tab)
+        unread = self._queue.pending_messages_per_session.get(tab)
+        if unread is not None:
+            unread.put_nowait(ProcessCompletedMessage(event_id=HOLD, output={}, success=True))
+
+    def _end_hold(self, tab: str) -> None:
+        timer = self._holds.pop(tab, None)
+        if timer is not None:
+            timer.cancel()
+
     def _is_closed(self, tab: str) -> bool:
         state = self._blocks.state_holder.session_data.get(tab)
         return state is None or state.is_closed
 
     def _forget(self, tab: str) -> None:
         """Remove a tab's state and unread results from Gradio."""
+        self._end_hold(tab)
         self._queue.pending_messages_per_session.pop(tab, None)
         self._queue.pending_event_ids_session.pop(tab, None)
         self._blocks.state_holder.session_data.pop(tab, None)
