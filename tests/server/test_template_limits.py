@@ -303,7 +303,7 @@ def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, Assistan
     assert (reply.status_code, "has 1,000,000 characters" in reply.json()["error"]["message"]) == (501, True)
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals) -> None:
     """A template that spins keeps neither /health from answering nor the server from exiting, and its child ends with it."""
     model = tmp_path / "tiny"
