@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.api.errors import error_response, printable
+from pellucid.api.errors import error_response
 from pellucid.api.plain_page import GUARDS, News, plain_page
 from pellucid.api.request_body import BodyReader, admit
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
@@ -133,7 +133,7 @@ class Page:
                     asked = await confined(Request(scope, receive), owner)
                     share.enter_context(self._share(asked, owner))
             except PellucidError as error:
-                response = error_response(error, detail=printable(str(error)))  # Gradio's script shows ``detail``
+                response = error_response(error)
             if response is None:
                 await self._pass_on(asked, send, share)
         if response is not None:

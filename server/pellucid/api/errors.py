@@ -53,8 +53,8 @@ def error_body(error: PellucidError) -> dict[str, Any]:
     return {"error": detail}
 
 
-def error_response(error: PellucidError, **more: str) -> JSONResponse:
-    """Return the whole response. ``more`` adds fields next to ``error``."""
+def error_response(error: PellucidError) -> JSONResponse:
+    """The whole response."""
     headers = {}
     if isinstance(error, QueueFullError | TooManyAttemptsError):
         headers["retry-after"] = str(error.retry_after)
@@ -62,7 +62,7 @@ def error_response(error: PellucidError, **more: str) -> JSONResponse:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError):
         headers["connection"] = "close"
-    return JSONResponse(error_body(error) | more, error.status, headers)
+    return JSONResponse(error_body(error), error.status, headers)
 
 
 def printable(text: str) -> str:
