@@ -5,15 +5,16 @@ program's function returns. Against the rest of what a program may do there are 
 
 - Everywhere: no environment, no site packages, a folder of its own that is deleted, limits on processor time, on the size of files and
   on the memory of each process, a limit on time and on output; what it started is killed.
-- With /proc: memory and processes of all that it started are counted together, twenty times a second, and end it over the limit.
+- With control groups: the kernel limits memory and processes of all that it started, together, and all of it ends with the group.
+  Without them these are counted in /proc twenty times a second, and end it over the limit.
 - With Landlock: it reads the standard library, the system's libraries and its own folder, writes to its own folder, executes nothing.
   Without it, it has all rights over files that its user has.
 - With seccomp: no socket, no new namespace, no look into another process, no signal to one.
 - With namespaces: no network, and no other process is visible.
 - A superuser's program runs as nobody.
 
-It can still fill the disk with many small files, and exploit bugs of the kernel. Without namespaces and seccomp a process
-outlives it that left its session, on macOS always, on Linux if the program also killed the process that watches it. Containing
+It can still fill the disk with many small files, and exploit bugs of the kernel. Without control groups, namespaces and seccomp a
+process outlives it that left its session, on macOS always, on Linux if the program also killed the process that watches it. Containing
 a hostile program takes a virtual machine.
 """
 
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from pellucid.errors import NotSupportedError
-from pellucid.learn.evaluate import landlock, processes, seccomp
+from pellucid.learn.evaluate import cgroup, landlock, processes, seccomp
 from pellucid.learn.evaluate.check import Check
 
 NOBODY: Final = 65534
@@ -114,7 +115,8 @@ LIMITS: Final = Limits()
 class Confinement:
     """What this system permits: the command in front of the interpreter, the user, and whether that one may read everything.
 
-    ``landlock`` and ``seccomp`` are whether the kernel has them: see ``landlock.py`` and ``seccomp.py``.
+    ``landlock`` and ``seccomp`` are whether the kernel has them, ``groups`` whether control groups can be made: see the files of these
+    names and ``cgroup.py``.
     """
 
     wrapper: tuple[str, ...] = ()
@@ -122,9 +124,14 @@ class Confinement:
     reads: bool = False
     landlock: bool = False
     seccomp: bool = False
+    groups: bool = False
 
     def __str__(self) -> str:
-        return f"{self._network}, {self._view} and {self._files}, as {self._user}"
+        return f"{self._network}, {self._view} and {self._files}, as {self._user}, {self._limited}"
+
+    @property
+    def _limited(self) -> str:
+        return "limited by a control group" if self.groups else "limited by counting"
 
     @property
     def _network(self) -> str:
@@ -158,11 +165,11 @@ def confinement() -> Confinement:
     """The strictest confinement in which a harmless program runs; found by trying, once."""
     if os.name != "posix" or not hasattr(os, "fork"):
         raise NotSupportedError("Programs of models are run on Linux and macOS only, where a process can be limited: leave --run-code out.")
-    filtered = seccomp.available()
+    filtered, groups = seccomp.available(), cgroup.place() is not None
     for files in (True, False) if landlock.version() else (False,):
         for wrapper in _wrappers():
             for user, reads in _users(wrapper):
-                found = Confinement(wrapper, user, reads, files, filtered)
+                found = Confinement(wrapper, user, reads, files, filtered, groups)
                 if _run(PROBE, Check(), LIMITS, found).passed:
                     return found
     raise NotSupportedError("This system cannot run a program with limits, so none can be judged: leave --run-code out.")
@@ -191,14 +198,28 @@ def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> O
         # The program's process is told nothing of the test, and gets no end of the pipe for the verdict.
         serving = order | {"program": program, "check": Check(check.entry_point)._asdict(), "verdict": None}
         judging = order | {"check": check._asdict(), "verdict": verdict[1].fileno()}
+        group = _group(limits, confined, stack)
         running: list[subprocess.Popen[bytes]] = []
         stack.callback(_end, running, confined)
         for one, incoming, outgoing, kept in ((serving, calls[0], answers[1], ()), (judging, answers[0], calls[1], (verdict[1],))):
             one |= {"incoming": incoming.fileno(), "outgoing": outgoing.fileno()}
-            running.append(_start(one, (incoming, outgoing, *kept), output[1], confined, stack))
+            entering = group.command if one is serving and group is not None else ()
+            running.append(_start(one, (incoming, outgoing, *kept), output[1], (*entering, *confined.wrapper), confined.user, stack))
         for pipe in (*calls, *answers, verdict[1], output[1]):
             pipe.close()
-        return _listen(output[0], verdict[0], limits, running)
+        found = _listen(output[0], verdict[0], limits, running)
+        return _too_much_memory(limits) if not found.passed and group is not None and group.ran_out_of_memory else found
+
+
+def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.Group | None:
+    """A control group for the program; its judge stays outside, so that the program cannot have it killed."""
+    place = cgroup.place() if confined.groups else None
+    if place is None:
+        return None
+    try:
+        return stack.enter_context(cgroup.group(place, limits.memory + OWN_MEMORY, limits.processes + OWN_PROCESSES))
+    except OSError as error:
+        raise NotSupportedError(f"A control group for the program cannot be made ({error.strerror}): try again.") from None
 
 
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
@@ -208,17 +229,22 @@ def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _start(
-    order: dict[str, Any], pipes: Sequence[IO[bytes]], output: IO[bytes], confined: Confinement, stack: ExitStack
+    order: dict[str, Any],
+    pipes: Sequence[IO[bytes]],
+    output: IO[bytes],
+    wrapper: Sequence[str],
+    user: int | None,
+    stack: ExitStack,
 ) -> subprocess.Popen[bytes]:
     """Start one side in a folder of its own."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-    if confined.user is not None:
-        os.chown(folder, confined.user, confined.user)
+    if user is not None:
+        os.chown(folder, user, user)
     with tempfile.TemporaryFile() as script:
         script.write(json.dumps(order).encode())
         script.seek(0)
         return subprocess.Popen(  # noqa: S603 - to run it is the purpose
-            [*confined.wrapper, sys.executable, "-I", "-S", str(DRIVER)],
+            [*wrapper, sys.executable, "-I", "-S", str(DRIVER)],
             cwd=folder,
             env={},
             stdin=script,
@@ -272,10 +298,14 @@ def _excess(running: Sequence[subprocess.Popen[bytes]], limits: Limits) -> Outco
     """What all processes use together, where that is too much."""
     found = [process for one in running for process in processes.below(one.pid)]
     if sum(process.memory for process in found) > limits.memory + OWN_MEMORY:
-        return Outcome(End.LARGE, f"Its processes used more than {limits.memory} bytes of memory together.")
+        return _too_much_memory(limits)
     if sum(process.threads for process in found) > limits.processes + OWN_PROCESSES:
         return Outcome(End.LARGE, f"It had more than {limits.processes} processes and threads.")
     return None
+
+
+def _too_much_memory(limits: Limits) -> Outcome:
+    return Outcome(End.LARGE, f"Its processes used more than {limits.memory} bytes of memory together.")
 
 
 def _present(confined: Confinement) -> int:

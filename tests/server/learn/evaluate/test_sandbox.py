@@ -155,15 +155,17 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             Confinement(),
             "with the network, which this system cannot take away, a view of all processes and all files that their user has, "
-            "as the user who started it",
+            "as the user who started it, limited by counting",
         ),
         (
             Confinement(("unshare", *sandbox.NAMESPACES, sandbox.OWN_PROC), 65534, reads=True),
-            "with no network, no view of other processes and all files that their user has, as nobody, who may read every file",
+            "with no network, no view of other processes and all files that their user has, as nobody, who may read every file, "
+            "limited by counting",
         ),
         (
-            Confinement(user=65534, reads=True, landlock=True, seccomp=True),
-            "with no network, no view of other processes and no files but Python's, the system's libraries and their own, as nobody",
+            Confinement(user=65534, reads=True, landlock=True, seccomp=True, groups=True),
+            "with no network, no view of other processes and no files but Python's, the system's libraries and their own, as nobody, "
+            "limited by a control group",
         ),
     ],
 )

@@ -1,0 +1,121 @@
+"""Control groups limit what a program and all that it starts use together, and end with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pellucid.learn.evaluate import cgroup
+from pellucid.learn.evaluate.cgroup import Place, group
+from pellucid.learn.evaluate.check import Check
+from pellucid.learn.evaluate.sandbox import End, Limits, Outcome, _run, confinement
+
+SMALL = Limits(seconds=10, memory=200 << 20)
+TOGETHER = """
+import os, time
+for _ in range(8):
+    if not os.fork():
+        held = bytearray(150 << 20)
+        time.sleep(5)
+        os._exit(0)
+time.sleep(5)
+"""
+"""Eight processes of which each one stays below the limit of memory."""
+
+STAYS = "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\nos.wait()\n"
+"""A process that leaves its session and its parent."""
+
+grouped = pytest.mark.skipif(cgroup.place() is None, reason="no control groups with limits can be made here")
+
+
+def run(program: str, *, groups: bool, wrapper: bool = True) -> Outcome:
+    found = replace(confinement(), groups=groups)
+    return _run(program, Check(), SMALL, found if wrapper else replace(found, wrapper=()))
+
+
+@pytest.mark.parametrize("groups", [pytest.param(True, marks=grouped), False], ids=["limited by a group", "counted"])
+def test_memory_of_all_together(groups: bool) -> None:
+    """Processes that use too much memory together end the program, whichever way they are limited, in the same words."""
+    assert run(TOGETHER, groups=groups) == Outcome(End.LARGE, f"Its processes used more than {SMALL.memory} bytes of memory together.")
+
+
+@grouped
+def test_the_end_of_a_group_is_that_of_its_processes() -> None:
+    """What a program leaves behind ends with its group, without namespaces as well, and no group is left."""
+    found = cgroup.place()
+    assert found is not None
+    assert run(STAYS, groups=True, wrapper=False).passed
+    assert not [one for folder in (found.memory, found.pids) for one in folder.glob("pellucid-*")]
+
+
+@grouped
+def test_processes_are_limited() -> None:
+    """A group starts no more processes than it may."""
+    found = cgroup.place()
+    assert found is not None
+    program = "for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait"
+    with group(found, 1 << 28, 4) as made:
+        shell = subprocess.run([*made.command, "/bin/sh", "-c", program], stderr=subprocess.DEVNULL, timeout=30)
+        assert 1 <= len((made.pids / "cgroup.procs").read_text().split()) <= 4
+    assert shell.returncode  # it could not start all of them
+    assert not made.memory.exists()
+    assert not made.pids.exists()
+
+
+@grouped
+def test_nobody_leaves_a_group() -> None:
+    """A program cannot move itself into another group."""
+    found = cgroup.place()
+    assert found is not None
+    for folder in (found.memory, found.pids):
+        said = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
+        assert said.end is End.RAISED
+        assert "PermissionError" in said.message
+
+
+class TestPlaces:
+    def test_version_1(self, tmp_path: Path) -> None:
+        """Each controller has a hierarchy of its own, mounted from its root or, in a container, from the group itself."""
+        for name in ("memory/a/b", "pids"):
+            (tmp_path / name).mkdir(parents=True)
+        mounts = (
+            f"31 22 0:27 / {tmp_path}/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n"
+            f"32 22 0:28 /a/b {tmp_path}/pids rw,relatime - cgroup cgroup rw,pids\n"
+        )
+        own = "5:memory:/a/b\n4:pids:/a/b\n0::/\n"
+        assert list(cgroup._places(mounts, own)) == [Place(tmp_path / "memory/a/b", tmp_path / "pids")]
+
+    def test_version_2(self, tmp_path: Path) -> None:
+        """There is one hierarchy; where the own group has processes, the one around it may have limits."""
+        own = tmp_path / "user.slice/app.scope"
+        own.mkdir(parents=True)
+        for folder in (own, own.parent):
+            (folder / "cgroup.procs").touch()
+        mounts = f"30 22 0:26 / {tmp_path} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+        found = list(cgroup._places(mounts, "0::/user.slice/app.scope\n"))
+        assert found == [Place(own, own), Place(own.parent, own.parent)]
+
+    def test_the_root_of_a_mount(self, tmp_path: Path) -> None:
+        """Above the root of a mounted hierarchy is an ordinary folder, where no group can be made."""
+        root = tmp_path / "cgroup"
+        root.mkdir()
+        (root / "cgroup.procs").touch()
+        mounts = f"30 22 0:26 / {root} rw - cgroup2 cgroup2 rw\n"
+        assert list(cgroup._places(mounts, "0::/\n")) == [Place(root, root)]
+
+    def test_no_groups(self) -> None:
+        """A system without control groups has no place."""
+        assert list(cgroup._places("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "")) == []
+
+    def test_an_ordinary_folder(self, tmp_path: Path) -> None:
+        """A folder that is no group takes no limits, no process is ended for it, and nothing of it is left."""
+        with pytest.raises(FileNotFoundError), group(Place(tmp_path, tmp_path), 1 << 28, 4):
+            pass
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "cgroup.procs").write_text("0\n")
+        cgroup._remove(tmp_path, within=0.01)
+        assert os.getpid() > 0
