@@ -119,9 +119,7 @@ class Decoder:
         self.description = description
         self.dtype = weights.norm.dtype
         self.device = weights.norm.device
-        cos, sin = rotary_tables(config)
-        self._cos = cos.to(self.device, self.dtype)
-        self._sin = sin.to(self.device, self.dtype)
+        self._cos, self._sin = rotary_tables(config, 0)
         self._shared = 0  # bytes of weights that another decoder has
         self._graphs: tuple[KVStorage, DecodeGraphs] | None = None
 
@@ -177,6 +175,7 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.forward`."""
+        self._cover(kv)
         if self.device.type == "cuda":
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
             hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
@@ -193,6 +192,7 @@ class Decoder:
     @torch.inference_mode()
     def decode(self, rows: DecodeRows, kv: KVStorage) -> Tensor:
         """The same for one token each of several sequences, all of them wanted: hidden states (R, hidden)."""
+        self._cover(kv)
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             store_rows(keys, values, k, v, rows)
@@ -205,6 +205,14 @@ class Decoder:
     def logits(self, hidden: Tensor) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.logits`."""
         return self.weights.head(hidden).float()
+
+    def _cover(self, kv: KVStorage) -> None:
+        """Have rotary tables for every position of a cache: for the whole context they could take gigabytes that nothing uses."""
+        positions = min(kv.keys[0].shape[2], self.context)
+        if len(self._cos) < positions:
+            cos, sin = rotary_tables(self.config, positions)
+            self._cos, self._sin = cos.to(self.device, self.dtype), sin.to(self.device, self.dtype)
+            self._graphs = None  # they read the former tables
 
     def _graphs_of(self, kv: KVStorage) -> DecodeGraphs:
         if self._graphs is None or self._graphs[0] is not kv:
@@ -245,9 +253,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (context, head_dim) in float32."""
-    angles = torch.arange(config.context, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
+def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines (positions, head_dim) in float32."""
+    angles = torch.arange(positions, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
     cos, sin = angles.cos(), angles.sin()  # of one half: for a million positions the other takes seconds and a gigabyte
     return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 

@@ -193,7 +193,7 @@ class NativeDecoder:
         self._packed = dict(packed)  # the structures below point into these
         self._low: dict[str, dict[str, Tensor]] = {}  # of an adapter, by matrix
         self.description = f"{self._bits()} weights, int8 activations, native {found.variant} kernels on cpu ({found.threads} threads)"
-        self._tables = rotary_tables(config)
+        self._tables = rotary_tables(config, 0)
         self._scratch = _Scratch()
         self._describe()
 
@@ -271,6 +271,7 @@ class NativeDecoder:
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.forward`."""
         self._check(batch, kv)
+        self._cover(kv)
         ids, rows = batch.ids.contiguous(), batch.rows.contiguous()
         out = torch.empty(len(rows), self.config.hidden_size)
         layers = self.config.layers
@@ -292,6 +293,13 @@ class NativeDecoder:
             pool, scratch = self.kernels.pool, self._memory(max(len(ids), len(rows)))
             self.kernels.library.pellucid_forward(pool, self._decoder, native, scratch, out.data_ptr())
         return out
+
+    def _cover(self, kv: KVStorage) -> None:
+        """As :meth:`pellucid.engine.decoder.Decoder._cover`."""
+        positions = min(kv.keys[0].shape[2], self.context)
+        if len(self._tables[0]) < positions:
+            self._tables = rotary_tables(self.config, positions)
+            self._decoder.cosine, self._decoder.sine = (table.data_ptr() for table in self._tables)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.logits`."""

@@ -25,7 +25,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "context": (1, MOST_POSITIONS),
 }
 _TABLE = 1 << 27
-"""Numbers in a table of rotary angles: a million positions of the widest usual head."""
+"""Numbers in a table of rotary angles: a million positions of the widest usual head. A table has the positions of the cache."""
 
 
 def check(path: Path, config: DecoderConfig) -> DecoderConfig:

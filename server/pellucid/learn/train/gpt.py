@@ -79,7 +79,7 @@ class GPT(nn.Module):
         self.embedding = nn.Parameter(torch.empty(vocabulary, shape.hidden))
         self.blocks = nn.ModuleList([Block(shape) for _ in range(shape.layers)])
         self.norm = nn.Parameter(torch.ones(shape.hidden))
-        cos, sin = rotary_tables(decoder_config(shape, vocabulary))
+        cos, sin = rotary_tables(decoder_config(shape, vocabulary), shape.context)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self._draw(torch.Generator().manual_seed(seed))
