@@ -159,7 +159,7 @@ async def test_a_heartbeat_keeps_its_path() -> None:
 
 async def test_a_call_is_passed_on() -> None:
     """What is asked for reaches Gradio as it was, with its true length."""
-    call = {"fn_index": 3, "data": ["é\ud800", None, 1e300, {"a": [True]}], "event_data": {"verb": "x"}, "session_hash": "s1"}
+    call = {"fn_index": 3, "data": ["é\U0001f600", None, 1e300, {"a": [True]}], "event_data": {"verb": "x"}, "session_hash": "s1"}
     scope, body = await passed(JOIN, body=json.dumps(call).encode())
     assert json.loads(body) == call | {"session_hash": json.loads(body)["session_hash"]}
     assert dict(scope["headers"]) == {b"content-length": str(len(body)).encode(), b"x-kept": b"yes"}
@@ -173,6 +173,7 @@ async def test_a_key_that_is_there_twice() -> None:
 
 
 BAD: list[tuple[bytes, str]] = [
+    (b'{"session_hash": "s1", "data": [{"text": "\\ud83d"}]}', "half a character"),
     (b"", "is JSON that is not nested deeply"),
     (b"{", "is JSON that is not nested deeply"),
     (b"\xff\xfe\x00", "is JSON that is not nested deeply"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import io
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import gradio as gr
 import httpx
@@ -16,12 +19,12 @@ from gradio.server_messages import HeartbeatMessage
 from page_served import PagedServer, paged
 from pellucid.speaker import Speaker
 from pellucid_webui.gradio_app import View
-from pellucid_webui.gradio_tabs import MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
+from pellucid_webui.gradio_tabs import HOLD_SECONDS, MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
 from pellucid_webui.login import owner_of
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
 
-NOTE, RECALL, WAIT, RELEASE = range(4)
+NOTE, RECALL, WAIT, RELEASE, FAIL = range(5)
 
 PATIENCE = 60
 """Seconds that nothing here should need; reached only where a test fails."""
@@ -47,6 +50,9 @@ def waiting_page(speaker: Speaker, store: Store, turns: Turns) -> View:
     async def release(request: gr.Request) -> None:
         gate(request).set()
 
+    async def fail(text: str) -> str:
+        raise RuntimeError(text)
+
     with gr.Blocks() as blocks:
         kept, box = gr.State("nothing"), gr.Textbox()
         # As in our page: calls of one handler run at the same time.
@@ -54,6 +60,7 @@ def waiting_page(speaker: Speaker, store: Store, turns: Turns) -> View:
         gr.Button().click(recall, kept, box, concurrency_limit=None)
         gr.Button().click(wait, None, box, concurrency_limit=None)
         gr.Button().click(release, None, None, concurrency_limit=None)
+        gr.Button().click(fail, box, box, concurrency_limit=None)
     return View(blocks)
 
 
@@ -174,7 +181,6 @@ def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
             for number in range(MAX_STREAMS):
                 opened.enter_context(http.stream("GET", f"/gradio_api/heartbeat/tab{number}"))
             assert http.get("/gradio_api/heartbeat/one").status_code == 429
-            assert http.get("/gradio_api/queue/data", params={"session_hash": "one"}).status_code == 429
             with anna.http.stream("GET", "/gradio_api/heartbeat/hers") as stream:
                 assert stream.status_code == 200
         late = time.monotonic() + PATIENCE
@@ -202,6 +208,56 @@ def test_a_call_right_after_a_result(anna: PagedServer) -> None:
             assert any('"data":["x"]' in line for line in lines), number
             assert join(anna, NOTE, "quick", "x").status_code == 200
         assert any("close_stream" in line for line in lines)
+
+
+def test_a_call_right_after_a_long_answer(anna: PagedServer) -> None:
+    """The stream stays open for a while after the last result, too, however long that took."""
+    assert join(anna, WAIT, "long").status_code == 200
+    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "long"}) as stream:
+        lines = stream.iter_lines()
+        time.sleep(2.5 * HOLD_SECONDS)
+        anna.call(RELEASE, session="other")
+        assert any('"data":["released"]' in line for line in lines)
+        assert join(anna, RECALL, "long", None).status_code == 200
+        assert any('"data":["nothing"]' in line for line in lines)
+        assert any("close_stream" in line for line in lines)
+
+
+NO_CALLS: list[dict[str, Any]] = [
+    {"fn_index": -1},
+    {"fn_index": 99},
+    {"fn_index": 10**4000},
+    {"fn_index": True},
+    {"fn_index": None},
+    {"data": []},
+    {"data": ["x", "y"]},
+    {"data": None},
+]
+
+
+@pytest.mark.parametrize("call", NO_CALLS, ids=range(len(NO_CALLS)))
+def test_calls_of_no_event(anna: PagedServer, call: dict[str, Any]) -> None:
+    """A call that no event of the page makes is refused in a sentence."""
+    answer = anna.http.post("/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "This page makes no such call: load it again.")
+
+
+def test_results_of_no_call(anna: PagedServer) -> None:
+    """A tab that has called nothing has no results."""
+    answer = anna.http.get("/gradio_api/queue/data", params={"session_hash": "silent"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "No results of this tab are expected: load the page again.")
+
+
+def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that fails ends, although the failure cannot be written to the log either."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stderr", Full())
+    (event,) = [event for event in anna.events(FAIL, "x") if event["msg"] == "process_completed"]
+    assert not event["success"]
 
 
 def test_two_readers_of_one_tab(anna: PagedServer) -> None:

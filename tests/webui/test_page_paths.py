@@ -113,6 +113,8 @@ def test_no_event_takes_a_path(tmp_path: Path, temporary: Path, monkeypatch: pyt
     targets = [str(secret), f"file://{secret}", "../secret.txt"] if is_checked else [str(secret)]
     if not is_checked:
         monkeypatch.setattr(gradio_requests, "_has_path", lambda value: False)
+        for limit in ("MAX_RUNNING", "MAX_UNREAD"):  # all results of an event are read at its end
+            monkeypatch.setattr(f"pellucid_webui.gradio_tabs.{limit}", 10_000)
     with canary() as (address, asked_of_canary), paged(tmp_path / "data", pellucid_view) as server:
         server.wait()
         config = server.http.get("/config").json()

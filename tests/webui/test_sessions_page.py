@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,7 @@ from playwright.async_api import Page, expect
 from page_served import PagedServer, paged
 from page_tabs import LOOKS, SERIOUS, WIDTHS
 from pellucid.keys import read_keys
-from pellucid_webui.sessions import LIFETIME, LONGEST_AGENT, OLD_TABLE, Sessions
+from pellucid_webui.sessions import LIFETIME, LONGEST_AGENT, MAX_SESSIONS, OLD_TABLE, Sessions
 from pellucid_webui.sessions_page import browser_name
 
 KEYS = "anna:key-of-anna,ben:key-of-ben"
@@ -198,3 +198,18 @@ async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
         await button.press("Enter")
         await expect(browser_page.get_by_role("listitem")).to_have_count(1)
         assert is_in(phone) == [False]
+
+
+def test_most_sessions(tmp_path: Path) -> None:
+    """Whoever logs in again and again ends their own oldest sessions, never the newest, wherever the clock is set, nor another's."""
+    now = [1000.0]
+    with closing(Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
+        hers = sessions.begin("anna")
+        ids = []
+        for _ in range(MAX_SESSIONS + 3):
+            now[0] += 1
+            ids.append(sessions.begin("ben"))
+        assert [sessions.owner_of(id) for id in ids] == [None] * 3 + ["ben"] * MAX_SESSIONS
+        now[0] = 900.0
+        assert sessions.owner_of(sessions.begin("ben")) == "ben"
+        assert sessions.owner_of(hers) == "anna"

@@ -6,11 +6,13 @@ Importing this module is light; importing Gradio takes seconds, and ``build`` do
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from pellucid_webui.gradio_tabs import Tabs
+
+logger = logging.getLogger(__name__)
 
 UNLIMITED = 2**31
 """Capacity of Gradio's stores, which know no users and drop the least recently used tab of all: ``Tabs`` keeps them small."""
@@ -110,6 +114,7 @@ def quieten() -> None:
 
 def _mounted(view: View, max_file_size: int) -> GradioApp:
     import gradio as gr
+    from gradio import queueing
     from gradio.routes import App
     from gradio.utils import LRUCache
 
@@ -122,6 +127,8 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
             if session in self:
                 super().__delitem__(session)
 
+    # Its own way to print a failure of a handler fails on a full disk, and then the call never ends.
+    vars(queueing)["traceback"] = SimpleNamespace(print_exc=lambda: logger.exception("A call of the page failed."))
     blocks = view.blocks
     blocks.analytics_enabled = False
     blocks.api_open = False

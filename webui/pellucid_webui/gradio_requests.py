@@ -7,6 +7,7 @@ Gradio treats an object with the key ``path`` as a file of the server, wherever 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -42,12 +43,18 @@ def check_call(path: str, method: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GradioRequest:
-    """A request as Gradio gets it. ``tab`` is the session of a call, None for other requests; ``stops``: the call stops an answer."""
+    """A request as Gradio gets it. ``tab`` is its session, None where it has none; ``call`` is what a call of the page says."""
 
     scope: Scope
     receive: Receive
     tab: str | None = None
-    stops: bool = False
+    call: Mapping[str, Any] | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether it is a call that stops an answer."""
+        event = None if self.call is None else self.call.get("event_data")
+        return isinstance(event, dict) and event.get("verb") == "stop"
 
 
 async def confined(request: Request, owner: str) -> GradioRequest:
@@ -62,14 +69,14 @@ async def confined(request: Request, owner: str) -> GradioRequest:
         body = json.dumps(call, separators=(",", ":")).encode()  # Gradio must read exactly what was checked here
         scope = {**scope, "headers": list(scope["headers"])}
         MutableHeaders(scope=scope)["content-length"] = str(len(body))
-        event = call.get("event_data")
-        return GradioRequest(scope, replayed(body, request.receive), tab, isinstance(event, dict) and event.get("verb") == "stop")
+        return GradioRequest(scope, replayed(body, request.receive), tab, call)
     if scope["path"] == DATA:
         session = _session_of(owner, request.query_params.get("session_hash"))
-        return GradioRequest({**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive)
+        return GradioRequest({**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive, session)
     if scope["path"].startswith(HEARTBEAT):
-        path = HEARTBEAT + _session_of(owner, scope["path"].removeprefix(HEARTBEAT))
-        return GradioRequest({**scope, "path": path, "raw_path": path.encode()}, request.receive)
+        session = _session_of(owner, scope["path"].removeprefix(HEARTBEAT))
+        path = HEARTBEAT + session
+        return GradioRequest({**scope, "path": path, "raw_path": path.encode()}, request.receive, session)
     return GradioRequest(scope, request.receive)
 
 
@@ -81,7 +88,11 @@ def _call(body: bytes) -> dict[str, Any]:
             raise InvalidRequestError(f"A call of the page is a JSON object: {RELOAD}.")
         if _has_path(call):
             raise InvalidRequestError(f"The page takes the bytes of a file and no path: {RELOAD} and choose the file there.")
+        if b"\\ud" in body.lower():
+            json.dumps(call, ensure_ascii=False).encode()
         return call
+    except UnicodeEncodeError:
+        raise InvalidRequestError("The text contains half a character (a lone surrogate): remove it.") from None
     except (ValueError, RecursionError):
         raise InvalidRequestError(f"A call of the page is JSON that is not nested deeply: {RELOAD}.") from None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradio.server_messages import ProcessCompletedMessage
 
-from pellucid.errors import QueueFullError
+from pellucid.errors import InvalidRequestError, NotFoundError, QueueFullError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -30,8 +30,8 @@ MAX_UNREAD = 1000
 MAX_STREAMS = 2 * MAX_TABS
 """Connections of one user that may wait for events: an open tab has one for results and one that shows that it is open."""
 
-HOLD_SECONDS = 2.0
-"""How long a tab's stream of results stays open after a call."""
+HOLD_SECONDS = 1.0
+"""A tab's stream of results stays open for one to two times as long after the last call and the last result."""
 
 HOLD = "pellucid-hold"
 """The event that keeps it open."""
@@ -47,6 +47,18 @@ class Tabs:
         self._arriving: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
         self._holds: dict[str, asyncio.TimerHandle] = {}
+
+    def check_call(self, call: Mapping[str, Any]) -> None:
+        """Raise InvalidRequestError for a call that this page does not make: Gradio would fail at it, and log how."""
+        function, data = call.get("fn_index"), call.get("data")
+        known = self._blocks.fns.get(function) if type(function) is int else None
+        if known is None or not isinstance(data, list) or len(data) != len(known.inputs):
+            raise InvalidRequestError("This page makes no such call: load it again.")
+
+    def check_results(self, tab: str) -> None:
+        """Raise NotFoundError for a tab of which no results are expected."""
+        if tab not in self._queue.pending_messages_per_session:
+            raise NotFoundError("No results of this tab are expected: load the page again.")
 
     @contextmanager
     def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:
@@ -96,9 +108,13 @@ class Tabs:
         self._end_hold(tab)
         self._holds[tab] = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go, tab)
 
-    def _let_go(self, tab: str) -> None:
-        """Complete the event that keeps a stream open: its reader closes it if no other result is pending."""
+    def _let_go(self, tab: str, idle: bool = False) -> None:
+        """Complete the event that keeps a stream open, so that its reader closes it, once the tab was ``idle`` twice in a row."""
         self._end_hold(tab)
+        running = self._running()[tab] > 0
+        if running or not idle:
+            self._holds[tab] = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go, tab, not running)
+            return
         unread = self._queue.pending_messages_per_session.get(tab)
         if unread is not None:
             unread.put_nowait(ProcessCompletedMessage(event_id=HOLD, output={}, success=True))

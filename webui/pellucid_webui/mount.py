@@ -128,8 +128,9 @@ class Page:
                 response = await self._answer(Request(scope, receive))
                 if response is None:
                     receive = await self._bodies.receive(scope, receive)
-                    admit(scope)
                     owner = scope["state"][OWNER]
+                    if self._settings.keys is None:
+                        admit(scope)
                     asked = await confined(Request(scope, receive), owner)
                     share.enter_context(self._share(asked, owner))
             except PellucidError as error:
@@ -140,12 +141,20 @@ class Page:
             await response(scope, receive, send)
 
     def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
-        """Return what counts a request against its owner's share. Entering it raises QueueFullError if the share is used up."""
+        """Return what counts a request against its owner's share.
+
+        Raises InvalidRequestError or NotFoundError for what this page has not; entering raises QueueFullError where the share is used up.
+        """
         assert self._gradio is not None, "what is not answered here is Gradio's"
-        tabs, path = self._gradio.tabs, request.scope["path"]
-        if request.tab is not None:
+        tabs = self._gradio.tabs
+        if request.tab is None:
+            return nullcontext()
+        if request.call is not None:
+            tabs.check_call(request.call)
             return tabs.calling(owner, request.tab, stops=request.stops)
-        return tabs.streaming(owner) if path == DATA or path.startswith(HEARTBEAT) else nullcontext()
+        if request.scope["path"] == DATA:
+            tabs.check_results(request.tab)
+        return tabs.streaming(owner)
 
     async def _pass_on(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
         """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""
@@ -155,7 +164,7 @@ class Page:
         shown = _Front(send) if path == FRONT else _Guarded(send)
 
         async def noted(message: Message) -> None:
-            if request.tab is not None:
+            if request.call is not None:
                 share.close()
             await shown(message)
 
@@ -176,7 +185,7 @@ class Page:
         if owner is None:
             raise AuthenticationError("Nobody has logged in here, or the session is over: load the page again.")
         if self._settings.keys is not None:
-            admit(request.scope)
+            admit(request.scope, owner)
         request.scope["state"] = {**request.scope.get("state", {}), OWNER: owner}
         news = await self._news() if path == FRONT else None
         if news is not None:

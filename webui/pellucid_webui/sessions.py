@@ -30,6 +30,9 @@ TABLE = (
 OLD_TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
 """The table of versions that could not list sessions. Its sessions end, as their users could not see or end them."""
 
+MAX_SESSIONS = 100
+"""Sessions of one owner. The oldest one ends when one more begins."""
+
 LONGEST_AGENT = 300
 """Characters of a User-Agent that are kept."""
 
@@ -75,6 +78,11 @@ class Sessions:
             run.execute("DELETE FROM session WHERE expires <= ?", (now,))
             row = (self._digest(owner, id), self._mark(owner), now, now + LIFETIME, agent[:LONGEST_AGENT])
             run.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
+            run.execute(
+                "DELETE FROM session WHERE owner = ?1 AND digest != ?2 AND digest NOT IN "
+                "(SELECT digest FROM session WHERE owner = ?1 AND digest != ?2 ORDER BY begun DESC, digest LIMIT ?3)",
+                (row[1], row[0], MAX_SESSIONS - 1),
+            )
         return id
 
     def owner_of(self, id: str) -> str | None:
