@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.config import Settings
-from pellucid.http_connections import LimitedConnection
+from pellucid.http_connections import AcceptErrors, LimitedConnection, allow_files
 
 FAREWELL_SECONDS = 2
 """What answers get after their grace time to send their last event."""
@@ -60,8 +60,10 @@ class GracefulServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer."""
-        await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(AcceptErrors())
+        allow_files()
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running answers finish, then end them."""

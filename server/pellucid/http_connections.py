@@ -2,8 +2,8 @@
 
 Uvicorn limits only the pause between two requests. Here a request must also begin and send its headers in time, a body
 that is not read must end in time, and only a limited number of connections may be open without an admitted request.
-Request bodies have limits of their own (``api.request_body``). A response has none: streams last as long as they last, and
-their readers may be slow.
+Request bodies have limits of their own (``api.request_body``). A response may last as long as it takes, and its reader may be
+slow, but must read something every minute; and one owner of a key has a limited number of connections that are being answered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pellucid.api.errors import RequestTimeoutError, error_body
 from pellucid.api.request_body import ADMIT
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import InvalidRequestError, QueueFullError
 
 HEADER_SECONDS = 15.0
 """Time from when a connection is ready for a request until its headers are complete."""
@@ -32,6 +32,15 @@ UNREAD_SECONDS = 5.0
 
 MOST_OUTSIDE = 256
 """Connections without an admitted request; beyond this number the oldest one is closed for each new one."""
+
+MOST_OF_AN_OWNER = 400
+"""Connections with requests that one owner of a key may have."""
+
+MOST_FILES = 8192
+"""Open files that a server asks the system for: many systems permit 1,024 unless a process asks."""
+
+STALLED_SECONDS = 60.0
+"""Time in which a client must take some of a response that waits for it. Before that the system's buffers must be full."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +56,14 @@ class LimitedConnection(H11Protocol):
         self._since = self.loop.time()
         self._waits_for: object = None
         self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._owner: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Close the oldest connection outside where there are too many."""
         super().connection_made(transport)
         outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
-        if len(outside) > most_outside():
+        if len(outside) > limited(MOST_OUTSIDE, 2):
             min(outside, key=lambda one: one._since)._abort()
         self._watch()
 
@@ -60,6 +71,17 @@ class LimitedConnection(H11Protocol):
         """Stop the clock."""
         super().connection_lost(exc)
         self._stop()
+        self._end_stall()
+
+    def pause_writing(self) -> None:
+        """End the connection if its client goes on reading nothing."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self._abort)
+
+    def resume_writing(self) -> None:
+        """The client has read something."""
+        super().resume_writing()
+        self._end_stall()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives."""
@@ -71,7 +93,7 @@ class LimitedConnection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
-        self._outside, self._since = True, self.loop.time()
+        self._outside, self._since, self._owner = True, self.loop.time(), None
         super().on_response_complete()
         self._watch()
 
@@ -83,7 +105,12 @@ class LimitedConnection(H11Protocol):
         scope[ADMIT] = self._admit
         await self._application(scope, receive, send)
 
-    def _admit(self) -> None:
+    def _admit(self, owner: str | None) -> None:
+        if owner is not None and self._owner is None:
+            most = limited(MOST_OF_AN_OWNER, 3)
+            if sum(isinstance(one, LimitedConnection) and one._owner == owner for one in self.connections) >= most:
+                raise QueueFullError(f"You already have {most} requests open: wait until some are answered, or close them.")
+            self._owner = owner
         self._outside = False
 
     def _watch(self) -> None:
@@ -126,16 +153,51 @@ class LimitedConnection(H11Protocol):
         self._stop()
         self.transport.abort()
 
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
-def most_outside() -> int:
-    """Return how many connections may be outside: half of the files that the process may open, if that is less."""
+class AcceptErrors:
+    """An event loop's exception handler that reports once a minute that no more connections can be accepted.
+
+    Asyncio's own handler logs a traceback for each connection that waits, many thousands a second.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Report an error of the loop."""
+        if not str(context.get("message", "")).startswith("socket.accept() out of system resource"):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._next:
+            self._next = loop.time() + 60
+            logger.warning("No more connections can be accepted (%s): raise the limit of open files (ulimit -n).", context.get("exception"))
+
+
+def allow_files() -> None:
+    """Raise this process's limit of open files towards MOST_FILES, as far as the system permits."""
     if sys.platform == "win32":
-        return MOST_OUTSIDE
+        return
     import resource
 
-    return min(MOST_OUTSIDE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def limited(connections: int, part: int) -> int:
+    """Return a number of connections, or one part in so many of the files that the process may open if that is less."""
+    if sys.platform == "win32":
+        return connections
+    import resource
+
+    return min(connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // part)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-HEAD = "POST {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://127.0.0.1:{port}\r\nContent-Type: {kind}\r\n{length}{more}\r\n"
+HEAD = "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nContent-Type: {kind}\r\n{length}{more}\r\n"
 
 BODY_TYPES = {"/login": "application/x-www-form-urlencoded", "/gradio_api/upload": "multipart/form-data; boundary=b"}
 """Content types of the routes that take another one than JSON."""

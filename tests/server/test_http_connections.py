@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import resource
 import socket
@@ -21,6 +22,7 @@ from page_served import paged
 from pellucid.api import request_body
 from pellucid.api.state import ServerState
 from pellucid.errors import UnavailableError
+from pellucid.http_connections import MOST_FILES, AcceptErrors, allow_files
 from pellucid.keys import read_keys
 from served import TINY, LiveServer, ScriptedAssistant, live, scripted_state, tiny_adapters, tiny_assistant
 
@@ -214,6 +216,57 @@ def test_idle_connections() -> None:
     assert grown < 40 * MEGABYTE
 
 
+@pytest.mark.usefixtures("many_files")
+def test_responses_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks again and again and reads nothing loses its connection; one that reads slowly gets everything."""
+    monkeypatch.setattr("pellucid.http_connections.STALLED_SECONDS", 1.0)
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with live(scripted_state()) as server, connections(server.port, 20) as deaf, connections(server.port, 1) as (slow,):
+        for one in deaf:
+            one.sendall(ask * 200)
+        slow.sendall(ask * 50 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        received_slowly = 0
+        while part := slow.recv(200_000):
+            received_slowly += len(part)
+            time.sleep(0.01)
+        late = time.monotonic() + 60
+        while server.server.server_state.connections:
+            assert time.monotonic() < late, "connections are held for clients that read nothing"
+            time.sleep(0.05)
+        whole = len(httpx.get(f"{server.url}/openapi.json", trust_env=False).content)
+    assert received_slowly > 51 * whole
+
+
+def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One owner of a key has a limited number of requests open; another owner's are answered, and later more of the first one's."""
+    monkeypatch.setattr("pellucid.http_connections.MOST_OF_AN_OWNER", 3)
+    release = asyncio.Event()
+
+    async def before(index: int) -> None:
+        await release.wait()
+
+    def ask(key: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.post(f"{server.url}/tokenize", json={"content": "x"}, headers=headers, trust_env=False, timeout=120)
+
+    state = scripted_state(ScriptedAssistant(before=before), keys=read_keys("anna:key-of-anna,ben:key-of-ben"))
+    with live(state) as server, connections(server.port, 3) as held:
+        for one in held:
+            headers = ("Authorization: Bearer key-of-ben", "Connection: close")
+            one.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, headers))
+        late = time.monotonic() + 60
+        while (refused := ask("key-of-ben")).status_code == 200:
+            assert time.monotonic() < late, "ben's requests are not counted"
+        assert refused.status_code == 429
+        assert refused.json()["error"]["message"] == "You already have 3 requests open: wait until some are answered, or close them."
+        assert ask("key-of-anna").status_code == 200
+        release_in(server, release)
+        for one in held:
+            assert b"data: [DONE]" in received(one)
+        while ask("key-of-ben").status_code != 200:
+            assert time.monotonic() < late, "answered requests are still counted"
+
+
 def release_in(server: LiveServer, event: asyncio.Event) -> None:
     """Set an event of the server's loop."""
     connection = next(iter(server.server.server_state.connections))
@@ -315,3 +368,32 @@ def test_resets_in_the_middle_of_streams(tiny: LiveServer) -> None:
     assert slots_are_free(tiny)
     assert resident_bytes() - held < 40 * MEGABYTE
     assert len(tiny.server.server_state.connections) <= 1
+
+
+def test_too_many_files_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """While no connection can be accepted one warning a minute says so; other errors of the loop are reported as ever."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.set_exception_handler(AcceptErrors())
+        for _ in range(1000):
+            error = OSError(errno.EMFILE, "Too many open files")
+            loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": error})
+        loop.call_exception_handler({"message": "another"})
+    finally:
+        loop.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "No more connections can be accepted ([Errno 24] Too many open files): raise the limit of open files (ulimit -n).",
+        "another",
+    ]
+
+
+def test_a_server_asks_for_files() -> None:
+    """A server raises its limit of open files to what it needs, not beyond what the system permits, and never lowers it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))
+        for _ in range(2):
+            allow_files()
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(MOST_FILES, before[1]), before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -15,6 +15,12 @@ _EXACT = 2**53
 _MOST_DIGITS = 400
 """More than any float has."""
 
+_MOST_KEYS = 1000
+"""Keys of one object: more than any request has. Each unknown one would be reported, which takes memory and time."""
+
+_MOST_BIASES = 1 << 18
+"""Keys of ``logit_bias``: as many as there are tokens."""
+
 
 class JsonRequest(Request):
     """A request whose body is read strictly: raises HTTPException 400 with a sentence on what is wrong."""
@@ -23,7 +29,9 @@ class JsonRequest(Request):
         """The body's value."""
         body = await self.body()
         try:
-            return parse(body)
+            value = parse(body)
+            _check_keys(value)
+            return value
         except UnicodeDecodeError:
             raise HTTPException(400, "The body is not UTF-8.") from None
         except json.JSONDecodeError as error:
@@ -56,6 +64,19 @@ def parse(body: bytes) -> Any:
     if b"\\ud" in body.lower() and not _is_encodable(value):
         raise ValueError("a \\u escape stands for half a character")
     return value
+
+
+def _check_keys(value: object) -> None:
+    """Raise ValueError for an object with more keys than any request has."""
+    pending = [("", value)]
+    while pending:
+        name, found = pending.pop()
+        if isinstance(found, dict):
+            if len(found) > (_MOST_BIASES if name == "logit_bias" else _MOST_KEYS):
+                raise ValueError(f"{name or 'it'} has {len(found)} fields")
+            pending.extend((key, item) for key, item in found.items() if isinstance(item, dict | list))
+        elif isinstance(found, list):
+            pending.extend((name, item) for item in found if isinstance(item, dict | list))
 
 
 def _number(text: str) -> float | int:

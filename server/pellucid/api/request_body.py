@@ -30,11 +30,14 @@ ADMIT = "pellucid.admit"
 """The key of a scope under which the connection has a function to call for ``admit``."""
 
 
-def admit(scope: Scope) -> None:
-    """Exempt the connection of a request from being closed for newer ones, until the request is answered."""
-    call: Callable[[], None] | None = scope.get(ADMIT)
+def admit(scope: Scope, owner: str | None = None) -> None:
+    """Exempt the connection of a request from being closed for newer ones, until the request is answered.
+
+    Raises QueueFullError where this owner of a key has too many such connections. None is the user of a server without keys.
+    """
+    call: Callable[[str | None], None] | None = scope.get(ADMIT)
     if call is not None:
-        call()
+        call(owner)
 
 
 class BodyReader:

@@ -18,7 +18,7 @@ from pellucid.api.schema import (
     Temperature,
     TokenId,
 )
-from pellucid.api.schema_openai import Bias, ChatMessage, Ids, StopText, TokenKey
+from pellucid.api.schema_openai import Bias, Ids, Messages, StopText, TokenKey
 from pellucid.tokens import MAX_ALTERNATIVES
 
 SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
@@ -52,15 +52,17 @@ class Generation(ModelQuery):
     repeat_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="over the whole prompt and answer; 1 is off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
-    samplers: list[SamplerName] | None = Field(None, description=SAMPLERS_ABOUT)
+    samplers: Annotated[list[SamplerName], Field(fail_fast=True)] | None = Field(None, description=SAMPLERS_ABOUT)
     seed: int = Field(-1, ge=-1, lt=2**63, description="-1 draws one")
     ignore_eos: bool = False
-    logit_bias: dict[TokenKey, Bias] | list[BiasPair] = Field(
+    logit_bias: dict[TokenKey, Bias] | Annotated[list[BiasPair], Field(fail_fast=True)] = Field(
         [],
         description="pairs [token id or text, bias]; a text biases each of its tokens; false is -100",
         examples=[[[15043, 1.0], ["foo", False]]],
     )
-    stop: list[StopText] = Field([], max_length=64, description="texts that end the answer and are not part of it")
+    stop: Annotated[list[StopText], Field(fail_fast=True)] = Field(
+        [], max_length=64, description="texts that end the answer and are not part of it"
+    )
     stream: bool = False
     n_probs: int = Field(0, ge=0, le=MAX_ALTERNATIVES, description="give so many alternatives for each token")
     post_sampling_probs: bool = Field(
@@ -77,7 +79,7 @@ class Generation(ModelQuery):
     id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
     n_cmpl: int = Field(1, ge=1, le=MOST_CHOICES, description="how many answers; with more than one the response is an array")
     return_tokens: bool = Field(False, description="give the token ids of the answer")
-    response_fields: Annotated[list[str], Field(max_length=256)] | None = Field(
+    response_fields: Annotated[list[str], Field(fail_fast=True, max_length=256)] | None = Field(
         None,
         description="only these fields, not in a stream; `timings/prompt_n` reaches into an object and is a literal key of the response; "
         "what does not exist is left out",
@@ -112,7 +114,7 @@ class InfillRequest(Generation):
 
     input_prefix: str = Field("", description="the text before the cursor's line")
     input_suffix: str = Field("", description="the text after the cursor")
-    input_extra: list[ExtraText] = Field(
+    input_extra: Annotated[list[ExtraText], Field(fail_fast=True)] = Field(
         [], description="texts of other files, the nearest last; dropped where the model has no token for files: clients always send it"
     )
     prompt: str = Field("", description="the cursor's line up to the cursor: it follows input_prefix")
@@ -218,7 +220,7 @@ class DetokenizeRequest(ModelQuery):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": [72, 105]}]})
 
-    tokens: list[TokenId]
+    tokens: Annotated[list[TokenId], Field(fail_fast=True)]
 
 
 class DetokenizeReply(Reply):
@@ -230,7 +232,7 @@ class DetokenizeReply(Reply):
 class TemplateRequest(ModelQuery):
     """A conversation to write out."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Messages
 
 
 class TemplateReply(Reply):

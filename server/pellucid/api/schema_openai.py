@@ -23,8 +23,9 @@ from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 StopText = Annotated[str, Field(min_length=1)]
-StopTexts = StopText | Annotated[list[StopText], Field(max_length=64)]
-Ids = Annotated[list[TokenId], Field(min_length=1)]
+StopTexts = StopText | Annotated[list[StopText], Field(fail_fast=True, max_length=64)]
+Ids = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)]
+MAX_MESSAGES = 1 << 14
 Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES)]
 Alternatives = Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)]
 
@@ -90,11 +91,11 @@ class CompletionRequest(Sampling):
     prompt: (
         str
         | Ids
-        | Annotated[list[str], Field(min_length=1, max_length=MOST_CHOICES)]
-        | Annotated[list[Ids], Field(min_length=1, max_length=MOST_CHOICES)]
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
+        | Annotated[list[Ids], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
     )
     suffix: str | None = Field(None, description="the text after the gap: a real infill, with the model's own infill tokens")
-    input_extra: list[ContextFile] = Field(
+    input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
         [], description="extension, with suffix: texts of other files, the nearest last; refused by a model without a token for files"
     )
     heal: bool | None = Field(
@@ -119,8 +120,12 @@ class ChatMessage(Body):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     refusal: None = Field(None, description="as in an answer that is sent back")
+
+
+Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
+"""A conversation. Of a list with many wrong items only the first one is reported: each report takes memory and time."""
 
 
 class ResponseFormat(Body):
@@ -145,7 +150,7 @@ class ChatRequest(Sampling):
         }
     )
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Messages
     max_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="most tokens of the answer; default: until it ends by itself")
     max_completion_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="the newer name of max_tokens")
     logprobs: bool = Field(False, description="give each token's logprob")
@@ -161,7 +166,7 @@ class ScoreRequest(Admittance):
 
     text: str | None = None
     tokens: Ids | None = None
-    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
+    messages: Messages | None = None
     parse_special: bool = Field(False, description="with text: text that spells a special token becomes that token")
     top_logprobs: Alternatives = Field(0, description="alternatives for each token")
     stream: bool = False

@@ -22,7 +22,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pellucid.address import DEFAULT_PORTS
 from pellucid.api.errors import error_response
 from pellucid.api.request_body import UNKNOWN_SENDER_LIMIT, BodyReader, admit
-from pellucid.config import is_loopback
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
 from pellucid.keys import Keys
 from pellucid.login_rate_limit import LoginRateLimit
@@ -50,8 +49,8 @@ class Door:
     is_page: Callable[[str], bool] = lambda path: False
     rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
 
-    def check(self, scope: Scope) -> bool:
-        """Return whether a request has shown a key.
+    def check(self, scope: Scope) -> str | None:
+        """Return the owner of the key that a request has shown, None where it needs none.
 
         Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError for what may not come in.
         """
@@ -59,12 +58,11 @@ class Door:
         self._check_host(headers.getlist("host"))
         if scope["type"] == "http" and self.is_page(scope["path"]):
             self._check_page(headers, scope)
-            return False
+            return None
         self._check_origin(headers, scope)
         if self.keys is None or scope["path"] in PUBLIC or _is_preflight(scope, headers):
-            return False
-        self._check_key(headers, self.keys, address_of(scope))
-        return True
+            return None
+        return self._owner_of_key(headers, self.keys, address_of(scope))
 
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1:
@@ -77,7 +75,7 @@ class Door:
 
     def _check_origin(self, headers: Headers, scope: Scope) -> None:
         for origin in headers.getlist("origin"):
-            if origin not in self.allowed_origins and not self._is_own_origin(origin, headers["host"], scope):
+            if origin not in self.allowed_origins and not _is_own_origin(origin, headers["host"]):
                 raise PermissionDeniedError(f"Pages from {origin!r} may not use this server: start it with --allowed-origins to let them.")
         if headers.get("sec-fetch-site") == "cross-site" and "origin" not in headers and not _is_navigation(scope, headers):
             raise PermissionDeniedError("Pages of other sites may not use this server.")
@@ -85,7 +83,7 @@ class Door:
     def _check_page(self, headers: Headers, scope: Scope) -> None:
         """Let nobody but the page itself use its paths, and whoever opens it."""
         origins = headers.getlist("origin")
-        foreign = next((origin for origin in origins if not self._is_own_origin(origin, headers["host"], scope)), None)
+        foreign = next((origin for origin in origins if not _is_own_origin(origin, headers["host"])), None)
         if foreign is not None:
             raise PermissionDeniedError(f"Pages from {foreign!r} may not use this server's page.")
         if not origins and scope["method"] not in SAFE:
@@ -93,28 +91,19 @@ class Door:
         if not origins and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(scope, headers):
             raise PermissionDeniedError("Other pages may not use this server's page.")
 
-    def _is_own_origin(self, origin: str, host: str, scope: Scope) -> bool:
-        """Whether a page came from this very server: by the name that it is called by now, or by another name of loopback."""
-        scheme, separator, authority = origin.lower().partition("://")
-        found = AUTHORITY.fullmatch(authority)
-        if scheme not in DEFAULT_PORTS or not separator or found is None:
-            return False
-        if authority == host.lower():
-            return True
-        server, port = scope.get("server"), int(found["port"] or DEFAULT_PORTS[scheme])
-        return server is not None and port == server[1] and is_loopback(found["host"].strip("[]"))
-
     def _is_own(self, name: str) -> bool:
         """An address cannot be rebound: only names can be pointed at another machine."""
         return name in ("localhost", self.host.lower()) or _is_address(name)
 
-    def _check_key(self, headers: Headers, keys: Keys, address: str) -> None:
+    def _owner_of_key(self, headers: Headers, keys: Keys, address: str) -> str:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
         if given is None:
             raise AuthenticationError("This server needs an API key: send the header Authorization: Bearer KEY.")
-        if self.rate_limit.owner_of(keys, given, address) is None:
+        owner = self.rate_limit.owner_of(keys, given, address)
+        if owner is None:
             raise AuthenticationError("The API key is wrong.")
+        return owner
 
 
 class Security:
@@ -133,13 +122,13 @@ class Security:
             await self._app(scope, receive, send)
             return
         try:
-            has_shown_key = self._door.check(scope)
-            if has_shown_key:
-                admit(scope)
+            owner = self._door.check(scope)
+            if owner is not None:
+                admit(scope, owner)
             if scope["type"] == "http" and not self._door.is_page(scope["path"]):
-                is_unknown = self._door.keys is not None and not has_shown_key
+                is_unknown = self._door.keys is not None and owner is None
                 receive = await self._bodies.receive(scope, receive, UNKNOWN_SENDER_LIMIT if is_unknown else None)
-                if not is_unknown:
+                if self._door.keys is None:
                     admit(scope)
         except PellucidError as error:
             await _refuse(error, scope, receive, send)
@@ -159,6 +148,15 @@ def address_of(scope: Scope) -> str:
     """Return the address that a request comes from; empty where the server does not know it."""
     client = scope.get("client")
     return client[0] if client else ""
+
+
+def _is_own_origin(origin: str, host: str) -> bool:
+    """Whether a page came from the very address that it asks.
+
+    Another name of loopback with the same port is another origin: a different user of the machine may listen there.
+    """
+    scheme, separator, authority = origin.lower().partition("://")
+    return bool(separator) and scheme in DEFAULT_PORTS and AUTHORITY.fullmatch(authority) is not None and authority == host.lower()
 
 
 def _is_address(name: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
+from pellucid.api import errors
 from pellucid.api.state import ServerState
 from pellucid.errors import (
     ContextLengthError,
@@ -299,3 +301,40 @@ def test_scripted_answer_is_told() -> None:
         reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False).json()
 
     assert reply["choices"][0]["text"] == "one two"
+
+
+MANY = 30_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [1] * MANY}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": [1] * MANY}]}),
+        ("/v1/completions", {"prompt": ["a"] * MANY}),
+        ("/v1/completions", {"prompt": [[1, "a"]] * MANY}),
+        ("/v1/completions", {"prompt": "a", "suffix": "", "input_extra": [1] * MANY}),
+        ("/v1/score", {"tokens": ["a"] * MANY}),
+        ("/completion", {"prompt": "a", "logit_bias": [1] * MANY}),
+        ("/infill", {"input_extra": [1] * MANY, "stop": [1] * MANY, "samplers": [1] * MANY}),
+        ("/detokenize", {"tokens": ["a"] * MANY}),
+        ("/apply-template", {"messages": [{}] * MANY}),
+        ("/tokenize", {f"field {number}": 1 for number in range(MANY)}),
+        ("/tokenize", {"content": "x", "more": [{f"field {number}": 1 for number in range(MANY)}]}),
+        ("/completion", {"prompt": "a", "logit_bias": {f"token {number}": 1 for number in range(MANY * 10)}}),
+    ],
+)
+def test_many_mistakes(path: str, body: dict[str, Any], http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a body with many mistakes a few are looked at: each costs time and memory, and only one is reported."""
+    counted = [0]
+    explain = errors._explain
+
+    def counting(found: Sequence[Any], *rest: Any) -> InvalidRequestError:
+        counted.append(len(found))
+        return explain(found, *rest)
+
+    monkeypatch.setattr(errors, "_explain", counting)
+    answer = http.post(path, json=body)
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]["message"]) < 300
+    assert max(counted) < 20
