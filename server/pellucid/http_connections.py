@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import sys
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -33,8 +34,8 @@ UNREAD_SECONDS = 5.0
 MOST_OUTSIDE = 256
 """Connections without an admitted request; beyond this number the oldest one is closed for each new one."""
 
-MOST_OF_AN_OWNER = 400
-"""Connections with requests that one owner of a key may have."""
+MOST_OF_AN_OWNER = 2000
+"""Connections with requests that one owner of a key may have, or a third of the open files. A team may share one key."""
 
 MOST_FILES = 8192
 """Open files that a server asks the system for: many systems permit 1,024 unless a process asks."""
@@ -63,7 +64,7 @@ class LimitedConnection(H11Protocol):
         """Close the oldest connection outside where there are too many."""
         super().connection_made(transport)
         outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
-        if len(outside) > limited(MOST_OUTSIDE, 2):
+        if len(outside) > within_file_limit(MOST_OUTSIDE, 2):
             min(outside, key=lambda one: one._since)._abort()
         self._watch()
 
@@ -74,14 +75,28 @@ class LimitedConnection(H11Protocol):
         self._end_stall()
 
     def pause_writing(self) -> None:
-        """End the connection if its client goes on reading nothing."""
+        """Watch that the client reads what waits for it."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(STALLED_SECONDS, self._abort)
+        self._watch_reader(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """The client has read something."""
+        """Stop watching: little waits for the client."""
         super().resume_writing()
         self._end_stall()
+
+    def _watch_reader(self, waiting: int) -> None:
+        """Abort the connection if the client reads nothing for STALLED_SECONDS."""
+        self._end_stall()
+
+        def check() -> None:
+            now_waiting = self.transport.get_write_buffer_size()
+            if now_waiting < waiting:
+                self._watch_reader(now_waiting)
+            else:
+                logger.info("A client read nothing for %g seconds; its connection was closed.", STALLED_SECONDS)
+                self._abort()
+
+        self._stalled = self.loop.call_later(STALLED_SECONDS, check)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives."""
@@ -107,7 +122,7 @@ class LimitedConnection(H11Protocol):
 
     def _admit(self, owner: str | None) -> None:
         if owner is not None and self._owner is None:
-            most = limited(MOST_OF_AN_OWNER, 3)
+            most = within_file_limit(MOST_OF_AN_OWNER, 3)
             if sum(isinstance(one, LimitedConnection) and one._owner == owner for one in self.connections) >= most:
                 raise QueueFullError(f"You already have {most} requests open: wait until some are answered, or close them.")
             self._owner = owner
@@ -191,13 +206,14 @@ def allow_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def limited(connections: int, part: int) -> int:
-    """Return a number of connections, or one part in so many of the files that the process may open if that is less."""
+def within_file_limit(wanted: int, share: int) -> int:
+    """Return ``wanted``, or 1/``share`` of this process's limit of open files if that is less."""
     if sys.platform == "win32":
-        return connections
+        return wanted
     import resource
 
-    return min(connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // part)
+    return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // share)

@@ -23,8 +23,8 @@ WALL_FACTOR = 5
 """Limit of wall time, as a multiple of the processor time: large enough that a busy machine does not make requests fail."""
 
 
-MAX_ANSWER_BYTES = 2**26
-"""Size of one answer: more than the vocabulary of any tokenizer takes, and the ids of any text that a context holds."""
+MAX_ANSWER_BYTES = 2**28
+"""Size of one answer: more than the vocabulary of any tokenizer takes, and the ids of the longest text that a request may have."""
 
 
 class ProcessFailedError(Exception):
@@ -92,9 +92,9 @@ class LimitedProcess:
                 process.stdin.write(json.dumps([seconds, message]).encode() + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline(MAX_ANSWER_BYTES)
-        except OSError:  # it has ended: a pipe is closed
+        except OSError:  # a pipe is closed
             line = b""
-        if not line:
+        if not line.endswith(b"\n") and len(line) < MAX_ANSWER_BYTES:
             self.close()
             raise ProcessFailedError(_ending(process.returncode, seconds, time.monotonic() - began))
         try:

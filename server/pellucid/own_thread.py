@@ -13,7 +13,7 @@ from pellucid.errors import QueueFullError
 T = TypeVar("T")
 
 LONGEST_WAIT = 10
-"""Seconds that work may wait for its turn."""
+"""Seconds that work may wait for its turn, unless it says otherwise."""
 
 
 class OwnThread:
@@ -24,7 +24,7 @@ class OwnThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="pellucid-text")
 
     async def run(self, work: Callable[[], T], longest_wait: float | None = None) -> T:
-        """Return what ``work`` returns. Raises QueueFullError if earlier work takes longer than LONGEST_WAIT or so many seconds."""
+        """Return what ``work`` returns. Raises QueueFullError if earlier work takes longer than ``longest_wait`` seconds."""
         asked = time.monotonic()
         longest = LONGEST_WAIT if longest_wait is None else longest_wait
 

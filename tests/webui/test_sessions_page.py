@@ -201,7 +201,7 @@ async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
 
 
 def test_most_sessions(tmp_path: Path) -> None:
-    """Whoever logs in again and again ends their own oldest sessions, never the newest, wherever the clock is set, nor another's."""
+    """Too many logins end the owner's oldest sessions, never the newest, even if the clock was set back, and no other owner's."""
     now = [1000.0]
     with closing(Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
         hers = sessions.begin("anna")

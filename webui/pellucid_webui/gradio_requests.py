@@ -83,12 +83,13 @@ async def confined(request: Request, owner: str) -> GradioRequest:
 def _call(body: bytes) -> dict[str, Any]:
     """Return the parsed body of a call. Raises InvalidRequestError if it contains a path."""
     try:
-        call = json.loads(body)
+        text = body.decode()
+        call = json.loads(text)
         if not isinstance(call, dict):
             raise InvalidRequestError(f"A call of the page is a JSON object: {RELOAD}.")
         if _has_path(call):
             raise InvalidRequestError(f"The page takes the bytes of a file and no path: {RELOAD} and choose the file there.")
-        if b"\\ud" in body.lower():
+        if "\\ud" in text.lower():
             json.dumps(call, ensure_ascii=False).encode()
         return call
     except UnicodeEncodeError:

@@ -28,7 +28,7 @@ MAX_UNREAD = 1000
 """Messages of one tab that may be unread. A second of a streamed answer is at most 20."""
 
 MAX_STREAMS = 2 * MAX_TABS
-"""Connections of one user that may wait for events: an open tab has one for results and one that shows that it is open."""
+"""Connections of one user that may wait for events: an open tab has one, and a second one while it waits for results."""
 
 HOLD_SECONDS = 1.0
 """A tab's stream of results stays open for one to two times as long after the last call and the last result."""
@@ -87,10 +87,13 @@ class Tabs:
             yield
 
     @contextmanager
-    def streaming(self, owner: str) -> Iterator[None]:
-        """Count a connection that waits for events. Raises QueueFullError if this owner has too many."""
+    def streaming(self, owner: str, tab: str) -> Iterator[None]:
+        """Count a connection that waits for events of a tab. Raises QueueFullError if this owner has too many."""
         if self._streams[owner] >= MAX_STREAMS:
-            raise QueueFullError(f"You already have {MAX_TABS} tabs open: close one, then load this one again.")
+            raise QueueFullError("You have too many tabs open: close one, then load this one again.")
+        state = self._blocks.state_holder.session_data.get(tab)
+        if state is not None:
+            state.is_closed = False  # Gradio sets it when a connection ends, also one that comes back
         with _counted(self._streams, owner):
             yield
 

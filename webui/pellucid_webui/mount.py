@@ -143,7 +143,8 @@ class Page:
     def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
         """Return what counts a request against its owner's share.
 
-        Raises InvalidRequestError or NotFoundError for what this page has not; entering raises QueueFullError where the share is used up.
+        Raises InvalidRequestError or NotFoundError for what the page does not ask for. Entering raises QueueFullError if the share
+        is used up.
         """
         assert self._gradio is not None, "what is not answered here is Gradio's"
         tabs = self._gradio.tabs
@@ -154,7 +155,7 @@ class Page:
             return tabs.calling(owner, request.tab, stops=request.stops)
         if request.scope["path"] == DATA:
             tabs.check_results(request.tab)
-        return tabs.streaming(owner)
+        return tabs.streaming(owner, request.tab)
 
     async def _pass_on(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
         """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""

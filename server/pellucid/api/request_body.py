@@ -33,7 +33,8 @@ ADMIT = "pellucid.admit"
 def admit(scope: Scope, owner: str | None = None) -> None:
     """Exempt the connection of a request from being closed for newer ones, until the request is answered.
 
-    Raises QueueFullError where this owner of a key has too many such connections. None is the user of a server without keys.
+    Raises QueueFullError if this owner of a key has too many such connections. ``owner`` is None on a server without keys, which
+    has no such limit.
     """
     call: Callable[[str | None], None] | None = scope.get(ADMIT)
     if call is not None:

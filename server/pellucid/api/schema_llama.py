@@ -18,7 +18,7 @@ from pellucid.api.schema import (
     Temperature,
     TokenId,
 )
-from pellucid.api.schema_openai import Bias, Ids, Messages, StopText, TokenKey
+from pellucid.api.schema_openai import Bias, Biases, Ids, Messages, StopText
 from pellucid.tokens import MAX_ALTERNATIVES
 
 SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
@@ -55,7 +55,7 @@ class Generation(ModelQuery):
     samplers: Annotated[list[SamplerName], Field(fail_fast=True)] | None = Field(None, description=SAMPLERS_ABOUT)
     seed: int = Field(-1, ge=-1, lt=2**63, description="-1 draws one")
     ignore_eos: bool = False
-    logit_bias: dict[TokenKey, Bias] | Annotated[list[BiasPair], Field(fail_fast=True)] = Field(
+    logit_bias: Biases | Annotated[list[BiasPair], Field(fail_fast=True)] = Field(
         [],
         description="pairs [token id or text, bias]; a text biases each of its tokens; false is -100",
         examples=[[[15043, 1.0], ["foo", False]]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from pellucid.api.schema import (
     LEAST_PENALTY,
@@ -22,6 +22,18 @@ from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+
+
+def _first_mistake(value: object) -> object:
+    """Raise ValueError at the first wrong entry of many: pydantic reports each one, which takes memory and time."""
+    if isinstance(value, dict) and len(value) > 1000:
+        for key, bias in value.items():
+            if not (key.isdecimal() and key.isascii() and len(key) <= 9 and type(bias) in (int, float) and -100 <= bias <= 100):
+                raise ValueError(f"{key[:80]!r} must be a token id with a bias from -100 to 100")
+    return value
+
+
+Biases = Annotated[dict[TokenKey, Bias], BeforeValidator(_first_mistake)]
 StopText = Annotated[str, Field(min_length=1)]
 StopTexts = StopText | Annotated[list[StopText], Field(fail_fast=True, max_length=64)]
 Ids = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)]
@@ -68,7 +80,7 @@ class Sampling(Admittance):
     repetition_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="extension: over prompt and answer; 1 is off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
-    logit_bias: dict[TokenKey, Bias] = Field({}, description="token id -> what is added to its logit")
+    logit_bias: Biases = Field({}, description="token id -> what is added to its logit")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="the same seed gives the same answer, alone or in any batch")
     ignore_eos: bool = Field(False, description="extension: go on where the model would end")
     stop: StopTexts = Field([], description="texts that end the answer and are not part of it")

@@ -156,7 +156,11 @@ def _is_own_origin(origin: str, host: str) -> bool:
     Another name of loopback with the same port is another origin: a different user of the machine may listen there.
     """
     scheme, separator, authority = origin.lower().partition("://")
-    return bool(separator) and scheme in DEFAULT_PORTS and AUTHORITY.fullmatch(authority) is not None and authority == host.lower()
+    asking, asked = AUTHORITY.fullmatch(authority), AUTHORITY.fullmatch(host.lower())
+    if scheme not in DEFAULT_PORTS or not separator or asking is None or asked is None:
+        return False
+    port = str(DEFAULT_PORTS[scheme])
+    return (asking["host"], asking["port"] or port) == (asked["host"], asked["port"] or port)
 
 
 def _is_address(name: str) -> bool:

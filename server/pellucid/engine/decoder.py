@@ -119,9 +119,9 @@ class Decoder:
         self.description = description
         self.dtype = weights.norm.dtype
         self.device = weights.norm.device
-        self._cos, self._sin = rotary_tables(config, 0)
+        self._rotary = RotaryTables(config, self.device, self.dtype)
         self._shared = 0  # bytes of weights that another decoder has
-        self._graphs: tuple[KVStorage, DecodeGraphs] | None = None
+        self._graphs: tuple[KVStorage, Tensor, DecodeGraphs] | None = None
 
     def adapted(self, adapter: Adapter) -> Decoder:
         """This decoder with an adapter, sharing its weights: ``weight_bytes`` are then those of the adapter alone."""
@@ -175,7 +175,7 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.forward`."""
-        self._cover(kv)
+        self._rotary.cover(min(kv.keys[0].shape[2], self.context))
         if self.device.type == "cuda":
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
             hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
@@ -192,7 +192,7 @@ class Decoder:
     @torch.inference_mode()
     def decode(self, rows: DecodeRows, kv: KVStorage) -> Tensor:
         """The same for one token each of several sequences, all of them wanted: hidden states (R, hidden)."""
-        self._cover(kv)
+        self._rotary.cover(min(kv.keys[0].shape[2], self.context))
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             store_rows(keys, values, k, v, rows)
@@ -206,23 +206,16 @@ class Decoder:
         """See :meth:`pellucid.engine.model.Model.logits`."""
         return self.weights.head(hidden).float()
 
-    def _cover(self, kv: KVStorage) -> None:
-        """Have rotary tables for every position of a cache: for the whole context they could take gigabytes that nothing uses."""
-        positions = min(kv.keys[0].shape[2], self.context)
-        if len(self._cos) < positions:
-            cos, sin = rotary_tables(self.config, positions)
-            self._cos, self._sin = cos.to(self.device, self.dtype), sin.to(self.device, self.dtype)
-            self._graphs = None  # they read the former tables
-
     def _graphs_of(self, kv: KVStorage) -> DecodeGraphs:
-        if self._graphs is None or self._graphs[0] is not kv:
-            self._graphs = kv, DecodeGraphs(self.device)
-        return self._graphs[1]
+        cos = self._rotary.cos  # graphs read the tables that they were recorded with
+        if self._graphs is None or self._graphs[0] is not kv or self._graphs[1] is not cos:
+            self._graphs = kv, cos, DecodeGraphs(self.device)
+        return self._graphs[2]
 
     def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: KVStorage) -> Tensor:
         """What comes out of the last layer, (T, hidden)."""
         eps = self.config.rms_norm_eps
-        cos, sin = self._cos[positions, None], self._sin[positions, None]  # (T, 1, head_dim)
+        cos, sin = self._rotary.cos[positions, None], self._rotary.sin[positions, None]  # (T, 1, head_dim)
         x = F.embedding(ids, self.weights.embedding).to(self.dtype)  # (T, hidden)
         for layer, keys, values in zip(self.weights.layers, kv.keys, kv.values, strict=True):
             q, k, v = self._projected(layer, rms_norm(x, layer.input_norm, eps), cos, sin)
@@ -251,6 +244,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the half-split layout; x (T, heads, head_dim)."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class RotaryTables:
+    """Cosines and sines (positions, head_dim), shared by a decoder and those adapted from it.
+
+    They are as long as the longest cache: for the whole context they could take gigabytes that nothing reads.
+    """
+
+    def __init__(self, config: DecoderConfig, device: torch.device, dtype: torch.dtype) -> None:
+        self._config = config
+        self._device = device
+        self._dtype = dtype
+        self.cos, self.sin = rotary_tables(config, 0)
+
+    def cover(self, positions: int) -> None:
+        """Make the tables at least so long."""
+        if len(self.cos) < positions:
+            cos, sin = rotary_tables(self._config, positions)
+            self.cos, self.sin = cos.to(self._device, self._dtype), sin.to(self._device, self._dtype)
 
 
 def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Tensor, Tensor]:

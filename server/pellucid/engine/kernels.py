@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pellucid.engine.adapter import Adapter
 from pellucid.engine.compiled import KernelsUnavailableError, load_library
-from pellucid.engine.decoder import FUSED, DecoderConfig, rotary_tables
+from pellucid.engine.decoder import FUSED, DecoderConfig, RotaryTables
 from pellucid.engine.interleaving import BLOCK, GROUP, pack_low_rank
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 from pellucid.engine.request import Figures
@@ -193,7 +193,7 @@ class NativeDecoder:
         self._packed = dict(packed)  # the structures below point into these
         self._low: dict[str, dict[str, Tensor]] = {}  # of an adapter, by matrix
         self.description = f"{self._bits()} weights, int8 activations, native {found.variant} kernels on cpu ({found.threads} threads)"
-        self._tables = rotary_tables(config, 0)
+        self._rotary = RotaryTables(config, torch.device("cpu"), torch.float32)
         self._scratch = _Scratch()
         self._describe()
 
@@ -228,8 +228,6 @@ class NativeDecoder:
             vocab=self._width,
             low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
-            cosine=self._tables[0].data_ptr(),
-            sine=self._tables[1].data_ptr(),
             norm=self._pointer("norm.weight"),
             embedding=self._matrix("embedding"),
             head=head,
@@ -271,7 +269,6 @@ class NativeDecoder:
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.forward`."""
         self._check(batch, kv)
-        self._cover(kv)
         ids, rows = batch.ids.contiguous(), batch.rows.contiguous()
         out = torch.empty(len(rows), self.config.hidden_size)
         layers = self.config.layers
@@ -290,16 +287,11 @@ class NativeDecoder:
             token_stride=token,
         )
         with self.kernels.lock:
+            self._rotary.cover(min(kv.keys[0].shape[2], self.context))
+            self._decoder.cosine, self._decoder.sine = self._rotary.cos.data_ptr(), self._rotary.sin.data_ptr()
             pool, scratch = self.kernels.pool, self._memory(max(len(ids), len(rows)))
             self.kernels.library.pellucid_forward(pool, self._decoder, native, scratch, out.data_ptr())
         return out
-
-    def _cover(self, kv: KVStorage) -> None:
-        """As :meth:`pellucid.engine.decoder.Decoder._cover`."""
-        positions = min(kv.keys[0].shape[2], self.context)
-        if len(self._tables[0]) < positions:
-            self._tables = rotary_tables(self.config, positions)
-            self._decoder.cosine, self._decoder.sine = (table.data_ptr() for table in self._tables)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See :meth:`pellucid.engine.model.Model.logits`."""

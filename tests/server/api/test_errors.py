@@ -321,7 +321,10 @@ MANY = 30_000
         ("/apply-template", {"messages": [{}] * MANY}),
         ("/tokenize", {f"field {number}": 1 for number in range(MANY)}),
         ("/tokenize", {"content": "x", "more": [{f"field {number}": 1 for number in range(MANY)}]}),
-        ("/completion", {"prompt": "a", "logit_bias": {f"token {number}": 1 for number in range(MANY * 10)}}),
+        ("/completion", {"prompt": "a", "logit_bias": {f"token {number}": 1 for number in range(MANY)}}),
+        ("/completion", {"prompt": "a", "logit_bias": {str(number): 1 for number in range(MANY * 10)}}),
+        ("/v1/completions", {"prompt": "a", "logit_bias": {str(number): 101 for number in range(MANY)}}),
+        ("/v1/completions", {"prompt": "a", "logit_bias": {str(number): None for number in range(MANY)}}),
     ],
 )
 def test_many_mistakes(path: str, body: dict[str, Any], http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,6 +318,17 @@ def test_page_is_nobody_elses_picture(site: str) -> None:
     page_door().check(scope("/page/data", "GET", sec_fetch_site="same-origin", sec_fetch_mode="cors"))
 
 
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("localhost:80", "http://localhost"), ("localhost", "http://localhost:80"), ("ide.example:443", "https://ide.example")],
+)
+def test_default_ports(host: str, origin: str) -> None:
+    """A port that is the scheme's own may be written or left out, as some proxies do."""
+    Door("ide.example").check(scope(host=host, origin=origin))
+    with pytest.raises(PermissionDeniedError):
+        Door("ide.example").check(scope(host=host, origin=origin + "0" if origin[-1].isdigit() else origin + ":8080"))
+
+
 ODD_ADDRESSES = ("%ED%A0%80", "%FF%FE", "%00", "\u2028", "%F0%9F%98%80", "%C3%28", "..%2F..", "%25ED%25A0%2580", "'\"<&>", "%0d%0aX: y")
 """Parts of addresses: half a character, bytes that are no text, control characters."""
 

@@ -10,37 +10,36 @@ import os
 import re
 import secrets
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 GRACE: Final = 5.0
 """Seconds that killed processes have to leave their group."""
 
-ENTER: Final = 'for folder in $1 $2; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
-"""Moves the shell into the groups before it becomes the program, which thus starts everything in them; its environment is empty."""
+ENTER: Final = 'for folder in "$1" "$2"; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
+"""Moves the shell into the group, then becomes the program, which thus starts everything in the group. Its environment is empty."""
 
+_NAME: Final = "pellucid-"
 _MOUNT = re.compile(r"(?m)^\d+ \d+ \S+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kind>cgroup2?) \S+ (?P<options>\S+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Folders in which groups can be made: one for each controller in version 1, twice the same one in version 2."""
-
-    memory: Path
-    pids: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Group:
-    """The folders of a group."""
+    """A group by its folders: one for each controller in version 1, twice the same one in version 2."""
 
     memory: Path
     pids: Path
+
+    @property
+    def folders(self) -> list[Path]:
+        """Each folder once."""
+        return list(dict.fromkeys((self.memory, self.pids)))
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -59,31 +58,36 @@ class Group:
 
 
 @cache
-def place() -> Place | None:
-    """Return where groups with both limits can be made, found by trying; None where there is no such place."""
+def parent() -> Group | None:
+    """Return the group in which limited groups can be made, found by trying; None where there is none.
+
+    Groups that a killed process of Pellucid left behind are removed.
+    """
     with suppress(OSError):
-        for found in _places(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
-            with suppress(OSError), group(found, 1 << 30, 64):
+        for found in _candidates(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
+            with suppress(OSError, subprocess.SubprocessError):
+                _sweep(found)
+                with limited(found, 1 << 30, 64) as made:
+                    subprocess.run([*made.command, "true"], check=True, capture_output=True, timeout=GRACE)  # noqa: S603 - our own command
                 return found
     return None
 
 
 @contextmanager
-def group(place: Place, memory: int, processes: int) -> Iterator[Group]:
-    """Make a group that may use so many bytes and so many processes and threads; kill what is in it and remove it in the end.
+def limited(parent: Group, memory: int, processes: int) -> Iterator[Group]:
+    """Make a group limited to ``memory`` bytes and ``processes`` processes and threads. On exit, kill its processes and remove it.
 
     Raises OSError where it cannot be made.
     """
-    name = f"pellucid-{os.getpid()}-{secrets.token_hex(4)}"
-    made = Group(place.memory / name, place.pids / name)
-    folders = dict.fromkeys((made.memory, made.pids))
+    name = f"{_NAME}{os.getpid()}-{secrets.token_hex(4)}"
+    made = Group(parent.memory / name, parent.pids / name)
     try:
-        for folder in folders:
+        for folder in made.folders:
             folder.mkdir()
         _limit(made, memory, processes)
         yield made
     finally:
-        for folder in folders:
+        for folder in made.folders:
             _remove(folder)
 
 
@@ -91,35 +95,53 @@ def _limit(made: Group, memory: int, processes: int) -> None:
     version_2 = (made.memory / "memory.max").exists()
     _write(made.memory / ("memory.max" if version_2 else "memory.limit_in_bytes"), memory)
     _write(made.pids / "pids.max", processes)
-    # A kernel without swap has neither of these files; the second one says whether one process is killed or all.
-    swap = {"memory.swap.max": 0, "memory.oom.group": 1} if version_2 else {"memory.memsw.limit_in_bytes": memory}
-    for name, value in swap.items():
+    # Limits of swap exist only where the kernel accounts for it.
+    more = {"memory.swap.max": 0, "memory.oom.group": 1} if version_2 else {"memory.memsw.limit_in_bytes": memory}
+    for name, value in more.items():
         if (made.memory / name).exists():
             _write(made.memory / name, value)
 
 
 def _write(path: Path, value: int) -> None:
-    """Set a limit. Raises FileNotFoundError where the kernel has none of this name."""
+    """Write a file of a group. Raises FileNotFoundError where the kernel has none of this name."""
     with path.open("r+") as file:
         file.write(str(value))
 
 
 def _remove(folder: Path, within: float = GRACE) -> None:
-    """Kill the processes of a group until it is empty, and remove it; give up after so many seconds."""
+    """Kill the processes of a group until it is empty, and remove it; give up after ``within`` seconds."""
     late = time.monotonic() + within
     while folder.exists() and time.monotonic() < late:
-        with suppress(OSError):
-            for process in map(int, (folder / "cgroup.procs").read_text().split()):
-                if process > 0:  # 0 stands for one outside of this process's own namespace, and would be the caller's group for kill
-                    with suppress(ProcessLookupError):
-                        os.kill(process, signal.SIGKILL)
-        with suppress(OSError):  # busy until the last one is gone
+        for name, value in (("pids.max", 0), ("cgroup.kill", 1)):  # nothing more is started, and with version 2 all are killed at once
+            with suppress(OSError):
+                _write(folder / name, value)
+        for process in _processes(folder):
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        with suppress(OSError):  # busy until the last process is gone
             folder.rmdir()
         time.sleep(0.001)
 
 
-def _places(mounts: str, own: str) -> Iterator[Place]:
-    """Yield the groups of this process, in version 2 also those around them: one that has processes cannot limit groups in it.
+def _processes(folder: Path) -> list[int]:
+    """Return the processes of a group, without those that are outside of this process's namespace: they read as 0."""
+    try:
+        return [process for process in map(int, (folder / "cgroup.procs").read_text().split()) if process > 0]
+    except OSError:
+        return []
+
+
+def _sweep(parent: Group) -> None:
+    """Remove groups whose maker has ended without removing them."""
+    for folder in parent.folders:
+        for left in folder.glob(f"{_NAME}*-*"):
+            maker = left.name.removeprefix(_NAME).partition("-")[0]
+            if maker.isdecimal() and not Path("/proc", maker).exists():
+                _remove(left)
+
+
+def _candidates(mounts: str, own: str) -> Iterator[Group]:
+    """Yield the group of this process, in version 2 also the one around it: a group that has processes cannot limit groups in it.
 
     ``mounts`` is ``/proc/self/mountinfo`` and ``own`` is ``/proc/self/cgroup``.
     """
@@ -130,13 +152,15 @@ def _places(mounts: str, own: str) -> Iterator[Place]:
             if name in paths:
                 folders[name] = _within(Path(mount["point"]), mount["root"], paths[name])
     if "" in folders:
-        yield from (Place(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists())
+        yield from (Group(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists())
     if folders.keys() >= {"memory", "pids"}:
-        yield Place(folders["memory"], folders["pids"])
+        yield Group(folders["memory"], folders["pids"])
 
 
 def _within(point: Path, root: str, path: str) -> Path:
     """Return the folder of a group; ``root`` is the group that is mounted at ``point``."""
-    inside = path.removeprefix(root) if root != "/" else path
-    folder = point / inside.lstrip("/")
+    try:
+        folder = point / PurePosixPath(path).relative_to(root)
+    except ValueError:
+        return point
     return folder if folder.is_dir() else point

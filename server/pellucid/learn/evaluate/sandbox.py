@@ -5,8 +5,9 @@ program's function returns. Against the rest of what a program may do there are 
 
 - Everywhere: no environment, no site packages, a folder of its own that is deleted, limits on processor time, on the size of files and
   on the memory of each process, a limit on time and on output; what it started is killed.
-- With control groups: the kernel limits memory and processes of all that it started, together, and all of it ends with the group.
-  Without them these are counted in /proc twenty times a second, and end it over the limit.
+- With /proc: memory and processes of all that it started are counted together, twenty times a second, and end it over the limit.
+- With control groups: the kernel enforces the same limits at once, and all of it ends with its group. (Where the groups belong to its own
+  user and there is no Landlock, it can leave its group.)
 - With Landlock: it reads the standard library, the system's libraries and its own folder, writes to its own folder, executes nothing.
   Without it, it has all rights over files that its user has.
 - With seccomp: no socket, no new namespace, no look into another process, no signal to one.
@@ -21,6 +22,7 @@ a hostile program takes a virtual machine.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import selectors
 import shutil
@@ -39,6 +41,8 @@ from typing import IO, Any, Final
 from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate import cgroup, landlock, processes, seccomp
 from pellucid.learn.evaluate.check import Check
+
+logger = logging.getLogger(__name__)
 
 NOBODY: Final = 65534
 DRIVER: Final = Path(__file__).with_name("confined.py")
@@ -115,8 +119,7 @@ LIMITS: Final = Limits()
 class Confinement:
     """What this system permits: the command in front of the interpreter, the user, and whether that one may read everything.
 
-    ``landlock`` and ``seccomp`` are whether the kernel has them, ``groups`` whether control groups can be made: see the files of these
-    names and ``cgroup.py``.
+    ``landlock`` and ``seccomp`` say whether the kernel has them, ``groups`` whether control groups can be made.
     """
 
     wrapper: tuple[str, ...] = ()
@@ -165,7 +168,7 @@ def confinement() -> Confinement:
     """The strictest confinement in which a harmless program runs; found by trying, once."""
     if os.name != "posix" or not hasattr(os, "fork"):
         raise NotSupportedError("Programs of models are run on Linux and macOS only, where a process can be limited: leave --run-code out.")
-    filtered, groups = seccomp.available(), cgroup.place() is not None
+    filtered, groups = seccomp.available(), cgroup.parent() is not None
     for files in (True, False) if landlock.version() else (False,):
         for wrapper in _wrappers():
             for user, reads in _users(wrapper):
@@ -208,18 +211,19 @@ def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> O
         for pipe in (*calls, *answers, verdict[1], output[1]):
             pipe.close()
         found = _listen(output[0], verdict[0], limits, running)
-        return _too_much_memory(limits) if not found.passed and group is not None and group.ran_out_of_memory else found
+        return _too_much_memory(limits) if group is not None and group.ran_out_of_memory else found
 
 
 def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.Group | None:
     """A control group for the program; its judge stays outside, so that the program cannot have it killed."""
-    place = cgroup.place() if confined.groups else None
-    if place is None:
+    parent = cgroup.parent() if confined.groups else None
+    if parent is None:
         return None
     try:
-        return stack.enter_context(cgroup.group(place, limits.memory + OWN_MEMORY, limits.processes + OWN_PROCESSES))
-    except OSError as error:
-        raise NotSupportedError(f"A control group for the program cannot be made ({error.strerror}): try again.") from None
+        return stack.enter_context(cgroup.limited(parent, limits.memory + OWN_MEMORY, limits.processes + OWN_PROCESSES))
+    except OSError as error:  # an evaluation of hours is not lost for it: the limits are counted as well
+        logger.warning("No control group can be made for one program (%s): its memory and processes are only counted.", error.strerror)
+        return None
 
 
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.learn.evaluate import cgroup
-from pellucid.learn.evaluate.cgroup import Place, group
+from pellucid.learn.evaluate.cgroup import Group, limited
 from pellucid.learn.evaluate.check import Check
 from pellucid.learn.evaluate.sandbox import End, Limits, Outcome, _run, confinement
 
@@ -29,7 +31,7 @@ time.sleep(5)
 STAYS = "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\nos.wait()\n"
 """A process that leaves its session and its parent."""
 
-grouped = pytest.mark.skipif(cgroup.place() is None, reason="no control groups with limits can be made here")
+grouped = pytest.mark.skipif(cgroup.parent() is None, reason="no control groups with limits can be made here")
 
 
 def run(program: str, *, groups: bool, wrapper: bool = True) -> Outcome:
@@ -46,19 +48,19 @@ def test_memory_of_all_together(groups: bool) -> None:
 @grouped
 def test_the_end_of_a_group_is_that_of_its_processes() -> None:
     """What a program leaves behind ends with its group, without namespaces as well, and no group is left."""
-    found = cgroup.place()
+    found = cgroup.parent()
     assert found is not None
     assert run(STAYS, groups=True, wrapper=False).passed
-    assert not [one for folder in (found.memory, found.pids) for one in folder.glob("pellucid-*")]
+    assert not [one for folder in (found.memory, found.pids) for one in folder.glob(f"pellucid-{os.getpid()}-*")]
 
 
 @grouped
 def test_processes_are_limited() -> None:
     """A group starts no more processes than it may."""
-    found = cgroup.place()
+    found = cgroup.parent()
     assert found is not None
     program = "for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait"
-    with group(found, 1 << 28, 4) as made:
+    with limited(found, 1 << 28, 4) as made:
         shell = subprocess.run([*made.command, "/bin/sh", "-c", program], stderr=subprocess.DEVNULL, timeout=30)
         assert 1 <= len((made.pids / "cgroup.procs").read_text().split()) <= 4
     assert shell.returncode  # it could not start all of them
@@ -66,10 +68,12 @@ def test_processes_are_limited() -> None:
     assert not made.pids.exists()
 
 
-@grouped
+@pytest.mark.skipif(
+    cgroup.parent() is None or not (confinement().landlock or confinement().user), reason="a user can leave their own groups here"
+)
 def test_nobody_leaves_a_group() -> None:
     """A program cannot move itself into another group."""
-    found = cgroup.place()
+    found = cgroup.parent()
     assert found is not None
     for folder in (found.memory, found.pids):
         said = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
@@ -87,7 +91,7 @@ class TestPlaces:
             f"32 22 0:28 /a/b {tmp_path}/pids rw,relatime - cgroup cgroup rw,pids\n"
         )
         own = "5:memory:/a/b\n4:pids:/a/b\n0::/\n"
-        assert list(cgroup._places(mounts, own)) == [Place(tmp_path / "memory/a/b", tmp_path / "pids")]
+        assert list(cgroup._candidates(mounts, own)) == [Group(tmp_path / "memory/a/b", tmp_path / "pids")]
 
     def test_version_2(self, tmp_path: Path) -> None:
         """There is one hierarchy; where the own group has processes, the one around it may have limits."""
@@ -96,8 +100,8 @@ class TestPlaces:
         for folder in (own, own.parent):
             (folder / "cgroup.procs").touch()
         mounts = f"30 22 0:26 / {tmp_path} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
-        found = list(cgroup._places(mounts, "0::/user.slice/app.scope\n"))
-        assert found == [Place(own, own), Place(own.parent, own.parent)]
+        found = list(cgroup._candidates(mounts, "0::/user.slice/app.scope\n"))
+        assert found == [Group(own, own), Group(own.parent, own.parent)]
 
     def test_the_root_of_a_mount(self, tmp_path: Path) -> None:
         """Above the root of a mounted hierarchy is an ordinary folder, where no group can be made."""
@@ -105,17 +109,39 @@ class TestPlaces:
         root.mkdir()
         (root / "cgroup.procs").touch()
         mounts = f"30 22 0:26 / {root} rw - cgroup2 cgroup2 rw\n"
-        assert list(cgroup._places(mounts, "0::/\n")) == [Place(root, root)]
+        assert list(cgroup._candidates(mounts, "0::/\n")) == [Group(root, root)]
 
     def test_no_groups(self) -> None:
         """A system without control groups has no place."""
-        assert list(cgroup._places("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "")) == []
+        assert list(cgroup._candidates("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "")) == []
 
-    def test_an_ordinary_folder(self, tmp_path: Path) -> None:
-        """A folder that is no group takes no limits, no process is ended for it, and nothing of it is left."""
-        with pytest.raises(FileNotFoundError), group(Place(tmp_path, tmp_path), 1 << 28, 4):
+    def test_an_ordinary_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A folder that is no group takes no limits, no process is killed for it, and nothing of it is left."""
+        killed: list[int] = []
+        monkeypatch.setattr(os, "kill", lambda process, _: killed.append(process))
+        with pytest.raises(FileNotFoundError), limited(Group(tmp_path, tmp_path), 1 << 28, 4):
             pass
         assert list(tmp_path.iterdir()) == []
-        (tmp_path / "cgroup.procs").write_text("0\n")
+        (tmp_path / "cgroup.procs").write_text("0\n")  # as a process of another namespace reads
         cgroup._remove(tmp_path, within=0.01)
-        assert os.getpid() > 0
+        assert killed == []
+
+
+@grouped
+def test_what_a_killed_process_left() -> None:
+    """Groups of a process that was killed are removed with what is in them; those of running processes stay."""
+    found = cgroup.parent()
+    assert found is not None
+    dead = subprocess.Popen(["/bin/true"])
+    dead.wait()
+    left = [folder / f"pellucid-{dead.pid}-{secrets.token_hex(4)}" for folder in found.folders]
+    for folder in left:
+        folder.mkdir()
+    group = Group(left[0], left[-1])
+    with subprocess.Popen([*group.command, "sleep", "600"]) as sleeper, limited(found, 1 << 28, 4) as ours:
+        while str(sleeper.pid) not in (group.pids / "cgroup.procs").read_text().split():
+            assert sleeper.poll() is None
+        cgroup._sweep(found)
+        assert sleeper.wait(30) == -signal.SIGKILL
+        assert not any(folder.exists() for folder in left)
+        assert all(folder.exists() for folder in ours.folders)
