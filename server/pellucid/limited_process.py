@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ class LimitedProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._started_by = 0
+        self._finalizer: weakref.finalize[..., Any] | None = None
 
     def start(self) -> Any:
         """Start the process and give its answer to the first message. Raises ProcessFailedError."""
@@ -61,12 +63,9 @@ class LimitedProcess:
 
     def close(self) -> None:
         """End the process."""
-        process, self._process = self._process, None
-        if process is not None and self._started_by == os.getpid():
-            isolated_python.end(process)
-
-    def __del__(self) -> None:
-        self.close()
+        self._process = None
+        if self._finalizer is not None:
+            self._finalizer()
 
     def _runs(self) -> bool:
         """Whether there is a process that was started by this one: a forked one must not share its pipes."""
@@ -79,6 +78,8 @@ class LimitedProcess:
         except OSError as error:
             raise ProcessFailedError(f"no process can be started ({error.strerror})") from None
         self._started_by = os.getpid()
+        # Not __del__: where both are garbage at once, the process could be collected first, and would stay.
+        self._finalizer = weakref.finalize(self, _end, self._process, self._started_by)
         return self._exchange(self._first, self._seconds)
 
     def _exchange(self, message: object, seconds: float) -> Any:
@@ -107,6 +108,12 @@ class LimitedProcess:
         if "error" in answer:
             raise ProcessFailedError(str(answer["error"]))
         return answer["result"]
+
+
+def _end(process: subprocess.Popen[bytes], started_by: int) -> None:
+    """End a process, but never that of the process from which this one was forked."""
+    if os.getpid() == started_by:
+        isolated_python.end(process)
 
 
 def serve(handle: Callable[[Any], object], memory: int) -> None:
