@@ -56,10 +56,10 @@ def conversations(folder: Path, number: int) -> None:
 
 
 def sessions(folder: Path, number: int) -> None:
-    """Log in from many browsers."""
-    with closing(Sessions(folder / "sessions.db", read_keys("secret"))) as file:
+    """Log in from many browsers; each number is another user."""
+    with closing(Sessions(folder / "sessions.db", read_keys("anna:key-of-anna,ben:key-of-ben"))) as file:
         for _ in range(100):
-            file.begin("local", f"{number}" * 300)
+            file.begin(("anna", "ben")[number], f"{number}" * 300)
 
 
 def review(folder: Path, number: int) -> None:
