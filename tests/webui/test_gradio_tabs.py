@@ -19,7 +19,7 @@ from gradio.server_messages import HeartbeatMessage
 from page_served import PagedServer, paged
 from pellucid.speaker import Speaker
 from pellucid_webui.gradio_app import View
-from pellucid_webui.gradio_tabs import HOLD, HOLD_SECONDS, MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
+from pellucid_webui.gradio_tabs import MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
 from pellucid_webui.login import owner_of
 from pellucid_webui.store import Store
 from pellucid_webui.turn import Turns
@@ -196,32 +196,17 @@ def is_admitted(http: httpx.Client) -> bool:
         return stream.status_code == 200
 
 
-def test_a_call_right_after_a_result(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that follows a result at once is answered in the same stream.
-
-    Gradio's script takes a stream for open until it has read that it is closed, and opens no other one meanwhile.
-    """
-    monkeypatch.setattr("pellucid_webui.gradio_tabs.HOLD_SECONDS", PATIENCE)
-    assert join(anna, NOTE, "quick", "x").status_code == 200
-    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "quick"}) as stream:
-        lines = stream.iter_lines()
-        for number in range(5):
-            assert any("process_completed" in line for line in lines)
-            assert join(anna, RECALL, "quick", None).status_code == 200
-            assert any('"data":["x"]' in line for line in lines), number
-            assert join(anna, NOTE, "quick", "x").status_code == 200
-
-
-def test_streams_end(anna: PagedServer) -> None:
-    """The stream stays open while a call runs, however long that takes and for a while after, and then it ends."""
-    assert join(anna, WAIT, "long").status_code == 200
-    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "long"}) as stream:
-        lines = stream.iter_lines()
-        time.sleep(2.5 * HOLD_SECONDS)
-        anna.call(RELEASE, session="other")
-        seen = [line for line in lines if "process_completed" in line or "close_stream" in line]
-    assert ['"data":["released"]' in line or HOLD in line or "close_stream" in line for line in seen] == [True] * 3
-    assert [HOLD in line for line in seen] == [False, True, False]
+def test_calls_say_whether_their_results_are_read(anna: PagedServer) -> None:
+    """With each call the page's script learns whether the server has an open stream for its result."""
+    assert join(anna, WAIT, "tab").headers["pellucid-stream"] == "closed"
+    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "tab"}) as stream:
+        assert stream.status_code == 200
+        assert join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "open"
+        assert join(anna, RECALL, "other", None).headers["pellucid-stream"] == "closed"
+    late = time.monotonic() + PATIENCE
+    while join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "open":
+        assert time.monotonic() < late, "a closed stream counts as open"
+        time.sleep(0.01)
 
 
 NO_CALLS: list[dict[str, Any]] = [

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-from gradio.server_messages import ProcessCompletedMessage
 
 from pellucid.errors import InvalidRequestError, NotFoundError, QueueFullError
 
@@ -30,12 +27,6 @@ MAX_UNREAD = 1000
 MAX_STREAMS = 2 * MAX_TABS
 """Connections of one user that may wait for events: an open tab has one, and a second one while it waits for results."""
 
-HOLD_SECONDS = 1.0
-"""A tab's stream of results stays open for one to two times as long after the last call and the last result."""
-
-HOLD = "pellucid-hold"
-"""The event that keeps it open."""
-
 
 class Tabs:
     """Tracks the tabs of all users by the names of their Gradio sessions. Use it from the event loop only."""
@@ -46,7 +37,7 @@ class Tabs:
         self._of: dict[str, OrderedDict[str, None]] = {}
         self._arriving: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
-        self._holds: dict[str, asyncio.TimerHandle] = {}
+        self._readers: Counter[str] = Counter()
 
     def check_call(self, call: Mapping[str, Any]) -> None:
         """Raise InvalidRequestError for a call that this page does not make: Gradio would fail at it, and log how."""
@@ -54,11 +45,6 @@ class Tabs:
         known = self._blocks.fns.get(function) if type(function) is int else None
         if known is None or not isinstance(data, list) or len(data) != len(known.inputs):
             raise InvalidRequestError("This page makes no such call: load it again.")
-
-    def check_results(self, tab: str) -> None:
-        """Raise NotFoundError for a tab of which no results are expected."""
-        if tab not in self._queue.pending_messages_per_session:
-            raise NotFoundError("No results of this tab are expected: load the page again.")
 
     @contextmanager
     def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:
@@ -82,7 +68,6 @@ class Tabs:
             oldest = next((name for name in idle if self._is_closed(name)), idle[0])
             del tabs[oldest]
             self._forget(oldest)
-        self._hold(tab)
         with _counted(self._arriving, tab):
             yield
 
@@ -97,35 +82,24 @@ class Tabs:
         with _counted(self._streams, owner):
             yield
 
+    @contextmanager
+    def reading(self, owner: str, tab: str) -> Iterator[None]:
+        """Count a connection that waits for a tab's results.
+
+        Raises NotFoundError for a tab that has called nothing, and QueueFullError as ``streaming``.
+        """
+        if tab not in self._queue.pending_messages_per_session:
+            raise NotFoundError("No results of this tab are expected: load the page again.")
+        with self.streaming(owner, tab), _counted(self._readers, tab):
+            yield
+
+    def is_read(self, tab: str) -> bool:
+        """Whether a connection waits for the tab's results."""
+        return self._readers[tab] > 0
+
     def _running(self) -> Counter[str]:
         """Count the calls of each tab that are arriving, queued or running."""
         return self._arriving + Counter(event.session_hash for event in self._queue.event_ids_to_events.values())
-
-    def _hold(self, tab: str) -> None:
-        """Keep a tab's stream of results open for a while.
-
-        Gradio closes the stream when no result is pending. Its script sends the calls of a page one after the other, and never reads
-        the result of one that it sends between that moment and reading that the stream is closed: the page would stay empty.
-        """
-        self._queue.pending_event_ids_session.setdefault(tab, set()).add(HOLD)
-        self._end_hold(tab)
-        self._holds[tab] = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go, tab)
-
-    def _let_go(self, tab: str, idle: bool = False) -> None:
-        """Complete the event that keeps a stream open, so that its reader closes it, once the tab was ``idle`` twice in a row."""
-        self._end_hold(tab)
-        running = self._running()[tab] > 0
-        if running or not idle:
-            self._holds[tab] = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go, tab, not running)
-            return
-        unread = self._queue.pending_messages_per_session.get(tab)
-        if unread is not None:
-            unread.put_nowait(ProcessCompletedMessage(event_id=HOLD, output={}, success=True))
-
-    def _end_hold(self, tab: str) -> None:
-        timer = self._holds.pop(tab, None)
-        if timer is not None:
-            timer.cancel()
 
     def _is_closed(self, tab: str) -> bool:
         state = self._blocks.state_holder.session_data.get(tab)
@@ -133,7 +107,6 @@ class Tabs:
 
     def _forget(self, tab: str) -> None:
         """Remove a tab's state and unread results from Gradio."""
-        self._end_hold(tab)
         self._queue.pending_messages_per_session.pop(tab, None)
         self._queue.pending_event_ids_session.pop(tab, None)
         self._blocks.state_holder.session_data.pop(tab, None)

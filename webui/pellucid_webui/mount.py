@@ -43,6 +43,9 @@ FILES = ("/assets/", "/static/")
 ALIVE = "/page/alive"
 """The path by which an open page knows that its server is there, and still the same one."""
 
+STREAM = "pellucid-stream"
+"""The header that tells the page's script, with each call, whether its stream of results is open."""
+
 SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
 
 LAST_WORDS_SECONDS = 1.0
@@ -143,8 +146,8 @@ class Page:
     def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
         """Return what counts a request against its owner's share.
 
-        Raises InvalidRequestError or NotFoundError for what the page does not ask for. Entering raises QueueFullError if the share
-        is used up.
+        Raises InvalidRequestError for a call that the page does not make. Entering raises NotFoundError for results that are not
+        expected, and QueueFullError if the share is used up.
         """
         assert self._gradio is not None, "what is not answered here is Gradio's"
         tabs = self._gradio.tabs
@@ -153,20 +156,19 @@ class Page:
         if request.call is not None:
             tabs.check_call(request.call)
             return tabs.calling(owner, request.tab, stops=request.stops)
-        if request.scope["path"] == DATA:
-            tabs.check_results(request.tab)
-        return tabs.streaming(owner, request.tab)
+        return (tabs.reading if request.scope["path"] == DATA else tabs.streaming)(owner, request.tab)
 
     async def _pass_on(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
         """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""
         assert self._gradio is not None, "what is not answered here is Gradio's"
-        path = request.scope["path"]
+        tabs, path = self._gradio.tabs, request.scope["path"]
         end = self._host.departing if path.startswith(HEARTBEAT) else self._cut
         shown = _Front(send) if path == FRONT else _Guarded(send)
 
         async def noted(message: Message) -> None:
-            if request.call is not None:
+            if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
                 share.close()
+                MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
             await shown(message)
 
         await attended(self._gradio.app, request.scope, request.receive, noted, end)

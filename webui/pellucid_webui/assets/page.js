@@ -8,6 +8,9 @@
   const AGAIN_MS = 1000; // while there is no answer
   const TOLERATED = 2; // questions without an answer before it is said
 
+  const NOTICED_MS = 30;
+
+  let results = Promise.resolve(); // until the end of the stream of results
   let missed = 0;
   let known = null;
 
@@ -25,13 +28,28 @@
   const refuse = banner("pl-refused");
   const plainly = window.fetch.bind(window);
 
-  /** Gradio asks by this, and says nothing of what the server refuses: what is too large for it, or nobody's who has logged in. */
+  /**
+   * Gradio asks by this. It says nothing of what the server refuses: what is too large for it, or sent by nobody who has logged in.
+   * And it never reads the result of a call that it takes for one of a stream which the server has closed already.
+   */
   window.fetch = async (asked, options) => {
     const response = await plainly(asked, options);
     const { pathname } = new URL(asked instanceof Request ? asked.url : asked, location.href);
-    if (pathname.endsWith("/queue/join")) refuse(response.ok ? "" : await reason(response.clone()));
+    if (pathname.endsWith("/queue/data") && response.body) return noted(response);
+    if (pathname.endsWith("/queue/join")) {
+      refuse(response.ok ? "" : await reason(response.clone()));
+      if (response.headers.get("pellucid-stream") === "closed") await results;
+    }
     return response;
   };
+
+  /** A stream of results; ``results`` is settled once it has ended and Gradio has had the time to notice. */
+  function noted(response) {
+    const { readable, writable } = new TransformStream();
+    const later = () => new Promise((resolve) => setTimeout(resolve, NOTICED_MS));
+    results = response.body.pipeTo(writable).then(later, later);
+    return new Response(readable, response);
+  }
 
   async function reason(response) {
     try {
