@@ -23,7 +23,7 @@ TICK_SECONDS = 0.05
 """How often tokens are saved and shown: an eye sees no more."""
 
 IDLE_SECONDS = 2.0
-"""How long a reader of an answer waits at most before it looks whether it is still wanted."""
+"""Longest wait of a reader of an answer before it checks whether it is still needed."""
 
 FAILED = "The generation failed. What had come is kept."
 
@@ -97,7 +97,7 @@ class Turn:
     async def updates(self) -> AsyncIterator[None]:
         """Yield now, after each change, and at least every IDLE_SECONDS, up to the end. Changes in the meantime count as one.
 
-        Without the pauses' end a reader that is superseded or gone would wait here as long as the model reads a prompt.
+        Without that limit a reader that was superseded, or whose tab was closed, would wait until the model has read the prompt.
         """
         while True:
             news, ended = self._news, self.end is not None

@@ -59,7 +59,7 @@ class Group:
 
 @cache
 def parent() -> Group | None:
-    """Return the group in which limited groups can be made, found by trying; None where there is none.
+    """Find, by trying, the group in which limited groups can be made. Return None if there is no such group.
 
     Groups that a killed process of Pellucid left behind are removed.
     """
