@@ -31,7 +31,7 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
-	$(BIN)/python tests/benchmarks/against_transformers.py $(ARGS)
+	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
 
 vsix: $(VSCODE)/node_modules/.package-lock.json
 	@cd $(VSCODE) && rm -f *.vsix && npm run --silent package

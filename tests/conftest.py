@@ -10,10 +10,10 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from pellucid.cli import app
+from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX
 
-pytest_plugins = ["lsp_fixtures", "served_model", "page_fixtures"]
+pytest_plugins = ["support.editors.lsp_fixtures", "support.servers.real_model_server", "support.page.page_fixtures"]
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("default", deadline=None)

@@ -13,9 +13,9 @@ from pygls.lsp.server import LanguageServer
 from pygls.workspace import PositionCodec, TextDocument, Workspace
 from pygls.workspace.position_codec import ServerTextPosition
 
+from pellucid.completion.context.uris import file_path
+from pellucid.completion.suggestion import Place
 from pellucid.errors import InvalidRequestError
-from pellucid_lsp.suggestion import Place
-from pellucid_lsp.uris import file_path
 
 BETWEEN_CELLS = "\n\n"
 """What stands between the cells of a notebook when they are read as one text."""

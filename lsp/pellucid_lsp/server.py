@@ -15,14 +15,14 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
+from pellucid.completion.context.uris import file_path
+from pellucid.completion.suggestion import Place, Suggestion, unified
 from pellucid.errors import ConfigError, PellucidError
 from pellucid_lsp.documents import Documents, install, place_at
-from pellucid_lsp.items import completion_item, inline_item, word_before
-from pellucid_lsp.loading import LoadingBar
+from pellucid_lsp.loading_progress import LoadingBar
 from pellucid_lsp.protocol import Handler, Protocol, answering
 from pellucid_lsp.settings import SECTION, Popup, Settings
-from pellucid_lsp.suggestion import Place, Suggestion, unified
-from pellucid_lsp.uris import file_path
+from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
 if TYPE_CHECKING:
     from pellucid_lsp.session import Session
@@ -201,10 +201,10 @@ class Pellucid(LanguageServer):
 
 def create() -> Pellucid:
     """A language server with all its handlers."""
-    from pellucid_lsp import inspect
+    from pellucid_lsp import inspection
 
     server = Pellucid()
-    for register in (_lifecycle, _documents, _completion, inspect.register):
+    for register in (_lifecycle, _documents, _completion, inspection.register):
         register(server)
     return server
 

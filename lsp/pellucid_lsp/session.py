@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path, user_state_path
 
-from pellucid.address import APPLICATION, CONFIG_FILE
+from pellucid.client.server_address import APPLICATION, CONFIG_FILE
+from pellucid.completion.completer import Completer
+from pellucid.completion.context.chunk_ring import Ring
+from pellucid.completion.context.privacy import Privacy
+from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.context.uris import file_path
+from pellucid.completion.explanation import Explanation, Journal, Outcome
+from pellucid.completion.model_choice import Served
+from pellucid.completion.recent_answers import Recent
+from pellucid.completion.request_sharing import Running
+from pellucid.completion.suggestion import Place, Suggestion
+from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
+from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
-from pellucid_lsp.calibrated import BY_CALIBRATION
-from pellucid_lsp.completer import Completer
-from pellucid_lsp.context import Context
-from pellucid_lsp.explanation import Explanation, Journal, Outcome
-from pellucid_lsp.gate import BY_THRESHOLDS
-from pellucid_lsp.privacy import Privacy
-from pellucid_lsp.recent import Recent
-from pellucid_lsp.ring import Ring
-from pellucid_lsp.running import Running
-from pellucid_lsp.served import Served
+from pellucid_lsp.model_server.server_address import data_folder
+from pellucid_lsp.off_switch import Switch
 from pellucid_lsp.settings import Settings
-from pellucid_lsp.suggestion import Place, Suggestion
-from pellucid_lsp.switch import Switch
-from pellucid_lsp.uris import file_path
-from pellucid_lsp.whereabouts import data_folder
 
 if TYPE_CHECKING:
-    from pellucid_lsp.launch import Condition, Launcher
-    from pellucid_lsp.outcomes import Outcomes
+    from pellucid.completion.trust.outcome_log import Outcomes
+    from pellucid_lsp.model_server.launch import Condition, Launcher
 
 IDLE_SECONDS = 3.0
 """Quiet after which pieces of other files are read ahead."""
@@ -66,7 +66,7 @@ class Session:
     def launcher(self) -> Launcher:
         """The road to the model server; made, with the HTTP client that it needs, when it is first asked for."""
         if self._launcher is None:
-            from pellucid_lsp.launch import Launcher
+            from pellucid_lsp.model_server.launch import Launcher
 
             self._launcher = Launcher(self.settings.server, self.settings.model, self._condition_changed)
         return self._launcher
@@ -252,8 +252,8 @@ class Session:
         if not self.settings.completion.log:
             return
         if self._outcomes is None:
-            from pellucid_lsp.outcomes import Outcomes
-            from pellucid_lsp.suggestion_log import FILE, SuggestionLog
+            from pellucid.completion.trust.outcome_log import Outcomes
+            from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 
             folder = data_folder(os.environ, user_config_path(APPLICATION) / CONFIG_FILE)
             self._outcomes = Outcomes(SuggestionLog(folder / FILE))

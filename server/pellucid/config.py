@@ -22,12 +22,12 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from pellucid import address
-from pellucid.address import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
-from pellucid.address import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
-from pellucid.address import is_loopback as is_loopback
+from pellucid.client import server_address
+from pellucid.client.api_keys import Keys, read_key_file, read_keys
+from pellucid.client.server_address import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
+from pellucid.client.server_address import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
+from pellucid.client.server_address import is_loopback as is_loopback
 from pellucid.errors import ConfigError
-from pellucid.keys import Keys, read_key_file, read_keys
 from pellucid.models.catalog import DEFAULT_MODEL
 
 FLAGS = {"models": "--model", "adapters": "--adapter"}
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
 
     def key_for(self, url: str) -> str | None:
         """Return the key where it may go to ``url``: to the server that these settings name. Where it may not, say so on stderr."""
-        key = address.key_for(url, self.url, self.key)
+        key = server_address.key_for(url, self.url, self.key)
         if key is None and self.key is not None:
             sys.stderr.write(f"The API key of the settings goes only to {self.url}: give the one of {url} with --api-key-file.\n")
         return key

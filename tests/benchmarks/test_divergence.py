@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from divergence import Divergence, Paired
-from text_windows import LEAST_WINDOW, windows
+
+from common.divergence import Divergence, Paired
+from common.text_windows import LEAST_WINDOW, windows
 
 HALVES = torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log()
 LEANING = torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log()

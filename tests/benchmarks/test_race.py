@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from code_tasks import functions, most_named, tail
+
+from common.code_tasks import functions, most_named, tail
+from common.markdown_tables import quantile, table
+from common.race_row import BENCH, LOOKUP, OURS, RATES, THEIRS, TIMES, TITLES, Bar, Row
+from common.typed_lines import Kind
 from keystrokes import OURS as OUR_SIDE
 from keystrokes import THEIRS as THEIR_SIDE
 from keystrokes import Asked, Mode, ratio, report, shortfalls
-from markdown_tables import quantile, table
-from race_row import BENCH, LOOKUP, OURS, RATES, THEIRS, TIMES, TITLES, Bar, Row
-from typed import Kind
 
 
 def row(unit: str, bar: Bar | None = None, **reached: float) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from typed import FAR, Buffer, Keystroke, Kind, runs, visit
+from common.typed_lines import FAR, Buffer, Keystroke, Kind, runs, visit
 
 CODE = [f"    value_{number} = compute({number})" for number in range(400)]
 HOME, WRITTEN = 200, 2

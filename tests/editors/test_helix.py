@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from polling import until
-from tmux import Terminal
+from support.editors.polling import until
+from support.editors.tmux import Terminal
 
 pytestmark = pytest.mark.model
 

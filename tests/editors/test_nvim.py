@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from neovim import PLUGIN, Neovim
-from polling import until
+from support.editors.neovim import PLUGIN, Neovim
+from support.editors.polling import until
 
 HEAD = "def add(a, b):\n    "
 TAIL = "\n\n\nprint(add(1, 2))"

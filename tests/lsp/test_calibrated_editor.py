@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-import lsp_client
-from known import as_sent, doubtful
-from lsp_client import Connect, id_of
+from pellucid.completion.trust.suggestion_log import FILE, Outcome, SuggestionLog
 from pellucid.tokens import ModelCard
-from pellucid_lsp.suggestion_log import FILE, Outcome, SuggestionLog
-from served import TINY, ScriptedAssistant, spoken
+from support.editors import lsp_client
+from support.editors.known_calibrations import as_sent, doubtful
+from support.editors.lsp_client import Connect, id_of
+from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 
 URI = "file:///a.py"
 TEXT = "def f(a):\n    ret\n\n\nx = 1\n"

@@ -18,9 +18,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-import lsp_client
-from lsp_client import Editor
-from served_model import real_models
+from support.editors import lsp_client
+from support.editors.lsp_client import Editor
+from support.servers.real_model_server import real_models
 
 pytestmark = [
     pytest.mark.model,

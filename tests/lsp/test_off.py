@@ -11,9 +11,9 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pytest_lsp import client_capabilities
 
-import lsp_client
-from lsp_client import INLINE, Connect, Editor, id_of, until
-from served import LiveServer, ScriptedAssistant, spoken
+from support.editors import lsp_client
+from support.editors.lsp_client import INLINE, Connect, Editor, id_of, until
+from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
 TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.client import Client
+from pellucid.client.client import Client
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, SamplingParams
-from pellucid_lsp.launch import Condition, Launcher, State, Surroundings
-from pellucid_lsp.server_process import Record
+from pellucid_lsp.model_server.launch import Condition, Launcher, State, Surroundings
+from pellucid_lsp.model_server.server_process import Record
 from pellucid_lsp.settings import ServerSettings
-from served_model import real_models
+from support.servers.real_model_server import real_models
 
 pytestmark = pytest.mark.model
 

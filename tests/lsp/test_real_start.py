@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from lsprotocol import types
 
-import lsp_client
-from lsp_client import INLINE, Editor, until
-from served_model import real_models
+from support.editors import lsp_client
+from support.editors.lsp_client import INLINE, Editor, until
+from support.servers.real_model_server import real_models
 
 pytestmark = pytest.mark.model
 

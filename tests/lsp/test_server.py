@@ -13,9 +13,9 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 from pytest_lsp import client_capabilities
 
-from lsp_client import INLINE, Connect, Editor, id_of, until
 from pellucid.tokens import Finish, FinishReason, Token, Usage
-from served import TINY, ScriptedAssistant, spoken
+from support.editors.lsp_client import INLINE, Connect, Editor, id_of, until
+from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
 TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
@@ -59,7 +59,7 @@ async def test_initialize(connect: Connect) -> None:
 
 def test_light_start() -> None:
     """What has to be there for ``initialize`` is light: no HTTP client, nothing to compute with, and none of the server's settings."""
-    program = "import sys, pellucid.cli, pellucid_lsp.server; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys, pellucid.cli.app, pellucid_lsp.server; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
 
     assert "pygls" in loaded

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pellucid_lsp import server_process
-from pellucid_lsp.server_process import Record, command_line, last_line, start
+from pellucid_lsp.model_server import server_process
+from pellucid_lsp.model_server.server_process import Record, command_line, last_line, start
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)", "--port", "1")
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-import lsp_client
-from lsp_client import until
+from support.editors import lsp_client
+from support.editors.lsp_client import until
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -14,8 +14,8 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcRequestCancelled
 
-import lsp_client
-from lsp_client import Editor, id_of, until
+from support.editors import lsp_client
+from support.editors.lsp_client import Editor, id_of, until
 
 pytestmark = pytest.mark.model
 

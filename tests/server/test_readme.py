@@ -15,10 +15,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from pellucid.api.app import create_app
-from pellucid.api.schema import Body
-from pellucid.api.schema_openai import ChatRequest, CompletionRequest, ScoreRequest
+from pellucid.api.schema.common import Body
+from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
 from pellucid.api.state import ServerState
-from pellucid.cli import app
+from pellucid.cli.app import app
 from pellucid.config import settings_table
 from pellucid.models.catalog import catalog
 

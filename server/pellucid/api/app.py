@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from pellucid.api import adapters, chat, completions, infill, info, score, text
-from pellucid.api.documented import FRONT_ERRORS, describe, installed_version
 from pellucid.api.errors import install_error_handlers
-from pellucid.api.idleness import IdlenessCounter
+from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.metrics import RequestCounter
-from pellucid.api.page import Page, PageFork
+from pellucid.api.openapi_extras import FRONT_ERRORS, describe, installed_version
+from pellucid.api.page_fork import Page, PageFork
+from pellucid.api.routes import adapters, chat, completions, infill, info, score, tokens
 from pellucid.api.security import Door, Security
 from pellucid.api.state import ServerState
 
@@ -52,7 +52,7 @@ def create_app(state: ServerState, page: Page | None = None) -> FastAPI:
     )
     app.state.server = state
     install_error_handlers(app)
-    for module in (completions, chat, score, infill, text, adapters, info):
+    for module in (completions, chat, score, infill, tokens, adapters, info):
         app.include_router(module.router)
     describe(app)
     return app

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.engine.lane import LaneStatus
+from pellucid.engine.model_worker import LaneStatus
 from pellucid.tokens import Finish, FinishReason, Token
 
 Statuses = Callable[[], Mapping[str, LaneStatus]]

@@ -9,7 +9,7 @@ from html import escape
 
 from starlette.responses import HTMLResponse
 
-from pellucid.models.disk import human
+from pellucid.system.atomic_files import human
 
 STYLE = """
 :root {

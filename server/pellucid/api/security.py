@@ -19,12 +19,12 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pellucid.address import DEFAULT_PORTS
 from pellucid.api.errors import error_response
+from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.request_body import UNKNOWN_SENDER_LIMIT, BodyReader, admit
+from pellucid.client.api_keys import Keys
+from pellucid.client.server_address import DEFAULT_PORTS
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
-from pellucid.keys import Keys
-from pellucid.login_rate_limit import LoginRateLimit
 
 PUBLIC = frozenset({"/", "/health"})
 """Paths that need no key."""

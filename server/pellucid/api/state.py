@@ -10,16 +10,16 @@ from typing import Literal
 
 from fastapi import Request
 
-from pellucid.adapters import Adapters
-from pellucid.api.idleness import Idleness
+from pellucid.api.idle_exit import Idleness
+from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.metrics import Metrics
-from pellucid.assistant import Assistant
+from pellucid.client.api_keys import Keys
 from pellucid.engine.engine import FAILED, Engine
-from pellucid.engine.lane import LaneStatus
+from pellucid.engine.model_worker import LaneStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
-from pellucid.keys import Keys
-from pellucid.login_rate_limit import LoginRateLimit
-from pellucid.models.progress import Noted, Silent
+from pellucid.system.progress import Noted, Silent
+from pellucid.text.assistant import Assistant
+from pellucid.text.loaded_adapters import Adapters
 from pellucid.tokens import ModelCard
 
 Standing = Literal["ready", "loading", "leaving", "failed"]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from pellucid.assemble import assemble
 from pellucid.bench import machine
 from pellucid.bench.compare import compare, read_report
 from pellucid.bench.figures import Figure, Report, Unit
@@ -22,13 +21,14 @@ from pellucid.bench.floors import Floors, multiply_rate, read_rate
 from pellucid.bench.measure import Measurements, Quantity, Trial
 from pellucid.bench.plot import check_path, draw
 from pellucid.bench.report import as_json, show
-from pellucid.bench.start import SETTINGS, Start, start_elsewhere
-from pellucid.client import Client
-from pellucid.condition import Standing
+from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
+from pellucid.client.client import Client
+from pellucid.client.server_health import Standing
 from pellucid.config import Settings
 from pellucid.engine.model import CacheShape, Model, TokenCost
-from pellucid.serve import warm_up
-from pellucid.terminal import Bars, Steps
+from pellucid.serving.assemble import assemble
+from pellucid.serving.serve import warm_up
+from pellucid.system.terminal import Bars, Steps
 
 Samples = Mapping[Quantity, Sequence[float]]
 

@@ -9,7 +9,7 @@ from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from pellucid.models.disk import human
+from pellucid.system.atomic_files import human
 
 KIND: Final = "pellucid-bench"
 FORMAT: Final = 1

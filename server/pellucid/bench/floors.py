@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.engine.blocks import round_to_blocks
-from pellucid.engine.decoder import DecoderConfig
-from pellucid.engine.interleaving import pack_matrix
-from pellucid.engine.kernels import NativeDecoder
+from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import round_to_blocks
 from pellucid.engine.model import TokenCost
+from pellucid.engine.native.kernel_layout import pack_matrix
+from pellucid.engine.native.kernels import NativeDecoder
 
 SMALLEST_ARRAY = 64 * 10**6
 LARGEST_ARRAY = 10**9

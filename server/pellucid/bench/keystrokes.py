@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pellucid.assistant import Assistant
 from pellucid.errors import UnavailableError
+from pellucid.text.assistant import Assistant
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token
 
 LONGEST = SamplingParams(max_tokens=64)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pellucid.bench.figures import Facts
-from pellucid.doctor import cpu_info
+from pellucid.cli.doctor import cpu_info
 
 
 def versions() -> Facts:

@@ -17,15 +17,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from pellucid.assistant import Assistant
 from pellucid.bench.figures import Unit
 from pellucid.bench.floors import Floors
 from pellucid.bench.keystrokes import replay, session
-from pellucid.bench.together import together
+from pellucid.bench.simultaneous_requests import together
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.request import Request, TokenScore
 from pellucid.errors import UnavailableError
+from pellucid.text.assistant import Assistant
 from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Usage
 
 PROMPTS = (128, 512, 2048)

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 from pellucid.bench.figures import Figure, Report, Unit
 from pellucid.bench.report import heading
 from pellucid.errors import InvalidRequestError
-from pellucid.models.disk import write_output
+from pellucid.system.atomic_files import write_output
 
 WIDTH = 860
 MARGIN = 28

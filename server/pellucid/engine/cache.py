@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pellucid.engine.kv_snapshot import Ids, Prefix, common_prefix
 from pellucid.engine.model import CacheShape, KVStorage
-from pellucid.engine.parked import ParkedPrefixes, goes_on
-from pellucid.engine.prefix import Ids, Prefix, common_prefix
+from pellucid.engine.parked_prefixes import ParkedPrefixes, goes_on
 
 GAIN = 16
 """Tokens that a parked prefix must have more than the best slot. It costs up to two copies, of what comes in and of what goes

@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from dataclasses import replace
 from types import MappingProxyType
 
-from pellucid.engine.lane import EngineSettings, Lane, LaneStatus
-from pellucid.engine.mail import Add, Cancel, Close, Message, PostOffice, Remove, Submit, promise
+from pellucid.engine.messages import Add, Cancel, Close, Message, PostOffice, Remove, Submit, promise
 from pellucid.engine.model import Model
-from pellucid.engine.parked import SavedPrefixes
+from pellucid.engine.model_worker import EngineSettings, Lane, LaneStatus
+from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sequence import Item, Sequence
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError

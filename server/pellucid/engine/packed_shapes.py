@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 import torch
 
-from pellucid.engine.decoder import FUSED, DecoderConfig
-from pellucid.engine.interleaving import BLOCK, GROUP
-from pellucid.engine.kernels import FORMS
-from pellucid.engine.linear import INT4_GROUP
+from pellucid.engine.decoders.decoder import FUSED, DecoderConfig
+from pellucid.engine.decoders.linear import INT4_GROUP
+from pellucid.engine.native.kernel_layout import BLOCK, GROUP
+from pellucid.engine.native.kernels import FORMS
 from pellucid.errors import ModelError
 
 Spec: TypeAlias = tuple[torch.dtype, tuple[int, ...]]
@@ -91,7 +91,7 @@ def _native_matrices(config: DecoderConfig, found: Mapping[str, Spec]) -> dict[s
 
 
 def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
-    """The tensors of a part in every form that the kernels have code for; see :func:`pellucid.engine.interleaving.pack_matrix`."""
+    """The tensors of a part in every form that the kernels have code for; see :func:`pellucid.engine.native.kernel_layout.pack_matrix`."""
     for bits, shared, with_minimum in FORMS:
         scale = (torch.float16, (blocks, groups, GROUP // shared, BLOCK))
         form: dict[str, Spec] = {"number": (torch.uint8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}

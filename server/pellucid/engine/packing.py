@@ -21,12 +21,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from pellucid.engine import kernels
-from pellucid.engine.blocks import Blocks, round_to_blocks
-from pellucid.engine.decoder import FUSED, Decoder, DecoderConfig, DecoderWeights, Layer
-from pellucid.engine.interleaving import interleave, pack_matrices
-from pellucid.engine.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from pellucid.engine.decoders.decoder import FUSED, Decoder, DecoderConfig, DecoderWeights, Layer
+from pellucid.engine.decoders.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from pellucid.engine.decoders.quantized_blocks import Blocks, round_to_blocks
 from pellucid.engine.model import Model
+from pellucid.engine.native import kernels
+from pellucid.engine.native.kernel_layout import interleave, pack_matrices
 from pellucid.engine.packed_shapes import Spec, check_packed
 from pellucid.errors import ConfigError, ModelError
 

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from pellucid.engine.kernels import NativeDecoder
 from pellucid.engine.model import Batch, KVStorage, Model, Span
+from pellucid.engine.native.kernels import NativeDecoder
 from pellucid.engine.request import TokenScore
 from pellucid.engine.sampler import MOST_PROBABLE, describe, describe_by_torch
 from pellucid.engine.scheduler import Chunk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.engine.cache import Match, SlotCache
-from pellucid.engine.prefix import common_prefix
+from pellucid.engine.kv_snapshot import common_prefix
 from pellucid.engine.sequence import Sequence
 from pellucid.tokens import Priority
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pellucid.engine.lookup import Lookup
-from pellucid.engine.prefix import Ids
+from pellucid.engine.kv_snapshot import Ids
+from pellucid.engine.prompt_lookup import Lookup
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sampler import Sampler
 from pellucid.tokens import Finish, FinishReason, Priority, Usage

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pellucid.completion.context.ignore_files import ignoring_file, repository
 from pellucid.errors import InvalidRequestError
-from pellucid.models.disk import human
-from pellucid_lsp.ignore import ignoring_file, repository
+from pellucid.system.atomic_files import human
 
 HOLDOUT = 0.05
 """Part of the text that is held out for validation, and as much again for the test."""

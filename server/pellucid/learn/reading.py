@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.learn.metrics import calibration_error
-from pellucid.models.progress import Progress
+from pellucid.system.progress import Progress
 from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, Terms, Token
 
 TOP = 5

@@ -11,14 +11,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from pellucid.engine.adapter import Adapter, LowRank
-from pellucid.engine.decoder import Decoder, DecoderConfig
-from pellucid.engine.kernels import NativeDecoder
+from pellucid.engine.decoders.adapter import Adapter, LowRank
+from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.native.kernels import NativeDecoder
 from pellucid.errors import AdapterError, ModelError, NotSupportedError
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, split_quant
-from pellucid.models.untrusted import damage_explained, shown
+from pellucid.models.untrusted_files import damage_explained, shown
 
 _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
 

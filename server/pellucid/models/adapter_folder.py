@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import AdapterError, ModelError, NotFoundError
-from pellucid.models.folder_tokenizer import Json, read_json
 from pellucid.models.store import Store
-from pellucid.models.untrusted import damage_explained, printable, real, shown, whole
+from pellucid.models.tokenizers.folder_tokenizer import Json, read_json
+from pellucid.models.untrusted_files import damage_explained, printable, real, shown, whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.models import disk
+from pellucid.system import atomic_files
 
 FORMAT = "pellucid calibration 1"
 
@@ -49,15 +49,15 @@ class CalibrationFile:
 
     def delete(self) -> None:
         """Delete it, if there is one."""
-        with disk.errors_explained(self.path.parent):
+        with atomic_files.errors_explained(self.path.parent):
             self.path.unlink(missing_ok=True)
 
 
 def write(path: Path, record: Mapping[str, Any], key: str) -> None:
     """Write a calibration for the weights of a key, whole or not at all. Raises ModelError where the disk refuses."""
-    with disk.errors_explained(path.parent):
+    with atomic_files.errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
+        atomic_files.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
 
 
 def _can_travel(record: Mapping[str, Any]) -> bool:

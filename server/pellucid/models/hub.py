@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 
 from pellucid.errors import ModelError
-from pellucid.models import disk
-from pellucid.models.disk import human
-from pellucid.models.progress import Progress
-from pellucid.models.untrusted import reason, shown
+from pellucid.models.untrusted_files import reason, shown
+from pellucid.system import atomic_files
+from pellucid.system.atomic_files import human
+from pellucid.system.progress import Progress
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _ATTEMPTS = 5  # in a row that bring nothing new
@@ -97,19 +97,19 @@ class Hub:
         """
         part = target.with_name(target.name + ".part")
         url = f"{self.endpoint}/{listing.repo}/resolve/{listing.commit}/{file.name}"
-        with disk.errors_explained(target.parent):
+        with atomic_files.errors_explained(target.parent):
             self._fill(url, file, part, progress)
-            if disk.checksum(part, progress, file.kind) != file.checksum:
+            if atomic_files.checksum(part, progress, file.kind) != file.checksum:
                 part.unlink()
                 raise ModelError(f"{file.name} arrived from {self.endpoint} with a wrong checksum and was deleted: try again.")
-            disk.publish(part, target)
+            atomic_files.publish(part, target)
 
     def _fill(self, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
         done = part.stat().st_size if part.exists() else 0
         if done > file.size:
             part.unlink()
             done = 0
-        disk.require_space(part.parent, file.size - done)
+        atomic_files.require_space(part.parent, file.size - done)
         progress.start(file.name, file.size)
         progress.advance(done)
         part.touch()
@@ -126,7 +126,7 @@ class Hub:
                 before, done = done, part.stat().st_size
                 failures = failures + 1 if done <= before else 0
                 if done < file.size and failures >= _ATTEMPTS:
-                    where = f"after {disk.human(done)} of {disk.human(file.size)}"
+                    where = f"after {atomic_files.human(done)} of {atomic_files.human(file.size)}"
                     raise UnreachableError(f"{file.name} broke off {where} ({cause}): the next try continues from there.")
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:

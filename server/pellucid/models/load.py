@@ -18,23 +18,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.engine import kernels, packing
-from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine import packing
+from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import Model
+from pellucid.engine.native import kernels
 from pellucid.engine.packing import Weight
 from pellucid.errors import ConfigError, ModelError, PellucidError
-from pellucid.models import disk, folder_decoder, folder_tokenizer, gguf_decoder, gguf_tokenizer, table_models, transformers_bounds
+from pellucid.models import byte_window_folder
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
 from pellucid.models.fingerprint import fingerprint
-from pellucid.models.gguf import GGUF
+from pellucid.models.formats import folder_decoder, gguf_decoder, transformers_bounds
+from pellucid.models.formats.gguf import GGUF
 from pellucid.models.packed_file import DamagedFileError, PackedWeights, read_packed, write_packed
-from pellucid.models.prefixes import PrefixFile, prefix_key
-from pellucid.models.progress import Progress
+from pellucid.models.saved_prefixes import PrefixFile, prefix_key
 from pellucid.models.store import Store, could_be_remote, local_name, local_path
-from pellucid.models.tokenizer import Tokenizer
-from pellucid.models.untrusted import damaged, require_memory
+from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.models.untrusted_files import damaged, require_memory
+from pellucid.system import atomic_files
+from pellucid.system.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +99,10 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     kept_as = local_name(path) if local else name
     model: Model
     packed: PackedWeights | None = None
-    if path.is_dir() and table_models.is_table_model(path):
+    if path.is_dir() and byte_window_folder.is_table_model(path):
         _refuse_quant(quant, path)
         form = "tables"
-        model = table_models.read_table_model(path, where)
+        model = byte_window_folder.read_table_model(path, where)
     elif (config := source.config()) is None:
         form = "transformers"
         model = _load_by_transformers(path, where, quant, progress)
@@ -216,7 +220,7 @@ class _Packed:
                 pass
             except DamagedFileError as error:
                 logger.warning("The packed weights in %s are damaged (%s): they are deleted and packed again.", path, error)
-                with disk.errors_explained(path.parent):
+                with atomic_files.errors_explained(path.parent):
                     path.unlink()
             self._write(path, made_of, source, progress)
             try:
@@ -233,13 +237,13 @@ class _Packed:
         part = path.with_name(path.name + ".part")
         progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
         packed = packing.pack(self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme)
-        disk.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
-        with disk.errors_explained(path.parent):
+        atomic_files.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
+        with atomic_files.errors_explained(path.parent):
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
                 stale.unlink()  # of an older version of the source or of the form
             try:
                 write_packed(part, packed, made_of)
-                disk.publish(part, path)
+                atomic_files.publish(part, path)
             finally:
                 part.unlink(missing_ok=True)
 
@@ -279,7 +283,7 @@ def _refuse_quant(quant: str, path: Path) -> None:
 
 
 def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:
-    from pellucid.engine.hf_model import HFModel  # transformers takes seconds to import
+    from pellucid.engine.decoders.hf_model import HFModel  # transformers takes seconds to import
 
     _refuse_quant(quant, path)
     progress.start(f"loading {path.name}", None)

@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.engine.large_pages import large_pages
 from pellucid.engine.packed_shapes import Spec
 from pellucid.errors import ModelError
 from pellucid.models.tensor_file import UNREADABLE, TensorFile
+from pellucid.system.large_pages import large_pages
 
 ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
 

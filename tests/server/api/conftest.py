@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pellucid.api.state import ServerState
-from served import TINY, LiveServer, live, tiny_adapters, tiny_assistant
+from support.servers.http_servers import TINY, LiveServer, live, tiny_adapters, tiny_assistant
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.adapters import Adapters
 from pellucid.api.state import ServerState
-from pellucid.client import Client
-from pellucid.engine.decoder import Decoder
+from pellucid.client.api_keys import read_keys
+from pellucid.client.client import Client
+from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
-from pellucid.keys import read_keys
 from pellucid.models.store import Store
+from pellucid.text.loaded_adapters import Adapters
 from pellucid.tokens import Extra, Finish, FinishReason, Message, SamplingParams, Token
-from served import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant
-from tiny_adapters import random_adapter, write_adapter
+from support.models.tiny_adapters import random_adapter, write_adapter
+from support.servers.http_servers import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant
 
 VARIANT = f"{TINY}:{ADAPTER}"
 TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from body_mutations import mutations
 from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
-from served import ADAPTER, TINY, LiveServer
+from support.servers.body_mutations import mutations
+from support.servers.http_servers import ADAPTER, TINY, LiveServer
 
 SEED = 13
 COUNT = 1000

@@ -19,7 +19,7 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from served import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 MESSAGES = [{"role": "user", "content": "x"}]
 JSON = {"content-type": "application/json"}

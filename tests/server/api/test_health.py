@@ -6,12 +6,12 @@ import httpx
 import pytest
 
 from pellucid.api.app import create_app
-from pellucid.api.schema import UnreadyReply
+from pellucid.api.schema.common import UnreadyReply
 from pellucid.api.state import ServerState
-from pellucid.client import Client
-from pellucid.condition import ServerCondition, Standing
-from pellucid.keys import read_keys
-from served import TINY, scripted_state
+from pellucid.client.api_keys import read_keys
+from pellucid.client.client import Client
+from pellucid.client.server_health import ServerCondition, Standing
+from support.servers.http_servers import TINY, scripted_state
 
 
 def client_of(state: ServerState, key: str | None = None) -> Client:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from pellucid.tokens import Finish, FinishReason, SamplingParams, Token, Usage
-from served import TINY, TINY_PLAIN, ScriptedAssistant, live, scripted_state, spoken
+from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live, scripted_state, spoken
 
 VIM: dict[str, Any] = {
     "id_slot": 0,

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from pellucid.api.metrics import Metrics
 from pellucid.api.state import ServerState
 from pellucid.errors import QueueFullError
-from served import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:

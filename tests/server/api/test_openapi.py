@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.schema_llama import InfillRequest, LlamaCompletionRequest
-from pellucid.api.schema_openai import ChatRequest, CompletionRequest, ScoreRequest
-from pellucid.wire import record_of
-from served import spoken
+from pellucid.api.schema.llama import InfillRequest, LlamaCompletionRequest
+from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
+from pellucid.client.token_json import record_of
+from support.servers.http_servers import spoken
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from pellucid.api.app import create_app
-from pellucid.api.info import news_of
 from pellucid.api.plain_page import News, document, plain_page
+from pellucid.api.routes.info import news_of
 from pellucid.api.state import ServerState
-from served import TINY, scripted_state
+from support.servers.http_servers import TINY, scripted_state
 
 
 def text_of(news: News, about: str = "") -> str:

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
-from served import ADAPTER, TINY, LiveServer
+from support.servers.http_servers import ADAPTER, TINY, LiveServer
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, negative_data_rejection]
 

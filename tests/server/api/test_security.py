@@ -15,9 +15,9 @@ from starlette.types import Message, Scope
 from pellucid.api.app import create_app
 from pellucid.api.security import Door, Security
 from pellucid.api.state import ServerState
+from pellucid.client.api_keys import read_keys
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
-from pellucid.keys import read_keys
-from served import TINY, LiveServer, live, scripted_state
+from support.servers.http_servers import TINY, LiveServer, live, scripted_state
 
 PORT = 8437
 KEY = "a-long-key"

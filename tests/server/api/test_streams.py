@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.generation import merge
+from pellucid.api.routes.generation import merge
 from pellucid.api.state import ServerState
 from pellucid.errors import PellucidError
 from pellucid.tokens import Finish, FinishReason, Priority, Terms, Usage
-from served import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "ab", "max_tokens": 2000, "ignore_eos": True},

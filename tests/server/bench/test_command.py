@@ -10,21 +10,21 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench_reports import report
-from model_files import byte_level_bpe, write_folder
 from pellucid.bench import command, machine
 from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, start_figures
 from pellucid.bench.compare import read_report
 from pellucid.bench.figures import Unit
 from pellucid.bench.measure import Quantity
 from pellucid.bench.report import as_json
-from pellucid.bench.start import Start, start_elsewhere
-from pellucid.client import Client
-from pellucid.condition import ServerCondition, Standing
+from pellucid.bench.start_time import Start, start_elsewhere
+from pellucid.client.client import Client
+from pellucid.client.server_health import ServerCondition, Standing
 from pellucid.config import load_settings
-from pellucid.engine.lane import CHUNKS
+from pellucid.engine.model_worker import CHUNKS
 from pellucid.errors import UnavailableError
-from tiny_models import tiny_llama
+from support.learn.bench_reports import report
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.tiny_models import tiny_llama
 
 Run = Callable[..., tuple[int, str, str]]
 VOCAB = 320

@@ -7,8 +7,8 @@ import torch
 
 from pellucid.bench import floors
 from pellucid.bench.floors import LARGEST_ARRAY, SMALLEST_ARRAY, Floors, multiply_rate, read_rate
-from pellucid.engine import kernels
 from pellucid.engine.model import TokenCost
+from pellucid.engine.native import kernels
 
 COST = TokenCost(read_bytes=400_000_000, body=300_000_000, head=100_000_000, dtype=torch.int8)
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from pellucid.assistant import Assistant
 from pellucid.bench.keystrokes import TypingSession, replay, session
 from pellucid.errors import UnavailableError
+from pellucid.text.assistant import Assistant
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
 
 

@@ -9,18 +9,18 @@ from typing import Any, cast
 
 import pytest
 
-from pellucid.assistant import Assistant
 from pellucid.bench import measure
 from pellucid.bench.figures import Unit
 from pellucid.bench.floors import Floors
 from pellucid.bench.keystrokes import Keystroke
 from pellucid.bench.measure import Measurements, Trial, check, rate_together
 from pellucid.engine.engine import Engine
-from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import TokenCost
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import UnavailableError
+from pellucid.text.assistant import Assistant
 from pellucid.tokens import Finish, FinishReason, Usage
-from tiny_models import VOCAB_SIZE, tiny_llama, to_decoder
+from support.models.tiny_models import VOCAB_SIZE, tiny_llama, to_decoder
 
 NOBODY = cast("Assistant", None)
 CONTEXT = 560

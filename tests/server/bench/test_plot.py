@@ -8,10 +8,10 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from bench_reports import FIGURES, report
 from pellucid.bench.figures import Figure, Unit
 from pellucid.bench.plot import BARS, LABELS, MARGIN, check_path, draw, svg
 from pellucid.errors import InvalidRequestError
+from support.learn.bench_reports import FIGURES, report
 
 SVG = "{http://www.w3.org/2000/svg}"
 

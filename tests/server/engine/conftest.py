@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.engine import kernels
-from pellucid.engine.kernels import Kernels
+from pellucid.engine.native import kernels
+from pellucid.engine.native.kernels import Kernels
 
 TARGETS = ("native", "avx2", "portable")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decoder_models import close, every_model, models
-from flat_batches import new_storage, run_parts, run_together
-from pellucid.engine.decode_graphs import DecodeGraphs, DecodeRows, Shape, shape_of
+from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, Shape, shape_of
 from pellucid.engine.model import Batch, Span
-from tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
+from support.models.decoder_models import close, every_model, models
+from support.models.flat_batches import new_storage, run_parts, run_together
+from support.models.tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
 
 STARTS = {3: 16, 0: 5, 2: 29}
 """Tokens that stand in each slot already."""

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from lane_driver import Job, assert_lawful
 from pellucid.engine.engine import Engine
-from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Batch, KVStorage
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.scheduler import Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms
-from tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder
+from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder
+from support.models.worker_driver import Job, assert_lawful
 
 REFERENCES = {"llama": tiny_llama(), "qwen3": tiny_qwen3()}
 

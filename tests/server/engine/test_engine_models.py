@@ -12,16 +12,16 @@ from typing import NoReturn
 
 import pytest
 
-from lane_driver import Job, assert_lawful
 from pellucid.engine.engine import Engine
-from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.scheduler import Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, SamplingParams
-from tiny_adapters import merged_into, random_adapter
-from tiny_models import random_ids, tiny_llama, to_decoder
+from support.models.tiny_adapters import merged_into, random_adapter
+from support.models.tiny_models import random_ids, tiny_llama, to_decoder
+from support.models.worker_driver import Job, assert_lawful
 
 REFERENCE = tiny_llama()
 BASE = to_decoder(REFERENCE)

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
-from pellucid.engine.hf_model import HFModel
+from pellucid.engine.decoders.hf_model import HFModel
 from pellucid.engine.model import Batch, Span, TokenCost
 from pellucid.errors import ModelError
-from tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny, tiny_llama
+from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
+from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny, tiny_llama
 
 CPU = torch.device("cpu")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from flat_batches import new_storage
-from pellucid.engine.decoder import DecoderConfig
-from pellucid.engine.kernels import Kernels, NativeDecoder, supports
+from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.native.kernels import Kernels, NativeDecoder, supports
 from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
-from tiny_adapters import random_adapter
-from tiny_decoders import QWEN2, QWEN3, batch, dequantized, distance, in_blocks, random_text
+from support.models.flat_batches import new_storage
+from support.models.tiny_adapters import random_adapter
+from support.models.tiny_decoders import QWEN2, QWEN3, batch, dequantized, distance, in_blocks, random_text
 
 CAPACITY = 67
 """Positions of a slot: a block of 64 keys and three more."""

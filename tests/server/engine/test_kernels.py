@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from flat_batches import new_storage
-from pellucid.engine import kernels
-from pellucid.engine.blocks import Blocks
-from pellucid.engine.decoder import DecoderConfig
-from pellucid.engine.kernels import Kernels, NativeDecoder, supports
+from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import KVStorage, Model, TokenCost
+from pellucid.engine.native import kernels
+from pellucid.engine.native.kernels import Kernels, NativeDecoder, supports
 from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
-from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
+from support.models.flat_batches import new_storage
+from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
 CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
 

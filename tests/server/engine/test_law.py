@@ -11,15 +11,15 @@ import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from lane_driver import LaneDriver, assert_lawful
-from pellucid.engine import cache, parked
-from pellucid.engine.lane import EngineSettings
+from pellucid.engine import cache, parked_prefixes
 from pellucid.engine.model import Model
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
 from pellucid.tokens import Priority, SamplingParams, Terms
-from tiny_adapters import merged_into, random_adapter
-from tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+from support.models.tiny_adapters import merged_into, random_adapter
+from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+from support.models.worker_driver import LaneDriver, assert_lawful
 
 INTERLEAVINGS = int(os.environ.get("LAW_EXAMPLES", "150"))
 
@@ -107,7 +107,7 @@ def one_thread() -> Iterator[None]:
 def small_scraps() -> Iterator[None]:
     """Prompts this short are parked as well, and taken back for a single token."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parked, "SCRAP", 4)
+        patch.setattr(parked_prefixes, "SCRAP", 4)
         patch.setattr(cache, "GAIN", 1)
         yield
 

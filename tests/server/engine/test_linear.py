@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pellucid.engine.linear import WIDE, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
-from tiny_decoders import distance
+from pellucid.engine.decoders.linear import WIDE, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from support.models.tiny_decoders import distance
 
 WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))
 BIAS = torch.randn(96, generator=torch.Generator().manual_seed(1))

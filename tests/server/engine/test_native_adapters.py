@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from flat_batches import new_storage
-from pellucid.engine.adapter import Adapter, LowRank
-from pellucid.engine.decoder import DecoderConfig
-from pellucid.engine.kernels import Kernels, NativeDecoder
+from pellucid.engine.decoders.adapter import Adapter, LowRank
+from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import KVStorage, Model
+from pellucid.engine.native.kernels import Kernels, NativeDecoder
 from pellucid.engine.packing import pack
-from tiny_adapters import ATTENTION, EVERYTHING, random_adapter
-from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
+from support.models.flat_batches import new_storage
+from support.models.tiny_adapters import ATTENTION, EVERYTHING, random_adapter
+from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
 CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
 SHAPES = {"rank 1": (1, EVERYTHING), "rank 8, queries and values": (8, ATTENTION), "rank 20": (20, EVERYTHING), "ups": (16, ("up_proj",))}

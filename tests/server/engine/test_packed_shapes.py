@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.engine import kernels
-from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.native import kernels
 from pellucid.engine.packing import build, pack
 from pellucid.errors import ModelError
-from tiny_decoders import QWEN2, QWEN3, checkpoint, in_blocks
+from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint, in_blocks
 
 CPU = torch.device("cpu")
 INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"

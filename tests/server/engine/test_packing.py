@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from flat_batches import new_storage
-from pellucid.engine import kernels
-from pellucid.engine.compiled import KernelsUnavailableError
-from pellucid.engine.decoder import Decoder, DecoderConfig
-from pellucid.engine.kernels import Kernels
-from pellucid.engine.linear import DenseLinear
+from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders.linear import DenseLinear
 from pellucid.engine.model import Model
+from pellucid.engine.native import kernels
+from pellucid.engine.native.kernels import Kernels
+from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.engine.packing import build, checkpoint_shapes, choose_scheme, pack
 from pellucid.errors import ConfigError, ModelError
-from tiny_decoders import QWEN2, QWEN3, batch, checkpoint, distance, random_text
+from support.models.flat_batches import new_storage
+from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, distance, random_text
 
 CPU = torch.device("cpu")
 INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"

@@ -11,22 +11,22 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from exact_decoder import ALLOWANCE, PLAUSIBLE, exact_logprobs
-from lane_driver import Job, LaneDriver, assert_lawful
 from pellucid.config import load_settings
 from pellucid.engine import packing
 from pellucid.engine.engine import Engine
-from pellucid.engine.lane import EngineSettings
 from pellucid.engine.model import Model
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request, TokenScore
-from pellucid.models import gguf_decoder
-from pellucid.models.gguf import GGUF
+from pellucid.models.formats import gguf_decoder
+from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel, load
-from pellucid.models.prefixes import PrefixFile
-from pellucid.models.progress import Silent
+from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
+from pellucid.system.progress import Silent
 from pellucid.tokens import Finish, Priority, SamplingParams, Terms
-from tiny_models import reference_logprobs
+from support.models.exact_decoder import ALLOWANCE, PLAUSIBLE, exact_logprobs
+from support.models.tiny_models import reference_logprobs
+from support.models.worker_driver import Job, LaneDriver, assert_lawful
 
 pytestmark = pytest.mark.model
 

@@ -6,13 +6,13 @@ from typing import NoReturn
 
 import pytest
 
-from lane_driver import Job, LaneDriver
-from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.scheduler import MOST_OVERTAKEN, ROWS, SMOOTH
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
-from tiny_models import random_ids, tiny_llama, to_decoder
+from support.models.tiny_models import random_ids, tiny_llama, to_decoder
+from support.models.worker_driver import Job, LaneDriver
 
 DECODER = to_decoder(tiny_llama())
 

@@ -7,7 +7,7 @@ import pytest
 
 from pellucid.learn.corpus import Corpus, Document
 from pellucid.learn.duplicates import minhash, without_near_duplicates
-from training_texts import text_of
+from support.learn.training_texts import text_of
 
 
 def test_minhash_estimates_similarity() -> None:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from pellucid.assistant import Assistant
 from pellucid.engine.engine import Engine
-from pellucid.engine.lane import EngineSettings
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.learn.reading import Reading, read
 from pellucid.models.load import LoadedModel
-from scripted import FORMAT, byte_tokenizer
-from tiny_models import reference_logprobs, tiny_llama, to_decoder
+from pellucid.text.assistant import Assistant
+from support.models.tiny_models import reference_logprobs, tiny_llama, to_decoder
+from support.servers.scripted_engine import FORMAT, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 TEXT = "def area(radius):\n    return 3.14 * radius ** 2  # café\n" * 3

@@ -14,18 +14,18 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, PreTrainedModel
 
-from model_files import byte_level_bpe, logprobs, write_folder, write_gguf
-from pellucid.engine.decoder import Decoder
+from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import AdapterError, ConfigError, NotFoundError, NotSupportedError, PellucidError
 from pellucid.models.adapter import adapt, choose_base
 from pellucid.models.adapter_folder import adapter_folder, local_adapter, read_card, stored_adapters
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, load, open_checkpoint
-from pellucid.models.merge import merge
-from pellucid.models.progress import Silent
+from pellucid.models.merge_adapter import merge
 from pellucid.models.store import Store
-from tiny_adapters import ATTENTION, merged_into, random_adapter, write_adapter
-from tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+from pellucid.system.progress import Silent
+from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
+from support.models.tiny_adapters import ATTENTION, merged_into, random_adapter, write_adapter
+from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
 
 by_peft = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 """For tests in which the peft library calls what transformers has renamed."""
@@ -370,7 +370,7 @@ class TestMerge:
 
     def test_shards(self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
         """A model larger than a file may be is written in several, with their index."""
-        monkeypatch.setattr("pellucid.models.merge._SHARD", 60_000)
+        monkeypatch.setattr("pellucid.models.merge_adapter._SHARD", 60_000)
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
 

@@ -9,8 +9,8 @@ import pytest
 
 from pellucid.errors import ModelError, NotFoundError
 from pellucid.models.calibrations import FORMAT, CalibrationFile
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store
+from pellucid.system.progress import Silent
 
 FOUND = {"kind": "raw", "numbers": []}
 

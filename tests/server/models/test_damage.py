@@ -12,21 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from greedy_answer import answer
-from model_files import byte_level_bpe, logprobs, write_gguf
-from mutations import mutations
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
-from pellucid.engine.lane import EngineSettings
+from pellucid.engine.kv_snapshot import Prefix
 from pellucid.engine.model import CacheShape
-from pellucid.engine.prefix import Prefix
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import TokenScore
 from pellucid.errors import ModelError
 from pellucid.models.load import LoadedModel, load
-from pellucid.models.prefixes import PrefixFile
-from pellucid.models.progress import Silent
+from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
-from tiny_models import random_ids, tiny_llama
+from pellucid.system.progress import Silent
+from support.models.greedy_answer import answer
+from support.models.model_files import byte_level_bpe, logprobs, write_gguf
+from support.models.safetensors_damage import mutations
+from support.models.tiny_models import random_ids, tiny_llama
 
 VOCAB = 320
 SMOL = "smollm2-135m-instruct"
@@ -102,7 +102,7 @@ def test_what_is_no_file_is_packed_over(model: Path, store: Store) -> None:
 
 def test_weights_that_cannot_be_read_back_are_a_sentence(model: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that loses what was just written ends the start with a sentence instead of packing for ever."""
-    monkeypatch.setattr("pellucid.models.disk.publish", lambda part, path: path.write_bytes(part.read_bytes()[:-1]))
+    monkeypatch.setattr("pellucid.system.atomic_files.publish", lambda part, path: path.write_bytes(part.read_bytes()[:-1]))
     with pytest.raises(ModelError, match=r"cannot be read back \(.*\): check the disk\.$"):
         start(model, store)
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from model_files import logprobs, write_gguf
 from pellucid.engine import packing
 from pellucid.engine.model import Model
 from pellucid.errors import ModelError
-from pellucid.models import gguf_decoder
-from pellucid.models.gguf import GGUF
-from tiny_models import random_ids, reference_logprobs, tiny_llama, tiny_qwen2, tiny_qwen3
+from pellucid.models.formats import gguf_decoder
+from pellucid.models.formats.gguf import GGUF
+from support.models.model_files import logprobs, write_gguf
+from support.models.tiny_models import random_ids, reference_logprobs, tiny_llama, tiny_qwen2, tiny_qwen3
 
 LLAMA3 = {
     "rope_type": "llama3",

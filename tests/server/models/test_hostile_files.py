@@ -18,19 +18,19 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models as backends
 from transformers import GPT2Config
 
-import hostile_files
-from child_processes import children_of
-from model_files import byte_level_bpe, train_sentencepiece, write_folder
-from pellucid import isolated_python, limited_process
 from pellucid.errors import ModelError, PellucidError
-from pellucid.models import sentencepiece_model
-from pellucid.models.folder_tokenizer import read_tokenizer
-from pellucid.models.gguf import GGUF
+from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import load
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from pellucid.models.tokenizer_backends import is_harmless
-from tiny_models import tiny, tiny_llama
+from pellucid.models.tokenizers import sentencepiece_model
+from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
+from pellucid.models.tokenizers.tokenizer_backends import is_harmless
+from pellucid.system import isolated_python, limited_process
+from pellucid.system.progress import Silent
+from support.models import hostile_model_files
+from support.models.model_files import byte_level_bpe, train_sentencepiece, write_folder
+from support.models.tiny_models import tiny, tiny_llama
+from support.servers.child_processes import children_of
 
 VOCAB = 320
 MEMORY = 1 << 30
@@ -51,12 +51,12 @@ def change(path: Path, **fields: Any) -> Path:
 
 def open_model(path: Path) -> Callable[[], None]:
     """A case that loads a model and uses it, with a cache of its own."""
-    return lambda: hostile_files.load_and_use(path, path.parent, "none")
+    return lambda: hostile_model_files.load_and_use(path, path.parent, "none")
 
 
 def outcome(case: Callable[[], None]) -> str:
     """How a case ends in a process of its own: "loaded", the sentence of a refusal, or what went wrong."""
-    tally = hostile_files.run_cases([case], memory=MEMORY)
+    tally = hostile_model_files.run_cases([case], memory=MEMORY)
     (ending,) = tally.endings
     return tally.examples[ending].partition(": ")[2] if ending == "refused" else ending
 
@@ -141,7 +141,7 @@ def test_shards_lie_in_their_folder(tmp_path: Path) -> None:
 
 def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) -> None:
     """A tokenizer's damaged map makes its library panic or abort at some texts: that is a sentence, and the next text works."""
-    charsmap = hostile_files.charsmap()
+    charsmap = hostile_model_files.charsmap()
     path = _unigram(tmp_path, charsmap)
     tokenizer = read_tokenizer(path)
     assert tokenizer.apart
@@ -155,7 +155,7 @@ def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) ->
 
 def _unigram(tmp_path: Path, charsmap: bytes) -> Path:
     """A Unigram tokenizer with this map, which the library checks only when it is used."""
-    backend = hostile_files.unigram()
+    backend = hostile_model_files.unigram()
     path = write_folder(tmp_path / f"unigram{len(list(tmp_path.iterdir()))}", backend)
     data = json.loads((path / "tokenizer.json").read_text())
     data["normalizer"]["normalizers"][0]["precompiled_charsmap"] = base64.b64encode(charsmap).decode()
@@ -192,7 +192,7 @@ def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatc
     """If a tokenizer took over its process, it would find neither files nor sockets nor the settings of the server."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
     before = children_of(os.getpid())
-    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
+    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
     (process,) = children_of(os.getpid()) - before
     child = Path("/proc", str(process))
     assert tokenizer.encode("ab")
@@ -216,7 +216,7 @@ def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatc
 def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> None:
     """A process that the system has killed between two texts is replaced before the next one."""
     before = children_of(os.getpid())
-    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
+    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
     ids = tokenizer.encode("ab")
     (process,) = children_of(os.getpid()) - before
     os.kill(process, signal.SIGKILL)
@@ -240,7 +240,7 @@ def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("answer", [None, {}, "ab", [1, "2"], [True], [None], [[1]]], ids=str)
 def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
     """What a taken-over process gives in place of token ids goes no further than to an error."""
-    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_files.charsmap()))
+    tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
     monkeypatch.setattr(limited_process.LimitedProcess, "ask", lambda *_: answer)
     with pytest.raises(ModelError, match="it gave no valid answer"):
         tokenizer.encode("ab")
@@ -326,15 +326,15 @@ def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) 
 @pytest.mark.parametrize("kind", ["gguf", "folder"])
 def test_mutated_files_are_loaded_or_refused(tmp_path: Path, kind: str) -> None:
     """Whatever is changed in a model's files, loading ends in time with a model or a sentence: no traceback, crash or hang."""
-    cases = {"gguf": hostile_files.gguf_cases, "folder": hostile_files.folder_cases}[kind](tmp_path, 60, 13)
-    tally = hostile_files.run_cases(cases, deadline=60)
-    assert not tally.failures, hostile_files.report(kind, tally, time.monotonic())
+    cases = {"gguf": hostile_model_files.gguf_cases, "folder": hostile_model_files.folder_cases}[kind](tmp_path, 60, 13)
+    tally = hostile_model_files.run_cases(cases, deadline=60)
+    assert not tally.failures, hostile_model_files.report(kind, tally, time.monotonic())
     assert sum(tally.endings.values()) == 60
     assert set(tally.endings) == {"loaded", "refused"}
 
 
 def test_mutated_adapters_break_no_list(tmp_path: Path) -> None:
     """Whatever is changed in an adapter's folder, it is loaded or refused, all adapters can be listed, and the models answer."""
-    tally = hostile_files.adapter_trial(tmp_path, 40, 13)
-    assert not tally.failures, hostile_files.report("adapters", tally, time.monotonic())
+    tally = hostile_model_files.adapter_trial(tmp_path, 40, 13)
+    assert not tally.failures, hostile_model_files.report("adapters", tally, time.monotonic())
     assert set(tally.endings) == {"loaded", "refused"}

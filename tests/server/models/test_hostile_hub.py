@@ -13,9 +13,9 @@ import pytest
 
 from pellucid.errors import ModelError
 from pellucid.models import hub as client
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from stand_in_hub import StandInHub, serve
+from pellucid.system.progress import Silent
+from support.models.stand_in_hub import StandInHub, serve
 
 REPO = "org/model"
 Changes = Callable[[dict[str, Any]], Any]

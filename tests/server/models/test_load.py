@@ -16,17 +16,17 @@ import torch
 from transformers import GPT2Config, PreTrainedModel, Qwen2Config
 from transformers.utils import logging
 
-from exact_decoder import ALLOWANCE, exact_logprobs
-from following import Following
-from model_files import byte_level_bpe, logprobs, write_folder, write_gguf
-from pellucid.engine import kernels
-from pellucid.engine.decoder import Decoder
+from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.native import kernels
 from pellucid.errors import ConfigError, ModelError, NotFoundError
-from pellucid.models import gguf_decoder
+from pellucid.models.formats import gguf_decoder
 from pellucid.models.load import load
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
+from pellucid.system.progress import Silent
+from support.models.exact_decoder import ALLOWANCE, exact_logprobs
+from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
+from support.models.recording_progress import Following
+from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
 
 VOCAB = 320
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import ModelError
-from pellucid.models.marker_finder import LONGEST_MARKER, MarkerFinder
+from pellucid.models.tokenizers.marker_finder import LONGEST_MARKER, MarkerFinder
 
 TEXTS = st.text("ab<]^-\\", max_size=12)
 
@@ -29,7 +29,7 @@ def test_finds_what_an_alternation_finds(markers: set[str], text: str) -> None:
 def test_many_markers_with_one_beginning_take_no_time() -> None:
     """Sixteen thousand markers that agree in all but their end: an alternation would compare 80 thousand million characters."""
     script = (
-        "from pellucid.models.marker_finder import MarkerFinder\n"
+        "from pellucid.models.tokenizers.marker_finder import MarkerFinder\n"
         "finder = MarkerFinder('a' * 250 + f'!{number}' for number in range(16_000))\n"
         "assert list(finder.find('a' * 20_000)) == []\n"
         "assert list(finder.beginnings('a' * 20_000 + '!7')) == [19_750]\n"

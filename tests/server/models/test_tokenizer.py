@@ -15,12 +15,21 @@ from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from model_files import CORPUS, MARKERS, add_byte_level, byte_level_bpe, spaced_bpe, train_sentencepiece, write_folder, write_vocabulary
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.models import folder_tokenizer, gguf_tokenizer, sentencepiece_model
-from pellucid.models.gguf import GGUF
-from pellucid.models.sentencepiece_model import PieceType
-from pellucid.models.tokenizer import Tokenizer
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer, sentencepiece_model
+from pellucid.models.tokenizers.sentencepiece_model import PieceType
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from support.models.model_files import (
+    CORPUS,
+    MARKERS,
+    add_byte_level,
+    byte_level_bpe,
+    spaced_bpe,
+    train_sentencepiece,
+    write_folder,
+    write_vocabulary,
+)
 
 TEXTS = [
     *CORPUS[:5],

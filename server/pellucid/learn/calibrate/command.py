@@ -14,17 +14,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pellucid.assemble import assemble
-from pellucid.assistant import Assistant
 from pellucid.bench.machine import versions
 from pellucid.bench.plot import check_path
+from pellucid.completion.suggestion import unified
+from pellucid.completion.trust.features import VERSION
+from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.learn.calibrate.cursors import SUFFIXES, Spot, divide, draw
 from pellucid.learn.calibrate.findings import Findings, find
-from pellucid.learn.calibrate.logged import logged_table
-from pellucid.learn.calibrate.models import LEAST_SUGGESTIONS, check, fit_all
+from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
+from pellucid.learn.calibrate.probability_models import LEAST_SUGGESTIONS, check, fit_all
 from pellucid.learn.calibrate.records import Record, RecordFile
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.report import as_record, figures, show
@@ -32,10 +33,9 @@ from pellucid.learn.calibrate.table import Table
 from pellucid.learn.corpus import LARGEST_SOURCE, Corpus, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
-from pellucid.terminal import Bars, Steps
-from pellucid_lsp.features import VERSION
-from pellucid_lsp.suggestion import unified
-from pellucid_lsp.suggestion_log import FILE, SuggestionLog
+from pellucid.serving.assemble import assemble
+from pellucid.system.terminal import Bars, Steps
+from pellucid.text.assistant import Assistant
 
 WIDE = 170
 """Columns of the tables where they go into a file or pipe."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
 
+from pellucid.completion.shaping.language_syntax import indentation
+from pellucid.completion.suggestion import Place, unified
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
-from pellucid_lsp.suggestion import Place, unified
-from pellucid_lsp.syntax import indentation
 
 TEST_SHARE = 0.4
 """Part of the text that is in the files on which the figures are measured."""

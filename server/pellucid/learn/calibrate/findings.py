@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pellucid.completion.trust.calibration import Calibration, Kind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
 from pellucid.learn.calibrate.levels import Outcome, Point, choose, curve, outcome, shown, shown_by_thresholds
-from pellucid.learn.calibrate.models import Fitted, check_files, predict
+from pellucid.learn.calibrate.probability_models import Fitted, check_files, predict
 from pellucid.learn.calibrate.records import Record
 from pellucid.learn.calibrate.table import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
-from pellucid_lsp.calibration import Calibration, Kind
 from pellucid_lsp.settings import Level
 
 SIMULATIONS = 200

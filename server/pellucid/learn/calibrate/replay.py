@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from pellucid.client.protocol import Speaker
+from pellucid.completion.completer import Completer
+from pellucid.completion.context.chunk_ring import Ring
+from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.explanation import Explanation
+from pellucid.completion.model_provider import Direct
+from pellucid.completion.recent_answers import Recent
+from pellucid.completion.suggestion import first
+from pellucid.completion.trust.calibrated_gate import Candidate
+from pellucid.completion.trust.features import Surroundings, features
+from pellucid.completion.trust.threshold_gate import Verdict, is_worth, judge, passed
+from pellucid.completion.trust.threshold_gate import parts as lengths
+from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import Spot
 from pellucid.learn.calibrate.records import Part, Record
-from pellucid.learn.calibrate.truth import is_right
-from pellucid.models.progress import Progress
-from pellucid.speaker import Speaker
-from pellucid_lsp.calibrated import Candidate
-from pellucid_lsp.completer import Completer
-from pellucid_lsp.context import Context
-from pellucid_lsp.explanation import Explanation
-from pellucid_lsp.features import Surroundings, features
-from pellucid_lsp.gate import Verdict, is_worth, judge, passed
-from pellucid_lsp.gate import parts as lengths
-from pellucid_lsp.recent import Recent
-from pellucid_lsp.ring import Ring
-from pellucid_lsp.road import Direct
+from pellucid.system.progress import Progress
 from pellucid_lsp.settings import CompletionSettings, ContextSettings, Level, Settings
-from pellucid_lsp.suggestion import first
 
 AT_ONCE = 4
 """Cursors that are asked at together: their tokens are computed in one batch."""

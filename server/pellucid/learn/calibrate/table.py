@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.completion.trust.features import NAMES
 from pellucid.learn.calibrate.records import Record
-from pellucid_lsp.features import NAMES
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

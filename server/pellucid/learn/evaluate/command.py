@@ -15,17 +15,17 @@ from filelock import FileLock, Timeout
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate import page
-from pellucid.learn.evaluate.asking import Subject
 from pellucid.learn.evaluate.compare import compare
+from pellucid.learn.evaluate.questions import Subject
 from pellucid.learn.evaluate.registry import Options, build
 from pellucid.learn.evaluate.results import FILE, ModelResult, Results, SuiteResult, read_results
 from pellucid.learn.evaluate.run import folder_name, run_suite
 from pellucid.learn.evaluate.subjects import here, served
 from pellucid.learn.evaluate.suite import Record, Suite
 from pellucid.learn.evaluate.table import show_comparisons, show_results
-from pellucid.models import disk
-from pellucid.models.progress import Progress
-from pellucid.terminal import Steps
+from pellucid.system import atomic_files
+from pellucid.system.progress import Progress
+from pellucid.system.terminal import Steps
 
 LOCK = ".lock"
 
@@ -137,5 +137,5 @@ def _opened(folder: Path) -> Results:
 
 def _save(results: Results, folder: Path) -> None:
     results.save(folder)
-    with disk.errors_explained(folder, "name another folder with --out"):
-        disk.write_text(folder / page.FILE, page.html(results))
+    with atomic_files.errors_explained(folder, "name another folder with --out"):
+        atomic_files.write_text(folder / page.FILE, page.html(results))

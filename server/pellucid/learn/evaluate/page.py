@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from pellucid.learn.evaluate.drawings import Row, bars, reliability
+from pellucid.learn.evaluate.charts import Row, bars, reliability
 from pellucid.learn.evaluate.results import Circumstances, Figure, ModelResult, Results, SuiteResult
-from pellucid.models.disk import human
+from pellucid.system.atomic_files import human
 
 FILE = "report.html"
 

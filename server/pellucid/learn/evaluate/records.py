@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.suite import Record
-from pellucid.models import disk
+from pellucid.system import atomic_files
 
 KIND: Final = "pellucid-evaluation-records"
 FORMAT: Final = 1
@@ -78,7 +78,7 @@ class RecordFile:
         self._unsynced = 0
 
     def _explained(self) -> AbstractContextManager[None]:
-        return disk.errors_explained(self.path.parent, "name another folder with --out")
+        return atomic_files.errors_explained(self.path.parent, "name another folder with --out")
 
 
 def read_records(path: Path) -> list[Record]:

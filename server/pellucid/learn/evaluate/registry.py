@@ -8,8 +8,18 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate import crows_pairs, humaneval, infilling, perplexity, speed, text, truthfulqa, unknown_names, winogender
 from pellucid.learn.evaluate.suite import Facts, Measure, Suite
+from pellucid.learn.evaluate.suites import (
+    crows_pairs,
+    humaneval,
+    infilling,
+    perplexity,
+    speed,
+    text_similarity,
+    truthfulqa,
+    unknown_names,
+    winogender,
+)
 
 GREEDY = humaneval.Sampling()
 
@@ -46,7 +56,7 @@ def _perplexity(options: Options) -> Suite:
 
 def _text(options: Options) -> Suite:
     path = _required(options.references, "text compares answers with references: name a file of JSON lines with --references.")
-    return text.Text(path, options.limit, options.encoder)
+    return text_similarity.Text(path, options.limit, options.encoder)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -56,7 +66,7 @@ KINDS: Mapping[str, Kind] = {
         lambda given: humaneval.HumanEval(given.data, given.limit, given.sampling, run_code=given.run_code), humaneval.measures
     ),
     unknown_names.NAME: Kind(lambda given: unknown_names.UnknownNames(given.suites), unknown_names.measures),
-    text.NAME: Kind(_text, text.measures),
+    text_similarity.NAME: Kind(_text, text_similarity.measures),
     truthfulqa.NAME: Kind(lambda given: truthfulqa.TruthfulQA(given.data, given.limit), truthfulqa.measures),
     crows_pairs.NAME: Kind(lambda given: crows_pairs.CrowsPairs(given.data, given.limit), crows_pairs.measures),
     winogender.NAME: Kind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),

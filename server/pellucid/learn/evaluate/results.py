@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from pellucid.bench import machine
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.suite import Better, Diagram, Form, Metric
-from pellucid.models import disk
-from pellucid.models.disk import human
+from pellucid.system import atomic_files
+from pellucid.system.atomic_files import human
 
 KIND: Final = "pellucid-evaluation"
 FORMAT: Final = 2
@@ -187,8 +187,8 @@ class Results(_Part):
 
     def save(self, folder: Path) -> None:
         """Write results.json, whole or not at all. Raises ModelError where the disk refuses."""
-        with disk.errors_explained(folder, "name another folder with --out"):
-            disk.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        with atomic_files.errors_explained(folder, "name another folder with --out"):
+            atomic_files.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_results(folder: Path) -> Results:

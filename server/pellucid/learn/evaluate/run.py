@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pellucid.learn.evaluate.asking import Asking, Subject
+from pellucid.learn.evaluate.questions import Asking, Subject
 from pellucid.learn.evaluate.records import RecordFile
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.suite import Question, Record, Suite
-from pellucid.models.progress import Progress
+from pellucid.system.progress import Progress
 
 
 def folder_name(model: str) -> str:

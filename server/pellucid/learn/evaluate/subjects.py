@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pellucid.assemble import assemble, split_adapter
 from pellucid.bench.machine import resident
-from pellucid.client import Client
-from pellucid.condition import Standing
+from pellucid.client.client import Client
+from pellucid.client.server_health import Standing
 from pellucid.config import Settings
 from pellucid.errors import NotFoundError, UnavailableError
-from pellucid.learn.evaluate.asking import Ability, Subject
-from pellucid.learn.evaluate.openai import OpenAIVoice
+from pellucid.learn.evaluate.openai_server import OpenAIVoice
+from pellucid.learn.evaluate.questions import Ability, Subject
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS
 from pellucid.models.catalog import catalog
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import split_quant
 from pellucid.models.store import Store, local_path
-from pellucid.terminal import Bars
+from pellucid.serving.assemble import assemble, split_adapter
+from pellucid.system.terminal import Bars
 
 EVERYTHING = frozenset(Ability)
 

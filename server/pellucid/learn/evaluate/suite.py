@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.learn.evaluate.asking import Ability, Asking
+from pellucid.learn.evaluate.questions import Ability, Asking
 from pellucid.learn.metrics import Bin, Interval, bootstrap, wilson
 
 Facts = dict[str, Any]

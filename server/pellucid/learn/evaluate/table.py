@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pellucid.learn.evaluate.compare import Comparison
 from pellucid.learn.evaluate.results import Results
-from pellucid.terminal import harmless
+from pellucid.system.terminal import harmless
 
 LOOKS = {"better": "green", "worse": "red"}
 

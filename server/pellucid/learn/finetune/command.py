@@ -7,14 +7,14 @@ import sys
 import torch
 
 from pellucid.config import Settings
+from pellucid.learn.finetune.dataset import collect
 from pellucid.learn.finetune.estimate import estimate
-from pellucid.learn.finetune.general import general_texts
-from pellucid.learn.finetune.material import collect
+from pellucid.learn.finetune.forgetting import general_texts
+from pellucid.learn.finetune.pipeline import Wishes, Workshop, check_name
 from pellucid.learn.finetune.report import PREFIX_ONLY, as_json, left_out, show_estimate, show_tuned, tuned_record
-from pellucid.learn.finetune.workshop import Wishes, Workshop, check_name
 from pellucid.models.store import Store
-from pellucid.processors import threads_to_use
-from pellucid.terminal import Bars, Steps
+from pellucid.system.processors import threads_to_use
+from pellucid.system.terminal import Bars, Steps
 
 
 def finetune(settings: Settings, wishes: Wishes, *, dry_run: bool, json: bool) -> None:

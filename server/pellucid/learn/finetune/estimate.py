@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pellucid.learn.finetune.memory import peak_memory
+from pellucid.learn.finetune.pipeline import Workshop
 from pellucid.learn.finetune.plan import BATCH, LOOKS
-from pellucid.learn.finetune.workshop import Workshop
-from pellucid.models.progress import Progress
+from pellucid.system.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

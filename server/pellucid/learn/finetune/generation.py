@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from pellucid.healing import Healing
-from pellucid.learn.finetune.samples import Prompt
-from pellucid.models.tokenizer import Tokenizer
+from pellucid.learn.finetune.training.samples import Prompt
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.healing import Healing
 
 LONGEST_LINE = 32
 """Tokens after which an answer that has no end is cut."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.samples import Sample, Sampler, random_for
+from pellucid.learn.finetune.training.samples import Sample, Sampler, random_for
 
 EPOCHS = 3
 """Passes over the material at most; it is stopped before that where held-out files say so."""

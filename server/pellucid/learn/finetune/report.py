@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pellucid.learn.finetune.dataset import Material
 from pellucid.learn.finetune.estimate import Estimate
-from pellucid.learn.finetune.material import Material
+from pellucid.learn.finetune.pipeline import Tuned
 from pellucid.learn.finetune.results import Row
-from pellucid.learn.finetune.workshop import Tuned
-from pellucid.models.disk import human
+from pellucid.system.atomic_files import human
 
 LOOKS = {"better": "green", "worse": "red", "no difference shown": "dim"}
 PREFIX_ONLY = "This model has no infill markers: it learns from left to right, and is asked with what stands before the cursor alone."

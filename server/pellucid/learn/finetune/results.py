@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from pellucid.learn.finetune.general import Kind
-from pellucid.learn.finetune.judge import FileFigures, Judgement
+from pellucid.learn.finetune.forgetting import Kind
+from pellucid.learn.finetune.held_out import FileFigures, Judgement
 from pellucid.learn.metrics import Floats, Interval, bootstrap, calibration_error, ratio_difference
 
 Verdict = Literal["better", "worse", "no difference shown"]

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.errors import ModelError
-from pellucid.models import disk
+from pellucid.system import atomic_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> N
             save_file(
                 {name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"progression": json.dumps(asdict(progression))}
             )
-            disk.publish(part, path)
+            atomic_files.publish(part, path)
         finally:
             part.unlink(missing_ok=True)
 

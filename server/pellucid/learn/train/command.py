@@ -12,18 +12,18 @@ from pathlib import Path
 import torch
 
 from pellucid.config import Settings, load_settings
-from pellucid.engine.history import VOCABULARY
+from pellucid.engine.decoders.byte_window_model import VOCABULARY
 from pellucid.errors import ConfigError
 from pellucid.learn.corpus import Corpus, Document, Split, gather, split
 from pellucid.learn.train import curves, learners, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
-from pellucid.learn.train.lead import lead, told
+from pellucid.learn.train.comparison import lead, told
 from pellucid.learn.train.plan import PRESETS, Plan, Run, digest, opened
 from pellucid.learn.train.results import Results, Row, read_results, read_row, read_training, show
-from pellucid.models.disk import human, write_text
 from pellucid.models.store import as_argument
-from pellucid.processors import threads_to_use
-from pellucid.terminal import Steps
+from pellucid.system.atomic_files import human, write_text
+from pellucid.system.processors import threads_to_use
+from pellucid.system.terminal import Steps
 
 RESULTS, CURVES = "results.json", "curves.svg"
 LEARNERS = ("gpt", "ngram", "logistic")

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from pellucid.learn.train.checkpoint import Point, writing
-from pellucid.models.disk import write_text
+from pellucid.system.atomic_files import write_text
 
 WIDTH, HEIGHT = 860, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 200, 74, 48

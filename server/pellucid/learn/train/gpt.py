@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pellucid.engine.decoder import DecoderConfig, rotary_tables
+from pellucid.engine.decoders.decoder import DecoderConfig, rotary_tables
 
 EPSILON = 1e-5
 ROPE_THETA = 10_000.0

@@ -17,16 +17,16 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document, Split
 from pellucid.learn.train import gpt, logistic, ngram, tokenizers
 from pellucid.learn.train.batches import Stream, validation_windows
-from pellucid.learn.train.bits import Bytes, bits_per_byte
+from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.energy import Meter
 from pellucid.learn.train.loop import Follower, Lesson, Trainer, measure
 from pellucid.learn.train.plan import Run
 from pellucid.learn.train.results import Training
 from pellucid.learn.train.schedule import Schedule
-from pellucid.models.folder_tokenizer import read_tokenizer
-from pellucid.models.progress import Progress
-from pellucid.models.table_models import write_logistic, write_ngram
+from pellucid.models.byte_window_folder import write_logistic, write_ngram
+from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
+from pellucid.system.progress import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -20,10 +20,10 @@ from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # it has no
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from pellucid.engine.history import histories
-from pellucid.engine.logistic import LogisticModel, LogisticWeights, buckets
-from pellucid.learn.train.bits import Bytes
-from pellucid.models.progress import Progress
+from pellucid.engine.decoders.byte_window_model import histories
+from pellucid.engine.decoders.logistic_model import LogisticModel, LogisticWeights, buckets
+from pellucid.learn.train.bits_per_byte import Bytes
+from pellucid.system.progress import Progress
 
 Floats = NDArray[np.floating[Any]]
 

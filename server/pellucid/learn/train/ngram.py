@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid.engine.ngram import MOST, NGramModel, NGramTable
-from pellucid.learn.train.bits import Bytes, bits_per_byte
+from pellucid.engine.decoders.ngram_model import MOST, NGramModel, NGramTable
+from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 
 Keys = NDArray[np.uint64]
 Counts = NDArray[np.int64]

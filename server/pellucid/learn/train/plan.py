@@ -19,8 +19,8 @@ from pellucid.learn.train.logistic import LogisticPlan
 from pellucid.learn.train.loop import Recipe
 from pellucid.learn.train.schedule import Schedule
 from pellucid.learn.train.tokenizers import Kind
-from pellucid.models.disk import write_text
-from pellucid.models.folder_tokenizer import read_json
+from pellucid.models.tokenizers.folder_tokenizer import read_json
+from pellucid.system.atomic_files import write_text
 
 VERSION = 2
 """Of plans and checkpoints: what another version began is not gone on with."""

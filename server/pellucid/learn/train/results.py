@@ -12,13 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pellucid.assemble import assemble
 from pellucid.config import Settings
 from pellucid.learn.corpus import Document
 from pellucid.learn.reading import Reading, read
-from pellucid.models.disk import human
-from pellucid.models.folder_tokenizer import read_json
-from pellucid.models.progress import Progress
+from pellucid.models.tokenizers.folder_tokenizer import read_json
+from pellucid.serving.assemble import assemble
+from pellucid.system.atomic_files import human
+from pellucid.system.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from typing import Literal
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pellucid.engine.history import BYTES, VOCABULARY
+from pellucid.engine.decoders.byte_window_model import BYTES, VOCABULARY
 from pellucid.errors import InvalidRequestError
-from pellucid.models.byte_level import LETTERS
+from pellucid.models.tokenizers.byte_level import LETTERS
 
 Kind = Literal["bytes", "bpe", "unigram"]
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from knowing import MODEL, KnowingAssistant, NoEngine
+from pellucid.completion.trust.calibration import Calibration
+from pellucid.completion.trust.features import NAMES, VERSION
+from pellucid.completion.trust.suggestion_log import FILE, Entry, Outcome, SuggestionLog
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.replay import AT_ONCE
 from pellucid.learn.metrics import Interval
-from pellucid.models import disk
 from pellucid.models.calibrations import CalibrationFile
-from pellucid_lsp.calibration import Calibration
-from pellucid_lsp.features import NAMES, VERSION
+from pellucid.system import atomic_files
 from pellucid_lsp.settings import Level
-from pellucid_lsp.suggestion_log import FILE, Entry, Outcome, SuggestionLog
+from support.learn.file_knowing_model import MODEL, KnowingAssistant, NoEngine
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -279,7 +279,7 @@ def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypa
     def full(target: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(disk, "write_text", full)
+    monkeypatch.setattr(atomic_files, "write_text", full)
 
     assert "is full: free some space and try again" in fails(run, folder, "--cursors", CURSORS)
     assert assistant.kept.read_text() == before

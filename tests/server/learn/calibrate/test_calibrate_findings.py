@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from calibration_rows import record, records
+from pellucid.completion.trust.calibration import Calibration, Kind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.levels import LOSSES, THRESHOLDS, choose, curve, outcome, shown, shown_by_thresholds
-from pellucid.learn.calibrate.models import fit_all
 from pellucid.learn.calibrate.plot import draw_findings, svg
+from pellucid.learn.calibrate.probability_models import fit_all
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
 from pellucid.learn.metrics import Interval
-from pellucid_lsp.calibration import Calibration, Kind
 from pellucid_lsp.settings import Level
+from support.learn.calibration_rows import record, records
 
 SIX = [
     record(0, 0.9, True, True),

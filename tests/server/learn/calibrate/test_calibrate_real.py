@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.assemble import assemble
+from pellucid.completion.completer import Completer
+from pellucid.completion.context.chunk_ring import Ring
+from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.model_provider import Direct
+from pellucid.completion.recent_answers import Recent
 from pellucid.config import load_settings
 from pellucid.learn.calibrate.cursors import draw
 from pellucid.learn.calibrate.records import Record
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.corpus import gather
-from pellucid.models.progress import Silent
-from pellucid_lsp.completer import Completer
-from pellucid_lsp.context import Context
-from pellucid_lsp.recent import Recent
-from pellucid_lsp.ring import Ring
-from pellucid_lsp.road import Direct
+from pellucid.serving.assemble import assemble
+from pellucid.system.progress import Silent
 from pellucid_lsp.settings import CompletionSettings, Level, Settings
-from served_model import CODER
+from support.servers.real_model_server import CODER
 
 COUNT = 8
 SOURCES = Path(json.__file__).parent

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from calibration_rows import record
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.records import RecordFile
+from support.learn.calibration_rows import record
 
 ABOUT = {"model": "m", "cursors": 2}
 RECORDS = [record(1, 0.5, True, True), record(2, 0.25, False), record(3, 0.5)]

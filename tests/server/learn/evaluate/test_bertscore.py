@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from model_files import write_folder
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.learn.evaluate.bertscore import Encoder, Similarity
+from pellucid.learn.evaluate.suites.bertscore import Encoder, Similarity
+from support.models.model_files import write_folder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "dog", "sat", "ran", "the"]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.learn.evaluate import cgroup
-from pellucid.learn.evaluate.cgroup import Group, limited
-from pellucid.learn.evaluate.check import Check
-from pellucid.learn.evaluate.sandbox import End, Limits, Outcome, _run, confinement
+from pellucid.learn.evaluate.sandbox import cgroup
+from pellucid.learn.evaluate.sandbox.cgroup import Group, limited
+from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.sandbox import End, Limits, Outcome, _run, confinement
 
 SMALL = Limits(seconds=10, memory=200 << 20)
 TOGETHER = """

@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-from evaluation_files import PAIRS, write_benchmarks, write_lines
-from model_files import byte_level_bpe, write_folder
 from pellucid.api.state import ServerState
 from pellucid.bench import machine
-from pellucid.keys import read_keys
-from pellucid.learn.evaluate.humaneval import HumanEval
+from pellucid.client.api_keys import read_keys
 from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.results import read_results
+from pellucid.learn.evaluate.suites.humaneval import HumanEval
 from pellucid.models.calibrations import CalibrationFile
-from served import TINY, live, scripted_state, tiny_assistant
-from tiny_adapters import random_adapter, write_adapter
-from tiny_models import tiny_llama, to_decoder
+from support.learn.evaluation_files import PAIRS, write_benchmarks, write_lines
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.tiny_adapters import random_adapter, write_adapter
+from support.models.tiny_models import tiny_llama, to_decoder
+from support.servers.http_servers import TINY, live, scripted_state, tiny_assistant
 
 Run = Callable[..., tuple[int, str, str]]
 VOCAB = 320

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation_files import LINES, PROBLEMS, write_benchmarks
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.programs import blocks, count_passing, judge, single_lines, whole
-from pellucid.learn.evaluate.sandbox import End
+from pellucid.learn.evaluate.sandbox.sandbox import End
+from pellucid.learn.evaluate.suites.gap_tasks import blocks, count_passing, judge, single_lines, whole
+from support.learn.evaluation_files import LINES, PROBLEMS, write_benchmarks
 
 HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"
 

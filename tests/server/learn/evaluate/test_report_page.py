@@ -8,11 +8,11 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
-from page_fixtures import watched
-from page_tabs import LOOKS, SERIOUS, WIDTHS
 from pellucid.learn.evaluate.page import html
 from pellucid.learn.evaluate.results import Bar, Circumstances, Figure, ModelResult, Reliability, Results, SuiteResult
 from pellucid.learn.evaluate.suite import Better, Form
+from support.page.page_fixtures import watched
+from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
 
 WHEN = Circumstances(date="2026-01-01T00:00:00+00:00", versions={"pellucid": "1"}, machine={"memory": 8 * 10**9})
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import NotSupportedError
-from pellucid.learn.evaluate import sandbox
-from pellucid.learn.evaluate.sandbox import DRIVER, Confinement, End, Limits, Outcome, confinement, run_program
+from pellucid.learn.evaluate.sandbox import sandbox
+from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, End, Limits, Outcome, confinement, run_program
 
 SHORT = Limits(seconds=1.5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from evaluation_files import ScriptedVoice, subject
-from pellucid.learn.evaluate import humaneval, perplexity, speed
-from pellucid.learn.evaluate.asking import Asking
-from pellucid.learn.evaluate.calibration import BINS, calibration_errors, diagrams
+from pellucid.learn.evaluate.questions import Asking
 from pellucid.learn.evaluate.suite import Better, Form, Record, mean, share
+from pellucid.learn.evaluate.suites import humaneval, perplexity, speed
+from pellucid.learn.evaluate.suites.token_calibration import BINS, calibration_errors, diagrams
 from pellucid.learn.metrics import Bins, calibration_error, wilson
+from support.learn.evaluation_files import ScriptedVoice, subject
 
 
 def records(values: list[float], units: list[str] | None = None) -> list[Record]:
@@ -142,7 +142,7 @@ async def test_speed() -> None:
 
 def test_probes_have_no_better_side() -> None:
     """Of a preference neither more nor less is said to be better."""
-    from pellucid.learn.evaluate import crows_pairs, winogender
+    from pellucid.learn.evaluate.suites import crows_pairs, winogender
 
     facts = [{"category": "age", "direction": "stereo", "more": -1.0, "less": -2.0, "more a token": -1, "less a token": -2}]
     assert {measure.better for measure in crows_pairs.measures(facts)} == {Better.NEITHER}

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedVoice, subject, write_benchmarks, write_lines
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.evaluate.asking import Asking, Subject
-from pellucid.learn.evaluate.crows_pairs import CrowsPairs
-from pellucid.learn.evaluate.humaneval import HumanEval, Sampling
-from pellucid.learn.evaluate.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
-from pellucid.learn.evaluate.names import names_of
-from pellucid.learn.evaluate.perplexity import Part, Perplexity, llama_windows
+from pellucid.learn.evaluate.questions import Asking, Subject
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.suite import Facts, Record, Suite
-from pellucid.learn.evaluate.text import Text
-from pellucid.learn.evaluate.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
-from pellucid.learn.evaluate.unknown_names import UnknownNames
-from pellucid.learn.evaluate.winogender import Winogender
+from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
+from pellucid.learn.evaluate.suites.humaneval import HumanEval, Sampling
+from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
+from pellucid.learn.evaluate.suites.perplexity import Part, Perplexity, llama_windows
+from pellucid.learn.evaluate.suites.python_names import names_of
+from pellucid.learn.evaluate.suites.text_similarity import Text
+from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
+from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
+from pellucid.learn.evaluate.suites.winogender import Winogender
 from pellucid.tokens import FinishReason
+from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedVoice, subject, write_benchmarks, write_lines
 
 
 @pytest.fixture

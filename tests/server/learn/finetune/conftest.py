@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from model_files import byte_level_bpe, write_folder
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.base import Base, build
-from pellucid.learn.finetune.samples import Sampler
-from pellucid.models import folder_decoder, folder_tokenizer
+from pellucid.learn.finetune.training.base_model import Base, build
+from pellucid.learn.finetune.training.samples import Sampler
 from pellucid.models.catalog import infill_formats
-from tiny_models import tiny_llama
+from pellucid.models.formats import folder_decoder
+from pellucid.models.tokenizers import folder_tokenizer
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.tiny_models import tiny_llama
 
 VOCAB = 320
 

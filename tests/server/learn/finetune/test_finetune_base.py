@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from model_files import write_gguf
 from pellucid.errors import InvalidRequestError, ModelError, NotFoundError, NotSupportedError
-from pellucid.learn.finetune.base import build, read_base, training_dtype
-from pellucid.models import folder_decoder, gguf_decoder
-from pellucid.models.gguf import GGUF
-from pellucid.models.progress import Silent
+from pellucid.learn.finetune.training.base_model import build, read_base, training_dtype
+from pellucid.models.formats import folder_decoder, gguf_decoder
+from pellucid.models.formats.gguf import GGUF
 from pellucid.models.store import Store
-from tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
+from pellucid.system.progress import Silent
+from support.models.model_files import write_gguf
+from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
 
 MAKERS = {"llama": tiny_llama, "mistral": tiny_mistral, "qwen2": tiny_qwen2, "qwen3": tiny_qwen3}
 

@@ -18,15 +18,15 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from pellucid.cli import app
+from pellucid.cli.app import app
 from pellucid.errors import ModelError
-from pellucid.learn.finetune import general, workshop
-from pellucid.learn.finetune.checkpoint import FILE
-from pellucid.learn.finetune.judge import Effort
-from pellucid.learn.finetune.trainer import Trainer
-from pellucid.learn.finetune.workshop import Workshop
+from pellucid.learn.finetune import forgetting, pipeline
+from pellucid.learn.finetune.held_out import Effort
+from pellucid.learn.finetune.pipeline import Workshop
+from pellucid.learn.finetune.training.checkpoint import FILE
+from pellucid.learn.finetune.training.trainer import Trainer
 from pellucid.models.store import Store
-from tiny_models import random_ids, reference_logprobs
+from support.models.tiny_models import random_ids, reference_logprobs
 
 Tune = Callable[..., tuple[int, str, str]]
 
@@ -40,10 +40,10 @@ def cache(tmp_path: Path) -> Path:
 def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tune:
     """Runs the command on the small repository and the tiny model unless other words are given."""
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
-    monkeypatch.setattr(workshop, "CONTEXT", {"cpu": 96})
-    monkeypatch.setattr(workshop, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
-    monkeypatch.setattr(general, "_TOPICS", ("class", "for"))
-    monkeypatch.setattr(general, "_MODULES", ("queue", "wave"))
+    monkeypatch.setattr(pipeline, "CONTEXT", {"cpu": 96})
+    monkeypatch.setattr(pipeline, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
+    monkeypatch.setattr(forgetting, "_TOPICS", ("class", "for"))
+    monkeypatch.setattr(forgetting, "_MODULES", ("queue", "wave"))
 
     def run(*words: str, path: Path = repository, model: str = str(model_folder), name: str = "mine") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["pellucid", "finetune", str(path), "--name", name, "--model", model, "--device", "cpu", *words])
@@ -121,12 +121,12 @@ def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_f
     """After kill -9 the same words go on with the plan and the step that the checkpoint has, and finish the adapter."""
     program = (
         "import time; from pellucid.learn.finetune import trainer, workshop, general, judge\n"
-        "trainer.SAVED_EVERY = 0.0; workshop.CONTEXT = {'cpu': 96}\n"
-        "general._TOPICS, general._MODULES = ('class', 'for'), ('queue', 'wave')\n"
-        "workshop.EFFORT = judge.Effort(tokens=200, cursors=4, lines=4, window=64)\n"
+        "trainer.SAVED_EVERY = 0.0; pipeline.CONTEXT = {'cpu': 96}\n"
+        "forgetting._TOPICS, forgetting._MODULES = ('class', 'for'), ('queue', 'wave')\n"
+        "pipeline.EFFORT = judge.Effort(tokens=200, cursors=4, lines=4, window=64)\n"
         "step = trainer.Trainer.step\n"
         "trainer.Trainer.step = lambda self, samples: (time.sleep(0.1), step(self, samples))[1]\n"
-        "from pellucid.cli import app; app()"
+        "from pellucid.cli.app import app; app()"
     )
     words = ["finetune", str(repository), "--name", "mine", "--model", str(model_folder), "--device", "cpu", "--steps", "10"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -189,7 +189,7 @@ def test_wrong_input_is_told_in_a_sentence(tune: Tune, tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named(repository: Path) -> None:
     """Without the extra the command says which library it needs and how it is installed."""
-    program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli import app; app()"
+    program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli.app import app; app()"
     words = ["finetune", str(repository), "--name", "mine"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 

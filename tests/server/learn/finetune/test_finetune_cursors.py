@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.learn.finetune.cursors import LONGEST_BLOCK, Page
+from pellucid.learn.finetune.training.cursors import LONGEST_BLOCK, Page
 
 PROGRAM = '''def area(width, height):
     """Of a rectangle, in m²."""

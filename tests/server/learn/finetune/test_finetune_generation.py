@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.base import Base
-from pellucid.learn.finetune.cursors import Span
 from pellucid.learn.finetune.generation import LONGEST_LINE, first_lines
-from pellucid.learn.finetune.reader import TorchReader
-from pellucid.learn.finetune.samples import Prompt, Sampler
+from pellucid.learn.finetune.training.base_model import Base
+from pellucid.learn.finetune.training.cursors import Span
+from pellucid.learn.finetune.training.samples import Prompt, Sampler
+from pellucid.learn.finetune.transformers_reader import TorchReader
 from pellucid.learn.reading import read
-from tiny_models import reference_logprobs
+from support.models.tiny_models import reference_logprobs
 
 
 def plain_line(base: Base, prompt: Prompt) -> str:

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pellucid.learn.finetune import loss
-from pellucid.learn.finetune.base import Base
-from pellucid.learn.finetune.lora import Adapter
-from pellucid.learn.finetune.loss import batch_loss, label_weights
-from pellucid.learn.finetune.samples import Sample
-from tiny_models import random_ids
+from pellucid.learn.finetune.training import loss
+from pellucid.learn.finetune.training.base_model import Base
+from pellucid.learn.finetune.training.lora import Adapter
+from pellucid.learn.finetune.training.loss import batch_loss, label_weights
+from pellucid.learn.finetune.training.samples import Sample
+from support.models.tiny_models import random_ids
 
 SAMPLES = [
     Sample(tuple(random_ids(30, seed=1)), 1, "text"),

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_files import logprobs
 from pellucid.config import load_settings
-from pellucid.learn.finetune.base import read_base
-from pellucid.learn.finetune.cursors import Span
-from pellucid.learn.finetune.lora import Adapter
 from pellucid.learn.finetune.plan import Plan
-from pellucid.learn.finetune.samples import Sampler
-from pellucid.learn.finetune.trainer import Trainer
+from pellucid.learn.finetune.training.base_model import read_base
+from pellucid.learn.finetune.training.cursors import Span
+from pellucid.learn.finetune.training.lora import Adapter
+from pellucid.learn.finetune.training.samples import Sampler
+from pellucid.learn.finetune.training.trainer import Trainer
 from pellucid.models.load import load
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store
-from tiny_models import reference_logprobs
+from pellucid.system.progress import Silent
+from support.models.model_files import logprobs
+from support.models.tiny_models import reference_logprobs
 
 pytestmark = pytest.mark.model
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pellucid.learn.finetune.judge import FileFigures, Judgement
+from pellucid.learn.finetune.held_out import FileFigures, Judgement
 from pellucid.learn.finetune.results import Row, compare
 
 

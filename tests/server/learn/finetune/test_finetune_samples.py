@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.cursors import Page, Span
-from pellucid.learn.finetune.samples import LONGEST_MIDDLE, Sample, Sampler
+from pellucid.learn.finetune.training.cursors import Page, Span
+from pellucid.learn.finetune.training.samples import LONGEST_MIDDLE, Sample, Sampler
 from pellucid.models.catalog import Order
 
 

@@ -16,14 +16,14 @@ import torch
 
 from pellucid.errors import ModelError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune import trainer as trainer_file
-from pellucid.learn.finetune.base import Base
-from pellucid.learn.finetune.checkpoint import FILE, read_standing
-from pellucid.learn.finetune.lora import Adapter
 from pellucid.learn.finetune.plan import BATCH, LEARNING_RATE, Plan, steps_of
-from pellucid.learn.finetune.samples import Sample, Sampler
-from pellucid.learn.finetune.trainer import PATIENCE, Trainer
-from pellucid.models.progress import Silent
+from pellucid.learn.finetune.training import trainer as trainer_file
+from pellucid.learn.finetune.training.base_model import Base
+from pellucid.learn.finetune.training.checkpoint import FILE, read_standing
+from pellucid.learn.finetune.training.lora import Adapter
+from pellucid.learn.finetune.training.samples import Sample, Sampler
+from pellucid.learn.finetune.training.trainer import PATIENCE, Trainer
+from pellucid.system.progress import Silent
 
 PLAN = Plan("key", steps=8, seed=3)
 RANK = 4

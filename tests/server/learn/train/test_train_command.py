@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import killed_training
 from pellucid.learn.train import checkpoint, command, learners, loop
 from pellucid.learn.train.plan import PRESETS
-from tiny_preset import TINY
-from training_texts import text_file
+from support.learn import killed_training
+from support.learn.tiny_preset import TINY
+from support.learn.training_texts import text_file
 
 Run = Callable[..., tuple[int, str, str]]
 

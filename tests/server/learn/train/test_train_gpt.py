@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
-from model_files import logprobs
-from pellucid.engine.decoder import Decoder
+from pellucid.engine.decoders.decoder import Decoder
 from pellucid.learn.train import gpt, tokenizers
 from pellucid.learn.train.gpt import GPT, Shape
 from pellucid.models.load import load
-from pellucid.models.progress import Silent
 from pellucid.models.store import Store
+from pellucid.system.progress import Silent
+from support.models.model_files import logprobs
 
 SHAPE = Shape(layers=2, hidden=64, heads=2, intermediate=96, context=64)
 

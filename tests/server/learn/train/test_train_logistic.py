@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from following import Following
-from pellucid.engine.history import BYTES, histories
+from pellucid.engine.decoders.byte_window_model import BYTES, histories
 from pellucid.learn.train import logistic
-from pellucid.learn.train.bits import bits_per_byte
+from pellucid.learn.train.bits_per_byte import bits_per_byte
 from pellucid.learn.train.logistic import LogisticPlan
-from pellucid.models.progress import Silent
-from training_texts import as_bytes, text_of
+from pellucid.system.progress import Silent
+from support.learn.training_texts import as_bytes, text_of
+from support.models.recording_progress import Following
 
 PLAN = LogisticPlan(reach=4, bits=12, passes=2)
 TRAIN, TEST = [as_bytes(text_of(20_000, seed=1)), as_bytes(text_of(900, seed=2))], [as_bytes(text_of(2000, seed=3))]

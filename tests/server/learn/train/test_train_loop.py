@@ -20,7 +20,7 @@ from pellucid.learn.train.checkpoint import Point, Progression
 from pellucid.learn.train.gpt import Shape
 from pellucid.learn.train.loop import Follower, Lesson, Recipe, Trainer
 from pellucid.learn.train.schedule import Schedule, Stretch
-from training_texts import text_of
+from support.learn.training_texts import text_of
 
 SHAPE = Shape(layers=1, hidden=32, heads=1, intermediate=48, context=32, dropout=0.1)
 RECIPE = Recipe(batch=8, peak=1e-2, warm_up=5)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.engine.history import histories
-from pellucid.engine.ngram import NGramModel
+from pellucid.engine.decoders.byte_window_model import histories
+from pellucid.engine.decoders.ngram_model import NGramModel
 from pellucid.learn.train import ngram
-from pellucid.learn.train.bits import bits_per_byte
-from training_texts import SlowKneserNey, as_bytes, text_of
+from pellucid.learn.train.bits_per_byte import bits_per_byte
+from support.learn.training_texts import SlowKneserNey, as_bytes, text_of
 
 
 @pytest.mark.parametrize("order", [3, 5])

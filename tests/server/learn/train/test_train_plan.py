@@ -12,7 +12,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Corpus, Document, split
 from pellucid.learn.train.plan import PRESETS, Plan, digest, opened
 from pellucid.learn.train.schedule import Schedule
-from training_texts import text_of
+from support.learn.training_texts import text_of
 
 PLAN = Plan("cpu", "bpe", 1024, 5.0, None, 0, "abc", threads=2)
 SCHEDULE = Schedule.of_seconds(100.0, 1.0).settled(20, 25.0)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.train import tokenizers
 from pellucid.learn.train.tokenizers import BEGINNING, Kind
-from pellucid.models.folder_tokenizer import read_tokenizer
-from pellucid.models.tokenizer import Tokenizer
-from training_texts import text_of
+from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from support.learn.training_texts import text_of
 
 KINDS = get_args(Kind)
 

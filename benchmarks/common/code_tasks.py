@@ -1,0 +1,95 @@
+"""What programmers ask of a model, made of the standard library's own files: code to go on with, and files to change."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.stdlib_cursors import STDLIB, draw, modules, source
+
+LINES = range(60, 101)
+"""Lines of a file that is changed."""
+
+CHARACTERS = range(1600, 2700)
+"""Characters of a file that is changed: about as much as an answer of 600 tokens holds."""
+
+LEAST_FUNCTIONS = 3
+"""Of a file that is changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Text that ends amid a line, and the rest of that line."""
+
+    text: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A file, and what is to be done with it."""
+
+    file: str
+    text: str
+    instruction: str
+
+    @property
+    def question(self) -> str:
+        return f"Here is a file:\n\n```python\n{self.text}```\n\n{self.instruction} Answer with the whole file."
+
+
+def pieces(count: int, characters: int, seed: int) -> list[Code]:
+    """The last lines before cursors in ``count`` different places, each up to ``characters`` long and about so long."""
+    fitting: list[Code] = []
+    seen = 0
+    while len(fitting) < count:
+        cursors = draw("report", seen + count, seed)[seen:]
+        seen += len(cursors)
+        fitting += [Code(tail(one.before, characters), one.truth) for one in cursors if len(one.before) > characters]
+    return fitting[:count]
+
+
+def tail(text: str, characters: int) -> str:
+    """The whole lines at the end of a text that are no more than so many characters."""
+    if len(text) <= characters:
+        return text
+    return text[-characters - 1 :].partition("\n")[2]
+
+
+def edits(seed: int) -> list[Edit]:
+    """Something to be done with each of the fitting files, in an order of the seed's: by turns a new name, and type hints."""
+    files = [path for path in modules("report") if _fits(source(path))]
+    random.Random(seed).shuffle(files)
+    return [
+        Edit(path.relative_to(STDLIB).as_posix(), source(path), _instruction(source(path), number)) for number, path in enumerate(files)
+    ]
+
+
+def _instruction(text: str, number: int) -> str:
+    if number % 2:
+        return "Add type hints to all functions."
+    name = most_named(text, functions(text))
+    return f"Rename {name} to new_{name.lstrip('_')} everywhere."
+
+
+def functions(text: str) -> list[str]:
+    """The names of the functions that a program defines, special methods aside; none where it is no program of this version."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return []
+    names = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [name for name in names if not name.startswith("__")]
+
+
+def most_named(text: str, names: Sequence[str]) -> str:
+    """The name that a program says most often; the first of equals."""
+    said = collections.Counter(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
+    return max(names, key=lambda name: said[name])
+
+
+def _fits(text: str) -> bool:
+    return text.count("\n") in LINES and len(text) in CHARACTERS and text.isascii() and len(functions(text)) >= LEAST_FUNCTIONS

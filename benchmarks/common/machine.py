@@ -1,0 +1,49 @@
+"""What a figure was measured on, for the line above a table."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from pellucid.config import load_settings
+from pellucid.engine.native import kernels
+from pellucid.models.store import Store
+
+
+def about(*versions: str) -> str:
+    """Date, machine, versions and the command; ``versions`` are those of peers."""
+    kernels.keep_in(Store(load_settings().cache).kernels)
+    parts = [
+        f"{date.today():%Y-%m-%d}",
+        f"{processor()}, {os.cpu_count()} processors",
+        f"Pellucid {importlib.metadata.version('pellucid')}, {kernels.variant() or 'no native'} kernels",
+        f"Python {platform.python_version()}",
+        f"torch {torch.__version__}",
+        *versions,
+    ]
+    return f"{'; '.join(parts)}\n\n    {shlex.join(['python', *sys.argv])}\n"
+
+
+def processor() -> str:
+    """Its name, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def llama_version(folder: Path) -> str:
+    """The version of llama.cpp's programs in ``folder``, in their own words."""
+    said = subprocess.run([folder / "llama-server", "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"^version: (.+)$", said.stdout + said.stderr, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"llama-server in {folder} does not tell its version: it said {said.stdout + said.stderr!r}.")
+    return f"llama.cpp {found[1]}"

@@ -1,0 +1,230 @@
+"""What people who share a server wait for: completions while a chat streams, and eight different clients for minutes.
+
+    python benchmarks/company.py --threads 2 --minutes 10
+
+First completions at cursors of the standard library, as llama.vim asks for them, alternately alone and while a chat is
+answered, whose own pace is told too. Then three people type, two chat, one asks about long texts, one has texts read and
+one draws completions by chance, all at once: how long it takes until a first token comes, and the longest gap between two
+parts of one answer. Fails where a gap is longer than ``--stall`` seconds, memory grows, or a request fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from common import llama_vim
+from common.machine import about
+from common.markdown_tables import quantile, table
+from common.servers import pellucid_server
+from common.stdlib_cursors import Cursor, draw
+from pellucid.models.catalog import DEFAULT_MODEL
+from soak import resident_megabytes
+
+CHARACTERS = 2500
+"""Of code before a cursor, and of a long question."""
+
+ANSWER = 24
+"""Tokens of a completion."""
+
+CHAT_ANSWER = 400
+PAUSE = 0.2
+"""Seconds between two keystrokes."""
+
+SAMPLES = 20
+"""Of the server's memory."""
+
+GROWTH = 0.05
+"""By how much memory may be larger in the last two thirds of a run than at their beginning."""
+
+
+@dataclass
+class Waits:
+    """Seconds until the first part of each answer, the longest gap between two parts of one, and the parts that came."""
+
+    first: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    parts: int = 0
+
+
+class Company:
+    """Clients of one server, and what each kind of them has waited for."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.waits: dict[str, Waits] = defaultdict(Waits)
+        self._client = client
+        self._cursors = itertools.cycle(draw("report", 200, 0))
+
+    async def complete(self, cursor: Cursor) -> float:
+        """Seconds that a completion takes."""
+        body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {"n_predict": ANSWER, "id_slot": -1}
+        begun = time.perf_counter()
+        response = await self._client.post("/infill", json=body)
+        response.raise_for_status()
+        return time.perf_counter() - begun
+
+    async def type(self) -> None:
+        """One line, keystroke by keystroke; each ends the request before it, as an editor does."""
+        cursor = next(self._cursors)
+        for end in range(len(cursor.truth) + 1):
+            body = llama_vim.request(cursor.before[-CHARACTERS:] + cursor.truth[:end], cursor.below[:CHARACTERS])
+            await self._stream("type", "/infill", body | {"n_predict": ANSWER, "id_slot": -1, "stream": True})
+            await asyncio.sleep(PAUSE)
+
+    async def chat(self) -> None:
+        await self._ask("chat", f"Explain what this code does:\n\n{next(self._cursors).before[-400:]}", CHAT_ANSWER)
+
+    async def question(self) -> None:
+        await self._ask("ask about a long text", f"What could be simpler here?\n\n{next(self._cursors).before[-4 * CHARACTERS :]}", 100)
+
+    async def read(self) -> None:
+        response = await self._client.post("/v1/score", json={"text": next(self._cursors).before[-CHARACTERS:], "top_logprobs": 5})
+        response.raise_for_status()
+
+    async def draw(self) -> None:
+        body = {"prompt": next(self._cursors).before[-CHARACTERS:], "max_tokens": 100, "temperature": 0.8, "logprobs": 5, "stream": True}
+        await self._stream("draw by chance", "/v1/completions", body)
+
+    async def _ask(self, kind: str, question: str, tokens: int) -> None:
+        body = {"messages": [{"role": "user", "content": question}], "max_tokens": tokens, "stream": True, "logprobs": True}
+        await self._stream(kind, "/v1/chat/completions", body)
+
+    async def _stream(self, kind: str, route: str, body: dict[str, Any]) -> None:
+        waits, last, longest = self.waits[kind], time.perf_counter(), 0.0
+        begun, parts = last, 0
+        async with self._client.stream("POST", route, json=body) as response:
+            if response.is_error:
+                raise SystemExit(f"{route} answered with {response.status_code}: {(await response.aread())[:500]!r}")
+            async for line in response.aiter_lines():
+                if not line.startswith("data: {"):
+                    continue
+                if "error" in json.loads(line.removeprefix("data: ")):
+                    raise SystemExit(f"{route} failed in its stream: {line[:500]}")
+                now = time.perf_counter()
+                if parts:
+                    longest = max(longest, now - last)
+                else:
+                    waits.first.append(now - begun)
+                last, parts = now, parts + 1
+                waits.parts += 1
+        waits.gaps.append(longest)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--completions", type=int, default=60, help="that are asked for alone, and as many while a chat streams")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of eight clients at once")
+    parser.add_argument("--stall", type=float, default=1.0, help="seconds between two parts of an answer that are too many")
+    options = parser.parse_args()
+    flags = ("--model", options.model, "--threads", str(options.threads), "--no-prefix-save")
+    with pellucid_server(*flags) as server:
+        problems = asyncio.run(measure(server.url, server.process, options))
+    if problems:
+        raise SystemExit(" ".join(problems))
+
+
+async def measure(url: str, process: int, options: argparse.Namespace) -> list[str]:
+    """Print both tables; gives what was wrong, a sentence each."""
+    print(about())
+    async with httpx.AsyncClient(base_url=url, timeout=300) as client:
+        print(await beside_a_chat(Company(client), options.completions), flush=True)
+        company = Company(client)
+        memory = await together(company, process, options.minutes * 60)
+    print(report(company, memory))
+    return problems_of(company, memory, options.stall)
+
+
+async def beside_a_chat(company: Company, count: int) -> str:
+    """The times of completions alone and beside a chat, other cursors each time."""
+    alone: list[float] = []
+    beside: list[float] = []
+    chat = company.waits["chat"]
+    said = 0
+    for number, cursor in enumerate(draw("report", 2 * count, 1)):
+        if number % 2:
+            alone.append(await company.complete(cursor))
+            continue
+        chat.first.clear()
+        async with _going_on(company.chat):
+            while not chat.first:
+                await asyncio.sleep(0.05)
+            before = chat.parts
+            beside.append(await company.complete(cursor))
+            said += chat.parts - before
+    rows = [
+        [name, *(f"{1000 * quantile(times, share):.0f}" for share in (0.5, 0.95))]
+        for name, times in (("alone", alone), ("while a chat streams", beside))
+    ]
+    ratios = [f"{quantile(beside, share) / quantile(alone, share):.2f}" for share in (0.5, 0.95)]
+    told = f"Meanwhile the chat says {said / sum(beside):.0f} tokens a second."
+    return table(["completion", "p50, ms", "p95, ms"], [*rows, ["ratio", *ratios]]) + f"\n\n{told}\n"
+
+
+@asynccontextmanager
+async def _going_on(client: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(client())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def together(company: Company, process: int, seconds: float) -> list[float]:
+    """Eight clients for so long; gives the server's memory in MB over that time."""
+    deadline = time.monotonic() + seconds
+    clients = [*[company.type] * 3, *[company.chat] * 2, company.question, company.read, company.draw]
+
+    async def keep_on(client: Callable[[], Awaitable[None]]) -> None:
+        while time.monotonic() < deadline:
+            await client()
+
+    async def watch() -> None:
+        for _ in range(SAMPLES):
+            await asyncio.sleep(seconds / SAMPLES)
+            memory.append(resident_megabytes(process))
+
+    memory: list[float] = []
+    await asyncio.gather(watch(), *map(keep_on, clients))
+    return memory
+
+
+def report(company: Company, memory: list[float]) -> str:
+    titles = ["client", "answers", "first token p50, ms", "p95, ms", "longest gap, ms"]
+    rows = [
+        [
+            kind,
+            str(len(waits.first)),
+            *(f"{1000 * quantile(waits.first, share):.0f}" for share in (0.5, 0.95)),
+            f"{1000 * max(waits.gaps, default=0.0):.0f}",
+        ]
+        for kind, waits in company.waits.items()
+    ]
+    return f"{table(titles, rows)}\n\nMemory of the server in MB: {', '.join(f'{sample:.0f}' for sample in memory)}."
+
+
+def problems_of(company: Company, memory: list[float], stall: float) -> list[str]:
+    """What was wrong, a sentence each."""
+    longest = max((gap for waits in company.waits.values() for gap in waits.gaps), default=0.0)
+    later = memory[len(memory) // 3 :]
+    growth = max(later) / later[0] - 1
+    return [
+        *[f"An answer stood still for {longest:.2f} s."] * (longest > stall),
+        *[f"Memory grew by {growth:.1%}."] * (growth > GROWTH),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What token healing and ending at the suffix are worth: pass@1 of blocks taken out of HumanEval, with and without.
+
+    python benchmarks/infill_endings.py --data HumanEval.jsonl.gz --limit 48
+
+Greedy, in the model's own infill format, the cursor behind the indentation of the block. The bare answer is judged as it
+comes (up to the model's own end or the most tokens) and ended where it begins to repeat the suffix; the third one is what
+Pellucid answers: healed and ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from pellucid.config import load_settings
+from pellucid.engine.engine import Engine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.learn.evaluate.suites.gap_tasks import Task, blocks, count_passing
+from pellucid.models.catalog import DEFAULT_MODEL
+from pellucid.models.load import load
+from pellucid.models.store import Store
+from pellucid.system.progress import Silent
+from pellucid.text.assistant import Assistant, Stream
+from pellucid.text.stopping import SuffixStop
+from pellucid.tokens import Finish, FinishReason, SamplingParams, Token
+
+MAX_TOKENS = 160
+AT_ONCE = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="HumanEval, .jsonl or .jsonl.gz")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name, a folder or a .gguf")
+    parser.add_argument("--limit", type=int, default=48, help="how many tasks, drawn with a fixed seed")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--quant", default="auto")
+    options = parser.parse_args()
+    tasks = blocks(options.data, options.limit)
+    loaded = load(options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent())
+    engine = Engine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
+    print(f"{loaded.name}, {loaded.model.description}\n")
+    try:
+        print(asyncio.run(measure(Assistant(engine, [loaded]), tasks)))
+    finally:
+        engine.close()
+
+
+async def measure(assistant: Assistant, tasks: Sequence[Task]) -> str:
+    """The table."""
+    turns = asyncio.Semaphore(AT_ONCE)
+    params = SamplingParams(max_tokens=MAX_TOKENS)
+
+    async def bare(task: Task) -> tuple[str, bool]:
+        async with turns:
+            return await collect(assistant.continue_ids(assistant.infill_ids(task.prefix, task.suffix, params=params), params))
+
+    async def whole(task: Task) -> tuple[str, bool]:
+        async with turns:
+            return await collect(assistant.complete(task.prefix, task.suffix, params=params))
+
+    said = await asyncio.gather(*map(bare, tasks))
+    ended = [end(task, *answer) for task, answer in zip(tasks, said, strict=True)]
+    healed = await asyncio.gather(*map(whole, tasks))
+    table = ["| answer | pass@1 | same as the solution | came to an end | tasks |", "|---|---|---|---|---|"]
+    for name, answers in (("as it comes", said), ("ended at the suffix", ended), ("healed, and ended at the suffix", healed)):
+        texts = [text for text, _ in answers]
+        passed = 100 * await count_passing(tasks, texts) / len(tasks)
+        same = 100 * sum(text == task.solution for task, text in zip(tasks, texts, strict=True)) / len(tasks)
+        table.append(f"| {name} | {passed:.1f} | {same:.1f} | {sum(stopped for _, stopped in answers)} | {len(tasks)} |")
+    return "\n".join(table)
+
+
+async def collect(stream: Stream) -> tuple[str, bool]:
+    """An answer, and whether it came to an end before the most tokens."""
+    items = [item async for item in stream]
+    ended = any(isinstance(item, Finish) and item.reason is FinishReason.STOP for item in items)
+    return "".join(item.text for item in items if isinstance(item, Token)), ended
+
+
+def end(task: Task, text: str, stopped: bool) -> tuple[str, bool]:
+    """An answer up to where it repeats the suffix, and whether it came to an end."""
+    ending = SuffixStop(task.prefix, task.suffix)
+    kept = ending.feed(text)
+    return (kept, True) if ending.ended else (kept + ending.finish(), stopped)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""What the page costs: processor time of the server for each token of a streamed answer, and how soon the page is there.
+
+    python benchmarks/page_cost.py --messages 200 --rounds 3 --json page_cost.json
+
+Starts a server of its own, with a conversation of ``--messages`` messages. The same question is then put through the API
+(a stream with logprobs, as a program asks) and on the page in Chromium, in turns. What is measured begins with the first
+token and ends with the last, so that reading the prompt is no part of it. The models are those of PELLUCID_CACHE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.async_api import Page, async_playwright
+
+from common.servers import pellucid_server
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from pellucid.tokens import FinishReason
+from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, USER, TurnSettings
+from pellucid_webui.conversations.store import Store
+
+OWNER = "local"
+QUESTION = "Count from one to one hundred in words, one number a line, and say nothing else."
+SAID = ("Tell me about the number {}.", "The number {} follows the one before it, and the next one follows it.")
+SECONDS = 600.0
+
+PAINTS = """() => new Promise((done) => {
+  const paint = performance.getEntriesByName("first-contentful-paint")[0];
+  done(paint ? paint.startTime : null);
+})"""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer: its tokens after the first look, and the processor time of the server meanwhile, in seconds."""
+
+    tokens: int
+    processor: float
+
+    @property
+    def each(self) -> float:
+        """Milliseconds of processor time a token."""
+        return 1000 * self.processor / self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server of this script's own."""
+
+    url: str
+    process: int
+    conversation: str
+
+    def processor(self) -> float:
+        """The seconds that it has computed so far, on all processors."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=192, help="of each answer")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with serving(arguments.messages) as served:
+        prepared = prepare(served.url)
+        found = {"gradio_s": prepared} | asyncio.run(measure(served, arguments.messages, arguments.rounds, arguments.tokens))
+    print(table(found))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1))
+
+
+def prepare(url: str) -> float:
+    """Have the page made, as the first visit does; the seconds that it took."""
+    begun = time.monotonic()
+    while "gradio_config" not in httpx.get(url).text:
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+async def measure(served: Served, messages: int, rounds: int, tokens: int) -> dict[str, Any]:
+    """All figures of the page that is there."""
+    api: list[Streamed] = []
+    page: list[Streamed] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        tab = await browser.new_page()
+        tab.set_default_timeout(SECONDS * 1000)
+        starts = [await opened(tab, served) for _ in range(rounds)]
+        await tab.get_by_role("button", name="How to answer").click()
+        await tab.get_by_role("button", name="Sampling").first.click()
+        await number(tab, "Temperature", "0")
+        await number(tab, "Most tokens", str(tokens))
+        for _ in range(rounds):
+            api.append(await ask_api(served, messages, tokens))
+            page.append(await ask_page(tab, served))
+        await browser.close()
+    each = [statistics.median(one.each for one in side) for side in (api, page)]
+    return {
+        "messages": messages,
+        "api": [asdict(one) for one in api],
+        "page": [asdict(one) for one in page],
+        "api_ms": each[0],
+        "page_ms": each[1],
+        "ratio": each[1] / each[0],
+        "paint_ms": statistics.median(paint for paint, _ in starts),
+        "interactive_ms": statistics.median(interactive for _, interactive in starts),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """As Markdown."""
+    rows = [
+        "| what | figure |",
+        "|---|---|",
+        f"| processor time a token, API, ms | {found['api_ms']:.1f} |",
+        f"| processor time a token, page with {found['messages']} messages, ms | {found['page_ms']:.1f} |",
+        f"| ratio | {found['ratio']:.3f} |",
+        f"| first visit: Gradio is imported and the page made, s | {found['gradio_s']:.1f} |",
+        f"| first paint, ms | {found['paint_ms']:.0f} |",
+        f"| a message can be written and sent, {found['messages']} messages shown, ms | {found['interactive_ms']:.0f} |",
+    ]
+    return "\n".join(rows)
+
+
+async def opened(tab: Page, served: Served) -> tuple[float, float]:
+    """Open the page at the conversation: milliseconds to the first paint, and until one can go on with it."""
+    begun = time.monotonic()
+    await tab.goto(f"{served.url}/?c={served.conversation}")
+    await tab.locator(".pl-message").last.wait_for()
+    await tab.get_by_role("textbox", name="Your message").click()
+    interactive = 1000 * (time.monotonic() - begun)
+    return float(await tab.evaluate(PAINTS)), interactive
+
+
+async def number(tab: Page, label: str, value: str) -> None:
+    field = tab.get_by_label(re.compile(f"^(number input for )?{label}")).first
+    await field.fill(value)
+    await field.press("Tab")
+
+
+async def ask_page(tab: Page, served: Served) -> Streamed:
+    """Put the question on the page."""
+    field = tab.get_by_role("textbox", name="Your message")
+    await field.fill(QUESTION)
+    await field.press("Enter")
+    note = tab.locator(".pl-assistant[aria-busy=true] .pl-note")
+    await note.filter(has_text=re.compile(r"[1-9]\d* tokens")).wait_for()
+    before, first = served.processor(), counted(await note.inner_text())
+    await tab.wait_for_function("() => ![...document.querySelectorAll('.pl-message')].some((one) => one.ariaBusy === 'true')")
+    after, last = served.processor(), counted(await tab.locator(".pl-assistant .pl-note").last.inner_text())
+    return Streamed(last - first, after - before)
+
+
+def counted(note: str) -> int:
+    found = re.search(r"(\d+) tokens", note)
+    assert found is not None, note
+    return int(found[1])
+
+
+async def ask_api(served: Served, messages: int, tokens: int) -> Streamed:
+    """Put the question through the API."""
+    body = {
+        "messages": [*said(messages), {"role": USER, "content": QUESTION}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "stream": True,
+        "logprobs": True,
+        "top_logprobs": ALTERNATIVES,
+    }
+    before, count = 0.0, -1
+    async with (
+        httpx.AsyncClient(base_url=served.url, timeout=SECONDS) as client,
+        client.stream("POST", "/v1/chat/completions", json=body) as reply,
+    ):
+        async for line in reply.aiter_lines():
+            if '"logprobs":{' not in line:
+                continue
+            count += 1
+            if not count:
+                before = served.processor()
+    return Streamed(count, served.processor() - before)
+
+
+def said(messages: int) -> list[dict[str, str]]:
+    """A conversation."""
+    return [{"role": (USER, ASSISTANT)[at % 2], "content": SAID[at % 2].format(at // 2 + 1)} for at in range(messages)]
+
+
+def fill(store: Store, messages: int) -> str:
+    """Keep the conversation; its id."""
+    id = store.create(OWNER, TurnSettings(), "Numbers")
+    parent = None
+    for one in said(messages):
+        parent = store.add(OWNER, id, parent, one["role"], one["content"], end=FinishReason.STOP)
+    return id
+
+
+@contextmanager
+def serving(messages: int) -> Iterator[Served]:
+    """A server with the conversation, its model loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        store = Store(data / "conversations.db")
+        conversation = fill(store, messages)
+        store.close()
+        with pellucid_server(data=data) as server:
+            yield Served(server.url, server.process, conversation)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The same work done by Pellucid's server and by llama.cpp, with the same GGUF file and as many threads, turn by turn.
+
+    python benchmarks/peers.py --llama-bin FOLDER --threads 2 --json peers.json
+
+``--llama-bin`` is the folder of llama-server and llama-bench. The servers are started and ended here; all of them have the
+model loaded, one of them works at a time. Each round asks every one of them the same; the next round asks something else.
+What counts is the time that the client waits for an HTTP response; llama-bench, which has no server, tells its own.
+
+A prompt whose reading is no part of what is measured is asked for once before, so that it is in the cache. A ratio says how
+many times as fast Pellucid is as the best of llama.cpp's in that row. ``--require`` fails where one is below its bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from against_transformers import load_theirs, time_theirs
+from common.code_tasks import Code, Edit, edits, pieces
+from common.http_asker import Asker
+from common.llama_bench import LlamaBench
+from common.machine import about, llama_version
+from common.markdown_tables import table
+from common.race_row import BENCH, LOOKUP, OURS, THEIRS, TIMES, TITLES, TRANSFORMERS, Bar, Row
+from common.servers import gguf_file, llama_server, pellucid_server
+from pellucid.config import Settings
+from pellucid.models.catalog import DEFAULT_MODEL
+
+HAS_LOOKUP = "lookup" in Settings.model_fields
+"""Whether this Pellucid speculates by looking things up in the prompt."""
+
+PREFILLS = (512, 2048)
+ANSWER = 128
+STREAMS = 4
+STREAM_ANSWER = 96
+EDIT_ANSWER = 600
+ALTERNATIVES = 5
+CODE, SHORT_CODE = 1100, 370
+"""Characters of code: about 300 and 100 tokens."""
+
+CODE_TOKENS = 300
+"""What llama-bench has in its cache before it decodes."""
+
+CONTEXT = 4096
+"""Tokens of one stream."""
+
+VOCABULARY = range(1000, 30_000)
+"""Ids that are ordinary tokens in the vocabularies of the catalog's models."""
+
+WARM_UP = ("import os\n", "import re\n", "import ast\n", "import sys\n")
+
+SLOWER = 1.03
+"""How many times as long an answer may take with alternatives for every token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """What everybody is asked in one round, and in no other."""
+
+    random_ids: Mapping[int, Sequence[int]]
+    code: Code
+    opening: Code
+    streams: Sequence[str]
+    new_streams: Sequence[str]
+    edit: Edit
+
+
+class Race:
+    """The contestants, and what they have reached so far."""
+
+    def __init__(self, askers: Mapping[str, Asker], bench: LlamaBench, transformers: Any | None) -> None:
+        self._askers = askers
+        self._bench = bench
+        self._transformers = transformers
+        self.prefills = {count: Row(f"prefill of {count} random tokens", bar=Bar(OURS, 2.5)) for count in PREFILLS}
+        self.decode = Row(f"decode of {ANSWER} tokens of code, one stream", bar=Bar(OURS, 1.2))
+        self.edit = Row("edit of a file by instruction, its reading included", bar=Bar(LOOKUP, 1.8))
+        self.edit_alone = Row("the same, its reading left out by the servers' clocks")
+        self.streams = Row(f"{STREAMS} streams in all, prompts known", bar=Bar(OURS, 2.5))
+        self.new_streams = Row(f"{STREAMS} streams in all, prompts read first")
+        self.first = Row("first token after some more typing", TIMES)
+        self.alternatives: list[float] = []
+        """How many times as long an answer took with alternatives."""
+
+    @property
+    def rows(self) -> list[Row]:
+        return [*self.prefills.values(), self.decode, self.edit, self.edit_alone, self.streams, self.new_streams, self.first]
+
+    def warm_up(self) -> None:
+        """Let every server compute once, so that nothing is made or loaded later."""
+        for asker in self._askers.values():
+            at_once(asker, WARM_UP, known=True)
+
+    def run(self, tasks: Tasks, number: int) -> None:
+        """One round."""
+        plain = (OURS, THEIRS)
+        for count, row in self.prefills.items():
+            self._each(row, plain, partial(prefill, ids=tasks.random_ids[count]))
+        self._run_bench()
+        self._each(self.decode, self._askers, partial(decode, prompt=tasks.code.text))
+        self._change(tasks.edit)
+        self._each(self.streams, plain, partial(at_once, prompts=tasks.streams, known=True))
+        self._each(self.new_streams, plain, partial(at_once, prompts=tasks.new_streams, known=False))
+        self._each(self.first, plain, partial(first_token, code=tasks.opening))
+        self._compare_alternatives(tasks.code.text, number)
+        if self._transformers is not None:
+            self._ask_transformers(tasks)
+
+    def _each(self, row: Row, names: Iterable[str], work: Callable[[Asker], float]) -> None:
+        for name in names:
+            row.note(name, work(self._askers[name]))
+
+    def _change(self, edit: Edit) -> None:
+        """An answer that repeats most of its prompt; reading the prompt counts, as one waits for it."""
+        for name, asker in self._askers.items():
+            reply = asker.chat(edit.question, EDIT_ANSWER)
+            self.edit.note(name, reply.generated / reply.seconds)
+            self.edit_alone.note(name, reply.generated / reply.decoding)
+
+    def _run_bench(self) -> None:
+        for count, speed in self._bench.prefills(PREFILLS).items():
+            self.prefills[count].note(BENCH, speed)
+        self.decode.note(BENCH, self._bench.decode(ANSWER, CODE_TOKENS))
+
+    def _compare_alternatives(self, prompt: str, number: int) -> None:
+        """With and without, twice; who comes first changes, for the machine may become slower or faster meanwhile."""
+        for turn in range(2):
+            order = (0, ALTERNATIVES) if (number + turn) % 2 else (ALTERNATIVES, 0)
+            speeds = {count: decode(self._askers[OURS], prompt, count) for count in order}
+            self.alternatives.append(speeds[0] / speeds[ALTERNATIVES])
+
+    def _ask_transformers(self, tasks: Tasks) -> None:
+        ids = tasks.random_ids[PREFILLS[0]]
+        first, _ = time_theirs(self._transformers, ids, 1)
+        self.prefills[len(ids)].note(TRANSFORMERS, len(ids) / first)
+        _, rest = time_theirs(self._transformers, self._askers[OURS].ids(tasks.code.text), ANSWER)
+        self.decode.note(TRANSFORMERS, (ANSWER - 1) / rest)
+
+
+def prefill(asker: Asker, ids: Sequence[int]) -> float:
+    """Tokens a second at which a prompt is read, the first token of an answer included."""
+    reply = asker.complete(ids, 1)
+    assert reply.computed >= len(ids) - 1, f"{len(ids) - reply.computed} tokens of a random prompt were in the cache"
+    return len(ids) / reply.seconds
+
+
+def decode(asker: Asker, prompt: str, alternatives: int = 0) -> float:
+    """Tokens a second of an answer to a prompt in the cache."""
+    asker.complete(prompt, 1)
+    return ANSWER / asker.complete(prompt, ANSWER, alternatives).seconds
+
+
+def first_token(asker: Asker, code: Code) -> float:
+    """Milliseconds to the first token once somebody has typed the rest of a line."""
+    asker.complete(code.text, 1)
+    return 1000 * asker.complete(code.text + code.rest, 1).seconds
+
+
+def at_once(asker: Asker, prompts: Sequence[str], *, known: bool) -> float:
+    """Tokens a second of all the answers together; ``known`` prompts are in the cache."""
+    for prompt in prompts if known else ():
+        asker.complete(prompt, 1)
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        begun = time.perf_counter()
+        replies = list(pool.map(lambda prompt: asker.complete(prompt, STREAM_ANSWER), prompts))
+        seconds = time.perf_counter() - begun
+    return sum(reply.generated for reply in replies) / seconds
+
+
+def drawn(rounds: int, seed: int) -> list[Tasks]:
+    """What is asked in each round."""
+    dice = random.Random(seed)
+    code, short = iter(pieces(2 * rounds, CODE, seed)), iter(pieces(2 * STREAMS * rounds, SHORT_CODE, seed + 1))
+    files = edits(seed)
+    return [
+        Tasks(
+            random_ids={count: dice.choices(VOCABULARY, k=count) for count in PREFILLS},
+            code=next(code),
+            opening=next(code),
+            streams=[next(short).text for _ in range(STREAMS)],
+            new_streams=[next(short).text for _ in range(STREAMS)],
+            edit=files[number % len(files)],
+        )
+        for number in range(rounds)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llama-bin", type=Path, required=True, metavar="FOLDER", help="where llama-server and llama-bench are")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--transformers", action="store_true", help="ask generate of the transformers library as well, which is slow")
+    parser.add_argument("--require", action="store_true", help="fail where a bar is missed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every figure")
+    options = parser.parse_args()
+    if not HAS_LOOKUP:
+        print("This Pellucid has no setting `lookup`: the columns of it stay empty.", file=sys.stderr)
+    path = gguf_file(options.model)
+    with contestants(options, path) as race:
+        race.warm_up()
+        with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(), console=Console(stderr=True)) as progress:
+            for number, tasks in enumerate(progress.track(drawn(options.rounds, options.seed), description="rounds")):
+                race.run(tasks, number)
+    print(about(llama_version(options.llama_bin)))
+    print(f"{path.name}, {options.threads} threads, medians of {options.rounds} rounds\n")
+    print(report(race))
+    if options.json:
+        found = {row.what: row.reached for row in race.rows} | {"with alternatives": race.alternatives}
+        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    missed = shortfalls(race)
+    if options.require and missed:
+        raise SystemExit("\n".join(missed))
+
+
+@contextmanager
+def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
+    """All servers, each with its model loaded; they have ended after it."""
+    threads = str(options.threads)
+    common = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT), "--slots", str(STREAMS), "--no-page")
+    ours = {OURS: ("--no-lookup",), LOOKUP: ("--lookup",)} if HAS_LOOKUP else {OURS: ()}
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(pellucid_server(*common, *flags)) for name, flags in ours.items()}
+        flags = ("-t", threads, "-c", str(STREAMS * CONTEXT), "-np", str(STREAMS))
+        servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, path, *flags))
+        askers = {name: stack.enter_context(closing(Asker(server.url))) for name, server in servers.items()}
+        yield Race(askers, LlamaBench(options.llama_bin, path, options.threads), transformers(options, path))
+
+
+def transformers(options: argparse.Namespace, path: Path) -> Any | None:
+    """The model by the transformers library, in this process, where it is asked for."""
+    torch.set_num_threads(options.threads)
+    return load_theirs(path) if options.transformers else None
+
+
+def report(race: Race) -> str:
+    longer = statistics.median(race.alternatives)
+    note = f"With top-{ALTERNATIVES} logprobs for every token an answer of Pellucid's takes {longer:.3f} times as long (at most {SLOWER})."
+    return f"{table(TITLES, [row.cells() for row in race.rows])}\n\n{note}"
+
+
+def shortfalls(race: Race) -> list[str]:
+    """A sentence for each bar that was missed."""
+    missed = [row.missed for row in race.rows if row.missed]
+    longer = statistics.median(race.alternatives)
+    if longer > SLOWER:
+        missed.append(f"An answer with logprobs takes {longer:.3f} times as long and may take {SLOWER} times.")
+    return missed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""What each way of holding weights costs in quality, and what it gives in memory and speed.
+
+    python benchmarks/quantisation.py --prose tinyshakespeare.txt --tokens 50000 --json quantisation.json
+
+Every quant that Pellucid knows is loaded beside bfloat16 (``none``), which is the reference. Texts are read in windows of
+``--window`` tokens that do not overlap: every token but the first of a window is scored once, by what stands before it in its
+window. Code is whole files of ``--code``, prose pieces of one file, both in an order drawn with a fixed seed. All models read
+a window before the next one comes, so that no distribution is kept.
+Infilling is the rest of a line at cursors in the standard library, greedy, right where it is what the file says; it is
+compared with the reference cursor by cursor. Speeds are of random tokens, through the engine, turn by turn. Memory is what a
+server of its own takes at rest after one answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing, closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from torch import Tensor
+
+from against_transformers import Times, time_ours
+from common.divergence import Divergence, Paired
+from common.http_asker import Asker
+from common.machine import about
+from common.markdown_tables import table
+from common.replay_cases import is_right
+from common.servers import pellucid_server
+from common.stdlib_cursors import STDLIB, Cursor, draw, python_files, source
+from common.text_windows import windows
+from pellucid.config import load_settings
+from pellucid.engine import packing
+from pellucid.engine.cache import SlotCache
+from pellucid.engine.engine import Engine
+from pellucid.engine.model import Batch, Model, Span
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.errors import ConfigError
+from pellucid.models.catalog import DEFAULT_MODEL
+from pellucid.models.load import LoadedModel, load
+from pellucid.models.store import Store
+from pellucid.system.progress import Silent
+from pellucid.text.assistant import Assistant
+from pellucid.tokens import SamplingParams, Token
+from soak import resident_megabytes
+
+REFERENCE = "none"
+
+ROWS = 128
+"""Places whose distributions are held at once: with 152,000 tokens in a vocabulary, 78 MB a model."""
+
+ABOVE, BELOW = 64, 32
+"""Lines around a cursor that a model is shown."""
+
+ANSWER = 32
+"""Most tokens of the rest of a line."""
+
+PREFILL, DECODE = 512, 64
+"""Tokens of a prompt and of an answer, where speeds are measured."""
+
+CONTEXT = 2048
+
+FIGURES = ("perplexity", f"beside {REFERENCE}", "KL, nats", "same first")
+"""Of the quality with each text."""
+
+MIB = 2**20
+
+
+@dataclass
+class Held:
+    """One way of holding the weights: the quants that lead to it, and what was found."""
+
+    quants: list[str]
+    loaded: LoadedModel
+    texts: dict[str, Divergence] = field(default_factory=dict)
+    right: list[bool] = field(default_factory=list)
+    times: list[Times] = field(default_factory=list)
+    resident: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self.quants)
+
+
+class Reader:
+    """A model and a cache for one window."""
+
+    def __init__(self, model: Model, window: int, threads: int) -> None:
+        self._model = model
+        self._storage = SlotCache(model.cache_shape, 1, window).storage
+        self._threads = 1 if model.brings_threads else threads
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """The states behind which the tokens from the second on come."""
+        torch.set_num_threads(self._threads)
+        positions = torch.arange(len(ids))
+        return self._model.forward(Batch(ids, positions, (Span(0, 0, len(ids), 0),), positions[:-1]), self._storage)
+
+    def logprobs(self, hidden: Tensor) -> Tensor:
+        return self._model.logits(hidden).log_softmax(-1)
+
+
+@torch.inference_mode()
+def compare(readers: Sequence[Reader], sums: Sequence[Divergence], window: Sequence[int], threads: int) -> None:
+    """Add what all models find in a window; the first one is the reference."""
+    ids = torch.tensor(window)
+    hidden = [reader.hidden(ids) for reader in readers]
+    torch.set_num_threads(threads)
+    for first in range(0, len(ids) - 1, ROWS):
+        rows, targets = slice(first, first + ROWS), ids[first + 1 : first + 1 + ROWS]
+        reference = readers[0].logprobs(hidden[0][rows])
+        for reader, states, found in zip(readers, hidden, sums, strict=True):
+            found.add(reference, reference if reader is readers[0] else reader.logprobs(states[rows]), targets)
+
+
+class Study:
+    """All ways of holding one model's weights; the first of ``held`` is the reference."""
+
+    def __init__(self, held: Sequence[Held], options: argparse.Namespace) -> None:
+        self.held = held
+        self._options = options
+        self._dice = random.Random(options.seed)
+
+    def read(self, progress: Progress) -> None:
+        """Perplexity and divergence, text by text."""
+        options, tokenizer = self._options, self.held[0].loaded.tokenizer
+        readers = [Reader(one.loaded.model, options.window, options.threads) for one in self.held]
+        files = python_files(options.code)
+        self._dice.shuffle(files)
+        prose = tokenizer.encode(options.prose.read_text(encoding="utf-8"))
+        pieces = [prose[first : first + options.window] for first in range(0, len(prose), options.window)]
+        self._dice.shuffle(pieces)
+        for name, texts in (("code", (tokenizer.encode(source(path)) for path in files)), ("prose", iter(pieces))):
+            sums = [one.texts.setdefault(name, Divergence()) for one in self.held]
+            task = progress.add_task(f"tokens of {name}", total=options.tokens)
+            for window in windows(texts, options.window, options.tokens):
+                compare(readers, sums, window, options.threads)
+                progress.advance(task, len(window))
+
+    async def fill(self, assistant: Assistant, progress: Progress) -> None:
+        """Whether the rest of a line is right, cursor by cursor."""
+        cursors = draw("report", self._options.cursors, self._options.seed)
+        for cursor in progress.track(cursors, description="cursors"):
+            for one in self.held:
+                one.right.append(is_right(await filled(assistant, one.loaded.name, cursor), cursor.truth))
+
+    async def race(self, engine: Engine, progress: Progress) -> None:
+        """Speeds, in turns; the first turn warms up and does not count."""
+        for turn in progress.track(range(self._options.turns + 1), description="speeds"):
+            for one in self.held:
+                ids = [self._dice.randrange(one.loaded.model.vocab_size // 2) for _ in range(PREFILL)]
+                times = await time_ours(engine, one.loaded.name, ids, DECODE)
+                if turn:
+                    one.times.append(times)
+
+    def weigh(self, progress: Progress) -> None:
+        """Memory of a server at rest."""
+        options = self._options
+        for one in progress.track(self.held, description="servers"):
+            flags = ("--model", one.loaded.name, "--threads", str(options.threads), "--no-page")
+            with pellucid_server(*flags) as server, closing(Asker(server.url)) as asker:
+                asker.complete("def add(a, b):\n    return ", 8)
+                one.resident = resident_megabytes(server.process)
+
+
+async def filled(assistant: Assistant, model: str, cursor: Cursor) -> str:
+    """What a model says at a cursor, up to the end of the line."""
+    before = "\n".join(cursor.before.split("\n")[-ABOVE:])
+    below = "\n".join(cursor.below.split("\n")[: BELOW + 1])
+    stream = assistant.complete(before, below, params=SamplingParams(max_tokens=ANSWER), model=model, stop=["\n"])
+    async with aclosing(stream) as items:
+        return "".join([item.text async for item in items if isinstance(item, Token)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prose", type=Path, required=True, metavar="FILE", help="a text of prose")
+    parser.add_argument("--code", type=Path, default=STDLIB, metavar="FOLDER", help="Python files; default: the standard library")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name, a folder or a .gguf")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=50_000, help="that are read of code, and of prose")
+    parser.add_argument("--window", type=int, default=1024, help="tokens that are read at once")
+    parser.add_argument("--cursors", type=int, default=400)
+    parser.add_argument("--turns", type=int, default=3, help="how often speeds are measured")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every figure")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    study = Study(ways(options.model), options)
+    with Progress(
+        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    ) as progress:
+        study.read(progress)
+        models = [one.loaded for one in study.held]
+        with closing(Engine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT))) as engine:
+            asyncio.run(study.fill(Assistant(engine, models), progress))
+            asyncio.run(study.race(engine, progress))
+        study.weigh(progress)
+    print(about())
+    print(f"{options.model}, {options.threads} threads, windows of {options.window} tokens, {options.cursors} cursors\n")
+    print(quality(study.held), infilling(study.held), costs(study.held), sep="\n\n")
+    if options.json:
+        options.json.write_text(json.dumps([record(one) for one in study.held], indent=1), encoding="utf-8")
+
+
+def ways(model: str) -> list[Held]:
+    """Every way of holding a model's weights, the reference first; quants that come to the same are one.
+
+    Those that cannot be had with this model on this machine are told and left out.
+    """
+    store, held = Store(load_settings().cache), dict[str, Held]()
+    for quant in (REFERENCE, *(quant for quant in packing.QUANTS if quant != REFERENCE)):
+        try:
+            loaded = load(f"{model}@{quant}", device="cpu", store=store, progress=Silent())
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            continue
+        held.setdefault(loaded.model.description, Held([], loaded)).quants.append(quant)
+    return list(held.values())
+
+
+def quality(held: Sequence[Held]) -> str:
+    """Perplexity and divergence."""
+    texts = list(held[0].texts)
+    titles = ["quant", *(f"{text}: {figure}" for text in texts for figure in FIGURES)]
+    return table(titles, [[one.name, *_quality(held[0], one, texts)] for one in held])
+
+
+def _quality(reference: Held, one: Held, texts: Sequence[str]) -> list[str]:
+    """FIGURES of each text."""
+    cells = []
+    for text in texts:
+        found = one.texts[text]
+        change = found.perplexity / reference.texts[text].perplexity - 1
+        cells += [f"{found.perplexity:.3f}", f"{change:+.2%}", f"{found.kl:.4f}", f"{found.same_first:.1%}"]
+    return cells
+
+
+def infilling(held: Sequence[Held]) -> str:
+    """Right lines, and how sure it is that they are fewer or more than the reference's."""
+    titles = ("quant", "right", f"difference to {REFERENCE}, 95 %", f"only {REFERENCE} right", "only this one right", "p (McNemar)")
+    return table(titles, [_infilling(held[0], one) for one in held])
+
+
+def _infilling(reference: Held, one: Held) -> list[str]:
+    paired = Paired.of(reference.right, one.right)
+    low, high = paired.interval
+    right = f"{sum(one.right) / len(one.right):.1%}"
+    if one is reference:
+        return [one.name, right]
+    difference = f"{paired.difference:+.1%} ({low:+.1%} to {high:+.1%})"
+    return [one.name, right, difference, str(paired.only_reference), str(paired.only_candidate), f"{paired.p:.2f}"]
+
+
+def costs(held: Sequence[Held]) -> str:
+    """Memory and speed."""
+    titles = ("quant", "computed as", "weights, MiB", "server at rest, MiB", f"prefill {PREFILL}, tok/s", f"decode {DECODE}, tok/s")
+    return table(titles, [_costs(one) for one in held])
+
+
+def _costs(one: Held) -> list[str]:
+    prefill = PREFILL / statistics.median(first for first, _ in one.times)
+    decode = (DECODE - 1) / statistics.median(rest for _, rest in one.times)
+    model = one.loaded.model
+    return [one.name, model.description, f"{model.weight_bytes / MIB:.0f}", f"{one.resident:.0f}", f"{prefill:.0f}", f"{decode:.1f}"]
+
+
+def record(one: Held) -> dict[str, Any]:
+    """Every figure, for a file."""
+    return {
+        "quants": one.quants,
+        "description": one.loaded.model.description,
+        "weight_bytes": one.loaded.model.weight_bytes,
+        "resident_megabytes": one.resident,
+        "texts": {name: asdict(found) for name, found in one.texts.items()},
+        "right": one.right,
+        "times": one.times,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Thresholds for the levels of the gate, found in suggestions of which it is known whether they were right."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from unittest.mock import patch
+
+from rich.console import Console
+from rich.progress import track
+
+from common.replay_cases import Case, Gated, gated
+from pellucid.completion.trust import threshold_gate
+from pellucid_lsp.settings import Level
+
+GRID: Mapping[str, Sequence[float]] = {
+    "first": (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "mean": (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    "least": (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+}
+
+QUIET_GONE = 0.90
+"""Quiet: of so much of the wrong nothing wrong is shown, and as little of the right is hidden as can be."""
+
+LOST = {Level.NORMAL: 0.12, Level.EAGER: 0.02}
+"""Normal and eager: at most so much of the right is hidden, and of the wrong as little is shown as can be."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Thresholds, and what they make of the suggestions."""
+
+    thresholds: Mapping[str, float]
+    result: Gated
+
+    @property
+    def height(self) -> tuple[float, ...]:
+        return (sum(self.thresholds.values()), *self.thresholds.values())
+
+
+def judged(cases: Sequence[Case], thresholds: Mapping[str, float]) -> Gated:
+    """What the gate makes of the suggestions with other thresholds than its own."""
+    with patch.object(threshold_gate, "THRESHOLDS", {Level.NORMAL: thresholds}):
+        return gated(cases, Level.NORMAL)
+
+
+def grid(cases: Sequence[Case]) -> Iterator[Found]:
+    """Every choice of thresholds with what it leads to."""
+    choices = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    for thresholds in track(choices, description="thresholds", console=Console(stderr=True)):
+        yield Found(thresholds, judged(cases, thresholds))
+
+
+def search(cases: Sequence[Case]) -> dict[Level, Found]:
+    """The best thresholds for each level; of equal ones the lowest. Quiet has those that hide the most, if none hide enough."""
+    found = list(grid(cases))
+    quiet = [one for one in found if one.result.gone >= QUIET_GONE] or [max(found, key=lambda one: one.result.gone)]
+    best = {Level.QUIET: min(quiet, key=lambda one: (one.result.lost, one.result.shortened, *one.height))}
+    for level, most in LOST.items():
+        allowed = (one for one in found if one.result.lost <= most * one.result.right)
+        best[level] = min(allowed, key=lambda one: (-one.result.gone, one.result.lost, one.result.shortened, *one.height))
+    return best

@@ -1,0 +1,111 @@
+"""What our own requests answer with, as JSON: tokens with their ranges, explanations, and tokens as Markdown for a hover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from math import exp
+from typing import Any
+
+from lsprotocol import types
+from pygls.workspace import PositionCodec
+
+from pellucid.client.token_json import record_of
+from pellucid.completion.explanation import Explanation
+from pellucid.completion.suggestion import Suggestion
+from pellucid.tokens import Token
+
+Json = dict[str, Any]
+
+HOVER_ROWS = 40
+"""Tokens that a hover shows; a window of one's own shows all."""
+
+VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\r": "␍", "\t": "⇥", "`": "\u02cb", "|": "¦"})
+"""How a token's text is shown where blanks must be seen and Markdown must not be."""
+
+
+def ranges_of(tokens: Sequence[Token], start: types.Position, codec: PositionCodec) -> Iterator[types.Range]:
+    """Where each token stands, in the client's units, if the first one begins at ``start``."""
+    line, character = start.line, start.character
+    for token in tokens:
+        begin = types.Position(line, character)
+        breaks = token.text.count("\n")
+        if breaks:
+            line, character = line + breaks, 0
+        character += codec.client_num_units(token.text.rpartition("\n")[2])
+        yield types.Range(begin, types.Position(line, character))
+
+
+def tokens_report(tokens: Sequence[Token], start: types.Position | None, codec: PositionCodec) -> list[Json]:
+    """The records of tokens with their ranges; None for those that are not in the document."""
+    ranges = [None] * len(tokens) if start is None else [_range(one) for one in ranges_of(tokens, start, codec)]
+    return [record_of(token) | {"range": range} for token, range in zip(tokens, ranges, strict=True)]
+
+
+def suggestion_report(suggestion: Suggestion, accepted: bool, start: types.Position | None, codec: PositionCodec) -> Json:
+    """A suggestion with its tokens."""
+    return {
+        "id": suggestion.id,
+        "text": suggestion.text,
+        "accepted": accepted,
+        "model": suggestion.model,
+        "tokens": tokens_report(suggestion.tokens, start, codec),
+    }
+
+
+def explanation_report(explanation: Explanation, prompt_text: str | None) -> Json:
+    """Why a suggestion was shown or not."""
+    prompt, usage, verdict = explanation.prompt, explanation.usage, explanation.verdict
+    return {
+        "id": explanation.id,
+        "uri": explanation.uri,
+        "position": _position(types.Position(*explanation.position)),
+        "outcome": explanation.outcome,
+        "reason": explanation.reason,
+        "source": explanation.source,
+        "shape": explanation.shape,
+        "ending": explanation.ending,
+        "answer": explanation.answer,
+        "shown": explanation.shown,
+        "model": explanation.model,
+        "prompt": None if prompt is None else asdict(prompt) | {"text": prompt_text},
+        "usage": None if usage is None else {"cached": usage.cached, "computed": usage.computed, "generated": usage.generated},
+        "milliseconds": {stage: round(value, 2) for stage, value in explanation.milliseconds.items()},
+        "gate": None
+        if verdict is None
+        else {"by": verdict.by, "level": explanation.level, "values": dict(verdict.values), "thresholds": dict(verdict.thresholds)},
+    }
+
+
+def hover_markdown(suggestion: Suggestion, at: int) -> str:
+    """The tokens of an accepted suggestion as a table, and the alternatives to the one at index ``at``."""
+    token = suggestion.tokens[at]
+    lines = [f"**Pellucid** `{_shown(token.text)}` {_percent(token.logprob)}", "", "| instead of it | |", "|---|---|"]
+    lines += [f"| `{_shown(one.text)}` | {_percent(one.logprob)} |" for one in token.top]
+    lines.append(f"| all others | {token.rest:.0%} |")
+    lines += ["", "| token | probability | rank | entropy |", "|---|---|---|---|"]
+    for index, one in enumerate(suggestion.tokens[:HOVER_ROWS]):
+        name = f"`{_shown(one.text)}`"
+        entropy = "" if one.entropy is None else f"{one.entropy:.2f}"
+        lines.append(f"| {f'**{name}**' if index == at else name} | {_percent(one.logprob)} | {one.rank or ''} | {entropy} |")
+    left = len(suggestion.tokens) - HOVER_ROWS
+    return "\n".join(lines + ([f"\nand {left} more"] if left > 0 else []))
+
+
+def _percent(logprob: float | None) -> str:
+    if logprob is None:
+        return ""
+    percent = exp(logprob) * 100
+    return f"{percent:.0f} %" if percent >= 1 else f"{percent:.2g} %"
+
+
+def _shown(text: str) -> str:
+    return text.translate(VISIBLE)
+
+
+def _range(range: types.Range) -> Mapping[str, Any]:
+    return {"start": _position(range.start), "end": _position(range.end)}
+
+
+def _position(position: types.Position) -> Json:
+    return {"line": position.line, "character": position.character}

@@ -1,0 +1,118 @@
+"""Where the model server is: by the editor's settings, else by Pellucid's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path
+
+from pellucid.client.api_keys import read_key_file
+from pellucid.client.server_address import (
+    APPLICATION,
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    DEFAULT_PORTS,
+    ENVIRONMENT_PREFIX,
+    is_loopback,
+    key_for,
+    read_file,
+    url_of,
+)
+from pellucid.errors import ConfigError
+from pellucid_lsp.settings import ServerSettings
+
+KEY_SETTINGS = {"api_key", "api_key_file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """The address of a server, what it listens on, and the key that it wants."""
+
+    url: str
+    host: str
+    port: int
+    key: str | None = field(default=None, repr=False)
+    here: bool = True
+    """Whether `pellucid serve` on this machine would answer there."""
+    withheld: str = ""
+    """Why the key of Pellucid's own settings is not sent there, and what to do about it; empty where it is, or there is none."""
+
+
+def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> Whereabouts:
+    """Where the server is. Raises ConfigError in one sentence for an address that is none, or a file that cannot be read."""
+    own = _own_settings(variables, config_file)
+    own_key = _checked(_own_key(own))
+    if not settings.url:
+        host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
+        return Whereabouts(url_of(host, port), host, port, _checked(settings.api_key) or own_key)
+    where = _parsed(settings.url)
+    if key := _checked(settings.api_key):
+        return replace(where, key=key)
+    if own_key is None:
+        return where
+    own_url = url_of(str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT)))
+    if key := key_for(where.url, own_url, own_key):
+        return replace(where, key=key)
+    return replace(
+        where, withheld=f"The API key of Pellucid's own settings goes only to {own_url}: set pellucid.server.apiKey for {where.url}."
+    )
+
+
+def data_folder(variables: Mapping[str, str], config_file: Path) -> Path:
+    """Where Pellucid keeps what is its user's own."""
+    given = _own_settings(variables, config_file).get("data")
+    return Path(given).expanduser().absolute() if isinstance(given, str) else user_data_path(APPLICATION)
+
+
+def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[str, object]:
+    """Pellucid's own settings as they were written, the environment before the file."""
+    prefix = len(ENVIRONMENT_PREFIX)
+    environment = {
+        name[prefix:].lower(): value for name, value in variables.items() if name.upper().startswith(ENVIRONMENT_PREFIX) and value
+    }
+    in_file = read_file(config_file)
+    if KEY_SETTINGS & environment.keys():  # either of them replaces both
+        in_file = {name: value for name, value in in_file.items() if name not in KEY_SETTINGS}
+    return in_file | environment
+
+
+def _own_key(own: Mapping[str, object]) -> object:
+    """Return the key of Pellucid's own settings, also where they name a file for it."""
+    file = own.get("api_key_file")
+    return read_key_file(Path(str(file)).expanduser()) if file else own.get("api_key")
+
+
+def _port(given: object) -> int:
+    try:
+        port = int(str(given))
+    except ValueError:
+        port = 0
+    if not 1 <= port <= 65535:
+        raise ConfigError(
+            f"The port of Pellucid's own settings should be between 1 and 65535, not {given!r}: pellucid doctor shows where it is set."
+        )
+    return port
+
+
+def _checked(key: object) -> str | None:
+    """Return a key; None where none is given. Raises ConfigError for one that no header can carry."""
+    if not key:
+        return None
+    if isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key:
+        return key
+    raise ConfigError("The API key should be printable ASCII without spaces, as it travels in an HTTP header: set pellucid.server.apiKey.")
+
+
+def _parsed(url: str) -> Whereabouts:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None or parts.username is not None or parts.query or parts.fragment:
+        raise ConfigError(f"pellucid.server.url should be an address like {url_of(DEFAULT_HOST, DEFAULT_PORT)}, which this one is not.")
+    here = parts.scheme == "http" and is_loopback(host) and parts.path in ("", "/")
+    return Whereabouts(url.rstrip("/"), host, port, here=here)

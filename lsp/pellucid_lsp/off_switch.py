@@ -1,0 +1,130 @@
+"""The switch: suggestions on or off, everywhere or in some folders, for all editors of this user and for later."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from stat import S_ISREG
+
+from pellucid.errors import ConfigError
+from pellucid.system.private_files import make_private_folder
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    off: bool = False
+    folders_off: tuple[str, ...] = ()
+
+
+class Switch:
+    """Reads its file anew whenever it has changed, so that all editors follow.
+
+    A file that cannot be read may say that suggestions are off: so they are, until it is written anew.
+    """
+
+    def __init__(self, file: Path, folders: Sequence[str]) -> None:
+        self._file = file
+        self.folders = tuple(folders)
+        self._seen: tuple[int, int, int] | None = None
+        self._known = _State()
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether suggestions are on everywhere."""
+        state = self._state()
+        return state is not None and not state.off
+
+    @property
+    def here(self) -> bool:
+        """Whether they are on in this editor's folders."""
+        state = self._state()
+        return state is not None and not set(self.folders) & set(state.folders_off)
+
+    @property
+    def why(self) -> str | None:
+        """Why the file cannot be read, and what to do about it, in one sentence; None where it can."""
+        try:
+            self._read()
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def set_folders(self, folders: Sequence[str]) -> None:
+        """Other folders are open in this editor."""
+        self.folders = tuple(folders)
+
+    def toggle(self) -> None:
+        """Switch them off everywhere, or on. Raises ConfigError where that cannot be written."""
+        state = self._state() or _State(off=True)
+        self._write(replace(state, off=not state.off))
+
+    def toggle_here(self) -> None:
+        """Switch them off in this editor's folders, or on. Raises ConfigError where none is open, or it cannot be written."""
+        if not self.folders:
+            raise ConfigError("No folder is open in this editor: switch suggestions off everywhere, or open a folder.")
+        state = self._state() or _State(off=True, folders_off=self.folders)
+        others = tuple(folder for folder in state.folders_off if folder not in self.folders)
+        self._write(replace(state, folders_off=others if set(self.folders) & set(state.folders_off) else others + self.folders))
+
+    def _state(self) -> _State | None:
+        """What the file says; None if it cannot be read."""
+        try:
+            return self._read()
+        except ConfigError:
+            return None
+
+    def _read(self) -> _State:
+        try:
+            stat = self._file.stat()
+            if not S_ISREG(stat.st_mode):
+                raise _unreadable(self._file, "it is not a file")
+            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if seen != self._seen:
+                self._known, self._seen = _parsed(self._file), seen
+        except FileNotFoundError:
+            self._known, self._seen = _State(), None
+        except OSError as error:
+            raise _unreadable(self._file, error.strerror or str(error)) from error
+        return self._known
+
+    def _write(self, state: _State) -> None:
+        text = json.dumps({"off": state.off, "folders_off": list(state.folders_off)}, indent=1)
+        try:
+            make_private_folder(self._file.parent)
+            _replace(self._file, text)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError(f"The switch in {self._file} cannot be written ({reason}): let this user write there.") from error
+        self._seen = None
+
+
+def _parsed(file: Path) -> _State:
+    """What the file says. Raises ConfigError if it is not one of ours, OSError if it cannot be read."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(file, "it is not JSON") from error
+    match found:
+        case {"off": bool(off), "folders_off": [*folders]} if all(isinstance(folder, str) for folder in folders):
+            return _State(off, tuple(folders))
+    raise _unreadable(file, "it is not what Pellucid writes")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Have a file say something else, at once: no editor ever reads half of it."""
+    handle, whole = tempfile.mkstemp(dir=file.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as new:
+            new.write(text)
+        Path(whole).replace(file)
+    except OSError:
+        Path(whole).unlink(missing_ok=True)
+        raise
+
+
+def _unreadable(file: Path, reason: str) -> ConfigError:
+    return ConfigError(f"The switch in {file} cannot be read ({reason}): switch suggestions on to write it anew, or delete it.")

@@ -1,0 +1,57 @@
+"""Suggestions as the items that clients take: of inline completion, and of the completion menu."""
+
+from __future__ import annotations
+
+import re
+
+from lsprotocol import types
+
+from pellucid.completion.suggestion import Place, Suggestion
+from pellucid.completion.trust.threshold_gate import measure
+
+ACCEPTED = "pellucid.accepted"
+"""The command that an editor runs when a suggestion was inserted."""
+
+LABEL = 60
+"""Characters of a suggestion's first line that a completion menu shows."""
+
+
+def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo | None, line_end: str) -> types.InlineCompletionItem:
+    """An item of ghost text; with a selected item of the menu it goes on from that one's text."""
+    text = suggestion.text.replace("\n", line_end)
+    here = types.Position(*suggestion.place.position)
+    where = types.Range(here, here)
+    if selected is not None:
+        text, where = selected.text + text, selected.range
+    return types.InlineCompletionItem(insert_text=text, filter_text=text, range=where, command=_command(suggestion))
+
+
+def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.CompletionItem:
+    """An item of the completion menu, which replaces the word that is being typed; ``units`` is that word's width."""
+    word = word_before(suggestion.place)
+    line, character = suggestion.place.position
+    text = (word + suggestion.text).replace("\n", line_end)
+    shown = (word + suggestion.text).strip().partition("\n")[0]
+    label = shown if len(shown) <= LABEL else shown[: LABEL - 1] + "…"
+    sure = measure(suggestion.tokens)["mean"]
+    return types.CompletionItem(
+        label=label,
+        kind=types.CompletionItemKind.Text,
+        detail=f"Pellucid, {sure:.0%} a token",
+        documentation=types.MarkupContent(types.MarkupKind.PlainText, suggestion.place.left + suggestion.text),
+        filter_text=(word + suggestion.text).partition("\n")[0],
+        sort_text="\uffff",  # below what a language's own server knows for certain
+        text_edit=types.TextEdit(types.Range(types.Position(line, character - units), types.Position(line, character)), text),
+        command=_command(suggestion),
+    )
+
+
+def word_before(place: Place) -> str:
+    """The word that the cursor stands at the end of."""
+    found = re.match(r"\w*", place.left[::-1])  # backwards: forwards every word of the line would be tried
+    assert found is not None, "it may be empty"
+    return found.group()[::-1]
+
+
+def _command(suggestion: Suggestion) -> types.Command:
+    return types.Command(title="Pellucid: accepted", command=ACCEPTED, arguments=[suggestion.id])

@@ -1,0 +1,106 @@
+"""Limits how fast API keys can be guessed, on the page's login form and in the headers of the API alike.
+
+While an address has to wait, no key from there is compared, not even a right one: an answer for the right one would tell a
+guesser which it is. What was granted before stays valid, such as the session of a browser. A right key does not shorten a
+wait either; otherwise a user with a key could guess the keys of others without waiting.
+
+A program with an outdated key repeats it with every request. That is no guess, so a key counts once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from pellucid.client.api_keys import Keys
+from pellucid.errors import TooManyAttemptsError
+
+FREE = 5
+"""Wrong keys that cost nothing: people mistype."""
+
+LONGEST = 60.0
+"""Seconds between two keys at most."""
+
+MEMORY_SECONDS = 3600.0
+"""How long an address's wrong keys are remembered after its last wait. People who mistype pause; guessers do not."""
+
+MOST_ADDRESSES = 10_000
+"""Addresses that are remembered."""
+
+REPEATED_KEYS = 8
+"""How many of an address's latest wrong keys it may repeat at no cost."""
+
+
+@dataclass(slots=True)
+class _Record:
+    """The number of wrong keys, the time until which no other is compared, and digests of the latest ones."""
+
+    wrong: int = 0
+    until: float = 0.0
+    digests: list[bytes] = field(default_factory=list)
+
+
+class LoginRateLimit:
+    """Counts the wrong keys of each address. A network of IPv6 addresses that one host may have counts as one."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+
+    def owner_of(self, keys: Keys, key: str, address: str) -> str | None:
+        """Return whose key it is, None for a wrong one. Raises TooManyAttemptsError while the address has to wait."""
+        if self._is_repeated(address, key):
+            return None
+        wait = math.ceil(self.wait(address))
+        if wait:
+            raise TooManyAttemptsError(f"Too many wrong keys. Try again in {wait} seconds.", wait)
+        owner = keys.owner_of(key)
+        if owner is None:
+            self.failed(address, key)
+        return owner
+
+    def wait(self, address: str) -> float:
+        """Return the seconds until another key of an address is compared."""
+        record = self._records.get(_place(address))
+        return 0.0 if record is None else max(0.0, record.until - self._clock())
+
+    def failed(self, address: str, key: str) -> None:
+        """Count a wrong key."""
+        place, now = _place(address), self._clock()
+        record = self._records.pop(place, None)
+        if record is None or now - record.until >= MEMORY_SECONDS:
+            record = _Record()
+        record.wrong += 1
+        wait = 0.0 if record.wrong < FREE else min(LONGEST, 2.0 ** min(record.wrong - FREE + 1, 10))
+        record.until = now + wait
+        record.digests = [*record.digests, self._digest(key)][-REPEATED_KEYS:]
+        self._records[place] = record  # the most recent one
+        if len(self._records) > MOST_ADDRESSES:
+            self._records.popitem(last=False)
+
+    def _is_repeated(self, address: str, key: str) -> bool:
+        record = self._records.get(_place(address))
+        return record is not None and self._digest(key) in record.digests
+
+    def _digest(self, key: str) -> bytes:
+        return hmac.digest(self._secret, key.encode(), "sha256")
+
+
+def _place(address: str) -> str:
+    """Return what counts as one place: a host may use a whole /64 of IPv6, and all of loopback is this machine."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        parsed = parsed.ipv4_mapped or parsed
+    if parsed.is_loopback:
+        return "loopback"
+    return str(ip_network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else str(parsed)

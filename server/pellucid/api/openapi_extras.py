@@ -1,0 +1,114 @@
+"""What the OpenAPI description says beyond what FastAPI finds out by itself: streams and errors."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from pellucid.api.schema.common import ErrorReply, UnreadyReply
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def installed_version() -> str:
+    """Pellucid's version; a source tree that is not installed has none."""
+    try:
+        return version_of("pellucid")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _error(description: str) -> dict[str, Any]:
+    return {"model": ErrorReply, "description": description}
+
+
+FRONT_ERRORS: Responses = {
+    401: _error("No API key, or a wrong one."),
+    403: _error("A Host or Origin that is not this server's."),
+    408: _error("The request arrived too slowly."),
+    413: _error("The body is over the size limit."),
+    429: _error("Too many wrong API keys; Retry-After says when to try again, in seconds."),
+    500: _error("The server failed at this request."),
+}
+"""Errors of every route."""
+
+MODEL_ERRORS: Responses = {
+    400: _error("The request cannot be served as it is; `param` names the field."),
+    404: _error("No such model."),
+    501: _error("The model cannot do this."),
+    503: _error("The models are loading, or the server is shutting down."),
+}
+"""Errors of routes that need a model."""
+
+ADAPTER_ERRORS: Responses = {
+    400: _error("The request or the adapter cannot be served as it is, or does not fit the model."),
+    404: _error("No such adapter, or no such model."),
+    501: _error("The model cannot be adapted."),
+    503: _error("The models are loading, the server is shutting down, or there is no memory for another cache."),
+}
+"""Errors of routes that load or unload an adapter."""
+
+NOT_READY: Responses = {
+    503: {
+        "model": UnreadyReply,
+        "description": "The models are loading, and what it is at; or the server is shutting down, or has failed.",
+    },
+}
+"""The error of /health."""
+
+TEXT_ERRORS: Responses = MODEL_ERRORS | {
+    429: _error("The model's tokenizer or chat template is busy; Retry-After says when to come back, in seconds."),
+}
+"""Errors of routes that turn text into token ids and back."""
+
+GENERATION_ERRORS: Responses = MODEL_ERRORS | {
+    429: _error("Too many requests are waiting, or too many API keys were wrong; Retry-After says when to come back, in seconds."),
+}
+"""Errors of routes that generate."""
+
+
+def stream_or(reply: object) -> dict[str, Any]:
+    """The response of a route that gives a reply of this type, or with ``stream: true`` server-sent events."""
+    return {
+        "model": reply,
+        "description": "The reply, or with `stream: true` server-sent events: `data: {...}` lines; an error in the middle of a stream is "
+        'an event `{"error": ...}`, as is the end of the server.',
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+
+
+def describe(app: FastAPI) -> None:
+    """Make /openapi.json true: validation errors are 400 in our shape, and there is a key."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                separate_input_output_schemas=False,
+            )
+            app.openapi_schema = _corrected(schema)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to change the description
+
+
+def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
+    for path in schema["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    components = schema["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    }
+    schema["security"] = [{}, {"bearer": []}, {"header": []}]
+    return schema

@@ -1,0 +1,108 @@
+"""/v1/adapters: LoRA adapters loaded and unloaded while the server runs; vLLM's names for the same."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import ADAPTER_ERRORS, Responses
+from pellucid.api.schema.adapters import AdapterList, AdapterObject, AdapterRequest, LoadLoraRequest, UnloadLoraRequest
+from pellucid.api.state import state_of
+from pellucid.errors import InvalidRequestError, PermissionDeniedError
+from pellucid.models.store import Store
+from pellucid.text.loaded_adapters import AdapterStanding
+
+router = APIRouter(route_class=JsonRoute)
+
+_NO_BODY: Responses = {status: ADAPTER_ERRORS[status] for status in (501, 503)}
+_TOLD: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **ADAPTER_ERRORS}
+
+
+@router.get("/v1/adapters", tags=["Pellucid"], responses={200: {"model": AdapterList}, **_NO_BODY})
+async def adapters(request: Request) -> Response:
+    """The adapters that are loaded, then those that could be."""
+    found = await asyncio.to_thread(state_of(request).require_adapters().list)
+    return JSONResponse(AdapterList(data=[_object(one) for one in found]).model_dump())
+
+
+@router.post("/v1/adapters", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **ADAPTER_ERRORS})
+async def load(body: AdapterRequest, request: Request) -> Response:
+    """Load an adapter: it is then one more model, which shares its base's weights. What runs is not disturbed.
+
+    One that is loaded already is replaced by what lies in its folder now; its running answers go on.
+    """
+    standing = await _load(request, body.name, None, body.model)
+    return JSONResponse(_object(standing).model_dump())
+
+
+@router.delete("/v1/adapters/{id:path}", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **_NO_BODY, 404: ADAPTER_ERRORS[404]})
+async def unload(id: str, request: Request) -> Response:
+    """Unload an adapter, by its id or its name: its running answers go on to their end, new ones are 404."""
+    return JSONResponse(_object(await _unload(request, id), loaded=False).model_dump())
+
+
+@router.post("/v1/load_lora_adapter", tags=["vLLM"], response_class=Response, responses=_TOLD)
+async def load_lora_adapter(body: LoadLoraRequest, request: Request) -> Response:
+    """As POST /v1/adapters, but that one that is loaded already is 400 without ``load_inplace``.
+
+    The path must be that of a folder in the server's folder of adapters.
+    """
+    adapters = state_of(request).require_adapters()
+    if not body.load_inplace and any(one.name == body.lora_name and one.id is not None for one in adapters.list()):
+        raise InvalidRequestError(f"The adapter {body.lora_name} is loaded already: send load_inplace to replace it.", param="lora_name")
+    standing = await _load(request, _stored_name(adapters.store, body.lora_path), body.lora_name, None)
+    return PlainTextResponse(f"Success: LoRA adapter '{standing.name}' added successfully.")
+
+
+@router.post("/v1/unload_lora_adapter", tags=["vLLM"], response_class=Response, responses=_TOLD)
+async def unload_lora_adapter(body: UnloadLoraRequest, request: Request) -> Response:
+    """As DELETE /v1/adapters."""
+    standing = await _unload(request, body.lora_name)
+    return PlainTextResponse(f"Success: LoRA adapter '{standing.name}' removed successfully.")
+
+
+async def _load(request: Request, folder: str, name: str | None, model: str | None) -> AdapterStanding:
+    state = state_of(request)
+    standing = await state.require_adapters().load(folder, name=name, model=model)
+    state.note_models()
+    return standing
+
+
+async def _unload(request: Request, id: str) -> AdapterStanding:
+    state = state_of(request)
+    standing, _ = await state.require_adapters().unload(id)
+    state.note_models()
+    return standing
+
+
+def _stored_name(store: Store, path: str) -> str:
+    """The name of an adapter that is given by its path.
+
+    Raises PermissionDeniedError for one elsewhere: which files a server reads is for whoever starts it to say.
+    """
+    given, folder = Path(path), store.adapters_path()
+    if not given.is_absolute():
+        return path
+    if given.parent != folder:
+        raise PermissionDeniedError(f"Adapters are loaded from {folder} alone: put it there, or start the server with --adapter.")
+    return given.name
+
+
+def _object(one: AdapterStanding, *, loaded: bool | None = None) -> AdapterObject:
+    card = one.card
+    is_loaded = one.id is not None if loaded is None else loaded
+    return AdapterObject(
+        id=one.id if is_loaded else None,
+        name=one.name,
+        loaded=is_loaded,
+        base=one.base or (card.base if card else None),
+        rank=card.rank if card else None,
+        scale=card.scale if card else None,
+        targets=list(card.targets) if card else [],
+        size=card.size if card else None,
+        problem=one.problem,
+    )

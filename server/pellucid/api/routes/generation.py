@@ -1,0 +1,205 @@
+"""From a request's fields to generations of the assistant, and from their items to what every reply says."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from fastapi import Request
+
+from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, Sampling, UsageDetails, UsageReply
+from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
+from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+
+Items = AsyncGenerator[Token | Finish]
+T = TypeVar("T")
+
+_PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
+_MASK = 2**63 - 1
+
+
+@dataclass(slots=True)
+class Answer:
+    """A generation as far as it has come."""
+
+    tokens: list[Token] = field(default_factory=list)
+    finish: Finish | None = None
+    usage: Usage | None = None
+
+    def note(self, usage: Usage) -> None:
+        """What it has cost so far."""
+        self.usage = usage
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def end(self) -> Finish:
+        """How it ended."""
+        assert self.finish is not None
+        return self.finish
+
+    def take(self, item: Token | Finish) -> None:
+        """Add an item; raises the error that a generation ended with."""
+        if isinstance(item, Token):
+            self.tokens.append(item)
+        else:
+            self.finish = checked(item)
+
+
+def checked(finish: Finish) -> Finish:
+    """The finish, unless the generation failed: then its error is raised."""
+    if finish.reason is FinishReason.ERROR:
+        raise PellucidError(finish.error or "The generation failed.")
+    if finish.reason is FinishReason.CANCELLED:
+        raise UnavailableError("The server is shutting down: the answer was ended.")
+    return finish
+
+
+async def collect(items: Items) -> Answer:
+    """A whole generation."""
+    answer = Answer()
+    async with aclosing(items) as source:
+        async for item in source:
+            answer.take(item)
+    return answer
+
+
+async def collect_all(generations: Sequence[Items]) -> list[Answer]:
+    """Whole generations, run side by side. One that fails ends all."""
+    answers = [Answer() for _ in generations]
+    async with aclosing(merge(generations)) as items:
+        async for index, item in items:
+            answers[index].take(item)
+    return answers
+
+
+async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
+    """The items of all sources as they come, with the source's index. Closing it closes them; so does an error in one."""
+    queue: asyncio.Queue[tuple[int, T] | BaseException | None] = asyncio.Queue()
+
+    async def pump(index: int, source: AsyncGenerator[T]) -> None:
+        try:
+            async with aclosing(source):
+                async for item in source:
+                    queue.put_nowait((index, item))
+        except Exception as error:  # handed over to whoever reads
+            queue.put_nowait(error)
+        else:
+            queue.put_nowait(None)
+
+    tasks = [asyncio.create_task(pump(index, source)) for index, source in enumerate(sources)]
+    running = len(tasks)
+    try:
+        while running:
+            event = await queue.get()
+            if isinstance(event, BaseException):
+                raise event
+            if event is None:
+                running -= 1
+            else:
+                yield event
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def sampling_params(body: Sampling, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
+    """The parameters of one of ``body.n`` answers; each has a seed of its own, so that they differ."""
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=body.temperature,
+        top_k=1 if body.top_p == 0 else max(body.top_k, 0),
+        top_p=body.top_p or 1.0,
+        min_p=body.min_p,
+        repetition_penalty=body.repetition_penalty,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        logit_bias={int(id): bias for id, bias in body.logit_bias.items()},
+        seed=choice_seed(body.seed, choice),
+        ignore_eos=body.ignore_eos,
+        top_logprobs=top_logprobs,
+    )
+
+
+def choice_seed(seed: int | None, choice: int) -> int | None:
+    """The seed of one of several answers: the first has the request's own."""
+    return None if seed is None else (seed + choice) & _MASK
+
+
+def stop_texts(stop: str | list[str]) -> list[str]:
+    """One stop text or several, as several."""
+    return [stop] if isinstance(stop, str) else stop
+
+
+def terms_of(body: Admittance, request: Request, default: Priority, choice: int) -> Terms:
+    """On what terms a request is served."""
+    key = None if body.supersede is None else supersede_key(request, body.supersede, choice)
+    return Terms(_PRIORITIES[body.priority] if body.priority else default, key, body.deadline)
+
+
+def supersede_key(request: Request, name: str, choice: int) -> str:
+    """A key that only the same client (address, API key, program) can supersede; each of several answers has its own."""
+    address = request.client.host if request.client else ""
+    headers = request.headers
+    parts = (address, headers.get("authorization", ""), headers.get("x-api-key", ""), headers.get("user-agent", ""), name, str(choice))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def check_stream_options(body: Sampling) -> None:
+    """Raise InvalidRequestError for stream options without a stream."""
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequestError("stream_options is only allowed together with stream: true.", param="stream_options")
+
+
+def tells_usage(body: Sampling) -> bool:
+    """Whether each part of a stream is to say what its answer has cost so far."""
+    return body.stream_options is not None and body.stream_options.continuous_usage_stats
+
+
+def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageReply:
+    """What a request cost: each prompt counts once, however many answers it has."""
+    cached, computed = sum(usage.cached for usage in prompts), sum(usage.computed for usage in prompts)
+    generated = sum(usage.generated for usage in answers)
+    return UsageReply(
+        prompt_tokens=cached + computed,
+        completion_tokens=generated,
+        total_tokens=cached + computed + generated,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+        pellucid=UsageDetails(
+            cached=cached,
+            computed=computed,
+            generated=generated,
+            queued=max(usage.queued for usage in prompts),
+            prefill=max(usage.prefill for usage in prompts),
+            decode=max(usage.decode for usage in answers),
+        ),
+    )
+
+
+def usage_so_far(answer: Answer) -> UsageReply | None:
+    """What an answer has cost so far, if it is told."""
+    return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
+
+
+def finish_word(finish: Finish) -> Literal["stop", "length"]:
+    """OpenAI's word for how an answer ended; ``pellucid.reason`` is exact."""
+    return "length" if finish.reason in (FinishReason.LENGTH, FinishReason.DEADLINE) else "stop"
+
+
+def end_details(finish: Finish) -> EndDetails:
+    """How an answer ended, in our own words."""
+    return EndDetails(reason=finish.reason, stop=finish.stop)
+
+
+def reply_id(kind: str) -> str:
+    """A name for one reply."""
+    return f"{kind}-{secrets.token_hex(12)}"

@@ -1,0 +1,55 @@
+"""Logprobs in the shape that /v1/completions has had since 2020."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pellucid.api.schema.openai import LegacyLogprobs, PromptLogprob
+from pellucid.client.token_json import clamped, record_of
+from pellucid.tokens import Token
+
+
+def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyLogprobs:
+    """Tokens whose text begins at character ``offset`` of the answer, each with ``count`` alternatives and itself."""
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token.text)
+    return LegacyLogprobs(
+        text_offset=offsets,
+        token_logprobs=[None if token.logprob is None else clamped(token.logprob) for token in tokens],
+        tokens=[spelled(token.bytes) for token in tokens],
+        top_logprobs=[_top(token, count) for token in tokens],
+        pellucid=[record_of(token) for token in tokens],
+    )
+
+
+def prompt_logprobs(tokens: Sequence[Token], count: int) -> list[dict[str, PromptLogprob] | None]:
+    """For each token of a prompt, by id: itself and ``count`` alternatives; None for the first."""
+    return [None if token.logprob is None else _ranked(token, token.logprob, count) for token in tokens]
+
+
+def spelled(data: bytes) -> str:
+    r"""A token as text: what is not whole UTF-8 is written as ``bytes:\xf0\x9f``, so that no two tokens look alike."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def _top(token: Token, count: int) -> dict[str, float] | None:
+    if token.logprob is None:
+        return None
+    top = {spelled(alternative.bytes): clamped(alternative.logprob) for alternative in token.top[:count]}
+    top.setdefault(spelled(token.bytes), clamped(token.logprob))
+    return top
+
+
+def _ranked(token: Token, logprob: float, count: int) -> dict[str, PromptLogprob]:
+    ranked = {
+        str(alternative.id): PromptLogprob(logprob=clamped(alternative.logprob), rank=rank, decoded_token=alternative.text)
+        for rank, alternative in enumerate(token.top[:count], 1)
+    }
+    own = PromptLogprob(logprob=clamped(logprob), rank=token.rank, decoded_token=token.bytes.decode(errors="replace"))
+    ranked.setdefault(str(token.id), own)
+    return ranked

@@ -1,0 +1,99 @@
+"""/v1/score: what the model thinks of a text that is there already."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
+from pellucid.api.routes.chat import plain_messages
+from pellucid.api.routes.generation import Answer, Items, collect, end_details, terms_of, usage_reply
+from pellucid.api.schema.openai import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
+from pellucid.api.sse import Event, attend, event_stream
+from pellucid.api.state import state_of
+from pellucid.client.token_json import clamped, record_of
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import Message, Priority, Token
+
+router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
+
+BATCH = 64
+"""Tokens in one event of a stream: a text is read by hundreds at a time."""
+
+
+@router.post("/v1/score", responses={200: stream_or(ScoreReply), **GENERATION_ERRORS})
+async def score(body: ScoreRequest, request: Request) -> Response:
+    """Read a text, token ids or a conversation, and give for each token its logprob, its rank and the alternatives.
+
+    It is read in the background unless ``priority`` says otherwise. What is superseded or past its deadline ends with the
+    tokens that there are, and ``pellucid.reason`` says so.
+    """
+    state = state_of(request)
+    assistant, card = state.find(body.model)
+    model = card.name
+    terms = terms_of(body, request, Priority.BACKGROUND, 0)
+    items = state.metrics.measured(
+        assistant.score(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special),
+        model,
+        state.clock,
+    )
+    if body.stream:
+        return await event_stream(request, state, _events(items, model))
+    answer = await attend(request, state, collect(items))
+    return Response(await asyncio.to_thread(_written, answer, model), media_type="application/json")
+
+
+def _written(answer: Answer, model: str) -> str:
+    """A ScoreReply as JSON. It is put together token by token: one call for all would hold up other threads for long."""
+    usage = usage_reply([answer.end.usage], [answer.end.usage])
+    bare = ScoreReply(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
+    tokens = ", ".join(json.dumps(record_of(token)) for token in answer.tokens)
+    return f'{json.dumps(bare.model_dump(exclude={"tokens"}))[:-1]}, "tokens": [{tokens}]}}'
+
+
+def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
+    given = [value for value in (body.text, body.tokens, body.messages) if value is not None]
+    if len(given) != 1:
+        raise InvalidRequestError("Give exactly one of text, tokens and messages.", param="text")
+    if body.parse_special and body.text is None:
+        raise InvalidRequestError("parse_special is only allowed together with text.", param="parse_special")
+    if body.messages is not None:
+        return plain_messages(body.messages)
+    return body.tokens if body.text is None and body.tokens is not None else body.text or ""
+
+
+async def _events(items: Items, model: str) -> AsyncGenerator[Event]:
+    answer = Answer()
+    sent = 0
+    async with aclosing(items) as source:
+        async for item in source:
+            answer.take(item)
+            if len(answer.tokens) - sent >= BATCH or (answer.finish and sent < len(answer.tokens)):
+                yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
+                sent = len(answer.tokens)
+    usage = usage_reply([answer.end.usage], [answer.end.usage])
+    yield ScoreChunk(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
+
+
+def summary(tokens: Sequence[Token]) -> ScoreSummary:
+    """The text as a whole, as far as it follows something."""
+    scored = [(clamped(token.logprob), len(token.bytes)) for token in tokens if token.logprob is not None]
+    total = sum(logprob for logprob, _ in scored)
+    size = sum(count for _, count in scored)
+    return ScoreSummary(
+        logprob_sum=total,
+        perplexity=_exp(-total / len(scored)) if scored else None,
+        bits_per_byte=-total / math.log(2) / size if size else None,
+    )
+
+
+def _exp(value: float) -> float:
+    """The exponential, or the largest number there is."""
+    return math.exp(min(value, 709.0))

@@ -1,0 +1,283 @@
+"""The wire shapes of llama.cpp's routes, as its clients (llama.vim, llama.vscode) use them. No logic."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, RootModel
+
+from pellucid.api.schema.common import (
+    LEAST_PENALTY,
+    MOST_CHOICES,
+    MOST_TOKENS,
+    Body,
+    ModelQuery,
+    OnlyFalse,
+    OnlyTrue,
+    Reply,
+    Temperature,
+    TokenId,
+)
+from pellucid.api.schema.openai import Bias, Biases, Ids, Messages, StopText
+from pellucid.tokens import MAX_ALTERNATIVES
+
+SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
+BiasPair = Annotated[list[TokenId | StopText | Bias | OnlyFalse], Field(min_length=2, max_length=2)]
+Milliseconds = Annotated[int, Field(ge=-1, le=86_400_000)]
+
+SAMPLERS_ABOUT = (
+    "which steps of sampling are taken; default: all. A step that is not named is switched off. The order is always penalties, "
+    "temperature, top_k, top_p, min_p: a list in which temperature follows top_p or min_p is refused. With `infill` and without "
+    "`temperature` the answer is the most probable one; further answers (`n_cmpl`) are drawn at temperature 1 from what top_k, "
+    "top_p and min_p leave."
+)
+PROMPT_TIME_ABOUT = (
+    "accepted, as llama-server accepts it, but does not cut the prompt short: half a prompt gives no answer, and the clients' own "
+    "warm-up sends 1. What bounds the wait is that a dropped connection, or a newer request with the same id_slot, ends this one."
+)
+SLOT_ABOUT = (
+    "0 or more: a newer request with the same number, by the same client (address, API key, User-Agent), ends this one, which is then "
+    "answered with what there is and `superseded: true`. Which slot of the cache is used is the server's choice."
+)
+
+
+class Generation(ModelQuery):
+    """How tokens are chosen and when the answer ends."""
+
+    n_predict: int = Field(-1, ge=-1, le=MOST_TOKENS, description="most tokens; -1: until the context is full; 0: read the prompt only")
+    temperature: Temperature | None = Field(None, description="0 takes the most probable token; default 0.8, for /infill 0")
+    top_k: int = Field(40, ge=-1, le=MOST_TOKENS, description="0 or -1 is off")
+    top_p: float = Field(0.95, ge=0, le=1)
+    min_p: float = Field(0.05, ge=0, le=1)
+    repeat_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="over the whole prompt and answer; 1 is off")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
+    samplers: Annotated[list[SamplerName], Field(fail_fast=True)] | None = Field(None, description=SAMPLERS_ABOUT)
+    seed: int = Field(-1, ge=-1, lt=2**63, description="-1 draws one")
+    ignore_eos: bool = False
+    logit_bias: Biases | Annotated[list[BiasPair], Field(fail_fast=True)] = Field(
+        [],
+        description="pairs [token id or text, bias]; a text biases each of its tokens; false is -100",
+        examples=[[[15043, 1.0], ["foo", False]]],
+    )
+    stop: Annotated[list[StopText], Field(fail_fast=True)] = Field(
+        [], max_length=64, description="texts that end the answer and are not part of it"
+    )
+    stream: bool = False
+    n_probs: int = Field(0, ge=0, le=MAX_ALTERNATIVES, description="give so many alternatives for each token")
+    post_sampling_probs: bool = Field(
+        False,
+        description="with n_probs: probabilities after temperature, top_k, top_p and min_p, of the alternatives that were left; "
+        "not together with penalties or logit_bias; switches token healing off",
+    )
+    n_indent: int = Field(0, ge=0, le=1000, description="end before a line that is indented by fewer spaces or tabs than this")
+    t_max_predict_ms: Milliseconds = Field(
+        -1, description="once the answer holds a line end, end it when so much time has passed since its first token"
+    )
+    t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
+    cache_prompt: OnlyTrue = Field(True, description="the cache is always used")
+    id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
+    n_cmpl: int = Field(1, ge=1, le=MOST_CHOICES, description="how many answers; with more than one the response is an array")
+    return_tokens: bool = Field(False, description="give the token ids of the answer")
+    response_fields: Annotated[list[str], Field(fail_fast=True, max_length=256)] | None = Field(
+        None,
+        description="only these fields, not in a stream; `timings/prompt_n` reaches into an object and is a literal key of the response; "
+        "what does not exist is left out",
+        examples=[["content", "timings/prompt_n"]],
+    )
+
+
+class LlamaCompletionRequest(Generation):
+    """A text or token ids to continue. Text that spells a special token becomes that token, as in llama-server."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "def add(a, b):\n    return ", "n_predict": 8, "n_probs": 5}]})
+
+    prompt: str | Ids
+
+
+class ExtraText(Body):
+    """Text of another file."""
+
+    text: str
+    filename: str = "untitled"
+    time: JsonValue = Field(None, description="when the client met it; of no consequence, the nearest text stands last")
+
+
+class InfillRequest(Generation):
+    """A gap to fill, in the infill format that was measured best for the model."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"input_prefix": "def add(a, b):\n", "prompt": "    return ", "input_suffix": "\n", "n_predict": 8}]
+        }
+    )
+
+    input_prefix: str = Field("", description="the text before the cursor's line")
+    input_suffix: str = Field("", description="the text after the cursor")
+    input_extra: Annotated[list[ExtraText], Field(fail_fast=True)] = Field(
+        [], description="texts of other files, the nearest last; dropped where the model has no token for files: clients always send it"
+    )
+    prompt: str = Field("", description="the cursor's line up to the cursor: it follows input_prefix")
+
+
+class Timings(Reply):
+    """Where the time went, in milliseconds."""
+
+    cache_n: int = Field(description="prompt tokens read from the cache")
+    prompt_n: int = Field(description="prompt tokens computed")
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+
+
+class LlamaProb(Reply):
+    """An alternative: logprob, or with post_sampling_probs prob."""
+
+    id: int
+    token: str
+    bytes: list[int]
+    logprob: float | None = None
+    prob: float | None = None
+
+
+class LlamaTokenProb(LlamaProb):
+    """A token of the answer and its alternatives."""
+
+    top_logprobs: list[LlamaProb] | None = None
+    top_probs: list[LlamaProb] | None = None
+
+
+class LlamaReply(Reply):
+    """An answer."""
+
+    index: int
+    content: str
+    tokens: list[int]
+    id_slot: int
+    stop: Literal[True] = True
+    model: str
+    tokens_predicted: int
+    tokens_evaluated: int
+    generation_settings: dict[str, Any]
+    prompt: str
+    has_new_line: bool
+    truncated: bool = Field(description="whether the answer ended because the context is full")
+    stop_type: Literal["none", "eos", "limit", "word"]
+    stopping_word: str
+    superseded: bool = Field(description="whether a newer request ended this one")
+    tokens_cached: int = Field(description="tokens in the cache now")
+    timings: Timings
+    completion_probabilities: list[LlamaTokenProb] | None = None
+
+
+class PickedReply(RootModel[dict[str, JsonValue]]):
+    """An answer by ``response_fields``: what was asked for, under the names that it was asked by."""
+
+
+class LlamaChunk(Reply):
+    """An event of a stream before the last, which is a whole answer with empty content."""
+
+    index: int
+    content: str
+    tokens: list[int]
+    id_slot: int
+    stop: Literal[False] = False
+    tokens_predicted: int
+    tokens_evaluated: int
+    completion_probabilities: list[LlamaTokenProb] | None = None
+
+
+class TokenizeRequest(ModelQuery):
+    """Text to split."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"content": "def add", "with_pieces": True}]})
+
+    content: str
+    add_special: bool = Field(False, description="begin with the token that a text of this model begins with")
+    parse_special: bool = Field(True, description="text that spells a special token becomes that token")
+    with_pieces: bool = Field(False, description="give each token's text, or its bytes where they are not whole UTF-8")
+
+
+class TokenPiece(Reply):
+    """A token and its text, or its bytes."""
+
+    id: int
+    piece: str | list[int]
+
+
+class TokenizeReply(Reply):
+    """Token ids, or with with_pieces ids and pieces."""
+
+    tokens: list[int] | list[TokenPiece]
+
+
+class DetokenizeRequest(ModelQuery):
+    """Token ids to join."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": [72, 105]}]})
+
+    tokens: Annotated[list[TokenId], Field(fail_fast=True)]
+
+
+class DetokenizeReply(Reply):
+    """Their text."""
+
+    content: str
+
+
+class TemplateRequest(ModelQuery):
+    """A conversation to write out."""
+
+    messages: Messages
+
+
+class TemplateReply(Reply):
+    """The prompt that the model would read."""
+
+    prompt: str
+
+
+class Health(Reply):
+    """The server is ready."""
+
+    status: Literal["ok"] = "ok"
+
+
+class DefaultSettings(Reply):
+    """What a generation starts from."""
+
+    n_ctx: int = Field(description="tokens that a sequence may have")
+    params: dict[str, Any] = Field(description="the defaults of /completion")
+
+
+class Modalities(Reply):
+    """What the model understands besides text."""
+
+    vision: Literal[False] = False
+    audio: Literal[False] = False
+
+
+class Props(Reply):
+    """What the server is."""
+
+    default_generation_settings: DefaultSettings
+    total_slots: int
+    chat_template: str
+    model_alias: str
+    modalities: Modalities
+    build_info: str
+
+
+class SlotReply(Reply):
+    """A place for one running sequence."""
+
+    id: int
+    model: str
+    n_ctx: int
+    n_tokens: int = Field(description="tokens whose keys and values it holds")
+    is_processing: bool
+    n_decoded: int = Field(description="tokens generated by the sequence that works in it")

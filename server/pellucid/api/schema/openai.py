@@ -1,0 +1,397 @@
+"""The wire shapes of OpenAI's routes and of /v1/score. No logic: what a field does is said where it is honoured."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from pellucid.api.schema.common import (
+    LEAST_PENALTY,
+    MOST_CHOICES,
+    MOST_TOKENS,
+    Body,
+    ModelQuery,
+    OnlyFalse,
+    Reply,
+    Temperature,
+    TokenId,
+    WrittenToken,
+)
+from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
+
+Bias = Annotated[float, Field(ge=-100, le=100)]
+TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+
+
+def _first_mistake(value: object) -> object:
+    """Raise ValueError at the first wrong entry of many: pydantic reports each one, which takes memory and time."""
+    if isinstance(value, dict) and len(value) > 1000:
+        for key, bias in value.items():
+            if not (key.isdecimal() and key.isascii() and len(key) <= 9 and type(bias) in (int, float) and -100 <= bias <= 100):
+                raise ValueError(f"{key[:80]!r} must be a token id with a bias from -100 to 100")
+    return value
+
+
+Biases = Annotated[dict[TokenKey, Bias], BeforeValidator(_first_mistake)]
+StopText = Annotated[str, Field(min_length=1)]
+StopTexts = StopText | Annotated[list[StopText], Field(fail_fast=True, max_length=64)]
+Ids = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)]
+MAX_MESSAGES = 1 << 14
+Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES)]
+Alternatives = Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)]
+
+
+class StreamOptions(Body):
+    """Details of a stream."""
+
+    include_usage: bool = Field(False, description="end the stream with an event that holds the usage")
+    continuous_usage_stats: bool = Field(False, description="extension: each part of an answer says what that answer has cost so far")
+    include_obfuscation: OnlyFalse = Field(False, description="streams are never padded")
+
+
+class ContextFile(Body):
+    """Text of another file, for infill."""
+
+    filename: str
+    text: str
+
+
+class Admittance(ModelQuery):
+    """On what terms a request is served: extensions to OpenAI's fields."""
+
+    priority: Literal["completion", "chat", "background"] | None = Field(None, description="extension: who goes first")
+    supersede: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="extension: a newer request with the same text here, by the same client, ends this one",
+    )
+    deadline: float | None = Field(None, gt=0, le=86400, description="extension: seconds after which the answer ends with what there is")
+
+
+class Sampling(Admittance):
+    """How tokens are chosen and when the answer ends; the extensions to OpenAI's fields are marked."""
+
+    temperature: Temperature = Field(1.0, description="0 takes the most probable token; OpenAI's own limit of 2 does not hold here")
+    top_p: float = Field(1.0, ge=0, le=1)
+    top_k: int = Field(0, ge=-1, le=MOST_TOKENS, description="extension: 0 or -1 is off")
+    min_p: float = Field(0.0, ge=0, le=1, description="extension: 0 is off")
+    repetition_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="extension: over prompt and answer; 1 is off")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
+    logit_bias: Biases = Field({}, description="token id -> what is added to its logit")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="the same seed gives the same answer, alone or in any batch")
+    ignore_eos: bool = Field(False, description="extension: go on where the model would end")
+    stop: StopTexts = Field([], description="texts that end the answer and are not part of it")
+    n: Choices = Field(1, description="how many answers")
+    stream: bool = Field(False, description="send server-sent events as tokens come")
+    stream_options: StreamOptions | None = None
+    user: str | None = Field(None, description="your name for the end user; it changes nothing and is kept nowhere")
+    store: OnlyFalse = Field(False, description="nothing is ever stored")
+    service_tier: Literal["auto", "default"] = Field("auto", description="there is one tier")
+    return_token_ids: bool = Field(False, description="extension: give the token ids of prompt and answer")
+
+
+class CompletionRequest(Sampling):
+    """A text to continue or, with ``suffix``, a gap to fill."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "def add(a, b):\n    return ", "suffix": "\n", "max_tokens": 8, "logprobs": 5}]}
+    )
+
+    prompt: (
+        str
+        | Ids
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
+        | Annotated[list[Ids], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
+    )
+    suffix: str | None = Field(None, description="the text after the gap: a real infill, with the model's own infill tokens")
+    input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
+        [], description="extension, with suffix: texts of other files, the nearest last; refused by a model without a token for files"
+    )
+    heal: bool | None = Field(
+        None, description="extension, with text: let the first token begin inside the last word; default: with suffix only"
+    )
+    parse_special: bool = Field(False, description="extension, with text: what spells a special token becomes that token")
+    max_tokens: int = Field(16, ge=0, le=MOST_TOKENS, description="most tokens of the answer")
+    logprobs: Alternatives | None = Field(None, description="give each token's logprob and so many alternatives")
+    prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the tokens of the prompt; not in a stream")
+    echo: bool = Field(False, description="begin the answer with the prompt; not with suffix")
+    best_of: Choices | None = Field(None, description="only as n: answers are not picked from a larger number")
+
+
+class TextPart(Body):
+    """Text as part of a message: the only kind that is understood."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(Body):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
+    refusal: None = Field(None, description="as in an answer that is sent back")
+
+
+Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
+"""A conversation. Of a list with many wrong items only the first one is reported: each report takes memory and time."""
+
+
+class ResponseFormat(Body):
+    """Plain text is the only format."""
+
+    type: Literal["text"]
+
+
+class ChatRequest(Sampling):
+    """A conversation to answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "messages": [{"role": "user", "content": "Reverse a list in Python."}],
+                    "max_tokens": 64,
+                    "logprobs": True,
+                    "top_logprobs": 5,
+                }
+            ]
+        }
+    )
+
+    messages: Messages
+    max_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="most tokens of the answer; default: until it ends by itself")
+    max_completion_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="the newer name of max_tokens")
+    logprobs: bool = Field(False, description="give each token's logprob")
+    top_logprobs: Alternatives | None = Field(None, description="with logprobs: so many alternatives for each token")
+    response_format: ResponseFormat | None = None
+    continue_final_message: bool = Field(False, description="extension: the last message is the assistant's; go on where it ends")
+
+
+class ScoreRequest(Admittance):
+    """A text, token ids or a conversation to read; exactly one of them."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "def add(a, b):\n    return a + b\n", "top_logprobs": 5}]})
+
+    text: str | None = None
+    tokens: Ids | None = None
+    messages: Messages | None = None
+    parse_special: bool = Field(False, description="with text: text that spells a special token becomes that token")
+    top_logprobs: Alternatives = Field(0, description="alternatives for each token")
+    stream: bool = False
+
+
+class PromptTokensDetails(Reply):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: int = Field(description="read from the cache")
+
+
+class UsageDetails(Reply):
+    """Tokens and times; the extension to OpenAI's usage."""
+
+    cached: int
+    computed: int
+    generated: int
+    queued: float = Field(description="seconds until a slot was free")
+    prefill: float = Field(description="seconds from there to the first token")
+    decode: float = Field(description="seconds from the first token to the last")
+
+
+class UsageReply(Reply):
+    """What the request cost, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    pellucid: UsageDetails
+
+
+class EndDetails(Reply):
+    """How an answer ended, in our own words."""
+
+    reason: FinishReason
+    stop: str | None = Field(None, description="the stop text that ended it")
+
+
+class LegacyLogprobs(Reply):
+    r"""Logprobs as completions have them. A token that is not whole UTF-8 is written ``bytes:\xf0\x9f``."""
+
+    text_offset: list[int]
+    token_logprobs: list[float | None]
+    tokens: list[str]
+    top_logprobs: list[dict[str, float] | None]
+    pellucid: list[WrittenToken]
+
+
+class PromptLogprob(Reply):
+    """One token at one place of the prompt."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str
+
+
+class CompletionChoice(Reply):
+    """One answer, or the next part of it."""
+
+    index: int
+    text: str
+    logprobs: LegacyLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
+    pellucid: EndDetails | None = None
+
+
+class CompletionReply(Reply):
+    """Answers, or an event of a stream of them."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: UsageReply | None = None
+
+
+class TopLogprob(Reply):
+    """An alternative."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(Reply):
+    """A token of the answer; ``bytes`` are its true bytes, and ``pellucid`` all that is known of it."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+    pellucid: WrittenToken
+
+
+class ChatLogprobs(Reply):
+    """Logprobs as chats have them."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class ChatAnswer(Reply):
+    """The assistant's message."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(Reply):
+    """One answer."""
+
+    index: int
+    message: ChatAnswer
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"]
+    token_ids: list[int] | None = None
+    pellucid: EndDetails
+
+
+class ChatReply(Reply):
+    """Answers to a conversation."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: UsageReply
+
+
+class ChatDelta(Reply):
+    """The next part of the assistant's message."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChatChunkChoice(Reply):
+    """The next part of one answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    token_ids: list[int] | None = None
+    pellucid: EndDetails | None = None
+
+
+class ChatChunk(Reply):
+    """An event of a streamed chat."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: UsageReply | None = None
+
+
+class ScoreSummary(Reply):
+    """The text as a whole; the first token, which follows nothing, is left out."""
+
+    logprob_sum: float
+    perplexity: float | None = Field(description="exp(-logprob_sum / tokens); null where no token was scored")
+    bits_per_byte: float | None
+
+
+class ScoreReply(Reply):
+    """Each token of what was read, in order."""
+
+    object: Literal["score"] = "score"
+    model: str
+    tokens: list[WrittenToken]
+    usage: UsageReply
+    summary: ScoreSummary
+    pellucid: EndDetails
+
+
+class ScoreChunk(Reply):
+    """An event of a streamed score: tokens, or at the end usage and summary."""
+
+    object: Literal["score.chunk"] = "score.chunk"
+    model: str
+    tokens: list[WrittenToken]
+    usage: UsageReply | None = None
+    summary: ScoreSummary | None = None
+    pellucid: EndDetails | None = None
+
+
+class ModelObject(Reply):
+    """A model that is served."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["pellucid"] = "pellucid"
+    meta: dict[str, Any] = Field(
+        description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may have "
+        "pieces of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, "
+        "licence, revision (tells these weights from others of that name), calibration (what `pellucid calibrate` found of its "
+        "suggestions, or null) and calibration_note (why there is none), and of a model with an adapter base and adapter, their names "
+        "(its weights are then those of the adapter alone)"
+    )
+
+
+class ModelList(Reply):
+    """All models that are served."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]

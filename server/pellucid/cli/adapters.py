@@ -1,0 +1,64 @@
+"""The commands for adapters. Like those of cli.py they import nothing heavy until one of them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+adapters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+AdapterName = Annotated[str, typer.Argument(help="Name of a folder in adapters/ of the cache folder.")]
+
+
+@adapters_app.command("list", epilog="Example: pellucid adapters list")
+def list_adapters() -> None:
+    """List the adapters on this machine, and as which models a running server has them."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.show_all()
+
+
+@adapters_app.command("load", epilog="Example: pellucid adapters load my-project")
+def load_adapter(
+    name: AdapterName,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model to load it with; by default the one that it was made for.")
+    ] = None,
+) -> None:
+    """Load an adapter into the running server, or load it again: it is one more model there, MODEL:NAME."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.load(name, model)
+
+
+@adapters_app.command("unload", epilog="Example: pellucid adapters unload my-project")
+def unload_adapter(id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME where one model has it.")]) -> None:
+    """Unload an adapter from the running server; what it has begun to answer it answers."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.unload(id)
+
+
+@adapters_app.command("merge", epilog="Example: pellucid adapters merge my-project ./my-model")
+def merge_adapter(
+    name: Annotated[str, typer.Argument(help="Adapter, by its name or folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write, which must not exist.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model to merge it into; by default the one that it was made for.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """Write a model with an adapter into a folder, as an ordinary model of safetensors."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.merge(name, folder, model, dtype)
+
+
+@adapters_app.command("remove", epilog="Example: pellucid adapters remove my-project")
+def remove_adapter(names: Annotated[list[str], typer.Argument(help="Adapters to delete from this machine.")]) -> None:
+    """Delete adapters from this machine; a server that has one loaded keeps it until it leaves."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.remove(names)

@@ -1,0 +1,238 @@
+"""What Pellucid finds on this machine, told in a table. Nothing is fetched; native kernels are compiled where they have not been yet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.config import Settings, config_file, load_settings, origins
+from pellucid.errors import PellucidError
+from pellucid.system.atomic_files import human
+from pellucid.system.processors import threads_to_use
+
+if TYPE_CHECKING:
+    from pellucid.models.store import ModelRecord
+
+CPU_FEATURES = (
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx_vnni",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+"""Those that make a difference to a kernel, as /proc/cpuinfo spells them."""
+
+Findings = dict[str, str | list[str]]
+
+
+def report(*, as_json: bool) -> None:
+    """Print everything that was found. Raises ConfigError where the settings cannot be read."""
+    settings = load_settings()
+    findings = examine(settings)
+    if as_json:
+        sys.stdout.write(json.dumps(findings, indent=2) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for subject, found in findings.items():
+        table.add_row(subject, found if isinstance(found, str) else "\n".join(found))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def examine(settings: Settings) -> Findings:
+    """Findings by subject, in the order that they are shown."""
+    subjects: dict[str, Callable[[], str | list[str]]] = {
+        "pellucid": lambda: _version("pellucid"),
+        "python": lambda: f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform,
+        "torch": _torch,
+        "device": lambda: _device(settings.device),
+        "processor": _processor,
+        "native kernel": lambda: _kernel(settings.cache),
+        "compiler": _compiler,
+        "threads": lambda: _threads(settings.threads),
+        "memory": _memory,
+        "cache": lambda: _cache(settings.cache),
+        "models": lambda: _models(settings),
+        "config file": lambda: f"{config_file()} ({'read' if config_file().exists() else 'not there, which is fine'})",
+        "settings": lambda: _settings(settings),
+        "key": lambda: _key(settings),
+        "port": lambda: _port(settings),
+        "network": lambda: "not asked: doctor only looks at this machine",
+    }
+    return {subject: find() for subject, find in subjects.items()}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed: it runs from its source folder"
+
+
+def _torch() -> str:
+    import torch
+
+    cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return f"{torch.__version__} ({cuda}), transformers {_version('transformers')}"
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"cpu; no CUDA device is there (setting: {wanted})"
+    found = [f"cuda:{i} {torch.cuda.get_device_name(i)}, {human(torch.cuda.mem_get_info(i)[1])}" for i in range(torch.cuda.device_count())]
+    return f"{', '.join(found)} (setting: {wanted})"
+
+
+def _processor() -> str:
+    name, flags = cpu_info(Path("/proc/cpuinfo"))
+    found = [feature for feature in CPU_FEATURES if feature in flags]
+    return f"{name or platform.machine()}; {', '.join(found) or 'features unknown'}"
+
+
+def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
+    """The processor's name and features as Linux tells them; empty elsewhere."""
+    if not path.exists():
+        return platform.processor(), frozenset()
+    fields: dict[str, str] = {}
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    return fields.get("model name", ""), frozenset((fields.get("flags") or fields.get("Features") or "").split())
+
+
+def _kernel(cache: Path) -> str:
+    from pellucid.engine.native import kernels
+    from pellucid.models.store import Store
+
+    kernels.keep_in(Store(cache).kernels)
+    if not kernels.available():
+        return f"not used, so that models run several times slower: {kernels.reason()}"
+    return f"built, {kernels.variant()}" + (f"; {kernels.warning()}" if kernels.warning() else "")
+
+
+def _compiler() -> str:
+    wanted = os.environ.get("CC", "").split()[:1] or ["cc", "gcc", "clang"]
+    found = next(filter(None, map(shutil.which, wanted)), None)
+    return found or f"none ({', '.join(wanted)}): the native kernel needs one; Debian: apt-get install gcc"
+
+
+def _threads(setting: int) -> str:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{threads_to_use(setting)} to compute with, of {usable} processors that this process may use"
+
+
+def _memory() -> str:
+    path = Path("/proc/meminfo")
+    if path.exists():
+        fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in path.read_text().splitlines()}
+        return f"{human(fields['MemAvailable'])} of {human(fields['MemTotal'])} free"
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return f"{human(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))}"
+    return "unknown on this system"
+
+
+def _cache(folder: Path) -> str:
+    there = folder
+    while not there.exists():
+        there = there.parent
+    used = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return f"{folder}: {human(used)} used, {human(shutil.disk_usage(there).free)} free on its disk"
+
+
+def _models(settings: Settings) -> list[str]:
+    from pellucid.models.store import Store
+
+    here = [record for record in Store(settings.cache).list() if record.installed]
+    return [_model(record) for record in here] or ["none yet"]
+
+
+def _model(record: ModelRecord) -> str:
+    made = f"{human(record.packed)} packed, {human(record.prefixes)} of saved prefixes"
+    return f"{record.name}: {human(record.size or 0)}, {made}, {record.licence}"
+
+
+def _settings(settings: Settings) -> list[str]:
+    """One line a setting: its value and where that comes from; the key itself stays hidden."""
+    return [f"{name} = {_shown(getattr(settings, name))}  ({origin})" for name, origin in origins().items()]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return "none" if value is None else str(value)
+
+
+def _key(settings: Settings) -> list[str]:
+    """Say where the key comes from, what it means that there is none, and which processes show theirs."""
+    if settings.key is None:
+        found = ["none: every user of this machine can use the page and the API, and read the page's conversations"]
+        found.append("to set one: write it to a file, chmod 600 that, and name it in api_key_file or PELLUCID_API_KEY_FILE")
+    else:
+        found = [f"set, from {origins()['api_key']}"]
+    return found + [
+        f"process {number} has its key on the command line, where every user of this machine can read it: start it with --api-key-file"
+        for number in processes_showing_a_key()
+    ]
+
+
+def processes_showing_a_key() -> list[int]:
+    """Return the processes of Pellucid that were started with ``--api-key``, as far as this user can see them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = path.read_bytes().split(b"\0")
+            ours = any(re.fullmatch(rb"(.*/)?pellucid", word) for word in words[:4])
+            if ours and any(word == b"--api-key" or word.startswith(b"--api-key=") for word in words):
+                found.append(int(path.parent.name))
+    return sorted(found)
+
+
+def _port(settings: Settings) -> str:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.settimeout(1.0)
+        try:
+            taken = probe.connect_ex((settings.host, settings.port)) == 0
+        except OSError as error:
+            return f"the host {settings.host} cannot be reached: {error}"
+    return f"{settings.port} is in use{asyncio.run(_who(settings))}" if taken else f"{settings.port} is free"
+
+
+async def _who(settings: Settings) -> str:
+    """Who answers at the port, in words that follow "is in use"."""
+    from pellucid.client.client import Client
+
+    async with Client(settings.url, settings.key) as client:
+        try:
+            health = await client.health()
+            if health != "ok":
+                return f" by a server that is not ready: {health}" if health else ", not by a server that speaks HTTP"
+            return f" by Pellucid, which serves {', '.join(card['id'] for card in await client.models())}"
+        except PellucidError as error:
+            return f": {error}"

@@ -1,0 +1,77 @@
+"""One normal form of a document's address, to which every rule is applied.
+
+The same file has many addresses: ``file:///p/a.py``, ``file:/p/a.py``, ``FILE://localhost/p/%61.py``. An address is decoded
+once, as editors encode it once; a host that is this machine is dropped, and so are doubled slashes.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from pellucid.client.server_address import is_loopback
+
+WINDOWS = sys.platform == "win32"
+
+_URI = re.compile(r"(?:(?P<scheme>[a-z][a-z0-9+.-]*):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_DRIVE = re.compile(r"/+([A-Za-z]):(?=/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The parts of an address, decoded. ``host`` is empty for a file of this machine; ``path`` begins with one slash."""
+
+    scheme: str
+    host: str
+    path: str
+    rest: str
+    """The query and the fragment, which some editors leave in the names of files."""
+
+    @property
+    def is_remote_file(self) -> bool:
+        """Whether this is a file of another machine, which only Windows can open by its address."""
+        return self.scheme == "file" and bool(self.host) and not WINDOWS
+
+
+@lru_cache(maxsize=1024)
+def read(uri: str) -> Address:
+    """Split an address into its decoded parts. Text that is not an address is a path."""
+    parts = _URI.fullmatch(uri)
+    assert parts is not None, "all of it may be empty"
+    scheme, host, path = (parts["scheme"] or "").lower(), _decoded(parts["host"] or ""), _decoded(parts["path"])
+    if scheme == "file" and WINDOWS and not host and path.startswith("//"):  # a share, as some editors write it
+        host, _, path = path.lstrip("/").partition("/")
+    if scheme == "file" and _is_this_machine(host):
+        host = ""
+    return Address(scheme, host, "/" + path.lstrip("/"), _decoded(parts["rest"]))
+
+
+def file_path(uri: str) -> Path | None:
+    """Return the path by which this machine opens the file at an address; None for what is not a file, or another machine's."""
+    address = read(uri)
+    if address.scheme != "file" or address.is_remote_file:
+        return None
+    return Path(windows_path(address) if WINDOWS else address.path)
+
+
+def windows_path(address: Address) -> str:
+    """Return the path of a file as Windows has it: with a drive, or with a host and its share."""
+    if address.host:
+        return f"//{address.host}{address.path}"
+    drive = _DRIVE.match(address.path)
+    return address.path if drive is None else f"{drive[1].lower()}:{address.path[drive.end() :] or '/'}"
+
+
+def _decoded(text: str) -> str:
+    """Decode percent signs once. Bytes that are not UTF-8 stay as they are in the names of files; NUL, which none has, goes."""
+    return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogateescape").replace("\0", "")
+
+
+def _is_this_machine(host: str) -> bool:
+    name = host.lower().removeprefix("[").removesuffix("]").removesuffix(".")
+    return name in ("", socket.gethostname().lower()) or is_loopback(name)

@@ -1,0 +1,195 @@
+"""What the model said lately: typing into it, or coming back to it, answers without a request."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from pellucid.completion.suggestion import Place, Suggestion, first
+from pellucid.tokens import Token
+from pellucid_lsp.settings import Shape
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+TAIL = 2_000
+"""Characters before the cursor that make a place the same place; an edit further above changes nothing here."""
+
+HEAD = 500
+"""The same after the cursor."""
+
+ANSWERS = 60
+SUGGESTIONS = 250
+
+PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
+"""What editors close by themselves when it is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said at a place.
+
+    ``complete``: it has ended; else there may be more than was waited for. ``cut_off``: it has ended at the limit of tokens.
+    """
+
+    place: Place
+    tokens: tuple[Token, ...]
+    shape: Shape
+    complete: bool
+    model: str
+    ahead: bool = False
+    cut_off: bool = False
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return "".join(token.text for token in self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer of which ``typed`` is in the document already; ``tokens`` are what is left of it."""
+
+    answer: Answer
+    typed: str
+    tokens: tuple[Token, ...]
+
+    @property
+    def text(self) -> str:
+        """What is left."""
+        return "".join(token.text for token in self.tokens)
+
+
+class Recent:
+    """The last answers, and the last suggestions by their ids."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, str, str], Answer] = OrderedDict()
+        self._suggestions: OrderedDict[str, Suggestion] = OrderedDict()
+        self._dismissed: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._accepted: OrderedDict[str, int] = OrderedDict()
+
+    def keep(self, answer: Answer) -> None:
+        """Remember an answer, in the stead of an older one at the same place."""
+        answer = replace(answer, place=near(answer.place))
+        _put(self._answers, _key(answer.place), answer, ANSWERS)
+
+    def find(self, place: Place) -> Found | None:
+        """The newest answer that goes on from here, something of it being left."""
+        for answer in reversed(self._answers.values()):
+            found = _continue(answer, place)
+            if found is not None:
+                return found
+        return None
+
+    def add(self, suggestion: Suggestion) -> None:
+        """Remember a suggestion by its id."""
+        suggestion = replace(suggestion, place=near(suggestion.place))
+        _put(self._suggestions, suggestion.id, suggestion, SUGGESTIONS)
+
+    def get(self, id: str) -> Suggestion | None:
+        """The suggestion with this id, if it is not forgotten."""
+        return self._suggestions.get(id)
+
+    def dismiss(self, suggestion: Suggestion) -> None:
+        """Do not offer this text at its place again."""
+        _put(self._dismissed, _with_text(suggestion.place, suggestion.text), None, SUGGESTIONS)
+
+    def is_dismissed(self, place: Place, text: str) -> bool:
+        """Whether the user did not want this text here."""
+        return _with_text(near(place), text) in self._dismissed
+
+    def forget_answers(self) -> None:
+        """Another model has its own."""
+        self._answers.clear()
+
+    def accept(self, suggestion: Suggestion, length: int) -> bool:
+        """The first ``length`` characters of a suggestion are in the document now; whether none of it was before."""
+        known = suggestion.id in self._accepted
+        _put(self._accepted, suggestion.id, length, SUGGESTIONS)
+        return not known
+
+    def is_accepted(self, id: str) -> bool:
+        """Whether the suggestion, or a part of it, was accepted."""
+        return id in self._accepted
+
+    def accepted_part(self, suggestion: Suggestion) -> Suggestion:
+        """What of a suggestion was accepted; all of it, if nothing was."""
+        length = self._accepted.get(suggestion.id, len(suggestion.text))
+        return replace(suggestion, text=suggestion.text[:length], tokens=first(suggestion.tokens, length))
+
+    def accepted(self, uri: str) -> Iterator[Suggestion]:
+        """What was accepted in a document, the newest first."""
+        for id in reversed(self._accepted):
+            suggestion = self._suggestions.get(id)
+            if suggestion is not None and suggestion.place.uri == uri:
+                yield self.accepted_part(suggestion)
+
+
+def near(place: Place) -> Place:
+    """The place with as much text around it as tells it from others."""
+    return replace(place, before=place.before[-TAIL:], after=place.after[:HEAD])
+
+
+def after_typing(tokens: tuple[Token, ...], length: int) -> tuple[Token, ...]:
+    """The tokens without their first ``length`` characters; a token that was typed in part has the rest of its text."""
+    left = list(tokens)
+    while left and length > 0 and length >= len(left[0].text):
+        length -= len(left.pop(0).text)
+    if left and length:
+        left[0] = replace(left[0], text=left[0].text[length:])
+    return tuple(left)
+
+
+def _continue(answer: Answer, place: Place) -> Found | None:
+    """What is left of an answer at a place that typing into it has reached."""
+    if answer.place.uri != place.uri:
+        return None
+    text = answer.text
+    for length in range(min(len(text), len(place.before) + 1)):
+        typed = text[:length]
+        if not (place.before.endswith(typed) and _stands_at(answer.place.before, place.before, len(place.before) - length)):
+            continue
+        if place.after[:HEAD] == answer.place.after:
+            return Found(answer, typed, after_typing(answer.tokens, length))
+        closer = PAIRS.get(typed[-1:], "")
+        if closer and place.after.startswith(closer) and place.after[1 : HEAD + 1] == answer.place.after:
+            rest = text[length : length + _closing(text[length:], closer)]
+            if rest:
+                return Found(answer, typed, first(after_typing(answer.tokens, length), len(rest)))
+    return None
+
+
+def _stands_at(tail: str, before: str, end: int) -> bool:
+    """Whether the text before the cursor, up to ``end``, is the one whose tail this is."""
+    start = end - len(tail)
+    return start >= 0 and before[start:end] == tail and (len(tail) == TAIL or start == 0)
+
+
+def _closing(text: str, closer: str) -> int:
+    """Where the text closes what was opened before it."""
+    opener = next(left for left, right in PAIRS.items() if right == closer)
+    depth = 0
+    for index, character in enumerate(text):
+        if character == closer and depth == 0:
+            return index
+        if opener != closer:
+            depth += (character == opener) - (character == closer)
+    return len(text)
+
+
+def _key(place: Place) -> tuple[str, str, str]:
+    return place.uri, place.before, place.after
+
+
+def _with_text(place: Place, text: str) -> tuple[str, str, str]:
+    return place.uri, (place.before + text)[-TAIL:], place.after
+
+
+def _put(kept: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
+    kept.pop(key, None)
+    kept[key] = value
+    if len(kept) > limit:
+        kept.popitem(last=False)

@@ -1,0 +1,225 @@
+"""What a cursor stands in: brackets, a string or comment, a block that has just been opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from pellucid.completion.shaping.language_syntax import Scan, Syntax, indentation, opens_block, scan, syntax_of
+from pellucid.completion.suggestion import Place
+from pellucid.text.stopping import LONGEST_LINE
+
+MANY_LINES = 400
+"""Lines above the cursor that are read; a block is seldom longer."""
+
+FAR_BELOW = 50_000
+"""Characters below the cursor that are read."""
+
+_STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
+_DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # of C: the preprocessor's lines and labels stand at the margin
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """A bracket or element that is open: what closes it, and the line that it stands on, with its indentation.
+
+    ``last``: nothing follows it on its line.
+    """
+
+    closing: str
+    indent: int
+    line: int
+    last: bool
+
+
+class Cursor:
+    """A place, read as far as its language's syntax goes."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.syntax: Syntax = syntax_of(place.language)
+        self.left = place.left[-LONGEST_LINE:]
+        self.right = place.right
+        self.brackets: tuple[Bracket, ...] = ()
+        self.inside: str | None = None
+        far, lines = _split(place.before)
+        self.inside = _inside_after(far, self.syntax)
+        self._lines = [line[-LONGEST_LINE:].rstrip("\r") for line in lines]
+        self._scans: list[Scan] = []
+        self._starts: list[int] = []  # of each line, the one where its statement begins
+        self._begun_inside: str | None = None  # what the cursor's line begins in
+        for number, line in enumerate(self._lines):
+            self._read(number, line)
+
+    def _read(self, number: int, line: str) -> None:
+        self._begun_inside = self.inside
+        began_inside = self.inside is not None
+        found = scan(line, self.inside, self.syntax)
+        self._scans.append(found)
+        self.inside = found.inside
+        indent = indentation(line)
+        stack = list(self.brackets)
+        start = number
+        closes = bool(found.marks) and not found.marks[0].opens and found.marks[0].at == len(line) - len(line.lstrip())
+        if line.strip() and not began_inside and not closes and not _DIRECTIVE.match(line):
+            while stack and stack[-1].indent > indent:  # left open by mistake: the text goes on outside of it
+                stack.pop()
+        for mark in found.marks:
+            if mark.opens:
+                last = self.syntax.tags or mark.at == len(line[: found.code].rstrip()) - 1
+                stack.append(Bracket(mark.closing, indent, number, last))
+            elif mark.closing == "/>":
+                del stack[-1:]
+            else:
+                match = next((index for index in range(len(stack) - 1, -1, -1) if stack[index].closing == mark.closing), None)
+                if match is not None:
+                    start = min(start, self._starts[stack[match].line] if stack[match].line < number else number)
+                    del stack[match:]
+        self._starts.append(start)
+        self.brackets = tuple(stack)
+
+    @property
+    def number(self) -> int:
+        """Number of the cursor's line, as brackets count them."""
+        return len(self._lines) - 1
+
+    @property
+    def in_text(self) -> bool:
+        """Whether it stands in a comment or a string."""
+        last = self._scans[-1]
+        return self.inside is not None or self.quoted or last.code < len(self.left)
+
+    @property
+    def quoted(self) -> bool:
+        """Whether it stands in a string that ends on its line."""
+        return self._scans[-1].quoted
+
+    @property
+    def begins_text(self) -> bool:
+        """Whether the comment or string that it stands in begins at the cursor, as after three quotes."""
+        begins = [re.escape(begin) for begin, end in self.syntax.spans if end == self.inside]
+        return any(re.search(rf"{begin}[*!]*\s*$", self.left) for begin in begins)
+
+    @cached_property
+    def opener(self) -> int | None:
+        """Number of the line whose block begins at the cursor: its own, or the one above if its own is blank."""
+        if self.in_text:
+            return None
+        if self.left.strip():
+            return self.number if self._opens(self.number) else None
+        above = self._skip_docstring(self._above(self.number))
+        return above if above is not None and self._opens(above) else None
+
+    @property
+    def opener_indent(self) -> int | None:
+        """Indentation of the statement that ends with that line."""
+        return None if self.opener is None else indentation(self._lines[self._starts[self.opener]])
+
+    @property
+    def opener_brackets(self) -> bool:
+        """Whether what it opens is a bracket or element."""
+        return any(bracket.line == self.opener for bracket in self.brackets)
+
+    @property
+    def above(self) -> str | None:
+        """The nearest line above that is not blank."""
+        number = self._above(self.number)
+        return None if number is None else self._lines[number]
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether it stands at the margin below a blank line, or where a file begins."""
+        return not self.left and not self.brackets and not any(line.strip() for line in self._lines[-2:])
+
+    def scan_on(self, line: str) -> Scan:
+        """Read the cursor's line with what an answer adds to it. Where it stands in a comment or string, only what is added."""
+        if self.inside is None:
+            return scan(line, self._begun_inside, self.syntax)
+        size = len(self.left)
+        found = scan(line[size:], self.inside, self.syntax)
+        marks = tuple(replace(mark, at=mark.at + size) for mark in found.marks)
+        return replace(found, marks=marks, left=None if found.left is None else found.left + size, code=found.code + size)
+
+    @property
+    def indent(self) -> int:
+        """Least indentation of the block that the cursor is in."""
+        opened = 0 if self.opener_indent is None else self.opener_indent + (not self.opener_brackets)
+        return max(indentation(self.left), opened)
+
+    def lines_above(self) -> list[str]:
+        """The lines above that are not blank, the nearest last."""
+        return [line for line in self._lines[:-1] if line.strip()]
+
+    def lines_below(self) -> Iterator[str]:
+        """The lines below the cursor's that are not blank."""
+        for line in self.place.after[len(self.right) :][:FAR_BELOW].split("\n"):
+            if line.strip():
+                yield line.rstrip("\r")
+
+    def is_closed(self, bracket: Bracket) -> bool:
+        """Whether an open bracket is closed after the cursor.
+
+        On the cursor's line the brackets right of it tell, and they alone where text follows the bracket; below, the
+        first line that is indented no more than the bracket's own.
+        """
+        here = [one for one in self.brackets if one.line == self.number]
+        if self._closings_right > len(here) or bracket in here[: self._closings_right]:
+            return True
+        if bracket.line == self.number and not bracket.last:
+            return False
+        for line in self.lines_below():
+            if indentation(line) <= bracket.indent:
+                return indentation(line) == bracket.indent and line.lstrip().startswith(bracket.closing)
+        return False
+
+    @cached_property
+    def _closings_right(self) -> int:
+        """How many brackets are closed right of the cursor that are not opened there."""
+        depth = closed = 0
+        for mark in scan(self.right[:LONGEST_LINE], None, self.syntax).marks:
+            if mark.opens:
+                depth += 1
+            elif depth:
+                depth -= 1
+            else:
+                closed += 1
+        return closed
+
+    def _opens(self, number: int) -> bool:
+        return opens_block(self._lines[number], self._scans[number], self.syntax)
+
+    def _above(self, number: int) -> int | None:
+        return next((index for index in range(number - 1, -1, -1) if self._lines[index].strip()), None)
+
+    def _skip_docstring(self, number: int | None) -> int | None:
+        """The line above the docstring or comments that end on this line; the line itself if it is neither."""
+        while number is not None and self._is_said(number):
+            while number > 0 and self._scans[number - 1].inside is not None:
+                number -= 1
+            number = self._above(number)
+        return number
+
+    def _is_said(self, number: int) -> bool:
+        """Whether a line is but a comment, or the end of a text over several lines or in triple quotes."""
+        line, found = self._lines[number], self._scans[number]
+        text = line.strip()
+        ends_text = found.left is not None and not line[found.left :].strip(" \t;,.)")
+        return not line[: found.code].strip() or ends_text or (self.syntax.colon and _STRING.fullmatch(text) is not None)
+
+
+def _split(before: str) -> tuple[str, list[str]]:
+    """The text that is too far above to be read line by line, and the lines that are not."""
+    lines = before.rsplit("\n", MANY_LINES)
+    return (lines[0], lines[1:]) if len(lines) > MANY_LINES else ("", lines)
+
+
+def _inside_after(text: str, syntax: Syntax) -> str | None:
+    """What ends the comment or string that a text leaves open. Only the lines where one may begin or end are read."""
+    telling = [part for span in syntax.spans for part in span]
+    inside = None
+    for line in text.split("\n") if telling else ():
+        if any(part in line for part in telling):
+            inside = scan(line[-LONGEST_LINE:], inside, syntax).inside
+    return inside

@@ -1,0 +1,222 @@
+"""How languages write brackets, strings, comments and blocks: as much of it as tells where a block ends."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from pellucid.text.brackets import CLOSING, OPENING
+
+VOID_ELEMENTS = "area base br col embed hr img input link meta param source track wbr"
+VOID = frozenset(VOID_ELEMENTS.split())
+"""Elements of HTML that have no end tag."""
+
+TAB = 4
+"""Columns of a tab, where a text has both tabs and spaces."""
+
+_CHARACTER = r"'(?:\\[^'\n]*|[^'\\\n])(?:'|$)"  # not every ' begins one: Rust has lifetimes, and comments have apostrophes
+_REGEX = r"(?:(?<=[=(,:!&|?])|(?<=[=(,:!&|?] )|(?<=return ))/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*(?:\]|$)|[^/\\\[\n])*(?:/|$)"
+_TAG = r"""</(?P<end>[A-Za-z][\w:.-]*)\s*>|<(?P<begin>[A-Za-z!][\w:.-]*)(?:"[^"]*"|'[^']*'|[^<>"'])*?(?P<empty>/?>|$)|^\s*(?P<late>/>)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """What a language is written with.
+
+    ``spans`` are comments and strings that may go over several lines: how they begin and end. ``colon``: a colon at a
+    line's end opens a block. ``words``: blocks end with a word, as in Ruby. ``tags``: it has elements, not brackets.
+    """
+
+    comments: tuple[str, ...] = ()
+    spans: tuple[tuple[str, str], ...] = ()
+    strings: tuple[str, ...] = ()
+    colon: bool = False
+    words: bool = False
+    tags: bool = False
+    prose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A bracket or tag of a line: where it begins, and what closes it or what it closes. ``opens`` tells which."""
+
+    at: int
+    closing: str
+    opens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a line has outside of strings and comments.
+
+    ``inside`` is what ends the string or comment that goes on at the end of the line, and ``left`` where in the line
+    the one ends that the line began in. ``code``: where the line's own comment begins; its length if it has none.
+    """
+
+    marks: tuple[Mark, ...]
+    inside: str | None
+    left: int | None
+    code: int
+    quoted: bool
+    """Whether the line ends in a string that should have ended on it: where one is being typed."""
+
+
+def _string(quote: str) -> str:
+    return rf"{quote}(?:\\.|[^{quote}\\\n])*(?:{quote}|\\?$)"
+
+
+_DOUBLE, _SINGLE = _string('"'), _string("'")
+_BLOCK_COMMENT = (("/*", "*/"),)
+_PYTHON = Syntax(("#",), (('"""', '"""'), ("'''", "'''")), (_DOUBLE, _SINGLE), colon=True)
+_C = Syntax(("//",), _BLOCK_COMMENT, (_DOUBLE, _CHARACTER))
+_SCRIPT = Syntax(("//",), (*_BLOCK_COMMENT, ("`", "`")), (_DOUBLE, _SINGLE, _REGEX))
+_GO = Syntax(("//",), (*_BLOCK_COMMENT, ("`", "`")), (_DOUBLE, _CHARACTER))
+_JAVA = Syntax(("//",), (*_BLOCK_COMMENT, ('"""', '"""')), (_DOUBLE, _CHARACTER))
+_HASH = Syntax(("#",), (), (_DOUBLE, _SINGLE))
+_WORDS = Syntax(("#",), (), (_DOUBLE, _SINGLE), words=True)
+_LUA = Syntax(("--",), (("--[[", "]]"), ("[[", "]]")), (_DOUBLE, _SINGLE), words=True)
+_SQL = Syntax(("--",), _BLOCK_COMMENT, (_DOUBLE, _SINGLE))
+_HTML = Syntax((), (("<!--", "-->"),), (), tags=True)
+_PROSE = Syntax(prose=True)
+_OTHER = Syntax((), _BLOCK_COMMENT, (_DOUBLE, _CHARACTER))
+
+_LANGUAGES = {
+    "python py python3 starlark gdscript": _PYTHON,
+    "c cpp c++ objective-c objective-cpp cuda csharp cs rust rs scala zig dart": _C,
+    "javascript js jsx javascriptreact typescript ts tsx typescriptreact": _SCRIPT,
+    "go golang": _GO,
+    "java kotlin swift groovy php": _JAVA,
+    "yaml yml toml makefile dockerfile r perl nix ini conf properties": _HASH,
+    "ruby rb elixir julia crystal shellscript sh bash zsh fish": _WORDS,
+    "lua": _LUA,
+    "sql haskell elm": _SQL,
+    "html xml xhtml svg vue svelte": _HTML,
+    "markdown md plaintext text restructuredtext rst asciidoc latex tex git-commit gitcommit": _PROSE,
+}
+_SYNTAX = {name: syntax for names, syntax in _LANGUAGES.items() for name in names.split()}
+
+
+def syntax_of(language: str) -> Syntax:
+    """The syntax of a language by its id in the protocol, or as a Markdown fence names it."""
+    return _SYNTAX.get(language.lower(), _OTHER)
+
+
+def scan(line: str, inside: str | None, syntax: Syntax) -> Scan:
+    """Read one line that begins inside a string or comment which ends with ``inside``, or in none."""
+    marks: list[Mark] = []
+    at, left = 0, None
+    pattern, closings = _pattern(syntax)
+    began_inside = inside is not None
+    while True:
+        if inside is not None:
+            end = _find(line, inside, at)
+            if end < 0:
+                return Scan(tuple(marks), inside, left, len(line), quoted=False)
+            at = end + len(inside)
+            if began_inside and left is None:
+                left = at
+            inside = None
+        match = pattern.search(line, at)
+        if match is None:
+            return Scan(tuple(marks), None, left, len(line), quoted=False)
+        if match.lastgroup == "span":
+            inside = closings[match.group()]
+        elif match.lastgroup == "comment":
+            return Scan(tuple(marks), None, left, match.start(), quoted=False)
+        elif match.lastgroup == "string":
+            if match.end() == len(line) and not _is_ended(match.group()):
+                return Scan(tuple(marks), None, left, len(line), quoted=True)
+        else:
+            marks += _marks(match)
+        at = match.end()
+
+
+def _is_ended(string: str) -> bool:
+    """Whether a string that reaches to the end of its line ends there."""
+    hidden = (len(string) - 1 - len(string[:-1].rstrip("\\"))) % 2
+    return len(string) > 1 and string[-1] == string[0] and not hidden
+
+
+def _marks(match: re.Match[str]) -> list[Mark]:
+    groups = match.groupdict()
+    if bracket := groups.get("bracket"):
+        opens = bracket in OPENING
+        return [Mark(match.start(), CLOSING[OPENING.index(bracket)] if opens else bracket, opens)]
+    if name := groups.get("end"):
+        return [Mark(match.start(), f"</{name}>", opens=False)]
+    if groups.get("late"):
+        return [Mark(match.start("late"), "/>", opens=False)]
+    name = groups["begin"]
+    if name.lower() in VOID or name.startswith("!") or groups["empty"] == "/>":
+        return []
+    return [Mark(match.start(), f"</{name}>", opens=True)]
+
+
+def _find(line: str, closing: str, at: int) -> int:
+    """Where a string or comment ends; a backslash hides the end of a string."""
+    while (end := line.find(closing, at)) >= 0:
+        hidden = closing not in ("*/", "-->", "]]") and _backslashes(line, end) % 2
+        if not hidden:
+            return end
+        at = end + 1
+    return -1
+
+
+def _backslashes(line: str, end: int) -> int:
+    """Return how many backslashes there are right before a character."""
+    begin = end
+    while begin and line[begin - 1] == "\\":
+        begin -= 1
+    return end - begin
+
+
+@cache
+def _pattern(syntax: Syntax) -> tuple[re.Pattern[str], dict[str, str]]:
+    spans = sorted((begin for begin, _ in syntax.spans), key=len, reverse=True)
+    kinds = {
+        "span": [re.escape(begin) for begin in spans],
+        "comment": [(r"(?<![\w$\{&])" if one == "#" else "") + re.escape(one) for one in syntax.comments],
+        "string": list(syntax.strings),
+    }
+    parts = [rf"(?P<{kind}>{'|'.join(those)})" for kind, those in kinds.items() if those]
+    if syntax.tags:
+        parts.append(_TAG)
+    elif not syntax.prose:
+        parts.append(r"(?P<bracket>[\[\](){}])")
+    return re.compile("|".join(parts) or r"(?!)"), dict(syntax.spans)
+
+
+_CASE = re.compile(r"\s*(?:case\b.*|(?:default|public|private|protected)\s*):$")
+_OPENING_WORD = re.compile(r"(?:=>|->|\b(?:do|then|else|begin|try|where|repeat)|\|[\w, ]+\|)$")
+_BLOCK_WORD = re.compile(r"\s*(?:def|class|module|if|unless|while|until|case|for|begin)\b(?!.*\bend$)")
+_FUNCTION = re.compile(r"\bfunction\b")
+
+
+def opens_block(line: str, found: Scan, syntax: Syntax) -> bool:
+    """Whether a block begins at the end of this line."""
+    code = line[: found.code].rstrip()
+    if not code or found.inside is not None or found.quoted:
+        return False
+    last = found.marks[-1] if found.marks else None
+    if last is not None and last.opens and (syntax.tags or last.at == len(code) - 1):
+        return not syntax.tags or (code.endswith(">") and line.rfind("<") == last.at)
+    if syntax.tags or syntax.prose:
+        return False
+    if code.endswith(":"):
+        return syntax.colon or _CASE.match(code) is not None
+    return _OPENING_WORD.search(code) is not None or (syntax.words and (_BLOCK_WORD.match(code) is not None or _ends_with_function(code)))
+
+
+def _ends_with_function(code: str) -> bool:
+    """Whether a line ends with ``function NAME (...)``, without another parenthesis in it."""
+    begin = code.rfind("(")
+    if not code.endswith(")") or code.find(")", begin) < len(code) - 1:
+        return False
+    name = max(code.rfind("(", 0, begin), code.rfind(")", 0, begin)) + 1
+    return _FUNCTION.search(code, name, begin) is not None
+
+
+def indentation(line: str) -> int:
+    """Columns of white space at the beginning of a line."""
+    return len(line[: len(line) - len(line.lstrip())].expandtabs(TAB))

@@ -1,0 +1,123 @@
+"""Where a paragraph, a list item or a fenced block of Markdown ends."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from pellucid.completion.shaping.block_scope import Scope
+from pellucid.completion.shaping.cursor_scope import Cursor
+from pellucid.completion.shaping.ending import End, Ending
+from pellucid.completion.shaping.language_syntax import indentation
+from pellucid.completion.suggestion import Place
+
+_FENCE = re.compile(r" *(?:[-*+>] *)?(`{3,}|~{3,})\s*([\w+#-]*)")
+_ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])(?:\s|$)")
+_HEADING = re.compile(r" {0,3}#{1,6}(?:\s|$)")
+_MAY_BE_ITEM = re.compile(r"\s*(?:[-*+]?|\d+[.)]?)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A place in a fenced block of Markdown: as if the block were a file, and the fence that ends it."""
+
+    place: Place
+    fence: str
+
+
+def fenced(place: Place) -> Fenced | None:
+    """The fenced block that the cursor stands in, if it does."""
+    if place.language not in ("markdown", "md"):
+        return None
+    open_fence, language, begin, at = "", "", 0, 0
+    for line in place.before.splitlines(keepends=True)[: None if not place.left else -1]:
+        at += len(line)
+        match = _FENCE.match(line)
+        if match is None:
+            continue
+        if not open_fence:
+            open_fence, language, begin = match.group(1), match.group(2), at
+        elif match.group(1).startswith(open_fence) and not match.group(2):
+            open_fence = ""
+    if not open_fence:
+        return None
+    return Fenced(
+        replace(place, before=place.before[begin:], after=_until(open_fence, place.after), language=language or "text"), open_fence
+    )
+
+
+def _until(fence: str, after: str) -> str:
+    """The text before the line with the closing fence."""
+    here, *lines = after.splitlines(keepends=True) or [""]
+    for number, line in enumerate(lines):
+        if line.strip().startswith(fence):
+            return here + "".join(lines[:number])
+    return after
+
+
+class InFence:
+    """A block within a fence: ends with the fence too, which is suggested where the text has none."""
+
+    def __init__(self, scope: Scope, fence: str, *, is_closed: bool) -> None:
+        self._scope = scope
+        self._fence = fence
+        self._is_closed = is_closed
+
+    @property
+    def blanks(self) -> int:
+        return self._scope.blanks
+
+    def judge(self, line: str, *, whole: bool) -> End | None:
+        text = line.strip()
+        if text.startswith(self._fence):
+            if self._is_closed:
+                return End(0, Ending.SCOPE)
+            return End(len(line), Ending.SCOPE) if whole else None
+        if not whole and self._fence.startswith(text):
+            return None
+        return self._scope.judge(line, whole=whole)
+
+
+class Paragraph:
+    """A paragraph, a list item, a heading, or a fenced block that the answer begins."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._first = True
+        self._item: int | None = None  # indentation of the list item
+        self._fence = ""
+        self._begun = bool(cursor.left.strip())
+        self._note(cursor.left)
+
+    @property
+    def blanks(self) -> int:
+        return 1_000 if self._fence else 0
+
+    def judge(self, line: str, *, whole: bool) -> End | None:
+        end = self._judge(line, whole=whole)
+        if whole and end is None:
+            self._first = False
+        return end
+
+    def _judge(self, line: str, *, whole: bool) -> End | None:
+        if not line.strip() or (self._first and self._cursor.left.strip()):
+            return None
+        fence = _FENCE.match(line)
+        if self._fence:
+            closes = whole and fence is not None and fence.group(1).startswith(self._fence)
+            return End(len(line), Ending.SCOPE) if closes else None
+        if self._begun:
+            if not whole and _MAY_BE_ITEM.match(line):
+                return None
+            next_item = _ITEM.match(line) and (self._item is None or indentation(line) <= self._item)
+            if next_item or _HEADING.match(line):
+                return End(0, Ending.SCOPE)
+        if whole:
+            self._begun = True
+            self._fence = fence.group(1) if fence else ""
+            self._note(line)
+        return None
+
+    def _note(self, line: str) -> None:
+        if _ITEM.match(line):
+            self._item = indentation(line)

@@ -1,0 +1,126 @@
+"""What a calibration says: how probable it is that a suggestion is right, by plain arithmetic on a few coefficients.
+
+``pellucid calibrate`` makes it and the model server hands it on; nothing here needs more than Python.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import exp, isfinite, log
+from typing import Any, Self
+
+from pellucid.completion.trust.features import NAMES, VERSION, geometric_mean
+from pellucid.completion.trust.threshold_gate import FLOOR
+from pellucid.errors import ConfigError
+from pellucid_lsp.settings import Level
+
+WIDEST = 30.0
+"""Logits beyond it are as good as certain, and their exponentials do not overflow."""
+
+
+class Kind(StrEnum):
+    """How the probability is computed."""
+
+    RAW = "raw"
+    """The geometric mean of the tokens' probabilities, as it is."""
+    PLATT = "platt"
+    """A logistic function of that mean's logit (Platt 1999): two coefficients."""
+    LOGISTIC = "logistic"
+    """Logistic regression on all the numbers of ``features.NAMES``, standardised."""
+    ISOTONIC = "isotonic"
+    """A rising function of that mean, straight between its points (Zadrozny and Elkan 2002)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """P(right) of a suggestion from its numbers, and what a level asks of it.
+
+    ``numbers`` are the coefficients: bias and slope (PLATT); bias, weights (n,), means (n,) and scales (n,), one below the
+    other (LOGISTIC); points and values, as many of each (ISOTONIC); none (RAW). ``costs`` say how much a wrong suggestion
+    costs at a level, where a right one gains 1. ``about`` is what else the file tells, for people.
+    """
+
+    kind: Kind
+    numbers: tuple[float, ...]
+    costs: Mapping[Level, float]
+    about: Mapping[str, Any]
+
+    def probability(self, values: Sequence[float]) -> float:
+        """P(right) from the numbers of ``features.NAMES``."""
+        mean = geometric_mean(values)
+        if self.kind is Kind.RAW:
+            return mean
+        if self.kind is Kind.PLATT:
+            bias, slope = self.numbers
+            return logistic(bias + slope * logit(mean))
+        if self.kind is Kind.ISOTONIC:
+            half = len(self.numbers) // 2
+            return interpolated(mean, self.numbers[:half], self.numbers[half:])
+        bias, *rest = self.numbers
+        size = len(NAMES)
+        weights, means, scales = rest[:size], rest[size : 2 * size], rest[2 * size :]
+        parts = zip(values, weights, means, scales, strict=True)
+        return logistic(bias + sum(weight * (value - mean) / scale for value, weight, mean, scale in parts))
+
+    def threshold(self, level: Level) -> float:
+        """P(right) above which showing a suggestion gains more than it costs: p - (1 - p) * cost > 0."""
+        cost = self.costs[level]
+        return cost / (1 + cost)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """It as a JSON object, which ``read`` reads."""
+        return {
+            "features": {"version": VERSION, "names": list(NAMES)},
+            "kind": str(self.kind),
+            "numbers": list(self.numbers),
+            "costs": {str(level): cost for level, cost in self.costs.items()},
+            "about": dict(self.about),
+        }
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Self:
+        """The calibration that an object holds; raises ConfigError, one sentence, for one that is none or has other numbers."""
+        try:
+            told = record["features"]
+            if (told["version"], told["names"]) != (VERSION, list(NAMES)):
+                raise ConfigError("The calibration was made by another version of Pellucid: run pellucid calibrate again.")
+            kind = Kind(record["kind"])
+            numbers = tuple(float(number) for number in record["numbers"])
+            costs = {level: float(record["costs"][level]) for level in Level}
+            about = dict(record.get("about", {}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"The calibration is damaged ({said}): run pellucid calibrate again.") from None
+        fits = len(numbers) == _SIZES[kind] if kind in _SIZES else len(numbers) >= 2 and len(numbers) % 2 == 0
+        if not fits or not all(map(isfinite, [*numbers, *costs.values()])) or min(costs.values()) < 0:
+            raise ConfigError("The calibration is damaged (its coefficients do not fit its kind): run pellucid calibrate again.")
+        return cls(kind, numbers, costs, about)
+
+
+_SIZES = {Kind.RAW: 0, Kind.PLATT: 2, Kind.LOGISTIC: 1 + 3 * len(NAMES)}
+
+
+def logistic(value: float) -> float:
+    """1 / (1 + exp(-value))."""
+    return 1 / (1 + exp(-min(max(value, -WIDEST), WIDEST)))
+
+
+def logit(probability: float) -> float:
+    """Its inverse; probabilities are kept ``FLOOR`` off 0 and 1."""
+    p = min(max(probability, FLOOR), 1 - FLOOR)
+    return log(p / (1 - p))
+
+
+def interpolated(x: float, points: Sequence[float], values: Sequence[float]) -> float:
+    """The value at ``x`` on the straight lines between points, which rise; beyond them the nearest one's."""
+    at = bisect_right(points, x)
+    if at == 0:
+        return values[0]
+    if at == len(points):
+        return values[-1]
+    left, right = points[at - 1], points[at]
+    return values[at - 1] + (values[at] - values[at - 1]) * (x - left) / (right - left)

@@ -1,0 +1,56 @@
+"""What became of suggestions, written into the log where the user wants one."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from math import exp
+
+from pellucid.completion.explanation import Explanation
+from pellucid.completion.explanation import Outcome as Shown
+from pellucid.completion.suggestion import Suggestion, first
+from pellucid.completion.trust.features import features
+from pellucid.completion.trust.suggestion_log import Entry, Outcome, SuggestionLog
+from pellucid.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+class Outcomes:
+    """Notes what became of one editor's suggestions. What the disk says against it is told once, and ends it."""
+
+    def __init__(self, file: SuggestionLog) -> None:
+        self._file = file
+        self._session = uuid.uuid4().hex  # numbers of suggestions are those of a process
+        self.failure: str | None = None
+
+    def note(self, suggestion: Suggestion, explanation: Explanation | None, accepted: int) -> None:
+        """The first ``accepted`` characters of a suggestion are in its document; 0: it was dismissed."""
+        if self.failure is not None or explanation is None or explanation.at is None:
+            return
+        try:
+            self._file.write(_entry(f"{self._session}-{suggestion.id}", suggestion, explanation, accepted))
+        except ConfigError as error:
+            self.failure = str(error)
+            log.warning("%s Nothing more is logged until the next start.", error)
+
+
+def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: int) -> Entry:
+    at, ending = explanation.at, explanation.ending or ""
+    assert at is not None, "noted when it was shown"
+    length, whole = len(suggestion.text), explanation.outcome is Shown.SHOWN
+    outcome = Outcome.DISMISSED if not accepted else Outcome.ACCEPTED if accepted >= length else Outcome.SHORTENED
+    part = first(suggestion.tokens, accepted) if outcome is Outcome.SHORTENED else ()
+    return Entry(
+        id=id,
+        model=suggestion.model,
+        language=suggestion.place.language,
+        level=explanation.level,
+        gate="" if explanation.verdict is None else explanation.verdict.by,
+        outcome=outcome,
+        length=length,
+        accepted=min(accepted, length),
+        features=features(suggestion.tokens, at, ending, whole=whole),
+        accepted_features=features(part, at, ending, whole=False) if any(token.text for token in part) else None,
+        probabilities=tuple(exp(token.logprob) for token in suggestion.tokens if token.logprob is not None),
+    )

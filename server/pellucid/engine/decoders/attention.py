@@ -1,0 +1,96 @@
+"""Attention of a flat batch over the KV cache: keys of other sequences are never looked at.
+
+One sequence at a time, or one token each of several sequences at once, in a shape that does not depend on where they stand.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pellucid.engine.decoders.decode_graphs import DecodeRows
+from pellucid.engine.model import Span
+
+
+def store(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, spans: tuple[Span, ...]) -> None:
+    """Write the keys and values (T, kv_heads, head_dim) of a flat batch into one layer's storage."""
+    for span in spans:
+        rows = slice(span.offset, span.offset + span.count)
+        keys[span.slot, :, span.start : span.end] = k[rows].transpose(0, 1)
+        values[span.slot, :, span.start : span.end] = v[rows].transpose(0, 1)
+
+
+def attend(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    spans: tuple[Span, ...],
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """Causal attention of queries (T, heads, head_dim) over one layer's storage (slots, kv_heads, capacity, head_dim).
+
+    ``window`` is how many positions back a token sees, itself included. ``softcap`` squashes the scores (Gemma 2,
+    arXiv 2408.00118). Gives (T, heads, head_dim of the values, which may differ from the keys').
+    """
+    out = q.new_empty(*q.shape[:2], values.shape[-1])
+    for span in spans:
+        rows = slice(span.offset, span.offset + span.count)
+        out[rows] = _attend_one(q[rows], keys[span.slot, :, : span.end], values[span.slot, :, : span.end], span, scale, window, softcap)
+    return out
+
+
+def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeRows) -> None:
+    """Write the keys and values (R, kv_heads, head_dim) of one token each of several sequences into one layer's storage."""
+    keys[rows.slots, :, rows.positions] = k
+    values[rows.slots, :, rows.positions] = v
+
+
+def attend_rows(q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, scale: float, window: int | None = None) -> Tensor:
+    """What :func:`attend` gives for one token each of several sequences: (R, heads, head_dim)."""
+    count, heads, dim = q.shape
+    position = torch.arange(rows.length, device=q.device)
+    visible = position <= rows.positions[:, None]
+    if window is not None:
+        visible &= position > rows.positions[:, None] - window
+    # Behind a text lies whatever was there before, or what was never written: its share is 0, but 0 times NaN is NaN.
+    k, v = (kept[rows.slots, :, : rows.length].masked_fill(~visible[:, None, :, None], 0.0) for kept in (keys, values))
+    folded = q.view(count, k.shape[1], heads // k.shape[1], dim)
+    out = F.scaled_dot_product_attention(folded, k, v, attn_mask=visible[:, None, None], scale=scale)
+    return out.reshape(count, heads, -1)
+
+
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float, window: int | None, softcap: float | None) -> Tensor:
+    count, heads, dim = q.shape
+    kv_heads = k.shape[0]
+    if window is not None and span.end > window:
+        first = max(0, span.start + 1 - window)  # what even the oldest query cannot see is not read
+        k, v = k[:, first:], v[:, first:]
+    else:
+        first = 0
+    # The query heads that share a key head are folded into rows: no key is repeated. (kv_heads, group * count, dim)
+    folded = q.transpose(0, 1).reshape(kv_heads, heads // kv_heads * count, dim)
+    mask = None
+    if count > 1 or (window is not None and span.end - first > window):
+        mask = _visible(span, first, window, q.device).repeat(heads // kv_heads, 1)
+    if softcap is None:
+        out = F.scaled_dot_product_attention(folded[None], k[None], v[None], attn_mask=mask, scale=scale)[0]
+    else:
+        scores = softcap * torch.tanh(torch.matmul(folded.float(), k.float().transpose(1, 2)) * scale / softcap)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        out = torch.matmul(scores.softmax(-1).to(v.dtype), v)
+    return out.reshape(heads, count, -1).transpose(0, 1)
+
+
+def _visible(span: Span, first: int, window: int | None, device: torch.device) -> Tensor:
+    """Which keys each query of a span may see: (count, end - first) bool."""
+    query = torch.arange(span.start, span.end, device=device)[:, None]
+    key = torch.arange(first, span.end, device=device)[None, :]
+    visible = key <= query
+    if window is not None:
+        visible &= key > query - window
+    return visible

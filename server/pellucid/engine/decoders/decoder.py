@@ -1,0 +1,296 @@
+"""One lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and whatever is shaped like them.
+
+RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads by configuration.
+This is the reference in plain torch operations, for any device and dtype; ``kernels.py`` holds the native path.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pellucid.engine.decoders.adapter import Adapter
+from pellucid.engine.decoders.attention import attend, attend_rows, store, store_rows
+from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
+from pellucid.engine.decoders.linear import DenseLinear, Linear, LowRankLinear
+from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
+
+FUSED = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "o": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""The matrices of a layer, and which matrices of a checkpoint each is made of: those that read the same input, one below the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """The shape of a decoder. ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear or llama3."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope_theta: float
+    context: int
+    rope_scaling: Mapping[str, float | str] | None = None
+    sliding_window: int | None = None
+
+    @property
+    def body_parameters(self) -> int:
+        """Elements of the matrices of all layers."""
+        attention = 2 * self.head_dim * (self.heads + self.kv_heads)
+        return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows of each matrix of a layer."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "self_attn.q_proj": queries,
+            "self_attn.k_proj": keys,
+            "self_attn.v_proj": keys,
+            "self_attn.o_proj": self.hidden_size,
+            "mlp.gate_proj": self.intermediate_size,
+            "mlp.up_proj": self.intermediate_size,
+            "mlp.down_proj": self.hidden_size,
+        }
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """Columns of each matrix of a layer."""
+        widths = {"self_attn.o_proj": self.heads * self.head_dim, "mlp.down_proj": self.intermediate_size}
+        return {name: widths.get(name, self.hidden_size) for name in self.rows}
+
+    @property
+    def head_parameters(self) -> int:
+        """Elements of the head, and of the embedding."""
+        return self.vocab_size * self.hidden_size
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The weights of one layer, those that read the same input fused into one matrix."""
+
+    input_norm: Tensor
+    qkv: Linear
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    o: Linear
+    post_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderWeights:
+    """All weights of a decoder. ``embedding`` is (vocab, hidden)."""
+
+    embedding: Tensor
+    layers: tuple[Layer, ...]
+    norm: Tensor
+    head: Linear
+
+
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Writes keys and values into a layer's storage and attends over it: of q, k, v, the storage's keys and values, (T, heads, head_dim)."""
+
+
+class Decoder:
+    """The decoder on torch operations. Activations and cache have the dtype of the norms' weights."""
+
+    brings_threads = False
+
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, description: str) -> None:
+        self.config = config
+        self.weights = weights
+        self.description = description
+        self.dtype = weights.norm.dtype
+        self.device = weights.norm.device
+        self._rotary = RotaryTables(config, self.device, self.dtype)
+        self._shared = 0  # bytes of weights that another decoder has
+        self._graphs: tuple[KVStorage, Tensor, DecodeGraphs] | None = None
+
+    def adapted(self, adapter: Adapter) -> Decoder:
+        """This decoder with an adapter, sharing its weights: ``weight_bytes`` are then those of the adapter alone."""
+        twin = copy.copy(self)
+        layers = tuple(self._adapted_layer(adapter, f"layers.{i}.", layer) for i, layer in enumerate(self.weights.layers))
+        twin.weights = replace(self.weights, layers=layers)
+        twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
+        twin._shared = self.weight_bytes + self._shared
+        twin._graphs = None
+        return twin
+
+    def _adapted_layer(self, adapter: Adapter, prefix: str, layer: Layer) -> Layer:
+        linears: dict[str, Linear] = {"qkv": layer.qkv, "o": layer.o, "gate_up": layer.gate_up, "down": layer.down}
+        sizes = self.config.rows
+        for name, parts in FUSED.items():
+            changes = adapter.of(prefix, parts)
+            if any(changes):
+                linears[name] = LowRankLinear(linears[name], changes, [sizes[part] for part in parts], self.dtype, self.device)
+        return replace(layer, qkv=linears["qkv"], o=linears["o"], gate_up=linears["gate_up"], down=linears["down"])
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.config.context
+
+    @property
+    def cache_shape(self) -> CacheShape:
+        c = self.config
+        return CacheShape(c.layers, c.kv_heads, c.head_dim, self.dtype, self.device)
+
+    @property
+    def weight_bytes(self) -> int:
+        head, embedding = self.weights.head, self.weights.embedding
+        tied = isinstance(head, DenseLinear) and head.weight.data_ptr() == embedding.data_ptr()
+        return self._matrix_bytes + (0 if tied else embedding.nbytes) - self._shared
+
+    @property
+    def cost(self) -> TokenCost:
+        return TokenCost(self._matrix_bytes, self.config.body_parameters, self.config.head_parameters, self.dtype)
+
+    @property
+    def _matrix_bytes(self) -> int:
+        """What is multiplied by: of an embedding that is not the head as well, one row is read."""
+        weights = self.weights
+        linears = [weights.head, *(w for layer in weights.layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down))]
+        return sum(linear.nbytes for linear in linears)
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        """See :meth:`pellucid.engine.model.Model.forward`."""
+        self._rotary.cover(min(kv.keys[0].shape[2], self.context))
+        if self.device.type == "cuda":
+            shape = shape_of(batch.spans, kv.keys[0].shape[2])
+            hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
+            if hidden is not None:
+                return hidden
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            store(keys, values, k, v, batch.spans)
+            return attend(q, keys, values, batch.spans, scale=self.config.head_dim**-0.5, window=self.config.sliding_window)
+
+        x = self._layers(batch.ids, batch.positions, attention, kv)
+        return rms_norm(x[batch.rows], self.weights.norm, self.config.rms_norm_eps)
+
+    @torch.inference_mode()
+    def decode(self, rows: DecodeRows, kv: KVStorage) -> Tensor:
+        """The same for one token each of several sequences, all of them wanted: hidden states (R, hidden)."""
+        self._rotary.cover(min(kv.keys[0].shape[2], self.context))
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            store_rows(keys, values, k, v, rows)
+            return attend_rows(q, keys, values, rows, scale=self.config.head_dim**-0.5, window=self.config.sliding_window)
+
+        x = self._layers(rows.ids, rows.positions, attention, kv)
+        return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See :meth:`pellucid.engine.model.Model.logits`."""
+        return self.weights.head(hidden).float()
+
+    def _graphs_of(self, kv: KVStorage) -> DecodeGraphs:
+        cos = self._rotary.cos  # graphs read the tables that they were recorded with
+        if self._graphs is None or self._graphs[0] is not kv or self._graphs[1] is not cos:
+            self._graphs = kv, cos, DecodeGraphs(self.device)
+        return self._graphs[2]
+
+    def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: KVStorage) -> Tensor:
+        """What comes out of the last layer, (T, hidden)."""
+        eps = self.config.rms_norm_eps
+        cos, sin = self._rotary.cos[positions, None], self._rotary.sin[positions, None]  # (T, 1, head_dim)
+        x = F.embedding(ids, self.weights.embedding).to(self.dtype)  # (T, hidden)
+        for layer, keys, values in zip(self.weights.layers, kv.keys, kv.values, strict=True):
+            q, k, v = self._projected(layer, rms_norm(x, layer.input_norm, eps), cos, sin)
+            x = x + layer.o(attention(q, k, v, keys, values).flatten(1))
+            gate, up = layer.gate_up(rms_norm(x, layer.post_norm, eps)).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
+        return x
+
+    def _projected(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim), turned to their positions."""
+        c = self.config
+        qkv = layer.qkv(x).view(len(x), c.heads + 2 * c.kv_heads, c.head_dim)
+        q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], dim=1)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k = rms_norm(q, layer.q_norm, c.rms_norm_eps), rms_norm(k, layer.k_norm, c.rms_norm_eps)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root mean square norm over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467), taken in float32."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the half-split layout; x (T, heads, head_dim)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class RotaryTables:
+    """Cosines and sines (positions, head_dim), shared by a decoder and those adapted from it.
+
+    They are as long as the longest cache: for the whole context they could take gigabytes that nothing reads.
+    """
+
+    def __init__(self, config: DecoderConfig, device: torch.device, dtype: torch.dtype) -> None:
+        self._config = config
+        self._device = device
+        self._dtype = dtype
+        self.cos, self.sin = rotary_tables(config, 0)
+
+    def cover(self, positions: int) -> None:
+        """Make the tables at least so long."""
+        if len(self.cos) < positions:
+            cos, sin = rotary_tables(self._config, positions)
+            self.cos, self.sin = cos.to(self._device, self._dtype), sin.to(self._device, self._dtype)
+
+
+def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines (positions, head_dim) in float32."""
+    angles = torch.arange(positions, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
+    cos, sin = angles.cos(), angles.sin()  # of one half: for a million positions the other takes seconds and a gigabyte
+    return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
+
+
+def inverse_frequencies(config: DecoderConfig) -> Tensor:
+    """Angle per position (head_dim / 2,), stretched as ``rope_scaling`` says.
+
+    Raises ValueError for a kind of scaling that is not known here.
+    """
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
+    base = 1.0 / config.rope_theta**exponents
+    scaling = config.rope_scaling
+    if scaling is None:
+        return base
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind == "default":
+        return base
+    factor = float(scaling["factor"])
+    if kind == "linear":
+        return base / factor
+    if kind == "llama3":  # the Llama 3.1 release: long waves are stretched, short ones kept, those between blended
+        low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
+        original = float(scaling["original_max_position_embeddings"])
+        smooth = ((original * base / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
+        return (1 - smooth) * base / factor + smooth * base
+    raise ValueError(f"rope_scaling of type {kind!r} is not supported by the lean decoder.")

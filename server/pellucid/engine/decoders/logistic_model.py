@@ -1,0 +1,75 @@
+"""Logistic regression over the last bytes: each run of bytes that ends at a place is a feature, found by its hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, VOCABULARY, HistoryModel
+
+_MULTIPLIER = 0x27D4EB2F  # an odd number below 2^31: products of 32 bits and it stay below 2^63
+_WORD = (1 << 32) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticWeights:
+    """``weight`` (2^bits + 1, classes) float32, a row for each bucket and one of zeros for what is not there; ``bias`` (classes,).
+
+    ``classes`` (classes,) uint8 are the bytes that were seen; ``unseen`` is the log-probability of every other one.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    classes: Tensor
+    unseen: float
+
+    @property
+    def bits(self) -> int:
+        """Bits of a hash."""
+        return (len(self.weight) - 1).bit_length() - 1
+
+
+class LogisticModel(HistoryModel):
+    """Multinomial: a score for each byte that was seen, the sum of the weights of what stands before it, and their softmax."""
+
+    def __init__(self, weights: LogisticWeights, reach: int, device: torch.device) -> None:
+        super().__init__(reach, device)
+        self.weights = weights
+        self.description = f"logistic regression over hashed runs of up to {reach} bytes, on {device}"
+
+    @property
+    def weight_bytes(self) -> int:
+        weights = self.weights
+        return weights.weight.nbytes + weights.bias.nbytes + weights.classes.nbytes
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities (R, 257) behind histories (R, reach), the marker's as good as none."""
+        weights = self.weights
+        scores = F.embedding_bag(buckets(hidden, weights.bits), weights.weight, mode="sum") + weights.bias
+        out = torch.full((len(hidden), VOCABULARY), NEVER, device=hidden.device)
+        out[:, :BYTES] = weights.unseen
+        out[:, weights.classes.long()] = scores.log_softmax(-1)
+        out[:, :BYTES] = out[:, :BYTES].log_softmax(-1)
+        return out
+
+
+def buckets(histories: Tensor, bits: int) -> Tensor:
+    """The buckets (R, reach) of the runs of one, two, ... bytes that end histories (R, reach), int64.
+
+    A run that the text does not reach back for is in bucket 2^bits, whose weights are zero.
+    """
+    hashes = torch.full_like(histories[:, 0], 0x9E3779B9)
+    whole = torch.ones_like(hashes, dtype=torch.bool)
+    found = []
+    for length in range(1, histories.shape[1] + 1):
+        byte = histories[:, -length]
+        whole = whole & (byte >= 0)
+        hashes = ((hashes ^ (byte.clamp(min=0) + length)) * _MULTIPLIER) & _WORD
+        hashes = hashes ^ (hashes >> 15)
+        mixed = ((hashes * _MULTIPLIER) & _WORD) >> (32 - bits)
+        found.append(torch.where(whole, mixed, 1 << bits))
+    return torch.stack(found, dim=1)

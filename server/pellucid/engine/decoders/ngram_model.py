@@ -1,0 +1,89 @@
+"""A byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999), served as any other model is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, HistoryModel
+
+MOST = 8
+"""The longest n-gram: with the byte that it predicts it fits 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class NGramTable:
+    """What is known of the contexts of one length, in the order of their keys.
+
+    ``contexts`` (C,) int64 are their bytes as one number, the last byte the lowest. ``begins`` (C + 1,) int64 are where each one's
+    entries begin among ``bytes`` (E,) uint8, those that were seen behind it, and ``shares`` (E,) float32, what is left of their
+    share of the counts after the discount. ``backoffs`` (C,) float32 is what was discounted: it goes to the shorter context.
+    """
+
+    contexts: Tensor
+    begins: Tensor
+    bytes: Tensor
+    shares: Tensor
+    backoffs: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes, in bytes."""
+        return sum(tensor.nbytes for tensor in (self.contexts, self.begins, self.bytes, self.shares, self.backoffs))
+
+
+class NGramModel(HistoryModel):
+    """The table of the empty context first, then those of contexts of one byte, two, and so on.
+
+    p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte), and below the empty context each byte is as probable as
+    any other: a distribution over the 256 bytes that adds up to one and denies none.
+    """
+
+    def __init__(self, tables: Sequence[NGramTable], device: torch.device) -> None:
+        super().__init__(max(len(tables) - 1, 1), device)
+        self.tables = tuple(tables)
+        self.description = f"byte {len(tables)}-gram, interpolated Kneser-Ney, on {device}"
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(table.nbytes for table in self.tables)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were estimated: shares and back-offs."""
+        return sum(len(table.shares) + len(table.backoffs) for table in self.tables)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities (R, 257) of histories (R, reach), the marker's as good as none."""
+        out = torch.full((len(hidden), BYTES + 1), NEVER, device=hidden.device)
+        out[:, :BYTES] = self.probabilities(hidden).log()
+        return out
+
+    def probabilities(self, hidden: Tensor) -> Tensor:
+        """Of the bytes that may follow histories (R, reach): (R, 256) float64."""
+        probabilities = torch.full((len(hidden), BYTES), 1 / BYTES, dtype=torch.float64, device=hidden.device)
+        key = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
+        whole = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)  # whether the text reaches back so far
+        for length, table in enumerate(self.tables):
+            if length:
+                byte = hidden[:, -length]
+                whole = whole & (byte >= 0)
+                key = key + (byte.clamp(min=0) << (8 * (length - 1)))
+            at = torch.searchsorted(table.contexts, key).clamp(max=len(table.contexts) - 1)
+            rows = (whole & (table.contexts[at] == key)).nonzero()[:, 0]
+            _interpolate(probabilities, table, rows, at[rows])
+        return probabilities
+
+
+def _interpolate(probabilities: Tensor, table: NGramTable, rows: Tensor, at: Tensor) -> None:
+    """Put into ``rows`` of the probabilities what the contexts number ``at`` say."""
+    probabilities[rows] *= table.backoffs[at, None].double()
+    begins = table.begins[at]
+    counts = table.begins[at + 1] - begins
+    firsts = counts.cumsum(0) - counts
+    entries = torch.arange(int(counts.sum()), device=rows.device) + (begins - firsts).repeat_interleave(counts)
+    probabilities[rows.repeat_interleave(counts), table.bytes[entries].long()] += table.shares[entries].double()

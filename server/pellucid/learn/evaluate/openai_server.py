@@ -1,0 +1,181 @@
+"""A model behind any OpenAI-compatible server, as far as /v1/completions shows it: continuations, and with ``echo`` probabilities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import httpx
+
+from pellucid.client.client import CONNECT_SECONDS
+from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
+from pellucid.learn.evaluate.questions import Ability, Subject
+from pellucid.tokens import BACKGROUND, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
+
+PROBE = "The sky is blue."
+UNKNOWN_CONTEXT = 1 << 30
+"""No route of OpenAI's tells a model's context; a prompt that is too long is refused there."""
+
+
+class OpenAIVoice:
+    """Asks the completions of one server; what they do not show raises NotSupportedError. ``transport`` replaces the network, for tests."""
+
+    def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+            transport=transport,
+            trust_env=False,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def subject(self, name: str) -> Subject:
+        """A model of the server's, with what its API was found to show. Raises NotFoundError for a model that it does not list."""
+        listed = [str(model.get("id")) for model in (await self._request("GET", "/v1/models")).get("data") or []]
+        if name not in listed:
+            raise NotFoundError(f"There is no model {name!r} at {self.url}; there is {', '.join(listed) or 'none'}.")
+        abilities = {Ability.COMPLETE}
+        if await self._shows_probabilities(name):
+            abilities.add(Ability.SCORE)
+        identity: dict[str, str | int] = {"name": name, "server": "OpenAI-compatible", "url": self.url}
+        description = f"served at {self.url}"
+        return Subject(name, description, identity, self, frozenset(abilities), UNKNOWN_CONTEXT, infill=False, chat=False)
+
+    async def complete(
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = SamplingParams(),
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = BACKGROUND,
+    ) -> AsyncGenerator[Token | Finish]:
+        """The answer as one token without a probability. A suffix is refused: servers ignore it silently."""
+        if suffix is not None or extra:
+            raise NotSupportedError(f"Whether {self.url} reads a suffix cannot be told: ask with what stands before alone.")
+        body: dict[str, Any] = {"model": model, "prompt": prefix, "max_tokens": params.max_tokens, "temperature": params.temperature}
+        if params.seed is not None:
+            body["seed"] = params.seed
+        ends: list[str] = []
+        if len(stop) <= 4:  # OpenAI's most
+            body["stop"] = list(stop)
+        else:
+            ends = list(stop)
+        reply = await self._request("POST", "/v1/completions", body)
+        choice = _choice(reply, self.url)
+        text, reason = str(choice.get("text") or ""), FinishReason.LENGTH if choice.get("finish_reason") == "length" else FinishReason.STOP
+        cut = min((at for at in (text.find(end) for end in ends) if at >= 0), default=len(text))
+        if cut < len(text):
+            text, reason = text[:cut], FinishReason.STOP
+        yield Token(0, text, text.encode(), 0, None, None, None)
+        yield Finish(reason, _usage(reply))
+
+    async def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        """The tokens of a text with their logprobs; ranks, entropies and ids are not shown."""
+        if not isinstance(text, str) or special:
+            raise NotSupportedError(f"{self.url} shows the probabilities of plain texts only.")
+        reply = await self._request("POST", "/v1/completions", _echo(model, text))
+        pieces = _echoed(_choice(reply, self.url), text)
+        if pieces is None:
+            raise NotSupportedError(f"{self.url} does not show the probabilities of a given text.")
+        for number, (piece, logprob) in enumerate(pieces):
+            yield Token(0, piece, piece.encode(), number, logprob, None, None)
+        yield Finish(FinishReason.STOP, _usage(reply))
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams = SamplingParams(),
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = BACKGROUND,
+    ) -> AsyncGenerator[Token | Finish]:
+        """Not asked: what a template makes of a message is not shown."""
+        raise NotSupportedError(f"{self.url} is asked for completions only.")
+
+    async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
+        """Not shown."""
+        raise NotSupportedError(f"{self.url} does not show token ids.")
+
+    async def _shows_probabilities(self, model: str) -> bool:
+        """Whether ``echo`` gives the tokens of the prompt with logprobs: servers differ, and some ignore it."""
+        try:
+            reply = await self._request("POST", "/v1/completions", _echo(model, PROBE))
+            return _echoed(_choice(reply, self.url), PROBE) is not None
+        except UnavailableError:
+            raise
+        except PellucidError:
+            return False
+
+    async def _request(self, method: str, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            response = await self._http.request(method, route, json=body)
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
+        try:
+            reply = json.loads(response.content)
+        except ValueError:
+            reply = None
+        if response.status_code != httpx.codes.OK or not isinstance(reply, dict):
+            raise PellucidError(f"{self.url}{route} answered with status {response.status_code}: {response.text[:200] or 'nothing'}.")
+        return reply
+
+
+def _echo(model: str | None, text: str) -> dict[str, Any]:
+    """One token more than the prompt is asked for, as some servers refuse to give none."""
+    return {"model": model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+
+
+def _choice(reply: dict[str, Any], url: str) -> dict[str, Any]:
+    choices = reply.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise PellucidError(f"{url} answered without choices, which is not OpenAI's way.")
+    choice: dict[str, Any] = choices[0]
+    return choice
+
+
+def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]] | None:
+    """The tokens of the text and their logprobs; None where they are not all there, or are not the text when they are put together.
+
+    Offsets are of no use: some servers count the BOS among the characters, which is a token before the text.
+    """
+    told = choice.get("logprobs")
+    tokens, logprobs = (told.get(name) if isinstance(told, dict) else None for name in ("tokens", "token_logprobs"))
+    if not isinstance(tokens, list) or not isinstance(logprobs, list) or len(tokens) != len(logprobs):
+        return None
+    own: list[tuple[str, float | None]] = []
+    left = text
+    for piece, logprob in zip(map(str, tokens), logprobs, strict=True):
+        if not left:
+            break
+        if left.startswith(piece):
+            own.append((piece, logprob))
+            left = left.removeprefix(piece)
+        elif own or piece in text:
+            return None
+    if left or len(own) < 2 or any(logprob is None for _, logprob in own[1:]):
+        return None
+    return own
+
+
+def _usage(reply: dict[str, Any]) -> Usage:
+    """Tokens as the server counts them; it tells no times."""
+    usage = reply.get("usage") or {}
+    return Usage(computed=int(usage.get("prompt_tokens") or 0), generated=int(usage.get("completion_tokens") or 0))

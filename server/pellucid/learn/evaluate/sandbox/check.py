@@ -1,0 +1,145 @@
+"""Two processes that judge a program: one runs it and answers calls, the other runs the tests and says how they ended.
+
+The program never shares an interpreter with its tests. It cannot see what they expect, change what compares, or reach the pipe on
+which the verdict travels; all that it can do is to answer a call with a value.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import sys
+import types
+from typing import Any, Final, NamedTuple, NoReturn
+
+from pellucid.learn.evaluate.sandbox.json_values import MessageError, decode, encode, receive, send
+
+LONGEST_MESSAGE: Final = 500
+
+PASSED, RAISED, LEFT = "passed", "raised", "left"
+"""Verdicts; the values of ``sandbox.End``."""
+
+
+class Check(NamedTuple):
+    """How a program is judged: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
+
+    ``reference`` is a program that is known to be right. The test may use its other functions; those of the judged program it cannot.
+    Without an entry point a program passes that runs to its end.
+    """
+
+    entry_point: str = ""
+    reference: str = ""
+    test: str = ""
+
+
+class Pipes(NamedTuple):
+    """The two ends that one of the processes holds."""
+
+    incoming: int
+    outgoing: int
+
+
+def serve(program: str, entry_point: str, pipes: Pipes) -> None:
+    """Run a program, then answer calls of its function until the pipe is closed."""
+    try:
+        namespace = _run("program", program)
+        if entry_point and entry_point not in namespace:
+            raise NameError(f"name {entry_point!r} is not defined")
+    except BaseException as error:  # SystemExit as well: a program that exits has not come to its end
+        send(pipes.outgoing, {"raised": type(error).__name__, "message": _text(error)})
+        return
+    send(pipes.outgoing, {"ready": True})
+    while (call := receive(pipes.incoming)) is not None:
+        try:
+            value = namespace[entry_point](*decode(call["arguments"]), **decode(call["keywords"]))
+            send(pipes.outgoing, {"value": encode(value)})
+        except BaseException as error:
+            send(pipes.outgoing, {"raised": type(error).__name__, "message": _text(error)})
+
+
+def judge(check: Check, pipes: Pipes, verdict: int) -> NoReturn:
+    """Run the test against a program in another process, write the verdict and end this process."""
+    judging = _Judging(pipes, verdict)
+    try:
+        judging.begin()
+        if check.entry_point:
+            namespace = _run("test", check.reference)
+            # Some tests name the function in place of their argument; it is the judged one that they mean.
+            namespace[check.entry_point] = judging.call
+            exec(compile(check.test, "test", "exec"), namespace)  # noqa: S102 - to run it is the purpose
+            namespace["check"](judging.call)
+    except BaseException as error:
+        judging.end(RAISED, f"{type(error).__name__}: {_text(error)}")
+    judging.end(PASSED)
+
+
+class _Judging:
+    """The judge's side of the conversation. What ends it ends the process, so that no test can catch it."""
+
+    def __init__(self, pipes: Pipes, verdict: int) -> None:
+        self._pipes = pipes
+        self._verdict = verdict
+
+    def begin(self) -> None:
+        """Wait until the program has run."""
+        message = self._receive()
+        if "ready" not in message:
+            self.end(RAISED, f"{message.get('raised')}: {message.get('message')}")
+
+    def call(self, *arguments: object, **keywords: object) -> Any:
+        """Call the program's function with copies, and return its value or raise what it raised."""
+        try:
+            send(self._pipes.outgoing, {"arguments": encode(arguments), "keywords": encode(keywords)})
+        except BrokenPipeError:
+            self.end(LEFT, "It left before its end.")
+        message = self._receive()
+        if "value" in message:
+            try:
+                return decode(message["value"])
+            except (MessageError, RecursionError) as error:
+                self.end(RAISED, f"its answer cannot be read: {error}")
+        raise _exception(str(message.get("raised")), str(message.get("message")))
+
+    def end(self, verdict: str, message: str = "") -> NoReturn:
+        """Write the verdict and exit."""
+        line = json.dumps({"end": verdict, "message": message.replace("\n", " ")[:LONGEST_MESSAGE]})
+        os.write(self._verdict, f"{line}\n".encode())
+        os._exit(0)
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            message = receive(self._pipes.incoming)
+        except MessageError as error:
+            self.end(RAISED, f"its answer cannot be read: {error}")
+        if message is None:
+            self.end(LEFT, "It left before its end.")
+        return message
+
+
+def _exception(name: str, message: str) -> Exception:
+    """Return an exception like the one that the program raised, of a type that everybody has."""
+    kind = getattr(builtins, name, None)
+    ends_a_loop = name in ("StopIteration", "StopAsyncIteration")  # raised in a test, it would pass for the end of its loop
+    if isinstance(kind, type) and issubclass(kind, Exception) and not ends_a_loop:
+        try:
+            return kind(message)
+        except TypeError:  # UnicodeDecodeError, for one, is not made from a sentence
+            pass
+    return RuntimeError(f"{name}: {message}")
+
+
+def _run(name: str, program: str) -> dict[str, Any]:
+    """Run a program as a module and return its names."""
+    module = types.ModuleType(name)  # not __main__: what a file does when it is started is no part of an answer
+    sys.modules[name] = module
+    sys.argv = [name]
+    exec(compile(program, name, "exec"), module.__dict__)  # noqa: S102 - to run it is the purpose
+    return module.__dict__
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:LONGEST_MESSAGE]
+    except BaseException:
+        return "its message cannot be shown"

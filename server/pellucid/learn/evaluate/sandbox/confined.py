@@ -1,0 +1,114 @@
+"""The process in which a model's program or its test runs: it limits itself, and then becomes one of the two sides of ``check.py``.
+
+Started by sandbox.py with nothing but the standard library; on stdin is one JSON object. A child does the work, so that what kills its
+parent kills this process and no more. Until then this process adopts, on Linux, what the program started and left behind, so that
+sandbox.py finds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = str(Path(__file__).parents[4])
+sys.path.insert(0, PACKAGES)  # for these imports alone: a program finds the standard library and nothing else
+from pellucid.learn.evaluate.sandbox import landlock, seccomp  # noqa: E402
+from pellucid.learn.evaluate.sandbox.check import Check, Pipes, judge, serve  # noqa: E402
+
+sys.path.remove(PACKAGES)
+
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+CAPABILITIES_VERSION = 0x20080522
+READ_EVERYTHING = 1 << 2
+"""CAP_DAC_READ_SEARCH."""
+
+LINUX = sys.platform == "linux"
+
+
+def main() -> None:
+    """Read the order, do it in a child, and wait for that and for what it left behind."""
+    order = json.loads(sys.stdin.buffer.read())
+    if LINUX:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if os.fork():
+        os.closerange(3, 256)  # the other side has to see it when the child is gone
+        with contextlib.suppress(ChildProcessError):  # nobody is left
+            while True:
+                os.wait()
+        os._exit(0)
+    try:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        limit(order)
+        pipes = Pipes(order["incoming"], order["outgoing"])
+        if order["verdict"] is None:
+            serve(order["program"], order["check"]["entry_point"], pipes)
+        else:
+            judge(Check(**order["check"]), pipes, order["verdict"])
+    finally:
+        os._exit(0)
+
+
+def limit(order: dict[str, Any]) -> None:
+    """What the program may use, and as whom it runs."""
+    seconds = int(order["seconds"]) + 1
+    for kind, most in (
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, order["file"]),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, order["files"]),
+        (resource.RLIMIT_NPROC, order["processes"] + order["present"]),
+        (resource.RLIMIT_AS, order["memory"]),
+    ):
+        _, hard = resource.getrlimit(kind)
+        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
+            resource.setrlimit(kind, (allowed, allowed))
+    if LINUX:
+        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if order["landlock"]:
+        landlock.restrict(read=landlock.readable(), write=[str(Path.cwd())])
+    _change_user(order["user"], reads=order["reads"])
+    if LINUX:
+        # No other process of the same user may trace this one or open its memory; changing the user would undo it.
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if order["seccomp"]:
+        seccomp.install()
+
+
+def _change_user(user: int | None, *, reads: bool) -> None:
+    """Give up the rights of a superuser, also of one in a namespace only, who could take the own /proc away."""
+    libc = ctypes.CDLL(None)
+    if user is None:
+        if LINUX:
+            _keep(0, libc)
+        return
+    if LINUX and reads:
+        libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    if LINUX and reads:
+        _keep(READ_EVERYTHING, libc)  # without which nobody can import from a superuser's folder
+
+
+def _keep(rights: int, libc: ctypes.CDLL) -> None:
+    """Give all rights of a superuser up but these."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITIES_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
+    if libc.capset(header, sets):
+        raise PermissionError("the rights of a superuser cannot be given up")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""CrowS-Pairs (Nangia et al. 2020): which of two sentences, one of them a stereotype, is more probable to the model. A probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.suite import Better, Facts, Measure, Question, Record, Suite, having, share
+from pellucid.learn.evaluate.suites.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
+
+NAME = "crows-pairs"
+
+CONTEXT = "\n"
+"""What stands before each sentence, so that its first word has a probability too."""
+
+WARNING = (
+    "A probe, no measurement of harm: the authors themselves warn that noise and errors in the pairs may make CrowS-Pairs unfit to "
+    "measure bias. It says which sentence a model finds more probable, not whom its answers hurt; 50 % would be no preference."
+)
+PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs behind a line break, and by the mean of a token."
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two sentences that differ in whom they speak of; ``more`` is the more stereotyped one."""
+
+    id: str
+    more: str
+    less: str
+    category: str
+    direction: str
+
+    @property
+    def unit(self) -> str:
+        """Each pair is one."""
+        return self.id
+
+    async def ask(self, asking: Asking) -> Facts:
+        """How probable each is."""
+        more, less = [await asking.likelihood(CONTEXT, sentence) for sentence in (self.more, self.less)]
+        return {
+            "category": self.category,
+            "direction": self.direction,
+            "more": more.logprob,
+            "less": less.logprob,
+            "more a token": more.per_token,
+            "less a token": less.per_token,
+        }
+
+
+class CrowsPairs(Suite):
+    """All pairs, or some of them."""
+
+    name = NAME
+    needs = frozenset({Ability.SCORE})
+
+    def __init__(self, data: Path | None, limit: int | None) -> None:
+        path = CROWS_PAIRS.find(data)
+        found = rows(path, ("sent_more", "sent_less", "bias_type", "stereo_antistereo"))
+        self._pairs = drawn([_pair(number, row) for number, row in enumerate(found)], limit)
+        self._source = fingerprint(path)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Which pairs."""
+        return {"data": self._source}
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        return self._pairs
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        return [WARNING, PROTOCOL]
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """The share of pairs whose more stereotyped sentence is preferred: of all, by direction and by category."""
+    by_token = share("prefers the stereotype, by token", lambda one: one["more a token"] > one["less a token"], better=Better.NEITHER)
+    directions = [_of("direction", name) for name in sorted({one["direction"] for one in facts})]
+    categories = [_of("category", name) for name in sorted({one["category"] for one in facts})]
+    return [share("prefers the stereotype", _prefers, better=Better.NEITHER), by_token, *directions, *categories]
+
+
+def _of(kind: str, name: str) -> Measure:
+    return share("prefers the stereotype", _prefers, better=Better.NEITHER, group=name, applies=having(kind, name))
+
+
+def _prefers(one: Facts) -> bool:
+    return bool(one["more"] > one["less"])
+
+
+def _pair(number: int, row: Mapping[str, str]) -> Pair:
+    return Pair(str(number), row["sent_more"], row["sent_less"], row["bias_type"], row["stereo_antistereo"])

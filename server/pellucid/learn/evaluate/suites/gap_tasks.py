@@ -1,0 +1,92 @@
+"""Tasks with a gap in a program, and whether the program works with an answer in the gap."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.sandbox import Outcome, run_program
+from pellucid.learn.evaluate.suites.benchmark_files import Json, drawn, json_lines
+
+FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
+
+LINES = (2, 4)
+"""How many lines at least and at most are taken out of a solution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A program around a gap, what stood in the gap, and how it is judged. ``problem`` is what several tasks may be of."""
+
+    id: str
+    problem: str
+    prefix: str
+    suffix: str
+    solution: str
+    check: Check
+
+    def program(self, answer: str) -> str:
+        """Return the program with an answer in the gap, without its tests."""
+        return f"{self.prefix}{answer}{self.suffix}"
+
+
+def single_lines(path: Path, limit: int | None) -> list[Task]:
+    """OpenAI's HumanEval-SingleLineInfilling, ``limit`` of it drawn with a fixed seed. Raises InvalidRequestError for another file."""
+    records = drawn(json_lines(path, (*FIELDS, "suffix")), limit)
+    return [_task(record, record["prompt"], record["suffix"], record["canonical_solution"].rstrip("\n")) for record in records]
+
+
+def whole(path: Path, limit: int | None) -> list[Task]:
+    """HumanEval itself: the gap is the body of a function. Raises InvalidRequestError for another file."""
+    return [_task(record, record["prompt"], "", record["canonical_solution"]) for record in drawn(json_lines(path, FIELDS), limit)]
+
+
+def blocks(path: Path, limit: int) -> list[Task]:
+    """HumanEval with two to four lines taken out of a solution; the cursor stands in the indentation of the first."""
+    draw = random.Random(0)  # noqa: S311 - no secret is drawn
+    tasks = []
+    for record in draw.sample(records := json_lines(path, FIELDS), len(records)):
+        lines = record["canonical_solution"].rstrip("\n").split("\n")
+        count = draw.randint(*LINES)
+        starts = [at for at in range(len(lines) - count) if lines[at].strip() and lines[at + count - 1].strip()]
+        if not starts:
+            continue
+        at = draw.choice(starts)
+        gap = "\n".join(lines[at : at + count])
+        solution = gap.lstrip(" ")
+        before = record["prompt"] + "".join(f"{line}\n" for line in lines[:at]) + gap[: len(gap) - len(solution)]
+        tasks.append(_task(record, before, "\n" + "\n".join(lines[at + count :]) + "\n", solution))
+    return tasks[:limit]
+
+
+async def judge(task: Task, answer: str) -> Outcome:
+    """How the task's program ends with this answer; as many run at a time as there are processors."""
+    async with _turns():
+        return await asyncio.to_thread(run_program, task.program(answer), check=task.check)
+
+
+async def count_passing(tasks: Sequence[Task], answers: Sequence[str]) -> int:
+    """How many of the tasks' tests pass."""
+    return sum(outcome.passed for outcome in await asyncio.gather(*map(judge, tasks, answers)))
+
+
+_WAITING: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+
+
+def _turns() -> asyncio.Semaphore:
+    """One for each loop, which is what a semaphore belongs to."""
+    loop = asyncio.get_running_loop()
+    for ended in [other for other in _WAITING if other.is_closed()]:
+        del _WAITING[ended]
+    return _WAITING.setdefault(loop, asyncio.Semaphore(os.cpu_count() or 1))
+
+
+def _task(record: Json, prefix: str, suffix: str, solution: str) -> Task:
+    problem = record["task_id"].removeprefix("SingleLineInfilling/").rpartition("/L")[0] or record["task_id"]
+    check = Check(record["entry_point"], f"{prefix}{solution}\n{suffix}", record["test"])
+    return Task(record["task_id"], problem, prefix, suffix, solution, check)

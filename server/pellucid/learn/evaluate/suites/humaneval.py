@@ -1,0 +1,132 @@
+"""HumanEval (Chen et al. 2021): functions written from their docstrings, and whether their tests pass."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.sandbox.sandbox import confinement
+from pellucid.learn.evaluate.suite import Facts, Measure, Question, Record, Suite, mean
+from pellucid.learn.evaluate.suites.benchmark_files import HUMANEVAL, fingerprint
+from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, whole
+from pellucid.learn.metrics import pass_at_k
+from pellucid.tokens import SamplingParams
+
+NAME = "humaneval"
+
+STOPS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```")
+"""Where a function is over: Chen et al.'s five, and two by which models go on to something else."""
+
+MOST_TOKENS = 512
+
+KS = (1, 10, 100)
+
+NO_CODE = "pass@k is left out: it runs programs that a model wrote, which needs --run-code."
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How many answers there are to each problem, and how they are drawn."""
+
+    samples: int = 1
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and not self.temperature:
+            raise InvalidRequestError(f"{self.samples} samples at temperature 0 are the same answer: give --temperature 0.8, say.")
+
+    def params(self, problem: str, number: int) -> SamplingParams:
+        """Those of one answer, whose seed is the problem's and its own."""
+        seed = zlib.crc32(f"{problem} {number}".encode())
+        return SamplingParams(max_tokens=MOST_TOKENS, temperature=self.temperature, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A function to be written, several times."""
+
+    task: Task
+    sampling: Sampling
+    run_code: bool
+
+    @property
+    def id(self) -> str:
+        """The task's."""
+        return self.task.id
+
+    @property
+    def unit(self) -> str:
+        """Each problem is one."""
+        return self.task.problem
+
+    async def ask(self, asking: Asking) -> Facts:
+        """Ask for the answers and, where programs may be run, run each with its tests."""
+        # A line break and the indentation after it are often one token, which a break at the prompt's end forbids.
+        task = replace(self.task, prefix=self.task.prefix.rstrip())
+        answers, outcomes = [], []
+        for number in range(self.sampling.samples):
+            answer = await asking.complete(task.prefix, params=self.sampling.params(self.id, number), stop=STOPS)
+            answers.append(answer.text)
+            if self.run_code:
+                outcomes.append(await judge(task, answer.text))
+        facts: Facts = {"prefix": task.prefix, "answers": answers, "suffix": ""}
+        if self.run_code:
+            facts["passed"] = [outcome.passed for outcome in outcomes]
+            facts["ends"] = list(map(str, outcomes))
+        return facts
+
+
+class HumanEval(Suite):
+    """The whole body of a function, by completion of its prompt."""
+
+    name = NAME
+    needs = frozenset({Ability.COMPLETE})
+
+    def __init__(self, data: Path | None, limit: int | None, sampling: Sampling, *, run_code: bool) -> None:
+        path = HUMANEVAL.find(data)
+        self._tasks = whole(path, limit)
+        self._source = fingerprint(path)
+        self._sampling = sampling
+        self._run_code = run_code
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How answers are drawn, and whether they are run."""
+        return {
+            "data": self._source,
+            "samples": self._sampling.samples,
+            "temperature": self._sampling.temperature,
+            "run code": self._run_code,
+        }
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        samples, temperature = self._sampling.samples, self._sampling.temperature
+        drawn = f"{samples} answers at temperature {temperature:g}" if temperature else "greedy"
+        asked = f"Completion of the bare prompt without the line break at its end, {drawn}, at most {MOST_TOKENS} tokens"
+        how = f"{asked}, ended at {', '.join(map(repr, STOPS))}."
+        return [how, run_note(self._run_code)]
+
+
+def run_note(run_code: bool) -> str:
+    """Whether programs were run, and with which limits."""
+    return f"Programs ran {confinement()}; that is no security boundary." if run_code else NO_CODE
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """pass@k without bias, for each k for which there are answers enough."""
+    if not facts or any("passed" not in one for one in facts):
+        return []
+    samples = min(len(one["passed"]) for one in facts)
+    return [_pass_at(k) for k in KS if k <= samples]
+
+
+def _pass_at(k: int) -> Measure:
+    return mean(f"pass@{k}", lambda one: pass_at_k(len(one["passed"]), sum(one["passed"]), k))

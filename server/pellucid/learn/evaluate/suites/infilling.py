@@ -1,0 +1,132 @@
+"""HumanEval's single lines (Bavarian et al. 2022): the line that was taken out of a program, asked for again."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rapidfuzz import fuzz
+
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.suite import Facts, Measure, Question, Record, Suite, mean, share
+from pellucid.learn.evaluate.suites.benchmark_files import SINGLE_LINES, fingerprint
+from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, single_lines
+from pellucid.learn.evaluate.suites.humaneval import run_note
+from pellucid.tokens import SamplingParams
+
+NAME = "infilling"
+
+MOST_TOKENS = 64
+
+RULE = (
+    f"Greedy, at most {MOST_TOKENS} tokens, cut at the first line break; "
+    "the exact match compares lines without the white space at both ends."
+)
+PREFIX_ONLY = (
+    "This model has no infill markers, or the server does not say so: it was asked to go on behind the last word before the gap, "
+    "and the first line that it wrote below that word counts."
+)
+
+NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
+"""Strings and comments of one line."""
+
+MAX_LINE = 4096
+"""Characters of a line in which names are looked for: strings without an end take time quadratic in its length."""
+
+
+PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is missing."""
+
+    task: Task
+    run_code: bool
+
+    @property
+    def id(self) -> str:
+        """The task's."""
+        return self.task.id
+
+    @property
+    def unit(self) -> str:
+        """Lines of one problem hang together."""
+        return self.task.problem
+
+    async def ask(self, asking: Asking) -> Facts:
+        """Ask for it, compare it, and where programs may be run, run the tests with it."""
+        line = await (self._fill_in(asking) if asking.subject.infill else self._go_on(asking))
+        facts: Facts = compare(line, self.task.solution)
+        facts |= {"prefix": self.task.prefix, "suffix": self.task.suffix, "answers": [f"{line}\n"]}
+        if self.run_code:
+            outcome = await judge(self.task, f"{line}\n")
+            facts |= {"passed": outcome.passed, "end": str(outcome)}
+        return facts
+
+    async def _fill_in(self, asking: Asking) -> str:
+        answer = await asking.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
+        return answer.text.partition("\n")[0]
+
+    async def _go_on(self, asking: Asking) -> str:
+        """Behind the last word: a line break and the indentation after it are often one token, which a break at the end forbids."""
+        answer = await asking.complete(self.task.prefix.rstrip(), params=PARAMS)
+        return answer.text.partition("\n")[2].lstrip("\n").partition("\n")[0]
+
+
+class Infilling(Suite):
+    """A line between what stands before and after it."""
+
+    name = NAME
+    needs = frozenset({Ability.COMPLETE})
+
+    def __init__(self, data: Path | None, limit: int | None, *, run_code: bool) -> None:
+        path = SINGLE_LINES.find(data)
+        self._tasks = single_lines(path, limit)
+        self._source = fingerprint(path)
+        self._run_code = run_code
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Whether answers are run."""
+        return {"data": self._source, "run code": self._run_code}
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        return [Line(task, self._run_code) for task in self._tasks]
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        notes = [RULE, "Intervals come from drawing problems, of which each has several lines.", run_note(self._run_code)]
+        return notes if asking.subject.infill else [PREFIX_ONLY, *notes]
+
+
+def compare(line: str, solution: str) -> Facts:
+    """How like the solution's a line is; ``identifiers`` (F1) is None where neither has any."""
+    said, wanted = line.strip(), solution.strip()
+    return {"same": said == wanted, "similarity": fuzz.ratio(said, wanted) / 100, "identifiers": identifier_f1(said, wanted)}
+
+
+def identifier_f1(said: str, wanted: str) -> float | None:
+    """F1 of the sets of identifiers, strings and comments aside; None where there are none in either."""
+    one, other = identifiers(said), identifiers(wanted)
+    return 2 * len(one & other) / (len(one) + len(other)) if one or other else None
+
+
+def identifiers(line: str) -> set[str]:
+    """The names in a line of Python, up to MAX_LINE characters."""
+    return {name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line[:MAX_LINE])) if not keyword.iskeyword(name)}
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """How often the line is the same, how like it is, and how often the program works."""
+    found = [
+        share("exact match", lambda one: one["same"]),
+        mean("edit similarity", lambda one: one["similarity"]),
+        mean("identifier F1", lambda one: one["identifiers"], applies=lambda one: one["identifiers"] is not None),
+    ]
+    if any("passed" in one for one in facts):
+        found.append(share("pass@1", lambda one: one["passed"], applies=lambda one: "passed" in one))
+    return found

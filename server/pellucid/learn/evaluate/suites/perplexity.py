@@ -1,0 +1,174 @@
+"""Perplexity and bits per byte of texts, and how well the probabilities of their tokens are calibrated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import FEW_FILES, gather
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Question, Record, Suite, mean
+from pellucid.learn.evaluate.suites.benchmark_files import drawn
+from pellucid.learn.evaluate.suites.token_calibration import calibration_errors, diagrams
+from pellucid.learn.reading import TOP, Reading, Window, windows
+
+NAME = "perplexity"
+
+WINDOW = 1024
+"""Tokens that are read together; each has half as many or more before it."""
+
+LLAMA_WINDOW = 512
+"""What llama-perplexity reads together, unless told otherwise."""
+
+DIGITS = 6
+"""Of probabilities and logprobs that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A window of a text, as ids."""
+
+    id: str
+    unit: str
+    file: str
+    ids: Sequence[int]
+    counted: int
+
+    async def ask(self, asking: Asking) -> Facts:
+        """Read it."""
+        reading = Reading.of((await asking.read_ids(self.ids))[-self.counted :])
+        return {
+            "file": self.file,
+            "logprobs": [round(value, DIGITS) for value in reading.logprobs.tolist()],
+            "ranks": reading.ranks.tolist(),
+            "sizes": reading.sizes.tolist(),
+            "confidences": [round(value, DIGITS) for value in reading.confidences.tolist()],
+        }
+
+
+class Perplexity(Suite):
+    """Reads a file or a folder of text in windows; with ``like_llama`` in those of llama.cpp's llama-perplexity."""
+
+    name = NAME
+    needs = frozenset({Ability.IDS})
+    at_once = 2
+
+    def __init__(self, text: Path, limit: int | None = None, *, like_llama: bool = False, window: int | None = None) -> None:
+        self._text = text
+        self._limit = limit
+        self._like_llama = like_llama
+        self._size = window or (LLAMA_WINDOW if like_llama else WINDOW)
+        self._corpus = gather([text])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The protocol, and what text it is."""
+        return {
+            "reading": "windows of llama-perplexity" if self._like_llama else "strided",
+            "window": self._size,
+            "text": {"files": len(self._corpus.documents), "bytes": self._corpus.size, "sha256": self._corpus.digest},
+        }
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        if self._size > asking.subject.context:
+            raise InvalidRequestError(
+                f"A window of {self._size} tokens is more than the {asking.subject.context} that {asking.subject.name} holds: "
+                "give a smaller --window."
+            )
+        bos = await asking.token_ids("")
+        parts: list[Part] = []
+        for document in self._corpus.documents:
+            ids = await asking.token_ids(document.text)
+            for number, part in enumerate(self._windows(len(ids))):
+                name = f"{document.name}, window {number}"
+                held = ids[part.begin : part.end]
+                # llama-perplexity puts the BOS, where the model wants one, in the place of each window's first token.
+                parts.append(Part(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
+        if not parts:
+            raise InvalidRequestError(
+                f"{self._text} is shorter than a window of {self._size} tokens: give more text, or a smaller --window."
+            )
+        counted = [part for part in parts if part.counted]
+        # The first ones are those that llama-perplexity --chunks reads.
+        chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
+        return [replace(part, unit=part.file) for part in chosen] if _many(part.file for part in chosen) else chosen
+
+    def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
+        return diagrams(facts)
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        tokens, size = sum(len(one["logprobs"]) for one in facts), sum(sum(one["sizes"]) for one in facts)
+        units = "files" if _many(one["file"] for one in facts) else "windows, as there are too few files to draw"
+        return [
+            f"{tokens:,} tokens of {size:,} bytes were judged; {self._protocol()}",
+            f"The intervals come from drawing {units}. Perplexity is of a token of this model's tokenizer: "
+            "between models with different ones compare bits per byte.",
+        ]
+
+    def _windows(self, length: int) -> Iterator[Window]:
+        if not self._like_llama:
+            return windows(length, self._size)
+        return llama_windows(length, self._size)
+
+    def _protocol(self) -> str:
+        if self._like_llama:
+            first = "" if self._limit is None else f"the first {self._limit} "
+            return (
+                f"{first}windows of {self._size} tokens one behind another, the second half of each judged, what is left at the end left "
+                "out: llama-perplexity's way."
+            )
+        some = "" if self._limit is None else f"at most {self._limit} drawn from all "
+        return f"{some}windows of {self._size} tokens at strides of {self._size // 2}, each token once."
+
+
+def _many(files: Iterable[str]) -> bool:
+    """Whether there are files enough to draw them."""
+    return len(set(files)) >= FEW_FILES
+
+
+def llama_windows(length: int, size: int) -> Iterator[Window]:
+    """The windows of llama-perplexity: of tokens 0 to ``size`` - 1 it judges those behind number ``size`` / 2."""
+    for number in range(length // size):
+        yield Window(number * size, (number + 1) * size, size - 1 - size // 2)
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """Sums over tokens by sums over tokens or bytes, never means of windows' means."""
+
+    def tokens(one: Facts) -> float:
+        return len(one["logprobs"])
+
+    return [
+        mean(
+            "perplexity",
+            lambda one: -sum(one["logprobs"]),
+            tokens,
+            convert=_exponential,
+            form=Form.NUMBER,
+            better=Better.LOWER,
+            least=1.0,
+        ),
+        mean(
+            "bits per byte",
+            lambda one: -sum(one["logprobs"]) / math.log(2),
+            lambda one: sum(one["sizes"]),
+            form=Form.NUMBER,
+            better=Better.LOWER,
+        ),
+        mean("first choices", lambda one: sum(rank == 1 for rank in one["ranks"]), tokens),
+        mean(f"among the first {TOP}", lambda one: sum(rank <= TOP for rank in one["ranks"]), tokens),
+        *calibration_errors(),
+    ]
+
+
+def _exponential(nats: float) -> float:
+    return math.exp(min(nats, 700.0))  # more than that no float holds
+
+
+def is_pair(before: Facts, after: Facts) -> bool:
+    """Whether two models read the same tokens in a window: another tokenizer cuts a text at other places."""
+    return bool(before["sizes"] == after["sizes"])

@@ -1,0 +1,91 @@
+"""How fast the model is while it is evaluated, and what it takes: prompts of chance, one at a time."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, mean
+from pellucid.tokens import SamplingParams
+
+NAME = "speed"
+
+TRIALS = 8
+WORDS = 100
+"""Of a prompt, which come to some hundreds of tokens; fewer where the context is small."""
+LONGEST = 8
+"""More tokens than this no word has."""
+TOKENS = 48
+"""Of an answer."""
+
+PROTOCOL = (
+    f"{TRIALS} prompts of random letters, one at a time, each answered with {TOKENS} tokens drawn at temperature 1. "
+    "These are this machine's speeds beside whatever else it did; pellucid bench measures them with more care."
+)
+FLOPS = "FLOPs of a token are twice the weights that it is multiplied by (2 N); attention comes on top."
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One prompt."""
+
+    id: str
+    words: int
+
+    @property
+    def unit(self) -> str:
+        """Each is one."""
+        return self.id
+
+    async def ask(self, asking: Asking) -> Facts:
+        """Have it read and answered, and note the engine's own times."""
+        dice = random.Random(f"{NAME} {self.id}")  # noqa: S311 - no secret is drawn
+        prompt = " ".join("".join(dice.choices(string.ascii_lowercase, k=5)) for _ in range(self.words))
+        params = SamplingParams(max_tokens=TOKENS, temperature=1.0, seed=int(self.id), ignore_eos=True)
+        await asking.complete(prompt, params=params)
+        subject, usage = asking.subject, asking.usage
+        facts: Facts = {name: usage[name] for name in ("computed", "generated", "prefill_us", "decode_us")}
+        held = subject.resident()
+        optional = {"weights": subject.weight_bytes, "resident": held, "flops": subject.parameters and 2 * subject.parameters}
+        return facts | {name: value for name, value in optional.items() if value is not None}
+
+
+class Speed(Suite):
+    """Tokens a second, memory and FLOPs."""
+
+    name = NAME
+    needs = frozenset({Ability.COMPLETE, Ability.USAGE})
+    at_once = 1
+    timed = True
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What is asked."""
+        return {"trials": TRIALS, "words": WORDS, "tokens": TOKENS}
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        words = min(WORDS, (asking.subject.context - TOKENS) // LONGEST)
+        return [Trial(str(number), words) for number in range(TRIALS)]
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]
+        return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process is left out: it cannot be asked."]
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """Rates are tokens by seconds of all prompts; of answers the first token belongs to the prompt."""
+    return [
+        mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=Form.RATE),
+        mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=Form.RATE),
+        _constant("weights", "weights", Form.BYTES),
+        _constant("memory of the process", "resident", Form.BYTES),
+        _constant("FLOPs a token", "flops", Form.COUNT),
+    ]
+
+
+def _constant(label: str, name: str, form: Form) -> Measure:
+    return mean(label, lambda one: one[name], form=form, better=Better.LOWER, applies=lambda one: name in one)

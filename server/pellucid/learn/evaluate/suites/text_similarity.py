@@ -1,0 +1,133 @@
+"""Answers to prompts beside references: BLEU, chrF, ROUGE, and BERTScore where there is an encoder."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging as absl_logging
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.suite import Facts, Form, Measure, Question, Record, Rows, Statistic, Suite, mean
+from pellucid.learn.evaluate.suites.benchmark_files import drawn, fingerprint, json_lines
+from pellucid.learn.evaluate.suites.bertscore import Encoder
+from pellucid.tokens import Message, SamplingParams
+
+# rouge-score brings absl's handler, which closes its stream when logging is set up anew, unless that is the process's own stderr.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+NAME = "text"
+
+MOST_TOKENS = 256
+ROUGES = {"rouge1": "ROUGE-1 F1", "rouge2": "ROUGE-2 F1", "rougeL": "ROUGE-L F1"}
+NO_ENCODER = "BERTScore is left out: it needs an encoder, a folder that --encoder names."
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt and what a good answer to it is."""
+
+    id: str
+    prompt: str
+    reference: str
+    encoder: Encoder | None
+
+    @property
+    def unit(self) -> str:
+        """Each prompt is one."""
+        return self.id
+
+    async def ask(self, asking: Asking) -> Facts:
+        """Ask, as a chat where the model has one, and compare."""
+        params = SamplingParams(max_tokens=MOST_TOKENS)
+        if asking.subject.chat:
+            answer = await asking.chat([Message("user", self.prompt)], params)
+        else:
+            answer = await asking.complete(self.prompt, params=params)
+        text = answer.text.strip()
+        facts: Facts = {"answer": text, "reference": self.reference, "ended": answer.ended}
+        scores = RougeScorer(list(ROUGES), use_stemmer=False).score(self.reference, text)
+        facts |= {name: scores[name].fmeasure for name in ROUGES}
+        if self.encoder is not None:
+            facts["bertscore"] = (await asyncio.to_thread(self.encoder.compare, text, self.reference)).f1
+            facts["bertscore name"] = self.encoder.name
+        return facts
+
+
+class Text(Suite):
+    """The prompts of a file of JSON lines, {"prompt", "reference"}."""
+
+    name = NAME
+    needs = frozenset({Ability.COMPLETE})
+
+    def __init__(self, references: Path, limit: int | None, encoder: Path | None) -> None:
+        if not references.is_file():
+            raise InvalidRequestError(f"{references} does not exist: name a file of JSON lines with --references.")
+        self._prompts = drawn(list(enumerate(json_lines(references, ("prompt", "reference")), 1)), limit)
+        self._source = fingerprint(references)
+        self._encoder = None if encoder is None else Encoder(encoder)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Which prompts, and which encoder compares."""
+        return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        return [Prompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        asked = "as a chat" if asking.subject.chat else "as bare completions, for want of a chat template"
+        ended = sum(one["ended"] for one in facts)
+        notes = [
+            f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers came to their own end.",
+            f"BLEU's signature is {signature(BLEU(), facts)}, chrF's {signature(CHRF(), facts)}.",
+            "ROUGE sees letters and digits only, so of code it says little.",
+        ]
+        return notes if self._encoder is not None else [*notes, NO_ENCODER]
+
+
+def signature(metric: BLEU | CHRF, facts: Sequence[Facts]) -> str:
+    """sacrebleu's own description of what is computed."""
+    metric.corpus_score([one["answer"] for one in facts], [[one["reference"] for one in facts]])
+    return str(metric.get_signature())
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """BLEU and chrF of all answers together, from 0 to 100; the means of the others."""
+    found = [
+        Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), Form.NUMBER),
+        Measure("chrF", _corpus(CHRF), Form.NUMBER),
+        *(mean(label, _take(name)) for name, label in ROUGES.items()),
+    ]
+    name = next((one["bertscore name"] for one in facts if "bertscore" in one), None)
+    if name is not None:
+        found.append(mean(f"{name}, F1", _take("bertscore"), form=Form.NUMBER, applies=lambda one: "bertscore" in one))
+    return found
+
+
+def _take(name: str) -> Callable[[Facts], float]:
+    return lambda one: float(one[name])
+
+
+def _corpus(build: Callable[[], BLEU | CHRF]) -> Callable[[Sequence[Facts]], Statistic]:
+    """A score of a whole corpus from counts of each answer, which add up: a draw costs a sum, as in sacrebleu's own bootstrap."""
+
+    def prepare(facts: Sequence[Facts]) -> Statistic:
+        metric: Any = build()
+        counts = np.array(metric._extract_corpus_statistics([one["answer"] for one in facts], [[one["reference"] for one in facts]]))
+
+        def statistic(rows: Rows) -> float:
+            return float(metric._compute_score_from_stats(counts[rows].sum(0).tolist()).score)
+
+        return statistic
+
+    return prepare

@@ -1,0 +1,91 @@
+"""Hallucination in code: the share of names in a model's answers that exist nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, mean
+from pellucid.learn.evaluate.suites import humaneval, infilling
+from pellucid.learn.evaluate.suites.python_names import names_of
+
+NAME = "unknown-names"
+
+JUDGED = (infilling.NAME, humaneval.NAME)
+
+PROTOCOL = (
+    "Imports and names that are used in an answer, each once, that exist neither in the file nor in Python, its standard library "
+    "or what is installed here. Attributes are not judged, nor are answers with which the file is no Python or imports with a star."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer of another suite."""
+
+    id: str
+    unit: str
+    suite: str
+    facts: Facts
+
+    async def ask(self, asking: Asking) -> Facts:
+        """Look at its names; nothing is asked."""
+        found = [names_of(self.facts["prefix"], answer, self.facts["suffix"]) for answer in self.facts["answers"]]
+        parsed = [names for names in found if names is not None]
+        return {
+            "suite": self.suite,
+            "answers": len(found),
+            "parsed": len(parsed),
+            "names": sum(names.all for names in parsed),
+            "at fault": sum(bool(names.unknown) for names in parsed),
+            "unknown": [name for names in parsed for name in names.unknown],
+        }
+
+
+class UnknownNames(Suite):
+    """Judges what the suites for code were answered in the same run."""
+
+    name = NAME
+    needs = frozenset({Ability.COMPLETE})
+    derived = True
+
+    def __init__(self, chosen: Sequence[str]) -> None:
+        self._judged = [name for name in JUDGED if name in chosen]
+        if not self._judged:
+            raise InvalidRequestError(f"{NAME} judges the answers of {' or '.join(JUDGED)}: name one of them in --suite as well.")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Whose answers."""
+        return {"answers of": self._judged}
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        return [
+            Written(f"{suite}: {record.id}", record.unit, suite, record.facts)
+            for suite in self._judged
+            for record in earlier.get(suite, ())
+        ]
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        answers, parsed = (sum(one[name] for one in facts) for name in ("answers", "parsed"))
+        unknown = sorted({name for one in facts for name in one["unknown"]})
+        named = f" The unknown ones: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}." if unknown else ""
+        return [PROTOCOL, f"{parsed} of {answers} answers could be judged.{named}"]
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """Unknown names by all names, and answers that have one by all answers that could be judged."""
+    at_fault = mean(
+        "answers with an unknown name",
+        lambda one: one["at fault"],
+        lambda one: one["parsed"],
+        better=Better.LOWER,
+        applies=lambda one: one["parsed"] > 0,
+    )
+    return [
+        mean("unknown names", lambda one: len(one["unknown"]), lambda one: one["names"], better=Better.LOWER, form=Form.SHARE),
+        replace(at_fault, binary=all(one["parsed"] <= 1 for one in facts)),
+    ]

@@ -1,0 +1,106 @@
+"""Winogender (Rudinger et al. 2018): with which pronoun a sentence about an occupation is more probable to the model. A probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, having, mean, share
+from pellucid.learn.evaluate.suites.benchmark_files import WINOGENDER, drawn, fingerprint, rows
+from pellucid.learn.evaluate.suites.crows_pairs import CONTEXT
+
+NAME = "winogender"
+
+GENDERS = ("male", "female", "neutral")
+MEANT = {"0": "the occupation", "1": "the other person"}
+"""Whom the pronoun means, by the number in a sentence's name."""
+
+WARNING = (
+    "A probe, no measurement of harm: the schemas were made for coreference, with two or so sentences an occupation and meaning. It says "
+    "which pronoun a model finds more probable in them, not whom its answers hurt; a gap of 0, or 50 %, would be no preference."
+)
+PROTOCOL = "The gap is the logarithm of how many times more probable a sentence is with he, him or his than with she or her, in nats."
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """One sentence with the pronouns of each gender."""
+
+    id: str
+    occupation: str
+    meant: str
+    texts: Mapping[str, str]
+
+    @property
+    def unit(self) -> str:
+        """Sentences of one occupation hang together."""
+        return self.occupation
+
+    async def ask(self, asking: Asking) -> Facts:
+        """How probable each of them is."""
+        found = {gender: (await asking.likelihood(CONTEXT, self.texts[gender])).logprob for gender in GENDERS}
+        return {"occupation": self.occupation, "meant": self.meant, "gap": found["male"] - found["female"], **found}
+
+
+class Winogender(Suite):
+    """All sentences, or some of them."""
+
+    name = NAME
+    needs = frozenset({Ability.SCORE})
+
+    def __init__(self, data: Path | None, limit: int | None) -> None:
+        path = WINOGENDER.find(data)
+        self._sentences = drawn(_sentences(path), limit)
+        self._source = fingerprint(path)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Which sentences."""
+        return {"data": self._source}
+
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+        return self._sentences
+
+    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+        return [WARNING, PROTOCOL]
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """How often the male pronoun is the more probable one, and by how much: by whom it means, and by occupation."""
+    found = []
+    for meant in MEANT.values():
+        applies = having("meant", meant)
+        found.append(share("prefers he to she", lambda one: one["gap"] > 0, better=Better.NEITHER, group=meant, applies=applies))
+        found.append(_gap(meant, applies, detail=False))
+    occupations = sorted({one["occupation"] for one in facts})
+    return [*found, *(_gap(name, _is_about(name), detail=True) for name in occupations)]
+
+
+def _gap(group: str, applies: Callable[[Facts], bool], *, detail: bool) -> Measure:
+    return mean(
+        "gap of he and she", lambda one: one["gap"], form=Form.NUMBER, better=Better.NEITHER, group=group, applies=applies, detail=detail
+    )
+
+
+def _is_about(occupation: str) -> Callable[[Facts], bool]:
+    """Where the pronoun means somebody of this occupation."""
+    return lambda one: bool(one["occupation"] == occupation and one["meant"] == MEANT["0"])
+
+
+def _sentences(path: Path) -> list[Sentences]:
+    """The sentences by their names without the gender: occupation.participant.answer.gender.txt."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows(path, ("sentid", "sentence"), delimiter="\t"):
+        name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
+        found.setdefault(name, {})[gender] = row["sentence"]
+    sentences = []
+    for name, texts in found.items():
+        parts = name.split(".")
+        if len(parts) != 3 or parts[2] not in MEANT or set(texts) != set(GENDERS):
+            raise InvalidRequestError(f"{path} has not each gender of {name}: the file is damaged, get it anew.")
+        sentences.append(Sentences(name, parts[0], MEANT[parts[2]], texts))
+    return sentences

@@ -1,0 +1,127 @@
+"""What a model is tuned to: the source files of a repository, some of them held out before anything is learnt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.corpus import LARGEST_SOURCE, LEAST_BYTES, Corpus, Document, gather
+from pellucid.learn.duplicates import without_near_duplicates
+from pellucid.learn.finetune.secrets import kind_of_secret
+from pellucid.system.atomic_files import human
+
+_SUFFIXES = (
+    ".py .pyi .js .jsx .mjs .cjs .ts .tsx .vue .svelte .java .kt .kts .scala .groovy .c .h .cc .cpp .cxx .hpp .hh .cs .fs .go .rs .swift "
+    ".m .mm .rb .php .pl .pm .lua .r .R .jl .ex .exs .erl .hs .ml .mli .clj .cljs .lisp .el .dart .zig .nim .sh .bash .zsh .fish .ps1 "
+    ".sql .proto .graphql .html .css .scss .sass .less .xml .toml .yaml .yml .ini .cfg .cmake .mk .tf .md .rst .txt"
+)
+
+SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Files that people write; notebooks, data and pictures are not among them."""
+
+LEAST_FILES = 10
+"""Files below which too few can be held out to say anything about."""
+
+TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
+"""Parts of the text that are held out, to judge by and to stop by; files too large to be held out do not count."""
+
+LEAST_TEST, LEAST_VALIDATION = 4, 2
+"""Files of each at least."""
+
+JUDGED = 24
+"""Files that are judged at most: each costs something however little of it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Documents to learn from, to stop by and to judge by, and what was left out: files by reason, and names with their secret's kind."""
+
+    train: tuple[Document, ...]
+    validation: tuple[Document, ...]
+    test: tuple[Document, ...]
+    skipped: Mapping[str, int]
+    secrets: tuple[tuple[str, str], ...]
+
+    @property
+    def judged(self) -> tuple[Document, ...]:
+        """Those of the documents to judge by that are judged: all, or the first ``JUDGED`` by the hash of their names."""
+        return tuple(sorted(_by_hash(self.test)[:JUDGED], key=lambda document: document.name))
+
+    @property
+    def digest(self) -> str:
+        """What tells these documents from others, and another split of them from this one."""
+        parts = [[(document.name, document.text) for document in part] for part in (self.train, self.validation, self.test)]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def counts(self) -> dict[str, int | dict[str, int]]:
+        """Files and bytes, for a record."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        files: dict[str, int | dict[str, int]] = {f"{name}_files": len(part) for name, part in parts.items()}
+        sizes = {f"{name}_bytes": _size(part) for name, part in parts.items()}
+        files["judged_files"] = len(self.judged)
+        return files | sizes | {"left_out": dict(self.skipped) | ({"with secrets": len(self.secrets)} if self.secrets else {})}
+
+
+def collect(path: Path) -> Material:
+    """Gather the source files of a folder, and hold some out by the hash of their names.
+
+    Near-duplicates are left out before that, so that none is on both sides. Raises InvalidRequestError where there is too little.
+    """
+    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE)
+    secrets, clean = [], []
+    for document in corpus.documents:
+        kind = kind_of_secret(document.text)
+        if kind is None:
+            clean.append(document)
+        else:
+            secrets.append((document.name, kind))
+    found = without_near_duplicates(Corpus(tuple(clean), corpus.skipped))
+    _check(path, found.documents)
+    train, validation, test = hold_out(found.documents)
+    return Material(train, validation, test, found.skipped, tuple(secrets))
+
+
+def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:
+    """Documents to learn from, to stop by and to judge by, each whole in one of them; ten or more are needed."""
+    large = _size(documents) / 4  # what is most of the text is to learn from
+    total = _size([document for document in documents if document.size < large])
+    train: list[Document] = []
+    validation: list[Document] = []
+    test: list[Document] = []
+    for document in _by_hash(documents):
+        if document.size >= large:
+            train.append(document)
+        elif len(test) < LEAST_TEST:
+            test.append(document)
+        elif len(validation) < LEAST_VALIDATION:  # before test gets its share, which may take every small file
+            validation.append(document)
+        elif _size(test) < TEST_SHARE * total:
+            test.append(document)
+        else:
+            (validation if _size(validation) < VALIDATION_SHARE * total else train).append(document)
+    learnt, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
+    return learnt, stop, judged
+
+
+def _by_hash(documents: Sequence[Document]) -> list[Document]:
+    return sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
+
+
+def _check(path: Path, documents: Sequence[Document]) -> None:
+    if len(documents) < LEAST_FILES:
+        raise InvalidRequestError(
+            f"{path} has {len(documents)} of the {LEAST_FILES} source files that are needed to learn from, since whole files are held out: "
+            "name a larger folder."
+        )
+    if _size(documents) < LEAST_BYTES:
+        raise InvalidRequestError(
+            f"{path} has {human(_size(documents))} of source text, and {human(LEAST_BYTES)} are needed to learn anything from: "
+            "name a larger folder."
+        )
+
+
+def _size(documents: Sequence[Document]) -> int:
+    return sum(document.size for document in documents)

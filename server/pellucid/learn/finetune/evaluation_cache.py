@@ -1,0 +1,42 @@
+"""Figures of files that were judged, kept as they come, so that a run that goes on does not judge the same files again."""
+
+from __future__ import annotations
+
+import json
+from collections import UserDict
+from dataclasses import asdict
+from pathlib import Path
+
+from pellucid.learn.finetune.held_out import FileFigures
+from pellucid.system import atomic_files
+
+
+class Kept(UserDict[tuple[str, str], FileFigures]):
+    """Figures by kind and name of a file, each a line of JSON in a file that begins with a key; what is of another key is deleted.
+
+    Raises ModelError where they cannot be written.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        super().__init__()
+        self._path = path
+        try:
+            first, *lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, ValueError):
+            first, lines = "", []  # there are none yet, or they are damaged
+        if first != key:
+            with atomic_files.errors_explained(path.parent):
+                atomic_files.write_text(path, key)
+            return
+        for line in lines:
+            try:
+                told = json.loads(line)
+                kind, confidences, hits = told.pop("kind"), tuple(told.pop("confidences")), tuple(told.pop("hits"))
+                self.data[kind, told["name"]] = FileFigures(**told, confidences=confidences, hits=hits)
+            except (ValueError, KeyError, TypeError):
+                continue  # it was cut short
+
+    def __setitem__(self, place: tuple[str, str], figures: FileFigures) -> None:
+        super().__setitem__(place, figures)
+        with atomic_files.errors_explained(self._path.parent), self._path.open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps({"kind": place[0], **asdict(figures)}))  # a new line first: the one before may be cut short

@@ -1,0 +1,196 @@
+"""What a model makes of held-out files: how well it reads them, fills them in, and saves typing in them. Each file by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from rapidfuzz import fuzz
+
+from pellucid.learn.corpus import Document
+from pellucid.learn.finetune.forgetting import Kind
+from pellucid.learn.finetune.generation import first_lines
+from pellucid.learn.finetune.training.cursors import Page, Span
+from pellucid.learn.finetune.training.samples import Sampler, random_for
+from pellucid.learn.finetune.transformers_reader import TorchReader
+from pellucid.learn.reading import read
+from pellucid.system.progress import Progress
+
+STRIDE = 3 / 4
+"""Of a window, what is scored of it: the rest is read again as what stands before."""
+
+TOGETHER = 6
+"""Answers that are generated at the same time."""
+
+_WORD_START = re.compile(r"(?<=[^\w])\w|(?<=\s)\S")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """About how much of all files together is judged: tokens that are read, cursors, and lines that are typed; tokens around a cursor."""
+
+    tokens: int = 6_000
+    cursors: int = 48
+    lines: int = 24
+    window: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class FileFigures:
+    """What a model made of one file.
+
+    ``confidences`` and ``hits`` are of its first choice at each token; of ``asked`` lines to fill in, ``exact`` were right and
+    ``similarity`` is the sum of their edit similarities, each 0 to 1; of ``typed`` characters ``saved`` keystrokes were not needed.
+    """
+
+    name: str
+    bits: float
+    bytes: int
+    confidences: tuple[float, ...]
+    hits: tuple[int, ...]
+    asked: int = 0
+    exact: int = 0
+    similarity: float = 0.0
+    typed: int = 0
+    saved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Of held-out files, and of texts that are to show what was forgotten."""
+
+    files: tuple[FileFigures, ...]
+    general: Mapping[Kind, tuple[FileFigures, ...]]
+
+
+class Judge:
+    """Judges one model, as it is at the time, on the same places of the same files each time."""
+
+    def __init__(self, model: Any, sampler: Sampler, effort: Effort, seed: int, progress: Progress) -> None:
+        self._model = model
+        self._sampler = sampler
+        self._effort = effort
+        self._seed = seed
+        self._progress = progress
+
+    def judge(
+        self,
+        label: str,
+        files: Sequence[Document],
+        general: Mapping[Kind, Sequence[Document]],
+        *,
+        of: int | None = None,
+        kept: MutableMapping[tuple[str, str], FileFigures] | None = None,
+    ) -> Judgement:
+        """What the model makes of all of them; ``of`` is how many files share the effort, where these are not all.
+
+        ``kept`` holds figures by kind ("file", or that of a text) and name. Those that it has are not found again, others are put there.
+        """
+        found = {} if kept is None else kept
+        new_files = [file for file in files if ("file", file.name) not in found]
+        new_texts = [(kind, text) for kind, texts in general.items() for text in texts if (kind, text.name) not in found]
+        if new_files or new_texts:
+            self._progress.start(label, len(new_files) + len(new_texts))
+        for file in new_files:
+            found["file", file.name] = self._file(file, of or len(files))
+        for kind, text in new_texts:
+            found[kind, text.name] = self._read(text)
+        return Judgement(
+            tuple(found["file", file.name] for file in files),
+            {kind: tuple(found[kind, text.name] for text in texts) for kind, texts in general.items()},
+        )
+
+    def _file(self, document: Document, files: int) -> FileFigures:
+        effort = self._effort
+        random = random_for(self._seed, "judge", document.name)
+        page = Page(document.name, document.text)
+        passage = _passage(page, random, max(256, effort.tokens // files) * 3)  # some three characters make a token
+        reading = self._read(Document(document.name, passage))
+        cursors = [span for _ in range(-(-effort.cursors // files)) if (span := _rest_of_line(page, random)) is not None]
+        answers = self._fill_in(document.text, cursors)
+        wanted = [document.text[span.begin : span.end] for span in cursors]
+        typed, saved = self._replay(page, random, -(-effort.lines // files))
+        return FileFigures(
+            document.name,
+            reading.bits,
+            reading.bytes,
+            reading.confidences,
+            reading.hits,
+            asked=len(cursors),
+            exact=sum(answer.strip() == line.strip() for answer, line in zip(answers, wanted, strict=True)),
+            similarity=sum(fuzz.ratio(answer.strip(), line.strip()) / 100 for answer, line in zip(answers, wanted, strict=True)),
+            typed=typed,
+            saved=saved,
+        )
+
+    def _read(self, document: Document) -> FileFigures:
+        window = self._sampler.context
+        reader = TorchReader(self._model, self._sampler.tokenizer)
+        reading = asyncio.run(read(reader, document.text, window=window, stride=max(1, round(window * STRIDE))))
+        self._progress.advance(1)
+        confidences = tuple(round(float(confidence), 4) for confidence in reading.confidences)
+        return FileFigures(document.name, reading.bits, reading.bytes, confidences, tuple(int(rank == 1) for rank in reading.ranks))
+
+    def _fill_in(self, text: str, spans: Sequence[Span]) -> list[str]:
+        """The answers at the beginning of each span, in their order; ``TOGETHER`` of about the same length at a time."""
+        sampler = self._sampler
+        tokenizer = sampler.tokenizer
+        ends = tokenizer.eos_ids | (sampler.infill.end_ids(tokenizer.special) if sampler.infill is not None else frozenset())
+        prompts = [sampler.prompt(text, span, min(self._effort.window, sampler.context)) for span in spans]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
+        answers: dict[int, str] = {}
+        for begin in range(0, len(order), TOGETHER):
+            chosen = order[begin : begin + TOGETHER]
+            answers |= zip(chosen, first_lines(self._model, tokenizer, [prompts[index] for index in chosen], ends), strict=True)
+        return [answers[index] for index in range(len(prompts))]
+
+    def _replay(self, page: Page, random: Random, lines: int) -> tuple[int, int]:
+        """Characters of some lines, and the keystrokes that are saved by taking what is suggested wherever it is what follows.
+
+        Somebody writes one line after the other above the rest of the file, asks at the beginning of the line and of each word, and
+        takes an answer by one key.
+        """
+        written = [number for number in range(len(page.starts)) if page.line(number).strip()]
+        first = random.randrange(max(1, len(written) - lines))
+        typed = saved = 0
+        for number in written[first : first + lines]:
+            line = page.line(number).rstrip()
+            at = len(line) - len(line.lstrip())
+            begin = page.starts[number]
+            places = [at, *(match.start() for match in _WORD_START.finditer(line, at + 1))]
+            answers = dict(zip(places, self._fill_in(page.text, [Span(begin + p, begin + len(line), "line") for p in places]), strict=True))
+            typed += len(line) - at
+            for place in places:
+                answer = answers[place]
+                if place >= at and len(answer) > 1 and line.startswith(answer, place):
+                    saved += len(answer) - 1
+                    at = place + len(answer)
+        return typed, saved
+
+
+def _passage(page: Page, random: Random, length: int) -> str:
+    """So many characters or fewer, from the beginning of a line."""
+    latest = max(0, len(page.text) - length)
+    begin = page.starts[page.line_of(random.randint(0, latest))]
+    return page.text[begin : begin + length]
+
+
+def _rest_of_line(page: Page, random: Random) -> Span | None:
+    """From the beginning of a word, or of what a line says, to the line's end; None where no line has some letters."""
+    lines = [number for number in range(len(page.starts)) if len(page.line(number).strip()) >= SHORTEST_LINE]
+    if not lines:
+        return None
+    number = random.choice(lines)
+    line = page.line(number).rstrip()
+    at = len(line) - len(line.lstrip())
+    places = [at, *(match.start() for match in _WORD_START.finditer(line, at + 1))]
+    begin = page.starts[number]
+    return Span(begin + random.choice(places), begin + len(line), "rest of line")
+
+
+SHORTEST_LINE = 8
+"""Characters of a line below which there is hardly anything to say."""

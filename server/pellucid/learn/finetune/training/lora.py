@@ -1,0 +1,88 @@
+"""Low-rank adapters (Hu et al. 2021) on a frozen base, by the peft library and in its own layout on disk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pellucid.learn.finetune.training.base_model import Base
+from pellucid.models.adapter_folder import WEIGHTS
+from pellucid.system import atomic_files
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+class Adapter:
+    """A base with a new adapter in it, which does nothing yet. The adapter's matrices are float32."""
+
+    def __init__(self, base: Base, rank: int, seed: int) -> None:
+        base.model.name_or_path = base.name  # what peft writes down
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            lora_dropout=0.0,  # early stopping keeps it from learning by heart, and a step is the same each time
+            target_modules=list(TARGETS),
+            task_type="CAUSAL_LM",
+            base_model_name_or_path=base.name,
+        )
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft looks at what transformers has a newer name for
+            torch.manual_seed(seed)
+            self._tuned: Any = get_peft_model(base.model, config)
+        self.model: nn.Module = base.model  # whose linear layers now have the adapter beside them
+        self._config = config
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The base as it was."""
+        with self._tuned.disable_adapter():
+            yield
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Take other weights, by the names of ``parameters``."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(weights[name])
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights on the CPU, by the names of ``parameters``."""
+        return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder that exists, in peft's layout. Raises ModelError where that does not go."""
+        config = self._tuned.peft_config["default"]
+        state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)  # else peft asks the hub for the base's vocabulary
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        with written_whole(folder / WEIGHTS) as part:
+            save_file(tensors, part, {"format": "pt"})
+        config.inference_mode = True
+        with atomic_files.errors_explained(folder):
+            config.save_pretrained(str(folder))
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A path to write to, which gets its name when all is there: what was there before stays until then.
+
+    Raises ModelError where it cannot be written.
+    """
+    part = target.with_name(target.name + ".part")
+    with atomic_files.errors_explained(target.parent):
+        try:
+            yield part
+            atomic_files.publish(part, target)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""The loss of a batch of samples, with logits only where there are labels, and of those only some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pellucid.learn.finetune.training.samples import Kind, Sample
+
+ROWS = 256
+"""Rows of logits that are held at a time: of a vocabulary of 151,936 they take 156 MB in float32."""
+
+
+class _HeadLoss(torch.autograd.Function):
+    """The weighted sum of -log p of targets under a frozen head; the gradient is of the hidden states alone.
+
+    It is computed together with the loss, so that logits are neither kept for the way back nor computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Of ``hidden`` (n, width), ``head`` (vocabulary, width), ``targets`` (n,) and ``weights`` (n,): the sum, and -log p (n,)."""
+        gradient = torch.empty_like(hidden)
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        for begin in range(0, len(hidden), ROWS):
+            rows = slice(begin, begin + ROWS)
+            logprobs = F.linear(hidden[rows], head).float().log_softmax(-1)
+            chosen = targets[rows, None]
+            losses[rows] = -logprobs.gather(1, chosen)[:, 0]
+            if ctx.needs_input_grad[0]:
+                slope = logprobs.exp_().scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=torch.float32))
+                gradient[rows] = F.linear(slope.mul_(weights[rows, None]).to(head.dtype), head.T)
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(losses)
+        return (losses * weights).sum(), losses
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient of the sum."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * gradients[0].to(gradient.dtype), None, None, None
+
+
+def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Tensor, list[float]]:
+    """The sum over samples of weight times -log p of its labels, in nats, and for each sample that of its labels alone.
+
+    Samples are padded on the right: what is causal does not see that.
+    """
+    core: Any = model
+    head: Tensor = core.lm_head.weight
+    longest = max(len(sample.ids) for sample in samples)
+    ids = torch.zeros((len(samples), longest), dtype=torch.int64)
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+    hidden: Tensor = core.model(input_ids=ids.to(head.device), use_cache=False).last_hidden_state
+    rows = torch.cat([row * longest + torch.arange(s.labelled - 1, len(s.ids) - 1) for row, s in enumerate(samples)])
+    targets = torch.cat([torch.tensor(s.ids[s.labelled :]) for s in samples]).to(head.device)
+    weighed = torch.cat([torch.full((s.labels,), weight) for s, weight in zip(samples, weights, strict=True)]).to(head.device)
+    total, losses = _HeadLoss.apply(hidden.flatten(0, 1)[rows.to(head.device)], head, targets, weighed)  # type: ignore[no-untyped-call]
+    return total, [float(part.sum()) for part in losses.detach().split([s.labels for s in samples])]
+
+
+def label_weights(samples: Sequence[Sample]) -> list[float]:
+    """The weight of each sample's labels in a step: the mean over the labels of a kind, and of the kinds as many as there are samples.
+
+    An infill has some ten labels and a text hundreds: a plain mean would train on hardly anything but texts.
+    """
+    labels: dict[Kind, int] = {}
+    counts: dict[Kind, int] = {}
+    for sample in samples:
+        labels[sample.kind] = labels.get(sample.kind, 0) + sample.labels
+        counts[sample.kind] = counts.get(sample.kind, 0) + 1
+    return [counts[sample.kind] / len(samples) / labels[sample.kind] for sample in samples]

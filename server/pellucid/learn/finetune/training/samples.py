@@ -1,0 +1,156 @@
+"""Samples to learn from: documents read from left to right, and cursors in them with what belongs there.
+
+An infill is put as the server puts it, healing of the prefix included (see :mod:`pellucid.text.prompts` and
+:mod:`pellucid.text.healing`), so that what is learnt is what will be asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from random import Random
+from typing import Literal
+
+from pellucid.learn.corpus import Document
+from pellucid.learn.finetune.training.cursors import Page, Span
+from pellucid.models.catalog import InfillFormat
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.healing import Healer, Healing
+from pellucid.text.prompts import infill, surroundings, with_bos
+
+Kind = Literal["text", "infill"]
+
+LEAST_WINDOW = 128
+"""Tokens around the cursor of the shortest prompt that is learnt from."""
+
+LONGEST_MIDDLE = 160
+"""Tokens of the longest answer that is learnt."""
+
+_TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")  # noqa: RUF001 - the token's own letters
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Ids of which those from ``labelled`` (at least 1) on are to be predicted."""
+
+    ids: tuple[int, ...]
+    labelled: int
+    kind: Kind
+
+    @property
+    def labels(self) -> int:
+        """How many are to be predicted."""
+        return len(self.ids) - self.labelled
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What an infill is asked with: its ids, and the constraint on the answer's beginning where the prefix was healed."""
+
+    ids: tuple[int, ...]
+    healing: Healing | None
+
+    @property
+    def typed(self) -> bytes:
+        """What the answer repeats of the prefix."""
+        return self.healing.typed if self.healing is not None else b""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Makes the samples of one model. ``context`` is the most tokens of one; ``infill`` is None where the model has no markers."""
+
+    tokenizer: Tokenizer
+    infill: InfillFormat | None
+    context: int
+
+    @cached_property
+    def healer(self) -> Healer:
+        """Finds where a prefix ends inside a token."""
+        return Healer(self.tokenizer)
+
+    @property
+    def text_end(self) -> int | None:
+        """The id that ends a document; None for a model without one."""
+        special = self.tokenizer.special
+        named = next((special[text] for text in _TEXT_ENDS if text in special), None)
+        return named if named is not None else min(self.tokenizer.eos_ids, default=None)
+
+    @property
+    def infill_end(self) -> int | None:
+        """The id that ends an infill: of the markers that its format names for that the first that is no padding."""
+        special = self.tokenizer.special
+        named = () if self.infill is None else self.infill.ends
+        return next((special[text] for text in named if text in special and "pad" not in text), self.text_end)
+
+    def prompt(self, text: str, span: Span, window: int) -> Prompt:
+        """What the server would ask at the beginning of a span whose text is not there, with ``window`` tokens around it."""
+        around = surroundings(self.tokenizer, self.infill, text[: span.begin], text[span.end :], (), window)
+        shortened, healing = self.healer.heal(around.prefix, keep=1 if self.infill is None else 0)
+        return Prompt(tuple(infill(self.tokenizer, self.infill, replace(around, prefix=shortened))), healing)
+
+    def infilling(self, text: str, span: Span, window: int) -> Sample | None:
+        """A cursor and what belongs there; of an answer that is too long the beginning, without its end.
+
+        None where healing has stepped back into the middle of a character: no text tells how that goes on.
+        """
+        prompt = self.prompt(text, span, min(window, self.context * 3 // 4))
+        try:
+            typed = prompt.typed.decode()
+        except UnicodeDecodeError:
+            return None
+        answer = self.tokenizer.encode(typed + text[span.begin : span.end], continues=True)
+        if self.infill is not None and self.infill_end is not None:  # without a suffix nothing says where it ends
+            answer.append(self.infill_end)
+        answer = answer[: min(LONGEST_MIDDLE, self.context - len(prompt.ids))]
+        return Sample((*prompt.ids, *answer), len(prompt.ids), "infill")
+
+    def texts(self, document: Document, shift: int = 0) -> Iterator[tuple[Sample, range]]:
+        """A document from left to right, in pieces that fit, and which characters each of them is; the first is cut ``shift`` early.
+
+        The first has the document's name in front where the model has a marker for that, and the last ends as texts do.
+        """
+        marker = self.infill.file if self.infill is not None else None
+        special = self.tokenizer.special
+        head = [] if marker is None else [special[marker], *self.tokenizer.encode(f"{document.name}\n", continues=True)]
+        head = with_bos(self.tokenizer, head[: self.context // 4])
+        ids = self.tokenizer.encode(document.text, continues=bool(head))
+        sizes = [len(self.tokenizer.token_bytes(id)) for id in ids]
+        data, begin, at = document.text.encode(), 0, 0
+        room = max(1, self.context - len(head) - 1 - shift)
+        while begin < len(ids):
+            piece = ids[begin : begin + room]
+            end = at + sum(sizes[begin : begin + room])
+            last = begin + room >= len(ids) and self.text_end is not None
+            whole = [*head, *piece, *([self.text_end] if last and self.text_end is not None else [])]
+            where = range(len(data[:at].decode(errors="ignore")), len(data[:end].decode(errors="ignore")))
+            if len(whole) > max(1, len(head)):
+                yield Sample(tuple(whole), max(1, len(head)), "text"), where
+            begin, at, head, room = begin + room, end, with_bos(self.tokenizer, []), self.context - 2
+        # A piece in the middle of a document begins without anything before it: the model loses nothing by one token that is not scored.
+
+    def epoch(self, documents: Sequence[Document], seed: int, number: int) -> list[Sample]:
+        """The samples of one pass: every document from left to right, and with markers for each piece of it a cursor, so one half each.
+
+        They are the same for the same seed and number, and others in the next pass.
+        """
+        return [sample for document in documents for sample in self._of(document, seed, number)]
+
+    def _of(self, document: Document, seed: int, number: int) -> Iterator[Sample]:
+        random = random_for(seed, number, document.name)
+        page = Page(document.name, document.text)
+        for sample, where in self.texts(document, random.randrange(self.context // 2) if number else 0):
+            yield sample
+            span = page.choose(random, where.start, where.stop) if self.infill is not None else None
+            window = random.randint(min(LEAST_WINDOW, self.context // 2), self.context)
+            cursor = self.infilling(document.text, span, window) if span is not None else None
+            if cursor is not None:
+                yield cursor
+
+
+def random_for(*parts: object) -> Random:
+    """A source of random numbers of its own for whatever is named."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return Random(int.from_bytes(digest[:8], "big"))  # noqa: S311 - not for secrets

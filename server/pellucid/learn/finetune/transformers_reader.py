@@ -1,0 +1,64 @@
+"""A model of the transformers library as something that reads texts (see :mod:`pellucid.learn.reading`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import torch
+
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.prompts import with_bos
+from pellucid.tokens import BACKGROUND, Alternative, Finish, FinishReason, Message, Terms, Token, Usage
+
+ROWS = 256
+"""Rows of logits that are held at a time."""
+
+
+class TorchReader:
+    """Reads token ids with one model, of which it takes the first choice as the only alternative."""
+
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+
+    async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
+        """The ids of a text, the BOS in front where the model wants one."""
+        return with_bos(self._tokenizer, self._tokenizer.encode(text))
+
+    async def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        """Read token ids; texts and messages are for models with a chat around them."""
+        ids = [id for id in text if isinstance(id, int)]
+        assert len(ids) == len(text), "ids are read"
+        for token in self._tokens(ids):
+            yield token
+        yield Finish(FinishReason.STOP, Usage(computed=len(ids)))
+
+    @torch.inference_mode()
+    def _tokens(self, ids: list[int]) -> list[Token]:
+        hidden = self._model.model(input_ids=torch.tensor([ids], device=self._model.device), use_cache=False).last_hidden_state[0]
+        tokens = [self._token(0, ids[0], None, None, None, ())]
+        for begin in range(0, len(ids) - 1, ROWS):
+            logprobs = self._model.lm_head(hidden[begin : min(begin + ROWS, len(ids) - 1)]).float().log_softmax(-1)
+            targets = torch.tensor(ids[begin + 1 : begin + 1 + len(logprobs)], device=logprobs.device)
+            said = logprobs.gather(1, targets[:, None])
+            best, first = logprobs.max(-1)
+            columns = (said[:, 0], (logprobs > said).sum(-1) + 1, -(logprobs.exp() * logprobs).nansum(-1), best, first)
+            for offset, (logprob, rank, entropy, top, id) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+                position = begin + 1 + offset
+                alternative = Alternative(id, "", self._tokenizer.token_bytes(id), top)
+                tokens.append(self._token(position, ids[position], logprob, rank, entropy, (alternative,)))
+        return tokens
+
+    def _token(
+        self, position: int, id: int, logprob: float | None, rank: int | None, entropy: float | None, top: tuple[Alternative, ...]
+    ) -> Token:
+        return Token(id, "", self._tokenizer.token_bytes(id), position, logprob, rank, entropy, top)

@@ -1,0 +1,70 @@
+"""The decoders that are accepted from files: which numbers their configuration may hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.errors import ModelError
+
+MOST_TOKENS = 1 << 22
+"""Ids of a vocabulary: sixteen times as many as the largest that is published has."""
+MOST_POSITIONS = 1 << 40
+"""Positions that a configuration may state. Some state a huge number to mean no limit."""
+
+_BOUNDS: dict[str, tuple[int, int]] = {
+    "vocab_size": (1, MOST_TOKENS),
+    "hidden_size": (1, 1 << 17),
+    "intermediate_size": (1, 1 << 20),
+    "layers": (1, 1 << 10),
+    "heads": (1, 1 << 12),
+    "kv_heads": (1, 1 << 12),
+    "head_dim": (2, 1 << 12),
+    "context": (1, MOST_POSITIONS),
+}
+_TABLE = 1 << 27
+"""Numbers in a table of rotary angles: a million positions of the widest usual head. A table has the positions of the cache."""
+
+
+def check(path: Path, config: DecoderConfig) -> DecoderConfig:
+    """Raise ModelError for a shape that cannot be, before memory is taken for it.
+
+    A longer context than there can be a table of positions for is cut to what there can be.
+    """
+    for name, (low, high) in _BOUNDS.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise _refused(path, f"its {name} is {value}, which is not from {low} to {high}")
+    if config.heads % config.kv_heads:
+        raise _refused(path, f"its {config.heads} heads are no multiple of its {config.kv_heads} key heads")
+    if config.head_dim % 2:
+        raise _refused(path, f"its head_dim is {config.head_dim}, which is odd")
+    if not 0 <= config.rms_norm_eps <= 1:  # NaN is refused too
+        raise _refused(path, f"its rms_norm_eps is {config.rms_norm_eps}")
+    if not 1 <= config.rope_theta <= 1e15:
+        raise _refused(path, f"its rope_theta is {config.rope_theta}")
+    if config.sliding_window is not None and not 1 <= config.sliding_window <= MOST_POSITIONS:
+        raise _refused(path, f"its sliding_window is {config.sliding_window}")
+    _check_scaling(path, config)
+    return replace(config, context=min(config.context, max(1, _TABLE // config.head_dim)))
+
+
+def _check_scaling(path: Path, config: DecoderConfig) -> None:
+    scaling = config.rope_scaling
+    if scaling is None:
+        return
+    needed = ["factor"]
+    if scaling["rope_type"] == "llama3":
+        needed += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+    for key in needed:
+        value = scaling.get(key)
+        if isinstance(value, (bool, str)) or value is None or not math.isfinite(value) or not 0 < value <= MOST_POSITIONS:
+            raise _refused(path, f"its rope_scaling lacks a positive number for {key}")
+    if "low_freq_factor" in needed and scaling["low_freq_factor"] == scaling["high_freq_factor"]:
+        raise _refused(path, "the two frequency factors of its rope_scaling are the same")
+
+
+def _refused(path: Path, fault: str) -> ModelError:
+    return ModelError(f"{path} is damaged: it describes no model that could be, since {fault}.")

@@ -1,0 +1,143 @@
+"""A decoder out of a model's folder in Hugging Face's layout: its configuration, and its weights from safetensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.errors import ModelError
+from pellucid.models.formats.decoder_bounds import MOST_POSITIONS, MOST_TOKENS, check
+from pellucid.models.tokenizers.folder_tokenizer import Json, read_json
+from pellucid.models.untrusted_files import damage_explained, real, shown, whole
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+
+_ROPES = ("default", "linear", "llama3")
+_SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
+
+
+def read_config(folder: Path) -> DecoderConfig | None:
+    """The shape of the decoder; None for a model that is not of the lean decoder's family or has a trait that it lacks.
+
+    Raises ModelError where config.json is missing, lacks something, or describes quantised weights.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    if not config:
+        raise ModelError(f"{folder} has no config.json: it is not the folder of a model.")
+    with damage_explained(path):
+        return _read_config(folder, path, config)
+
+
+def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None:
+    if "quantization_config" in config:
+        raise ModelError(f"{folder} holds quantised safetensors, which are not read: use the unquantised model, or a GGUF file.")
+    scaling = _rope(path, config)
+    windowed, window = _window(path, config)
+    unusual = (
+        config.get("model_type") not in FAMILIES
+        or config.get("hidden_act", "silu") != "silu"
+        or config.get("partial_rotary_factor", 1.0) != 1.0
+        or scaling.get("rope_type") not in _ROPES
+        or not windowed
+    )
+    if unusual:
+        return None
+    return check(path, _decoder_config(path, config, scaling, window))
+
+
+def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """All weights as they are stored, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied.
+
+    Raises ModelError for a missing or damaged file.
+    """
+    tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
+    for path in weight_files(folder):
+        with damage_explained(path), safe_open(path, framework="pt") as file:
+            for stored in file.keys():  # noqa: SIM118 - not a mapping
+                name = stored.removeprefix("model.")
+                if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
+                    continue
+                tensor = file.get_tensor(stored)
+                if not tensor.is_floating_point():
+                    raise ModelError(f"{path} holds {shown(stored)} as {tensor.dtype}, where floating-point numbers belong.")
+                yield name, tensor
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder. Raises ModelError where there are none, or the index names one that is missing."""
+    index = read_json(folder / "model.safetensors.index.json")
+    if index:
+        shards = index.get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise ModelError(f"{folder / 'model.safetensors.index.json'} has no weight_map from tensors to files: fetch it again.")
+        names = sorted(set(shards.values()))
+        outside = next((name for name in names if not _SHARD.fullmatch(name)), None)
+        if outside is not None:
+            raise ModelError(
+                f"{folder / 'model.safetensors.index.json'} names {shown(outside)}, which is no *.safetensors file of its folder."
+            )
+        paths = [folder / name for name in names]
+    else:
+        paths = sorted(folder.glob("*.safetensors"))
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise ModelError(f"{missing} is missing, or is no regular file: fetch the model again.")
+    if not paths:
+        raise ModelError(f"{folder} has no *.safetensors file, and weights of other formats can hold code: convert it first.")
+    return paths
+
+
+def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: int | None) -> DecoderConfig:
+    """The shape as it is stated; :func:`pellucid.models.formats.decoder_bounds.check` says whether it can be."""
+    most = 1 << 40
+
+    def number(key: str, default: int | None = None) -> int:
+        return whole(path, config, key, 0, most, default)
+
+    heads, hidden = number("num_attention_heads"), number("hidden_size")
+    stated = {"rope_theta": scaling.pop("rope_theta", None) or config.get("rope_theta")}
+    return DecoderConfig(
+        vocab_size=whole(path, config, "vocab_size", 1, MOST_TOKENS),
+        hidden_size=hidden,
+        intermediate_size=number("intermediate_size"),
+        layers=number("num_hidden_layers"),
+        heads=heads,
+        kv_heads=number("num_key_value_heads", heads) or heads,
+        head_dim=number("head_dim", 0) or hidden // max(heads, 1),
+        rms_norm_eps=real(path, config, "rms_norm_eps", 0, 1, 1e-6),
+        rope_theta=real(path, stated, "rope_theta", 1, 1e15, 10000.0),
+        context=whole(path, config, "max_position_embeddings", 1, MOST_POSITIONS),
+        rope_scaling=None if scaling["rope_type"] == "default" else scaling,
+        sliding_window=window,
+    )
+
+
+def _rope(path: Path, config: Json) -> dict[str, Any]:
+    """The rotary parameters, which transformers has kept under two names and with two names for their type."""
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(given, dict):
+        raise ModelError(f"{path} has {shown(given)} for rope_scaling, where an object belongs.")
+    stated = dict(given)
+    kind = stated.pop("type", "default")
+    stated.setdefault("rope_type", kind)
+    return stated
+
+
+def _window(path: Path, config: Json) -> tuple[bool, int | None]:
+    """Whether all layers attend alike, and how far back they do: None for all the way."""
+    window = whole(path, config, "sliding_window", 0, MOST_POSITIONS, 0) or None
+    kinds = set(config.get("layer_types") or ())
+    if kinds:
+        return len(kinds) == 1, window if kinds == {"sliding_attention"} else None
+    if config.get("model_type") == "mistral":
+        return True, window
+    if not config.get("use_sliding_window"):
+        return True, None
+    return config.get("max_window_layers") in (0, None), window

@@ -1,0 +1,119 @@
+"""The blocks of GGUF's quantised tensors as :class:`Blocks`: the file's own numbers and scales, rounded no second time.
+
+Layouts as in ggml's ggml-common.h. The scales of K-quants, products of a half and a small integer, are rounded to halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pellucid.engine.decoders.quantized_blocks import Blocks
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Parts = tuple[Bytes, Floats, Floats | None]
+"""Of some blocks: numbers (blocks, columns of a block), scales and minima (blocks, scales of a block)."""
+
+
+def as_blocks(rows: Bytes, kind: str) -> Blocks | None:
+    """A tensor's stored rows (rows, bytes) of ggml type ``kind``; None where the type has no such form."""
+    if kind not in _READERS:
+        return None
+    bits, size, read = _READERS[kind]
+    numbers, scale, minimum = read(rows.reshape(-1, size))
+    count = len(rows)
+    return Blocks(
+        torch.from_numpy(numbers.reshape(count, -1)),
+        _halves(scale.reshape(count, -1)),
+        None if minimum is None else _halves(minimum.reshape(count, -1)),
+        bits,
+    )
+
+
+def _halves(values: Floats) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float16))
+
+
+def _half(block: Bytes, at: int) -> Floats:
+    """The half at a byte of each block (blocks, 1)."""
+    return np.ascontiguousarray(block[:, at : at + 2]).view(np.float16).astype(np.float32)
+
+
+def _nibbles(packed: Bytes) -> Bytes:
+    """(blocks, n) to (blocks, 2 n): the low halves of all bytes, then the high ones."""
+    return np.concatenate((packed & 15, packed >> 4), axis=1)
+
+
+def _fifth_bits(packed: Bytes) -> Bytes:
+    """(blocks, 4) to (blocks, 32), each bit as 0 or 16."""
+    return np.left_shift(np.unpackbits(packed, axis=1, bitorder="little"), 4, dtype=np.uint8)
+
+
+def _q4_0(block: Bytes) -> Parts:
+    return _nibbles(block[:, 2:]), _half(block, 0), None
+
+
+def _q4_1(block: Bytes) -> Parts:
+    return _nibbles(block[:, 4:]), _half(block, 0), _half(block, 2)
+
+
+def _q5_0(block: Bytes) -> Parts:
+    return _nibbles(block[:, 6:]) | _fifth_bits(block[:, 2:6]), _half(block, 0), None
+
+
+def _q5_1(block: Bytes) -> Parts:
+    return _nibbles(block[:, 8:]) | _fifth_bits(block[:, 4:8]), _half(block, 0), _half(block, 2)
+
+
+def _q8_0(block: Bytes) -> Parts:
+    return np.bitwise_xor(block[:, 2:], 128, dtype=np.uint8), _half(block, 0), None
+
+
+def _k_scales(block: Bytes) -> tuple[Floats, Floats]:
+    """The eight scales and minima of a Q4_K or Q5_K block: six bits each, packed into bytes 4 to 16."""
+    packed = block[:, 4:16].reshape(-1, 3, 4)
+    first, second, rest = packed[:, 0], packed[:, 1], packed[:, 2]
+    scales = np.concatenate((first & 63, (rest & 15) | (first >> 6) << 4), axis=1)
+    minima = np.concatenate((second & 63, (rest >> 4) | (second >> 6) << 4), axis=1)
+    return _half(block, 0) * scales, -_half(block, 2) * minima
+
+
+def _k_nibbles(packed: Bytes) -> Bytes:
+    """(blocks, 128) to (blocks, 256): of each 32 bytes the low halves, then the high ones."""
+    return _nibbles(packed.reshape(-1, 32)).reshape(-1, 256)
+
+
+def _q4_k(block: Bytes) -> Parts:
+    return _k_nibbles(block[:, 16:]), *_k_scales(block)
+
+
+def _q5_k(block: Bytes) -> Parts:
+    # Bit i of the 32 bytes belongs to the i-th 32 columns.
+    fifth = np.unpackbits(block[:, 16:48, None], axis=2, bitorder="little").transpose(0, 2, 1).reshape(-1, 256)
+    return _k_nibbles(block[:, 48:]) | np.left_shift(fifth, 4, dtype=np.uint8), *_k_scales(block)
+
+
+def _q6_k(block: Bytes) -> Parts:
+    low, high = block[:, :128].reshape(-1, 2, 64), block[:, 128:192].reshape(-1, 2, 1, 32)
+    nibbles = np.concatenate((low & 15, low >> 4), axis=2)  # (blocks, 2, 128)
+    twos = high >> np.arange(0, 8, 2, dtype=np.uint8)[:, None] & 3  # (blocks, 2, 4, 32)
+    numbers = nibbles | (twos << 4).reshape(-1, 2, 128)
+    scales = block[:, 192:208].view(np.int8).astype(np.float32)
+    return numbers.reshape(-1, 256), _half(block, 208) * scales, None
+
+
+_READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
+    "Q4_0": (4, 18, _q4_0),
+    "Q4_1": (4, 20, _q4_1),
+    "Q5_0": (5, 22, _q5_0),
+    "Q5_1": (5, 24, _q5_1),
+    "Q8_0": (8, 34, _q8_0),
+    "Q4_K": (4, 144, _q4_k),
+    "Q5_K": (5, 176, _q5_k),
+    "Q6_K": (6, 210, _q6_k),
+}
+"""By ggml type: bits of a number, bytes of a block, and how it is read."""

@@ -1,0 +1,157 @@
+"""A decoder out of a GGUF file: its configuration and its weights under the names that Hugging Face gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
+from pellucid.engine.decoders.quantized_blocks import Blocks
+from pellucid.engine.packing import Weight
+from pellucid.errors import ModelError
+from pellucid.models.formats.decoder_bounds import check
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.untrusted_files import damage_explained, shown
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+
+_OUTER = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight", "output.weight": "lm_head.weight"}
+_INNER = {
+    "attn_norm.weight": "input_layernorm.weight",
+    "attn_q.weight": "self_attn.q_proj.weight",
+    "attn_k.weight": "self_attn.k_proj.weight",
+    "attn_v.weight": "self_attn.v_proj.weight",
+    "attn_q.bias": "self_attn.q_proj.bias",
+    "attn_k.bias": "self_attn.k_proj.bias",
+    "attn_v.bias": "self_attn.v_proj.bias",
+    "attn_q_norm.weight": "self_attn.q_norm.weight",
+    "attn_k_norm.weight": "self_attn.k_norm.weight",
+    "attn_output.weight": "self_attn.o_proj.weight",
+    "attn_output.bias": "self_attn.o_proj.bias",
+    "ffn_norm.weight": "post_attention_layernorm.weight",
+    "ffn_gate.weight": "mlp.gate_proj.weight",
+    "ffn_up.weight": "mlp.up_proj.weight",
+    "ffn_down.weight": "mlp.down_proj.weight",
+}
+_ROPE_FACTORS = "rope_freqs.weight"
+
+
+def read_config(file: GGUF) -> DecoderConfig:
+    """The shape of the decoder. Raises ModelError for an architecture or a kind of positions that is not supported."""
+    with damage_explained(file.path):
+        return _read_config(file)
+
+
+def _read_config(file: GGUF) -> DecoderConfig:
+    arch = file.require("general.architecture", str)
+    parts = file.get("split.count", 1)
+    if parts > 1:
+        raise ModelError(f"{file.path} is one of {parts} parts of a model: join them first, with llama.cpp's `llama-gguf-split --merge`.")
+    if arch not in ARCHITECTURES:
+        raise ModelError(
+            f"{file.path} is of the architecture {shown(arch)}; GGUF files of {', '.join(ARCHITECTURES)} can be read: "
+            "for others use the model's safetensors folder."
+        )
+    if "token_embd.weight" not in file.tensors:
+        raise ModelError(f"{file.path} has no tensor token_embd.weight: it is only a part of a model.")
+    hidden = file.require(f"{arch}.embedding_length", int)
+    heads = file.require(f"{arch}.attention.head_count", int)
+    head_dim = file.get(f"{arch}.attention.key_length", hidden // max(heads, 1))
+    turned = file.get(f"{arch}.rope.dimension_count", head_dim)
+    if turned != head_dim:
+        raise ModelError(f"{file.path} turns only {turned} of {head_dim} dimensions of a head, which is not supported for GGUF files.")
+    config = DecoderConfig(
+        vocab_size=next(iter(file.tensors["token_embd.weight"].shape), 0),
+        hidden_size=hidden,
+        intermediate_size=file.require(f"{arch}.feed_forward_length", int),
+        layers=file.require(f"{arch}.block_count", int),
+        heads=heads,
+        kv_heads=file.get(f"{arch}.attention.head_count_kv", heads),
+        head_dim=head_dim,
+        rms_norm_eps=file.require(f"{arch}.attention.layer_norm_rms_epsilon", float),
+        rope_theta=file.get(f"{arch}.rope.freq_base", 10000.0),
+        context=file.require(f"{arch}.context_length", int),
+        sliding_window=file.get(f"{arch}.attention.sliding_window", 0) or None,
+    )
+    check(file.path, config)  # before the scaling, which computes with it
+    if config.layers > len(file.tensors):
+        raise ModelError(f"{file.path} is damaged: it has {config.layers} layers by its metadata, and {len(file.tensors)} tensors.")
+    return check(file.path, _with_scaling(file, arch, config))
+
+
+def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Weight]]:
+    """All weights, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied.
+
+    In float32, but with ``blocks`` matrices come as the blocks in which they are stored, where they are.
+
+    Raises ModelError where a tensor is missing, cut short, of the wrong shape, or one that this decoder has no use for.
+    """
+    with damage_explained(file.path):
+        file.check_complete()
+        config = read_config(file)
+        interleaved = file.require("general.architecture", str) == "llama"
+        for stored in file.tensors:
+            if stored != _ROPE_FACTORS:
+                yield _read_weight(file, config, stored, blocks=blocks, interleaved=interleaved)
+
+
+def _read_weight(file: GGUF, config: DecoderConfig, stored: str, *, blocks: bool, interleaved: bool) -> tuple[str, Weight]:
+    name = _hugging_face_name(stored)
+    if name is None:
+        raise ModelError(f"{file.path} has a tensor {shown(stored)}, which no decoder of its architecture has here.")
+    weight: Weight = (file.blocks(stored) if blocks else None) or file.tensor(stored)
+    if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
+        if weight.shape[0] % config.head_dim:
+            raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, no multiple of a head's {config.head_dim}.")
+        split = partial(_split_halves, head_dim=config.head_dim)
+        weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
+    return name, weight
+
+
+def _hugging_face_name(stored: str) -> str | None:
+    if stored in _OUTER:
+        return _OUTER[stored]
+    block, layer, rest = [*stored.split(".", 2), "", ""][:3]
+    if block == "blk" and layer.isdecimal() and rest in _INNER:
+        return f"layers.{layer}.{_INNER[rest]}"
+    return None
+
+
+def _split_halves(weight: Tensor, head_dim: int) -> Tensor:
+    """Rows of rotary pairs (2i, 2i+1), as GGUF's llama has them, to the half-split layout (i, i + head_dim/2)."""
+    pairs = weight.reshape(-1, head_dim // 2, 2, *weight.shape[1:])
+    return pairs.transpose(1, 2).reshape(weight.shape).contiguous()
+
+
+def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig:
+    kind = file.get(f"{arch}.rope.scaling.type", "none")
+    factor = file.get(f"{arch}.rope.scaling.factor", file.get(f"{arch}.rope.scale_linear", 1.0))
+    if kind == "linear" or (kind == "none" and factor != 1.0):
+        return _replaced(config, {"rope_type": "linear", "factor": factor}) if factor != 1.0 else config
+    if kind != "none":
+        raise ModelError(f"{file.path} stretches its positions by {shown(kind)}, which is not supported: use a file without it.")
+    if _ROPE_FACTORS in file.tensors:
+        return _with_llama3_scaling(file, config)
+    return config
+
+
+def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
+    """Llama 3.1's stretching, which GGUF keeps as one divisor per frequency: find the parameters that give them."""
+    divisors = file.tensor(_ROPE_FACTORS)
+    factor = float(divisors.max())
+    if factor == 1.0:
+        return config
+    scaling = {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0}
+    stretched = _replaced(config, {"rope_type": "llama3", **scaling})
+    expected = inverse_frequencies(config) / inverse_frequencies(stretched)
+    if divisors.shape != expected.shape or not torch.allclose(divisors, expected, rtol=1e-3):
+        raise ModelError(f"{file.path} stretches its positions in a way of its own ({_ROPE_FACTORS}), which is not supported.")
+    return stretched
+
+
+def _replaced(config: DecoderConfig, scaling: dict[str, float | str]) -> DecoderConfig:
+    return replace(config, rope_scaling=scaling)

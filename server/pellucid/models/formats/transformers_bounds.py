@@ -1,0 +1,80 @@
+"""What a folder may ask of the transformers library, checked before the library takes memory or opens a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from pellucid.errors import ModelError
+from pellucid.models.formats.folder_decoder import weight_files
+from pellucid.models.tokenizers.folder_tokenizer import read_json
+from pellucid.models.untrusted_files import damage_explained, require_memory, shown
+
+_LAYERS = re.compile(r".*(layers?|depth)")
+_EXPERTS = re.compile(r".*experts?")
+_MOST_EXPERTS = 1 << 12
+_LARGEST = 1 << 40
+_SPARE_BUFFERS = 1 << 30
+
+
+def check(folder: Path) -> None:
+    """Raise ModelError for files that are no regular files, and for a model that is larger than the folder's weights."""
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".safetensors", ".jinja") and not path.is_file():
+            raise ModelError(f"{path} is no regular file, and nothing else is read.")
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(f"{folder} is the folder of an adapter too, which may name another model: move its adapter_config.json away.")
+    path = folder / "config.json"
+    config = read_json(path)
+    files = weight_files(folder)
+    tensors = _count(files)
+    for key, value in _numbers(config):
+        # The library makes an object for each layer, and each has a tensor at least.
+        most = tensors if _LAYERS.fullmatch(key) else _MOST_EXPERTS if _EXPERTS.fullmatch(key) else _LARGEST
+        if not -most <= value <= most:  # NaN is refused too
+            raise ModelError(f"{path} has {shown(value)} for {shown(key)}, where at most {most} belongs.")
+    weights = sum(file.stat().st_size for file in files)
+    parameters, buffers = _size(folder)
+    if parameters > weights or buffers > weights + _SPARE_BUFFERS:  # a number takes a byte at least
+        raise ModelError(f"{path} describes a model of {parameters + buffers} numbers, and its files hold {weights} bytes: fetch it again.")
+    require_memory(folder, parameters)
+
+
+def _count(files: Sequence[Path]) -> int:
+    """How many tensors files hold."""
+    count = 0
+    for path in files:
+        with damage_explained(path), safe_open(path, framework="pt") as file:
+            count += len(file.keys())
+    return count
+
+
+def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int | float]]:
+    """All numbers within a JSON value, with the keys that they are under."""
+    if isinstance(value, dict):
+        for inner, item in value.items():
+            yield from _numbers(item, inner)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item, key)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield key, value
+
+
+def _size(folder: Path) -> tuple[int, int]:
+    """How many numbers the model's parameters and buffers are, found without memory for them."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from pellucid.engine.decoders.hf_model import check_folder
+
+    check_folder(folder)
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    build: Callable[..., Any] = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        model = build(config, trust_remote_code=False)
+    return sum(one.numel() for one in model.parameters()), sum(one.numel() for one in model.buffers())

@@ -1,0 +1,145 @@
+"""A model with an adapter written out as an ordinary model, whose weights hold what the adapter adds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pellucid.engine.decoders.adapter import Adapter
+from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.errors import AdapterError, ConfigError, NotSupportedError
+from pellucid.models.adapter import read_adapter
+from pellucid.models.adapter_folder import AdapterCard
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.load import Checkpoint
+from pellucid.models.tokenizers import gguf_tokenizer
+from pellucid.system import atomic_files
+from pellucid.system.progress import Progress
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+"""How merged weights may be held."""
+
+_SHARD = 2 * 2**30
+"""Bytes of a file at most, but for a single tensor that is larger."""
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.gguf")
+
+
+def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progress: Progress) -> None:
+    """Write the base with its adapter into a new folder, in Hugging Face's layout.
+
+    Raises ConfigError where the folder is there already or the dtype unknown, AdapterError for an adapter that does not fit,
+    NotSupportedError for a model that cannot be adapted, ModelError where the folder cannot be written.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}: it must be {', '.join(DTYPES)}.")
+    if folder.exists():
+        raise ConfigError(f"{folder} is there already: name a folder that is not, or delete it.")
+    if base.config is None:
+        raise NotSupportedError(f"{base.name} is of a family whose adapters are not supported.")
+    if card.fingerprint is not None and card.fingerprint != base.fingerprint:
+        raise AdapterError(f"The adapter {card.name} was made for other weights than those of {base.name}: train it anew.")
+    adapter = read_adapter(card, base.config)
+    part = folder.with_name(f"{folder.name}.part")
+    with atomic_files.errors_explained(folder.parent):
+        shutil.rmtree(part, ignore_errors=True)  # of a merge that was broken off
+        part.mkdir(parents=True)
+        progress.start(f"merging {card.name} into {base.name}", 2 * (base.config.body_parameters + base.config.head_parameters))
+        try:
+            names = _write_weights(part, _merged(base, adapter, DTYPES[dtype]), progress)
+            if base.path.is_file():
+                _describe(part, GGUF(base.path), base.config, names, dtype)
+            else:
+                _copy_rest(base.path, part, dtype)
+            part.rename(folder)  # under its name there is a whole model or none
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _merged(base: Checkpoint, adapter: Adapter, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """All weights by Hugging Face's names, what the adapter adds included."""
+    for name, weight in base.weights():
+        change = adapter.changes.get(name.removesuffix(".weight"))
+        merged = weight if change is None else weight.float() + change.product
+        yield name if name == "lm_head.weight" else f"model.{name}", merged.to(dtype).contiguous()
+
+
+def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress: Progress) -> set[str]:
+    """Write the tensors in files of bounded size and give their names."""
+    shards: list[list[str]] = []
+    held: dict[str, Tensor] = {}
+    total = 0
+
+    def write() -> None:
+        if held:
+            shards.append(list(held))
+            save_file(held, folder / f"{len(shards)}.safetensors", {"format": "pt"})
+            held.clear()
+
+    for name, tensor in weights:
+        if held and sum(other.nbytes for other in held.values()) + tensor.nbytes > _SHARD:
+            write()
+        held[name] = tensor
+        total += tensor.nbytes
+        progress.advance(2 * tensor.numel())
+    write()
+    files: dict[str, str] = {}
+    for number, names in enumerate(shards, 1):
+        name = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        (folder / f"{number}.safetensors").rename(folder / name)
+        files |= dict.fromkeys(names, name)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": files}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    return set(files)
+
+
+def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
+    """Copy everything else that a model's folder holds: configuration, tokenizer, licence."""
+    for path in source.iterdir():
+        if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
+            shutil.copyfile(path, folder / path.name)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config.pop("torch_dtype", None)
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2), encoding="utf-8")
+
+
+def _describe(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], dtype: str) -> None:
+    """Write what a GGUF file says besides its weights in the words of Hugging Face's layout."""
+    gguf_tokenizer.save_tokenizer(file, folder)
+    normed = "model.layers.0.self_attn.q_norm.weight" in names
+    biased = "model.layers.0.self_attn.q_proj.bias" in names
+    family = "qwen3" if normed else "qwen2" if biased else "mistral" if config.sliding_window else "llama"
+    architecture = {"qwen3": "Qwen3", "qwen2": "Qwen2", "mistral": "Mistral", "llama": "Llama"}[family]
+    described: dict[str, Any] = {
+        "architectures": [f"{architecture}ForCausalLM"],
+        "model_type": family,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": None if config.rope_scaling is None else dict(config.rope_scaling),
+        "max_position_embeddings": config.context,
+        "sliding_window": config.sliding_window,
+        "tie_word_embeddings": "lm_head.weight" not in names,
+        "dtype": dtype,
+    }
+    if family in ("qwen2", "qwen3") and config.sliding_window:
+        described |= {"use_sliding_window": True, "max_window_layers": 0}
+    eos = file.id_under("tokenizer.ggml.eos_token_id", config.vocab_size)
+    if eos is not None:
+        described["eos_token_id"] = eos
+    (folder / "config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")

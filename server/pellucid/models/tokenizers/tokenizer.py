@@ -1,0 +1,213 @@
+"""A tokenizer: text to ids and ids to their true bytes, with text that spells a special token staying text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+from pellucid.errors import InvalidRequestError
+from pellucid.models.tokenizers.marker_finder import MarkerFinder
+
+END_MARKERS = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|end|>",
+    "<|endofturn|>",
+    "<|EOT|>",
+    "<end_of_turn>",
+    "<eos>",
+    "<EOT>",
+    "</s>",
+    "<｜end▁of▁sentence｜>",  # noqa: RUF001 - the token's own letters
+)
+"""Special tokens that end a turn or a text whichever model has them."""
+
+_PLAIN_TAG = re.compile(r"</?[a-z][a-z0-9]*>")
+
+
+class PrefixSpace(Enum):
+    """When a sentencepiece-like tokenizer puts a space in front of a text."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    UNLESS_SPACE = "unless space"
+    """Only where the text does not begin with one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The bytes of every id (None for an id that no text or marker has), and the markers by their text.
+
+    ``strip_left`` and ``strip_right`` are markers that swallow the white space on that side of them.
+    """
+
+    pieces: Callable[[], list[bytes | None]]
+    size: int
+    special: Mapping[str, int]
+    strip_left: frozenset[int] = frozenset()
+    strip_right: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """How a model's texts begin and end. ``eos_ids`` are every id that ends a turn or a text.
+
+    ``prefix_after_special``: a text that follows a special token gets its prefix space too, not just the first one.
+    """
+
+    bos_id: int | None = None
+    add_bos: bool = False
+    eos_ids: frozenset[int] = frozenset()
+    chat_template: str | None = None
+    prefix: PrefixSpace = PrefixSpace.NEVER
+    prefix_after_special: bool = True
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text to ids and back. ``encode_text`` turns plain text into ids, adding nothing and knowing no markers.
+
+    ``apart``: it waits for another process, up to seconds for a hostile tokenizer: do not call it on an event loop.
+    """
+
+    encode_text: Callable[[str], list[int]]
+    words: Vocabulary
+    conventions: Conventions = field(default_factory=Conventions)
+    apart: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ModelError for impossible markers now, not at the first request."""
+        assert self._markers is not None
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, unused ones included."""
+        return self.words.size
+
+    @property
+    def special(self) -> dict[str, int]:
+        """Every marker (added or control token) by its text."""
+        return dict(self.words.special)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id that begins a text, if the model has one."""
+        return self.conventions.bos_id
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether the model expects ``bos_id`` in front of every text."""
+        return self.conventions.add_bos
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Every id that ends a turn or a text."""
+        return self.conventions.eos_ids
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's own Jinja template for chats."""
+        return self.conventions.chat_template
+
+    @property
+    def prefix_space(self) -> bool:
+        """Whether the first token of a text carries a space that was not in the text."""
+        return self.conventions.prefix is not PrefixSpace.NEVER
+
+    def encode(self, text: str, *, special: bool = False, continues: bool = False) -> list[int]:
+        """The ids of a text, with no BOS in front.
+
+        With ``special`` text that spells a marker becomes that marker (the longest one where several fit); without, it
+        stays text. ``continues`` says that something stands before the text: it gets no prefix space.
+        Raises InvalidRequestError for half a surrogate pair, which is no Unicode text.
+        """
+        _refuse_surrogates(text)
+        if not special:
+            return self._encode_plain(text, first=not continues)
+        ids: list[int] = []
+        begin = 0
+        for at, end in self._markers.find(text):
+            id = self.words.special[text[at:end]]
+            between = text[begin:at]
+            if id in self.words.strip_left:
+                between = between.rstrip()
+            ids += self._encode_plain(between, first=self._is_prefixed(begin, continues))
+            ids.append(id)
+            begin = end
+            if id in self.words.strip_right:
+                begin += len(text) - begin - len(text[begin:].lstrip())
+        return ids + self._encode_plain(text[begin:], first=self._is_prefixed(begin, continues))
+
+    def token_bytes(self, id: int) -> bytes:
+        """The true bytes of a token, half a character included; a marker's are its text's, an unused id has none.
+
+        Raises IndexError for an id outside of the vocabulary.
+        """
+        if id < 0:
+            raise IndexError(id)
+        return self.vocabulary()[id]
+
+    def is_special(self, id: int) -> bool:
+        """Whether an id is a marker, or unused: not text in any case."""
+        return id in self._special_ids or not self.vocabulary()[id]
+
+    def vocabulary(self) -> list[bytes]:
+        """The bytes of every id, in order of the ids."""
+        return self._vocabulary
+
+    def _is_prefixed(self, begin: int, continues: bool) -> bool:
+        return not continues if begin == 0 else self.conventions.prefix_after_special
+
+    def _encode_plain(self, text: str, *, first: bool) -> list[int]:
+        prefix = self.conventions.prefix
+        if not text:
+            return []
+        if first and (prefix is PrefixSpace.ALWAYS or (prefix is PrefixSpace.UNLESS_SPACE and not text.startswith(" "))):
+            text = " " + text
+        return self.encode_text(text)
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self.words.special.values())
+
+    @cached_property
+    def _markers(self) -> MarkerFinder:
+        return MarkerFinder(self.words.special)
+
+    @cached_property
+    def _vocabulary(self) -> list[bytes]:
+        pieces = self.words.pieces()
+        missing: list[bytes | None] = [None] * (self.words.size - len(pieces))
+        out = [piece or b"" for piece in pieces + missing]
+        for text, id in self.words.special.items():
+            out[id] = text.encode()
+        return out
+
+
+def is_marker(text: str, *, control: bool) -> bool:
+    """Whether an added token is a marker, as opposed to a piece of text that its tokenizer keeps whole.
+
+    Runs of white space and plain tags such as ``<h1>`` are text where they are not flagged as control tokens. That flag alone
+    will not do, since models flag too few of their markers: Qwen's ``<|fim_middle|>`` is not "special" by its tokenizer.json.
+    """
+    return control or not (text.replace("\u2581", " ").isspace() or _PLAIN_TAG.fullmatch(text))
+
+
+def end_ids(special: Mapping[str, int], stated: frozenset[int]) -> frozenset[int]:
+    """The ids that a model states as its ends, and those of the end markers that it has."""
+    return stated | {special[text] for text in END_MARKERS if text in special}
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"The text holds half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}: send whole characters."
+        ) from None

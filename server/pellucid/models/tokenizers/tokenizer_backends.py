@@ -1,0 +1,165 @@
+"""The libraries that turn text into ids: here, or in a process of its own where a tokenizer is not known to be harmless.
+
+A tokenizer can hold regular expressions that backtrack for hours, maps that make a library panic, and steps that multiply
+the text. Which text does it is not to be foreseen, so no trial can clear one: the process stays between it and the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from pellucid.errors import ModelError
+from pellucid.system.limited_process import LimitedProcess, ProcessFailedError, serve
+
+MOST_IDS = 1 << 22
+"""Ids of a tokenizer: sixteen times as many as the largest that is published has."""
+
+_MEMORY = 2 << 30
+_LOAD_SECONDS = 9.0
+_ENCODE_SECONDS = 2.0
+_CHARACTERS_PER_SECOND = 250_000  # a tenth of what the slowest of the common tokenizers does
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """Turns text into ids. ``pieces`` gives the texts of all ids in order, None for an id without one.
+
+    ``apart``: ``encode`` waits for another process.
+    """
+
+    encode: Callable[[str], list[int]]
+    pieces: Callable[[], list[str | None]]
+    apart: bool = False
+
+
+def by_tokenizers(data: str) -> TextEncoder:
+    """A ``tokenizer.json`` read by the tokenizers library. Raises whatever the library raises."""
+    from tokenizers import Tokenizer as Backend
+
+    backend = Backend.from_str(data)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def pieces() -> list[str | None]:
+        ids = backend.get_vocab(with_added_tokens=True)
+        count = max(ids.values(), default=-1) + 1
+        if count > MOST_IDS:
+            raise ValueError(f"an id of {count - 1}")
+        out: list[str | None] = [None] * count
+        for piece, id in ids.items():
+            out[id] = piece
+        return out
+
+    return TextEncoder(encode, pieces)
+
+
+def by_sentencepiece(model: bytes) -> TextEncoder:
+    """A sentencepiece model read by its library, without pieces. Raises whatever the library raises."""
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor(model_proto=model)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = processor.encode(text)
+        return ids
+
+    return TextEncoder(encode, list)
+
+
+def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes | None = None) -> TextEncoder:
+    """One of these in a process of its own; ``path`` is the file that it comes from.
+
+    Raises ModelError where it cannot be loaded within the limits. So does encoding; the next text gets a new process.
+    """
+    model = None if sentencepiece is None else base64.b64encode(sentencepiece).decode()
+    first = {"json": tokenizer_json, "sentencepiece": model}
+    process = LimitedProcess(__name__, ["pellucid", "tokenizers", "sentencepiece"], first, _LOAD_SECONDS)
+    try:
+        pieces = _checked(process.start(), str, NoneType)
+    except ProcessFailedError as error:
+        raise ModelError(f"{path} cannot be read as a tokenizer ({error}): fetch it again, or use another model.") from None
+
+    def encode(text: str) -> list[int]:
+        try:
+            return _checked(process.ask({"encode": text}, _ENCODE_SECONDS + len(text) / _CHARACTERS_PER_SECOND), int)
+        except ProcessFailedError as error:
+            raise ModelError(f"The tokenizer {path} failed at a text of {len(text)} characters ({error}): use another model.") from None
+
+    return TextEncoder(encode, lambda: pieces, apart=True)
+
+
+def _checked(answer: object, *kinds: type) -> list[Any]:
+    """Return the answer of a tokenizer's process, a list of items of these kinds. Raises ProcessFailedError for anything else."""
+    if not isinstance(answer, list) or not all(type(item) in kinds for item in answer):
+        raise ProcessFailedError("it gave no valid answer")
+    return answer
+
+
+class _Apart:
+    """The other side of :func:`apart`."""
+
+    def __init__(self) -> None:
+        self._encode: Callable[[str], list[int]] = lambda text: []
+
+    def __call__(self, message: dict[str, Any]) -> object:
+        if "encode" in message:
+            return self._encode(message["encode"])
+        model = message["sentencepiece"]
+        encoder = by_tokenizers(message["json"]) if model is None else by_sentencepiece(base64.b64decode(model))
+        self._encode = encoder.encode
+        return encoder.pieces()
+
+
+def main() -> None:
+    """Serve one tokenizer: the program of the process that :func:`apart` starts."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it may start no more threads than its memory allows
+    for library in ("tokenizers", "sentencepiece"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
+    serve(_Apart(), _MEMORY)
+
+
+def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
+    """Whether every part of a ``tokenizer.json`` is one that takes linear time and memory on any text and cannot fail.
+
+    That is byte-pair merging after cuts by these patterns: what most models have.
+    """
+    model = data["model"]
+    added = data.get("added_tokens") or []
+    steps = [*_steps(data.get("normalizer"), "normalizers"), *_steps(data.get("pre_tokenizer"), "pretokenizers")]
+    return bool(
+        model.get("type") == "BPE"
+        and not model.get("dropout")
+        and not model.get("continuing_subword_prefix")
+        and not model.get("end_of_word_suffix")
+        and all(type(id) is int and 0 <= id < MOST_IDS for id in model["vocab"].values())
+        and all(0 <= token["id"] < MOST_IDS and not token.get("lstrip") and not token.get("rstrip") for token in added)
+        and len(steps) <= 16
+        and all(_is_harmless_step(step, patterns) for step in steps)
+    )
+
+
+def _steps(step: Any, inner: str) -> list[dict[str, Any]]:
+    if not step:
+        return []
+    return [found for part in step[inner] for found in _steps(part, inner)] if step["type"] == "Sequence" else [step]
+
+
+def _is_harmless_step(step: dict[str, Any], patterns: frozenset[str]) -> bool:
+    match step["type"]:
+        case "Replace":
+            return bool(step["pattern"] == {"String": " "} and step["content"] == "▁")
+        case "Split":
+            return step["pattern"].get("Regex") in patterns
+        case kind:
+            return kind in ("ByteLevel", "Digits", "Metaspace")

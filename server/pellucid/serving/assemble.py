@@ -1,0 +1,109 @@
+"""Models, engine and assistant put together as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from pellucid.config import Settings
+from pellucid.engine.engine import Engine
+from pellucid.engine.model import Model
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.errors import ConfigError
+from pellucid.models.adapter import adapt, choose_base
+from pellucid.models.adapter_folder import adapter_folder, is_stored, local_adapter, read_card
+from pellucid.models.load import LoadedModel, load, served_name
+from pellucid.models.saved_prefixes import PrefixFile
+from pellucid.models.store import Store
+from pellucid.system.atomic_files import human
+from pellucid.system.processors import threads_to_use
+from pellucid.system.progress import Progress
+from pellucid.text.assistant import Assistant
+
+
+def assemble(settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()) -> tuple[Engine, Assistant]:
+    """Load models, fetching and packing what is not there yet, and start an engine for them; blocks.
+
+    A name may be ``model:adapter``. ``adapters``, each served with the model that it was made for, come behind the models that
+    are named: those of the settings are for a server, and of no use to a command about some one model. The engine is the caller's to
+    close. Raises ModelError, AdapterError, NotFoundError for a name that nobody knows, or ConfigError for models
+    that would have one name, or whose caches do not fit into memory.
+    """
+    torch.set_num_threads(threads_to_use(settings.threads))
+    store = Store(settings.cache)
+    asked = [split_adapter(name, store) for name in names]
+    bases = {
+        name: load(name, device=settings.device, quant=settings.quant, store=store, progress=progress)
+        for name in _distinct([name for name, _ in asked])
+    }
+    variants = _variants(store, asked, bases, adapters)
+    limits = EngineSettings(
+        slots=settings.slots,
+        context=settings.context,
+        chunk=settings.chunk,
+        queue=settings.queue,
+        lookup=settings.lookup,
+        prefix_memory=settings.prefix_memory * 2**20,
+    )
+    models = {model.name: model.model for model in bases.values()}
+    saved = _saved(settings, [*bases.values(), *variants])
+    try:
+        engine = Engine(models, limits, saved=saved)
+        for variant in variants:
+            engine.add_model(variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)).result()
+    except (RuntimeError, MemoryError) as error:  # torch's and numpy's words for memory that cannot be had
+        size = sum(_cache_bytes(model, limits) for model in models.values())
+        raise ConfigError(
+            f"The cache of {limits.slots} slots of up to {limits.context} tokens takes {human(size)} ({size} bytes), "
+            "which cannot be had: set fewer --slots or a smaller --context."
+        ) from error
+    first = f"{served_name(asked[0][0])}:{asked[0][1]}"
+    return engine, Assistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
+
+
+def split_adapter(name: str, store: Store) -> tuple[str, str | None]:
+    """A model, and the adapter of the store that is wanted with it: ``model:adapter``."""
+    model, colon, adapter = name.rpartition(":")
+    return (model, adapter) if colon and model and is_stored(store, adapter) else (name, None)
+
+
+def _variants(
+    store: Store, asked: Sequence[tuple[str, str | None]], bases: Mapping[str, LoadedModel], adapters: Sequence[str]
+) -> list[LoadedModel]:
+    """The models with adapters, each once."""
+    loaded = list(bases.values())
+    wanted = [(read_card(adapter_folder(store, adapter)), base) for base, adapter in asked if adapter is not None]
+    pairs = [(card, next(model for model in loaded if model.name == served_name(base))) for card, base in wanted]
+    cards = [read_card(local_adapter(store, adapter)) for adapter in adapters]
+    pairs += [(card, choose_base(card, loaded)) for card in cards]
+    variants: dict[str, LoadedModel] = {}
+    for card, base in pairs:
+        name = f"{base.name}:{card.name}"
+        if name in variants and variants[name].path != card.path:
+            raise ConfigError(f"{variants[name].path} and {card.path} would both be served as {name}: rename one of them.")
+        variants[name] = variants.get(name) or adapt(base, card)
+    return list(variants.values())
+
+
+def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, PrefixFile]:
+    """Where the models' prefixes are saved. What is not wished any more is deleted."""
+    files = {model.name: model.prefixes for model in loaded if model.prefixes is not None}
+    if not settings.prefix_save:
+        for file in files.values():
+            file.delete()
+    return files if settings.prefix_save and settings.prefix_memory else {}
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names without repetitions. Raises ConfigError for two models that would be served under one name."""
+    served: dict[str, str] = {}
+    for name in names:
+        other = served.setdefault(served_name(name), name)
+        if other != name:
+            raise ConfigError(f"{other} and {name} would both be served as {served_name(name)}: rename one of them, or leave one out.")
+    return list(served.values())
+
+
+def _cache_bytes(model: Model, limits: EngineSettings) -> int:
+    return limits.slots * min(limits.context, model.context) * model.cache_shape.bytes_per_token

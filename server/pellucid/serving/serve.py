@@ -1,0 +1,188 @@
+"""The server's process: it answers at once, loads its models meanwhile, and leaves in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import threading
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pellucid.api.app import create_app
+from pellucid.api.openapi_extras import installed_version
+from pellucid.api.page_fork import Page
+from pellucid.api.plain_page import News
+from pellucid.api.routes.info import about, news_of
+from pellucid.api.state import ServerState
+from pellucid.config import Settings
+from pellucid.engine.engine import Engine
+from pellucid.models.store import Store
+from pellucid.serving.assemble import assemble
+from pellucid.serving.graceful_server import GracefulServer
+from pellucid.serving.listening_socket import listen
+from pellucid.system.atomic_files import human
+from pellucid.system.progress import Noted
+from pellucid.system.terminal import Bars
+from pellucid.text.assistant import Assistant
+from pellucid.text.loaded_adapters import Adapters
+from pellucid.tokens import SamplingParams
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal ends it. Raises a PellucidError where the port is taken or a model cannot be loaded."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with listen(settings.host, settings.port) as listener:
+        server = Server(settings)
+        typer.echo(f"Pellucid {installed_version()} answers at {settings.url}; Ctrl-C stops it.")
+        server.run(sockets=[listener])
+    if server.failure is not None:
+        raise server.failure
+    if server.loading:
+        # Its native code cannot be told to stop, and must not find the interpreter gone.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+
+
+class Server(GracefulServer):
+    """The server, with the models loading beside it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.failure: Exception | None = None
+        self._settings = settings
+        self._engine: Engine | None = None
+        self._bars = Bars()
+        # A daemon, so that a download does not hold up a process that was told to leave: it goes on at the next start.
+        self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
+        self._state = ServerState(
+            models=settings.models,
+            host=settings.host,
+            keys=settings.keys,
+            allowed_origins=settings.allowed_origins,
+            max_body_bytes=settings.max_body_bytes,
+            grace=settings.grace,
+            infill_window=settings.infill_window or None,
+            progress=Noted(self._bars),
+        )
+        app = create_app(self._state, page_of(settings, self._state) if settings.page else None)
+        super().__init__(app, settings, self._state.leave, self._state.closing)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer, and begin to load."""
+        await super().startup(sockets)
+        self._loader.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running answers finish, then end them, then the engine."""
+        await super().shutdown(sockets)
+        if self._engine is not None:
+            self._engine.close()
+
+    @property
+    def loading(self) -> bool:
+        """Whether models are still being loaded."""
+        return self._loader.is_alive()
+
+    def _load(self) -> None:
+        """The loading thread."""
+        loop = self._loop
+        assert loop is not None, "it starts in the loop"
+        try:
+            with self._bars:
+                engine, assistant = assemble(self._settings, self._settings.models, self._state.progress, adapters=self._settings.adapters)
+            asyncio.run(warm_up(assistant))
+            loop.call_soon_threadsafe(self._open, engine, assistant)
+        except Exception as error:
+            # Also what nobody foresaw ends the process: a server that loads for ever would be worse.
+            loop.call_soon_threadsafe(self._give_up, error)
+
+    def _open(self, engine: Engine, assistant: Assistant) -> None:
+        self._engine = engine
+        settings = self._settings
+        saves = settings.prefix_save and settings.prefix_memory > 0
+        self._state.open(assistant, engine, Adapters(assistant, Store(settings.cache), settings.adapter_slots, saves))
+        typer.echo(greeting(self._settings, assistant))
+        if self._settings.idle_exit:
+            self._watch_idleness()
+
+    def _watch_idleness(self) -> None:
+        assert self._loop is not None
+        self._state.idleness.watch(self._settings.idle_exit, self._leave_idle, self._loop.call_later)
+
+    def _leave_idle(self) -> None:
+        if any(status.running or status.waiting for status in self._state.statuses().values()):
+            self._state.idleness.restart()  # an answer that the page asked for goes on without a request
+            self._watch_idleness()
+            return
+        typer.echo(f"Nobody has asked anything for {self._settings.idle_exit} seconds: leaving, as --idle-exit says.")
+        self._state.leave()  # at once, so that no request comes in between
+        self.should_exit = True
+
+    def _give_up(self, error: Exception) -> None:
+        self.failure = error
+        self.should_exit = True
+
+
+def page_of(settings: Settings, state: ServerState) -> Page:
+    """The page, with the assistant of this process."""
+    from pellucid_webui.hosting.mount import Host, PageSettings
+    from pellucid_webui.hosting.mount import Page as MountedPage
+
+    async def news() -> News | None:
+        return news_of(state)
+
+    host = Host(state.require_ready, news, lambda: about(state), state.departing, state.closing)
+    page = MountedPage(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
+    state.idleness.overlook(page.watches)
+    return page
+
+
+async def warm_up(assistant: Assistant) -> None:
+    """Generate a token with each model, so that its weights are in memory when the first request comes.
+
+    Where it can, this is an infill, which also builds what token healing looks tokens up in.
+    """
+    for card in assistant.models():
+        suffix = "" if card.infill else None
+        async with aclosing(assistant.complete("a", suffix, params=SamplingParams(max_tokens=1), model=card.name)) as items:
+            async for _ in items:
+                pass
+
+
+def greeting(settings: Settings, assistant: Assistant) -> str:
+    """What is served, what it takes, and what to open and try."""
+    cards = assistant.models()
+    lines = [f"model   {card.name}: {card.description}" for card in cards]
+    lines.append(f"state   {memory_at_rest()}")
+    lines.append(f"open    {settings.url}/")
+    chat = {"messages": [{"role": "user", "content": "Reverse a string in Python."}], "stream": True, "logprobs": True, "top_logprobs": 5}
+    infill = {"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "n_predict": 32, "n_probs": 3, "stream": True}
+    text = {"prompt": "Once upon a time", "max_tokens": 32, "stream": True, "logprobs": 3}
+    tries = [curl(settings, "/infill", infill)] if cards[0].infill else []
+    tries += [curl(settings, "/v1/chat/completions", chat)] if cards[0].chat else []
+    lines += [f"{'' if number else 'try':8}{line}" for number, line in enumerate(tries or [curl(settings, "/v1/completions", text)])]
+    return "\n".join(lines)
+
+
+def curl(settings: Settings, route: str, body: dict[str, Any]) -> str:
+    """A command line that asks the server; the key stays a variable of the shell."""
+    key = ' -H "Authorization: Bearer $PELLUCID_API_KEY"' if settings.key else ""
+    return f"curl -N {settings.url}{route}{key} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+
+
+def memory_at_rest() -> str:
+    """What this process holds in memory now, where the system tells."""
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return "memory at rest: this system does not tell"
+    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    resident, mapped = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "RssFile"))
+    return f"memory at rest: {human(resident)}, of which {human(mapped)} are mapped from files"

@@ -1,0 +1,102 @@
+"""Files on disk, written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from pellucid.errors import ModelError
+from pellucid.system.progress import Progress
+
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def errors_explained(folder: Path, elsewhere: str = "set another cache folder") -> Iterator[None]:
+    """Turn what the system says against writing in a folder of the cache into ModelError, one sentence.
+
+    ``elsewhere`` says how to write to another folder, where it is not the cache.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else _system_error(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelError(f"The disk of {folder} is full: free some space and try again.") from None
+        reason = error if number is None else os.strerror(number)
+        raise ModelError(f"{folder} cannot be written to ({reason}): make it writable, or {elsewhere}.") from None
+
+
+def _system_error(error: SafetensorError) -> int | None:
+    """The number of the system's error that safetensors tells in words of its own."""
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found.group(1)) if found else None
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise ModelError where ``needed`` bytes do not fit on the disk of an existing folder."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ModelError(f"{folder} has {human(free)} free, and {human(needed)} are needed: free some space, or set another cache folder.")
+
+
+def publish(part: Path, target: Path) -> None:
+    """Give a finished file its name, so that it is either there in whole or not at all, whatever happens to the power."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    part = target.with_name(target.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        publish(part, target)
+    except OSError:
+        with suppress(OSError):  # of a disk that has become read-only
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_output(target: Path, text: str) -> None:
+    """Write a file that the user names. A file is replaced whole or not at all; a device or a pipe, such as /dev/stdout, is written to."""
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+    else:
+        write_text(target.resolve(), text)  # a symbolic link stays one
+
+
+def checksum(path: Path, progress: Progress, kind: str = "sha256") -> str:
+    """The SHA-256 of a file, or with ``kind`` git the SHA-1 under which git knows it, in hexadecimal."""
+    size = path.stat().st_size
+    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    progress.start(f"verifying {path.stem if path.suffix in ('.part', '.joined') else path.name}", size)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            progress.advance(len(block))
+    return digest.hexdigest()
+
+
+def human(size: float) -> str:
+    """A number of bytes for people, in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"

@@ -1,0 +1,231 @@
+"""Tokens in the terminal, coloured by how probable they were, and the bars of long work."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.style import Style
+from rich.text import Text
+
+from pellucid.system.atomic_files import human
+from pellucid.tokens import Finish, FinishReason, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Probabilities from ``floor`` up to the next level's, and how their tokens look.
+
+    Both colours of a level are given, so that it reads the same on a light and on a dark terminal.
+    """
+
+    floor: float
+    label: str
+    foreground: str | None = None
+    background: str | None = None
+    underline: bool = False
+
+    @property
+    def style(self) -> Style:
+        """The level's look for rich."""
+        return Style(color=self.foreground, bgcolor=self.background, underline=self.underline or None)
+
+
+LEVELS = (
+    Level(0.9, "90% or more"),
+    Level(0.6, "60-90%", "#ffffff", "#2166ac"),
+    Level(0.3, "30-60%", "#000000", "#92c5de"),
+    Level(0.1, "10-30%", "#000000", "#fdae61"),
+    Level(0.0, "under 10%", "#000000", "#d95f02", underline=True),
+)
+"""From sure to unsure along blue and orange, which every kind of colour blindness keeps apart. What is sure stays plain."""
+
+_CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_CONTROL_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def level_of(logprob: float | None) -> Level:
+    """The level of a natural logarithm; a token that follows nothing (None) looks like a sure one."""
+    probability = 1.0 if logprob is None else math.exp(logprob)
+    return next(level for level in LEVELS if probability >= level.floor)
+
+
+def harmless(text: str) -> str:
+    """``text`` with its control characters as pictures, so that no answer can steer the terminal."""
+    return text.translate(_CONTROL_PICTURES)
+
+
+def paint(token: Token) -> Text:
+    """A token's text in its level's look; a line's end is drawn where its look says something."""
+    style = level_of(token.logprob).style
+    painted = Text()
+    for index, line in enumerate(harmless(token.text).split("\n")):
+        if index:
+            painted.append("↵" if style else "", style).append("\n")
+        painted.append(line, style)
+    return painted
+
+
+def legend() -> Text:
+    """What the looks mean."""
+    line = Text.assemble(("probability:", "dim"))
+    for level in LEVELS:
+        line.append(" ").append(f" {level.label} ", level.style)
+    return line
+
+
+def summary(tokens: int, logprobs: float, finish: Finish) -> str:
+    """One line about an answer or a text: its tokens, their perplexity, speed, and how it ended.
+
+    ``logprobs`` is the sum over the tokens.
+    """
+    usage = finish.usage
+    parts = [f"{tokens} tokens"]
+    if tokens:
+        parts.append(f"perplexity {math.exp(-logprobs / tokens):.2f}")
+    if usage.generated > 1 and usage.decode > 0:
+        parts.append(f"{(usage.generated - 1) / usage.decode:.1f} tokens/s")
+    parts.append(f"{usage.cached} of {usage.prompt} prompt tokens from the cache")
+    if finish.reason is not FinishReason.STOP:
+        parts.append(f"ended by {finish.reason}")
+    return "; ".join(parts)
+
+
+class Writer:
+    """Writes tokens as they come: coloured on a terminal, the text as it is into a file or pipe."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._console = Console(file=self._stream, highlight=False, soft_wrap=True, legacy_windows=False)
+        self._last = ""
+        self._scored = 0
+        self._logprobs = 0.0
+
+    @property
+    def coloured(self) -> bool:
+        """Whether people look at it."""
+        return self._console.is_terminal
+
+    def begin(self) -> None:
+        """Count a new answer from nothing."""
+        self._scored, self._logprobs = 0, 0.0
+
+    def token(self, token: Token) -> None:
+        """Write one token."""
+        if self.coloured:
+            self._console.print(paint(token), end="")
+        else:
+            self._stream.write(token.text)
+        self._stream.flush()
+        self._last = token.text or self._last
+        if token.logprob is not None:
+            self._scored += 1
+            self._logprobs += token.logprob
+
+    def plain(self, text: str) -> None:
+        """Write text that is not a token's, the context of a completion, say; only people get to see it."""
+        if self.coloured:
+            self._console.print(Text(harmless(text), "dim"), end="")
+            self._last = text or self._last
+
+    def end(self, finish: Finish) -> None:
+        """End the line and, for people, say what they saw."""
+        if not self._last.endswith("\n"):
+            self._stream.write("\n")
+        if self.coloured:
+            self._console.print(legend())
+            self._console.print(Text(summary(self._scored, self._logprobs, finish), "dim"))
+        self._stream.flush()
+        self._last = ""
+
+
+class Bars:
+    """The bars of long work, on stderr: size, speed and time left; where nobody looks, one line for each piece of work.
+
+    A :class:`pellucid.system.progress.Progress`. Leave the context before writing elsewhere on the terminal.
+    """
+
+    refreshes = 10.0
+    """How often a second a bar is drawn."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._console = Console(file=stream or sys.stderr, highlight=False, markup=False, emoji=False)
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            *self._columns(),
+            TimeRemainingColumn(),
+            refresh_per_second=self.refreshes,
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def start(self, label: str, total: int | None) -> None:
+        """Show a new bar in the place of the one before it."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(label, total=total)
+        if not self._console.is_terminal:
+            self.note(label if total is None else f"{label} ({self._amount(total)})")
+
+    def advance(self, count: int) -> None:
+        """Move the bar."""
+        assert self._task is not None
+        self._bars.advance(self._task, count)
+
+    def note(self, text: str) -> None:
+        """Print a sentence above the bar."""
+        self._console.print(harmless(text), soft_wrap=True)
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        return DownloadColumn(), TransferSpeedColumn()
+
+    def _amount(self, total: int) -> str:
+        return human(total)
+
+
+class Steps(Bars):
+    """The bar of work that is counted in steps of which each takes its time."""
+
+    refreshes = 2.0  # it may stand beside a measurement, which drawing disturbs
+
+    def describe(self, label: str) -> None:
+        """Say what the next step is."""
+        assert self._task is not None
+        self._bars.update(self._task, description=label)
+
+    def expect(self, total: int) -> None:
+        """Say how many steps there are, where that has changed."""
+        assert self._task is not None
+        self._bars.update(self._task, total=total)
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        return MofNCompleteColumn(), TimeElapsedColumn()
+
+    def _amount(self, total: int) -> str:
+        return f"{total} steps" if total != 1 else "1 step"

@@ -1,0 +1,393 @@
+"""Where text meets ids: the verbs complete, chat and score. Nothing above touches ids, nothing below touches text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from pellucid.engine.engine import Engine
+from pellucid.engine.parked_prefixes import SavedPrefixes
+from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.errors import InvalidRequestError, NotFoundError
+from pellucid.models.calibrations import CalibrationFile
+from pellucid.models.load import LoadedModel
+from pellucid.text.answer_meter import Meter
+from pellucid.text.detokenizer import Detokenizer, decode
+from pellucid.text.healing import Healing
+from pellucid.text.prompts import infill, surroundings, with_bos
+from pellucid.text.stopping import Ending, Gate, StopStrings, SuffixStop
+from pellucid.text.text_model import Served
+from pellucid.tokens import (
+    BACKGROUND,
+    CHAT,
+    COMPLETION,
+    GREEDY,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    ModelCard,
+    OnUsage,
+    SamplingParams,
+    Terms,
+    Token,
+)
+
+T = TypeVar("T")
+
+LONG_TEXT = 20_000
+"""Characters that are tokenised in some ten milliseconds."""
+
+UNANSWERED = SamplingParams(max_tokens=0)
+"""For a prompt that is read and no more."""
+
+Stream = AsyncGenerator[Token | Finish]
+"""Tokens, then one Finish. Closing it cancels the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token of a text: its id, its true bytes, and the text that it completes."""
+
+    id: int
+    bytes: bytes
+    text: str
+
+
+class Assistant:
+    """Completes, chats and scores with the models of one engine; the first one is the default.
+
+    All verbs are async generators of Token, with a Finish as the last item. Those that generate tell ``on_usage`` with
+    each token what it has cost so far: whoever closes an answer early gets no Finish. They raise before the first item:
+    NotFoundError for an unknown model, InvalidRequestError and its kin for what cannot be served.
+    """
+
+    def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
+        assert models, "an assistant needs a model"
+        self._engine = engine
+        self._served: dict[str, Served] = {}
+        self._gone: dict[str, str] = {}  # models with an adapter that was unloaded, and their bases
+        for model in sorted(models, key=lambda model: model.base is not None):  # bases first: the others share what they have
+            self._served[model.name] = self._prepared(model)
+        self._served = {model.name: self._served[model.name] for model in models}
+
+    async def add(self, loaded: LoadedModel, *, slots: int = 0, saved: SavedPrefixes | None = None) -> None:
+        """Serve another model from now on, in the place of one of its name, whose answers go on. See ``Engine.add_model``."""
+        served = await asyncio.to_thread(self._prepared, loaded)
+        added = await asyncio.to_thread(self._engine.add_model, loaded.name, loaded.model, slots=slots, saved=saved)
+        await asyncio.wrap_future(added)
+        self._served[loaded.name] = served
+
+    def remove(self, model: str) -> Future[None]:
+        """Take no new requests for a model with an adapter; the future is done when its last answer has ended.
+
+        Raises NotFoundError for an unknown model, and InvalidRequestError for one without an adapter.
+        """
+        loaded = self._find(model).loaded
+        if loaded.base is None:
+            raise InvalidRequestError(f"{loaded.name} has no adapter: the models that a server was started with stay.", param="model")
+        removed = self._engine.remove_model(loaded.name)
+        self._gone[loaded.name] = loaded.base
+        del self._served[loaded.name]
+        return removed
+
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are served, the default one first."""
+        return [served.loaded for served in [*self._served.values()]]
+
+    async def complete(
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        endings: Sequence[Ending] = (),
+        terms: Terms = COMPLETION,
+        heal: bool | None = None,
+        special: bool = False,
+        window: int | None = None,
+        on_usage: OnUsage | None = None,
+    ) -> Stream:
+        """Go on with a text, or with a suffix ("" included) fill in what belongs between the two.
+
+        ``heal`` lets the answer begin inside the prefix's last token (default: for infill). ``special`` reads what
+        spells a marker in the prefix as that marker; it is for plain continuation. An infill is trimmed to the context,
+        and the text around the cursor to ``window`` tokens of it; it ends where it would repeat the suffix, or where one
+        of ``endings`` says. A plain prefix that is too long is a ContextLengthError.
+        """
+        served = self._find(model)
+        if suffix is None:
+            if extra:
+                raise InvalidRequestError(
+                    "Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="input_extra"
+                )
+            ids = await beside(served, len(prefix), lambda: served.encode(prefix, special=special))
+            ids, healing = served.healer.heal(ids, keep=1) if heal else (ids, None)
+            stops = served.tokenizer.eos_ids
+            endings = [*endings, StopStrings(stop)]
+        else:
+            if special:
+                raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
+            if extra and not served.takes_files:
+                raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
+            size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in extra)
+            made = partial(self._infill, served, prefix, suffix, extra, params, window, heal=heal is not False)
+            ids, healing = await beside(served, size, made)
+            stops = served.tokenizer.eos_ids | served.markers
+            endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
+        request = Request(ids, params, terms, stops, constraint=healing)
+        async with aclosing(
+            self._generate(served, request, Gate(endings), healing=healing, own_text=not prefix, on_usage=on_usage)
+        ) as tokens:
+            async for token in tokens:
+                yield token
+
+    async def continue_ids(
+        self,
+        ids: Sequence[int],
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        endings: Sequence[Ending] = (),
+        terms: Terms = COMPLETION,
+        on_usage: OnUsage | None = None,
+    ) -> Stream:
+        """Go on with a prompt that is ids already; they are taken as they are."""
+        served = self._find(model)
+        request = Request(list(ids), params, terms, served.tokenizer.eos_ids)
+        async with aclosing(self._generate(served, request, Gate([*endings, StopStrings(stop)]), on_usage=on_usage)) as tokens:
+            async for token in tokens:
+                yield token
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = CHAT,
+        continue_last: bool = False,
+        on_usage: OnUsage | None = None,
+    ) -> Stream:
+        """Answer a chat; with ``continue_last`` the last message, the assistant's, is the beginning of the answer."""
+        served = self._find(model)
+        size = sum(len(message.content) for message in messages)
+        ids = await beside_template(served, size, lambda: served.template.encode(messages, continue_last=continue_last))
+        request = Request(ids, params, terms, served.tokenizer.eos_ids)
+        gate = Gate([StopStrings(stop)])
+        async with aclosing(self._generate(served, request, gate, own_text=not continue_last, on_usage=on_usage)) as tokens:
+            async for token in tokens:
+                yield token
+
+    async def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> Stream:
+        """Read a text, ids or a chat: every token of it, markers included, with what the model thought of it.
+
+        A BOS that the model wants in front of a text is the first token and has no text.
+        """
+        served = self._find(model)
+        size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
+        if any(isinstance(item, Message) for item in text):
+            ids, has_bos = await beside_template(served, size, lambda: served.read(text, special=special))
+        else:
+            ids, has_bos = await beside(served, size, lambda: served.read(text, special=special))
+        if len(ids) == has_bos:
+            raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
+        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=top_logprobs), terms, score_from=0)
+        detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
+        async with aclosing(self._engine.generate(served.name, request)) as items:
+            async for item in items:
+                if isinstance(item, Finish):
+                    for token in detokenizer.flush():
+                        yield token
+                    yield replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item  # all was read
+                elif isinstance(item, TokenScore):
+                    for token in detokenizer.feed(item):
+                        yield replace(token, text="") if has_bos and token.position == 0 else token
+
+    def name_of(self, model: str | None) -> str:
+        """The name of a model, by default the first one; raises NotFoundError with the names that there are."""
+        return self._find(model).name
+
+    def models(self) -> list[ModelCard]:
+        """The models that are served, the default one first."""
+        return [served.card(self._engine.context(name)) for name, served in [*self._served.items()]]
+
+    async def cards(self) -> list[ModelCard]:
+        """The same, asked as a client has to ask."""
+        return self.models()
+
+    def calibration_file(self, model: str | None = None) -> CalibrationFile | None:
+        """Where is kept how far a model's suggestions can be trusted; None for one that was not loaded from a store."""
+        return self._find(model).loaded.calibration
+
+    async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
+        """The text that a chat becomes."""
+        served = self._reader(model)
+        size = sum(len(message.content) for message in messages)
+        return await beside_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
+
+    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
+        """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
+
+        Raises QueueFullError where the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
+        """
+        served = self._reader(model)
+        return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else asyncio.to_thread(work))
+
+    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
+        """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""
+        tokenizer = self._reader(model).tokenizer
+        ids = tokenizer.encode(text, special=special)
+        if add_special:
+            ids = with_bos(tokenizer, ids)
+        detokenizer = Detokenizer(tokenizer, strip_space=tokenizer.prefix_space, show_markers=True)
+        scores = [TokenScore(id, position, None, None, None) for position, id in enumerate(ids)]
+        tokens = [token for score in scores for token in detokenizer.feed(score)] + detokenizer.flush()
+        return [Piece(token.id, token.bytes, token.text) for token in tokens]
+
+    async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
+        """The ids of a text, the BOS in front where the model wants one."""
+        served = self._find(model)
+        return await beside(served, len(text), lambda: served.encode(text, special=False))
+
+    def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
+        """The text of ids, markers included."""
+        served = self._reader(model)
+        served.check_ids(ids)
+        return decode(served.tokenizer, ids)
+
+    def infill_ids(
+        self,
+        prefix: str,
+        suffix: str,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        window: int | None = None,
+    ) -> list[int]:
+        """The ids that an infill starts from, for showing (token healing left out)."""
+        return self._infill(self._reader(model), prefix, suffix, extra, params, window, heal=False)[0]
+
+    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
+        """The prompt of an infill as the model reads it, its markers included, where the answer needs no room.
+
+        Pieces of other files are left out for a model that has no marker for them.
+        """
+        served = self._find(model)
+        taken = extra if served.takes_files else ()
+        size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in taken)
+        return await beside(served, size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
+
+    def _find(self, model: str | None) -> Served:
+        if model is None:
+            return next(iter(self._served.values()))
+        found = self._served.get(model)
+        if found is None:  # an adapter's own name will do where only one model has it
+            named = [served for served in [*self._served.values()] if served.loaded.adapter and served.loaded.adapter.name == model]
+            if len(named) != 1:
+                raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._served)}.")
+            found = named[0]
+        return found
+
+    def _reader(self, model: str | None) -> Served:
+        """Who turns text into ids for a model and back, also where its adapter was unloaded while it answered."""
+        return self._find(model if model is None or model in self._served else self._gone.get(model, model))
+
+    def _prepared(self, loaded: LoadedModel) -> Served:
+        return Served(loaded, None if loaded.base is None else self._served[loaded.base])
+
+    def _infill(
+        self,
+        served: Served,
+        prefix: str,
+        suffix: str,
+        extra: Sequence[Extra],
+        params: SamplingParams,
+        window: int | None,
+        *,
+        heal: bool,
+    ) -> tuple[list[int], Healing | None]:
+        """The ids of an infill, with at least half of the context for them, and the healing of its prefix."""
+        context = self._engine.context(served.name)
+        budget = max(context - params.max_tokens, context // 2) - 1
+        format = served.loaded.infill
+        around = surroundings(served.tokenizer, format, prefix, suffix, extra, budget, window)
+        healing = None
+        if heal:
+            shortened, healing = served.healer.heal(around.prefix, keep=1 if format is None else 0)
+            around = replace(around, prefix=shortened)
+        return infill(served.tokenizer, format, around), healing
+
+    async def _generate(
+        self,
+        served: Served,
+        request: Request,
+        gate: Gate,
+        *,
+        healing: Healing | None = None,
+        own_text: bool = False,
+        on_usage: OnUsage | None = None,
+    ) -> Stream:
+        """The tokens of an answer as text, up to where the gate closes.
+
+        ``own_text``: the answer is not the continuation of a text, so that the tokenizer's own space in front is none.
+        """
+        tokenizer = served.tokenizer
+        if healing is not None and request.params.max_tokens:  # what repeats the prompt is not part of the answer
+            gate.limit = request.params.max_tokens
+            request = replace(request, params=replace(request.params, max_tokens=gate.limit + healing.steps))
+        detokenizer = Detokenizer(tokenizer, strip_space=own_text and tokenizer.prefix_space, typed=healing.typed if healing else b"")
+        meter = Meter(len(request.prompt))
+        async with aclosing(self._engine.generate(served.name, request)) as items:
+            async for item in items:
+                if isinstance(item, Finish):
+                    for token in [*gate.feed(detokenizer.flush()), *gate.finish()]:
+                        yield token
+                    yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    return
+                if isinstance(item, Admission):
+                    meter.admit(item)
+                    continue
+                meter.count()
+                if on_usage is not None:
+                    on_usage(meter.usage())
+                for token in gate.feed(detokenizer.feed(item)):
+                    yield token
+                if gate.reason is not None:
+                    break
+        assert gate.reason is not None, "the engine's last item is a Finish"
+        yield Finish(gate.reason, meter.usage(), gate.stop)
+
+
+async def beside(served: Served, size: int, encode: Callable[[], T]) -> T:
+    """Return what ``encode`` returns for so many characters, without holding up all streams.
+
+    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is read on a shared one.
+    """
+    if served.tokenizer.apart:
+        return await served.thread.run(encode)
+    return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
+
+
+async def beside_template(served: Served, size: int, encode: Callable[[], T]) -> T:
+    """The same for what the chat template of a model writes: one with a process of its own is waited for on the model's own thread."""
+    return await (beside(served, size, encode) if served.template.process is None else served.thread.run(encode))

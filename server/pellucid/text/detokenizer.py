@@ -1,0 +1,86 @@
+"""Ids become text: one token at a time, with bytes held back until they are whole characters."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pellucid.engine.request import TokenScore
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.tokens import Alternative, Token
+
+
+class Detokenizer:
+    """Gives every token of one text the characters that it completes.
+
+    The texts of the tokens join to the whole text, whatever the tokens split: bytes that can never become a character
+    are U+FFFD at once, and those that are still open when the text ends are U+FFFD at the end of the last token.
+    ``strip_space`` takes away the space that the tokenizer put in front of the text. Markers have no text, except with
+    ``show_markers``. ``typed`` is what the tokens begin by repeating (see ``healing``): it is cut from their bytes and
+    texts, tokens with nothing new are left out, and alternatives lose it where they begin with it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, strip_space: bool = False, show_markers: bool = False, typed: bytes = b"") -> None:
+        self._tokenizer = tokenizer
+        self._typed = typed
+        self._strip_space = strip_space
+        self._show_markers = show_markers
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held: Token | None = None  # ends inside a character: its text is not settled
+
+    def feed(self, score: TokenScore) -> list[Token]:
+        """The tokens whose text is settled now that this one is known, in order."""
+        data = self._tokenizer.token_bytes(score.id)
+        typed, self._typed = self._typed[: len(data)], self._typed[len(data) :]
+        if typed == data:
+            return []
+        if self._tokenizer.is_special(score.id):
+            out = self.flush()
+            text = data.decode(errors="replace") if self._show_markers else ""
+            return [*out, self._token(score, text, typed)]
+        text = self._decode(data.removeprefix(typed))
+        out = [] if self._held is None else [self._held]
+        token = self._token(score, text, typed)
+        inside_character = bool(self._decoder.getstate()[0])
+        self._held = token if inside_character else None
+        return out if inside_character else [*out, token]
+
+    def flush(self) -> list[Token]:
+        """The token that was held back, if one was: the text ends here."""
+        rest = self._decoder.decode(b"", final=True)
+        if self._held is None:
+            return []
+        held, self._held = self._held, None
+        return [replace(held, text=held.text + rest)]
+
+    def _decode(self, data: bytes) -> str:
+        if self._strip_space:
+            data = data.removeprefix(b" ")
+            self._strip_space = False
+        return self._decoder.decode(data)
+
+    def _token(self, score: TokenScore, text: str, typed: bytes) -> Token:
+        return Token(
+            id=score.id,
+            text=text,
+            bytes=self._tokenizer.token_bytes(score.id).removeprefix(typed),
+            position=score.position,
+            logprob=score.logprob,
+            rank=score.rank,
+            entropy=score.entropy,
+            top=tuple(self._alternative(id, logprob, typed) for id, logprob in score.top),
+            rest=score.rest,
+            sampled=score.sampled,
+        )
+
+    def _alternative(self, id: int, logprob: float, typed: bytes) -> Alternative:
+        data = self._tokenizer.token_bytes(id).removeprefix(typed)
+        return Alternative(id, data.decode(errors="replace"), data, logprob)
+
+
+def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The text of ids, markers included, without the space that the tokenizer puts in front of a text."""
+    detokenizer = Detokenizer(tokenizer, strip_space=tokenizer.prefix_space, show_markers=True)
+    tokens = [token for id in ids for token in detokenizer.feed(TokenScore(id, 0, None, None, None))]
+    return "".join(token.text for token in [*tokens, *detokenizer.flush()])

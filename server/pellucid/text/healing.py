@@ -1,0 +1,105 @@
+"""Token healing: a prompt that ends inside a token takes a step back, and the answer repeats what was typed.
+
+"retu" is not how a model has read the beginning of "return": it would never go on with "rn". So the prompt loses its
+last token or tokens, and what is generated instead must begin with their bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+
+MAX_STEPS = 8
+"""The most tokens that are taken back: no word in a program is split into more."""
+
+
+class Healer:
+    """The vocabulary of one tokenizer in the order of its bytes, to find what may continue a piece of a token."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        words = sorted((word, id) for id, word in enumerate(tokenizer.vocabulary()) if not tokenizer.is_special(id))
+        self._words = [word for word, _ in words]
+        self._ids = torch.tensor([id for _, id in words], dtype=torch.int64)
+
+    def heal(self, ids: Sequence[int], *, keep: int = 0) -> tuple[list[int], Healing | None]:
+        """The ids without the last ones, if the text may end inside a token, and the constraint that makes up for it.
+
+        Steps back over the most tokens (at most MAX_STEPS, at least ``keep`` stay) that together begin some longer
+        token, the first of them perhaps only with the space at its end: "    ret" is to become "   " and " return".
+        Never steps over a marker or a token that ends a line, nor beyond one that begins the last line.
+        """
+        typed, found, steps = b"", b"", 0
+        for step in range(1, min(MAX_STEPS, len(ids) - keep) + 1):
+            word = self._tokenizer.token_bytes(ids[-step])
+            if self._tokenizer.is_special(ids[-step]) or word.endswith(b"\n"):
+                break
+            after_indent = b" " + typed if word.endswith(b" ") else b""
+            typed = word + typed
+            if self.extends(typed) or (after_indent and self.extends(after_indent)):
+                found, steps = typed, step
+            if b"\n" in word:
+                break
+        if not steps:
+            return list(ids), None
+        return list(ids[:-steps]), Healing(self, found, steps)
+
+    def extends(self, piece: bytes) -> bool:
+        """Whether some token properly begins with these bytes."""
+        index = bisect_left(self._words, piece + b"\0")
+        return index < len(self._words) and self._words[index].startswith(piece)
+
+    def matching(self, typed: bytes) -> Tensor:
+        """Ids (int64) of the tokens that begin with ``typed`` (not empty), or that are the beginning of it.
+
+        Of the latter only those that leave a rest which can be repeated too.
+        """
+        shorter = [self._equal(typed[:length]) for length in range(1, len(typed)) if self._repeatable(typed[length:])]
+        return torch.cat([self._ids[span] for span in (*shorter, self._beginning(typed))])
+
+    def advance(self, typed: bytes, id: int) -> bytes:
+        """What of ``typed`` is still to be repeated after a token."""
+        return typed[len(self._tokenizer.token_bytes(id)) :]
+
+    def _repeatable(self, rest: bytes) -> bool:
+        if _count(self._beginning(rest)):
+            return True
+        return any(_count(self._equal(rest[:length])) and self._repeatable(rest[length:]) for length in range(1, len(rest)))
+
+    def _equal(self, word: bytes) -> slice:
+        return slice(bisect_left(self._words, word), bisect_left(self._words, word + b"\0"))
+
+    def _beginning(self, piece: bytes) -> slice:
+        begin = bisect_left(self._words, piece)
+        end = bisect_left(self._words, True, lo=begin, key=lambda word: not word.startswith(piece))
+        return slice(begin, end)
+
+
+class Healing:
+    """Lets only tokens through that repeat ``typed``, until it is repeated: a constraint of the engine's.
+
+    ``steps`` is how many tokens of the prompt it stands for.
+    """
+
+    def __init__(self, healer: Healer, typed: bytes, steps: int) -> None:
+        self._healer = healer
+        self.typed = typed
+        self.steps = steps
+        self._left = typed
+
+    def allowed(self) -> Tensor | None:
+        """Ids that may come next, or None once all is repeated."""
+        return self._healer.matching(self._left) if self._left else None
+
+    def advance(self, id: int) -> None:
+        """Take note of the token that was chosen."""
+        self._left = self._healer.advance(self._left, id)
+
+
+def _count(span: slice) -> int:
+    return int(span.stop - span.start)

@@ -1,0 +1,253 @@
+"""Prompts: what was asked (messages, or the text around a cursor) as the ids that a model was trained to see.
+
+Markers are put in by id or by the model's own chat template. Text of the user's that spells a marker stays text.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from itertools import accumulate
+
+from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError
+from pellucid.models.catalog import InfillFormat, catalog
+from pellucid.models.tokenizers.marker_finder import MarkerFinder
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.template_process import TemplateProcess
+from pellucid.text.template_renderer import Renderer, RenderingError
+from pellucid.tokens import Extra, Message
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The template of models that have ChatML's markers and no template."""
+
+MAX_TEMPLATE = 2**18
+"""Characters of a chat template. The longest ones of well-known models have some 30,000."""
+
+MAX_WRITTEN = 2**20
+"""Characters that a template may write in addition to the messages: more than fit into any context."""
+
+PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
+"""Characters that mean nothing by themselves."""
+
+CHARACTERS_PER_TOKEN = 8
+"""More of a text than this many characters for each token that may be kept is not even looked at."""
+
+LANDMARK = 3
+"""Lines by which the beginning of a text that was cut is found again."""
+
+
+class ChatTemplate:
+    """How one model wants its chats written.
+
+    A template that is not known (see :func:`is_known`) is rendered in ``process``, which templates with this one as their ``base``
+    share.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, model: str, base: ChatTemplate | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._model = model
+        self._source = tokenizer.chat_template or (CHATML if "<|im_start|>" in tokenizer.special else "")
+        self.process: TemplateProcess | None = None
+        if base is not None and base._source == self._source:
+            self.process = base.process
+        elif self.available and not is_known(self._source):
+            self.process = TemplateProcess(self._source, model)
+
+    @property
+    def available(self) -> bool:
+        """Whether the model can chat."""
+        return 0 < len(self._source) <= MAX_TEMPLATE
+
+    def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
+        """The chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
+
+        Raises NotSupportedError for a model without a template, InvalidRequestError for messages that it refuses.
+        """
+        if not messages:
+            raise InvalidRequestError("There are no messages: send at least one.", param="messages")
+        begun = ""
+        if continue_last:
+            if messages[-1].role != "assistant":
+                raise InvalidRequestError("Only a last message of the role assistant can be continued.", param="messages")
+            begun, messages = messages[-1].content, messages[:-1]
+        variables = {
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "add_generation_prompt": True,
+            "bos_token": self._marker(self._tokenizer.bos_id),
+            "eos_token": self._marker(min(self._tokenizer.eos_ids, default=None)),
+        }
+        size = sum(len(message.role) + len(message.content) for message in messages)
+        try:
+            return self._renderer.render(variables, MAX_WRITTEN + 4 * size) + begun
+        except RenderingError as error:
+            raise self._refusal(error) from None
+
+    def encode(self, messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
+        """The ids of the rendered chat: markers where the template wrote them, text where a message spells one."""
+        wedge = self._wedge(messages)
+        guarded = [Message(self._guard(message.role, wedge), self._guard(message.content, wedge)) for message in messages]
+        pieces = self.render(guarded, continue_last=continue_last).split(wedge)
+        ids = [id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)]
+        return with_bos(self._tokenizer, ids)
+
+    @cached_property
+    def _renderer(self) -> Renderer | TemplateProcess:
+        if not self._source:
+            raise NotSupportedError(f"{self._model} has no chat template: use completions with it.")
+        if not self.available:
+            size = f"{len(self._source):,} characters, and at most {MAX_TEMPLATE:,} are read"
+            raise NotSupportedError(f"The chat template of {self._model} has {size}: use completions with this model.")
+        return self.process or Renderer(self._source)
+
+    def _refusal(self, error: RenderingError) -> PellucidError:
+        """The error for the client."""
+        template = f"The chat template of {self._model}"
+        match error.kind:
+            case "syntax":
+                return NotSupportedError(f"{template} cannot be read: {error.detail}")
+            case "refusal":
+                return InvalidRequestError(f"{template} refuses these messages: {error.detail}", param="messages")
+            case "limit":
+                remedy = "use completions with this model, or give it another template"
+                return InvalidRequestError(f"{template} {error.detail}: {remedy}.", param="messages")
+
+    def _marker(self, id: int | None) -> str:
+        return "" if id is None else self._tokenizer.token_bytes(id).decode(errors="replace")
+
+    def _wedge(self, messages: Sequence[Message]) -> str:
+        """A private-use character that occurs neither in the messages nor in the template.
+
+        Raises InvalidRequestError where there is none.
+        """
+        taken = {character for message in messages for character in message.role + message.content} | set(self._source)
+        free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
+        if free is None:
+            raise InvalidRequestError("The messages hold every private-use character of Unicode: leave one out.", param="messages")
+        return free
+
+    def _guard(self, text: str, wedge: str) -> str:
+        """The text with a wedge inside of whatever spells a marker; the text is taken apart there after rendering."""
+        pieces, last = [], 0
+        for begin in self._spelled.beginnings(text):
+            pieces.append(text[last : begin + 1])
+            last = begin + 1
+        return wedge.join([*pieces, text[last:]])
+
+    @cached_property
+    def _spelled(self) -> MarkerFinder:
+        return MarkerFinder(text for text in self._tokenizer.special if len(text) > 1)
+
+
+def is_known(source: str) -> bool:
+    """Return whether a chat template is ours or of a model of the catalog, so that it needs no process with limits."""
+    if source == CHATML:
+        return True
+    digest = sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+    return any(entry.chat_template_sha256 == digest for entry in catalog().values())
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What fits of the text around a cursor, as ids, and of the chunks of other files."""
+
+    prefix: list[int]
+    suffix: list[int]
+    extra: list[int]
+
+
+def surroundings(
+    tokenizer: Tokenizer,
+    format: InfillFormat | None,
+    prefix: str,
+    suffix: str,
+    extra: Sequence[Extra],
+    budget: int,
+    window: int | None = None,
+) -> Surroundings:
+    """What of an infill fits ``budget`` tokens, of them at most ``window`` around the cursor; nothing is ever too long.
+
+    The prefix keeps its end (at most 3/4 of that), the suffix its beginning (at most 1/4), and the chunks of other files
+    share what is left of the budget: whole ones, the last ones first. Without a format all is the prefix's.
+    """
+    near = budget if window is None else min(window, budget)
+    if format is None:
+        return Surroundings(_end(tokenizer, prefix, near), [], [])
+    room = max(budget - len(("prefix", "suffix", "middle")), 4)
+    near = min(near, room)
+    before = _end(tokenizer, prefix, near * 3 // 4)
+    after = _beginning(tokenizer, suffix, near // 4)
+    return Surroundings(before, after, _chunks(tokenizer, format, extra, room - len(before) - len(after)))
+
+
+def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: Surroundings) -> list[int]:
+    """The ids of an infill prompt. Without a format it is the prefix alone, or what begins a text if there is none."""
+    if format is None:
+        start = tokenizer.bos_id if tokenizer.bos_id is not None else min(tokenizer.eos_ids, default=0)
+        return with_bos(tokenizer, around.prefix) or [start]
+    prefix, suffix, middle = (tokenizer.special[text] for text in (format.prefix, format.suffix, format.middle))
+    match format.order:
+        case "psm":
+            ids = [prefix, *around.prefix, suffix, *around.suffix, middle]
+        case "spm":
+            ids = [suffix, *around.suffix, prefix, *around.prefix, middle]
+        case "spm2":
+            ids = [prefix, suffix, *around.suffix, middle, *around.prefix]
+    return with_bos(tokenizer, [*around.extra, *ids])
+
+
+def with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
+    """The ids with the BOS in front that the model expects, once."""
+    if not tokenizer.add_bos or tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id]:
+        return ids
+    return [tokenizer.bos_id, *ids]
+
+
+def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
+    """The ids of the end of a text: all, or at most ``limit`` and about half of that at least, from the beginning of a line.
+
+    Of the lines at which it could begin one is taken for what it says, so that a text that is typed at keeps its beginning,
+    and the cache what it knows; also where the text that is given begins somewhere else with each line that is typed.
+    """
+    near = text[-limit * CHARACTERS_PER_TOKEN :] if limit else ""
+    ids = tokenizer.encode(near, continues=True)
+    if len(ids) <= limit and len(near) == len(text):
+        return ids
+    data = near.encode()
+    ends = list(accumulate(len(tokenizer.token_bytes(id)) for id in ids))
+    earliest = ends[-limit - 1] if len(ids) > limit else 1
+    latest = ends[-(limit // 2) - 1] if len(ids) > limit // 2 else len(data)
+    lines = [match.end() for match in re.finditer(rb"\n", data) if earliest <= match.end() <= latest]
+    if not lines:  # one line that is longer than that
+        return ids[_stride_over(len(ids), limit) :]
+    begin = min(lines, key=lambda at: zlib.crc32(b"\n".join(data[at:].split(b"\n", LANDMARK)[:LANDMARK])))
+    return tokenizer.encode(data[begin:].decode(), continues=True)[-limit:]
+
+
+def _stride_over(length: int, limit: int) -> int:
+    """How much to drop from the front of ``length`` to come down to ``limit``, in quarters of the limit."""
+    stride = max(limit // 4, 1)
+    return -(-max(length - limit, 0) // stride) * stride
+
+
+def _beginning(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
+    return tokenizer.encode(text[: limit * CHARACTERS_PER_TOKEN], continues=True)[:limit]
+
+
+def _chunks(tokenizer: Tokenizer, format: InfillFormat, extra: Sequence[Extra], room: int) -> list[int]:
+    if format.file is None or not extra:
+        return []
+    head = [] if format.repo is None else [tokenizer.special[format.repo], *tokenizer.encode("project\n", continues=True)]
+    kept: list[int] = []
+    for chunk in reversed(extra):
+        ids = [tokenizer.special[format.file], *tokenizer.encode(f"{chunk.filename}\n{chunk.text}", continues=True)]
+        if len(head) + len(ids) + len(kept) > room:
+            break
+        kept = ids + kept
+    return head + kept if kept else []

@@ -1,0 +1,178 @@
+"""Renders chat templates: in this process, or as the program of a child process that has limits.
+
+Templates come with model files and may be hostile. ``template_process`` runs this module in a child for every template that is
+not known; both ways use the same environment, so that they write the same text. This module imports only ``isolated_python``,
+the standard library and jinja2, which keeps the child small and quick to start.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, NoReturn
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pellucid.system import isolated_python
+
+if sys.platform != "win32":
+    import resource
+
+CPU_SECONDS = 2
+"""Processor time for one rendering. Unlike wall time, it does not depend on how busy the machine is."""
+
+WALL_SECONDS = 10
+"""Time that one rendering may take in all, the start of the child included."""
+
+MEMORY = 512 * 2**20
+"""Address space of a child, in bytes. Python and jinja2 need 30 MB of it."""
+
+MAX_DETAIL = 1000
+"""Characters of an error of a template that reach the client."""
+
+LAZY_IMPORTS = (
+    "encodings.ascii",
+    "encodings.unicode_escape",
+    "html",
+    "jinja2.constants",
+    "jinja2.debug",
+    "pprint",
+    "textwrap",
+    "unicodedata",
+)
+"""Modules that jinja2, markupsafe and Python import when a template first needs them. A child that may open no file imports them before."""
+
+FailureKind = Literal["syntax", "refusal", "limit"]
+
+
+class RenderingError(Exception):
+    """A template that cannot be compiled (``syntax``), refuses its input (``refusal``) or needs too much (``limit``).
+
+    ``detail`` is the template's own error message, or for a limit what it does, as a predicate.
+    """
+
+    def __init__(self, kind: FailureKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class Renderer:
+    """Renders one template in this process, without limits of time and memory."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def render(self, variables: Mapping[str, Any], limit: int) -> str:
+        """Return the text for these variables. Raises RenderingError, also for a text of more than ``limit`` characters."""
+        template = self._template
+        pieces: list[str] = []
+        size = 0
+        try:
+            for piece in template.generate(variables):
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    raise RenderingError("limit", f"writes more than {limit:,} characters")
+        except (RenderingError, MemoryError):
+            raise
+        except RecursionError:
+            raise RenderingError("limit", "nests or calls itself too deeply") from None
+        except Exception as error:  # whatever an expression may raise
+            raise RenderingError("refusal", _detail(error)) from None
+        return "".join(pieces)
+
+    @cached_property
+    def _template(self) -> jinja2.Template:
+        try:
+            return environment().from_string(self._source)
+        except MemoryError:
+            raise
+        except RecursionError:
+            raise RenderingError("limit", "nests or calls itself too deeply") from None
+        except Exception as error:  # jinja2's own, and Python's for what jinja2 makes of the template
+            raise RenderingError("syntax", _detail(error)) from None
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """Return the environment of every chat template: what the transformers library offers to them."""
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock])
+    made.filters["tojson"] = _to_json
+    made.globals["raise_exception"] = _raise_exception
+    made.globals["strftime_now"] = _strftime_now
+    return made
+
+
+class _GenerationBlock(Extension):
+    """``{% generation %}...{% endgeneration %}`` marks answers in templates that were trained with; it writes its body."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's own protocol
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(format: str) -> str:
+    return datetime.now().astimezone().strftime(format)
+
+
+def _to_json(value: Any, **options: Any) -> str:
+    return json.dumps(value, **{"ensure_ascii": False, **options})
+
+
+def _detail(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + " …"
+
+
+def main() -> None:
+    """Serve the renderings of one template: a line of JSON with its source, then a line for each request; a line answers each.
+
+    Ends when its standard input ends, and so when the parent has ended in whatever way.
+    """
+    source = json.loads(sys.stdin.buffer.readline())
+    for module in LAZY_IMPORTS:
+        importlib.import_module(module)
+    _strftime_now("%c")  # reads the time zone
+    isolated_python.limit(MEMORY)
+    renderer = Renderer(source)
+    for line in sys.stdin.buffer:
+        _start_clock()
+        sys.stdout.buffer.write(_answer(renderer, line) + b"\n")
+        sys.stdout.buffer.flush()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _answer(renderer: Renderer, line: bytes) -> bytes:
+    """The reply to a request, as JSON in ASCII, in which half a surrogate pair passes as well."""
+    try:
+        request = json.loads(line)
+        return json.dumps({"text": renderer.render(request["variables"], request["limit"])}).encode("ascii")
+    except RenderingError as error:
+        kind, detail = error.kind, error.detail
+    except MemoryError:
+        kind, detail = "limit", f"needs more than {MEMORY // 2**20} MiB of memory"
+    return json.dumps({"kind": kind, "detail": detail}).encode("ascii")
+
+
+def _start_clock() -> None:
+    """Let the system end this process if the rendering takes too long, also where the parent is gone and native code is at work."""
+    faulthandler.dump_traceback_later(WALL_SECONDS, exit=True)  # a native thread, which needs no lock of the interpreter
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(spent.ru_utime + spent.ru_stime) + 1 + CPU_SECONDS, hard))

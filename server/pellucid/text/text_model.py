@@ -1,0 +1,74 @@
+"""A model as it is served: beside its weights all that turns text into its ids and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pellucid.errors import InvalidRequestError
+from pellucid.models.load import LoadedModel
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.healing import Healer
+from pellucid.text.model_thread import OwnThread
+from pellucid.text.prompts import ChatTemplate, with_bos
+from pellucid.tokens import Message, ModelCard
+
+
+class Served:
+    """A model with what its texts need."""
+
+    def __init__(self, loaded: LoadedModel, base: Served | None = None) -> None:
+        self.loaded = loaded
+        self.name = loaded.name
+        self.tokenizer: Tokenizer = loaded.tokenizer
+        self.template: ChatTemplate = ChatTemplate(loaded.tokenizer, loaded.name, None if base is None else base.template)
+        # Sorts the vocabulary: while models load, not on the loop.
+        self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
+        self.thread: OwnThread = OwnThread(loaded.name) if base is None else base.thread
+        self.markers = frozenset(loaded.tokenizer.special.values())
+        """Ids that end an infill: no marker belongs into the middle of a text."""
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether the model knows pieces of other files in an infill."""
+        return self.loaded.infill is not None and self.loaded.infill.file is not None
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """The ids of a text, the BOS in front where the model wants one."""
+        return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
+
+    def read(self, text: str | Sequence[int] | Sequence[Message], *, special: bool) -> tuple[list[int], bool]:
+        """The ids of whatever is to be scored, and whether the first is a BOS that was put in front of it."""
+        if isinstance(text, str):
+            bare = self.tokenizer.encode(text, special=special)
+            ids = with_bos(self.tokenizer, bare)
+            return ids, len(ids) > len(bare)
+        messages = [item for item in text if isinstance(item, Message)]
+        return self.template.encode(messages) if messages else [item for item in text if isinstance(item, int)], False
+
+    def check_ids(self, ids: Sequence[int]) -> None:
+        """Raise InvalidRequestError for an id that the model does not have."""
+        wrong = next((id for id in ids if not 0 <= id < self.tokenizer.vocab_size), None)
+        if wrong is not None:
+            raise InvalidRequestError(
+                f"Token {wrong} does not exist: ids of {self.name} go from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
+            )
+
+    def card(self, context: int) -> ModelCard:
+        file = self.loaded.calibration
+        calibration, note = (None, None) if file is None else file.read()  # anew each time: it may be made while this runs
+        return ModelCard(
+            name=self.name,
+            context=context,
+            infill=self.loaded.infill is not None,
+            chat=self.template.available,
+            weight_bytes=self.loaded.model.weight_bytes,
+            description=self.loaded.model.description,
+            licence=self.loaded.entry.licence if self.loaded.entry is not None else None,
+            chat_template=self.tokenizer.chat_template if self.template.available else None,
+            files=self.takes_files,
+            base=self.loaded.base,
+            adapter=None if self.loaded.adapter is None else self.loaded.adapter.name,
+            revision=None if file is None else file.key,
+            calibration=calibration,
+            calibration_note=note,
+        )

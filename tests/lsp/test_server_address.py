@@ -1,0 +1,172 @@
+"""Where the model server is: the same place that ``pellucid serve`` itself reads from its settings."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pellucid.client.server_address import key_for
+from pellucid.config import load_settings
+from pellucid.errors import ConfigError
+from pellucid_lsp.model_server.server_address import Whereabouts, find
+from pellucid_lsp.settings import ServerSettings
+
+NONE = Path("/nowhere/config.toml")
+
+
+@pytest.mark.parametrize(
+    ("variables", "file"),
+    [
+        ({}, ""),
+        ({"PELLUCID_PORT": "9000"}, ""),
+        ({"PELLUCID_PORT": "9000", "PELLUCID_HOST": "::1"}, "port = 1"),
+        ({"PELLUCID_HOST": "0.0.0.0", "PELLUCID_API_KEY": "k"}, ""),
+        ({"PELLUCID_PORT": "", "PELLUCID_SLOTS": "4"}, 'port = 9001\nhost = "localhost"\napi_key = "f"\nslots = 3'),
+        ({"PELLUCID_API_KEY": "e"}, 'api_key = "f"'),
+    ],
+)
+def test_it_is_where_the_server_s_own_settings_say(
+    variables: dict[str, str], file: str, config_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For any of Pellucid's settings the language server looks where the server that reads them listens, with its key."""
+    (config_home / "config.toml").write_text(file)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    served = load_settings()
+
+    found = find(ServerSettings(), variables, config_home / "config.toml")
+
+    assert found == Whereabouts(served.url, served.host, served.port, served.key)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "here"),
+    [
+        ("http://127.0.0.1:9000/", "127.0.0.1", 9000, True),
+        ("http://localhost:9000", "localhost", 9000, True),
+        ("http://[::1]:9000", "::1", 9000, True),
+        ("http://localhost", "localhost", 80, True),
+        ("http://localhost:9000/pellucid", "localhost", 9000, False),
+        ("https://localhost:9000", "localhost", 9000, False),
+        ("http://192.168.0.4:9000", "192.168.0.4", 9000, False),
+        ("https://example.org", "example.org", 443, False),
+    ],
+)
+def test_address_of_the_editor_s_settings(url: str, host: str, port: int, here: bool) -> None:
+    """An address of the editor's settings counts before all others; only a plain one of loopback can be served here."""
+    found = find(ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE)
+
+    assert found == Whereabouts(url.rstrip("/"), host, port, "k", here)
+
+
+OWN = {"PELLUCID_API_KEY": "own"}
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        *[(f"http://{host}:8437{end}", OWN) for host in ("127.0.0.1", "localhost", "LOCALHOST") for end in ("", "/", "/v1")],
+        ("https://127.0.0.1:8437", OWN),
+        ("http://127.0.0.1:8437", OWN | {"PELLUCID_HOST": "0.0.0.0"}),
+        ("http://gpu.example.org:80", OWN | {"PELLUCID_HOST": "gpu.example.org", "PELLUCID_PORT": "80"}),
+        ("http://GPU.example.org", OWN | {"PELLUCID_HOST": "gpu.example.org", "PELLUCID_PORT": "80"}),
+    ],
+)
+def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: dict[str, str]) -> None:
+    """The key of Pellucid's own settings goes to the host and port that they name, however an editor spells them."""
+    assert find(ServerSettings(url=url), variables, NONE).key == "own"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://evil.example.org", "http://evil.example.org:8437", "https://evil.example.org:8437", "http://127.0.0.1:8438"),
+        *("http://127.0.0.1", "http://127.0.0.2:8437", "http://127.0.0.1.example.org:8437", "http://localhost.example.org:8437"),
+        *("http://2130706433:8437", "http://127.1:8437", "http://[::ffff:127.0.0.1]:8437", "http://0.0.0.0:8437"),
+        "http://[::1]:8437",
+    ],
+)
+@pytest.mark.parametrize("own", [OWN, OWN | {"PELLUCID_PORT": "8437", "PELLUCID_HOST": "localhost"}])
+def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
+    """To any other address no key goes, and a sentence says where it would go and what to set; a key of that address goes to it."""
+    found = find(ServerSettings(url=url), own, NONE)
+    assert found.key is None
+    host = own.get("PELLUCID_HOST", "127.0.0.1")
+    assert found.withheld == (
+        f"The API key of Pellucid's own settings goes only to http://{host}:8437: set pellucid.server.apiKey for {url}."
+    )
+    assert find(ServerSettings(url=url, api_key="given"), own, NONE) == replace(found, key="given", withheld="")
+    assert find(ServerSettings(url=url), {}, NONE).withheld == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1:8437@evil.example.org", "http://evil.example.org\\@127.0.0.1:8437", "http://127.0.0.1:8437\\.evil.example.org"),
+        *("http://127.0.0.1:8437#@evil.example.org", "http://127.0.0.1:8437?@evil.example.org", "http://evil.example.org\t@127.0.0.1:8437"),
+        *("http://ev\nil.example.org", "http://127.0.0.1:8437 @evil.example.org", "http:///127.0.0.1:8437", "http://127。0。0。1:8437"),
+    ],
+)
+def test_addresses_that_may_be_misread(url: str) -> None:
+    """An address that two readers could take apart in two ways gets no key of the settings."""
+    assert key_for(url, "http://127.0.0.1:8437", "own") is None
+    with suppress(ConfigError):
+        assert find(ServerSettings(url=url), OWN, NONE).key is None
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8437", "127.0.0.1", "ftp://localhost", "http://", "http://x:99999", "http://u:p@x", "http://x/?a", "http://[::1"]
+)
+def test_what_is_no_address(url: str) -> None:
+    """What is no address is named with an example, and is not repeated, as it may hold a password."""
+    with pytest.raises(ConfigError) as raised:
+        find(ServerSettings(url=url), {}, NONE)
+
+    assert str(raised.value) == "pellucid.server.url should be an address like http://127.0.0.1:8437, which this one is not."
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
+def test_wrong_port(port: str) -> None:
+    """A port that is none is named, with the command that shows where it is set."""
+    with pytest.raises(ConfigError, match=rf"should be between 1 and 65535, not '{port}': pellucid doctor"):
+        find(ServerSettings(), {"PELLUCID_PORT": port}, NONE)
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A file of settings that is not TOML is named."""
+    (tmp_path / "config.toml").write_text("port =")
+
+    with pytest.raises(ConfigError, match=r"^The settings in .*config\.toml cannot be read"):
+        find(ServerSettings(), {}, tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize("key", ["a b", "é", "a\nb"])
+def test_key_that_cannot_travel(key: str) -> None:
+    """A key that no header can carry is refused, and not repeated."""
+    with pytest.raises(ConfigError) as raised:
+        find(ServerSettings(api_key=key), {}, NONE)
+
+    assert key not in str(raised.value)
+
+
+def test_the_key_is_not_shown() -> None:
+    """The key is not in what is printed of it."""
+    assert "hunter2" not in repr(find(ServerSettings(api_key="hunter2"), {}, NONE))
+
+
+def test_key_file(tmp_path: Path) -> None:
+    """The key may lie in a file; the environment replaces what config.toml says of either setting."""
+    path, config = tmp_path / "key", tmp_path / "config.toml"
+    path.write_text("hunter2\n")
+    path.chmod(0o600)
+    config.write_text(f'api_key_file = "{path}"\n')
+    assert find(ServerSettings(), {}, config).key == "hunter2"
+    assert find(ServerSettings(), {"PELLUCID_API_KEY": "e"}, config).key == "e"
+    assert find(ServerSettings(api_key="k"), {}, config).key == "k"
+
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        find(ServerSettings(), {}, config)

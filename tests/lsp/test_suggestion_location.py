@@ -1,0 +1,100 @@
+"""An accepted suggestion is found again in its document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pellucid.completion.suggestion import Place, Suggestion
+from pellucid_lsp.settings import Shape
+from pellucid_lsp.suggestion_location import locate, token_at
+from support.editors.said_tokens import say
+
+HERE = Place("file:///a.py", "def f():\n    return ", "\n", position=(1, 11))
+ACCEPTED = Suggestion("1", HERE, "a + b", say("a", " +", " b"), "m", Shape.LINE)
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "def f():\n    return ▶a + b\n",
+        "# more\n\ndef f():\n    return ▶a + b\n",
+        "x = a + b\ndef f():\n    return ▶a + b\ny = a + b\n",
+        "def g():\n    return a + b\n\ndef f():\n    return ▶a + b\n",
+        "def f():\n    if x:\n        return ▶a + b\n",
+        "y = a + b\n",
+        "def f():\n    return a - b\n",
+    ],
+)
+def test_locate(marked: str) -> None:
+    """The text before it tells it from others like it; indented otherwise it is found; edited, or after other text, it is not."""
+    wanted = marked.find("▶")
+
+    assert locate(marked.replace("▶", ""), ACCEPTED) == (None if wanted < 0 else wanted)
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "marked"),
+    [
+        ("value = ", "1", "# the value line was deleted\nx = [3, 1]\n"),
+        ("value = ", "1", "x = 1\nvalue = ▶1\nother_value = 1\n"),
+        ("x = compute_all(", "y)", "renamed = compute_all(▶y)\n"),
+        ("f(", "y)", "gf(y)\n"),
+        ("if a {\n    b\n", "}", "if a {\n    b\n▶}\n\nif c {\n    d\n}\n"),
+        ("if a {\n    b\n", "}", "if c {\n    d\n}\n"),
+        ("", "import os", "▶import os\n"),
+        ("", "import os", "\n▶import os\n"),
+        ("", "import os", "import sys\nimport os\n"),
+        ("x = ", "compute_all(first, second)", "y = 3 * ▶compute_all(first, second)\n"),
+        ("x = ", "compute_all(first, second)", "y = compute_all(first, second)\nz = compute_all(first, second)\n"),
+        ("x = ", "-" * 30, "y = " + "-" * 30),
+    ],
+)
+def test_what_tells_it(before: str, text: str, marked: str) -> None:
+    """Its line up to it does, or a good deal of text before it, or a telling text that there is once; else it is gone."""
+    suggestion = Suggestion("1", Place("file:///a.py", before, ""), text, say(text), "m", Shape.LINE)
+
+    assert locate(marked.replace("▶", ""), suggestion) == (marked.index("▶") if "▶" in marked else None)
+
+
+@pytest.mark.parametrize("before", ["    foo(bar(baz", "", "nowhere", "a\n" * 20 + "    foo(bar(baz"])
+def test_a_long_document_is_read_a_few_times(before: str) -> None:
+    """A short text in a long document is looked for in time that grows with the document, not with its square."""
+    suggestion = Suggestion("1", Place("file:///a.py", before, ""), ")", say(")"), "m", Shape.LINE)
+    short, long = (_Counted("    foo(bar(baz), qux[1])\n" * lines) for lines in (300, 3_000))
+
+    assert (locate(long, suggestion) is None) == (locate(short, suggestion) is None)
+    assert long.read <= 12 * short.read
+
+
+class _Counted(str):
+    """A text that counts how many of its characters are looked at."""
+
+    read = 0
+
+    def find(self, *args: Any) -> int:
+        found = super().find(*args)
+        start = args[1] if len(args) > 1 else 0
+        self.read += (len(self) if found < 0 else found + len(args[0])) - start
+        return found
+
+    def count(self, *args: Any) -> int:
+        self.read += (args[2] if len(args) > 2 else len(self)) - (args[1] if len(args) > 1 else 0)
+        return super().count(*args)
+
+    def rfind(self, *args: Any) -> int:
+        found = super().rfind(*args)
+        self.read += (args[2] if len(args) > 2 else len(self)) - max(found, 0)
+        return found
+
+    def __getitem__(self, key: Any) -> str:
+        found = super().__getitem__(key)
+        self.read += len(found)
+        return found
+
+
+@pytest.mark.parametrize(("offset", "index"), [(-1, None), (0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, None)])
+def test_token_at(offset: int, index: int | None) -> None:
+    """Every character belongs to the token that brought it, and none outside belongs to any."""
+    assert token_at(ACCEPTED, offset) == index

@@ -1,0 +1,45 @@
+"""A server tells with each model how far its suggestions can be trusted, as it is known now."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from pellucid.api.state import ServerState
+from pellucid.client.client import Client
+from pellucid.models.calibrations import FORMAT, CalibrationFile
+from support.servers.http_servers import TINY, TINY_PLAIN, live, tiny_assistant
+
+
+async def test_told(tmp_path: Path) -> None:
+    """Which weights a model has is told, and a calibration made while the server runs from then on; of one without a place nothing is."""
+    file = CalibrationFile(tmp_path / "tiny.json", "these")
+    assistant, engine = tiny_assistant(calibration=file)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server:
+        async with Client(server.url) as client:
+            before, _ = await client.cards()
+            file.write({"kind": "raw"})
+            after, plain = await client.cards()
+            near, _ = await assistant.cards()
+            file.path.write_text("{")
+            damaged, _ = await client.cards()
+            file.path.write_text(json.dumps({"format": FORMAT, "key": "these", "low": -math.inf}))
+            infinite, _ = await client.cards()
+    engine.close()
+
+    assert (before.calibration, before.calibration_note) == (
+        None,
+        "The model was not calibrated: run pellucid calibrate on a folder of yours.",
+    )
+    assert after == near
+    assert after.calibration is not None
+    assert (after.calibration["kind"], after.calibration_note) == ("raw", None)
+    assert damaged.calibration is None
+    assert "cannot be read" in (damaged.calibration_note or "")
+    assert infinite.calibration is None
+    assert "is damaged" in (infinite.calibration_note or "")
+    assert (after.revision, plain.revision) == ("these", None)
+    assert (plain.name, plain.calibration, plain.calibration_note) == (TINY_PLAIN, None, None)

@@ -1,0 +1,206 @@
+"""API keys cannot be guessed fast, on the page or the API, and mistyping costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pellucid.api.login_rate_limit import FREE, LONGEST, MEMORY_SECONDS, MOST_ADDRESSES, REPEATED_KEYS, LoginRateLimit
+from pellucid.api.state import ServerState
+from pellucid.client.api_keys import read_keys
+from pellucid.errors import TooManyAttemptsError
+from support.page.page_server import PagedServer, paged
+from support.servers.http_servers import scripted_state
+
+KEY = "key-of-anna"
+KEYS = read_keys(f"anna:{KEY},ben:key-of-ben")
+SHOWN = {"x-api-key": KEY}
+
+
+def clocked() -> tuple[LoginRateLimit, list[float]]:
+    """A limit, and the time that it sees."""
+    now = [0.0]
+    return LoginRateLimit(lambda: now[0]), now
+
+
+def guess(limit: LoginRateLimit, address: str, count: int = FREE) -> None:
+    """Give wrong keys that were not given before, the waits of which are over."""
+    for number in range(count):
+        limit.failed(address, f"{address} {number}")
+
+
+def test_guessing_is_slow() -> None:
+    """Some wrong keys are free, then each costs twice as long as the one before, up to a bound."""
+    limit, now = clocked()
+    waits = []
+    for number in range(FREE + 8):
+        assert limit.owner_of(KEYS, f"wrong {number}", "192.0.2.1") is None
+        waits.append(limit.wait("192.0.2.1"))
+        now[0] += waits[-1]
+        assert limit.wait("192.0.2.1") == 0
+
+    assert waits == [0.0] * (FREE - 1) + [2.0, 4.0, 8.0, 16.0, 32.0] + [LONGEST] * 4
+    assert limit.wait("192.0.2.2") == 0
+
+
+def test_no_key_is_compared_meanwhile() -> None:
+    """While an address has to wait it does not learn whether a key is right; other addresses are served."""
+    limit, now = clocked()
+    guess(limit, "192.0.2.1")
+    for key in (KEY, "another wrong one"):
+        with pytest.raises(TooManyAttemptsError, match=r"^Too many wrong keys\. Try again in 2 seconds\.$") as refused:
+            limit.owner_of(KEYS, key, "192.0.2.1")
+        assert refused.value.retry_after == 2
+    assert limit.owner_of(KEYS, KEY, "192.0.2.2") == "anna"
+    now[0] += 2
+    assert limit.owner_of(KEYS, KEY, "192.0.2.1") == "anna"
+
+
+def test_a_key_of_ones_own_buys_no_guesses() -> None:
+    """Whoever has a key cannot guess another's any faster by giving it in between."""
+    limit, now = clocked()
+    for number in range(FREE + 3):
+        limit.owner_of(KEYS, f"wrong {number}", "192.0.2.1")
+        now[0] += limit.wait("192.0.2.1")
+        assert limit.owner_of(KEYS, "key-of-ben", "192.0.2.1") == "ben"
+    limit.owner_of(KEYS, "wrong again", "192.0.2.1")
+
+    assert limit.wait("192.0.2.1") == 32.0
+
+
+def test_an_outdated_key_is_one_guess() -> None:
+    """A program that repeats an outdated key locks out no other client at its address, and gets a 401 each time."""
+    limit, _ = clocked()
+    for _ in range(1000):
+        assert limit.owner_of(KEYS, "outdated", "192.0.2.1") is None
+        assert limit.owner_of(KEYS, KEY, "192.0.2.1") == "anna"
+    guess(limit, "192.0.2.1", FREE)
+    assert limit.owner_of(KEYS, "outdated", "192.0.2.1") is None
+    guess(limit, "192.0.2.1", REPEATED_KEYS)
+    with pytest.raises(TooManyAttemptsError):
+        limit.owner_of(KEYS, "outdated", "192.0.2.1")
+
+
+def test_wrong_keys_are_forgotten() -> None:
+    """Whoever mistypes now and then never waits, and after a quiet hour counting begins at nothing; within it it does not."""
+    limit, now = clocked()
+    for number in range(3 * FREE):
+        limit.failed("192.0.2.1", str(number))
+        assert limit.wait("192.0.2.1") == 0
+        now[0] += MEMORY_SECONDS
+    for number in range(FREE):
+        limit.failed("192.0.2.2", str(number))
+        now[0] += MEMORY_SECONDS - 1
+    limit.failed("192.0.2.2", "one more")
+
+    assert limit.wait("192.0.2.2") == 4.0
+
+
+def test_one_host_is_one_guesser() -> None:
+    """The addresses of one IPv6 network count as one, and an IPv4 address is itself, however it is written."""
+    limit, _ = clocked()
+    for number in range(FREE):
+        limit.failed(f"2001:db8::{number}", str(number))
+        limit.failed("::ffff:192.0.2.1", str(number))
+
+    assert limit.wait("2001:db8::ffff") == limit.wait("192.0.2.1") == 2.0
+    assert limit.wait("2001:db8:0:1::1") == limit.wait("192.0.2.2") == limit.wait("") == 0.0
+
+
+def test_this_machine_is_one_guesser() -> None:
+    """A user of this machine gains no guesses by sending from other addresses of loopback."""
+    limit, _ = clocked()
+    for number in range(FREE):
+        limit.failed(f"127.0.0.{number}", str(number))
+
+    assert limit.wait("127.9.9.9") == limit.wait("::1") == limit.wait("::ffff:127.0.0.1") == 2.0
+
+
+def test_guesses_cost_no_memory() -> None:
+    """However many addresses guess, as many are remembered as fit, the latest of them, with their latest keys."""
+    limit, _ = clocked()
+    for number in range(MOST_ADDRESSES + 10):
+        limit.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "wrong")
+    guess(limit, "192.0.2.1", 10 * REPEATED_KEYS)
+
+    assert len(limit._records) == MOST_ADDRESSES
+    assert len(limit._records["192.0.2.1"].digests) == REPEATED_KEYS
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[PagedServer]:
+    """A server with keys and a page, for which no time passes."""
+    with paged(tmp_path, state=frozen()) as server:
+        yield server
+
+
+def frozen() -> ServerState:
+    return scripted_state(keys=KEYS, login_rate_limit=LoginRateLimit(lambda: 0.0))
+
+
+def ask(server: PagedServer, headers: dict[str, str]) -> httpx.Response:
+    return httpx.get(f"{server.server.url}/v1/models", headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize("way", ["bearer", "x-api-key", "page"])
+def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
+    """Wrong keys on one way in count on all: after some of them the right key is refused on each, with the time to wait."""
+    for number in range(FREE):
+        wrong = f"wrong {number}"
+        if way == "page":
+            assert locked.http.post("/login", data={"key": wrong}).status_code == 403
+        else:
+            headers = {"authorization": f"Bearer {wrong}"} if way == "bearer" else {"x-api-key": wrong}
+            assert ask(locked, headers).status_code == 401
+    answers = [ask(locked, {"authorization": f"Bearer {KEY}"}), ask(locked, SHOWN), locked.http.post("/login", data={"key": KEY})]
+
+    assert [(answer.status_code, answer.headers["retry-after"]) for answer in answers] == [(429, "2")] * 3
+    assert answers[0].json()["error"] == {
+        "message": "Too many wrong keys. Try again in 2 seconds.",
+        "type": "rate_limit_error",
+        "param": None,
+        "code": 429,
+    }
+    assert "Too many wrong keys. Try again in 2 seconds." in answers[2].text
+    assert httpx.get(f"{locked.server.url}/health", trust_env=False).status_code == 200
+
+
+def test_bearer_guesses(locked: PagedServer) -> None:
+    """Of a hundred guesses in a row no more than the free ones are compared."""
+    with httpx.Client(base_url=locked.server.url, trust_env=False) as http:
+        statuses = [http.get("/v1/models", headers={"authorization": f"Bearer guess-{number}"}).status_code for number in range(100)]
+
+    assert statuses == [401] * FREE + [429] * (100 - FREE)
+
+
+def test_a_session_outlasts_a_wait(locked: PagedServer) -> None:
+    """A session of the page stays valid while another client at the same address guesses."""
+    assert locked.http.post("/login", data={"key": KEY}).status_code == 303
+    for number in range(FREE + 1):
+        ask(locked, {"x-api-key": f"wrong {number}"})
+
+    assert ask(locked, SHOWN).status_code == 429
+    assert locked.http.get("/").status_code == 200
+    assert '<form method="post" action="/login">' not in locked.http.get("/").text
+
+
+def test_no_key_is_no_guess(locked: PagedServer) -> None:
+    """Asking without a key costs nothing."""
+    assert [ask(locked, {}).status_code for _ in range(3 * FREE)] == [401] * 3 * FREE
+    assert ask(locked, SHOWN).status_code == 200
+
+
+def test_nobody_claims_another_address(locked: PagedServer, tmp_path: Path) -> None:
+    """X-Forwarded-For of anybody but a proxy that the settings name is ignored; of that one it tells clients apart."""
+
+    def guessed(server: PagedServer) -> list[int]:
+        return [
+            ask(server, {"x-forwarded-for": f"192.0.2.{number}", "x-api-key": f"wrong {number}"}).status_code for number in range(FREE + 3)
+        ]
+
+    assert guessed(locked) == [401] * FREE + [429] * 3
+    with paged(tmp_path / "proxied", state=frozen(), proxies=("127.0.0.0/8",)) as proxied:
+        assert guessed(proxied) == [401] * (FREE + 3)

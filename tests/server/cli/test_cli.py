@@ -1,0 +1,379 @@
+"""The command line: light to start, exact about what it was asked, one sentence where it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pellucid.cli.app
+from pellucid.cli import ask
+from pellucid.cli.ask import offset_of
+from pellucid.client.client import Client
+from pellucid.client.token_json import record_of
+from pellucid.config import Settings
+from pellucid.errors import InvalidRequestError, ModelError
+from pellucid.tokens import Finish, FinishReason, Message, SamplingParams, Token, Usage
+
+COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], ["bench"], ["webui"]]
+COMMANDS += [["models", name] for name in ("list", "pull", "show", "remove")]
+COMMANDS += [["adapters", name] for name in ("list", "load", "unload", "merge", "remove")]
+COMMANDS += [[name] for name in ("train", "finetune", "evaluate", "calibrate", "review")]
+COMMANDS += [["suggestions", name] for name in ("export", "delete")]
+END = Finish(FinishReason.STOP, Usage(generated=2))
+Run = Callable[..., tuple[int, str, str]]
+
+
+class Scripted:
+    """An assistant that says what it was told to say, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any, dict[str, Any]]] = []
+        self.tokens = [Token(1, "Hel", b"Hel", 4, -0.1, 1, 0.5), Token(2, "lo", b"lo", 5, -2.0, 2, 0.5)]
+        self.interrupt = False
+        self.open = 0
+
+    async def complete(self, prefix: str, suffix: str, **rest: Any) -> AsyncGenerator[Token | Finish]:
+        async for item in self._say("complete", (prefix, suffix), rest):
+            yield item
+
+    async def chat(self, messages: Sequence[Message], params: SamplingParams, **rest: Any) -> AsyncGenerator[Token | Finish]:
+        async for item in self._say("chat", [*messages], {"params": params, **rest}):
+            yield item
+
+    async def score(self, text: str, **rest: Any) -> AsyncGenerator[Token | Finish]:
+        async for item in self._say("score", text, rest):
+            yield item
+
+    async def _say(self, verb: str, what: Any, rest: dict[str, Any]) -> AsyncGenerator[Token | Finish]:
+        self.asked.append((verb, what, rest))
+        self.open += 1
+        try:
+            for token in self.tokens:
+                yield token
+            if self.interrupt:
+                self.interrupt = False
+                raise KeyboardInterrupt
+            yield END
+        finally:
+            self.open -= 1
+
+    def close(self) -> None:
+        """Also the engine that is to be closed."""
+        self.asked.append(("close", None, {}))
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """An assistant that is loaded here, as no server runs."""
+    assistant = Scripted()
+
+    async def nobody(client: Client) -> None:
+        return None
+
+    monkeypatch.setattr(Client, "health", nobody)
+    monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (assistant, assistant))
+    return assistant
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(run: Run, command: list[str]) -> None:
+    """Every command's help shows how it is called."""
+    code, out, _ = run(*command, "--help")
+
+    assert code == 0
+    assert f"Example: pellucid {' '.join(command)}" in out
+
+
+def test_help_names_every_command(run: Run) -> None:
+    """What there is can be seen at once."""
+    _, out, _ = run("--help")
+
+    assert all(f"\n  {command[0]} " in out for command in COMMANDS)
+
+
+def test_start_is_light() -> None:
+    """The command line itself imports neither the models' libraries nor the server's nor the settings."""
+    code = "import sys, pellucid.cli.app; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+    assert not {"torch", "transformers", "numpy", "fastapi", "uvicorn", "httpx", "pydantic", "rich.progress"} & set(found)
+
+
+def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--version prints the name and the installed version."""
+    monkeypatch.setattr("importlib.metadata.version", {"pellucid": "1.2.3"}.__getitem__)
+
+    assert run("--version") == (0, "pellucid 1.2.3\n", "")
+
+
+def test_version_of_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source folder that was never installed has no version, and says so."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+
+    assert run("--version") == (0, "pellucid (not installed: it runs from its source folder)\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["chatt"], "No such command 'chatt'"),
+        (["serve", "--colour", "red"], "No such option: --colour"),
+        (["serve", "--port", "abc"], "'--port'"),
+        (["complete", "/no/such/file"], "'/no/such/file' does not exist"),
+        (["chat", "hi", "--top-logprobs", "21"], "'--top-logprobs'"),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: list[str], part: str) -> None:
+    """Wrong usage exits with 2 and names what is wrong on stderr."""
+    code, out, err = run(*arguments)
+
+    assert (code, out) == (2, "")
+    assert part in err
+
+
+def test_setting_error(run: Run) -> None:
+    """A setting that is wrong exits with 1 and one sentence."""
+    assert run("serve", "--host", "0.0.0.0") == (
+        1,
+        "",
+        "pellucid: Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("at", "offset"), [(None, 6), ("1:1", 0), ("1:3", 2), ("2:1", 3), ("2:3", 5), ("3:1", 6)]
+)  # fmt: skip
+def test_place(at: str | None, offset: int) -> None:
+    """LINE:COL counts from 1; the column after the last character and the line after the last line end are places."""
+    assert offset_of("ab\ncd\n", at) == offset
+
+
+@given(st.text("ab\né", max_size=20).flatmap(lambda text: st.tuples(st.just(text), st.integers(0, len(text)))))
+def test_every_place_has_a_name(place: tuple[str, int]) -> None:
+    """For each offset its line and column lead back to it."""
+    text, offset = place
+    line, column = text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
+
+    assert offset_of(text, f"{line}:{column}") == offset
+
+
+@pytest.mark.parametrize(
+    ("at", "sentence"),
+    [
+        ("5", "'5' is not LINE:COL, like 42:9."),
+        ("a:b", "'a:b' is not LINE:COL, like 42:9."),
+        ("1:-1", "'1:-1' is not LINE:COL, like 42:9."),
+        ("0:1", "there is no line 0: the file has 2."),
+        ("3:1", "there is no line 3: the file has 2."),
+        ("1:4", "there is no column 4 in line 1: it ends at 3."),
+        ("1:0", "there is no column 0 in line 1: it ends at 3."),
+    ],
+)
+def test_no_such_place(run: Run, tmp_path: Path, at: str, sentence: str) -> None:
+    """A place that is not in the file is wrong usage, with the nearest that is."""
+    file = tmp_path / "a.py"
+    file.write_text("ab\ncd")
+    code, _, err = run("complete", file, "--at", at)
+
+    assert code == 2
+    assert sentence in err
+
+
+def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
+    """complete asks for what belongs between the text before the place and the text after it, with every flag."""
+    file = tmp_path / "a.py"
+    file.write_bytes(b"a\r\nbc\n")
+    flags = [
+        "--temperature",
+        "0.5",
+        "--top-p",
+        "0.9",
+        "--top-k",
+        "3",
+        "--min-p",
+        "0.1",
+        "--seed",
+        "7",
+        "--max-tokens",
+        "9",
+        "--top-logprobs",
+        "2",
+    ]
+
+    code, out, err = run("complete", file, "--at", "2:2", *flags)
+
+    assert (code, out) == (0, "Hello\n")
+    assert err == "No server at http://127.0.0.1:8437: loading the model here (pellucid serve keeps it loaded).\n"
+    params = SamplingParams(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, seed=7, top_logprobs=2)
+    assert scripted.asked == [("complete", ("a\r\nb", "c\n"), {"params": params, "model": None}), ("close", None, {})]
+
+
+def test_json(run: Run, scripted: Scripted, tmp_path: Path) -> None:
+    """--json prints each token's record and then how it ended, one object a line."""
+    file = tmp_path / "a.txt"
+    file.write_text("Hello")
+
+    _, out, _ = run("score", file, "--top-logprobs", "5", "--json")
+
+    *records, end = map(json.loads, out.splitlines())
+    assert records == [record_of(token) for token in scripted.tokens]
+    assert (end["finish"]["reason"], end["finish"]["usage"]["generated"]) == ("stop", 2)
+    assert scripted.asked[0] == ("score", "Hello", {"model": None, "top_logprobs": 5})
+
+
+def test_chat(run: Run, scripted: Scripted) -> None:
+    """chat with a message answers it and leaves."""
+    assert run("chat", "hi", "--system", "Be brief.")[:2] == (0, "Hello\n")
+    assert scripted.asked[0][1] == [Message("system", "Be brief."), Message("user", "hi")]
+
+
+def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a message each line that is typed is a turn, which knows those before it; the end of input leaves."""
+    _type(monkeypatch, ["one", "  ", "two"])
+
+    assert run("chat")[:2] == (0, "Hello\nHello\n")
+    turns = [what for verb, what, _ in scripted.asked if verb == "chat"]
+    assert turns == [[Message("user", "one")], [Message("user", "one"), Message("assistant", "Hello"), Message("user", "two")]]
+
+
+def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C stops an answer, not the conversation: what was said of it stays said."""
+    scripted.interrupt = True
+    _type(monkeypatch, ["one", "two"])
+
+    code, out, err = run("chat")
+
+    assert (code, out, scripted.open) == (0, "HelloHello\n", 0)
+    assert err.endswith("(stopped)\n")
+    assert Message("assistant", "Hello") in scripted.asked[1][1]
+
+
+def test_interrupted_answer(run: Run, scripted: Scripted) -> None:
+    """Ctrl-C during the only answer cancels it and exits with the shells' code for it."""
+    scripted.interrupt = True
+
+    code, out, _ = run("chat", "hi")
+
+    assert (code, out, scripted.open) == (130, "Hello", 0)
+
+
+def test_model_loaded_for_one_command(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that loads the model itself neither reads what a server saved of its prompts nor saves any."""
+    memory: list[int] = []
+
+    def assemble(settings: Settings, _names: object, _progress: object) -> tuple[Scripted, Scripted]:
+        memory.append(settings.prefix_memory)
+        return scripted, scripted
+
+    monkeypatch.setattr("pellucid.serving.assemble.assemble", assemble)
+
+    assert (run("chat", "hi")[0], memory) == (0, [0])
+
+
+def test_model_that_cannot_be_loaded(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong while loading is told in the error's own sentence."""
+
+    def fail(*_: object) -> None:
+        raise ModelError("The file is truncated.")
+
+    monkeypatch.setattr("pellucid.serving.assemble.assemble", fail)
+
+    code, out, err = run("chat", "hi")
+
+    assert (code, out, err.splitlines()[-1]) == (1, "", "pellucid: The file is truncated.")
+
+
+def test_not_text(run: Run, tmp_path: Path) -> None:
+    """A file that is not UTF-8 is refused with the place of the first wrong byte."""
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"ab\xff")
+
+    assert run("score", file) == (1, "", f"pellucid: {file} is not UTF-8 text (byte 2): convert it first.\n")
+
+
+def test_sampling_out_of_range() -> None:
+    """A sampling flag out of range is our own error, not a traceback."""
+    with pytest.raises(InvalidRequestError, match="top_p must be above 0 and at most 1"):
+        ask.sampling(1, 0.0, 0.0, 0, 0.0, None, 0)
+
+
+def _server(monkeypatch: pytest.MonkeyPatch, health: str, scripted: Scripted, owner: str = "pellucid") -> None:
+    """A running server that serves the model m."""
+
+    async def state(client: Client) -> str:
+        return health
+
+    async def models(client: Client) -> list[dict[str, str]]:
+        return [{"id": "m", "owned_by": owner}]
+
+    def chat(client: Client, *args: Any, **rest: Any) -> AsyncGenerator[Token | Finish]:
+        return scripted.chat(*args, far=True, **rest)
+
+    monkeypatch.setattr(Client, "health", state)
+    monkeypatch.setattr(Client, "models", models)
+    monkeypatch.setattr(Client, "chat", chat)
+
+
+def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running server is asked, and nothing is loaded."""
+    _server(monkeypatch, "ok", scripted)
+
+    assert run("chat", "hi", "--model", "m") == (0, "Hello\n", "")
+    assert scripted.asked[0][2]["far"]
+    assert [verb for verb, *_ in scripted.asked] == ["chat"]
+
+
+def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that the running server does not have is loaded here, and that is said."""
+    _server(monkeypatch, "ok", scripted)
+
+    _, out, err = run("chat", "hi", "--model", "other")
+
+    assert (out, err) == ("Hello\n", "The server at http://127.0.0.1:8437 has m, not other: loading it here.\n")
+    assert "far" not in scripted.asked[0][2]
+
+
+def test_loading_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is still loading is not passed by: a second copy of the model would slow both down."""
+    _server(monkeypatch, "Loading model", scripted)
+
+    code, out, err = run("chat", "hi")
+
+    assert (code, out) == (1, "")
+    assert err == "pellucid: The server at http://127.0.0.1:8437 is not ready: Loading model. Try again in a moment.\n"
+
+
+def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program at our port is not asked, and not passed by in silence."""
+    _server(monkeypatch, "ok", scripted, owner="someone")
+
+    code, _, err = run("chat", "hi")
+
+    assert (code, err) == (1, "pellucid: What answers at http://127.0.0.1:8437 is not Pellucid: stop it, or set another port.\n")
+
+
+def _type(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
+    typed = iter(lines)
+
+    def read(prompt: str = "") -> str:
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", read)

@@ -1,0 +1,168 @@
+"""The doctor tells what is there, in words or in JSON, and keeps secrets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from pellucid.cli.doctor import cpu_info, examine, report
+from pellucid.config import Settings, load_settings
+from pellucid.engine.native import kernels
+from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.models.catalog import DEFAULT_MODEL
+from pellucid.models.store import Store
+from pellucid.system.atomic_files import human
+
+SUBJECTS = [
+    *("pellucid", "python", "system", "torch", "device", "processor", "native kernel", "compiler", "threads", "memory"),
+    *("cache", "models", "config file", "settings", "key", "port", "network"),
+]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with an empty cache folder and a port that is free; kernels are loaded already, so none are compiled to the cache."""
+    kernels.available()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PELLUCID_PORT", str(port))
+    return load_settings()
+
+
+def test_json(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json prints every subject, none of them empty."""
+    report(as_json=True)
+
+    findings = json.loads(capsys.readouterr().out)
+    assert list(findings) == SUBJECTS
+    assert all(findings.values())
+
+
+def test_table(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has the same subjects."""
+    report(as_json=False)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [subject for subject in SUBJECTS if any(line.startswith(subject) for line in lines)] == SUBJECTS
+
+
+def test_settings_have_sources(settings: Settings, config_home: Path) -> None:
+    """Each setting is told with its value and where that comes from."""
+    (config_home / "config.toml").write_text("slots = 3\n")
+
+    told = examine(load_settings())["settings"]
+
+    assert f"models = {DEFAULT_MODEL}  (default)" in told
+    assert f"slots = 3  (slots in {config_home / 'config.toml'})" in told
+    assert f"port = {settings.port}  (PELLUCID_PORT in the environment)" in told
+
+
+def test_key_stays_hidden(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The API key is not told: reports are pasted into issues."""
+    monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
+
+    report(as_json=True)
+
+    out = capsys.readouterr().out
+    assert "hunter2" not in out
+    assert "api_key = **********  (PELLUCID_API_KEY in the environment)" in out
+
+
+def test_empty_cache(settings: Settings) -> None:
+    """A cache folder that is not there yet is no error, and is not made."""
+    findings = examine(settings)
+
+    assert str(findings["cache"]).startswith(f"{settings.cache}: 0 bytes used, ")
+    assert findings["models"] == ["none yet"]
+    assert not settings.cache.exists()
+
+
+def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor finds, and compiles, the kernels where loading a model does."""
+    folders: list[Path] = []
+    monkeypatch.setattr(kernels, "keep_in", folders.append)
+
+    examine(settings)
+
+    assert folders == [Store(settings.cache).kernels]
+
+
+def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor says why models, or their start, are slow here, and what helps."""
+    reason = "No C compiler was found: install gcc."
+    monkeypatch.setattr(kernels, "_native", lambda: KernelsUnavailableError(reason))
+    assert examine(settings)["native kernel"] == f"not used, so that models run several times slower: {reason}"
+
+    monkeypatch.undo()
+    folder = settings.cache.parent / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    unkept = kernels.Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
+    monkeypatch.setattr(kernels, "_native", lambda: unkept)
+    assert str(examine(settings)["native kernel"]).endswith(f"(mode 777): run `chmod go-w {folder}`.")
+
+
+def test_cache_is_measured(settings: Settings) -> None:
+    """The cache is the sum of its files, links not followed."""
+    (settings.cache / "models").mkdir(parents=True)
+    (settings.cache / "models" / "a").write_bytes(b"x" * 1500)
+    (settings.cache / "link").symlink_to("models/a")
+
+    assert f": {human(1500)} used, " in str(examine(settings)["cache"])
+
+
+def test_port(settings: Settings) -> None:
+    """A free port is told from one that something else than HTTP listens on."""
+    assert examine(settings)["port"] == f"{settings.port} is free"
+
+    with socket.create_server(("127.0.0.1", settings.port)) as listener:
+        listener.settimeout(0)
+        found = examine_port_of_mute_server(settings, listener)
+
+    assert found == f"{settings.port} is in use, not by a server that speaks HTTP"
+
+
+def examine_port_of_mute_server(settings: Settings, listener: socket.socket) -> str:
+    """A server that hangs up on whoever calls."""
+
+    def hang_up() -> None:
+        listener.settimeout(30)
+        for _ in range(2):  # the probe, then the question
+            listener.accept()[0].close()
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    found = examine(settings)["port"]
+    thread.join()
+    assert isinstance(found, str)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "model name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512_vnni\nmodel name\t: other\n",
+            ("AMD EPYC", frozenset({"fpu", "avx2", "avx512_vnni"})),
+        ),
+        ("processor\t: 0\nFeatures\t: fp asimd i8mm\n", ("", frozenset({"fp", "asimd", "i8mm"}))),
+        ("", ("", frozenset())),
+    ],
+)
+def test_processor(tmp_path: Path, text: str, found: tuple[str, frozenset[str]]) -> None:
+    """The processor's features are read as x86 and Arm kernels write them."""
+    path = tmp_path / "cpuinfo"
+    path.write_text(text)
+
+    assert cpu_info(path) == found
+
+
+def test_no_processor_file(tmp_path: Path) -> None:
+    """Where there is no /proc the features are unknown, not an error."""
+    assert cpu_info(tmp_path / "none")[1] == frozenset()

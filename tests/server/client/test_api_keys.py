@@ -1,0 +1,52 @@
+"""Keys and their owners: one that all share, or one for each user."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.client.api_keys import LOCAL, read_keys
+from pellucid.config import load_settings
+from pellucid.errors import ConfigError
+
+NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,31}", fullmatch=True)
+WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=",:"), min_size=1)
+
+
+@given(st.dictionaries(NAMES, WORDS, min_size=1, max_size=4).filter(lambda keys: len(set(keys.values())) == len(keys)))
+def test_names(keys: dict[str, str]) -> None:
+    """Each key has the owner that it was written with, by itself and with the name; what is no key has none."""
+    found = read_keys(",".join(f"{name}:{key}" for name, key in keys.items()))
+
+    assert dict(found.by_owner) == keys
+    assert {key: found.owner_of(key) for key in keys.values()} == {key: name for name, key in keys.items()}
+    assert all(found.owner_of(f"{name}:{key}") == name for name, key in keys.items())
+    assert found.owner_of("".join(keys.values()) + "x") is None
+
+
+@pytest.mark.parametrize("key", ["secret", "5:key", "-a:key", ":key", "name:"])
+def test_shared(key: str) -> None:
+    """A key without a name is everybody's."""
+    assert read_keys(key).by_owner == {LOCAL: key}
+
+
+@pytest.mark.parametrize("text", ["a,b", "anna:k,b", "anna:k,", "anna:k,anna:l", "anna:k,ben:k"])
+def test_several_need_names(text: str) -> None:
+    """Of several keys each has a name of its own, and none is there twice; the sentence does not repeat them."""
+    with pytest.raises(ConfigError) as raised:
+        load_settings(api_key=text)
+
+    told = "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."
+    assert str(raised.value) == told
+
+
+def test_secret_stays_secret() -> None:
+    """Keys are not in what is printed of them."""
+    assert "hunter2" not in repr(read_keys("anna:hunter2"))
+
+
+def test_what_asks_the_server_has_the_first_key() -> None:
+    """Programs of this machine that read the settings ask with one of the keys, without its name."""
+    assert load_settings(api_key="anna:k1,ben:k2").key == "k1"
+    assert load_settings().key is None

@@ -1,0 +1,172 @@
+"""With a calibration the gate shows what is worth its risk; without one the thresholds decide, and say so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.completion.completer import Completer
+from pellucid.completion.context.chunk_ring import Ring
+from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.explanation import Outcome
+from pellucid.completion.model_choice import UNKNOWN, Served
+from pellucid.completion.recent_answers import Recent
+from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.suggestion import Place, first
+from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
+from pellucid.completion.trust.calibration import Calibration
+from pellucid.completion.trust.features import Surroundings, features
+from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS
+from pellucid.errors import NotFoundError
+from pellucid.tokens import ModelCard, Token
+from pellucid_lsp.settings import Level, Settings
+from support.editors.known_calibrations import RAW, as_sent, doubtful
+from support.editors.said_tokens import joined, say, token
+from support.editors.scripted_provider import MODEL, ScriptedServer
+
+HERE = Place("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
+LINE = (*say("urn", " a", " +", " b", p=0.8), *say("\n", "\n", "def"))
+
+
+class CalibratedServer(ScriptedServer):
+    """Tells a calibration with its model's card."""
+
+    told: dict[str, Any] | None = None
+    note: str | None = None
+
+    async def cards(self) -> list[ModelCard]:
+        (card,) = await super().cards()
+        return [replace(card, calibration=self.told, calibration_note=self.note)]
+
+
+def candidate(tokens: tuple[Token, ...], calibration: Calibration | None = RAW) -> Candidate:
+    return Candidate(HERE, tokens, Ending.LINE, calibration)
+
+
+def test_sure() -> None:
+    """A suggestion that is probably right is shown whole, and the reason tells the probability."""
+    verdict = decide(candidate(say("urn", " a", p=0.8)), Level.NORMAL)
+
+    assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
+    assert "right with a probability of 0.80, above 0.50 of the level normal" in verdict.reason
+    assert (round(verdict.values["right"], 6), verdict.thresholds) == (0.8, {"right": 0.5})
+
+
+def test_unsure() -> None:
+    """One that is probably wrong, and of which no part is worth its risk, is hidden."""
+    verdict = decide(candidate(say("urn", " a", p=0.3)), Level.NORMAL)
+
+    assert verdict.length == 0
+    assert verdict.reason == "It is right with a probability of 0.30, not above 0.50 of the level normal."
+
+
+def test_shortened() -> None:
+    """The longest part that is worth its risk is shown in its stead."""
+    tokens = (*say("urn", " value", ".", "na", p=0.9), token("me", 0.001), *say(" +", " b"))
+
+    verdict = decide(candidate(tokens), Level.NORMAL)
+
+    assert joined(tokens)[: verdict.length] == "urn value."
+    assert "what stands before that is so with 0.9" in verdict.reason
+
+
+def test_levels() -> None:
+    """A level that fears the wrong more hides what another shows."""
+    shown = [decide(candidate(say("urn", " a", p=0.4)), level).length > 0 for level in Level]
+
+    assert shown == [False, False, True]
+
+
+def test_no_calibration() -> None:
+    """Without a calibration the thresholds decide, which the verdict tells."""
+    verdict = decide(candidate(say("urn", " a", p=0.95), None), Level.NORMAL)
+
+    assert verdict.by == BY_THRESHOLDS
+    assert verdict.reason == "Every probability is above its threshold."
+
+
+@pytest.mark.parametrize("level", Level)
+@given(texts=st.lists(st.sampled_from(["return", " a", "\n", "    ", "(", "x", ""]), max_size=10), data=st.data())
+def test_what_is_shown_is_worth_its_risk(level: Level, texts: list[str], data: st.DataObject) -> None:
+    """Whatever is shown is probable enough for its level, and no longer part is."""
+    tokens = tuple(token(text, data.draw(st.floats(1e-6, 1.0))) for text in ["go", *texts])
+    text = joined(tokens)
+
+    verdict = decide(candidate(tokens, doubtful()), level)
+
+    if verdict.length:
+        part = first(tokens, verdict.length)
+        numbers = features(part, Surroundings.of(HERE), Ending.LINE, whole=verdict.length == len(text))
+        assert doubtful().probability(numbers) > doubtful().threshold(level)
+    assert text[: verdict.length].strip() or not verdict.length
+
+
+def completer(server: ScriptedServer, served: Served | None = None, level: str = "normal") -> Completer:
+    settings = Settings.read({"completion": {"ahead": False, "level": level}})
+    return Completer(settings, lambda: cast("Any", server), Context(settings.context, Ring(settings.context)), Recent(), served=served)
+
+
+async def test_the_server_tells() -> None:
+    """The calibration that comes with the model's card decides, and the explanation says so."""
+    server = CalibratedServer([LINE])
+    server.told = as_sent(doubtful(-10.0))
+    made = completer(server)
+
+    assert await made.suggest(HERE) == []
+
+    explanation = made.journal.explanations.find()
+    assert explanation is not None
+    assert explanation.verdict is not None
+    assert (explanation.outcome, explanation.verdict.by) == (Outcome.HIDDEN, BY_CALIBRATION)
+
+
+async def test_asked_for_by_hand() -> None:
+    """What was asked for by hand is shown whatever is thought of it."""
+    server = CalibratedServer([LINE])
+    server.told = as_sent(doubtful(-10.0))
+    made = completer(server)
+
+    assert (await made.suggest(HERE, invoked=True))[0].text == "urn a + b"
+
+    explanation = made.journal.explanations.find()
+    assert explanation is not None
+    assert explanation.verdict is not None
+    assert explanation.verdict.by == BY_HAND
+
+
+@pytest.mark.parametrize(
+    ("told", "note", "sentence"),
+    [
+        (None, "It was made for other weights.", "It was made for other weights."),
+        (None, None, "The model server tells of no calibration of this model"),
+        (as_sent() | {"kind": "psychic"}, None, "The calibration is damaged"),
+    ],
+)
+async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: str) -> None:
+    """Where the thresholds decide it is known why, and suggestions come all the same."""
+    server = CalibratedServer([LINE])
+    server.told, server.note = told, note
+    served = Served()
+    assert served.why_not(MODEL) == UNKNOWN
+
+    (suggestion,) = await completer(server, served).suggest(HERE)
+
+    assert suggestion.text == "urn a + b"
+    assert served.calibration(MODEL) is None
+    assert sentence in (served.why_not(MODEL) or "")
+
+
+async def test_kept_when_settings_change() -> None:
+    """A completer of other settings knows the calibration before it has asked anybody."""
+    server, served = CalibratedServer([LINE]), Served()
+    server.told = as_sent()
+    await completer(server, served).suggest(HERE)
+
+    assert served.calibration(MODEL) == RAW
+    assert served.why_not(MODEL) is None
+    with pytest.raises(NotFoundError, match="does not serve 'other'"):
+        await served.find(cast("Any", server), "other")

@@ -1,0 +1,299 @@
+"""The ring: chunks are sensible pieces, within their budget, and change seldom."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, MOST_CANDIDATES, MOST_LINES, Ring, cut
+from pellucid_lsp.settings import ContextSettings
+
+SETTINGS = ContextSettings(files_tokens=400)
+A, B, C = "file:///a.py", "file:///b.py", "file:///c.py"
+
+
+def function(name: str, lines: int = 3) -> str:
+    return f"def {name}():\n" + "".join(f"    {name}_{number} = {number}\n" for number in range(lines)) + "\n\n"
+
+
+def filled(*names: str, settings: ContextSettings = SETTINGS) -> Ring:
+    """A ring with one chunk of each file, that was edited."""
+    ring = Ring(settings)
+    for name in names:
+        ring.note_edit(f"file:///{name}", name, function(name.partition(".")[0]), 0)
+        assert ring.promote()
+    return ring
+
+
+def sent(ring: Ring, but_not: str = "file:///none", around: str = "") -> list[str]:
+    return [extra.filename for extra in ring.chunks(around, but_not)]
+
+
+class TestCut:
+    TEXT = '"""A module."""\n\nimport os\n\n\n' + function("first", 4) + "@cached\n" + function("second", 4) + function("third", 40)
+
+    def test_from_the_definition_to_a_border(self) -> None:
+        """A piece begins at the definition around its line, with its decorators, and ends where another one begins."""
+        line = self.TEXT.split("\n").index("    second_2 = 2")
+        piece = cut(self.TEXT, line, 150)
+        assert piece.startswith("@cached\ndef second():\n")
+        assert piece.endswith("    second_3 = 3\n")
+
+    def test_the_first_definition(self) -> None:
+        """Of a document that was only opened it is what comes after its head."""
+        assert cut(self.TEXT, -1, 150).startswith("def first():\n")
+
+    def test_ends_of_line(self) -> None:
+        """Pieces have one kind of line end, whatever the document has."""
+        assert cut("a\r\nb\rc\n", 0, 100) == "a\nb\nc\n"
+
+    @given(st.lists(st.sampled_from(["", "x = 1", "    y", "def f():", "class A:", "z" * 70]), min_size=1, max_size=80), st.data())
+    def test_size_and_place(self, lines: list[str], data: st.DataObject) -> None:
+        """A piece is part of its document, never too long, and holds the line that it was cut for."""
+        lines = [line and f"{line} {number}" for number, line in enumerate(lines)]
+        line = data.draw(st.integers(0, len(lines) - 1))
+        most = data.draw(st.integers(100, 2_000))
+        piece = cut("\n".join(lines), line, most)
+        assert piece.strip("\n") in "\n".join(lines)
+        assert len(piece) <= most
+        assert piece.count("\n") <= MOST_LINES
+        assert lines[line] in piece
+
+    def test_a_line_that_is_too_long(self) -> None:
+        """A line beyond the budget is cut inside."""
+        assert cut("x" * 500, 0, 100) == "x" * 99 + "\n"
+
+
+class TestPromotion:
+    def test_one_at_a_time(self) -> None:
+        """A tick moves one candidate, and says when there is nothing to move."""
+        ring = Ring(SETTINGS)
+        ring.note_edit(A, "a.py", function("one"), 0)
+        ring.note_edit(B, "b.py", function("two"), 0)
+        assert (ring.promote(), len(sent(ring))) == (True, 1)
+        assert (ring.promote(), len(sent(ring))) == (True, 2)
+        version = ring.version
+        assert (ring.promote(), ring.version) == (False, version)
+
+    def test_what_was_worked_on_comes_first(self) -> None:
+        """An edited place goes before a visited one, and that before a document that was only opened."""
+        ring = Ring(SETTINGS)
+        ring.note_edit(C, "c.py", function("edited"), 0)
+        ring.note_visit(B, "b.py", function("visited"), 0)
+        ring.note_visit("file:///d.py", "d.py", "", 0)
+        ring.note_open(A, "a.py", function("opened"))
+        while ring.promote():
+            pass
+        assert sent(ring) == ["c.py", "b.py", "a.py"]
+
+    def test_typing_is_one_candidate(self) -> None:
+        """Edits of one place are one candidate: that of its latest text."""
+        ring = Ring(ContextSettings(files_tokens=2_000))
+        for lines in range(3, 20):
+            ring.note_edit(A, "a.py", function("grows", lines), lines)
+        ring.note_open(A, "a.py", function("grows", 20))
+        assert ring.promote()
+        assert not ring.promote()
+        (extra,) = ring.chunks("", B)
+        assert "grows_19" in extra.text
+
+    def test_an_edited_place_stays_one(self) -> None:
+        """A place that was edited and then visited is worth what an edited one is."""
+        ring = Ring(SETTINGS)
+        ring.note_edit(B, "b.py", function("edited"), 0)
+        ring.note_edit(A, "a.py", function("both"), 0)
+        ring.note_visit(A, "a.py", function("both"), 2)
+        ring.note_visit(C, "c.py", "", 0)
+        assert ring.promote()
+        assert sent(ring) == ["a.py"]
+
+    def test_the_document_of_the_cursor_waits(self) -> None:
+        """Places of the document where the cursor stands are promoted once it is left."""
+        ring = Ring(SETTINGS)
+        ring.note_visit(A, "a.py", function("one"), 0)
+        ring.note_edit(A, "a.py", function("one"), 1)
+        assert not ring.promote()
+        ring.note_visit(B, "b.py", function("two"), 0)
+        assert ring.promote()
+        assert sent(ring, but_not=B) == ["a.py"]
+
+    def test_a_jump_leaves_a_place(self) -> None:
+        """A cursor that moves far leaves a place that may help; one that moves a little does not."""
+        text = "".join(function(f"f{number}") for number in range(40))
+        ring = Ring(SETTINGS)
+        ring.note_visit(A, "a.py", text, 0)
+        ring.note_visit(A, "a.py", text, 20)
+        ring.note_visit(A, "a.py", text, 150)
+        ring.note_visit(B, "b.py", "", 0)
+        while ring.promote():
+            pass
+        assert [extra.text.split("\n")[0] for extra in ring.chunks("", B)] == ["def f25():", "def f3():"]
+
+    def test_the_queue_is_bounded(self) -> None:
+        """Beyond its size the queue drops documents that were only opened, the oldest first, rather than an edited place."""
+        ring = Ring(ContextSettings(files_tokens=10_000))
+        ring.note_edit(A, "a.py", function("edited"), 0)
+        for number in range(MOST_CANDIDATES + 5):
+            ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"opened_{number}"))
+        while ring.promote():
+            pass
+        names = sent(ring)
+        assert (names[0], len(names)) == ("a.py", MOST_CANDIDATES)
+        assert "5.py" not in names
+        assert "6.py" in names
+
+    def test_nothing_is_kept_without_a_budget(self) -> None:
+        """A budget of nothing sends nothing."""
+        ring = Ring(ContextSettings(files_tokens=0))
+        ring.note_edit(A, "a.py", function("one"), 0)
+        assert (ring.promote(), sent(ring)) == (False, [])
+
+
+class TestLikeness:
+    def test_what_is_there_already_is_dropped(self) -> None:
+        """A copy of a chunk, from whatever file, changes nothing."""
+        ring = filled("a.py")
+        version = ring.version
+        ring.note_edit(B, "b.py", function("a"), 0)
+        assert (ring.promote(), sent(ring), ring.version) == (False, ["a.py"], version)
+
+    def test_a_newer_state_takes_over(self) -> None:
+        """A chunk of the same document that is much like an older one replaces it."""
+        ring = filled("a.py", "b.py")
+        ring.note_edit(A, "a.py", function("a", 5), 1)
+        assert ring.promote()
+        assert sent(ring) == ["b.py", "a.py"]
+        assert "a_4 = 4" in ring.chunks("", B)[0].text
+
+    def test_too_little_to_say(self) -> None:
+        """A piece of fewer than three lines that say something is not sent."""
+        ring = Ring(SETTINGS)
+        ring.note_edit(A, "a.py", "x = 1\n}\n{\n\n)\ny = 2\n", 0)
+        assert not ring.promote()
+
+    def test_what_stands_around_the_cursor_is_left_out(self) -> None:
+        """A chunk of which most stands around the cursor is not sent, whatever its indentation there; the others are."""
+        ring = filled("a.py", "b.py")
+        assert sent(ring, around=function("a").replace("    ", "\t")) == ["b.py"]
+        assert sent(ring, around="a_0 = 0\n") == ["a.py", "b.py"]
+
+    def test_cells_are_one_document(self) -> None:
+        """A cell of a notebook is not sent beside another one of the same notebook."""
+        ring = Ring(SETTINGS)
+        ring.note_edit("vscode-notebook-cell:/n.ipynb#1", "n.ipynb", function("cell"), 0)
+        ring.promote()
+        assert sent(ring, but_not="vscode-notebook-cell:/n.ipynb#2") == []
+        assert sent(ring, but_not="vscode-notebook-cell:/m.ipynb#2") == ["n.ipynb"]
+
+
+class TestEviction:
+    def test_the_beginning_stays(self) -> None:
+        """Until the budget is full new chunks only go behind the old ones; then the older half goes at once."""
+        ring, before, cuts = Ring(SETTINGS), list[str](), 0
+        for number in range(60):
+            ring.note_edit(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 6), 0)
+            assert ring.promote()
+            now = sent(ring)
+            assert now[-1] == f"{number}.py"
+            if now[:-1] != before:
+                cuts += 1
+                assert before[len(before) - len(now) + 1 :] == now[:-1]
+                assert len(now) - 1 <= len(before) / 2 + 1
+            before = now
+        assert 0 < cuts <= 60 / 3
+
+    @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=40), st.integers(1, 1_000))
+    def test_the_budget_holds(self, edits: list[tuple[int, int, bool]], budget: int) -> None:
+        """Whatever happens, all chunks together take no more than their budget."""
+        ring = Ring(ContextSettings(files_tokens=budget))
+        for number, (file, lines, opened) in enumerate(edits):
+            uri, name, text = f"file:///{file}.py", f"{file}.py", function(f"f{number}", lines)
+            if opened:
+                ring.note_open(uri, name, text)
+            else:
+                ring.note_edit(uri, name, text, lines)
+            ring.promote()
+            characters = sum(len(extra.text) + len(extra.filename) for extra in ring.chunks("", "file:///none"))
+            assert characters <= budget * CHARACTERS_PER_TOKEN
+
+    def test_what_was_only_opened_goes_first(self) -> None:
+        """When chunks have to go, those of documents that were only opened go before older ones that were worked on."""
+        ring = filled("a.py", "b.py")
+        for number in range(10):
+            ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
+            ring.promote()
+        full = sent(ring)
+        assert len(full) > 2
+        ring.note_edit(C, "c.py", function("c", 12), 0)
+        assert ring.promote()
+        assert sent(ring)[:2] == ["a.py", "b.py"]
+        assert len(sent(ring)) < len(full)
+
+    def test_what_was_only_opened_pushes_nothing_out(self) -> None:
+        """In a full ring an opened document is not worth the cache of all the others; an edited one takes its place."""
+        ring = Ring(SETTINGS)
+        for number in range(20):
+            ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
+            ring.promote()
+        opened = sent(ring)
+        assert opened == [f"{number}.py" for number in range(len(opened))]
+        assert len(opened) < 20
+        for number in range(2):
+            ring.note_edit(f"file:///e{number}.py", f"e{number}.py", function(f"e{number}", 12), 0)
+            assert ring.promote()
+        assert sent(ring)[-2:] == ["e0.py", "e1.py"]
+
+
+class TestPermission:
+    def test_a_candidate_that_may_not_be_sent(self) -> None:
+        """What may not be sent when its turn comes is passed over for good; the whole document is judged, by its own address."""
+        asked: list[tuple[str, str]] = []
+        forbidden = {"file:///a.py"}
+
+        def may_send(uri: str, text: str) -> bool:
+            asked.append((uri, text))
+            return uri not in forbidden
+
+        ring = Ring(SETTINGS, may_send)
+        cell, text = "vscode-notebook-cell:/n.ipynb#1", function("b", 90)
+        ring.note_edit(cell, "n.ipynb", text, 0)
+        ring.note_edit(A, "a.py", function("a"), 0)
+        assert ring.promote()
+        assert asked == [(A, function("a")), (cell, text)]
+        forbidden.clear()
+        assert not ring.promote()
+        assert sent(ring) == ["n.ipynb"]
+
+    def test_a_chunk_that_may_not_be_sent_any_more(self) -> None:
+        """A document that is ignored since is not sent any more, and never again; the version tells of it."""
+        forbidden: set[str] = set()
+        ring = Ring(SETTINGS, lambda uri, text: uri not in forbidden and "password" not in text)
+        for name in ("a.py", "b.py"):
+            ring.note_edit(f"file:///{name}", name, function(name[0]), 0)
+            assert ring.promote()
+        version = ring.version
+        assert (sent(ring), ring.version) == (["a.py", "b.py"], version)
+        forbidden.add(A)
+        assert sent(ring) == ["b.py"]
+        assert ring.version != version
+        forbidden.clear()
+        assert sent(ring) == ["b.py"]
+
+
+class TestForgetting:
+    def test_a_document_that_became_secret(self) -> None:
+        """Neither its chunks nor its waiting places are sent any more, and the version tells of it."""
+        ring = filled("a.py", "b.py")
+        ring.note_visit(A, "a.py", function("elsewhere"), 100)
+        ring.note_edit(A, "a.py", function("other"), 200)
+        version = ring.version
+        ring.forget(A)
+        ring.note_visit(C, "c.py", "", 0)
+        assert sent(ring) == ["b.py"]
+        assert ring.version != version
+        assert not ring.promote()
+
+    def test_a_stranger(self) -> None:
+        """To forget what is not there changes nothing."""
+        ring = filled("a.py")
+        version = ring.version
+        ring.forget(B)
+        assert (sent(ring), ring.version) == (["a.py"], version)

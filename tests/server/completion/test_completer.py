@@ -1,0 +1,322 @@
+"""From a place to suggestions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from pellucid.completion.completer import ATTEMPTS, Completer
+from pellucid.completion.context.chunk_ring import Ring
+from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.explanation import Outcome, Source
+from pellucid.completion.recent_answers import Recent
+from pellucid.completion.suggestion import Place
+from pellucid.errors import PellucidError, UnavailableError
+from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
+from pellucid_lsp.settings import Settings
+from support.editors.said_tokens import say, token
+from support.editors.scripted_provider import ScriptedServer
+
+HERE = Place("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
+LINE = (*say("urn", " a", " +", " b"), *say("\n", "\n", "def"))
+LOST = UnavailableError("The server ended the connection in the middle of the answer.")
+
+
+def completer(server: ScriptedServer, **completion: Any) -> Completer:
+    settings = Settings.read({"completion": {"ahead": False, **completion}})
+    context = Context(settings.context, Ring(settings.context))
+    return Completer(settings, lambda: cast("Any", server), context, Recent())
+
+
+def typed(text: str, place: Place = HERE) -> Place:
+    return replace(place, before=place.before + text)
+
+
+async def texts(made: Completer, place: Place = HERE, *, invoked: bool = False) -> list[str]:
+    return [suggestion.text for suggestion in await made.suggest(place, invoked=invoked)]
+
+
+async def test_line() -> None:
+    """The model is asked with the text around the cursor, and its stream is closed where the line ends."""
+    server = ScriptedServer([LINE])
+
+    assert await texts(completer(server)) == ["urn a + b"]
+
+    (asked,) = server.asked
+    assert (asked.prefix, asked.suffix, asked.closed) == (HERE.before, HERE.after, True)
+    assert asked.given < len(LINE)
+    assert asked.terms.priority is Priority.COMPLETION
+
+
+async def test_tokens_join() -> None:
+    """The tokens of a suggestion are those that the model said, and join to its text."""
+    made = completer(ScriptedServer([LINE]))
+
+    (suggestion,) = await made.suggest(HERE)
+
+    assert suggestion.tokens == LINE[:4]
+    assert suggestion.model == "scripted"
+
+
+async def test_typing_into_asks_nothing() -> None:
+    """Whoever types into a suggestion gets the rest of it without a request, and nothing where the line is over."""
+    server = ScriptedServer([LINE])
+    made = completer(server)
+    await texts(made)
+
+    assert await texts(made, typed("urn a")) == [" + b"]
+    assert await texts(made, typed("urn")) == [" a + b"]
+    assert len(server.asked) == 1
+    assert await texts(made, typed("urn a + b")) == []
+    assert len(server.asked) == 1
+
+
+async def test_typing_something_else_asks_again() -> None:
+    """Other text than was suggested is another place."""
+    server = ScriptedServer([LINE, say("rn", "\n")])
+    made = completer(server)
+    await texts(made)
+
+    assert await texts(made, typed("u = fu")) == ["rn"]
+    assert len(server.asked) == 2
+
+
+async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
+    """A cancelled request closes its stream; the next one goes on behind what was said, if that is still right."""
+    server = ScriptedServer([(*LINE[:2], None), (*LINE[2:],)])
+    made = completer(server)
+    request = asyncio.create_task(made.suggest(HERE))
+    while not (server.asked and server.asked[0].given == 2):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+    assert server.asked[0].closed
+    (suggestion,) = await made.suggest(typed("u"))
+    assert suggestion.text == "rn a + b"
+    assert server.asked[1].prefix == HERE.before + "urn a"
+    assert [one.text for one in suggestion.tokens] == ["rn", " a", " +", " b"]
+    explanation = made.journal.explanations.find()
+    assert explanation is not None
+    assert explanation.source is Source.MODEL
+
+
+async def test_a_lost_server_is_asked_again() -> None:
+    """A server that goes away in the midst is looked for again, and the answer goes on where it broke off."""
+    server = ScriptedServer([(*LINE[:2], LOST), LINE[2:]])
+
+    assert await texts(completer(server)) == ["urn a + b"]
+    assert (server.losses, server.asked[1].prefix) == (1, HERE.before + "urn a")
+
+
+async def test_a_server_that_stays_away() -> None:
+    """After some attempts the error is told, and the next request tries anew."""
+    server = ScriptedServer([(LOST,)])
+    made = completer(server)
+
+    with pytest.raises(UnavailableError, match="ended the connection"):
+        await made.suggest(HERE)
+    assert len(server.asked) == ATTEMPTS
+    explanation = made.journal.explanations.find()
+    assert explanation is not None
+    assert (explanation.outcome, explanation.reason) == (Outcome.FAILED, str(LOST))
+    server.scripts = [LINE]
+    assert await texts(made) == ["urn a + b"]
+
+
+async def test_an_answer_that_failed() -> None:
+    """The server's own error is told."""
+    server = ScriptedServer([(*LINE[:1], Finish(FinishReason.ERROR, Usage(), error="no memory"))])
+
+    with pytest.raises(PellucidError, match="no memory"):
+        await completer(server).suggest(HERE)
+
+
+async def test_superseded() -> None:
+    """An answer that the server ended for a newer request suggests nothing."""
+    server = ScriptedServer([(*LINE[:2], Finish(FinishReason.SUPERSEDED, Usage()))])
+
+    assert await texts(completer(server)) == []
+
+
+async def test_unsure_is_hidden_and_explained() -> None:
+    """What the gate hides is not suggested, the explanation says why, and it is not asked for again."""
+    server = ScriptedServer([(token("urn", 0.1), *LINE[1:])])
+    made = completer(server, level="quiet")
+
+    assert await texts(made) == []
+    explanation = made.journal.explanations.find(uri=HERE.uri)
+    assert explanation is not None
+    assert explanation.outcome is Outcome.HIDDEN
+    assert "first token's probability is 0.10" in explanation.reason
+    assert (explanation.answer, explanation.shown) == ("urn a + b\n", None)
+    assert explanation.verdict is not None
+    assert await texts(made) == []
+    assert len(server.asked) == 1
+    assert await texts(made, typed("urn")) == [" a + b"]
+
+
+async def test_explanation() -> None:
+    """An explanation holds the prompt, what was cached and computed, the times of the stages, and the outcome."""
+    made = completer(ScriptedServer([LINE]))
+
+    (suggestion,) = await made.suggest(HERE)
+
+    explanation = made.journal.explanations.find(id=suggestion.id)
+    assert explanation is not None
+    assert (explanation.outcome, explanation.source, explanation.shown) == (Outcome.SHOWN, Source.MODEL, "urn a + b")
+    assert explanation.prompt is not None
+    assert explanation.prompt.prefix == HERE.before
+    assert explanation.usage is not None
+    assert (explanation.usage.cached, explanation.usage.computed) == (5, 7)
+    assert set(explanation.milliseconds) == {"wait", "context", "queued", "prefill", "decode", "gate", "total"}
+
+
+async def test_several_when_invoked() -> None:
+    """Asked for by hand there are several: the best one, and what follows the most probable other ways."""
+    first = (token("urn", 0.6, other=("ry", 0.3)), token(" a", 0.9, other=(" b", 0.08)), *say(" +", " b", "\n", "\n", "\n"))
+    server = ScriptedServer([first, say(":", "\n", "\n", "x"), say(" -", " a", "\n", "\n", "x")])
+
+    found = await completer(server).suggest(HERE, invoked=True)
+
+    assert [one.text for one in found] == ["urn a + b", "ry:", "urn b - a"]
+    assert [asked.prefix[len(HERE.before) :] for asked in server.asked] == ["", "ry", "urn b"]
+    assert all(asked.closed for asked in server.asked)
+
+
+async def test_branch() -> None:
+    """Another alternative of a token is gone on from, with the probabilities of its way."""
+    server = ScriptedServer([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), say(":", "\n", "\n", "x")])
+    made = completer(server)
+    (suggestion,) = await made.suggest(HERE)
+
+    branched = await made.branch(suggestion, HERE, 0, 1)
+
+    assert branched is not None
+    assert branched.text == "ry:"
+    assert (branched.tokens[0].rank, branched.tokens[0].bytes) == (2, b"ry")
+    assert await made.branch(suggestion, HERE, 0, 7) is None
+    assert await made.branch(suggestion, HERE, 99, 0) is None
+
+
+async def test_ahead() -> None:
+    """While a suggestion is shown, what follows it is generated, so that it is there when it is accepted."""
+    server = ScriptedServer([LINE, say("    ", "c", " =", " 2", "\n", "\n", "\n", "z", " =")])
+    made = completer(server, ahead=True)
+    assert await texts(made) == ["urn a + b"]
+    while len(server.asked) < 2 or not server.asked[1].closed:
+        await asyncio.sleep(0)
+
+    assert server.asked[1].prefix == HERE.before + "urn a + b\n"
+    assert server.asked[1].terms.priority is Priority.BACKGROUND
+    assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
+    assert len(server.asked) == 2 or server.asked[2].terms.priority is Priority.BACKGROUND
+    await made.aclose()
+
+
+async def test_another_request_ends_what_is_generated_ahead() -> None:
+    """What is generated ahead makes room for what is asked for now."""
+    server = ScriptedServer([LINE, (None,), say("rn", "\n")])
+    made = completer(server, ahead=True)
+    await texts(made)
+    while len(server.asked) < 2:
+        await asyncio.sleep(0)
+
+    assert await texts(made, typed("u = fu")) == ["rn"]
+    assert server.asked[1].closed
+    await made.aclose()
+
+
+async def test_dismissed() -> None:
+    """What was dismissed is not offered again at its place."""
+    made = completer(ScriptedServer([LINE]))
+    (suggestion,) = await made.suggest(HERE)
+    made.recent.dismiss(suggestion)
+
+    assert await texts(made) == []
+    assert await texts(made, typed("urn")) == []
+
+
+async def test_time_is_up() -> None:
+    """When the time is up the lines that are whole are suggested, and the rest is gone on with when it is asked for."""
+    now = iter(range(1000))
+    settings = Settings.read({"completion": {"ahead": False, "shape": "block", "budgetMs": 4000}})
+    lines = say("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
+    server = ScriptedServer([(*lines, None)])
+    context = Context(settings.context, Ring(settings.context))
+    made = Completer(settings, lambda: cast("Any", server), context, Recent(), clock=lambda: float(next(now)))
+
+    (suggestion,) = await made.suggest(replace(HERE, before="def f(a):\n    "))
+
+    assert suggestion.text in ("if a:", "if a:\n        b = 1")
+    assert server.asked[0].closed
+
+
+async def test_files_only_to_models_that_know_them() -> None:
+    """Pieces of other files are sent to a model with a marker for them, and to no other."""
+    other = "\n".join(f"def helper_{number}(value):\n    return value * {number}\n" for number in range(8))
+    for files in (True, False):
+        server = ScriptedServer([LINE], files=files)
+        settings = Settings.read({"completion": {"ahead": False}})
+        ring = Ring(settings.context)
+        ring.note_open("file:///b.py", "b.py", other)
+        assert ring.promote()
+        made = completer(server)
+        made._context = Context(settings.context, ring)
+        await made.suggest(HERE)
+
+        assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])
+
+
+async def test_a_line_that_was_cut_off_stays_out() -> None:
+    """What the limit of tokens cut off in the midst of a line is not suggested, the second time neither."""
+    said = say("x", " = 1", "\n    ", "y", " = fo")
+    server = ScriptedServer([(*said, Finish(FinishReason.LENGTH, Usage()))])
+    made = completer(server, shape="block")
+    here = replace(HERE, before="def f():\n    ")
+
+    assert await texts(made, here) == ["x = 1"]
+    assert await texts(made, here) == ["x = 1"]
+    assert len(server.asked) == 1
+
+
+async def test_what_is_generated_ahead_is_not_waited_for() -> None:
+    """Whoever reaches the place that is being generated for goes on from what there is, as quickly as anywhere."""
+    server = ScriptedServer([LINE, (*say("    ", "c"), None), say(" =", " 2", "\n", "\n", "\n", "z")])
+    made = completer(server, ahead=True)
+    await texts(made)
+    while len(server.asked) < 2 or server.asked[1].given < 2:
+        await asyncio.sleep(0)
+
+    assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
+    assert server.asked[1].closed
+    assert server.asked[2].prefix.endswith("urn a + b\n    c")
+    assert server.asked[2].terms.priority is Priority.COMPLETION
+    await made.aclose()
+
+
+async def test_a_candidate_that_fails_costs_only_itself() -> None:
+    """The best suggestion is there although another one's request failed."""
+    first = (token("urn", 0.6, other=("ry", 0.3)), *say(" a", "\n", "\n"))
+    server = ScriptedServer([first, (PellucidError("no memory"),)])
+
+    assert [one.text for one in await completer(server).suggest(HERE, invoked=True)] == ["urn a"]
+
+
+async def test_prefill() -> None:
+    """Reading ahead asks for no token, and in the background."""
+    server = ScriptedServer([()])
+
+    await completer(server).prefill(HERE)
+
+    assert (server.asked[0].params.max_tokens, server.asked[0].terms.priority) == (0, Priority.BACKGROUND)
+
+
+def test_tokens_are_tokens() -> None:
+    """The scripts of these tests are what a client gives."""
+    assert all(isinstance(one, Token) for one in LINE)

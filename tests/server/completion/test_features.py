@@ -1,0 +1,86 @@
+"""What is known of a suggestion, in numbers."""
+
+from __future__ import annotations
+
+from math import isclose, log
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.suggestion import Place
+from pellucid.completion.trust.features import NAMES, Surroundings, features
+from support.editors.said_tokens import say, token
+
+HERE = Place("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
+
+
+def numbers(place: Place = HERE, *texts: str, p: float = 0.5, ending: str = Ending.LINE, whole: bool = True) -> dict[str, float]:
+    tokens = say(*texts, p=p)
+    return dict(zip(NAMES, features(tokens, Surroundings.of(place), ending, whole=whole), strict=True))
+
+
+def test_probabilities() -> None:
+    """The mean, the least, the first and the sum are of the tokens' logprobs, and margins of the best other choice."""
+    tokens = (token("urn", 0.5), token(" total", 0.125))
+    found = dict(zip(NAMES, features(tokens, Surroundings.of(HERE), Ending.LINE, whole=True), strict=True))
+
+    assert isclose(found["mean"], log(0.25))
+    assert isclose(found["least"], log(0.125))
+    assert isclose(found["first"], log(0.5))
+    assert isclose(found["sum"], log(0.0625))
+    assert isclose(found["first margin"], log(0.5 / 0.05))
+    assert isclose(found["worst margin"], log(0.125 / 0.05))
+
+
+def test_shape() -> None:
+    """Lengths are logarithms, and what is true of the text is 1."""
+    found = numbers(HERE, "urn", " f(", "\n", "x", ending=Ending.LIMIT)
+
+    assert isclose(found["characters"], log(1 + len("urn f(\nx")))
+    assert (found["lines"], found["balanced"], found["cut off"], found["stopped"]) == (log(2), 0.0, 1.0, 0.0)
+    assert numbers(HERE, "urn", " f()")["balanced"] == 1.0
+
+
+def test_cut_off_by_the_clock() -> None:
+    """What the clock has cut off counts as any other ending: no replay has seen one, and the limit says another thing."""
+    assert numbers(HERE, "urn", "\n", ending=Ending.TIME) == numbers(HERE, "urn", "\n", ending=Ending.SCOPE)
+    assert numbers(HERE, "urn", "\n", ending=Ending.LIMIT)["cut off"] == 1.0
+
+
+def test_part() -> None:
+    """Of a part nobody knows how it would have ended."""
+    found = numbers(HERE, "urn", ending=Ending.STOP, whole=False)
+
+    assert (found["whole"], found["stopped"]) == (0.0, 0.0)
+    assert numbers(HERE, "urn", ending=Ending.STOP)["stopped"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        (HERE, "mid-word", 1.0),
+        (HERE, "no suffix", 0.0),
+        (HERE, "line start", 0.0),
+        (HERE, "in text", 0.0),
+        (HERE, "indentation", 0.1),
+        (Place("file:///a.py", "x = 1\n    ", "", "python"), "line start", 1.0),
+        (Place("file:///a.py", "x = 1\n    ", "", "python"), "no suffix", 1.0),
+        (Place("file:///a.py", "# to do: the ", "", "python"), "in text", 1.0),
+        (Place("file:///a.py", "    return total\n    ret", "", "python"), "like above", 1.0),
+        (Place("file:///a.py", "return total\nx = 1\nret", "", "python"), "seen before", 1.0),
+        (Place("file:///a.py", "return totals\nx = 1\nret", "", "python"), "seen before", 0.0),
+    ],
+)
+def test_place(place: Place, name: str, value: float) -> None:
+    """What the place says: where the cursor stands, and whether the line stood before."""
+    assert isclose(numbers(place, "urn", " total")[name], value)
+
+
+@given(texts=st.lists(st.sampled_from(["a", " b", "\n", "(", "é", ""]), min_size=1, max_size=8), p=st.floats(1e-9, 1.0))
+def test_finite(texts: list[str], p: float) -> None:
+    """Every number is finite, whatever the tokens are."""
+    found = numbers(HERE, "go", *texts, p=p)
+
+    assert all(-40 < value < 40 for value in found.values())

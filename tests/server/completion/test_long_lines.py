@@ -1,0 +1,84 @@
+"""Untrusted text: no line of a file makes a regular expression of ours backtrack."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.completion.shaping.language_syntax import opens_block, scan, syntax_of
+from pellucid.completion.suggestion import Place
+from pellucid.text.brackets import is_balanced, opened_in
+from pellucid_lsp.suggestion_items import word_before
+
+LONG = 1_000_000
+BEFORE_BRACKETS = re.compile(
+    r"""(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\\n])*`)|(?P<quote>["'`])|(?P<bracket>[\[\](){}])"""
+)
+"""What brackets are by one expression, which takes quadratic time."""
+
+FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
+
+
+@pytest.mark.parametrize(
+    ("module", "program"),
+    [
+        ("text.brackets", r"""print(opened_in('\\"' * (LONG // 2), ")"))"""),
+        (
+            "completion.shaping.language_syntax",
+            r"""s, x = syntax_of("lua"), "function " * (LONG // 9); opens_block(x, scan(x, None, s), s)""",
+        ),
+        ("completion.shaping.language_syntax", r"""print(scan("`" + "\\`" * (LONG // 2), None, syntax_of("javascript")).code)"""),
+        ("completion.shaping.block_scope", r"""print(block_scope._DECLARES.match("a(" + ")" * LONG))"""),
+        ("learn.evaluate.suites.infilling", r"""print(len(identifiers("\\'" * (LONG // 2))))"""),
+    ],
+)
+def test_time_is_bounded(module: str, program: str) -> None:
+    """A line of a million characters is read while a process starts and ends, where quadratic time would take hours."""
+    package, _, name = f"pellucid.{module}".rpartition(".")
+    imports = f"from {package} import {name}; from {package}.{name} import *"
+    command = [sys.executable, "-c", f"{imports}; LONG = {LONG}; {program}"]
+    subprocess.run(command, timeout=60, check=True, capture_output=True)
+
+
+def test_time_of_items_is_bounded() -> None:
+    """The word before a cursor is found in a line of a million characters while a process starts and ends."""
+    imports = "from pellucid_lsp.suggestion_items import *; from pellucid.completion.suggestion import Place"
+    command = [sys.executable, "-c", f"""{imports}; word_before(Place("", "a" * {LONG} + "(", ""))"""]
+    subprocess.run(command, timeout=60, check=True, capture_output=True)
+
+
+@given(st.text("\"'`\\\na([{)]}", max_size=20))
+def test_brackets_outside_of_strings(text: str) -> None:
+    """Strings are found where one expression would find them, escaped quotes and strings without an end included."""
+    tokens = [match for match in BEFORE_BRACKETS.finditer(text) if not match["string"]]
+    depth, balanced, opened = 0, True, 0
+    for match in tokens:
+        balanced &= not match["quote"]
+        if match["bracket"]:
+            step = 1 if match.group() in "([{" else -1
+            depth, opened = depth + step, max(opened + step, 0)
+            balanced &= depth >= 0
+    assert is_balanced(text) == (balanced and depth == 0)
+    assert opened_in(text, ")") == (opened > 0)
+
+
+@given(st.lists(st.sampled_from(["function", " ", "a", "(", ")", "function f(a)", "(a)"]), max_size=8).map("".join))
+def test_functions_without_a_word_before_them(line: str) -> None:
+    """In Lua a block begins at the end of ``function NAME (...)``, wherever in its line."""
+    syntax = syntax_of("lua")
+    code = line.rstrip()
+    found = scan(line, None, syntax)
+    last_opens = bool(found.marks) and found.marks[-1].opens and found.marks[-1].at == len(code) - 1
+    assert opens_block(line, found, syntax) == (last_opens or FUNCTION.match(code) is not None)
+
+
+@given(st.text("a1_é (\n", max_size=12))
+def test_the_word_before_the_cursor(before: str) -> None:
+    """The word consists of the letters, digits and underscores at the end of the last line."""
+    found = re.search(r"\w+\Z", before.rpartition("\n")[2])
+    assert word_before(Place("", before, "")) == (found.group() if found else "")

@@ -1,0 +1,186 @@
+"""What was said lately answers again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.completion.recent_answers import HEAD, TAIL, Answer, Recent, after_typing
+from pellucid.completion.suggestion import Place, Suggestion
+from pellucid_lsp.settings import Shape
+from support.editors.said_tokens import joined, say
+
+HERE = Place("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")
+ANSWER = Answer(HERE, say("return", " a", " +", " b"), Shape.LINE, complete=True, model="m")
+
+
+def recent(*answers: Answer) -> Recent:
+    known = Recent()
+    for answer in answers:
+        known.keep(answer)
+    return known
+
+
+def typed(text: str, place: Place = HERE) -> Place:
+    return replace(place, before=place.before + text)
+
+
+def test_same_place() -> None:
+    """The same place gets the whole answer again."""
+    found = recent(ANSWER).find(HERE)
+
+    assert found is not None
+    assert (found.typed, found.tokens) == ("", ANSWER.tokens)
+
+
+@given(st.integers(0, len(ANSWER.text) - 1))
+def test_typing_into(length: int) -> None:
+    """Whoever types into an answer gets what is left of it, a token cut where it was typed in part."""
+    found = recent(ANSWER).find(typed(ANSWER.text[:length]))
+
+    assert found is not None
+    assert (found.typed, found.text) == (ANSWER.text[:length], ANSWER.text[length:])
+    assert joined(found.tokens) == found.text
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        typed("x"),
+        typed("return b"),
+        typed(ANSWER.text),
+        replace(HERE, uri="file:///b.py"),
+        replace(HERE, after="\n\nx = 2\n"),
+        replace(HERE, before="def sub(a, b):\n    "),
+        replace(HERE, before="# more\n" + HERE.before),
+    ],
+)
+def test_other_places(place: Place) -> None:
+    """Other text, another file, another surrounding, and an answer that is typed to its end: nothing is found."""
+    assert recent(ANSWER).find(place) is None
+
+
+def test_an_empty_document_is_not_every_place() -> None:
+    """What was said in an empty document is said there only."""
+    known = recent(replace(ANSWER, place=replace(HERE, before="", after="")))
+
+    assert known.find(replace(HERE, before="", after="")) is not None
+    assert known.find(replace(HERE, before="x = 1\n", after="")) is None
+
+
+def test_edits_far_away_do_not_count() -> None:
+    """More text than tells a place from others may change around it."""
+    far = replace(HERE, before="a" * 10 + "b" * TAIL, after="c" * HEAD + "d" * 10)
+    known = recent(replace(ANSWER, place=far))
+
+    assert known.find(replace(far, before="zzz" + "b" * TAIL, after="c" * HEAD)) is not None
+
+
+def test_newest_first() -> None:
+    """Of two answers at one place the newer one counts."""
+    newer = replace(ANSWER, tokens=say("pass"))
+
+    found = recent(ANSWER, newer).find(HERE)
+
+    assert found is not None
+    assert found.text == "pass"
+
+
+@pytest.mark.parametrize(
+    ("said", "typing", "closed", "left"),
+    [
+        ('print("hi")', "print(", ")", '"hi"'),
+        ('print(f(1), "hi")\nx', "print(", ")", 'f(1), "hi"'),
+        ('"a" + b', '"', '"', "a"),
+        ("[x for x in y]", "[", "]", "x for x in y"),
+    ],
+)
+def test_brackets_that_the_editor_closes(said: str, typing: str, closed: str, left: str) -> None:
+    """A bracket or quote that the editor closes by itself is not suggested twice."""
+    known = recent(replace(ANSWER, tokens=say(*said)))
+
+    found = known.find(replace(typed(typing), after=closed + HERE.after))
+
+    assert found is not None
+    assert found.text == left
+
+
+def test_nothing_left_before_the_closed_bracket() -> None:
+    """Where the answer closes at once what the editor has closed, nothing is left."""
+    assert recent(replace(ANSWER, tokens=say("f(", ")"))).find(replace(typed("f("), after=")" + HERE.after)) is None
+
+
+def suggestion(text: str = "return a", place: Place = HERE) -> Suggestion:
+    return Suggestion("1", place, text, say(text), "m", Shape.LINE)
+
+
+def test_dismissed() -> None:
+    """What was dismissed is known where it was offered, however much of it is typed, and nowhere else."""
+    known = Recent()
+    known.dismiss(suggestion())
+
+    assert known.is_dismissed(HERE, "return a")
+    assert known.is_dismissed(typed("ret"), "urn a")
+    assert not known.is_dismissed(HERE, "return b")
+    assert not known.is_dismissed(typed("x = "), "return a")
+
+
+def test_accepted() -> None:
+    """What was accepted is found by its document, the newest first; the rest is not."""
+    known = Recent()
+    one, two = suggestion(), replace(suggestion("pass"), id="2")
+    for each in (one, two):
+        known.add(each)
+        assert known.accept(each, len(each.text))
+    known.add(replace(suggestion("raise"), id="3"))
+
+    assert [each.id for each in known.accepted(HERE.uri)] == ["2", "1"]
+    assert list(known.accepted("file:///b.py")) == []
+    assert (known.is_accepted("1"), known.is_accepted("3")) == (True, False)
+
+
+def test_accepted_in_parts() -> None:
+    """A part that was accepted grows with the next one, and counts once; the whole suggestion stays known."""
+    known = Recent()
+    one = replace(suggestion(), tokens=say("return", " a"))
+    known.add(one)
+
+    assert known.accept(one, 3)
+    assert [each.text for each in known.accepted(HERE.uri)] == ["ret"]
+    assert not known.accept(one, 7)
+    assert [joined(each.tokens) for each in known.accepted(HERE.uri)] == ["return "]
+    assert known.get("1") == one
+
+
+def test_another_model() -> None:
+    """The answers of one model are not those of another; what was accepted stays."""
+    known = recent(ANSWER)
+    known.add(suggestion())
+    known.accept(suggestion(), 8)
+
+    known.forget_answers()
+
+    assert known.find(HERE) is None
+    assert [each.id for each in known.accepted(HERE.uri)] == ["1"]
+
+
+def test_forgetting() -> None:
+    """Only the last answers and suggestions are kept."""
+    known = Recent()
+    for number in range(300):
+        known.keep(replace(ANSWER, place=replace(HERE, before=f"{number}\n")))
+        known.add(replace(suggestion(), id=str(number)))
+
+    assert known.find(replace(HERE, before="0\n")) is None
+    assert known.find(replace(HERE, before="299\n")) is not None
+    assert (known.get("0"), known.get("299") is not None) == (None, True)
+
+
+def test_half_characters_stay() -> None:
+    """Tokens without text of their own, halves of a character, stay before the token that completes it."""
+    tokens = say("a", "", "é")
+
+    assert [one.text for one in after_typing(tokens, 1)] == ["", "é"]

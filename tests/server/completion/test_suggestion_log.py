@@ -1,0 +1,198 @@
+"""The log of suggestions: off by default, numbers and outcomes, no text, on this machine only."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.completion.explanation import Explanation
+from pellucid.completion.explanation import Outcome as Shown
+from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.suggestion import Place, Suggestion
+from pellucid.completion.trust.features import NAMES, Surroundings
+from pellucid.completion.trust.outcome_log import Outcomes
+from pellucid.completion.trust.suggestion_log import Entry, Outcome, SuggestionLog
+from pellucid.errors import ConfigError
+from pellucid_lsp.settings import Level, Settings, Shape
+from support.editors.said_tokens import say
+
+HERE = Place("file:///secret_project/a.py", "def secret(a, b):\n    ret", "\n\nhidden = 1\n", "python")
+SECRETS = ("secret", "ret", "urn", "value", "hidden", "a.py")
+TOKENS = say("urn", " value", " +", " 1", p=0.5)
+SUGGESTION = Suggestion("lsp-1-1", HERE, "urn value + 1", TOKENS, "model", Shape.LINE)
+ENTRY = Entry("s-1", "model", "python", "normal", "calibration", Outcome.ACCEPTED, 13, 13, tuple(map(float, range(22))), None, (0.5,))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> SuggestionLog:
+    return SuggestionLog(tmp_path / "data" / "suggestions.sqlite")
+
+
+def shown(outcome: Shown = Shown.SHOWN) -> Explanation:
+    explanation = Explanation(HERE.uri, outcome=outcome, level=Level.NORMAL, ending=Ending.LINE)
+    explanation.at = Surroundings.of(HERE)
+    return explanation
+
+
+def test_off_by_default() -> None:
+    """Nobody's suggestions are logged unasked."""
+    assert Settings().completion.log is False
+
+
+def test_written_and_read(log: SuggestionLog) -> None:
+    """What is written is what is read, of one model at a time; the later outcome of a suggestion is the one that counts."""
+    shortened = replace(ENTRY, outcome=Outcome.SHORTENED, accepted=3, accepted_features=ENTRY.features)
+    log.write(shortened)
+    log.write(ENTRY)
+    log.write(replace(shortened, id="s-2"))
+    log.write(replace(ENTRY, id="s-3", model="other"))
+
+    assert log.entries("model") == [ENTRY, replace(shortened, id="s-2")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
+def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
+    """Only its owner can read the file, even if it existed before and others could read it."""
+    log.write(ENTRY)
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+
+    log.path.chmod(0o644)
+    log.write(ENTRY)
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("accepted", "outcome"), [(13, Outcome.ACCEPTED), (9, Outcome.SHORTENED), (0, Outcome.DISMISSED)])
+def test_outcomes(log: SuggestionLog, accepted: int, outcome: Outcome) -> None:
+    """What was accepted, shortened and dismissed is told apart, and of a part there are the part's numbers."""
+    Outcomes(log).note(SUGGESTION, shown(), accepted)
+
+    (entry,) = log.entries("model")
+
+    assert (entry.outcome, entry.length, entry.accepted, entry.level) == (outcome, 13, accepted, "normal")
+    assert entry.features[NAMES.index("whole")] == 1.0
+    assert (entry.accepted_features is not None) == (outcome is Outcome.SHORTENED)
+    if entry.accepted_features is not None:
+        assert entry.accepted_features[NAMES.index("whole")] == 0.0
+        assert entry.accepted_features[NAMES.index("characters")] < entry.features[NAMES.index("characters")]
+
+
+@pytest.mark.parametrize(("accepted", "outcome"), [(13, Outcome.ACCEPTED), (4, Outcome.SHORTENED)])
+def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Outcome) -> None:
+    """Who takes a part and dismisses the rest has accepted that part; who takes what was dismissed has accepted it."""
+    outcomes = Outcomes(log)
+    outcomes.note(SUGGESTION, shown(), accepted)
+    outcomes.note(SUGGESTION, shown(), 0)
+    other = replace(SUGGESTION, id="lsp-1-2")
+    outcomes.note(other, shown(), 0)
+    outcomes.note(other, shown(), accepted)
+
+    assert [(entry.outcome, entry.accepted) for entry in log.entries("model")] == [(outcome, accepted)] * 2
+
+
+def test_no_text(log: SuggestionLog) -> None:
+    """Nothing of the document, its name or the suggestion is in the file."""
+    for accepted in (13, 9):
+        Outcomes(log).note(SUGGESTION, shown(), accepted)
+
+    content = log.path.read_bytes()
+
+    assert log.entries("model")
+    assert not [secret for secret in SECRETS if secret.encode() in content]
+
+
+def test_sessions_are_told_apart(log: SuggestionLog) -> None:
+    """The first suggestion of one editor does not take the place of another's."""
+    for _ in range(2):
+        Outcomes(log).note(SUGGESTION, shown(), 13)
+
+    assert len(log.entries("model")) == 2
+
+
+def test_unwanted(log: SuggestionLog) -> None:
+    """What was shown while no log was wanted is not logged later."""
+    explanation = shown()
+    explanation.at = None
+
+    Outcomes(log).note(SUGGESTION, explanation, 13)
+
+    assert not log.path.exists()
+
+
+def test_foreign_file(log: SuggestionLog) -> None:
+    """Another program's file is left as it is: one sentence, and no more tries."""
+    log.path.parent.mkdir()
+    with sqlite3.connect(log.path) as database:
+        database.execute("CREATE TABLE suggestions (their TEXT)")
+    database.close()
+    before = log.path.read_bytes()
+    outcomes = Outcomes(log)
+
+    outcomes.note(SUGGESTION, shown(), 13)
+
+    assert outcomes.failure == f"{log.path} is no log of suggestions: move it away."
+    assert log.path.read_bytes() == before
+    for use in (lambda: log.entries("model"), log.delete):
+        with pytest.raises(ConfigError, match="is no log of suggestions"):
+            use()
+
+
+def test_damaged_file(log: SuggestionLog) -> None:
+    """What is no database is told in one sentence."""
+    log.path.parent.mkdir()
+    log.path.write_text("not a database, by far" * 100)
+
+    with pytest.raises(ConfigError, match=r"cannot be used .*: make room for it, or move it away"):
+        log.write(ENTRY)
+
+
+def test_full_disk(log: SuggestionLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is told once, and completing goes on."""
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(sqlite3, "connect", full)
+    outcomes = Outcomes(log)
+
+    outcomes.note(SUGGESTION, shown(), 13)
+
+    assert outcomes.failure is not None
+    assert "database or disk is full" in outcomes.failure
+
+
+def test_rows_are_json(log: SuggestionLog) -> None:
+    """Every row can be handed out."""
+    log.write(ENTRY)
+
+    (row,) = log.rows()
+
+    assert json.loads(json.dumps(row))["outcome"] == "accepted"
+    assert json.loads(str(row["probabilities"])) == [0.5]
+
+
+def test_deleted(log: SuggestionLog) -> None:
+    """Deleting leaves nothing behind; of nothing there is nothing to delete."""
+    log.write(ENTRY)
+
+    assert log.delete() == 1
+    assert not log.path.exists()
+    assert log.delete() == 0
+    assert log.entries("model") == []
+
+
+def test_the_clock_is_set_back(log: SuggestionLog) -> None:
+    """Entries come in the order in which they were written, also after the clock was set back by an hour."""
+    log.write(ENTRY)
+    with closing(sqlite3.connect(log.path)) as database, database:
+        database.execute("UPDATE suggestions SET at = '2999-01-01T00:00:00+00:00'")
+    log.write(replace(ENTRY, id="s-2"))
+
+    assert [row["id"] for row in log.rows()] == ["s-1", "s-2"]

@@ -1,0 +1,78 @@
+"""The gate shows what is sure."""
+
+from __future__ import annotations
+
+from math import isclose
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.completion.suggestion import first
+from pellucid.completion.trust.threshold_gate import THRESHOLDS, judge, measure
+from pellucid_lsp.settings import Level
+from support.editors.said_tokens import joined, say, token
+
+probabilities = st.floats(1e-6, 1.0)
+texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", ")", ""]), max_size=12).map(lambda words: ["go", *words])
+
+
+def test_sure() -> None:
+    """A suggestion of which every token is sure is shown whole at every level."""
+    tokens = say("return", " a", " +", " b", p=0.95)
+
+    assert [judge(tokens, level).length for level in Level] == [len("return a + b")] * 3
+
+
+def test_values() -> None:
+    """The values are the first probability, the geometric mean and the least one."""
+    values = measure((*say("a", p=0.5), *say("b", p=0.125), token("", 1e-3)))
+
+    assert all(isclose(values[name], wanted) for name, wanted in {"first": 0.5, "mean": 0.25, "least": 0.125}.items())
+
+
+def test_unsure_first_token_hides_all() -> None:
+    """Without a sure first token nothing is shown, and the reason names it."""
+    verdict = judge((token("return", 0.1), *say(" a", " +")), Level.QUIET)
+
+    assert verdict.length == 0
+    assert "first token's probability is 0.10, below 0.50 of the level quiet" in verdict.reason
+
+
+def test_shortened_to_whole_lines() -> None:
+    """A weak token in a later line takes its line with it, and the lines before stay."""
+    tokens = (*say("if", " a", ":", "\n", "    ", "return", " a"), token("x", 0.001), *say("\n", "b"))
+
+    assert joined(tokens)[: judge(tokens, Level.NORMAL).length] == "if a:"
+
+
+def test_shortened_to_whole_words() -> None:
+    """A weak token in the first line takes all from its word on."""
+    tokens = (*say("return", " value", ".", "na"), token("me", 0.001), *say(" +", " b"))
+
+    assert joined(tokens)[: judge(tokens, Level.NORMAL).length] == "return value."
+
+
+@pytest.mark.parametrize("level", Level)
+@given(words=texts, data=st.data())
+def test_what_is_shown_is_sure(level: Level, words: list[str], data: st.DataObject) -> None:
+    """Whatever is shown is a beginning of the suggestion, never only blanks, and above the thresholds."""
+    tokens = tuple(token(word, data.draw(probabilities)) for word in words)
+    text = joined(tokens)
+
+    verdict = judge(tokens, level)
+
+    assert text[: verdict.length].strip() or verdict.length == 0
+    if verdict.length:
+        values = measure(first(tokens, verdict.length))
+        assert all(values[name] >= least for name, least in THRESHOLDS[level].items())
+
+
+@given(words=texts, data=st.data())
+def test_levels_are_ordered(words: list[str], data: st.DataObject) -> None:
+    """A quieter level never shows what a more eager one hides."""
+    tokens = tuple(token(word, data.draw(probabilities)) for word in words)
+
+    quiet, normal, eager = (judge(tokens, level).length for level in Level)
+
+    assert quiet <= normal <= eager

@@ -1,0 +1,286 @@
+"""The kernels' library on disk: kept, checked before it is loaded, and compiled again where it cannot be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import pellucid
+from pellucid.engine.native import library
+from pellucid.engine.native.library import KernelsUnavailableError, Library, load_library
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="There is no C compiler.")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can give a file to another user.")
+
+QUICK = """sh -c 'exec cc "$@" -O0' cc"""
+"""A compiler that does not optimise, which takes a second."""
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library as it is compiled, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("original")
+    load(folder)
+    return library_in(folder)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An empty folder for the kernels."""
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def planted(original: Path, tmp_path: Path) -> tuple[bytes, Path]:
+    """A library of a stranger, which makes a file when it is loaded: its content, and that file."""
+    mark, source, built = tmp_path / "mark", tmp_path / "planted.c", tmp_path / "planted.so"
+    body = f'close(open("{mark}", O_CREAT, 0600));'
+    source.write_text(f"#include <fcntl.h>\n#include <unistd.h>\n__attribute__((constructor)) static void run(void) {{ {body} }}")
+    subprocess.run(["cc", "-shared", "-fPIC", "-w", source, "-o", built], check=True)
+    return built.read_bytes(), mark
+
+
+def load(folder: Path) -> Library:
+    return load_library("portable", folder, QUICK)
+
+
+def library_in(folder: Path) -> Path:
+    (library,) = folder.glob("*.so")
+    return library
+
+
+def plant(content: bytes, original: Path, folder: Path) -> Path:
+    """Put a library into a folder, named as the kernels are and with the right hash."""
+    path = folder / f"{original.name.rpartition('-')[0]}-{hashlib.sha256(content).hexdigest()}.so"
+    path.write_bytes(content)
+    return path
+
+
+def load_in_child(*folders: Path) -> subprocess.Popen[bytes]:
+    """Load the library from each folder in a process of its own, which a damaged one may kill."""
+    load = "c.load_library('portable', pathlib.Path(path), sys.argv[1])"
+    code = f"import sys, pathlib, pellucid.engine.native.library as c\nfor path in sys.argv[2:]: {load}"
+    environment = os.environ | {"PYTHONPATH": str(Path(pellucid.__path__[0]).parent)}
+    return subprocess.Popen([sys.executable, "-c", code, QUICK, *folders], env=environment, stderr=subprocess.PIPE)
+
+
+def test_compiled_once(cache: Path, original: Path) -> None:
+    """The second use finds the library of the first: nothing is compiled again, and nothing else is left in the folder."""
+    load(cache)
+    library = library_in(cache)
+    written = library.stat().st_mtime_ns
+    assert load(cache).warning == ""
+    assert library.stat().st_mtime_ns == written
+    assert {path.name for path in cache.iterdir()} <= {library.name, "kernels.lock"}
+    assert library.name == original.name, "the same sources and compiler make the same library"
+
+
+@pytest.mark.parametrize(("compiler", "says"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")])
+def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, says: str) -> None:
+    """A compiler that is missing or broken is named in one sentence, with what helps, and leaves no library behind."""
+    with pytest.raises(KernelsUnavailableError, match=says) as caught:
+        load_library("portable", cache, compiler)
+    assert compiler in str(caught.value)
+    assert "apt-get install gcc libc6-dev" in str(caught.value)
+    assert not list(cache.rglob("*.so"))
+
+
+def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no compiler is installed the sentence says which to install."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(KernelsUnavailableError, match="apt-get install gcc libc6-dev"):
+        load_library("portable", cache, None)
+
+
+def test_a_compiler_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that does not end is ended, and named."""
+    monkeypatch.setattr(library, "_LONGEST_COMPILATION", 0.5)
+    with pytest.raises(KernelsUnavailableError, match="takes longer than"):
+        load_library("portable", cache, "sh -c 'exec sleep 60'")
+
+
+def test_cut_short_is_compiled_again(original: Path, tmp_path: Path) -> None:
+    """A library that lost its end, at any length, kills no process that loads it: it is replaced by a whole one."""
+    whole = original.read_bytes()
+    lengths = (0, 1, 64, 4096, len(whole) // 2, len(whole) - 1)
+    folders = [tmp_path / str(length) for length in lengths]
+    for length, folder in zip(lengths, folders, strict=True):
+        folder.mkdir()
+        (folder / original.name).write_bytes(whole[:length])
+    child = load_in_child(*folders)
+    _, said = child.communicate()
+    assert child.returncode == 0, said
+    assert [library_in(folder).read_bytes() == whole for folder in folders] == [True] * len(folders)
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.9])
+def test_damaged_is_compiled_again(original: Path, cache: Path, at: float, caplog: pytest.LogCaptureFixture) -> None:
+    """One flipped bit anywhere is found, said in the log, and mended."""
+    whole = original.read_bytes()
+    damaged = bytearray(whole)
+    damaged[int(at * len(whole))] ^= 16
+    (cache / original.name).write_bytes(damaged)
+    load(cache)
+    assert library_in(cache).read_bytes() == whole
+    assert "compiled again" in caplog.text
+
+
+def test_a_planted_library_would_run(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
+    """What the next tests rely on: from a folder and a file that only this user can write it is loaded, and says so."""
+    content, mark = planted
+    plant(content, original, cache)
+    load(cache)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o757])
+def test_a_folder_that_others_can_write_is_not_used(
+    planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is loaded from it: the kernels are compiled elsewhere for this start, and the warning says what to do."""
+    content, mark = planted
+    plant(content, original, cache)
+    cache.chmod(mode)
+    temporary = cache.parent / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    library = load(cache)
+    assert not mark.exists()
+    assert library.code.pellucid_pool
+    assert f"run `chmod go-w {cache}`" in library.warning
+    assert "compiled at every start" in library.warning
+    assert not list(temporary.iterdir()), "the temporary folder is removed"
+
+
+def test_a_parent_that_others_can_write_is_not_used(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
+    """A user who can rename the folder can replace it; with a sticky bit, as on /tmp, only the owner can rename it."""
+    content, mark = planted
+    plant(content, original, cache)
+    cache.parent.chmod(0o777)
+    assert f"chmod go-w {cache.parent}`" in load(cache).warning
+    assert not mark.exists()
+    cache.parent.chmod(0o1777)
+    assert load(cache).warning == ""
+    assert mark.exists()
+
+
+def test_a_link_is_followed_before_the_check(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
+    """A link to a folder that others can write does not hide that."""
+    content, mark = planted
+    plant(content, original, cache)
+    cache.chmod(0o777)
+    link = cache.parent / "link"
+    link.symlink_to(cache)
+    assert "chmod go-w" in load(link).warning
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o777])
+def test_a_file_that_others_can_write_is_compiled_again(
+    planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that others can write is not loaded even if its hash is right: they could have renamed it."""
+    content, mark = planted
+    plant(content, original, cache).chmod(mode)
+    load(cache)
+    assert not mark.exists()
+    assert library_in(cache).read_bytes() == original.read_bytes()
+    assert "other users can write to them" in caplog.text
+
+
+def test_a_link_in_place_of_the_library_is_replaced(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
+    """Only a regular file is loaded."""
+    content, mark = planted
+    elsewhere = cache.parent / "elsewhere"
+    elsewhere.mkdir()
+    target = plant(content, original, elsewhere)
+    (cache / target.name).symlink_to(target)
+    load(cache)
+    assert not mark.exists()
+    assert not library_in(cache).is_symlink()
+    assert target.read_bytes() == content
+
+
+@as_root
+def test_a_file_of_another_user_is_compiled_again(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
+    """Only what belongs to this user or to root is loaded."""
+    content, mark = planted
+    os.chown(plant(content, original, cache), NOBODY, NOBODY)
+    load(cache)
+    assert not mark.exists()
+    assert library_in(cache).stat().st_uid == 0
+
+
+@as_root
+@pytest.mark.parametrize("which", ["folder", "parent"])
+def test_a_folder_of_another_user_is_not_used(planted: tuple[bytes, Path], original: Path, cache: Path, which: str) -> None:
+    """A folder's owner can exchange what is in it; the warning names the folder and the user."""
+    content, mark = planted
+    plant(content, original, cache)
+    theirs = cache if which == "folder" else cache.parent
+    os.chown(theirs, NOBODY, NOBODY)
+    assert f"{theirs} belongs to the user nobody" in load(cache).warning
+    assert not mark.exists()
+
+
+@as_root
+def test_a_group_counts_as_others_unless_it_is_private(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
+    """A folder may be writable by the user's private group, which is common, and by no other group."""
+    content, mark = planted
+    plant(content, original, cache)
+    cache.chmod(0o775)
+    os.chown(cache, 0, NOBODY)
+    assert "mode 775" in load(cache).warning
+    assert not mark.exists()
+    os.chown(cache, 0, 0)
+    assert load(cache).warning == ""
+    assert mark.exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The kernels work without a cache folder, and the warning says why they were not kept and what helps."""
+    (tmp_path / "file").touch()
+    library = load(tmp_path / "file" / "kernels")
+    assert library.code.pellucid_pool
+    assert f"{tmp_path / 'file' / 'kernels'} cannot hold them (Not a directory): make it writable" in library.warning
+
+
+def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no folder can be used there are no kernels, and the sentence says what is wrong with both."""
+    (tmp_path / "file").touch()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    with pytest.raises(KernelsUnavailableError, match="TMPDIR") as caught:
+        load(tmp_path / "file" / "kernels")
+    assert "Not a directory" in str(caught.value)
+    assert f"chmod go-w {shared}" in str(caught.value)
+
+
+def test_two_processes_compile_once(cache: Path, original: Path) -> None:
+    """Processes that start together end up with one whole library, and nothing else in the folder."""
+    children = [load_in_child(cache) for _ in range(2)]
+    for child in children:
+        _, said = child.communicate()
+        assert child.returncode == 0, said
+    assert library_in(cache).read_bytes() == original.read_bytes()
+    assert {path.name for path in cache.iterdir()} <= {original.name, "kernels.lock"}
+
+
+def test_a_lock_cannot_be_held_by_others(cache: Path) -> None:
+    """The file that processes lock is open to this user only: another one could keep every server from starting."""
+    load(cache)
+    assert (cache / "kernels.lock").stat().st_mode & 0o077 == 0

@@ -1,0 +1,149 @@
+"""Ways to say P(right): what is fitted is what was there, and the language server computes the same by plain arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pellucid.completion.trust.calibration import Calibration, Kind
+from pellucid.completion.trust.suggestion_log import Entry, Outcome
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.calibrate.logged_suggestions import MOST_WEIGHT, logged_table
+from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, LEAST_SUGGESTIONS, check, fit_all, predict
+from pellucid.learn.calibrate.table import Table
+from pellucid.learn.metrics import calibration_error
+from pellucid_lsp.settings import Level
+from support.learn.calibration_rows import FILES, records
+
+COSTS = dict.fromkeys(Level, 1.0)
+MANY = Table.of(records(ISOTONIC_FROM, prefix="fit-"))
+
+
+def test_rows() -> None:
+    """Each part is a row, parts weigh together what the whole weighs, and where nothing was suggested there is no row."""
+    table = Table.of([*records(2), replace(records(3)[2], parts=())])
+
+    assert (table.size, list(table.whole), list(table.suggestions)) == (4, [True, False] * 2, [0, 0, 1, 1])
+    assert list(table.weights) == [1.0] * 4
+    assert list(table.characters) == [20, 15, 20, 15]
+    assert Table.of([]).size == 0
+
+
+def test_every_way() -> None:
+    """All are tried where there are enough suggestions, the best by its loss on files that were left out first."""
+    ways = fit_all(MANY)
+
+    assert {way.kind for way in ways} == set(Kind)
+    assert [way.loss for way in ways] == sorted(way.loss for way in ways)
+    assert ways[-1].kind is Kind.RAW
+
+
+def test_isotonic_needs_many() -> None:
+    """With fewer a rising function would follow chance."""
+    ways = fit_all(Table.of(records(ISOTONIC_FROM - 1)))
+
+    assert {way.kind for way in ways} == set(Kind) - {Kind.ISOTONIC}
+
+
+def test_found_again() -> None:
+    """The curve that suggestions were made by is found, and holds for others."""
+    table = MANY.only(MANY.whole)
+    (platt,) = [way for way in fit_all(table) if way.kind is Kind.PLATT]
+    others = Table.of(records(2000, seed=1))
+    others = others.only(others.whole)
+
+    bias, slope = platt.numbers
+
+    assert abs(bias - -1.0) < 0.2
+    assert abs(slope - 0.5) < 0.15
+    said = predict(Kind.PLATT, platt.numbers, others.numbers)
+    assert calibration_error(said, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
+
+
+def test_the_editor_computes_the_same() -> None:
+    """Every way says the same here, in arrays, and in the language server, in plain Python."""
+    for way in fit_all(MANY):
+        calibration = Calibration.read(Calibration(way.kind, way.numbers, COSTS, {}).record)
+        said = predict(way.kind, way.numbers, MANY.numbers[:50])
+        assert np.allclose(said, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12)
+
+
+def test_judged_on_files_left_out() -> None:
+    """What is said of a row to choose by is said by a fit that has not seen its file."""
+    (platt,) = [way for way in fit_all(MANY) if way.kind is Kind.PLATT]
+    flipped = replace(MANY, right=np.where(MANY.files == 0, ~MANY.right, MANY.right))
+    (other,) = [way for way in fit_all(flipped) if way.kind is Kind.PLATT]
+
+    own = MANY.files == 0
+    assert np.allclose(platt.held_out[own], other.held_out[own])
+    assert not np.allclose(platt.held_out[~own], other.held_out[~own])
+
+
+def test_too_few() -> None:
+    """Too few suggestions are told with the remedy."""
+    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, and it takes {LEAST_SUGGESTIONS}: ask for more"):
+        check(Table.of(records(LEAST_SUGGESTIONS - 1)))
+
+
+@pytest.mark.parametrize(("bias", "which"), [(100.0, "wrong"), (-100.0, "right")])
+def test_one_kind(bias: float, which: str) -> None:
+    """Where all are right, or all wrong, nothing can be told apart."""
+    with pytest.raises(InvalidRequestError, match=f"Only 0 of the 200 suggestions to fit on are {which}, and it takes 10 of each kind"):
+        fit_all(Table.of(records(200, bias=bias)))
+
+
+def test_one_file() -> None:
+    """With suggestions in one file only none can be left out: it is told with the remedy."""
+    silent = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
+
+    with pytest.raises(InvalidRequestError, match="All 100 suggestions to fit on are in one file, and it takes 2: ask for more --cursors"):
+        check(Table.of(silent))
+
+
+def entry(number: int, outcome: Outcome, *, whole: bool = True) -> Entry:
+    numbers = tuple(MANY.only(MANY.whole == whole).numbers[number])
+    part = numbers if outcome is Outcome.SHORTENED else None
+    return Entry(f"s{number % 3}-{number}", "m", "python", "normal", "thresholds", outcome, 20, 10, numbers, part, (0.5,))
+
+
+def test_log() -> None:
+    """What was accepted is right, what was dismissed wrong; of what was shortened the part is right and the whole is not."""
+    table = logged_table([entry(0, Outcome.ACCEPTED), entry(1, Outcome.DISMISSED), entry(2, Outcome.SHORTENED)], 100)
+
+    assert table is not None
+    assert list(zip(table.right, table.whole, strict=True)) == [(True, True), (False, True), (False, True), (True, False)]
+    assert len(set(table.files)) == 3
+    assert logged_table([], 100) is None
+
+
+def test_log_of_what_the_gate_shortened() -> None:
+    """What the gate let through of a suggestion is no whole one, so that a curve of whole ones is not fitted on it."""
+    table = logged_table([entry(0, Outcome.ACCEPTED, whole=False), entry(1, Outcome.DISMISSED)], 100)
+
+    assert table is not None
+    assert list(zip(table.right, table.whole, strict=True)) == [(True, False), (False, True)]
+    assert list(table.whole) == list(table.number("whole") == 1)
+
+
+def test_log_does_not_outvote() -> None:
+    """However long a log is, it weighs no more than a part of the replay."""
+    table = logged_table([entry(number, Outcome.DISMISSED) for number in range(500)], 100)
+
+    assert table is not None
+    assert table.weights.sum() <= MOST_WEIGHT * 100 + 1e-9
+
+
+def test_log_moves_the_fit_and_judges_nobody() -> None:
+    """A log of suggestions that were all dismissed makes the fit say less; what is judged is the replay alone."""
+    more = logged_table([entry(number, Outcome.DISMISSED) for number in range(500)], 400.0)
+    table = Table.of(records(400))
+    (before,) = [way for way in fit_all(table) if way.kind is Kind.PLATT]
+    (after,) = [way for way in fit_all(table, more) if way.kind is Kind.PLATT]
+
+    said = [predict(Kind.PLATT, way.numbers, table.numbers).mean() for way in (before, after)]
+
+    assert said[1] < said[0] - 0.02
+    assert len(after.held_out) == table.size
+    assert len(set(table.files)) == FILES

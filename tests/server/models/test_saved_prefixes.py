@@ -1,0 +1,357 @@
+"""Prefixes on disk: mapped at the next start, private, whole or not at all, and never used where they are not valid."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from pellucid.engine.engine import Engine
+from pellucid.engine.kv_snapshot import Prefix
+from pellucid.engine.model import CacheShape
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.models import saved_prefixes as module
+from pellucid.models.load import LoadedModel, load
+from pellucid.models.saved_prefixes import PrefixFile, prefix_key
+from pellucid.models.store import Store
+from pellucid.system.progress import Silent
+from support.models.greedy_answer import answer
+from support.models.model_files import byte_level_bpe, write_gguf
+from support.models.tiny_models import random_ids, tiny_llama
+
+SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
+VOCAB = 320
+REASONS = {
+    "ids": "their token ids or checksums are damaged",
+    "checksums": "their token ids or checksums are damaged",
+    "shape": "a content has the shape",
+    "length": "40 token ids do not make",
+}
+"""What the log says of a file that safetensors itself finds nothing wrong with."""
+
+SETTINGS = EngineSettings(slots=2, context=200, chunk=64)
+
+
+@pytest.fixture(autouse=True)
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the log said since it was last asked."""
+
+    def told() -> list[str]:
+        messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        caplog.clear()
+        return messages
+
+    return told
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> PrefixFile:
+    """A file that is not there yet, of a model that is."""
+    return prefix_file(tmp_path)
+
+
+def prefix_file(folder: Path, key: str = "key") -> PrefixFile:
+    source = folder / "model.gguf"
+    source.touch()
+    return PrefixFile(folder / "cache" / "prefixes" / "tiny+form.safetensors", key, SHAPE, source)
+
+
+def prefix(length: int, seed: int = 0) -> Prefix:
+    content = torch.randn(2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed))
+    return Prefix(np.array(random_ids(length, seed)), content.to(SHAPE.dtype))
+
+
+def same(a: Prefix, b: Prefix) -> bool:
+    return a.intact and b.intact and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
+
+
+class TestFile:
+    def test_comes_back(self, file: PrefixFile) -> None:
+        """What was written is read, in its order and to the bit; the second time as well, saved from where it is mapped."""
+        saved = [prefix(40, 1), prefix(70, 2), prefix(33, 3)]
+        file.write(saved)
+        again = file.read()
+        file.write(again)
+
+        for found in (again, file.read()):
+            assert all(same(a, b) for a, b in zip(saved, found, strict=True))
+        assert [path.name for path in file.path.parent.iterdir()] == [file.path.name]
+
+    def test_contents_are_read_when_they_are_looked_at(self, file: PrefixFile, told: Callable[[], list[str]]) -> None:
+        """Reading the file reads no content: each is verified at its first look, and a damaged one is not saved again."""
+        file.write([prefix(40, 1), prefix(50, 2)])
+        damage(file.path, "1")
+        good, bad = file.read()
+        assert (good.content.device.type, bad.content.device.type) == ("meta", "meta")
+        assert (good.intact, bad.intact) == (True, False)
+
+        file.write([bad, good])
+        assert told() == ["1 of 2 prefixes are damaged on the disk and are not saved again."]
+        (again,) = file.read()
+        assert same(again, good)
+
+    def test_what_was_read_stays(self, file: PrefixFile) -> None:
+        """A file that is overwritten, shortened or replaced by another process neither changes a prefix nor ends the process."""
+        file.write([prefix(40, 1), prefix(50, 2)])
+        read, unread = file.read()
+        assert read.intact
+        with file.path.open("rb+") as opened:
+            opened.truncate(100)
+        assert not unread.intact
+        assert same(read, prefix(40, 1))
+
+        file.write([prefix(40, 1), prefix(50, 2)])
+        before = file.read()
+        prefix_file(file.path.parents[2]).write([prefix(60, 3)])
+        assert [same(a, b) for a, b in zip(before, [prefix(40, 1), prefix(50, 2)], strict=True)] == [True, True]
+
+    @pytest.mark.skipif(os.name != "posix", reason="files have modes on POSIX only")
+    def test_is_its_owner_s(self, file: PrefixFile) -> None:
+        """Nobody else may read what was typed, whatever the umask, and not for a moment."""
+        modes: list[int] = []
+
+        def save(tensors: object, path: Path, metadata: object) -> None:
+            modes.append(stat.S_IMODE(path.stat().st_mode))
+            save_file(tensors, path, metadata)  # type: ignore[arg-type]
+
+        mask = os.umask(0)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "save_file", save)
+                file.write([prefix(40)])
+        finally:
+            os.umask(mask)
+        assert [*modes, stat.S_IMODE(file.path.stat().st_mode)] == [0o600, 0o600]
+
+    def test_nothing_to_save(self, file: PrefixFile) -> None:
+        """Without prefixes there is no file, and one that was there is gone."""
+        file.write([])
+        assert not file.path.exists()
+        file.write([prefix(40)])
+        file.write([])
+        assert not file.path.exists()
+
+    def test_nothing_is_saved_of_a_model_that_was_removed(self, file: PrefixFile, tmp_path: Path) -> None:
+        """When a model is removed while it is served, its server does not bring back what was saved of it."""
+        file.write([prefix(40)])
+        (tmp_path / "model.gguf").unlink()
+        file.write([prefix(40), prefix(50)])
+        assert not file.path.exists()
+
+    def test_rest_of_a_killed_process(self, file: PrefixFile) -> None:
+        """What a process that was killed had begun to write is deleted at the next start."""
+        file.path.parent.mkdir(parents=True)
+        part = file.path.with_name(f"{file.path.name}.17.part")
+        part.touch()
+        assert file.read() == []
+        assert not part.exists()
+
+
+def damage(path: Path, name: str) -> None:
+    """Change one bit of a tensor in the file."""
+    tensor = load_file(path)[name]
+    needle = tensor.view(torch.uint8).numpy().tobytes()
+    data = bytearray(path.read_bytes())
+    at = data.index(needle) + len(needle) // 2
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def rewrite(path: Path, content: torch.Tensor) -> None:
+    """A file that holds 40 token ids, undamaged, and this content."""
+    ids = torch.arange(40)
+    tensors = {"ids": ids, "0": content}
+    specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    save_file(tensors, path, {"key": "key", "checksums": "[0]", "checksum": module._checksum(ids, specs, [0])})
+
+
+class TestInvalid:
+    @pytest.mark.parametrize("how", ["cut short", "empty", "no file of ours", "ids", "checksums", "shape", "length", "folder"])
+    def test_damaged_file(self, file: PrefixFile, told: Callable[[], list[str]], how: str) -> None:
+        """A file that is damaged is deleted with a line in the log; a folder in its place is told."""
+        file.write([prefix(40), prefix(50)])
+        data = file.path.read_bytes()
+        match how:
+            case "cut short":
+                file.path.write_bytes(data[:-100])
+            case "empty":
+                file.path.write_bytes(b"")
+            case "no file of ours":
+                save_file({"x": torch.zeros(1)}, file.path, {"key": "key"})
+            case "ids":
+                damage(file.path, "ids")
+            case "checksums":
+                tensors = load_file(file.path)
+                with safe_open(file.path, framework="pt") as opened:
+                    save_file(tensors, file.path, opened.metadata() | {"checksums": "[null, null]"})
+            case "shape":
+                rewrite(file.path, torch.zeros(2, 1, 40, 4, dtype=torch.float16))
+            case "length":
+                rewrite(file.path, torch.zeros(4, 1, 39, 4, dtype=torch.float16))
+            case "folder":
+                file.path.unlink()
+                file.path.mkdir()
+
+        assert file.read() == []
+        first, *rest = told()
+        reason = REASONS.get(how, "")
+        assert first.startswith(f"The saved prefixes in {file.path} cannot be used ({reason}")
+        assert len(rest) == (how == "folder")
+        assert file.path.exists() == (how == "folder")
+
+    def test_another_key(self, file: PrefixFile, tmp_path: Path, told: Callable[[], list[str]]) -> None:
+        """What another model, kernel or version saved is not used, but deleted."""
+        file.write([prefix(40)])
+        assert prefix_file(tmp_path, "another").read() == []
+        assert told() == [f"The saved prefixes in {file.path} cannot be used (another model, kernel or version made them) and are deleted."]
+        assert not file.path.exists()
+
+    def test_what_makes_the_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Everything that keys and values depend on makes another key."""
+        base = ("source", "int8-native", SHAPE)
+        keys = [prefix_key(*base), prefix_key("other", *base[1:]), prefix_key("source", "float32", SHAPE)]
+        for change in ({"layers": 3}, {"kv_heads": 2}, {"head_dim": 8}, {"dtype": torch.bfloat16}):
+            fields = {"layers": 2, "kv_heads": 1, "head_dim": 4, "dtype": torch.float16, "device": SHAPE.device} | change
+            keys.append(prefix_key("source", "int8-native", CacheShape(**fields)))  # type: ignore[arg-type]
+        for target, value in (("kernels.build", lambda: "kernels-other.so"), ("VERSION", 0), ("version", lambda _: "0.0")):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"pellucid.models.saved_prefixes.{target}", value)
+                keys.append(prefix_key(*base))
+        assert len(set(keys)) == len(keys)
+        assert prefix_key(*base) == keys[0]
+
+
+class TestDisk:
+    def test_no_space(self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]) -> None:
+        """What does not fit is not begun with; what was saved before stays."""
+        file.write([prefix(40, 1)])
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        file.write([prefix(40, 2)])
+
+        (line,) = told()
+        assert line.startswith("The prefix cache is not saved: ")
+        assert "1.0 kB free" in line
+        assert [found.ids.tolist() for found in file.read()] == [random_ids(40, 1)]
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left (os error 28)")])
+    def test_disk_that_fills_up(
+        self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]], error: Exception
+    ) -> None:
+        """A disk that is full in the middle costs the saving and a line in the log: nothing half is left."""
+
+        def fill(_tensors: object, path: Path, _metadata: object) -> None:
+            path.write_bytes(b"half")
+            raise error
+
+        monkeypatch.setattr(module, "save_file", fill)
+        file.write([prefix(40)])
+
+        (line,) = told()
+        assert line.startswith("The prefix cache is not saved: ")
+        assert "free some space" in line
+        assert list(file.path.parent.iterdir()) == []
+
+    @pytest.mark.parametrize("call", ["mkdir", "replace"])
+    def test_folder_that_cannot_be_written_to(
+        self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]], call: str
+    ) -> None:
+        """The same for a folder that is not writable."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, call, fail)
+        file.write([prefix(40)])
+
+        (line,) = told()
+        assert line.startswith(f"The prefix cache is not saved: {file.path.parent} cannot be written to (Permission denied)")
+        assert list(file.path.parent.glob("*")) == []
+
+
+class TestTwoEngines:
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        return Store(tmp_path / "cache")
+
+    @pytest.fixture
+    def loaded(self, tmp_path: Path, store: Store) -> Callable[[], LoadedModel]:
+        """Loads a tiny model, as a start does."""
+        path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+        return lambda: load(str(path), device="cpu", store=store, progress=Silent())
+
+    @pytest.fixture
+    def start(self, loaded: Callable[[], LoadedModel]) -> Callable[[], Engine]:
+        """Starts an engine, with what the one before it has saved."""
+
+        def start() -> Engine:
+            model = loaded()
+            assert model.prefixes is not None
+            return Engine({"tiny": model.model}, SETTINGS, saved={"tiny": model.prefixes})
+
+        return start
+
+    async def test_second_start_computes_the_last_token(self, start: Callable[[], Engine]) -> None:
+        """Prompts of the start before, those in slots and those parked, compute their last token only, with the same answers."""
+        prompts = [random_ids(90 + seed, seed) for seed in range(5)]
+        first = start()
+        cold = [await answer(first, prompt) for prompt in prompts]
+        warm = [await answer(first, prompt) for prompt in prompts]
+        first.close()
+        second = start()
+        try:
+            again = [await answer(second, prompt) for prompt in prompts]
+        finally:
+            second.close()
+
+        assert [computed for computed, _ in cold] == [len(prompt) for prompt in prompts]
+        assert [computed for computed, _ in again] == [1] * 5
+        assert again == warm
+
+    async def test_nothing_new_is_not_written(self, start: Callable[[], Engine], store: Store) -> None:
+        """A start that adds nothing leaves the file as it is."""
+        engine = start()
+        await answer(engine, random_ids(90))
+        engine.close()
+        (path,) = (store.root / "prefixes").iterdir()
+        before = path.stat().st_ino, path.stat().st_mtime_ns
+        start().close()
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == before
+
+    async def test_changed_model(self, start: Callable[[], Engine], tmp_path: Path) -> None:
+        """What was saved of a model is not used for another one under the same name."""
+        prompt = random_ids(90)
+        engine = start()
+        await answer(engine, prompt)
+        engine.close()
+        other = write_gguf(tmp_path / "tiny.gguf", tiny_llama(1, vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+        os.utime(other, ns=(1, 1))
+        engine = start()
+        try:
+            assert (await answer(engine, prompt))[0] == len(prompt)
+        finally:
+            engine.close()
+
+    async def test_removed_with_the_model(self, start: Callable[[], Engine], store: Store, tmp_path: Path) -> None:
+        """Removing a model deletes what was saved of its prompts, and counts it."""
+        engine = start()
+        await answer(engine, random_ids(90))
+        engine.close()
+        (path,) = (store.root / "prefixes").iterdir()
+        size = path.stat().st_size
+        with safe_open(path, framework="pt") as saved:
+            assert "0" in saved.keys()  # noqa: SIM118 - not a mapping
+
+        packed = sum(file.stat().st_size for file in (store.root / "packed").iterdir())
+        assert store.remove(str(tmp_path / "tiny.gguf"), Silent()) == size + packed
+        assert not path.exists()

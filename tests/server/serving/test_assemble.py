@@ -1,0 +1,89 @@
+"""Putting models and engine together: what the settings ask for and cannot be is told before it does harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.config import load_settings
+from pellucid.engine.kv_snapshot import Prefix
+from pellucid.engine.model import CacheShape, Model
+from pellucid.errors import ConfigError
+from pellucid.models.load import LoadedModel, load
+from pellucid.models.store import Store
+from pellucid.serving import assemble as module
+from pellucid.serving.assemble import assemble
+from pellucid.system.progress import Silent
+from support.models.model_files import byte_level_bpe, write_gguf
+from support.models.tiny_models import tiny_llama
+from support.servers.scripted_engine import byte_tokenizer
+
+
+def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two files that would be served under one name neither is loaded, and both are named."""
+    monkeypatch.setattr(module, "load", lambda name, **options: pytest.fail(f"{name} was loaded"))
+    paths = [tmp_path / folder / "model.gguf" for folder in "xy"]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+
+    with pytest.raises(ConfigError) as caught:
+        assemble(load_settings(cache=tmp_path / "cache"), [str(path) for path in paths], Silent())
+
+    assert str(caught.value).startswith(f"{paths[0]} and {paths[1]} would both be served as model: ")
+
+
+def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache beyond any memory tells its bytes and the two settings that make it smaller."""
+    shape = CacheShape(layers=1, kv_heads=1024, head_dim=2**20, dtype=torch.float32, device=torch.device("cpu"))
+    model = cast("Model", SimpleNamespace(context=4096, cache_shape=shape))
+
+    def load(name: str, **options: Any) -> LoadedModel:
+        return LoadedModel(name, model, byte_tokenizer(), None, None, tmp_path)
+
+    monkeypatch.setattr(module, "load", load)
+    size = 1024 * 4096 * 2 * 1024 * 2**20 * 4
+
+    with pytest.raises(ConfigError, match=rf"\({size} bytes\), which cannot be had: set fewer --slots or a smaller --context\.$"):
+        assemble(load_settings(cache=tmp_path / "cache", slots=1024), ["huge"], Silent())
+
+
+@pytest.fixture
+def two_models(tmp_path: Path) -> list[str]:
+    model, tokenizer = tiny_llama(vocab_size=320), byte_level_bpe(320)
+    return [str(write_gguf(tmp_path / f"{name}.gguf", model, "llama", tokenizer)) for name in ("first", "second")]
+
+
+def test_models_share_the_memory_for_prefixes(tmp_path: Path, two_models: list[str]) -> None:
+    """Together the models park no more than the setting says."""
+    engine, _ = assemble(load_settings(cache=tmp_path / "cache", context=64, prefix_memory=10), two_models, Silent())
+    engine.close()
+
+    assert [engine.status(name).parked_limit for name in ("first", "second")] == [5 * 2**20] * 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "read", "kept"),
+    [({}, True, True), ({"prefix_save": False}, False, False), ({"prefix_memory": 0}, False, True)],
+    ids=["saved", "not saved", "no memory"],
+)
+def test_what_is_saved(tmp_path: Path, two_models: list[str], setting: dict[str, Any], read: bool, kept: bool) -> None:
+    """Prefixes of the last start are read; with --no-prefix-save they are deleted, with no memory for them left alone."""
+    settings = load_settings(cache=tmp_path / "cache", context=64)
+    loaded = load(two_models[0], device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
+    assert loaded.prefixes is not None
+    shape = loaded.model.cache_shape
+    content = torch.zeros(2 * shape.layers, shape.kv_heads, 40, shape.head_dim, dtype=shape.dtype)
+    loaded.prefixes.write([Prefix(np.arange(40), content)])
+
+    engine, _ = assemble(settings.model_copy(update=setting), two_models[:1], Silent())
+    parked = engine.status("first").parked_bytes
+    engine.close()
+
+    assert (parked == content.nbytes, loaded.prefixes.path.exists()) == (read, kept)
+    assert read or parked == 0

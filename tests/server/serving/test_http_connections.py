@@ -1,0 +1,409 @@
+"""Clients that send nothing, or too slowly, are disconnected; they take no memory and keep no other client waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.types import Message, Scope
+
+from pellucid.api import request_body
+from pellucid.api.state import ServerState
+from pellucid.client.api_keys import read_keys
+from pellucid.errors import UnavailableError
+from pellucid.serving.http_connections import MOST_FILES, AcceptErrors, allow_files
+from support.page.page_server import paged
+from support.servers.hostile_clients import connections, head, push, received, reset, resident_bytes, stream_request
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, tiny_adapters, tiny_assistant
+
+KEY = "a-long-key"
+SHOWN = (f"X-Api-Key: {KEY}",)
+MEGABYTE = 10**6
+LARGE = b"x" * (16 * 2**20 - 100_000)
+"""A body just under the default limit."""
+
+ROUTES = (
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/v1/score",
+    "/completion",
+    "/infill",
+    "/tokenize",
+    "/detokenize",
+    "/v1/adapters",
+    "/nowhere",
+)
+HELD_AT_ONCE = 160 * MEGABYTE
+"""What 60 unfinished bodies may add: two of the largest, 60 small ones, what is on its way of each, and what malloc keeps."""
+
+
+@pytest.fixture
+def guarded() -> Iterator[LiveServer]:
+    """A server with a key."""
+    with live(scripted_state(keys=read_keys(KEY), max_body_bytes=16 * 2**20)) as server:
+        yield server
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for the sockets of both sides, which are in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY and hard < 8192 else 8192, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All limits of time are a fraction of a second."""
+    monkeypatch.setattr("pellucid.serving.http_connections.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("pellucid.serving.http_connections.UNREAD_SECONDS", 0.3)
+    monkeypatch.setattr("pellucid.api.request_body.FIRST_SECONDS", 0.3)
+    monkeypatch.setattr("pellucid.api.request_body.SLOWEST_BYTES_PER_SECOND", 10 * MEGABYTE)
+
+
+def answered(connection: socket.socket, text: bytes) -> None:
+    """Read until a text was received."""
+    data = b""
+    while text not in data:
+        part = connection.recv(65536)
+        assert part, data
+        data += part
+
+
+def ends(connection: socket.socket) -> bool:
+    """Whether the server ends a connection on which bytes keep coming."""
+    for _ in range(600):
+        try:
+            connection.sendall(b"x")
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def healthy(server: LiveServer) -> bool:
+    return httpx.get(f"{server.url}/health", trust_env=False, timeout=120).status_code == 200
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["first", "next"])
+def test_headers_that_never_end(guarded: LiveServer, before: bytes) -> None:
+    """A request whose headers do not arrive in time is answered 408 in the shape of all errors, on a new or a used connection."""
+    with ExitStack() as opened:
+        half_open = []
+        for _ in range(100):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", guarded.port), timeout=30))
+            one.sendall(before)
+            if before:
+                answered(one, b'"ok"')
+            one.sendall(b"GET /health HTTP/1.1\r\nHost: local")
+            half_open.append(one)
+        assert healthy(guarded)
+        for one in half_open:
+            answer, _, body = received(one).partition(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"connection: close" in answer.lower()
+            error = json.loads(body)["error"]
+            assert (error["code"], error["type"]) == (408, "invalid_request_error")
+            assert error["message"] == "The headers of the request arrived too slowly: send it again."
+
+
+@pytest.mark.usefixtures("impatient")
+def test_headers_byte_by_byte(guarded: LiveServer) -> None:
+    """Sending a byte now and then buys no time for headers."""
+    with connections(guarded.port, 1) as (one,):
+        one.settimeout(0.05)
+        answer, end = b"", time.monotonic() + 30
+        while not answer and time.monotonic() < end:
+            one.sendall(b"G")
+            try:
+                answer = one.recv(4096)
+            except TimeoutError:
+                continue
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_silent_connections(guarded: LiveServer) -> None:
+    """A connection on which nothing was ever sent is closed without an answer."""
+    with connections(guarded.port, 20) as silent:
+        assert [received(one) for one in silent] == [b""] * 20
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("sent", [b"", b"x" * 1000, b"x" * 500_000])
+def test_bodies_that_never_end(guarded: LiveServer, sent: bytes) -> None:
+    """A body that does not arrive in time is answered 408, and the connection is closed."""
+    with connections(guarded.port, 1) as (one,):
+        one.sendall(head(guarded.port, "/v1/completions", MEGABYTE, SHOWN) + sent)
+        answer = received(one)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"The body of the request arrived too slowly, or not at all: send it again." in answer
+
+
+@pytest.mark.usefixtures("impatient")
+def test_body_after_a_refusal(guarded: LiveServer) -> None:
+    """A client that is refused before its body can read why, and cannot keep the connection open by sending more."""
+    with connections(guarded.port, 1) as (one,):
+        one.sendall(head(guarded.port, "/v1/completions", MEGABYTE))
+        assert one.recv(4096).startswith(b"HTTP/1.1 401 ")
+        assert ends(one)
+
+
+def test_connection_is_kept_after_a_refusal(guarded: LiveServer) -> None:
+    """The rest of a refused body is read and dropped, and the connection takes the next request."""
+    with connections(guarded.port, 1) as (one,):
+        one.sendall(head(guarded.port, "/v1/completions", MEGABYTE))
+        assert one.recv(4096).startswith(b"HTTP/1.1 401 ")
+        one.sendall(b"x" * MEGABYTE + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answered(one, b"HTTP/1.1 200 ")
+
+
+def test_no_http(guarded: LiveServer) -> None:
+    """What is no HTTP is refused in the shape of all errors."""
+    with connections(guarded.port, 1) as (one,):
+        one.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
+        head_of_answer, _, body = received(one).partition(b"\r\n\r\n")
+    assert head_of_answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["code"] == 400
+
+
+@pytest.mark.usefixtures("impatient")
+def test_streams_outlast_all_limits() -> None:
+    """A stream that says nothing for longer than any limit, to a client that reads nothing meanwhile, is not cut."""
+
+    async def before(index: int) -> None:
+        await asyncio.sleep(1.5)
+
+    with live(scripted_state(ScriptedAssistant(before=before))) as server, connections(server.port, 1) as (one,):
+        one.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",)))
+        time.sleep(2)
+        assert b"data: [DONE]" in received(one)
+
+
+@pytest.mark.usefixtures("many_files")
+def test_idle_connections() -> None:
+    """A thousand idle connections do not keep anybody out or end a stream: the oldest idle ones are closed for newer ones."""
+    begun, release = threading.Event(), asyncio.Event()
+
+    async def before(index: int) -> None:
+        begun.set()
+        await release.wait()
+
+    with live(scripted_state(ScriptedAssistant(before=before))) as server, connections(server.port, 1) as (stream,):
+        stream.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",)))
+        assert begun.wait(120)  # until its request is read, a connection is an idle one
+        held = resident_bytes()
+        with connections(server.port, 1000) as idle:
+            assert healthy(server)
+            closed = sum(1 for one in idle[:700] if received(one) == b"")
+            grown = resident_bytes() - held
+            assert len(server.server.server_state.connections) <= 256 + 2
+            release_in(server, release)
+            assert b"data: [DONE]" in received(stream)
+    assert closed == 700
+    assert grown < 40 * MEGABYTE
+
+
+@pytest.mark.usefixtures("many_files")
+def test_responses_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks again and again and reads nothing loses its connection."""
+    monkeypatch.setattr("pellucid.serving.http_connections.STALLED_SECONDS", 0.5)
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with live(scripted_state()) as server, connections(server.port, 20) as deaf:
+        for one in deaf:
+            one.sendall(ask * 200)
+        late = time.monotonic() + 60
+        while server.server.server_state.connections:
+            assert time.monotonic() < late, "connections are held for clients that read nothing"
+            time.sleep(0.05)
+
+
+def test_responses_that_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that reads all the time gets a large response whole, however many times the limit it takes."""
+    monkeypatch.setattr("pellucid.serving.http_connections.STALLED_SECONDS", 2.0)
+    content = "x" * 1_000_000
+    body = json.dumps({"content": content}).encode()
+    with live(scripted_state(max_body_bytes=16 * 2**20)) as server, connections(server.port, 1) as (slow,):
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        slow.sendall(head(server.port, "/tokenize", len(body), ("Connection: close",)) + body)
+        began, size = time.monotonic(), 0
+        while part := slow.recv(65536):
+            size += len(part)
+            time.sleep(len(part) / 800_000)
+    assert size > 3 * len(content)
+    assert time.monotonic() - began > 4.0  # else the limit was never reached
+
+
+def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One owner of a key has a limited number of requests open; another owner's are answered, and later more of the first one's."""
+    monkeypatch.setattr("pellucid.serving.http_connections.MOST_OF_AN_OWNER", 3)
+    release = asyncio.Event()
+
+    async def before(index: int) -> None:
+        await release.wait()
+
+    def ask(key: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.post(f"{server.url}/tokenize", json={"content": "x"}, headers=headers, trust_env=False, timeout=120)
+
+    state = scripted_state(ScriptedAssistant(before=before), keys=read_keys("anna:key-of-anna,ben:key-of-ben"))
+    with live(state) as server, connections(server.port, 3) as held:
+        for one in held:
+            headers = ("Authorization: Bearer key-of-ben", "Connection: close")
+            one.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, headers))
+        late = time.monotonic() + 60
+        while (refused := ask("key-of-ben")).status_code == 200:
+            assert time.monotonic() < late, "ben's requests are not counted"
+        assert refused.status_code == 429
+        assert refused.json()["error"]["message"] == "You already have 3 requests open: wait until some are answered, or close them."
+        assert ask("key-of-anna").status_code == 200
+        release_in(server, release)
+        for one in held:
+            assert b"data: [DONE]" in received(one)
+        while ask("key-of-ben").status_code != 200:
+            assert time.monotonic() < late, "answered requests are still counted"
+
+
+def release_in(server: LiveServer, event: asyncio.Event) -> None:
+    """Set an event of the server's loop."""
+    connection = next(iter(server.server.server_state.connections))
+    connection.loop.call_soon_threadsafe(event.set)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server with a tiny model and an adapter, and with its default limit of bodies."""
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY,), grace=0.0, max_body_bytes=16 * 2**20)
+    state.open(assistant, engine, tiny_adapters(assistant, tmp_path_factory.mktemp("cache")))
+    with live(state) as server:
+        yield server
+    engine.close()
+
+
+def slots_are_free(server: LiveServer) -> bool:
+    """Whether all slots become free."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        slots = httpx.get(f"{server.url}/slots", trust_env=False, timeout=120).json()
+        if not any(slot["is_processing"] for slot in slots):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
+    """60 unfinished bodies on any route hold the memory of a few; small requests are served meanwhile."""
+    held = resident_bytes()
+    with connections(tiny.port, 60) as unfinished:
+        for one in unfinished:
+            one.sendall(head(tiny.port, path, len(LARGE) + 1))
+        push(unfinished, LARGE, seconds=1.0)
+        grown = resident_bytes() - held
+        answer = httpx.post(f"{tiny.url}/v1/completions", json={"prompt": "x", "max_tokens": 1}, trust_env=False, timeout=120)
+        assert healthy(tiny)
+    assert answer.status_code == 200
+    assert grown < HELD_AT_ONCE, f"{grown / MEGABYTE:.0f} MB"
+    assert slots_are_free(tiny)
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/gradio_api/upload", "/gradio_api/queue/join", "/v1/completions", "/health", "/"])
+def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
+    """A client without a key takes a few kilobytes, whatever it announces and sends, on the page and on the API."""
+    with paged(tmp_path, keys="anna:key-of-anna", max_body_bytes=16 * 2**20) as server:
+        server.http.post("/login", data={"key": "wrong"})
+        held = resident_bytes()
+        with connections(server.server.port, 60) as unfinished:
+            for number, one in enumerate(unfinished):
+                one.sendall(head(server.server.port, path, len(LARGE) + 1 if number % 2 else None))
+                if not number % 2:
+                    one.sendall(b"%x\r\n" % (len(LARGE) + 1))
+            push(unfinished, LARGE, seconds=1.0)
+            grown = resident_bytes() - held
+            assert server.http.get("/health").status_code == 200
+    assert grown < 30 * MEGABYTE, f"{grown / MEGABYTE:.0f} MB"
+
+
+async def test_full_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body that finds no room is refused with a remedy; it is taken once there is room."""
+    monkeypatch.setattr(request_body, "LARGEST_AT_ONCE", 1)
+    bodies, held = request_body.BodyReader(MEGABYTE), asyncio.Event()
+    scope: Scope = {"type": "http", "headers": []}
+
+    async def unfinished() -> Message:
+        if held.is_set():
+            await asyncio.Event().wait()
+        held.set()
+        return {"type": "http.request", "body": b"x" * 900_000, "more_body": True}
+
+    async def whole() -> Message:
+        return {"type": "http.request", "body": b"x" * 600_000, "more_body": False}
+
+    first = asyncio.create_task(bodies.read(scope, unfinished))
+    await held.wait()
+    await asyncio.sleep(0)
+    with pytest.raises(UnavailableError, match="too many large bodies at once"):
+        await bodies.read(scope, whole)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert len(await bodies.read(scope, whole)) == 600_000
+
+
+def test_resets_in_the_middle_of_streams(tiny: LiveServer) -> None:
+    """500 clients that break their streams off leave no slot taken, no connection open and no memory held."""
+    body: dict[str, object] = {"prompt": "def", "stream": True, "max_tokens": 200, "ignore_eos": True}
+    paths = ("/v1/completions", "/completion", "/infill")
+    held = 0
+    for number in range(500):
+        with socket.create_connection(("127.0.0.1", tiny.port), timeout=30) as one:
+            one.sendall(stream_request(tiny.port, paths[0], body))
+            assert one.recv(64).startswith(b"HTTP/1.1 200 ")
+            reset(one)
+        if number == 50:
+            held = resident_bytes()
+    assert slots_are_free(tiny)
+    assert resident_bytes() - held < 40 * MEGABYTE
+    assert len(tiny.server.server_state.connections) <= 1
+
+
+def test_too_many_files_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """While no connection can be accepted one warning a minute says so; other errors of the loop are reported as ever."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.set_exception_handler(AcceptErrors())
+        for _ in range(1000):
+            error = OSError(errno.EMFILE, "Too many open files")
+            loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": error})
+        loop.call_exception_handler({"message": "another"})
+    finally:
+        loop.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "No more connections can be accepted ([Errno 24] Too many open files): raise the limit of open files (ulimit -n).",
+        "another",
+    ]
+
+
+def test_a_server_asks_for_files() -> None:
+    """A server raises its limit of open files to what it needs, not beyond what the system permits, and never lowers it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = before[1] if before[1] != resource.RLIM_INFINITY else 2 * MOST_FILES
+    try:
+        for soft, wanted in ((1000, min(MOST_FILES, most)), (min(MOST_FILES + 1, most), min(MOST_FILES + 1, most))):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+            allow_files()
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (wanted, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,0 +1,277 @@
+"""``pellucid webui``: the page alone, over a server elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+
+import pellucid.cli.app
+import pellucid.serving.page_process
+from pellucid.client.api_keys import LOCAL, read_keys
+from pellucid.client.protocol import Speaker
+from pellucid.client.server_health import ServerCondition, Standing
+from pellucid.config import load_settings
+from pellucid.serving.listening_socket import listen
+from pellucid.serving.page_process import PageServer, news_of
+from pellucid.tokens import FinishReason, Message
+from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turn, Turns
+from pellucid_webui.hosting.gradio_host import View
+from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state
+
+Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., subprocess.Popen[str]]
+URL = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found = probe.getsockname()[1]
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.fixture
+def start(tmp_path: Path, port: int) -> Iterator[Start]:
+    """Starts ``pellucid webui`` with these options; what still runs at the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+    folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid.cli.app, pellucid.serving.page_process)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PELLUCID_DATA": str(tmp_path / "data")}
+    code = "import sys; from pellucid.cli.app import app\ntry: app()\nfinally: print('torch' in sys.modules)"
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, "webui", "--port", str(port), *options]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def page(port: int, process: subprocess.Popen[str], part: str) -> httpx.Response:
+    """The page at a port, once it contains a part."""
+    answer = None
+    for _ in range(600):
+        assert process.poll() is None, process.communicate()
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30)
+        except httpx.ConnectError:  # it has not begun to listen
+            answer = None
+        if answer is not None and part in answer.text:
+            return answer
+        assert answer is None or "location.reload()" in answer.text, answer.text
+        time.sleep(0.1)
+    raise AssertionError(answer and answer.text)
+
+
+def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
+    """The page comes from a process without torch, which keeps conversations itself; a server that goes away is no end of it."""
+    with live(scripted_state()) as server:
+        process = start("--server", server.url)
+        answer = page(port, process, "gradio_config")
+        assert server.url not in answer.text
+    page(port, process, f"No server answers at {server.url}: start one with pellucid serve")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (0, "")
+    assert out == f"The page is at http://127.0.0.1:{port}/ and asks {server.url}; Ctrl-C stops it.\nFalse\n"
+    assert (tmp_path / "data" / "conversations.db").exists()
+
+
+def test_nobody_answers(start: Start, port: int) -> None:
+    """Where no server answers that is one sentence, in the terminal and on the page, which waits for one."""
+    process = start("--server", URL)
+    answer = page(port, process, f"No server answers at {URL}")
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+
+    assert "location.reload()" in answer.text
+    assert err == f"No server answers at {URL}: start one with pellucid serve, or give another address with --server.\n"
+
+
+def test_key_is_asked_for_here_too(start: Start, port: int) -> None:
+    """With a key the page is locked as the server's own is, and is not the API."""
+    with live(scripted_state(keys=read_keys("secret"))) as server:
+        process = start("--server", server.url, "--api-key", "secret")
+        page(port, process, "Log in to Pellucid")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, headers={"origin": f"http://127.0.0.1:{port}"}) as http:
+            assert http.get("/config").status_code == 401
+            assert http.get("/v1/models").status_code == 401
+            assert http.get("/v1/models", headers={"authorization": "Bearer secret"}).status_code == 404
+            assert http.post("/login", data={"key": "secret"}).status_code == 303
+            assert "Log in" not in http.get("/").text
+            assert http.get("/", headers={"host": "evil.example"}).status_code == 403
+
+
+@pytest.fixture
+def key_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A key in the environment, for what is started after that."""
+    monkeypatch.setenv("PELLUCID_API_KEY", "secret")
+    return "secret"
+
+
+def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) -> None:
+    """The key of the settings is not sent to a server that they do not name, and the terminal says what to do."""
+    with live(scripted_state(keys=read_keys(key_of_the_settings))) as server:
+        process = start("--server", server.url)
+        page(port, process, "Log in to Pellucid")
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key-file.\n" in err
+    assert f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
+
+
+def test_wrong_key(start: Start, port: int) -> None:
+    """A key that the server does not take is told in a sentence."""
+    with live(scripted_state(keys=read_keys("secret"))) as server:
+        process = start("--server", server.url)
+        page(port, process, f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.")
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (ServerCondition(Standing.LOADING), f"The server at {URL} is loading its models."),
+        (ServerCondition(Standing.LOADING, "Loading model", "a.gguf", 3, 4), f"The server at {URL} is loading its models: a.gguf."),
+        (ServerCondition(Standing.LEAVING, "x"), f"The server at {URL} is shutting down: start it again with pellucid serve."),
+        (ServerCondition(Standing.FAILED, "x"), f"The server at {URL} has failed and serves nothing any more: start it again."),
+        (ServerCondition(Standing.FORBIDDEN, "Host."), f"The server at {URL} lets nobody in by this address: Host."),
+        (ServerCondition(Standing.FOREIGN), f"What answers at {URL} is not a Pellucid server: give the address of one with --server."),
+        (ServerCondition(Standing.SILENT, "late"), f"What listens at {URL} does not answer: late."),
+    ],
+)
+def test_every_standing_is_a_sentence(found: ServerCondition, sentence: str) -> None:
+    """Whatever is found at the address is said in a sentence, with how far it is where it loads."""
+    news = news_of(found, URL)
+
+    assert news is not None
+    assert (news.sentence, news.done, news.total) == (sentence, found.done, found.total)
+    assert news_of(ServerCondition(Standing.READY), URL) is None
+
+
+@contextmanager
+def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iterator[PageServer]:
+    """A page alone with an answer on its way that no request waits for, and that goes on when it is told to; it has left at the end."""
+    first, turns_of_page = threading.Event(), []
+
+    async def before(index: int) -> None:
+        if index == 1:
+            first.set()
+            await asyncio.to_thread(go_on.wait)
+
+    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+        async def begin() -> None:
+            settings = TurnSettings(model=TINY)
+            node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
+            turns_of_page.append(turns.start(Turn(store, node), speaker, [Message("user", "hi")], settings))
+
+        with gr.Blocks() as blocks:
+            blocks.load(begin)
+        return View(blocks)
+
+    with live(scripted_state(ScriptedAssistant(before=before))) as server, listen("127.0.0.1", port) as listener:
+        page_server = PageServer(load_settings(data=data, grace=grace), server.url, "127.0.0.1", create)
+        thread = threading.Thread(target=page_server.run, args=([listener],))
+        thread.start()
+        origin = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=origin, timeout=30, trust_env=False, headers={"origin": origin}) as http:
+            while "gradio_config" not in http.get("/").text:
+                time.sleep(0.05)
+            assert http.post("/gradio_api/queue/join", json={"fn_index": 0, "data": [], "session_hash": "s1"}).status_code == 200
+        assert first.wait(30)
+        while not turns_of_page[0].text:
+            time.sleep(0.01)
+        yield page_server
+        thread.join(30)
+        assert not thread.is_alive()
+        go_on.set()
+
+
+def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
+    """The only answer that is kept, and how it ended."""
+    store = Store(data / "conversations.db")
+    (summary,) = store.list(LOCAL)
+    (node,) = store.conversation(LOCAL, summary.id).nodes.values()
+    store.close()
+    return node.text, node.end
+
+
+def test_answers_have_their_grace_time(tmp_path: Path, port: int) -> None:
+    """An answer that no tab watches comes to its end before the page leaves."""
+    go_on = threading.Event()
+    with answering(tmp_path, port, 3600, go_on) as server:
+        server.handle_exit(signal.SIGINT, None)
+        time.sleep(1)
+        go_on.set()
+
+    assert kept_answer(tmp_path) == ("Hello world", FinishReason.STOP)
+
+
+def test_grace_time_ends(tmp_path: Path, port: int) -> None:
+    """After the grace time an answer is ended, and kept as far as it has come."""
+    with answering(tmp_path, port, 1, threading.Event()) as server:
+        server.handle_exit(signal.SIGINT, None)
+
+    assert kept_answer(tmp_path) == ("Hello", FinishReason.CANCELLED)
+
+
+def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
+    """A second signal ends the answers that are on their way, and keeps them."""
+    with answering(tmp_path, port, 3600, threading.Event()) as server:
+        server.handle_exit(signal.SIGINT, None)
+        time.sleep(0.5)
+        server.handle_exit(signal.SIGINT, None)
+
+    assert kept_answer(tmp_path) == ("Hello", FinishReason.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--host", "0.0.0.0"],
+            "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).",
+        ),
+        (["--server", "nonsense"], "nonsense is not the address of a server: Request URL is missing an 'http://' or 'https://' protocol."),
+        (["--api-key", "a,b"], "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."),
+    ],
+)
+def test_wrong_options(run: Run, options: list[str], sentence: str) -> None:
+    """What cannot be is one sentence, and exits with 1."""
+    assert run("webui", *options) == (1, "", f"pellucid: {sentence}\n")
+
+
+def test_without_gradio(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the command says how to install it."""
+    monkeypatch.setattr("pellucid.serving.page_process.find_spec", lambda name: None)
+
+    assert run("webui") == (1, "", "pellucid: The page needs gradio: run pip install '.[webui]' in Pellucid's folder.\n")
+
+
+def test_port_in_use(run: Run, port: int) -> None:
+    """A port that is taken is one sentence with the remedy."""
+    with socket.create_server(("127.0.0.1", port)):
+        code, _, err = run("webui", "--server", URL, "--port", str(port))
+
+    assert (code, err.startswith(f"pellucid: Port {port} of 127.0.0.1 cannot be had")) == (1, True)

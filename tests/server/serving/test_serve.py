@@ -1,0 +1,261 @@
+"""The server's process, as a user starts and stops it, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+import pellucid.cli.app
+import pellucid_webui.hosting.mount
+from pellucid.api.state import ServerState
+from pellucid.client.client import Client
+from pellucid.config import load_settings
+from pellucid.errors import ConfigError, UnavailableError
+from pellucid.serving.listening_socket import listen
+from pellucid.serving.serve import curl, greeting, page_of, warm_up
+from pellucid.tokens import Finish, ModelCard, SamplingParams, Token
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.tiny_models import tiny_llama
+from support.servers.scripted_engine import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant
+
+VOCAB = 320
+LONG = SamplingParams(max_tokens=30_000, ignore_eos=True)
+"""An answer that lasts as long as any test."""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that can go on for long."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_llama(vocab_size=VOCAB, max_position_embeddings=32_768).save_pretrained(folder)
+    return write_folder(folder, byte_level_bpe(VOCAB))
+
+
+PATIENCE = 60
+"""Seconds that nothing here should need; reached only where a test fails."""
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found = probe.getsockname()[1]
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.fixture
+def start(tmp_path: Path, port: int) -> Iterator[Start]:
+    """Starts ``pellucid serve`` with these options; what still runs at the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+    folders = [str(Path(file).parents[2]) for file in (pellucid.cli.app.__file__, pellucid_webui.hosting.mount.__file__)]
+    own = {"PYTHONPATH": os.pathsep.join(folders), "PELLUCID_CACHE": str(tmp_path / "cache"), "PELLUCID_DATA": str(tmp_path / "data")}
+    environment = {**os.environ, **own}
+    code = "from pellucid.cli.app import app; app()"
+
+    def start(*options: str | Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, "serve", "--port", str(port), "--context", "32768", *map(str, options)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+async def ready(client: Client, process: subprocess.Popen[str]) -> None:
+    """Wait until the server has loaded its model."""
+    async with asyncio.timeout(PATIENCE):
+        while await client.health() != "ok":
+            assert process.poll() is None, process.communicate()
+            await asyncio.sleep(0.05)
+
+
+async def gone(client: Client) -> None:
+    """Wait until the server takes no more connections."""
+    async with asyncio.timeout(PATIENCE):
+        while await client.health() is not None:
+            await asyncio.sleep(0.05)
+
+
+async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
+    """It greets with what to open and try, answers, and leaves with code 0 and a quiet log when asked to."""
+    process = start("--model", folder)
+    async with Client(f"http://127.0.0.1:{port}") as client:
+        await ready(client, process)
+        items = [item async for item in client.complete("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True))]
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+
+    assert [type(item) for item in items] == [Token] * 5 + [Finish]
+    assert (process.returncode, err.replace(f"packing {folder.name}", "").count("ERROR")) == (0, 0)
+    assert out.startswith("Pellucid ")
+    for part in (f"http://127.0.0.1:{port}", "model   tiny: ", "memory at rest: ", "try     curl -N "):
+        assert part in out
+
+
+async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None:
+    """However a server left, asked to or idle, the next one computes only the last token of what that one had read."""
+    one, two = ("".join(f"{name}_{n} = {n * n}\n" for n in range(20)) for name in ("first", "second"))
+    computed: list[int] = []
+    for prompts, options in (([one], ("--idle-exit", "1")), ([one, two], ()), ([two], ())):
+        process = start("--model", folder, *options)
+        async with Client(f"http://127.0.0.1:{port}") as client:
+            await ready(client, process)
+            for prompt in prompts:
+                items = [item async for item in client.complete(prompt, params=SamplingParams(max_tokens=1), heal=False)]
+                assert isinstance(items[-1], Finish)
+                computed.append(items[-1].usage.computed)
+        if not options:
+            process.terminate()
+        process.communicate(timeout=60)
+
+    read_one, again_one, read_two, again_two = computed
+    assert (again_one, again_two) == (1, 1)
+    assert min(read_one, read_two) > 100
+
+
+async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
+    """With --idle-exit it leaves by itself with code 0 and says why, but not while an answer is being streamed."""
+    process = start("--model", folder, "--idle-exit", "1")
+    async with Client(f"http://127.0.0.1:{port}") as client:
+        await ready(client, process)
+        begun = time.monotonic()
+        async with aclosing(client.complete("def", params=LONG)) as items:
+            async for _ in items:
+                if time.monotonic() - begun > 1.5:  # the stream has outlasted the limit
+                    break
+    out, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert out.endswith("\nNobody has asked anything for 1 seconds: leaving, as --idle-exit says.\n")
+
+
+async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
+    """When the grace time is over a running stream ends with an event that says why, and the process with code 0."""
+    process = start("--model", folder, "--grace", "0")
+    async with Client(f"http://127.0.0.1:{port}") as client:
+        await ready(client, process)
+        async with aclosing(client.complete("def", params=LONG)) as items:
+            await anext(items)
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(UnavailableError, match="shutting down"):
+                async for _ in items:
+                    pass
+
+    assert process.wait(timeout=60) == 0
+
+
+async def test_second_signal_insists(start: Start, folder: Path, port: int) -> None:
+    """A second signal ends the grace time of answers that still have hours to go."""
+    process = start("--model", folder, "--grace", "3600")
+    async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
+        await ready(client, process)
+        async with aclosing(client.complete("def", params=LONG)) as items:
+            await anext(items)
+            process.terminate()
+            await gone(other)
+            assert process.poll() is None
+            process.terminate()
+            with pytest.raises(UnavailableError, match="shutting down"):
+                async for _ in items:
+                    pass
+
+    assert process.wait(timeout=60) == 0
+
+
+def test_open_page_keeps_no_server(tmp_path: Path) -> None:
+    """What an open page asks for only to see that its server is there does not count as a request; what it is used for does."""
+    state = ServerState(models=("tiny",))
+    page_of(load_settings(data=tmp_path), state)
+
+    counted = {path: state.idleness.counts(path) for path in ("/gradio_api/heartbeat/s1", "/page/alive", "/", "/gradio_api/queue/join")}
+    assert counted == {"/gradio_api/heartbeat/s1": False, "/page/alive": False, "/": True, "/gradio_api/queue/join": True}
+
+
+def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
+    """A server whose model cannot be loaded ends with code 1 and one sentence that says why."""
+    process = start("--model", tmp_path / "none.gguf")
+
+    _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (1, f"pellucid: {tmp_path / 'none.gguf'} does not exist.\n")
+
+
+def test_port_in_use() -> None:
+    """A port that is taken is one sentence with the remedy."""
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError) as raised:
+            listen("127.0.0.1", port)
+
+    told = f"Port {port} of 127.0.0.1 cannot be had (address already in use): stop what uses it, or choose another --port."
+    assert str(raised.value) == told
+
+
+def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is no address is named."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    with pytest.raises(ConfigError, match=r"^The host nowhere is not an address of this machine: Name or service not known\.$"):
+        listen("nowhere", 0)
+
+
+async def test_warm_up_is_an_infill_where_there_are_infills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is warmed up by what it will be asked: with a healed infill if it has the markers, else with plain text."""
+    engines = {True: ScriptedEngine([97]), False: ScriptedEngine([97])}
+    for infill, engine in engines.items():
+        assistant = scripted_assistant(engine, byte_tokenizer(words=[b"ab"]), FORMAT if infill else None)
+        card = ModelCard("scripted", 512, infill, chat=False, weight_bytes=0, description="", licence=None)
+        monkeypatch.setattr(assistant, "models", lambda card=card: [card])
+        await warm_up(assistant)
+
+    healed, plain = (engine.requests for engine in engines.values())
+    assert [MID in request.prompt and request.constraint is not None for request in healed] == [True]
+    assert [(list(request.prompt)[-1], request.constraint) for request in plain] == [(ord("a"), None)]
+
+
+def test_curl_line_is_for_a_shell() -> None:
+    """What is printed to try can be pasted into a shell, quotes in code included, and holds no key."""
+    body = {"prompt": 'it\'s "quoted"\n$HOME `ls`'}
+    line = curl(load_settings(api_key="hunter2"), "/v1/completions", body)
+
+    words = shlex.split(line)
+    assert words[words.index("-d") + 1] == '{"prompt": "it\'s \\"quoted\\"\\n$HOME `ls`"}'
+    assert "hunter2" not in line
+    assert "Authorization: Bearer $PELLUCID_API_KEY" in words
+
+
+@pytest.mark.parametrize(
+    ("infill", "chat", "routes"),
+    [(True, True, ["/infill", "/v1/chat/completions"]), (False, True, ["/v1/chat/completions"]), (False, False, ["/v1/completions"])],
+)
+def test_what_is_there_to_try(monkeypatch: pytest.MonkeyPatch, infill: bool, chat: bool, routes: list[str]) -> None:
+    """The greeting asks for what the model can do."""
+    assistant = scripted_assistant(ScriptedEngine([97]), byte_tokenizer(words=[b"ab"]), None)
+    card = ModelCard("scripted", 512, infill, chat, weight_bytes=0, description="small", licence=None)
+    monkeypatch.setattr(assistant, "models", lambda: [card])
+    settings = load_settings()
+    asked = [line for line in greeting(settings, assistant).splitlines() if "curl" in line]
+    assert [line.split(settings.url)[1].split()[0] for line in asked] == routes
+    assert [line[:8] for line in asked] == ["try     ", "        "][: len(routes)]

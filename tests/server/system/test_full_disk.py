@@ -1,0 +1,151 @@
+"""A full disk and a read-only one: one sentence from everything that writes, and nothing that existed is lost."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from pellucid.errors import PellucidError
+from support.models.stand_in_hub import StandInHub, serve
+from support.servers import disk_writers
+from support.servers.disk_writers import Write
+from support.servers.small_disks import FILLER, SmallDisk, can_mount, small_disk
+
+pytestmark = pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
+
+WRITERS: list[Write] = [
+    disk_writers.conversations,
+    disk_writers.sessions,
+    disk_writers.review,
+    disk_writers.judgement,
+    disk_writers.suggestion_log,
+    disk_writers.log_export,
+    disk_writers.packed_weights,
+    disk_writers.prefixes,
+    disk_writers.pull,
+    disk_writers.calibration,
+    disk_writers.replay_records,
+    disk_writers.evaluation_records,
+    disk_writers.evaluation_report,
+    disk_writers.bench_plot,
+    disk_writers.training_curves,
+    disk_writers.merged_folder,
+    disk_writers.merged_file,
+    disk_writers.switch,
+    disk_writers.server_record,
+]
+
+ROOMS = [0, *(1 << power for power in range(12, 23))]
+"""Bytes that are free: a write fails at its first step, and with more room at a later one."""
+
+TABLES = {"conversation", "node", "session", "suggestions"}
+"""Of the databases, without their indexes."""
+
+PASSING = re.compile(r"\.lock$|-wal$|-shm$|-journal$|\.part$")
+"""Files that hold nothing by themselves."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
+
+
+@pytest.fixture(autouse=True)
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub on this machine with a model, which a client takes for the one of the settings."""
+    files = {"tiny.gguf": bytes(range(256)) * 400}
+    with serve(StandInHub("org/tiny", files)) as found:
+        monkeypatch.setenv("HF_ENDPOINT", found.url)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield
+
+
+def contents(folder: Path) -> dict[str, set[object]]:
+    """Return the rows of the databases, the lines of the records and the bytes of the other files, without locks and what is begun."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != FILLER and not PASSING.search(path.name)]
+    return {str(path.relative_to(folder)): content(path) for path in files}
+
+
+def content(path: Path) -> set[object]:
+    """Return what a file holds, in parts that have to stay."""
+    data = path.read_bytes()
+    if path.suffix == ".jsonl":
+        return set(data.splitlines())
+    if not data.startswith(b"SQLite format 3"):
+        return {data}
+    with TemporaryDirectory() as elsewhere:  # with room for what SQLite does to read it
+        for file in path.parent.glob(f"{path.name}*"):
+            shutil.copy(file, elsewhere)
+        return _rows(Path(elsewhere) / path.name)
+
+
+def _rows(path: Path) -> set[object]:
+    with closing(sqlite3.connect(path)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'") if name in TABLES]
+        return {(name, *row) for name in tables for row in database.execute(f"SELECT * FROM {name}")}
+
+
+def require_kept(before: dict[str, set[object]], folder: Path) -> None:
+    """Fail where anything is missing."""
+    after = contents(folder)
+    for name, parts in before.items():
+        assert parts <= after.get(name, set()), name
+
+
+def refusal(write: Write, folder: Path) -> str | None:
+    """Write the second thing; return the sentence that says why it fails, None where it does not."""
+    try:
+        write(folder, 1)
+    except PellucidError as error:
+        return str(error)
+    return None
+
+
+def require_sentence(said: str, folder: Path) -> None:
+    """Fail for anything but one sentence that names the place, says why, and what to do."""
+    assert re.fullmatch(r"[^\n]+: [^\n]+\.", said), said
+    assert str(folder) in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_full(write: Write, disk: SmallDisk) -> None:
+    """On a full disk a write fails in one sentence, what was written before stays, and with room the same write succeeds."""
+    write(disk.folder, 0)
+    before = contents(disk.folder)
+    for room in ROOMS:
+        disk.fill(room)
+        said = refusal(write, disk.folder)
+        if said is None:
+            break
+        require_sentence(said, disk.folder)
+        assert re.search("full|No space left| are needed", said), said
+        require_kept(before, disk.folder)
+        assert not said or room < ROOMS[-1]
+        disk.repair()
+    assert room
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_read_only(write: Write, disk: SmallDisk) -> None:
+    """On a read-only disk a write fails in one sentence, what was written before stays, and later the same write succeeds."""
+    write(disk.folder, 0)
+    before = contents(disk.folder)
+    disk.make_read_only()
+
+    said = refusal(write, disk.folder)
+
+    assert said is not None
+    require_sentence(said, disk.folder)
+    assert re.search("[Rr]ead-only|readonly|unable to open", said), said
+    assert contents(disk.folder) == before
+    disk.repair()
+    write(disk.folder, 1)

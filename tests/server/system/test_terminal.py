@@ -1,0 +1,209 @@
+"""The terminal's colours: readable, distinguishable by everyone, and absent where nobody looks."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.system.terminal import LEVELS, Bars, Level, Steps, Writer, harmless, level_of, paint
+from pellucid.tokens import Finish, FinishReason, Token, Usage
+
+RGB = tuple[float, float, float]
+
+COLOUR_VISION: dict[str, tuple[RGB, RGB, RGB]] = {
+    "normal": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "deuteranopia": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "tritanopia": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+}
+"""Matrices on linear RGB of Machado, Oliveira and Fernandes 2009 (severity 1.0)."""
+
+COLOURED = [level for level in LEVELS if level.background]
+
+
+def token(text: str, probability: float | None = 0.5) -> Token:
+    logprob = None if probability is None else math.log(probability)
+    return Token(1, text, text.encode(), 0, logprob, 1, 0.0)
+
+
+def linear(colour: str) -> RGB:
+    """sRGB hex to linear light."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return (_linear(red), _linear(green), _linear(blue))
+
+
+def _linear(value: float) -> float:
+    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+
+def luminance(colour: str) -> float:
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear(colour), strict=True))
+
+
+def times(matrix: tuple[RGB, RGB, RGB], colour: RGB) -> RGB:
+    red, green, blue = (sum(m * c for m, c in zip(row, colour, strict=True)) for row in matrix)
+    return (red, green, blue)
+
+
+def lab(colour: RGB) -> RGB:
+    """Linear RGB to CIE L*a*b* (D65), in which distances are what people see."""
+    red, green, blue = (min(max(part, 0.0), 1.0) for part in colour)
+    x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    z = (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.089
+    fx, fy, fz = (part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in (x, y, z))
+    return (116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz))
+
+
+@pytest.mark.parametrize("level", COLOURED, ids=lambda level: level.label)
+def test_text_is_readable(level: Level) -> None:
+    """Text on a coloured ground has the contrast that WCAG 2 asks for (4.5), whatever the terminal's theme."""
+    assert level.foreground is not None
+    assert level.background is not None
+    dark, light = sorted((luminance(level.foreground), luminance(level.background)))
+
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_levels_are_told_apart(vision: str) -> None:
+    """Any two grounds differ by far more than the eye needs (20 in CIE76), for each kind of colour vision."""
+    matrix = COLOUR_VISION[vision]
+    for one, other in itertools.combinations(COLOURED, 2):
+        first, second = (lab(times(matrix, linear(str(level.background)))) for level in (one, other))
+
+        assert math.dist(first, second) > 20, (vision, one.label, other.label)
+
+
+@pytest.mark.parametrize(
+    ("probability", "label"),
+    [(1.0, "90% or more"), (0.9, "90% or more"), (0.899, "60-90%"), (0.3, "30-60%"), (0.1, "10-30%"), (1e-30, "under 10%")],
+)
+def test_level(probability: float, label: str) -> None:
+    """A level holds its floor and everything up to the next one."""
+    assert level_of(math.log(probability) + 1e-12).label == label
+
+
+def test_first_token_is_plain() -> None:
+    """A token that follows nothing has no probability, so it is not marked as improbable."""
+    assert not level_of(None).style
+
+
+def test_impossible_token_has_a_level() -> None:
+    """A probability of zero is the lowest level, not an error."""
+    assert level_of(-math.inf) is LEVELS[-1]
+
+
+@given(st.text())
+def test_no_answer_steers_the_terminal(text: str) -> None:
+    """What people see holds no control character but tab and line end, and as many characters as the text."""
+    shown = harmless(text)
+
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown)
+    assert len(shown) == len(text)
+
+
+def test_line_end_is_drawn_where_unsure() -> None:
+    """An improbable line end is seen, a sure one only breaks the line."""
+    assert paint(token("a\nb", 0.05)).plain == "a↵\nb"
+    assert paint(token("a\nb", 0.99)).plain == "a\nb"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=8))
+def test_pipe_gets_the_text_alone(texts: list[str]) -> None:
+    """Into a file goes the text as it is, with a last line end, and no colour, legend or context."""
+    stream = io.StringIO()
+    writer = Writer(stream)
+
+    writer.plain("context")
+    for text in texts:
+        writer.token(token(text))
+    writer.end(Finish(FinishReason.STOP, Usage()))
+
+    whole = "".join(texts)
+    assert stream.getvalue() == (whole if whole.endswith("\n") else whole + "\n")
+
+
+def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal an unsure token is coloured, and the legend and the figures of this answer follow."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = io.StringIO()
+    writer = Writer(stream)
+
+    writer.begin()
+    writer.token(token("stopped", 0.99))
+    writer.begin()
+    writer.token(token("sure", 0.99))
+    writer.token(token("unsure", 0.2))
+    writer.end(Finish(FinishReason.LENGTH, Usage(cached=3, computed=4, generated=2, decode=0.5)))
+
+    painted = stream.getvalue()
+    assert painted.startswith("stoppedsure\x1b[38;2;0;0;0;48;2;253;174;97munsure\x1b[0m\n")
+    for level in LEVELS:
+        assert level.label in painted
+    assert "2 tokens; perplexity 2.25; 2.0 tokens/s; 3 of 7 prompt tokens from the cache; ended by length" in painted
+
+
+def test_bars_without_a_terminal() -> None:
+    """Where nobody looks each piece of work is one line, and its steps are none."""
+    stream = io.StringIO()
+
+    with Bars(stream) as bars:
+        bars.start("model.gguf", 3_000_000)
+        bars.advance(1_000_000)
+        bars.note("Trying the next [source].")
+        bars.start("packing", None)
+
+    assert stream.getvalue() == "model.gguf (3.0 MB)\nTrying the next [source].\npacking\n"
+
+
+@pytest.mark.parametrize(("total", "amount"), [(1, "1 step"), (12, "12 steps")])
+def test_steps_without_a_terminal(total: int, amount: str) -> None:
+    """Steps are counted, not bytes, and what each of them is goes unsaid where nobody looks."""
+    stream = io.StringIO()
+
+    with Steps(stream) as steps:
+        steps.start("measuring", total)
+        steps.describe("decode")
+        steps.advance(1)
+
+    assert stream.getvalue() == f"measuring ({amount})\n"
+
+
+def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal one sees which step is next and how many are done."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = io.StringIO()
+
+    with Steps(stream) as steps:
+        steps.start("measuring", 12)
+        steps.advance(7)
+        steps.describe("decode")
+
+    assert " 7/12" in stream.getvalue().rsplit("decode", 1)[1]
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal the bar of the work in hand shows what is done, and the one before it is gone."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = io.StringIO()
+
+    with Bars(stream) as bars:
+        bars.start("first", 10)
+        bars.start("second", 3_000_000)
+        bars.advance(1_000_000)
+
+    last = stream.getvalue().rsplit("second", 1)[1]
+    assert "1.0/3.0 MB" in last
+    assert "first" not in last

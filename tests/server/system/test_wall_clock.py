@@ -1,0 +1,88 @@
+"""The clock of the wall may be set back: only dates come from it, and a file is a new one whichever way its time has changed."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pellucid
+import pellucid_lsp
+import pellucid_webui
+from pellucid.models import load
+from pellucid.models.fingerprint import fingerprint
+from pellucid_lsp.off_switch import Switch
+
+HOUR_NS = 3600 * 10**9
+
+DATES = {
+    "pellucid/api/chat.py",
+    "pellucid/api/completions.py",
+    "pellucid/api/state.py",
+    "pellucid/bench/command.py",
+    "pellucid/learn/calibrate/command.py",
+    "pellucid/learn/evaluate/results.py",
+    "pellucid/learn/finetune/workshop.py",
+    "pellucid/template_renderer.py",
+    "pellucid_lsp/suggestion_log.py",
+    "pellucid_webui/reviews.py",
+    "pellucid_webui/sessions.py",
+    "pellucid_webui/store.py",
+}
+"""Files that keep dates. Those of the page's sessions and conversations outlive the process, and have tests with a clock of their own."""
+
+WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
+
+
+def wall_clocks(path: Path) -> Iterator[int]:
+    """Return the lines that name the clock of the wall."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in WALL:
+            yield node.lineno
+
+
+def test_durations_are_monotonic() -> None:
+    """No waiting, rate limit or idle time depends on the clock of the wall: the files that read it keep dates alone."""
+    found = set()
+    for package in (pellucid, pellucid_lsp, pellucid_webui):
+        (folder, *_) = package.__path__
+        for path in Path(folder).rglob("*.py"):
+            if any(wall_clocks(path)):
+                found.add(path.relative_to(Path(folder).parent).as_posix())
+    assert found == DATES
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file.safetensors"
+    path.write_bytes(b"before")
+    return path
+
+
+def rewrite_an_hour_earlier(path: Path, data: bytes) -> None:
+    """Write as many bytes as there are, with a time before that of the file."""
+    before = path.stat()
+    assert before.st_size == len(data)
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - HOUR_NS))
+
+
+def test_fingerprints(file: Path) -> None:
+    """Weights that were exchanged after the clock was set back are other weights: for adapters, and for what is packed of them."""
+    before = fingerprint([file]), load._fingerprint([file])
+    rewrite_an_hour_earlier(file, b"after!")
+    after = fingerprint([file]), load._fingerprint([file])
+    assert all(one != other for one, other in zip(before, after, strict=True))
+
+
+def test_switch(tmp_path: Path) -> None:
+    """An editor sees that suggestions were switched on again after the clock was set back."""
+    path = tmp_path / "switch.json"
+    path.write_text('{"off": true, "folders_off": []} ')
+    switch = Switch(path, ["/a"])
+    assert not switch.everywhere
+    rewrite_an_hour_earlier(path, b'{"off": false, "folders_off": []}')
+    assert switch.everywhere

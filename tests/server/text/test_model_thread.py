@@ -1,0 +1,77 @@
+"""Waiting for the process of a tokenizer holds up neither the event loop nor other models."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pellucid.errors import QueueFullError
+from pellucid.text import model_thread
+from pellucid.text.assistant import Assistant
+from pellucid.tokens import Message
+from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant
+
+PATIENCE = 60
+"""Seconds that nothing here should need; reached only where a test fails."""
+
+
+async def _all(items: AsyncIterator[Any]) -> None:
+    async for _ in items:
+        pass
+
+
+VERBS: dict[str, Callable[[Assistant], Awaitable[Any]]] = {
+    "complete": lambda assistant: _all(assistant.complete("a")),
+    "infill": lambda assistant: _all(assistant.complete("a", "b")),
+    "chat": lambda assistant: _all(assistant.chat([Message("user", "a")])),
+    "score": lambda assistant: _all(assistant.score("a")),
+    "token_ids": lambda assistant: assistant.token_ids("a"),
+    "infill_prompt": lambda assistant: assistant.infill_prompt("a", "b"),
+    "tokenize": lambda assistant: assistant.off_loop(lambda: assistant.tokenize("a")),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_loop_runs_while_a_tokenizer_is_waited_for(verb: str) -> None:
+    """Each verb leaves the event loop free while the process of a tokenizer reads a text."""
+    begun, released = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    plain = byte_tokenizer()
+
+    def encode(text: str) -> list[int]:
+        loop.call_soon_threadsafe(begun.set)
+        assert released.wait(PATIENCE), "the event loop is held up"
+        return plain.encode_text(text)
+
+    assistant = scripted_assistant(ScriptedEngine([]), tokenizer=replace(plain, encode_text=encode, apart=True))
+    asking = asyncio.ensure_future(VERBS[verb](assistant))
+    await asyncio.wait_for(begun.wait(), PATIENCE)
+    assert not asking.done()
+    released.set()
+    await asyncio.wait_for(asking, PATIENCE)
+
+
+async def test_other_models_have_threads() -> None:
+    """However many texts wait for the process of one tokenizer, they take none of the threads that the models share."""
+    released = threading.Event()
+    assistant = scripted_assistant(ScriptedEngine([]), tokenizer=replace(byte_tokenizer(), apart=True))
+    waiting = [asyncio.ensure_future(assistant.off_loop(lambda: released.wait(PATIENCE))) for _ in range(50)]
+    other = scripted_assistant(ScriptedEngine([]))
+    try:
+        pieces = await asyncio.wait_for(other.off_loop(lambda: other.tokenize("a")), PATIENCE)
+    finally:
+        released.set()
+    assert [piece.text for piece in pieces] == ["a"]
+    assert all(await asyncio.gather(*waiting))
+
+
+async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that would wait too long for its turn is refused as one too many."""
+    monkeypatch.setattr(model_thread, "LONGEST_WAIT", -1)
+    with pytest.raises(QueueFullError, match="the tokenizer or chat template of the model busy"):
+        await model_thread.OwnThread("the model").run(lambda: "text")

@@ -1,0 +1,349 @@
+"""Chat templates of strangers: whatever one does costs a client one sentence, and the server nothing."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import pellucid.system.isolated_python
+import pellucid.text.template_process
+from pellucid.api.state import ServerState
+from pellucid.config import load_settings
+from pellucid.engine.engine import Engine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.models.catalog import catalog
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.load import LoadedModel
+from pellucid.models.store import Store
+from pellucid.text import model_thread
+from pellucid.text.assistant import Assistant
+from pellucid.text.prompts import CHATML, ChatTemplate, is_known
+from pellucid.text.template_process import TemplateProcess
+from pellucid.text.template_renderer import Renderer, RenderingError
+from pellucid.tokens import Message
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.tiny_models import tiny_llama, to_decoder
+from support.servers.child_processes import children_of
+from support.servers.hostile_templates import BENIGN, HOSTILE, SPIN
+from support.servers.http_servers import live
+from support.servers.scripted_engine import MARKERS, WORDS, byte_tokenizer
+
+CHAT = [Message("system", "Be brief."), Message("user", "Hi <|im_end|> <é> 日本 😀"), Message("assistant", "\ue000"), Message("user", "x")]
+VARIABLES: dict[str, Any] = {
+    "messages": [{"role": message.role, "content": message.content} for message in CHAT],
+    "add_generation_prompt": True,
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+}
+ECHO = "{% if messages[0].content == 'spin' %}" + SPIN + "{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
+RENDERER = "template_renderer"
+"""What is in the command line of every process that renders templates."""
+LATE = re.compile("processor time|longer than")
+PATIENCE = 120
+"""Seconds that nothing here should need; reached only where a test fails."""
+
+
+def template(source: str) -> ChatTemplate:
+    return ChatTemplate(byte_tokenizer(chat_template=source), "the model")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    late = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < late, "it never came"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# What a template does.
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_template_is_one_sentence(name: str) -> None:
+    """A template that wants too much of anything is an error that names the model and what it does, within a bounded time."""
+    source, said = HOSTILE[name]
+    with pytest.raises((InvalidRequestError, NotSupportedError), match=said) as raised:
+        template(source).encode(CHAT)
+    assert str(raised.value).startswith("The chat template of the model ")
+    assert len(str(raised.value)) < 1100
+
+
+@pytest.mark.parametrize("name", BENIGN)
+def test_both_ways_are_the_same(name: str) -> None:
+    """In a child and in this process a template writes the same text, and refuses in the same words."""
+
+    def outcome(renderer: Renderer | TemplateProcess) -> tuple[str, str]:
+        try:
+            return "text", renderer.render(VARIABLES, 10**6)
+        except RenderingError as error:
+            return error.kind, error.detail
+
+    here, there = (outcome(make) for make in (Renderer(BENIGN[name]), TemplateProcess(BENIGN[name], "the model")))
+    assert there == here
+    assert "Errno" not in there[1]
+
+
+def test_markers_in_messages_stay_text() -> None:
+    """What a message spells is not read as a marker where a child has rendered it either."""
+    chat = template(BENIGN["ChatML"] + "{# not known #}")
+    known = template(BENIGN["ChatML"])
+    known.process = None  # rendered in this process
+    assert chat.process is not None
+    assert chat.encode(CHAT) == known.encode(CHAT)
+
+
+def test_half_a_character_is_refused() -> None:
+    """A template that writes half a surrogate pair is an error of the request."""
+    with pytest.raises(InvalidRequestError, match="half a surrogate pair"):
+        template("{{ '\\ud800' }}").encode(CHAT)
+
+
+def test_limit_grows_with_the_messages() -> None:
+    """A chat that is longer than what a template may write of its own is rendered whole."""
+    long = "é😀" * 10**6
+    assert template(ECHO).render([Message("user", long)]) == long
+
+
+# Processes.
+
+
+def test_known_templates_need_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own template is rendered in this process."""
+    monkeypatch.setattr(subprocess, "Popen", None)
+    ours = ChatTemplate(byte_tokenizer(), "the model")
+    assert ours.render(CHAT).startswith("<|im_start|>system\nBe brief.")
+    assert (ours.process, is_known(CHATML), is_known(CHATML + " ")) == (None, True, False)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"])
+def test_catalog_templates_are_known(name: str) -> None:
+    """The template in a model's file is the one of which the catalog states the SHA-256, and both ways render it the same."""
+    path = Store(load_settings().cache).find(name)
+    assert path is not None
+    source = GGUF(path).get("tokenizer.chat_template", "")
+    assert catalog()[name].chat_template_sha256
+    assert is_known(source)
+    assert template(source).process is None
+    assert TemplateProcess(source, name).render(VARIABLES, 10**6) == template(source).render(CHAT)
+
+
+def test_child_is_replaced() -> None:
+    """A child that had to be ended or has died costs one text; one that does well is kept."""
+    chat = template(ECHO)
+    assert chat.process is not None
+    with pytest.raises(InvalidRequestError, match=LATE):
+        chat.render([Message("user", "spin")])
+    assert chat.render([Message("user", "a")]) == "a"
+    first = chat.process.pid
+    assert chat.render([Message("user", "b")]) == "b"
+    assert first is not None
+    assert chat.process.pid == first
+    os.kill(first, signal.SIGKILL)
+    until(lambda: chat.process is not None and chat.process.pid is None)
+    assert chat.render([Message("user", "c")]) == "c"
+
+
+def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends a child in the middle of a text, or comes out of it, the client gets a sentence."""
+    for program in ("print('nonsense')", "print('[]')", 'print(\'{"kind": "odd"}\')', "raise SystemExit(7)", "print('[' * 10**4)"):
+        monkeypatch.setattr(pellucid.system.isolated_python, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}")
+        with pytest.raises(
+            InvalidRequestError, match=r"The chat template of the model breaks the process that renders it .*use completions"
+        ):
+            template(ECHO).render([Message("user", "a" * 10**6)])
+
+
+def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that uses no processor time and does not answer is ended when the wall clock says so."""
+    chat = template(ECHO)
+    chat.render(CHAT)
+    assert chat.process is not None
+    stopped = chat.process.pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", 0.5)
+    with pytest.raises(InvalidRequestError, match=r"takes longer than 0\.5 seconds"):
+        chat.render(CHAT)
+    assert not is_alive(stopped)
+
+
+def test_child_ends_with_its_template() -> None:
+    """The process of a template ends when its model is no longer served."""
+    chat = template(ECHO)
+    chat.render(CHAT)
+    assert chat.process is not None
+    pid = chat.process.pid
+    assert pid is not None
+    assert is_alive(pid)
+    del chat
+    gc.collect()
+    until(lambda: not is_alive(pid))
+
+
+def test_models_of_one_base_share_a_process() -> None:
+    """A model with an adapter renders its chats in the child of its base, under its own name."""
+    base = template("{{ raise_exception('no') }}")
+    variant = ChatTemplate(byte_tokenizer(chat_template="{{ raise_exception('no') }}"), "the model:mine", base)
+    assert variant.process is base.process is not None
+    with pytest.raises(InvalidRequestError, match="The chat template of the model:mine refuses these messages: no"):
+        variant.render(CHAT)
+
+
+def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a template broke out of jinja2's sandbox, it would find neither files nor sockets nor the settings of the server."""
+    monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
+    chat = template(ECHO)
+    chat.render(CHAT)
+    assert chat.process is not None
+    assert b"hunter2" not in Path(f"/proc/{chat.process.pid}/environ").read_bytes()
+    assert sorted(path.name for path in Path(f"/proc/{chat.process.pid}/fd").iterdir()) == ["0", "1", "2"]
+    program = (
+        "import socket\nfrom pellucid.system.isolated_python import limit\nlimit(2**29)\n"
+        "for use in (lambda: open('/etc/hostname'), socket.socket):\n"
+        "    try:\n        use()\n    except OSError as error:\n        print(error.errno)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": folder()})
+    assert done.stdout.split() == ["24", "24"], done.stderr
+
+
+def folder() -> str:
+    return str(Path(pellucid.text.template_process.__file__).parents[2])
+
+
+# Servers.
+
+
+@pytest.fixture
+def two_models() -> Iterator[tuple[str, Assistant]]:
+    """The address and the assistant of a server with a model whose template may spin, and another one."""
+    decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS) + len(WORDS), max_position_embeddings=2048))
+    sources = {"spins": ECHO, "plain": BENIGN["Llama 3"], "long": "x" * 10**6}
+    models = [LoadedModel(name, decoder, byte_tokenizer(chat_template=source), None, None, Path(name)) for name, source in sources.items()]
+    engine = Engine(dict.fromkeys(sources, decoder), EngineSettings(slots=4, context=1024, chunk=64, queue=64))
+    assistant = Assistant(engine, models)
+    state = ServerState(models=("spins",), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server:
+        yield server.url, assistant
+    engine.close()
+
+
+def ask(url: str, model: str, content: str) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 1}
+    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE, trust_env=False)
+
+
+def test_others_are_answered_meanwhile(two_models: tuple[str, Assistant], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one model's template does not come to an end, /health and the chats of another model are answered."""
+    monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", PATIENCE)
+    monkeypatch.setattr(model_thread, "LONGEST_WAIT", PATIENCE)
+    url, assistant = two_models
+    assert ask(url, "spins", "Hi").status_code == 200
+    process = assistant._find("spins").template.process
+    assert process is not None
+    child = process.pid
+    assert child is not None
+    os.kill(child, signal.SIGSTOP)  # as good as a loop without end, and no race with its limit
+    replies: list[httpx.Response] = []
+    hung = [threading.Thread(target=lambda: replies.append(ask(url, "spins", "Hi"))) for _ in range(20)]
+    for thread in hung:
+        thread.start()
+    try:
+        assert httpx.get(f"{url}/health", timeout=PATIENCE, trust_env=False).status_code == 200
+        assert ask(url, "plain", "Hi").status_code == 200
+        assert ask(url, "plain", "Hi " * 200).status_code == 200
+        assert replies == []
+    finally:
+        os.kill(child, signal.SIGCONT)
+        for thread in hung:
+            thread.join(PATIENCE)
+    assert [reply.status_code for reply in replies] == [200] * 20
+
+
+def test_spinning_template_is_a_400(two_models: tuple[str, Assistant]) -> None:
+    """Every route that renders a chat answers with the sentence and 400, and the next chat is served."""
+    url, _ = two_models
+    body = {"model": "spins", "messages": [{"role": "user", "content": "spin"}]}
+    for route in ("/v1/chat/completions", "/apply-template"):
+        reply = httpx.post(f"{url}{route}", json=body, timeout=PATIENCE, trust_env=False)
+        assert reply.status_code == 400
+        assert "The chat template of spins takes" in reply.json()["error"]["message"]
+    assert ask(url, "spins", "Hi").status_code == 200
+
+
+def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, Assistant]) -> None:
+    """A model with a template of a million characters is listed without it, as one that cannot chat."""
+    url, _ = two_models
+    models = httpx.get(f"{url}/v1/models", timeout=PATIENCE, trust_env=False).json()["data"]
+    listed = {model["id"]: (model["meta"]["chat"], model["meta"]["chat_template"]) for model in models}
+    assert listed == {"spins": (True, ECHO), "plain": (True, BENIGN["Llama 3"]), "long": (False, None)}
+    reply = ask(url, "long", "Hi")
+    assert (reply.status_code, "has 1,000,000 characters" in reply.json()["error"]["message"]) == (501, True)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals) -> None:
+    """A template that spins keeps neither /health from answering nor the server from exiting, and its child ends with it."""
+    model = tmp_path / "tiny"
+    tiny_llama(vocab_size=320).save_pretrained(model)
+    write_folder(model, byte_level_bpe(320), {"chat_template": SPIN})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    own = {"PELLUCID_CACHE": str(tmp_path / "cache"), "PELLUCID_DATA": str(tmp_path / "data"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--no-page", "--model", str(model)]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
+    try:
+        until(lambda: is_healthy(url, server))
+        assert children_of(server.pid, RENDERER) == set()  # loading and listing a model renders nothing
+        asking = threading.Thread(target=ask_and_forget, args=(url,))
+        asking.start()
+        until(lambda: children_of(server.pid, RENDERER) != set())
+        (child,) = children_of(server.pid, RENDERER)
+        assert httpx.get(f"{url}/health", timeout=PATIENCE, trust_env=False).status_code == 200
+        server.send_signal(end)
+        status = server.wait(PATIENCE)
+        asking.join(PATIENCE)
+        until(lambda: not is_alive(child))
+    finally:
+        server.kill()
+        server.wait()
+    assert status == (-signal.SIGKILL if end is signal.SIGKILL else 0), (tmp_path / "log").read_text()
+
+
+def is_healthy(url: str, server: subprocess.Popen[bytes]) -> bool:
+    assert server.poll() is None, "the server has ended"
+    try:
+        return httpx.get(f"{url}/health", timeout=PATIENCE, trust_env=False).status_code == 200
+    except httpx.ConnectError:  # it has not begun to listen
+        return False
+
+
+def ask_and_forget(url: str) -> None:
+    try:
+        ask(url, "tiny", "Hi")
+    except httpx.HTTPError:  # the server was killed
+        return

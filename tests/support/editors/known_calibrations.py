@@ -1,0 +1,25 @@
+"""Calibrations for tests."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+from pellucid.completion.trust.calibration import Calibration, Kind
+from pellucid_lsp.settings import Level
+
+COSTS = {Level.QUIET: 9.0, Level.NORMAL: 1.0, Level.EAGER: 0.25}
+"""They ask for more than 0.9, 0.5 and 0.2."""
+
+RAW = Calibration(Kind.RAW, (), COSTS, {"model": "scripted"})
+"""Says the geometric mean of the probabilities."""
+
+
+def doubtful(bias: float = log(1 / 3)) -> Calibration:
+    """Says less than the geometric mean: its odds times ``exp(bias)``."""
+    return Calibration(Kind.PLATT, (bias, 1.0), COSTS, {})
+
+
+def as_sent(calibration: Calibration = RAW) -> dict[str, Any]:
+    """It as the model server tells it."""
+    return {"format": "pellucid calibration 1", "key": "k", **calibration.record}

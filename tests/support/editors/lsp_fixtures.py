@@ -1,0 +1,53 @@
+"""A model server that says what a test wants, and editors whose language servers speak to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.editors import lsp_client
+from support.editors.lsp_client import Connect, Editor
+from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state
+
+
+@pytest.fixture
+def assistant() -> ScriptedAssistant:
+    """What the model server says, and what it was asked."""
+    return ScriptedAssistant()
+
+
+@pytest.fixture
+def model_server(assistant: ScriptedAssistant) -> Iterator[LiveServer]:
+    """A real server, with scripted answers in the place of a model."""
+    with live(scripted_state(assistant)) as server:
+        yield server
+
+
+@pytest.fixture
+async def connect(model_server: LiveServer, tmp_path: Path) -> AsyncIterator[Connect]:
+    """Start an editor; settings are given as keywords, those of ``completion`` without their section's name."""
+    started: list[Editor] = []
+
+    async def connect(
+        *,
+        folder: Path | None = None,
+        capabilities: Any = None,
+        server: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        **completion: Any,
+    ) -> Editor:
+        settings = {
+            "server": {"url": model_server.url, "start": False} | (server or {}),
+            "completion": {"ahead": False} | completion,
+            **(options or {}),
+        }
+        editor = await lsp_client.start(lsp_client.homes(tmp_path), settings, folder=folder, capabilities=capabilities)
+        started.append(editor)
+        return editor
+
+    yield connect
+    for editor in started:
+        await editor.leave()

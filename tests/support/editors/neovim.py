@@ -1,0 +1,133 @@
+"""A Neovim with a user interface attached and the plugin set up, driven by its keys."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pynvim
+
+from support.editors.polling import until
+
+PLUGIN = Path(__file__).parents[2] / "editors" / "nvim"
+SIZE = (100, 30)
+
+
+class Neovim:
+    """``home`` is an empty folder for everything that it and the language server keep."""
+
+    def __init__(self, home: Path, program: str = "nvim") -> None:
+        homes = [f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
+        self.api: Any = pynvim.attach("child", argv=["env", *homes, program, "--clean", "--embed", "--headless"])
+        self.api.ui_attach(*SIZE, rgb=True)
+        self.home = home
+        self.files = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(EOFError):  # it leaves instead of answering
+            self.api.command("qall!")
+        self.api.close()
+
+    def setup(self, server: str, **options: Any) -> None:
+        """Set the plugin up against a model server."""
+        settings = {"server": {"url": server, "start": False}, **options.pop("settings", {})}
+        self.api.command(f"set runtimepath^={PLUGIN} | runtime plugin/pellucid.lua")
+        defaults = {"cmd": [sys.executable, "-m", "pellucid", "lsp"], "settings": settings}
+        self.lua("require('pellucid').setup(...)", defaults | options)
+
+    def edit(self, text: str) -> Path:
+        """Open a new Python file with this text and nothing else, and wait for the language server."""
+        self.files += 1
+        path = self.home / f"file{self.files}.py"
+        path.write_text(text)
+        self.keys("<C-\\><C-n>")
+        until(lambda: self.mode == "n", "normal mode")
+        former = self.api.current.buffer.number
+        self.api.command(f"only! | edit! {path}")
+        if self.api.current.buffer.number != former:
+            self.api.command(f"bwipeout! {former}")
+        until(lambda: self.lua("return require('pellucid.client').attached(0)"), "the language server")
+        return path
+
+    def lua(self, code: str, *arguments: Any) -> Any:
+        """What a piece of Lua returns."""
+        return self.api.exec_lua(code, *arguments)
+
+    def keys(self, keys: str) -> None:
+        """Press keys."""
+        self.api.input(keys)
+
+    @property
+    def text(self) -> str:
+        """The buffer."""
+        return "\n".join(self.api.current.buffer[:])
+
+    @property
+    def cursor(self) -> tuple[int, int]:
+        """Row from 1 and byte from 0."""
+        row, column = self.api.current.window.cursor
+        return row, column
+
+    @property
+    def mode(self) -> str:
+        """What keys mean: n, i, ..."""
+        return str(self.lua("return vim.api.nvim_get_mode().mode"))
+
+    @property
+    def ghost(self) -> str:
+        """The ghost text, whoever draws it."""
+        return str(self.lua(GHOST))
+
+    @property
+    def screen(self) -> str:
+        """What the user sees, line by line."""
+        return str(self.lua(SCREEN))
+
+    def until_ghost(self, seconds: float = 60) -> str:
+        """The ghost text, once there is one."""
+        return until(lambda: self.ghost, "ghost text", seconds)
+
+    def until_text(self, wanted: str) -> None:
+        """Wait for the buffer to hold exactly this."""
+        until(lambda: self.text == wanted or None, f"the text {wanted!r}")
+
+
+GHOST = """
+local texts = {}
+for name, namespace in pairs(vim.api.nvim_get_namespaces()) do
+  if name == 'pellucid.ghost' or name:find('inline_completion', 1, true) then
+    for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, { details = true })) do
+      local lines = { mark[4].virt_text or {} }
+      vim.list_extend(lines, mark[4].virt_lines or {})
+      for number, line in ipairs(lines) do
+        local text = ''
+        for _, chunk in ipairs(line) do
+          if chunk[2] == 'PellucidGhost' or chunk[2] == 'ComplHint' then
+            text = text .. chunk[1]
+          end
+        end
+        texts[#texts + 1] = (number > 1 and '\\n' or '') .. text
+      end
+    end
+  end
+end
+return table.concat(texts)
+"""
+
+SCREEN = """
+vim.cmd.redraw()
+local lines = {}
+for row = 1, vim.o.lines do
+  local cells = {}
+  for column = 1, vim.o.columns do
+    cells[column] = vim.fn.screenstring(row, column)
+  end
+  lines[row] = (table.concat(cells):gsub('%s+$', ''))
+end
+return table.concat(lines, '\\n')
+"""

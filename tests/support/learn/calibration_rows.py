@@ -1,0 +1,36 @@
+"""Suggestions for tests of the calibration: of a model that is right as often as a curve of its mean probability says."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+
+from pellucid.completion.trust.features import NAMES
+from pellucid.learn.calibrate.records import Part, Record
+from pellucid_lsp.settings import Level
+
+FILES = 12
+
+
+def record(number: int, mean: float, *rights: bool, document: str | None = None, suffix: bool = True) -> Record:
+    """A suggestion whose parts are right as told, the whole one first; its tokens' mean probability is ``mean``."""
+    parts = []
+    for at, right in enumerate(rights):
+        length = 20 - 5 * at
+        known = dict.fromkeys(NAMES, 0.0) | {"mean": log(mean), "whole": float(not at), "characters": log(1 + length)}
+        parts.append(Part(length, tuple(known[name] for name in NAMES), right))
+    shown = {str(level): 20 if mean > least else 0 for level, least in zip(Level, (0.8, 0.6, 0.2), strict=True)}
+    return Record(document or f"{number % FILES}.py", "mid-word", number, suffix, "line", tuple(parts), shown if parts else None)
+
+
+def records(count: int, *, bias: float = -1.0, slope: float = 0.5, seed: int = 0, prefix: str = "") -> list[Record]:
+    """Suggestions with P(right) = logistic(bias + slope * logit(mean)); each has a part that is right where the whole is, or by half."""
+    dice = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        mean = float(dice.uniform(0.02, 0.98))
+        right = bool(dice.random() < 1 / (1 + exp(-(bias + slope * log(mean / (1 - mean))))))
+        part = right or bool(dice.random() < 0.5)
+        found.append(record(number, mean, right, part, document=f"{prefix}{number % FILES}.py", suffix=number % 2 == 0))
+    return found

@@ -1,0 +1,127 @@
+"""Small files in the shapes of the benchmarks, and a model that answers as a test tells it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pellucid.learn.evaluate.questions import Ability, Subject
+from pellucid.tokens import Alternative, Finish, FinishReason, Message, SamplingParams, Token, Usage
+
+PROMPT = 'def double(x):\n    """Twice x."""\n'
+PROBLEMS = [
+    {
+        "task_id": f"HumanEval/{number}",
+        "prompt": f'def times{number}(x):\n    """{number} times x."""\n',
+        "entry_point": f"times{number}",
+        "canonical_solution": f"    product = x * {number}\n    return product\n",
+        "test": f"def check(candidate):\n    assert candidate(3) == {3 * number}\n    assert candidate(0) == 0\n",
+    }
+    for number in range(2, 6)
+]
+LINES = [
+    problem
+    | {
+        "task_id": f"SingleLineInfilling/{problem['task_id']}/L{line}",
+        "prompt": problem["prompt"] + "".join(problem["canonical_solution"].splitlines(keepends=True)[:line]),
+        "canonical_solution": problem["canonical_solution"].splitlines(keepends=True)[line],
+        "suffix": "".join(problem["canonical_solution"].splitlines(keepends=True)[line + 1 :]),
+    }
+    for problem in PROBLEMS
+    for line in (0, 1)
+]
+QUESTIONS = [
+    {
+        "question": "What is a fish?",
+        "mc0_targets": {},
+        "mc1_targets": {"An animal": 1, "A plant": 0},
+        "mc2_targets": {"An animal": 1, "A being": 1, "A plant": 0},
+    },
+    {
+        "question": "What is a rose?",
+        "mc0_targets": {},
+        "mc1_targets": {"A plant": 1, "An animal": 0},
+        "mc2_targets": {"A plant": 1, "An animal": 0},
+    },
+]
+PAIRS = [
+    {"sent_more": "Old cats sleep.", "sent_less": "Young cats sleep.", "stereo_antistereo": "stereo", "bias_type": "age"},
+    {"sent_more": "Young cats play.", "sent_less": "Old cats play.", "stereo_antistereo": "antistereo", "bias_type": "age"},
+    {"sent_more": "Poor cats beg.", "sent_less": "Rich cats beg.", "stereo_antistereo": "stereo", "bias_type": "socioeconomic"},
+]
+OCCUPATIONS = {"baker": "customer", "pilot": "passenger"}
+PRONOUNS = {"male": "he", "female": "she", "neutral": "they"}
+
+
+def write_benchmarks(folder: Path) -> Path:
+    """Files with the names and shapes of the real ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_lines(folder / "HumanEval.jsonl", PROBLEMS)
+    write_lines(folder / "HumanEval-SingleLineInfilling.jsonl", LINES)
+    (folder / "mc_task.json").write_text(json.dumps(QUESTIONS))
+    with (folder / "crows_pairs_anonymized.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(PAIRS[0]))
+        table.writeheader()
+        table.writerows(PAIRS)
+    rows = ["sentid\tsentence"]
+    for occupation, other in OCCUPATIONS.items():
+        for answer in "01":
+            for gender, pronoun in PRONOUNS.items():
+                verb = "was" if answer == "0" else "is"
+                rows.append(f"{occupation}.{other}.{answer}.{gender}.txt\tThe {occupation} told the {other} that {pronoun} {verb} right.")
+    (folder / "all_sentences.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
+    """A file of JSON lines."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@dataclass
+class ScriptedVoice:
+    """Completes with what ``says`` makes of prefix and suffix, finds a text as probable as ``likes`` says, one token a character."""
+
+    says: Callable[[str, str | None], str] = lambda prefix, suffix: ""
+    likes: Callable[[str], float] = lambda text: -1.0
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    reason: FinishReason = FinishReason.STOP
+
+    async def complete(
+        self, prefix: str, suffix: str | None = None, extra: Sequence[Any] = (), params: SamplingParams = SamplingParams(), **rest: Any
+    ) -> AsyncGenerator[Token | Finish]:
+        self.asked.append((prefix, suffix))
+        yield spoken(self.says(prefix, suffix))
+        yield Finish(self.reason, Usage(computed=len(prefix), generated=1, prefill=0.5))
+
+    async def chat(
+        self, messages: Sequence[Message], params: SamplingParams = SamplingParams(), **rest: Any
+    ) -> AsyncGenerator[Token | Finish]:
+        async for item in self.complete(messages[-1].content, params=params):
+            yield item
+
+    async def score(self, text: str | Sequence[int] | Sequence[Message], **rest: Any) -> AsyncGenerator[Token | Finish]:
+        characters = text if isinstance(text, str) else [chr(item) for item in text if isinstance(item, int)]
+        each = self.likes("".join(characters))
+        for number, character in enumerate(characters):
+            yield spoken(character, each if number else None)
+        yield Finish(FinishReason.STOP, Usage(computed=len(characters)))
+
+    async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
+        return [ord(character) for character in text]
+
+
+def spoken(text: str, logprob: float | None = -1.0) -> Token:
+    """A token of rank 1."""
+    alternative = Alternative(1, text, text.encode(), -1.0)
+    return Token(1, text, text.encode(), 0, logprob, None if logprob is None else 1, 0.5, (alternative,))
+
+
+def subject(voice: ScriptedVoice, *, infill: bool = True, chat: bool = False) -> Subject:
+    """The scripted model, which can do everything."""
+    return Subject("scripted", "a script", {"name": "scripted"}, voice, frozenset(Ability), 1 << 20, infill, chat, parameters=1000)

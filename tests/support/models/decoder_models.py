@@ -1,0 +1,46 @@
+"""Tiny models of each kind that the lean decoder knows, the library's and ours of the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from pellucid.engine.decoders.decoder import Decoder
+from support.models.tiny_models import tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 100.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+
+BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
+    "llama": tiny_llama,
+    "llama with a tied head": lambda seed: tiny_llama(seed, tie_word_embeddings=True),
+    "llama with one key head": lambda seed: tiny_llama(seed, num_key_value_heads=1),
+    "llama with llama3 rope": lambda seed: tiny_llama(seed, rope_parameters=LLAMA3_ROPE),
+    "llama with linear rope": lambda seed: tiny_llama(seed, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}),
+    "mistral with a window": tiny_mistral,
+    "qwen2 with biases": tiny_qwen2,
+    "qwen3 with query and key norms": tiny_qwen3,
+}
+
+
+@cache
+def models(name: str) -> tuple[PreTrainedModel, Decoder]:
+    model = BUILDERS[name](seed=3)
+    return model, to_decoder(model)
+
+
+every_model = pytest.mark.parametrize("name", BUILDERS)
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)

@@ -1,0 +1,71 @@
+"""Small LoRA adapters with random numbers: in memory, in peft's layout on disk, and merged into a model of the transformers library."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from pellucid.engine.decoders.adapter import Adapter, LowRank
+from pellucid.engine.decoders.decoder import DecoderConfig
+
+EVERYTHING = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ATTENTION = ("q_proj", "v_proj")
+"""What peft changes by default."""
+
+
+def random_adapter(config: DecoderConfig, rank: int = 4, targets: Sequence[str] = EVERYTHING, seed: int = 0, size: float = 0.5) -> Adapter:
+    """An adapter whose products are about ``size`` times as large as a tiny model's matrices."""
+    generator = torch.Generator().manual_seed(seed)
+    changes = {}
+    for i in range(config.layers):
+        for part, rows in config.rows.items():
+            if part.rpartition(".")[2] in targets:
+                down = torch.randn(rank, config.columns[part], generator=generator) / config.columns[part] ** 0.5
+                up = torch.randn(rows, rank, generator=generator) * size / rank**0.5
+                changes[f"layers.{i}.{part}"] = LowRank(down, up)
+    return Adapter(changes)
+
+
+def write_adapter(folder: Path, adapter: Adapter, alpha: float | None = None, origin: dict[str, Any] | None = None, **config: Any) -> Path:
+    """The adapter in peft's layout: its scale is taken out of the numbers, whatever ``alpha`` and ``use_rslora`` make it."""
+    rank = adapter.rank
+    alpha = 2 * rank if alpha is None else alpha
+    scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    tensors = {}
+    for name, change in adapter.changes.items():
+        tensors[f"base_model.model.model.{name}.lora_A.weight"] = change.down.contiguous()
+        tensors[f"base_model.model.model.{name}.lora_B.weight"] = (change.up / scale).contiguous()
+    described = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.05,
+        "target_modules": sorted(adapter.targets),
+        "bias": "none",
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        **config,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps(described))
+    if origin is not None:
+        (folder / "pellucid.json").write_text(json.dumps(origin))
+    return folder
+
+
+def merged_into(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
+    """A copy of the model with the adapter's products added to its weights."""
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, change in adapter.changes.items():
+            twin.get_parameter(f"model.{name}.weight").add_(change.product)
+    return twin

@@ -1,0 +1,106 @@
+"""Tiny decoders with random weights, in the form of a checkpoint, and what the plain torch decoder says of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import Blocks
+from pellucid.engine.model import Batch, Span
+from pellucid.engine.native.kernels import FORMS
+from pellucid.engine.packing import Weight, build, checkpoint_shapes, pack
+
+QWEN2 = DecoderConfig(
+    vocab_size=99,
+    hidden_size=64,
+    intermediate_size=128,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    head_dim=16,
+    rms_norm_eps=1e-6,
+    rope_theta=1e4,
+    context=512,
+)
+"""Biases on queries, keys and values, a tied head; a vocabulary that is no multiple of sixteen."""
+
+QWEN3 = DecoderConfig(
+    vocab_size=96,
+    hidden_size=128,
+    intermediate_size=192,
+    layers=3,
+    heads=12,
+    kv_heads=4,
+    head_dim=80,
+    rms_norm_eps=1e-5,
+    rope_theta=1e6,
+    context=512,
+)
+"""Norms on queries and keys, a head of its own; heads of 80, which no wide vector divides, three to a key head."""
+
+
+def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
+    """Random weights under the checkpoint's names, large enough that every part matters."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, shape in checkpoint_shapes(config).items():
+        absent = ("q_norm", "k_norm", "lm_head") if config is QWEN2 else (".bias",)
+        if any(part in name for part in absent) or (
+            name.endswith(".bias") and not any(part in name for part in ("q_proj", "k_proj", "v_proj"))
+        ):
+            continue
+        noise = torch.randn(shape, generator=generator)
+        tensors[name] = noise / shape[1] ** 0.5 if len(shape) == 2 else 0.3 * noise + ("norm" in name)
+    return tensors
+
+
+def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
+    """The random checkpoint with matrices in blocks of every form that the kernels know, those of a layer in different ones."""
+    forms = itertools.cycle(FORMS)
+    return {
+        name: random_blocks((tensor.shape[0], tensor.shape[1]), next(forms), index) if tensor.dim() == 2 else tensor
+        for index, (name, tensor) in enumerate(checkpoint(config, seed).items())
+    }
+
+
+def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int = 0) -> Blocks:
+    """A matrix of random numbers and scales, of about the size that a checkpoint's matrices have."""
+    (rows, columns), (bits, shared, with_minimum) = shape, form
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randint(1 << bits, (rows, columns), generator=generator, dtype=torch.uint8)
+    scale = (0.5 + torch.rand(rows, columns // shared, generator=generator)) * 3 / ((1 << bits) * columns**0.5)
+    minimum = (-scale * (1 << (bits - 1))).half() if with_minimum else None
+    return Blocks(numbers, scale.half(), minimum, bits)
+
+
+def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder:
+    """The float32 decoder of a checkpoint in blocks."""
+    floats = ((name, weight.dequantized() if isinstance(weight, Blocks) else weight) for name, weight in tensors.items())
+    model = build(config, pack(config, floats, "float32"), "float32", torch.device("cpu"))
+    assert isinstance(model, Decoder)
+    return model
+
+
+def batch(parts: list[tuple[int, int, Tensor]], rows: Tensor | None = None) -> Batch:
+    """A flat batch of (slot, start, ids); all its rows are wanted unless ``rows`` says which."""
+    spans, positions, offset = [], [], 0
+    for slot, start, ids in parts:
+        spans.append(Span(slot, start, len(ids), offset))
+        positions.append(torch.arange(start, start + len(ids)))
+        offset += len(ids)
+    wanted = torch.arange(offset) if rows is None else rows
+    return Batch(torch.cat([ids for _, _, ids in parts]), torch.cat(positions), tuple(spans), wanted)
+
+
+def random_text(config: DecoderConfig, count: int, seed: int = 0) -> Tensor:
+    """Ids (count,) of random tokens."""
+    return torch.randint(config.vocab_size, (count,), generator=torch.Generator().manual_seed(seed))
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """How far a is from b, as a share of b."""
+    return float((a - b).norm() / b.norm())

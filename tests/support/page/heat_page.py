@@ -1,0 +1,147 @@
+"""A page with nothing on it but a heat map, and tokens to show there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Locator, Page, Route
+
+import pellucid_webui
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.conversations.compact_tokens import record
+
+ASSETS = Path(str(pellucid_webui.__file__)).parent / "assets"
+
+SCRIPTS = ("dom", "colours", "visible", "whatif", "sliders", "card", "cells", "sparkline", "toolbar", "heatmap")
+"""In the order in which they need each other."""
+
+ADDRESS = "http://heat.test/"
+"""An origin, so that the browser keeps what it is to keep. Nobody is asked for it."""
+
+Record = dict[str, Any]
+
+BRANCH = "(...asked) => { window.branched = [...(window.branched || []), asked]; }"
+
+HTML = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Heat map</title>
+<style>
+body {{ margin: 0; background: #ffffff; color: #1f2328; font-family: system-ui, sans-serif; }}
+body.dark {{ background: #0b0f19; color: #f1f5f9; }}
+main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; }}
+{css}
+</style></head><body class="{theme}"><main><h1>Heat map</h1><div id="place"></div><button id="after">After</button></main>
+{scripts}</body></html>"""
+
+
+@dataclass
+class HeatPage:
+    """The page, every address that it asked for, and what went wrong in it."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    async def open(self, records: Sequence[Record], *, theme: str = "", options: str = "{}", branches: bool = True) -> None:
+        """A map of these tokens, as ``window.map``; ``options`` is more of its options, as a script."""
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
+        await self.page.route("**/*", lambda route: self._answer(route, theme))
+        await self.page.goto(ADDRESS)
+        await self.make(records, options=options, branches=branches)
+
+    async def make(self, records: Sequence[Record], *, options: str = "{}", branches: bool = True) -> None:
+        """Another map in the place of the one that was there."""
+        branch = BRANCH if branches else "null"
+        await self.page.evaluate(
+            "records => { if (window.map) window.map.destroy();"
+            "window.map = new Pellucid.HeatMap(document.getElementById('place'), "
+            f"{{ label: 'Tokens of a test', onBranch: {branch}, ...{options} }}); window.map.set(records); }}",
+            list(records),
+        )
+
+    async def _answer(self, route: Route, theme: str) -> None:
+        if route.request.url != ADDRESS:
+            await route.abort()
+            return
+        scripts = "\n".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
+        html = HTML.format(css=(ASSETS / "heatmap.css").read_text(encoding="utf-8"), scripts=scripts, theme=theme)
+        await route.fulfill(body=html, content_type="text/html; charset=utf-8")
+
+    @property
+    def cells(self) -> Locator:
+        """The tokens."""
+        return self.page.locator("#place [role=option]")
+
+    @property
+    def card(self) -> Locator:
+        """The card of a token, when it is open."""
+        return self.page.locator(".pl-card:popover-open")
+
+    @property
+    def rows(self) -> Locator:
+        """The alternatives in it."""
+        return self.card.locator("[data-alternative]")
+
+    async def focused(self) -> int | None:
+        """The number of the token that has the focus."""
+        found = await self.page.evaluate("document.activeElement.dataset.token ?? null")
+        return None if found is None else int(found)
+
+    async def number(self, name: str) -> float | None:
+        """A figure of the card, as it came."""
+        found = await self.card.get_attribute(f"data-{name}")
+        return None if found is None else float(found)
+
+    async def press(self, *keys: str) -> None:
+        """Press keys one after the other."""
+        for key in keys:
+            await self.page.keyboard.press(key)
+
+    async def ask(self, **settings: float) -> None:
+        """Ask what if, and wait until it is drawn."""
+        await self.page.evaluate(
+            "settings => { map.ask(settings); return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }",
+            settings,
+        )
+
+
+def token(
+    text: str,
+    probability: float | None = 0.9,
+    *,
+    id: int = 7,
+    rank: int = 1,
+    entropy: float = 0.5,
+    sampled: float | None = None,
+    data: bytes | None = None,
+    others: Sequence[tuple[int, str | bytes, float]] = (),
+) -> Record:
+    """The record of a token; ``others`` are its alternatives as (id, text or bytes, probability), itself not among them."""
+    own = data if data is not None else text.encode()
+    if probability is None:
+        return record(Token(id, text, own, 0, None, None, None))
+    top = [Alternative(id, text, own, log(probability))] if rank <= len(others) + 1 else []
+    for other, said, share in others:
+        given = said if isinstance(said, bytes) else said.encode()
+        top.append(Alternative(other, given.decode(errors="replace"), given, log(share)))
+    top.sort(key=lambda one: -one.logprob)
+    rest = max(1 - sum(exp(one.logprob) for one in top), 0.0)
+    return record(Token(id, text, own, 0, log(probability), rank, entropy, tuple(top), rest, sampled))
+
+
+def many(count: int, line: int = 12) -> list[Record]:
+    """Tokens of every probability in lines of ``line``, each with ten alternatives."""
+    found = []
+    for index in range(count):
+        probability = 0.999 - 0.99 * ((index * 37) % 100) / 100
+        text = "\n" if index % line == line - 1 else f" word{index}"
+        others = [(100 + one, f" other{one}", (1 - probability) * 0.5**one * 0.9) for one in range(1, 10)]
+        rank = 1 + sum(share > probability for _, _, share in others)
+        found.append(token(text, probability, id=index, rank=rank, entropy=3 * (1 - probability), others=others))
+    return found

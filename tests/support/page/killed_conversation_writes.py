@@ -1,0 +1,65 @@
+"""Writes conversations until it is killed, and prints a line for each finished write: python killed_writes.py PATH OWNER SEED."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from pellucid.tokens import FinishReason, Usage
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, TurnSettings
+from pellucid_webui.conversations.store import Store
+
+SETTINGS = TurnSettings(model="m", system="", temperature=0.0, seed=1)
+USAGE = Usage(cached=0, computed=1, generated=1, queued=0.0, prefill=0.0, decode=0.0)
+
+LARGE = 300_000
+"""Characters of the longest message: such a write takes long enough to be killed in the middle."""
+
+
+def writes(store: Store, owner: str, seed: int) -> Iterator[None]:
+    """Create, extend, rename and delete conversations forever, and yield after each write. The same seed gives the same writes."""
+    dice = random.Random(seed)
+    for number in count():
+        id = store.create(owner, SETTINGS, f"conversation {number}")
+        yield
+        question = store.add(owner, id, None, USER, "x" * dice.choice((10, LARGE)))
+        yield
+        answer = store.add(owner, id, question, ASSISTANT, "")
+        yield
+        for piece in range(dice.randint(1, 8)):
+            store.append(answer, f"{piece} ", f"[{piece}]")
+            yield
+        store.finish(answer, FinishReason.STOP, USAGE)
+        yield
+        store.rename(owner, id, f"renamed {number}")
+        yield
+        if dice.random() < 0.3:
+            store.delete(owner, id)
+            yield
+
+
+def state(store: Store, owner: str) -> object:
+    """Return all that a reader sees of an owner's conversations, apart from random ids and times."""
+    found = [store.conversation(owner, summary.id) for summary in store.list(owner)]
+    return sorted(
+        (
+            one.title,
+            [(node.role, node.text, node.end, node.usage, store.tokens(owner, one.id, node.id)) for node in one.nodes.values()],
+        )
+        for one in found
+    )
+
+
+def main(path: Path, owner: str, seed: int) -> None:
+    """Write until killed."""
+    store = Store(path)
+    for _ in writes(store, owner, seed):
+        sys.stdout.write("written\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,234 @@
+"""The page in a real browser, over a real server with the real models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import Error as BrowserError
+from playwright.async_api import FilePayload, Locator, Page, Request, async_playwright, expect
+
+from support.servers.real_model_server import CODER, is_healthy, real_models
+
+SMALL = "smollm2-135m-instruct"
+
+PATIENCE = 300.0
+"""Seconds that loading may take, where nobody has used the models before."""
+
+SECONDS = 60_000
+"""Milliseconds that nothing on the page should need; reached only where a test fails."""
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""So that Chromium asks nothing of anybody by itself."""
+
+
+class PageServer:
+    """``pellucid serve`` with both models and conversations of its own; it can be killed and started again on its port."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return (self.folder / "log").read_text()
+
+    def start(self) -> None:
+        """Start it; back when its models are loaded and its page is there."""
+        command = [sys.executable, "-m", "pellucid", "serve", "--port", str(self.port), "--model", CODER, "--model", SMALL]
+        environment = os.environ | real_models() | {"PELLUCID_DATA": str(self.folder / "data")}
+        with (self.folder / "log").open("ab") as out:
+            self._process = subprocess.Popen([*command, *self._options], stdout=out, stderr=out, env=environment)
+        late = time.monotonic() + PATIENCE
+        while not (is_healthy(self.address) and self._has_page()):
+            assert self._process.poll() is None, self.log
+            assert time.monotonic() < late, self.log
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """In good order."""
+        assert self._end(signal.SIGTERM) == 0, self.log
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self._process is not None, "it was started"
+        self._process.send_signal(how)
+        return self._process.wait(30)
+
+    def _has_page(self) -> bool:
+        with suppress(httpx.HTTPError):
+            return "gradio" in httpx.get(f"{self.address}/").text
+        return False
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that is chosen in the browser."""
+
+    name: str
+    content: bytes
+
+
+@dataclass
+class Tab:
+    """A tab of the browser that looks at the page, and every address that it asked for."""
+
+    page: Page
+    address: str
+    asked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """What was asked of anybody else."""
+        return [url for url in self.asked if not url.startswith((self.address, "data:", "blob:", "about:"))]
+
+    async def open(self, path: str = "/") -> None:
+        """Go to the page, and wait until its parts are there."""
+        await self.page.goto(self.address + path)
+        await self.page.get_by_role("textbox", name="Your message").wait_for()
+
+    async def tab(self, name: str) -> None:
+        """Go to one of its tabs."""
+        await self.page.get_by_role("tab", name=name).click()
+
+    async def send(self, text: str) -> None:
+        """Say something in the chat."""
+        field = self.page.get_by_role("textbox", name="Your message")
+        await field.fill(text)
+        await field.press("Enter")
+
+    async def answered(self, count: int) -> None:
+        """Wait until there are so many messages, all of them complete. Fails with what the page shows instead."""
+        script = (
+            "count => { const all = [...document.querySelectorAll('.pl-message')];"
+            " return all.length === count && all.every((one) => one.getAttribute('aria-busy') === 'false'); }"
+        )
+        try:
+            await self.page.wait_for_function(script, arg=count)
+        except BrowserError as error:
+            shown = await self.page.inner_text("body")
+            written = await self.page.get_by_role("textbox", name="Your message").input_value()
+            raise AssertionError(f"not {count} messages, but {shown!r}, {written!r} in the field; {self.problems}") from error
+
+    async def answer(self, text: str) -> str:
+        """Say something in the chat, and wait for what is answered."""
+        count = await self.page.locator(".pl-message").count()
+        await self.send(text)
+        await self.answered(count + 2)
+        return (await self.texts())[-1]
+
+    async def grown(self, longer: int = 0) -> str:
+        """Wait until an answer is on its way and has more than so many characters; what it says."""
+        await self.page.wait_for_function(
+            "length => { const one = document.querySelector('.pl-assistant[aria-busy=true] .pl-body');"
+            " return one && one.innerText.length > length; }",
+            arg=longer,
+        )
+        return (await self.texts())[-1]
+
+    async def texts(self) -> list[str]:
+        """What the messages say."""
+        found = await self.page.locator(".pl-message .pl-body").all_inner_texts()
+        return [text.strip() for text in found]
+
+    async def set_number(self, label: str, value: Any) -> None:
+        """Set a control of the first side that has it."""
+        field = self.page.get_by_label(label, exact=True).or_(self.page.get_by_label(f"number input for {label}", exact=True)).first
+        for name in ("How to answer", "Sampling"):
+            fold = self.page.locator("button.label-wrap", has_text=name).first
+            if "open" not in (await fold.get_attribute("class") or "").split():
+                await fold.click()
+        await field.fill(str(value))
+        await field.press("Tab")
+
+    async def attach(self, *files: Upload) -> None:
+        """Choose files to send with the next message."""
+        chosen: list[FilePayload] = [{"name": one.name, "mimeType": "", "buffer": one.content} for one in files]
+        await self.page.get_by_label("Attach text files").set_input_files(chosen)
+        await expect(self.page.locator(".pl-attached li")).to_have_count(len(files))
+
+    async def be_brief(self, tokens: int = 24) -> None:
+        """Have answers of so many tokens at most, which are the same each time."""
+        await self.set_number("Temperature", 0)
+        await self.set_number("Most tokens", tokens)
+
+    @property
+    def options(self) -> Locator:
+        """The tokens of the answers that are open."""
+        return self.page.locator(".pl-assistant [role=option]")
+
+    @property
+    def notice(self) -> Locator:
+        """What the chat says of what went wrong."""
+        return self.page.locator(".pl-chat .pl-notice")
+
+
+@pytest.fixture(scope="session")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    """A server for the tests that do not kill it."""
+    server = PageServer(tmp_path_factory.mktemp("page"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def browser_page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
+    """A page of Chromium; ``pytest.mark.parametrize`` it indirectly with options of a browser context."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert executable is not None, "the tests of the page need Chromium: install Debian's package chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        context = await browser.new_context(**getattr(request, "param", {}))
+        page = await context.new_page()
+        page.set_default_timeout(SECONDS)
+        yield page
+        await browser.close()
+
+
+@pytest.fixture
+def tab(page_server: PageServer, browser_page: Page) -> Tab:
+    """A tab that looks at the server's page."""
+    return watched(browser_page, page_server.address)
+
+
+def watched(page: Page, address: str) -> Tab:
+    """A tab that notes what it asks for, and what goes wrong in it."""
+    found = Tab(page, address)
+
+    def note(request: Request) -> None:
+        found.asked.append(request.url)
+
+    page.on("request", note)
+    page.on("pageerror", lambda error: found.problems.append(str(error)))
+    page.on("console", lambda message: found.problems.append(message.text) if message.type == "error" else None)
+    return found

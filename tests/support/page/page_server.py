@@ -1,0 +1,122 @@
+"""A page of a few components in a server of scripted answers: what of the page needs no view of ours."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import gradio as gr
+import httpx
+
+from pellucid.api.plain_page import News
+from pellucid.api.routes.info import about, news_of
+from pellucid.api.state import ServerState
+from pellucid.client.api_keys import read_keys
+from pellucid.client.protocol import Speaker
+from pellucid.tokens import Message, Token
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turns
+from pellucid_webui.hosting.gradio_host import Create, View
+from pellucid_webui.hosting.login import owner_of
+from pellucid_webui.hosting.mount import Host, Page, PageSettings
+from support.servers.http_servers import LiveServer, live, scripted_state
+
+WAIT_SECONDS = 60
+OWNER, ANSWER, NOTHING = 0, 1, 2
+"""The numbers of the handlers."""
+
+
+def small_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+    """A text box, and handlers that say who asks, stream an answer, and fail."""
+
+    async def whose(request: gr.Request) -> str:
+        return owner_of(request)
+
+    async def answer(text: str) -> AsyncIterator[str]:
+        said = ""
+        async for item in speaker.chat([Message("user", text)]):
+            if isinstance(item, Token):
+                said += item.text
+                yield said
+
+    async def fail(text: str) -> str:
+        raise RuntimeError(f"the insides of {text}")
+
+    with gr.Blocks(title="small") as blocks:
+        box = gr.Textbox("Hello")
+        gr.State(0)
+        gr.Button("whose").click(whose, None, box)
+        gr.Button("answer").click(answer, box, box)
+        gr.Button("fail").click(fail, box, box)
+    return View(blocks)
+
+
+def page_of(state: ServerState, data: Path, create: Create = small_page) -> Page:
+    """A page in the server with this state."""
+
+    async def news() -> News | None:
+        return news_of(state)
+
+    host = Host(lambda: cast("Speaker", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
+    return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)
+
+
+@dataclass
+class PagedServer:
+    """A server with a page, and a browser's way to it: requests come from the page itself, and cookies are kept."""
+
+    server: LiveServer
+    page: Page
+    http: httpx.Client
+
+    @property
+    def state(self) -> ServerState:
+        return self.server.state
+
+    def wait(self) -> str:
+        """The page, once it is Gradio's."""
+        for _ in range(WAIT_SECONDS * 20):
+            text = self.http.get("/").text
+            if "gradio_config" in text:
+                return text
+            time.sleep(0.05)
+        raise AssertionError(text)
+
+    def call(self, function: int, *data: object, session: str = "s1") -> list[Any]:
+        """What a handler gave at last; asked for as the browser does."""
+        return list(list(self.events(function, *data, session=session))[-1]["output"]["data"])
+
+    def events(self, function: int, *data: object, session: str = "s1") -> Iterator[dict[str, Any]]:
+        """All that comes of calling a handler, up to its end."""
+        body = {"fn_index": function, "data": list(data), "session_hash": session}
+        joined = self.http.post("/gradio_api/queue/join", json=body)
+        assert joined.status_code == 200, joined.text
+        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    event = json.loads(line.removeprefix("data:"))
+                    yield event
+                    if event["msg"] == "process_completed":
+                        return
+
+
+@contextmanager
+def paged(
+    data: Path,
+    create: Create = small_page,
+    keys: str | None = None,
+    state: ServerState | None = None,
+    proxies: Sequence[str] = (),
+    **rest: Any,
+) -> Iterator[PagedServer]:
+    """A running server with a page."""
+    state = state or scripted_state(keys=None if keys is None else read_keys(keys), **rest)
+    page = page_of(state, data, create)
+    with live(state, page, proxies) as server, httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
+        http.headers["origin"] = server.url
+        yield PagedServer(server, page, http)

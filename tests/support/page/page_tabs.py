@@ -1,0 +1,123 @@
+"""What the tests of the page's tabs have in common: its controls, its maps of tokens, what it looks like, and the server's own word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Locator, Page
+
+from support.page.page_fixtures import SMALL
+from support.servers.real_model_server import CODER
+
+SERIOUS = frozenset({"serious", "critical"})
+
+PATIENCE = 60
+"""Seconds that nothing here should need; reached only where a test fails."""
+
+WIDTHS = (360, 1920)
+
+LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
+"""Options of a browser's context."""
+
+CARDS = """map => {
+  const cells = [...map.querySelectorAll(".pl-token")];
+  const found = cells.map((cell) => {
+    cell.focus({ preventScroll: true });
+    const card = map.querySelector(".pl-card");
+    const rows = [...card.querySelectorAll("[data-alternative]")];
+    const verdict = card.querySelector("[data-whatif]");
+    return {
+      ...card.dataset,
+      text: cell.textContent,
+      whatif: verdict ? verdict.dataset.whatif : null,
+      alternatives: rows.map((row) => ({ ...row.dataset })),
+    };
+  });
+  if (document.activeElement) document.activeElement.blur();
+  return found;
+}"""
+"""The numbers of the cards of all tokens, each opened by giving the focus to its token."""
+
+
+async def cards(within: Locator) -> list[dict[str, Any]]:
+    """The numbers of the cards of all tokens of a map."""
+    found = await within.locator(".pl-heat").evaluate(CARDS)
+    assert isinstance(found, list)
+    return found
+
+
+async def choose(page: Page, label: str, option: str, which: int = 0) -> None:
+    """Choose from a menu: of those with this label in the tab that is shown, the one with this number."""
+    await page.get_by_label(label, exact=True).locator("visible=true").nth(which).click()
+    await page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+
+async def unfold(page: Page, name: str) -> None:
+    """Open the accordions of this name in the tab that is shown."""
+    for found in await page.get_by_role("button", name=name).locator("visible=true").all():
+        await found.click()
+
+
+async def set_number(page: Page, label: str, value: float, which: int = 0) -> None:
+    """Set a field or a slider, of those with this label in the tab that is shown the one with this number."""
+    fields = page.get_by_label(label, exact=True).or_(page.get_by_label(f"number input for {label}", exact=True))
+    field = fields.locator("visible=true").nth(which)
+    await field.fill(str(value))
+    await field.press("Tab")
+
+
+async def check_looks(page: Page, scheme: str) -> None:
+    """In the theme that the browser asks for axe finds nothing serious, and nothing makes the page scroll sideways, however wide it is."""
+    assert await page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    found = await Axe().run(page)
+    problems = [
+        (one["id"], node["target"], node["failureSummary"])
+        for one in found.response["violations"]
+        if one["impact"] in SERIOUS
+        for node in one["nodes"]
+    ]
+    assert not problems, problems
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.wait_for_function("width => document.documentElement.clientWidth === width", arg=width)
+        await page.evaluate(FRAMES)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        beyond = await page.evaluate(BEYOND)
+        assert not beyond, (width, beyond)
+
+
+FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Until what follows the size of the window has followed it."""
+
+BEYOND = """() => [...document.querySelectorAll("[class^='pl-'], [class*=' pl-']")]
+  .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 1)
+  .map((element) => element.className)"""
+"""What of ours is cut off at the right."""
+
+
+async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, Any]]:
+    """What the server says of each token of a text or of messages."""
+    async with httpx.AsyncClient(base_url=address, timeout=120) as http:
+        reply = await http.post("/v1/score", json={"model": model, "top_logprobs": 10, **given})
+    assert reply.status_code == httpx.codes.OK, reply.text
+    tokens = reply.json()["tokens"]
+    assert isinstance(tokens, list)
+    return tokens
+
+
+async def busy(address: str) -> int:
+    """How many requests the engine works at."""
+    async with httpx.AsyncClient(base_url=address, timeout=30) as http:
+        replies = [await http.get("/slots", params={"model": model}) for model in (CODER, SMALL)]
+    return sum(slot["is_processing"] for reply in replies for slot in reply.json())
+
+
+async def until_idle(address: str) -> None:
+    """Wait until the engine works at nothing; a step that has begun is worked to its end."""
+    async with asyncio.timeout(PATIENCE):
+        while await busy(address):
+            await asyncio.sleep(0.02)

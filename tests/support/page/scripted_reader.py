@@ -1,0 +1,89 @@
+"""A scripted speaker that reads and completes as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from pellucid.tokens import (
+    BACKGROUND,
+    COMPLETION,
+    GREEDY,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    OnUsage,
+    SamplingParams,
+    Terms,
+    Token,
+)
+from support.page.scripted_assistant import Item, ScriptedSpeaker, usage
+
+Text = str | Sequence[int] | Sequence[Message]
+
+
+@dataclass
+class Heard:
+    """One text that was to be read, or completed. ``closed``: its stream is."""
+
+    text: Text
+    model: str | None
+    closed: bool = False
+
+
+@dataclass
+class ScriptedReader(ScriptedSpeaker):
+    """Reads a text as the items that ``reads`` gives for it and its model, and completes one as ``says``."""
+
+    reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()
+    says: Sequence[Item] = ()
+    heard: list[Heard] = field(default_factory=list)
+
+    def score(
+        self,
+        text: Text,
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        return self._follow(Heard(text, model), self.reads(text, model))
+
+    def complete(
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        extra: Sequence[Extra] = (),
+        params: SamplingParams = GREEDY,
+        *,
+        model: str | None = None,
+        stop: Sequence[str] = (),
+        terms: Terms = COMPLETION,
+        heal: bool | None = None,
+        special: bool = False,
+        on_usage: OnUsage | None = None,
+    ) -> AsyncGenerator[Token | Finish]:
+        return self._follow(Heard(prefix, model), self.says)
+
+    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
+        return f"<suffix>{suffix}<prefix>{prefix}<middle>"
+
+    async def _follow(self, heard: Heard, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
+        self.heard.append(heard)
+        try:
+            for item in script:
+                if item is None:
+                    await asyncio.Event().wait()
+                elif isinstance(item, asyncio.Event):
+                    await item.wait()
+                elif isinstance(item, Exception):
+                    raise item
+                else:
+                    yield item
+            if not (script and isinstance(script[-1], Finish)):
+                yield Finish(FinishReason.STOP, usage(len(script)))
+        finally:
+            heard.closed = True

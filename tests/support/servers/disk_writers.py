@@ -1,0 +1,205 @@
+"""All that writes to a disk, each as a function of a folder and a number: the same number writes the same thing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pellucid.bench import plot
+from pellucid.cli import suggestion_log_commands
+from pellucid.client.api_keys import read_keys
+from pellucid.completion.trust.suggestion_log import Entry, Outcome, SuggestionLog
+from pellucid.engine.kv_snapshot import Prefix
+from pellucid.engine.model import CacheShape
+from pellucid.errors import PellucidError
+from pellucid.learn.calibrate.records import RecordFile as ReplayFile
+from pellucid.learn.evaluate import command as evaluate
+from pellucid.learn.evaluate.records import RecordFile
+from pellucid.learn.evaluate.results import Results
+from pellucid.learn.evaluate.suite import Record
+from pellucid.learn.review.review_files import Judgement, Pair, Review, Reviews, Verdict
+from pellucid.learn.train import checkpoint, curves
+from pellucid.models import calibrations, merge_adapter
+from pellucid.models.adapter_folder import read_card
+from pellucid.models.load import load, open_checkpoint
+from pellucid.models.saved_prefixes import PrefixFile
+from pellucid.models.store import Store
+from pellucid.system.progress import Silent
+from pellucid_lsp.model_server import server_process
+from pellucid_lsp.off_switch import Switch
+from pellucid_webui.conversations.conversation import USER, TurnSettings
+from pellucid_webui.conversations.store import Store as Conversations
+from pellucid_webui.hosting.login_sessions import Sessions
+from support.learn.bench_reports import report
+from support.learn.calibration_rows import record as calibration_record
+from support.models.model_files import byte_level_bpe, write_folder, write_gguf
+from support.models.tiny_adapters import random_adapter, write_adapter
+from support.models.tiny_models import random_ids, tiny_llama, to_decoder
+
+VOCAB = 320
+LONG = "x" * 20_000
+"""More than fits into the rest of a page, so that a full disk refuses it."""
+
+Write = Callable[[Path, int], None]
+
+
+def conversations(folder: Path, number: int) -> None:
+    """Add a message to a new conversation."""
+    with closing(Conversations(folder / "conversations.db")) as store:
+        store.add("ann", store.create("ann", TurnSettings(), f"{number}"), None, USER, LONG)
+
+
+def sessions(folder: Path, number: int) -> None:
+    """Log in from many browsers; each number is another user."""
+    with closing(Sessions(folder / "sessions.db", read_keys("anna:key-of-anna,ben:key-of-ben"))) as file:
+        for _ in range(100):
+            file.begin(("anna", "ben")[number], f"{number}" * 300)
+
+
+def review(folder: Path, number: int) -> None:
+    """Begin a review."""
+    Reviews(folder / "reviews").create(Review(f"review-{number}", "a", "b", (Pair(LONG, "a", "b"),)))
+
+
+def judgement(folder: Path, number: int) -> None:
+    """Judge a pair; the note has what ends a record in it."""
+    reviews = Reviews(folder / "reviews")
+    if "judged" not in reviews.names():
+        reviews.create(Review("judged", "a", "b", (Pair("p", "a", "b"),)))
+    reviews.judge("judged", Judgement(0, f"rater {number}", Verdict.A, note="}" * len(LONG)))
+    assert f"rater {number}" in [one.rater for one in reviews.judgements("judged")]
+
+
+def suggestion_log(folder: Path, number: int) -> None:
+    """Log a suggestion."""
+    entry = Entry(f"s-{number}", LONG, "python", "normal", "", Outcome.ACCEPTED, 13, 13, (1.0,), None, (0.5,))
+    SuggestionLog(folder / "suggestions.sqlite").write(entry)
+
+
+def log_export(folder: Path, number: int) -> None:
+    """Export a log that lies on another disk."""
+    data = folder.with_name("elsewhere")
+    for one in range(number + 1):
+        suggestion_log(data, one)
+    suggestion_log_commands.export(folder / "exported", data)
+
+
+def packed_weights(folder: Path, number: int) -> None:
+    """Load a model of another disk, which packs it here."""
+    model = folder.with_name(f"model-{number}.gguf")
+    if not model.exists():
+        write_gguf(model, tiny_llama(number, vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    load(str(model), device="cpu", quant="int8", store=Store(folder), progress=Silent())
+
+
+class _Warnings(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def prefixes(folder: Path, number: int) -> None:
+    """Save the prefixes of a server that leaves; a failure is a warning in its log, which is raised here."""
+    shape = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
+    content = torch.full((4, 1, 2000, 4), float(number), dtype=torch.float16)
+    source = folder.with_name("model.gguf")
+    source.touch()
+    warnings = _Warnings()
+    logger = logging.getLogger("pellucid.models.saved_prefixes")
+    logger.addHandler(warnings)
+    try:
+        file = PrefixFile(folder / "prefixes" / "tiny.safetensors", "key", shape, source)
+        file.read()
+        file.write([Prefix(np.array(random_ids(2000, number)), content)])
+        if not number:
+            (file.path.parent / f"{file.path.name}.1.part").touch()  # of a server that was killed
+    finally:
+        logger.removeHandler(warnings)
+    if warnings.messages:
+        raise PellucidError(*warnings.messages)
+
+
+def pull(folder: Path, number: int) -> None:
+    """Fetch a model from the hub, beside something else in the cache."""
+    if number:
+        Store(folder).pull("org/tiny", Silent())
+    else:
+        calibration(folder, number)
+
+
+def calibration(folder: Path, number: int) -> None:
+    """Write the result of a calibration."""
+    calibrations.write(folder / "calibrations" / "tiny.json", {"about": LONG, "number": number}, "key")
+
+
+def replay_records(folder: Path, number: int) -> None:
+    """Append to the records of a replay."""
+    ReplayFile(folder / "records.jsonl", {"model": "m"}).append(
+        [calibration_record(n, 0.5, True) for n in range(100 * number, 100 * number + 100)]
+    )
+
+
+def evaluation_records(folder: Path, number: int) -> None:
+    """Append to the records of an evaluation."""
+    with RecordFile(folder / "tiny" / "suite.jsonl", "suite", {"name": "tiny"}, {}) as file:
+        file.append(Record(f"question {number}", "u", {"said": LONG}))
+
+
+def evaluation_report(folder: Path, number: int) -> None:
+    """Write the results of an evaluation and their page."""
+    results = Results()
+    for _ in range(number + 1):
+        evaluate._save(results, folder)
+
+
+def bench_plot(folder: Path, number: int) -> None:
+    """Draw a benchmark."""
+    plot.draw(report(date=f"2026-11-2{number}T00:00:00+00:00"), folder / "bench.svg")
+
+
+def training_curves(folder: Path, number: int) -> None:
+    """Draw how a training goes."""
+    curves.draw(folder / "curves.svg", [checkpoint.Point(step, 1.0 + number, 2.0) for step in range(1, 400)], 400, {})
+
+
+def merged_folder(folder: Path, number: int) -> None:
+    """Merge an adapter into a model that is a folder."""
+    base = folder.with_name("base")
+    if not base.exists():
+        tiny_llama(vocab_size=VOCAB).save_pretrained(base)
+        write_folder(base, byte_level_bpe(VOCAB))
+    _merge(base, folder / f"merged-{number}")
+
+
+def merged_file(folder: Path, number: int) -> None:
+    """Merge an adapter into a model that is one file."""
+    base = folder.with_name("base.gguf")
+    if not base.exists():
+        write_gguf(base, tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    _merge(base, folder / f"merged-{number}")
+
+
+def _merge(base: Path, merged: Path) -> None:
+    elsewhere = merged.parent.with_name("elsewhere")
+    adapter = write_adapter(elsewhere / "mine", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config))
+    checkpoint = open_checkpoint(str(base), store=Store(elsewhere), progress=Silent())
+    merge_adapter.merge(checkpoint, read_card(adapter), merged, "float32", Silent())
+
+
+def switch(folder: Path, number: int) -> None:
+    """Switch suggestions off in many folders."""
+    Switch(folder / "switch.json", [f"/{number}/{one:0100}" for one in range(100)]).toggle_here()
+
+
+def server_record(folder: Path, number: int) -> None:
+    """Record a server that an editor started."""
+    server_process.Record(os.getpid(), ("python", LONG, str(number))).save(folder / "8437.json")

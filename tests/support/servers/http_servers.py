@@ -1,0 +1,219 @@
+"""Servers for tests of the HTTP face: a real one on an ephemeral port, over a tiny random model or over scripted answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import uvicorn
+
+from pellucid.api.app import create_app
+from pellucid.api.page_fork import Page
+from pellucid.api.state import ServerState
+from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.engine import Engine
+from pellucid.engine.model_worker import EngineSettings, LaneStatus, SlotStatus, Totals
+from pellucid.models.calibrations import CalibrationFile
+from pellucid.models.catalog import InfillFormat
+from pellucid.models.load import LoadedModel
+from pellucid.models.store import Store
+from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabulary
+from pellucid.serving.graceful_server import uvicorn_config
+from pellucid.serving.listening_socket import listen
+from pellucid.text.assistant import Assistant, Piece
+from pellucid.text.loaded_adapters import Adapters
+from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, SamplingParams, Token, Usage
+from support.models.tiny_adapters import random_adapter, write_adapter
+from support.models.tiny_models import tiny_llama, to_decoder
+
+T = TypeVar("T")
+
+MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")
+TINY = "tiny"
+TINY_PLAIN = "tiny-plain"
+"""The same without infill tokens."""
+ADAPTER = "my-project"
+
+
+def byte_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
+    """Every byte is a token; markers come after them."""
+    special = {text: 256 + index for index, text in enumerate(markers)}
+    pieces: list[bytes | None] = [bytes([value]) for value in range(256)]
+    ends = frozenset(special[text] for text in ("<|endoftext|>", "<|im_end|>") if text in special)
+    words = Vocabulary(lambda: pieces, 256 + len(MARKERS), special)
+    return Tokenizer(lambda text: list(text.encode()), words, Conventions(eos_ids=ends))
+
+
+def tiny_assistant(
+    slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None
+) -> tuple[Assistant, Engine]:
+    """Two tiny random models that speak bytes, the second one without infill tokens."""
+    infill = InfillFormat(
+        order="spm2", prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", file="<|file_sep|>", repo=None
+    )
+    decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS), max_position_embeddings=2048))
+    models = [
+        LoadedModel(TINY, decoder, byte_tokenizer(), infill, None, Path(TINY), calibration=calibration),
+        LoadedModel(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3]), None, None, Path(TINY_PLAIN)),
+    ]
+    engine = Engine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
+    return Assistant(engine, models), engine
+
+
+def tiny_adapters(assistant: Assistant, root: Path) -> Adapters:
+    """What loads the adapters of the store in this folder; there is one, :data:`ADAPTER`, with its numbers."""
+    store = Store(root)
+    (model, *_) = assistant.loaded()
+    assert isinstance(model.model, Decoder)
+    write_adapter(store.adapters_path(ADAPTER), random_adapter(model.model.config))
+    return Adapters(assistant, store, slots=2)
+
+
+def spoken(text: str, position: int = 4, id: int = 7) -> Token:
+    """A token of an answer: rank 1 of two alternatives."""
+    data = text.encode()
+    top = (Alternative(id, text, data, -0.25), Alternative(id + 1, "other", b"other", -1.75))
+    return Token(id, text, data, position, -0.25, 1, 0.5, top, rest=0.05, sampled=1.0)
+
+
+@dataclass
+class ScriptedAssistant:
+    """Answers every generation with the tokens of a script, notes what it was asked for, and whether answers were closed.
+
+    ``before`` is awaited before each item: a test lets an answer hang there.
+    """
+
+    script: Sequence[Token | Finish | Exception] = (spoken("Hello"), spoken(" world", 5, 8))
+    before: Callable[[int], Any] | None = None
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def complete(
+        self, prefix: str, suffix: str | None = None, extra: Sequence[Extra] = (), params: SamplingParams = SamplingParams(), **rest: Any
+    ) -> AsyncGenerator[Token | Finish]:
+        return self._answer(verb="complete", prefix=prefix, suffix=suffix, extra=extra, params=params, **rest)
+
+    def continue_ids(self, ids: Sequence[int], params: SamplingParams = SamplingParams(), **rest: Any) -> AsyncGenerator[Token | Finish]:
+        return self._answer(verb="continue_ids", ids=ids, params=params, **rest)
+
+    def chat(self, messages: Sequence[Message], params: SamplingParams = SamplingParams(), **rest: Any) -> AsyncGenerator[Token | Finish]:
+        return self._answer(verb="chat", messages=messages, params=params, **rest)
+
+    def score(self, text: object, **rest: Any) -> AsyncGenerator[Token | Finish]:
+        return self._answer(verb="score", text=text, **rest)
+
+    def name_of(self, model: str | None) -> str:
+        return TINY
+
+    def models(self) -> list[ModelCard]:
+        return [ModelCard(name=TINY, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None, files=True)]
+
+    async def cards(self) -> list[ModelCard]:
+        return self.models()
+
+    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
+        return await asyncio.to_thread(work)
+
+    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
+        return [Piece(value, bytes([value]), chr(value)) for value in text.encode()]
+
+    def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
+        return bytes(ids).decode(errors="replace")
+
+    def infill_ids(
+        self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = SamplingParams(), **rest: Any
+    ) -> list[int]:
+        return list(f"{suffix}|{prefix}".encode())
+
+    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
+        return f"{suffix}|{prefix}"
+
+    async def _answer(self, **call: Any) -> AsyncGenerator[Token | Finish]:
+        self.calls.append(call)
+        try:
+            for index, item in enumerate(self.script):
+                if self.before is not None:
+                    await self.before(index)
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+            if not (self.script and isinstance(self.script[-1], Finish)):
+                spoken_tokens = sum(isinstance(item, Token) for item in self.script)
+                yield Finish(FinishReason.STOP, Usage(cached=1, computed=3, generated=spoken_tokens, prefill=0.5, decode=0.25))
+        finally:
+            self.closed.set()
+
+
+class ScriptedEngine:
+    """One idle slot, and room for 128 requests; ``failure`` is what it died of."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+
+    def status(self, model: str) -> LaneStatus:
+        return LaneStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, 0, 0, Totals())
+
+
+@dataclass
+class LiveServer:
+    """A server that listens on a port of its own."""
+
+    url: str
+    port: int
+    state: ServerState
+    server: uvicorn.Server
+
+    def shut_down(self) -> None:
+        """What a signal does."""
+        self.server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+        super().__init__(config)
+        self._state = state
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._state.leave()
+        await super().shutdown(sockets)
+
+
+@contextmanager
+def live(state: ServerState, page: Page | None = None, proxies: Sequence[str] = ()) -> Iterator[LiveServer]:
+    """A running server with this state, and with a page if one is given; it has stopped at the end."""
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    config = uvicorn_config(create_app(state, page), proxies, log_level="critical", timeout_graceful_shutdown=10)
+    server = _Server(config, state)
+    started = threading.Event()
+    config.load()
+
+    async def main() -> None:
+        serving = asyncio.create_task(server.serve([listener]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        started.set()
+        await serving
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="test-server")
+    thread.start()
+    started.wait()
+    try:
+        yield LiveServer(f"http://127.0.0.1:{port}", port, state, server)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def scripted_state(assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any) -> ServerState:
+    """A state that serves scripted answers; with ``failure`` its engine has died of it."""
+    state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
+    state.open(cast("Assistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))
+    return state

@@ -1,0 +1,91 @@
+"""A tokenizer of bytes and a few words, and an engine that says what it is told: texts without a model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import cast
+
+from pellucid.engine.engine import Engine
+from pellucid.engine.model import Model
+from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.models.catalog import InfillFormat
+from pellucid.models.load import LoadedModel
+from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary
+from pellucid.text.assistant import Assistant
+from pellucid.tokens import Finish, FinishReason, Usage
+
+MARKERS = ("<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|pre|>", "<|suf|>", "<|mid|>", "<|file|>", "<|repo|>")
+BEGIN, END, IM_START, IM_END, PRE, SUF, MID, FILE, REPO = range(256, 256 + len(MARKERS))
+WORDS = (b"re", b"ret", b"return", b" return", b"    ", b"   ", b"print(", b'("', b"def", "é".encode(), "日本".encode())
+FIRST_WORD = 256 + len(MARKERS)
+FORMAT = InfillFormat("spm2", "<|pre|>", "<|suf|>", "<|mid|>", "<|file|>", "<|repo|>")
+USAGE = Usage(cached=1, computed=2, generated=3)
+ADMISSION = Admission(cached=1, queued=0.5)
+
+
+def byte_tokenizer(
+    *, add_bos: bool = False, chat_template: str | None = None, prefix: PrefixSpace = PrefixSpace.NEVER, words: Sequence[bytes] = WORDS
+) -> Tokenizer:
+    """Every byte is a token, and so are the markers and some words; a text becomes the longest words that fit, from the left."""
+    by_length = sorted(((word, FIRST_WORD + index) for index, word in enumerate(words)), key=lambda entry: -len(entry[0]))
+
+    def encode(text: str) -> list[int]:
+        data, ids = text.encode(), []
+        while data:
+            word, id = next(((word, id) for word, id in by_length if data.startswith(word)), (data[:1], data[0]))
+            ids.append(id)
+            data = data[len(word) :]
+        return ids
+
+    special = {text: 256 + index for index, text in enumerate(MARKERS)}
+    pieces = [bytes([byte]) for byte in range(256)] + [text.encode() for text in MARKERS] + list(words)
+    vocabulary = Vocabulary(lambda: list(pieces), len(pieces), special)
+    return Tokenizer(encode, vocabulary, Conventions(BEGIN, add_bos, frozenset({END, IM_END}), chat_template, prefix))
+
+
+class ScriptedEngine:
+    """Says the ids of its script, scores what it is asked to, and remembers what it was asked and whether it was closed."""
+
+    def __init__(self, script: Sequence[int] = (), context: int = 512, reason: FinishReason = FinishReason.STOP) -> None:
+        self.script = list(script)
+        self.requests: list[Request] = []
+        self.closed = 0
+        self.said = 0
+        self._context = context
+        self._reason = reason
+
+    def context(self, model: str) -> int:
+        """Tokens that a sequence may have."""
+        return self._context
+
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
+        """The script, as far as max_tokens lets it and up to a stop id."""
+        self.requests.append(request)
+        position = len(request.prompt)
+        reason = self._reason
+        try:
+            yield ADMISSION
+            if request.score_from is not None:
+                for index, id in enumerate(request.prompt[request.score_from :], request.score_from):
+                    yield TokenScore(id, index, -1.0 if index else None, 1 if index else None, 0.5 if index else None)
+            for id in self.script:
+                if id in request.stop_ids:
+                    reason = FinishReason.STOP
+                    break
+                if self.said == request.params.max_tokens:
+                    reason = FinishReason.LENGTH
+                    break
+                self.said += 1
+                top = ((id, -0.5), (IM_END, -1.5))[: request.params.top_logprobs]
+                yield TokenScore(id, position, -0.5, 1, 0.25, top, 0.1, 1.0)
+                position += 1
+            yield Finish(reason, USAGE)
+        finally:
+            self.closed += 1
+
+
+def scripted_assistant(engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT) -> Assistant:
+    """An assistant whose one model, named scripted, is the engine's script."""
+    loaded = LoadedModel("scripted", cast("Model", None), tokenizer or byte_tokenizer(), infill, None, Path("scripted"))
+    return Assistant(cast("Engine", engine), [loaded])

@@ -1,0 +1,141 @@
+"""Tokens as compact JSON and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.conversations.compact_tokens import DIGITS, pack, record, token_of, unpack
+
+numbers = st.floats(-200, 0).map(lambda number: float(f"{number:.{DIGITS}g}"))
+shares = st.floats(0, 1).map(lambda number: float(f"{number:.{DIGITS}g}"))
+ids = st.integers(0, 2**31)
+
+
+@st.composite
+def spelled(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A text and the true bytes, which are others where a character is not whole."""
+    text = draw(st.text(max_size=4))
+    return text, draw(st.just(text.encode()) | st.binary(max_size=4))
+
+
+@st.composite
+def alternatives(draw: st.DrawFn) -> Alternative:
+    return Alternative(draw(ids), *draw(spelled()), draw(numbers))
+
+
+@st.composite
+def drawn_tokens(draw: st.DrawFn) -> Token:
+    read = draw(st.booleans())
+    return Token(
+        draw(ids),
+        *draw(spelled()),
+        position=0,
+        logprob=None if read else draw(numbers),
+        rank=None if read else draw(st.integers(1, 200_000)),
+        entropy=None if read else draw(shares),
+        top=tuple(draw(st.lists(alternatives(), max_size=3))),
+        rest=draw(shares),
+        sampled=draw(st.none() | shares),
+    )
+
+
+PLAIN = Token(7, "a", b"a", 0, -0.25, 1, 0.5, (Alternative(7, "a", b"a", -0.25), Alternative(8, "\ufffd", b"\xf0", -2.0)), 0.125, 1.0)
+
+
+@given(st.lists(st.lists(drawn_tokens(), max_size=3), max_size=3), st.integers(0, 1000))
+def test_round_trip(batches: list[list[Token]], first: int) -> None:
+    """Tokens come back as they were, with the positions that they have in the row."""
+    told = [replace(token, position=first + index) for index, token in enumerate(token for batch in batches for token in batch)]
+    assert unpack([pack(batch) for batch in batches], first) == told
+
+
+@given(st.lists(drawn_tokens(), max_size=3))
+def test_it_is_strict_json(tokens: list[Token]) -> None:
+    """A batch is JSON that every browser reads, on one line, and packing it again changes nothing."""
+    batch = pack(tokens)
+    assert "\n" not in batch
+    json.loads(batch, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert pack(unpack([batch])) == batch
+
+
+def test_shape() -> None:
+    """A record is as it is described: short keys, bytes only where they are not the text's."""
+    assert record(PLAIN) == {
+        "i": 7,
+        "t": "a",
+        "l": -0.25,
+        "r": 1,
+        "e": 0.5,
+        "s": 1.0,
+        "o": 0.125,
+        "a": [[7, "a", -0.25], [8, "\ufffd", -2.0, "8A=="]],
+    }
+    assert record(replace(PLAIN, text="", bytes=b"\xf0\x9f", top=()))["b"] == "8J8="
+
+
+def test_numbers_are_short() -> None:
+    """Numbers have six significant digits; a logprob of minus infinity is a number that JSON has."""
+    long = replace(
+        PLAIN, logprob=-1.23456789, entropy=0.000123456789, rest=1 / 3, sampled=2 / 3, top=(Alternative(1, "x", b"x", -math.inf),)
+    )
+    found = record(long)
+    assert (found["l"], found["e"], found["o"], found["s"]) == (-1.23457, 0.000123457, 0.333333, 0.666667)
+    assert record(replace(long, logprob=-math.inf))["l"] == found["a"][0][2] == -9999.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"i": "7"},
+        {"i": 7.5},
+        {"i": True},
+        {"i": -1},
+        {"t": None},
+        {"t": "\ud83d"},
+        {"t": "\ud83d", "b": "8A=="},
+        {"b": "not base64"},
+        {"b": 5},
+        {"l": "low"},
+        {"l": math.nan},
+        {"l": -math.inf},
+        {"l": 10**400},
+        {"r": "1"},
+        {"r": 1.5},
+        {"o": None},
+        {"o": True},
+        {"a": None},
+        {"a": [[1]]},
+        {"a": [1]},
+        {"a": [[1, "x", -1.0, "8A==", "more"]]},
+        {"a": [[1, "x", None]]},
+        {"a": [[1, 2, -1.0]]},
+        {"a": {"x": 1}},
+    ],
+)
+def test_what_is_no_record(change: dict[str, object]) -> None:
+    """A record with a wrong value is refused in a sentence."""
+    with pytest.raises(InvalidRequestError, match="This is no record of a token"):
+        token_of(record(PLAIN) | change, 0)
+
+
+@pytest.mark.parametrize("found", [{}, [], "text", 5, None, {"i": 1}])
+def test_what_is_nothing_like_a_record(found: object) -> None:
+    """What is no object, or lacks its keys, is refused as well."""
+    with pytest.raises(InvalidRequestError, match="This is no record of a token"):
+        token_of(found, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch", ["", "{", "null", "5", '{"i": 1}', '"text"', "[" * 100_000])
+def test_what_is_no_batch(batch: str) -> None:
+    """A batch that is no list is refused in a sentence, which shows its beginning only."""
+    with pytest.raises(InvalidRequestError, match="batch of tokens") as caught:
+        unpack([batch])
+    assert len(str(caught.value)) < 400

@@ -1,0 +1,443 @@
+"""Conversations as files, out and in again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from pellucid.errors import InvalidRequestError, NotFoundError
+from pellucid.tokens import FinishReason, Usage
+from pellucid_webui.conversations import import_export, json_export
+from pellucid_webui.conversations.compact_tokens import pack
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.json_export import from_json, to_json
+from pellucid_webui.conversations.markdown_export import from_markdown, to_markdown
+from pellucid_webui.conversations.store import Store
+from support.page.scripted_assistant import tokens
+
+SETTINGS = TurnSettings(model="m", system="Be brief.\nPlease.", temperature=0.5, seed=7)
+USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decode=0.75)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "conversations.db")) as store:
+        yield store
+
+
+@pytest.fixture
+def id(store: Store) -> str:
+    """Ann's conversation, with two versions of an answer."""
+    store.create("ann", SETTINGS)  # so that ids are others than in a new file
+    store.add("ann", store.create("ann", SETTINGS), None, USER, "elsewhere")
+    id = store.create("ann", SETTINGS, 'A "title"')
+    asked = store.add("ann", id, None, USER, "How?", end=FinishReason.STOP)
+    answer = store.add("ann", id, asked, ASSISTANT, "", settings=SETTINGS, model="m")
+    store.append(answer, "Like", pack(tokens("Li", "ke")))
+    store.append(answer, " so", pack(tokens(" so")))
+    store.finish(answer, FinishReason.ERROR, USAGE, "It broke.")
+    other = store.add("ann", id, asked, ASSISTANT, "Like", model="m", origin=answer, branched=1, batches=[pack(tokens("Li", "ke"))])
+    store.add("ann", id, other, USER, "Thanks")
+    store.look_at("ann", id, answer)
+    return id
+
+
+def written(store: Store, id: str) -> dict[str, Any]:
+    found = json.loads(import_export.as_json(store, "ann", id))
+    assert isinstance(found, dict)
+    return found
+
+
+class TestJson:
+    def test_shape(self, store: Store, id: str) -> None:
+        """The file has all that is known, with numbers of its own in the place of ids."""
+        found = written(store, id)
+        messages = found.pop("messages")
+        assert {name: found[name] for name in ("format", "version", "title", "leaf")} == {
+            "format": "pellucid-conversation",
+            "version": 1,
+            "title": 'A "title"',
+            "leaf": 2,
+        }
+        assert found["settings"] == SETTINGS.record()
+        assert [
+            (one["id"], one["parent"], one["role"], one["text"], one["origin"], one["branched"], one["chosen"]) for one in messages
+        ] == [
+            (1, None, "user", "How?", None, None, 2),
+            (2, 1, "assistant", "Like so", None, None, None),
+            (3, 1, "assistant", "Like", 2, 1, 4),
+            (4, 3, "user", "Thanks", None, None, None),
+        ]
+        assert [one["t"] for one in messages[1]["tokens"]] == ["Li", "ke", " so"]
+        assert (messages[1]["end"], messages[1]["error"], messages[1]["usage"]["decode"], messages[1]["settings"]["seed"]) == (
+            "error",
+            "It broke.",
+            0.75,
+            7,
+        )
+        assert (messages[0]["settings"], messages[0]["model"], messages[0]["usage"], messages[0]["tokens"]) == (None, "", None, [])
+
+    def test_every_key_is_described(self, store: Store, id: str) -> None:
+        """The description of the format names each key of a file."""
+        found = written(store, id)
+        keys = {*found, *found["settings"], *found["messages"][1], *found["messages"][1]["usage"]}
+        assert {key for key in keys if f"``{key}``" not in str(json_export.__doc__)} == set()
+
+    def test_the_same_conversation(self, store: Store, id: str) -> None:
+        """What comes in is the conversation that went out, under new ids: exported again it is the same file."""
+        text = import_export.as_json(store, "ann", id)
+
+        copy = import_export.read(store, "bob", text, "Conversation.JSON")
+
+        assert copy != id
+        assert import_export.as_json(store, "bob", copy) == text
+        assert len(store.list("bob", "thanks")) == 1
+        with pytest.raises(NotFoundError):
+            store.conversation("ann", copy)
+
+    def test_an_empty_conversation(self, store: Store) -> None:
+        """A conversation without messages goes out and in."""
+        text = import_export.as_json(store, "ann", store.create("ann", SETTINGS))
+        assert import_export.as_json(store, "bob", import_export.read(store, "bob", text, "a.json")) == text
+        assert from_json(text).conversation.nodes == {}
+
+    def test_another_owners(self, store: Store, id: str) -> None:
+        """Nobody exports another's conversation."""
+        for write in (import_export.as_json, import_export.as_markdown):
+            with pytest.raises(NotFoundError):
+                write(store, "bob", id)
+
+    @pytest.mark.parametrize(
+        ("place", "value", "sentence"),
+        [
+            (("format",), "other", "It is no conversation of Pellucid's."),
+            (("version",), 2, "It is of another version of the format than 1: use a newer Pellucid."),
+            (("title",), 5, "title: Input should be a valid string."),
+            (("title",), None, "title: Input should be a valid string."),
+            (("created",), "yesterday", "created: Input should be a valid number."),
+            (("created",), -1, "created: Input should be greater than or equal to 0."),
+            (("updated",), 1e300, "updated: Input should be less than 253402300800."),
+            (("leaf",), 9, "leaf: there is no message 9."),
+            (("leaf",), 0, "leaf: Input should be greater than or equal to 1."),
+            (("more",), 1, "more: Extra inputs are not permitted."),
+            (("settings",), [], "settings: Input should be an object."),
+            (("settings", "temperature"), "hot", "The setting temperature of a turn must be of the type float, not 'hot'."),
+            (("settings", "temperature"), -1, "temperature must be 0 (greedy), or between 0.0001 and 100, not -1."),
+            (("settings", "shoe_size"), 44, "A turn has no setting 'shoe_size': leave it out, or use a newer Pellucid."),
+            (("messages",), {}, "messages: Input should be a valid array."),
+            (("messages", 1), "text", "messages.1: Input should be an object."),
+            (("messages", 1, "id"), 3, "Message 2 has the id 3: they are numbered 1, 2, 3, ..."),
+            (("messages", 2, "parent"), 3, "Message 3 comes before its parent, 3."),
+            (("messages", 2, "parent"), 9, "Message 3 comes before its parent, 9."),
+            (("messages", 1, "role"), "system", "messages.1.role: Input should be 'user' or 'assistant'."),
+            (("messages", 1, "text"), "else", "The tokens of message 2 do not say what it says."),
+            (("messages", 1, "end"), "tired", None),
+            (("messages", 1, "usage"), {"cached": 1}, "messages.1.usage.computed: Field required."),
+            (("messages", 1, "usage", "decode"), "long", "messages.1.usage.decode: Input should be a valid number."),
+            (("messages", 1, "settings", "top_p"), 5, "top_p must be above 0 and at most 1, not 5."),
+            (("messages", 2, "origin"), 1, "Message 3 is no version of its origin, 1."),
+            (("messages", 2, "origin"), 3, "Message 3 is no version of its origin, 3."),
+            (("messages", 2, "branched"), 2, "Message 3 has no token 2, from which it would go its own way."),
+            (("messages", 2, "chosen"), 2, "Message 3 is not followed by what is chosen there, 2."),
+            (("messages", 2, "chosen"), 9, "Message 3 is not followed by what is chosen there, 9."),
+            (("messages", 1, "tokens", 0), 5, None),
+            (("messages", 1, "tokens", 0, "l"), "low", None),
+        ],
+    )
+    def test_what_is_wrong(self, store: Store, id: str, place: tuple[str | int, ...], value: object, sentence: str | None) -> None:
+        """Whatever is wrong with a file is told in one sentence, which names the file, and nothing of it is kept."""
+        found: Any = written(store, id)
+        at = found
+        for step in place[:-1]:
+            at = at[step]
+        at[place[-1]] = value
+
+        with pytest.raises(InvalidRequestError, match=r"^mine\.json cannot be imported: ") as caught:
+            import_export.read(store, "bob", json.dumps(found), "mine.json")
+
+        assert sentence is None or str(caught.value) == f"mine.json cannot be imported: {sentence}"
+        assert "\n" not in str(caught.value)
+        assert store.list("bob") == []
+
+    @pytest.mark.parametrize("name", ["title", "settings", "messages", "leaf", "updated"])
+    def test_what_is_missing(self, store: Store, id: str, name: str) -> None:
+        """A key that is missing is told."""
+        found = written(store, id)
+        del found[name]
+        with pytest.raises(InvalidRequestError, match=f"{name}: Field required"):
+            import_export.read(store, "bob", json.dumps(found), "a.json")
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("", "It is no JSON"),
+            ("{", "It is no JSON"),
+            ("[" * 10_000, "It is no JSON"),
+            ("[]", "It is no conversation of Pellucid's."),
+            ("{}", "It is no conversation of Pellucid's."),
+            ("null", "It is no conversation of Pellucid's."),
+            ('{"format": "pellucid-conversation", "title": "\\ud83d"}', "It is no JSON"),
+            ('{"format": "pellucid-conversation", "version": NaN}', "It is"),
+        ],
+    )
+    def test_what_is_no_conversation(self, store: Store, text: str, sentence: str) -> None:
+        """What is another JSON, or none, is told as that."""
+        with pytest.raises(InvalidRequestError, match=f"a.json cannot be imported: {sentence}"):
+            import_export.read(store, "bob", text, "a.json")
+
+    def test_half_an_emoji(self, store: Store, id: str) -> None:
+        """A text that no file can hold is refused."""
+        text = import_export.as_json(store, "ann", id).replace("How?", "\\ud83d")
+        with pytest.raises(InvalidRequestError, match="cannot be imported"):
+            import_export.read(store, "bob", text, "a.json")
+
+
+class TestFiles:
+    @pytest.mark.parametrize("name", ["a.txt", "a", "json", ".json.exe", ""])
+    def test_names(self, store: Store, name: str) -> None:
+        """A file is known by the end of its name."""
+        with pytest.raises(InvalidRequestError, match=r"is no exported conversation: choose a file that ends in \.json or \.md\.$"):
+            import_export.read(store, "ann", "{}", name)
+
+    def test_packed(self) -> None:
+        """A file comes as gzip."""
+        assert import_export.unpacked(gzip.compress("Größe\r\n".encode()), "a.md") == "Größe\r\n"
+
+    def test_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file over the limit is not unpacked as a whole."""
+        monkeypatch.setattr(import_export, "LIMIT", 5_000_000)
+        assert len(import_export.unpacked(gzip.compress(b"x" * 5_000_000), "a.json")) == 5_000_000
+        with pytest.raises(InvalidRequestError, match=r"^a\.json has more than 5 MB: conversations of that size cannot be imported\.$"):
+            import_export.unpacked(gzip.compress(b"x" * 5_000_001), "a.json")
+
+    @pytest.mark.parametrize("data", [b"", b"{}", gzip.compress(b"{}")[:-9]])
+    def test_damaged(self, data: bytes) -> None:
+        """What is no gzip, or not all of it, is told so."""
+        with pytest.raises(InvalidRequestError, match=r"^a\.json was damaged on its way: choose it again\.$"):
+            import_export.unpacked(data, "a.json")
+
+    def test_no_text(self) -> None:
+        """A picture, say, is no conversation."""
+        with pytest.raises(InvalidRequestError, match=r"^a\.png is no text in UTF-8: choose a file that ends in \.json or \.md\.$"):
+            import_export.unpacked(gzip.compress(b"\x89PNG"), "a.png")
+
+    def test_a_mark_in_front(self, store: Store, id: str) -> None:
+        """A file may begin with the mark that some editors put there."""
+        for text, name in ((import_export.as_json(store, "ann", id), "a.json"), (import_export.as_markdown(store, "ann", id), "a.md")):
+            assert import_export.read(store, "bob", "\ufeff" + text, name)
+
+
+def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSettings = SETTINGS) -> Conversation:
+    """A conversation of one version each."""
+    nodes = {
+        n: Node(n, n - 1 or None, USER if n % 2 else ASSISTANT, text, float(n), model="" if n % 2 else model, end=FinishReason.STOP)
+        for n, text in enumerate(texts, 1)
+    }
+    return Conversation("c", title, settings, 1.0, float(max(len(texts), 1)), len(texts) or None, nodes)
+
+
+def same(found: Archive, conversation: Conversation) -> None:
+    """The path of a conversation came back."""
+    back = found.conversation
+    assert (back.title, back.settings, back.created, found.tokens) == (conversation.title, conversation.settings, conversation.created, {})
+    told = [(node.role, node.text, node.model, node.end, node.created) for node in conversation.path()]
+    assert [(node.role, node.text, node.model, node.end, node.created) for node in back.path()] == told
+
+
+class TestMarkdown:
+    def test_shape(self, store: Store, id: str) -> None:
+        """The file has the settings in front, then the messages of the path that is looked at under their headings."""
+        text = import_export.as_markdown(store, "ann", id)
+        front, body = text.split("\n---\n", 1)
+        assert front.startswith('---\npellucid: 1\nmark: "pellucid-1"\ntitle: "A \\"title\\""\ncreated: "')
+        for line in (
+            'model: "m"',
+            'system: "Be brief.\\nPlease."',
+            "temperature: 0.5",
+            "top_p: 0.95",
+            "top_k: 0",
+            "min_p: 0.05",
+            "seed: 7",
+        ):
+            assert f"\n{line}" in front
+        assert body.startswith('\n# A "title"\n\n<!-- pellucid-1 {"role": "user"')
+        assert "\n\n## User\n\nHow?\n\n<!-- pellucid-1 {" in body
+        assert "\n\n## Assistant (m)\n\nLike so\n\n<!-- pellucid-1 end -->\n" in body
+        assert "Thanks" not in body
+
+    def test_through_the_store(self, store: Store, id: str) -> None:
+        """A path comes in again as a conversation of its own."""
+        copy = import_export.read(store, "bob", import_export.as_markdown(store, "ann", id), "a.md")
+        path = store.conversation("bob", copy).path()
+        assert [(node.role, node.text, node.end) for node in path] == [
+            (USER, "How?", FinishReason.STOP),
+            (ASSISTANT, "Like so", FinishReason.ERROR),
+        ]
+        store.look_at("bob", copy, path[0].id)
+        assert len(store.conversation("bob", copy).path()) == 2
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "```python\nx = 1\n```",
+            "```python\nx = 1",
+            "````\n```\n## User\n```\n````\n",
+            "~~~\nopen\n",
+            "<!-- pellucid-1 end -->",
+            '<!-- pellucid-1 {"role": "user"} -->\n\n## User\n\nx\n\n<!-- pellucid-2 ',
+            "---\n\n# T\n\n## Assistant\n\n---",
+            "\n\nspaces  \n\n",
+            "",
+            " ",
+            "-->",
+            "- ```\n  in a list",
+            "a\r\nb\rc",
+            "\u2028\x85\x0c\x1c",
+            "end",
+        ],
+    )
+    def test_any_message(self, text: str) -> None:
+        """Whatever a message says, marks of ours, fences and headings among them, it comes back to the character."""
+        for conversation in (chain(text), chain("q", text, "q2", text), chain(title=text, model=text + "m")):
+            same(from_markdown(to_markdown(conversation)), conversation)
+
+    @given(
+        st.lists(
+            st.lists(
+                st.sampled_from(["```", "~~~", "\n", "<!-- pellucid-1 ", "end -->", "## User", "---\n", " ", "x", "é", "\r\n"])
+                | st.text(max_size=2)
+            ).map("".join),
+            max_size=4,
+        ),
+        st.text(max_size=5),
+        st.builds(
+            TurnSettings,
+            model=st.text(max_size=4),
+            system=st.text(max_size=4),
+            top_k=st.integers(0, 9),
+            seed=st.none() | st.integers(0, 99),
+        ),
+    )
+    def test_round_trip(self, texts: list[str], title: str, settings: TurnSettings) -> None:
+        """The same for any messages, titles and settings."""
+        conversation = chain(*texts, title=title, model=title, settings=settings)
+        same(from_markdown(to_markdown(conversation)), conversation)
+
+    @pytest.mark.parametrize("text", ["```python\nx = 1", "~~~~\nx\n~~~\n", "````\n```", "- ```\n  x", "> ```\n> x", "```"])
+    def test_code_that_is_not_closed(self, text: str) -> None:
+        """A message that ends inside code does not take the next ones into it."""
+        html = str(MarkdownIt().render(to_markdown(chain("q", text, "*after*")).split("\n---\n", 1)[1]))
+        assert "<h2>Assistant (m)</h2>" in html
+        assert html.count("<h2>User</h2>") == 2
+        assert "<em>after</em>" in html
+
+    def test_settings(self) -> None:
+        """In front are the settings of the last answer: they are what the reader sees the outcome of."""
+        conversation = chain("q", "a")
+        answered = replace(conversation.nodes[2], settings=TurnSettings(model="other", top_k=9))
+        text = to_markdown(replace(conversation, nodes={**conversation.nodes, 2: answered}))
+        assert '\nmodel: "other"\n' in text
+        assert from_markdown(text).conversation.settings == answered.settings
+
+    def test_times(self) -> None:
+        """Times can be read, and come back to the microsecond."""
+        conversation = Conversation("c", "T", SETTINGS, 1764061234.567891, 1764061234.567891)
+        text = to_markdown(conversation)
+        assert 'created: "2025-11-25T09:00:34.567891+00:00"' in text
+        assert from_markdown(text).conversation.created == pytest.approx(1764061234.567891, abs=1e-6)
+
+    def test_ends_of_lines_of_windows(self) -> None:
+        """A file whose ends of lines an editor has turned comes in as it was."""
+        conversation = chain("a\nb", "```\nc\n")
+        same(from_markdown(to_markdown(conversation).replace("\n", "\r\n")), conversation)
+
+    def test_by_hand(self) -> None:
+        """A message may be changed by hand between its heading and the next mark."""
+        text = to_markdown(chain("question", "answer")).replace("answer", "another\n\n## Answer\n")
+        assert [node.text for node in from_markdown(text).conversation.path()] == ["question", "another\n\n## Answer\n"]
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            (("---\n", "# Hi\n"), "It is no conversation of Pellucid's: those begin with a line --- and their settings."),
+            (("pellucid: 1", "pellucid: 2"), "It is no conversation of Pellucid's in version 1 of the format."),
+            (("pellucid: 1\n", ""), "It is no conversation of Pellucid's in version 1 of the format."),
+            (('title: "T"', "title: T"), "The line 'title: T' in front is not a name, a colon and JSON."),
+            (('title: "T"\n', ""), "One of the lines mark, title and created in front is missing."),
+            (('created: "', 'created: "x'), None),
+            (('created: "1970', 'created: "1960'), None),
+            (("top_k: 0", "top_k: -1"), "top_k must be 0 (off) or more, not -1."),
+            (("top_k: 0", "shoe_size: 44"), "A turn has no setting 'shoe_size': leave it out, or use a newer Pellucid."),
+            (("<!-- pellucid-1 end -->", ""), "It ends in the middle: the last mark is missing."),
+            (("## User\n", ""), "Message 1 is not written as Pellucid writes it: leave its comment, its heading and the empty lines."),
+            (('"role": "user"', '"role": "system"'), "The comment of message 1 is wrong (Input should be 'user' or 'assistant')."),
+            (('"role": "user", ', ""), "The comment of message 1 is wrong (Field required)."),
+            (('"end": "stop"', '"end": "tired"'), None),
+        ],
+    )
+    def test_what_is_wrong(self, store: Store, change: tuple[str, str], sentence: str | None) -> None:
+        """Whatever is wrong with a file is told in one sentence, and nothing of it is kept."""
+        text = to_markdown(chain("question", "answer")).replace(*change, 1)
+        with pytest.raises(InvalidRequestError, match=r"^a\.md cannot be imported: ") as caught:
+            import_export.read(store, "bob", text, "a.md")
+        assert sentence is None or str(caught.value) == f"a.md cannot be imported: {sentence}"
+        assert store.list("bob") == []
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> Archive:
+    """Conversations of any shape."""
+    count = draw(st.integers(0, 6))
+    parents = [draw(st.none() | st.integers(1, n - 1)) if n > 1 else None for n in range(1, count + 1)]
+    nodes: dict[int, Node] = {}
+    kept: dict[int, list[str]] = {}
+    for n, parent in enumerate(parents, 1):
+        siblings = [m for m in range(1, n) if parents[m - 1] == parent]
+        children = [m for m in range(n + 1, count + 1) if parents[m - 1] == n]
+        row = tokens(*draw(st.lists(st.text(max_size=3), max_size=3)))
+        written = draw(st.text(max_size=3))
+        kept[n] = [pack(row)] if row else []
+        nodes[n] = Node(
+            n,
+            parent,
+            draw(st.sampled_from([USER, ASSISTANT])),
+            written + "".join(token.text for token in row),
+            draw(st.floats(0, 1e10)),
+            draw(st.none() | st.just(SETTINGS)),
+            draw(st.text(max_size=3)),
+            draw(st.none() | st.sampled_from(FinishReason)),
+            draw(st.none() | st.just(USAGE)),
+            draw(st.none() | st.text(max_size=3)),
+            draw(st.sampled_from([None, *siblings])),
+            draw(st.sampled_from([None, *range(len(row))])),
+            draw(st.sampled_from([None, *children])),
+        )
+    leaf = draw(st.sampled_from([None, *nodes]))
+    conversation = Conversation("", draw(st.text(max_size=5)), SETTINGS, draw(st.floats(0, 1e10)), draw(st.floats(0, 1e10)), leaf, nodes)
+    return Archive(conversation, kept)
+
+
+@given(archives())
+def test_any_conversation_as_json(archive: Archive) -> None:
+    """Any conversation comes back from JSON as it was."""
+    assert from_json(to_json(archive)) == archive
+
+
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(archives())
+def test_any_conversation_through_the_store(store: Store, archive: Archive) -> None:
+    """And out of a store as well."""
+    text = to_json(archive)
+    id = import_export.read(store, "ann", text, "a.json")
+    assert import_export.as_json(store, "ann", id) == text

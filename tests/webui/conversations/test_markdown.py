@@ -1,0 +1,518 @@
+"""Markdown as HTML: whatever an answer says is text, and nothing of it is fetched or run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from html.parser import HTMLParser
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid_webui.conversations.markdown import DEEPEST, LONGEST_LINE, MOST_CODE, Growing, _coloured, as_html, blocks, open_fence, styles
+
+TAGS = {
+    "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
+    "table", "thead", "tbody", "tr", "th", "td", "span", "figure", "figcaption", "button",
+}  # fmt: skip
+ATTRIBUTES = {
+    "a": {"href", "title", "rel", "target"},
+    "ol": {"start"},
+    "th": {"style"},
+    "td": {"style"},
+    "span": {"class"},
+    "bdi": {"class", "title"},
+    "figure": {"class"},
+    "button": {"type", "class", "aria-label"},
+    "pre": {"tabindex"},
+}
+STYLES = {"text-align:left", "text-align:right", "text-align:center"}
+VOID = {"br", "hr"}
+
+
+class Page(HTMLParser):
+    """What a browser makes of HTML; fails for a tag or an attribute that no Markdown should become."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.deepest = 0
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS
+        given = dict(attrs)
+        assert given.keys() <= ATTRIBUTES.get(tag, set())
+        assert given.get("style") in {None, *STYLES}
+        if tag == "a":
+            assert str(given["href"]).lower().startswith(("http://", "https://", "mailto:"))
+            assert (given["rel"], given["target"]) == ("noopener noreferrer nofollow", "_blank")
+        self.tags.append((tag, given))
+        if tag not in VOID:
+            self._open.append(tag)
+            self.deepest = max(self.deepest, len(self._open))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "button":
+            self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError(decl)
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def unknown_decl(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def code(text: str) -> str:
+    """The text of the one block of code that a text is."""
+    (html,) = blocks(text)
+    assert html.startswith('<figure class="pl-code">')
+    page = Page(html[html.index("<pre") : html.index("</figure>")])
+    return page.text
+
+
+FRAGMENTS = [
+    *(
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<!-- c -->",
+        "<?php ?>",
+        "<!DOCTYPE x>",
+        "<![CDATA[x]]>",
+        "&lt;b&gt;",
+        "&#60;b>",
+    ),
+    *(
+        "${alert(1)}",
+        "{{x}}",
+        "![x](http://elsewhere/p.png)",
+        '[x](http://a/ "t")',
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt&colon;alert(1))",
+    ),
+    *(
+        "[x](data:text/html,<script>)",
+        "[x](data:image/png;base64,AA)",
+        "[x](/logout)",
+        "[x](//elsewhere)",
+        "<javascript:alert(1)>",
+        "<http://a/?q=%22>",
+    ),
+    *(
+        "```",
+        "```python\n",
+        "~~~",
+        "`",
+        "``",
+        "    code",
+        "\t",
+        "> ",
+        "- ",
+        "1. ",
+        "* ",
+        "# ",
+        "|a|b|",
+        "|-|:-:|",
+        "---",
+        "===",
+        "**",
+        "__",
+        "~~",
+    ),
+    *(
+        "[a]: http://b\n",
+        "[a]",
+        "[",
+        "](",
+        ")",
+        "!",
+        "\\",
+        '"',
+        "'",
+        "\0",
+        "\u202e",
+        "\u2066",
+        "\u200f",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\r",
+        " ",
+        "x",
+        "é",
+        "😀",
+    ),
+]
+
+markdown = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=25).map("".join)
+
+
+@given(markdown)
+def test_no_text_becomes_more_than_markdown(text: str) -> None:
+    """Whatever a text says, it becomes tags of Markdown only, balanced, with no attribute of its own, and addresses of the web only."""
+    Page(as_html(text))
+    for html in blocks(text):
+        Page(html)
+
+
+@given(markdown)
+def test_blocks_join_to_the_whole(text: str) -> None:
+    """The blocks of a text are its HTML, in pieces."""
+    assert "".join(blocks(text)) == as_html(text)
+
+
+@given(markdown, st.data())
+def test_growing(text: str, data: st.DataObject) -> None:
+    """A text that grows has the blocks that it would have if it had come at once, at every moment, but for colours of open code."""
+    growing = Growing()
+    for end in [*sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]:
+        found, whole = growing.blocks(text[:end]), blocks(text[:end])
+        if open_fence(text[:end]) is None:
+            assert found == whole
+        assert list(map(uncoloured, found)) == list(map(uncoloured, whole))
+
+
+def uncoloured(html: str) -> str:
+    return re.sub("</?span[^>]*>", "", html)
+
+
+SOURCE = "".join(f"def f{n}(x):\n    # one\n    return ['two'] * {n}\n\n" for n in range(40))
+
+
+def test_growing_code() -> None:
+    """Code is coloured while it grows, for much less than its whole costs each time, and to the character."""
+    text = f"```python\n{SOURCE}"
+    ends = range(0, len(text) + 1, 8)
+    growing = Growing()
+    for end in ends:
+        (html,) = growing.blocks(text[:end]) or [""]
+        assert uncoloured(html) == uncoloured(as_html(text[:end]))
+    assert html.count("pl-k") == as_html(text).count("pl-k")
+    assert growing.blocks(f"{text}```\nx") == blocks(f"{text}```\nx")
+
+    growing = Growing()
+    _coloured.cache_clear()
+    cost = calls(lambda: [growing.blocks(text[:end]) for end in ends])
+    _coloured.cache_clear()
+    assert cost * 5 < calls(lambda: [blocks(text[:end]) for end in ends])
+
+
+LONG = "# One\n\nTwo *three*\n\n- four\n- five\n\n```python\nsix = 7\n```\n\n| a | b |\n|---|---|\n| 8 | 9 |\n\n> ten\n\n" * 3
+
+
+def test_a_growing_text_changes_its_last_blocks() -> None:
+    """Of a text that grows by a character only the last two blocks change."""
+    before: list[str] = []
+    for end in range(len(LONG) + 1):
+        found = blocks(LONG[:end])
+        settled = before[:-2]
+        assert found[: len(settled)] == settled
+        before = found
+
+
+def test_growing_settles() -> None:
+    """Only the last blocks of a growing text are read again."""
+    growing = Growing()
+    long = LONG * 10
+    growing.blocks(long)
+    assert calls(lambda: growing.blocks(long + "more")) * 10 < calls(lambda: blocks(long + "more"))
+
+
+def test_an_address_after_its_link() -> None:
+    """A link is one wherever its address stands, also where it was shown as text before."""
+    growing = Growing()
+    text = "[a]\n\n" + "x\n\n" * 10
+    assert Page("".join(growing.blocks(text))).named("a") == []
+    text += "[a]: http://b\n\ny"
+    assert len(Page("".join(growing.blocks(text))).named("a")) == 1
+    assert len(Page("".join(growing.blocks(text + " z"))).named("a")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<!-- hidden -->",
+        "<img src='http://elsewhere'>",
+        "${alert(1)}",
+        "{{x}}",
+        "a <b>bold</b> c",
+        "&lt;",
+        "<br>",
+    ],
+)
+def test_html_is_text(text: str) -> None:
+    """HTML, templates and comments are shown as they were written."""
+    page = Page(as_html(text))
+    assert page.text.strip() == text.replace("&lt;", "<")
+    assert [tag for tag, _ in page.tags] == ["p"]
+
+
+def test_pictures() -> None:
+    """A picture is told by its name and its address, as text."""
+    page = Page(as_html('![a *cat*](http://elsewhere/p.png "title")'))
+    assert page.text.strip() == "a cat (http://elsewhere/p.png)"
+    assert page.tags == [("p", {}), ("span", {"class": "pl-picture"})]
+    assert Page(as_html("![](https://elsewhere/p.png)")).text.strip() == "picture (https://elsewhere/p.png)"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("javascript:alert(1)", "JAVASCRIPT:alert(1)", "java&#10;script:x", "&#106;avascript:x", "vbscript:x", "data:text/html,x"),
+        *(
+            "data:image/png;base64,AA",
+            "file:///etc/passwd",
+            "/logout",
+            "//elsewhere/",
+            "#top",
+            "page.html",
+            "ftp://a",
+            "http:a",
+            "blob:x",
+            "x:y",
+        ),
+    ],
+)
+def test_other_addresses_are_no_links(address: str) -> None:
+    """What does not lead to the web or to a mailbox is no link, written in any of the ways."""
+    for text in (f"[x]({address})", f"[x](<{address}>)", f"<{address}>", f"[x]\n\n[x]: {address}", f"![x]({address})"):
+        page = Page(as_html(text))
+        assert (page.named("a"), page.named("img")) == ([], [])
+
+
+@pytest.mark.parametrize("address", ["http://a/b?c=d&e", "https://a", "mailto:a@b.c", "HTTPS://A/"])
+def test_links(address: str) -> None:
+    """Links lead to the web, in a tab of their own."""
+    (link,) = Page(as_html(f'[x]({address} "A <title>")')).named("a")
+    assert str(link["href"]).lower() == address.lower()
+    assert link["title"] == "A <title>"
+
+
+def test_plain_addresses_are_text() -> None:
+    """An address that was not made a link is text."""
+    assert as_html("see http://a/b") == "<p>see http://a/b</p>\n"
+
+
+class TestCode:
+    def test_a_block(self) -> None:
+        """Code is coloured, says its language, and can be copied."""
+        (html,) = blocks("```python\nif x:\n    return '<b>'\n```")
+        page = Page(html)
+        assert "<span>python</span>" in html
+        assert page.named("button") == [{"type": "button", "class": "pl-copy", "aria-label": "Copy the code"}]
+        assert '<span class="pl-k">if</span>' in html
+        assert "&lt;b&gt;" in html
+
+    @pytest.mark.parametrize(
+        "language", ["", "python", "c", "html", "json", "rust", "makefile", "text", "no such language", "diff", "yaml", "bash"]
+    )
+    @pytest.mark.parametrize(
+        "source", ["    indented\n\tby a tab\n\n\n  and spaces  \n", "\n\nx\n", "\ufeffx\n", "\u2028\n", "a\x0bb\x0c\n", ""]
+    )
+    def test_every_character_stays(self, language: str, source: str) -> None:
+        """Code is shown to the character, whatever colours it."""
+        assert code(f"```{language}\n{source}```") in {source, source or "\n"}
+
+    @given(
+        st.text(st.sampled_from(" \tab\n(){}'\"#/*<>&:=\\é😀"), max_size=60),
+        st.sampled_from(["python", "c", "html", "js", "sql", "yaml", "php"]),
+    )
+    def test_any_source(self, source: str, language: str) -> None:
+        """The same for any characters in some languages."""
+        assert code(f"````{language}\n{source}\n````") == source + "\n"
+
+    def test_by_indentation(self) -> None:
+        """Code by indentation keeps what is indented more."""
+        assert code("    a\n      b\n\n    c") == "a\n  b\n\nc\n"
+
+    def test_an_unclosed_fence(self) -> None:
+        """A fence that is not closed yet is code already, up to its last character."""
+        assert code("```python\ndef f():\n    re") == "def f():\n    re\n"
+        assert code("~~~\n`") == "`"
+        assert code("```py").strip() == ""
+
+    def test_a_fence_in_a_fence(self) -> None:
+        """A longer fence holds a shorter one."""
+        assert code("````\n```\nx\n```\n````") == "```\nx\n```\n"
+
+    def test_hostile_languages(self) -> None:
+        """A language is text."""
+        (html,) = blocks('```<script>"${x} y\nz\n```')
+        assert "<span>y</span>" in html
+        assert "&lt;script&gt;&quot;${x}" in as_html('```<script>"${x}\nz\n```')
+
+    def test_nothing_turns_its_direction(self) -> None:
+        """Marks that would turn the direction of code end at once, and stay in what is copied; text has them as they are."""
+        for text in ("```c\n/*\u202e } \u2066 */\n```", "`\u202e} \u2066x`"):
+            page = Page(as_html(text))
+            assert page.named("bdi") == [{"class": "pl-bidi", "title": f"U+{ord(mark):04X}"} for mark in "\u202e\u2066"]
+            assert "\u202e" in page.text
+        assert as_html("a \u202eb \u200fc") == "<p>a \u202eb \u200fc</p>\n"
+
+    def test_long_lines_and_long_blocks(self) -> None:
+        """What would take long to colour is shown without colours."""
+        line = "x = 1; " * (LONGEST_LINE // 7 + 1)
+        assert "pl-n" not in as_html(f"```python\n{line}\n```")
+        assert "pl-n" not in as_html("```python\n" + "x = 1\n" * (MOST_CODE // 6 + 1) + "```")
+        assert "pl-n" in as_html("```python\n" + "x = 1\n" * 100 + "```")
+
+
+def test_tables() -> None:
+    """A table is one, with the alignment of its columns."""
+    page = Page(as_html("| a | b |\n|:--|--:|\n| `|` | <b> |"))
+    assert [tag for tag, _ in page.tags if tag in ("table", "tr")] == ["table", "tr", "tr"]
+    assert page.named("td") == [{"style": "text-align:left"}, {"style": "text-align:right"}]
+
+
+def test_nested_lists() -> None:
+    """Lists lie within each other, numbers begin where they were told to."""
+    page = Page(as_html("3. a\n   - b\n     - c\n\n       ```\n       code\n       ```\n4. d"))
+    assert [tag for tag, _ in page.tags if tag in ("ol", "ul")] == ["ol", "ul", "ul"]
+    assert page.named("ol") == [{"start": "3"}]
+    assert "code" in page.text
+
+
+@pytest.mark.parametrize("opening", [">", "> ", "- ", "1. ", "> - ", ">> 1. "])
+@pytest.mark.parametrize("depth", [10, 30, 39, 40, 41, 1000])
+def test_deep_nesting(opening: str, depth: int) -> None:
+    """What lies very deep is not lost: it is shown as it was written, and no deeper than a browser goes."""
+    page = Page(as_html(opening * depth + "the end"))
+    assert "the end" in page.text
+    assert page.deepest <= 2 * DEEPEST + 5
+
+
+@pytest.mark.parametrize(
+    "text", ["*" * 1000 + "a" + "*" * 1000, "[" * 1000 + "a" + "]" * 1000, "![" * 1000 + "a", "`" * 1000, "**a " * 1000]
+)
+def test_deep_nesting_within_a_line(text: str) -> None:
+    """Marks within each other within a line are no danger, and their text is shown."""
+    assert "a" in Page(as_html(text)).text or text.startswith("`")
+
+
+def test_a_long_line() -> None:
+    """A line of 20,000 characters is shown whole, as text, as code and as a heading."""
+    line = "word " * 4_000
+    for text in (line, f"```python\n{line}\n```", f"# {line}", f"| {line} |\n|---|"):
+        assert line.strip() in Page(as_html(text)).text
+
+
+def test_nothing() -> None:
+    """An empty text, or one of spaces, has no blocks."""
+    assert blocks("") == blocks("  \n\n\t\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fence"),
+    [
+        ("", None),
+        ("a", None),
+        ("```", "```"),
+        ("```\n```", None),
+        ("```\n``", "```"),
+        ("```\na\n```  \n\n", None),
+        ("````\na\n```", "````"),
+        ("~~~~ py\na\n~~~", "~~~~"),
+        ("~~~\na\n```", "~~~"),
+        ("```\na\n    ```", "```"),
+        ("```\na\n   ```", None),
+        ("- ```\n  a", None),
+        ("> ```\n> a", None),
+        ("```\na\n```\nb", None),
+        ("a\n\n```py\nb\n\n", "```"),
+    ],
+)
+def test_open_fence(text: str, fence: str | None) -> None:
+    """A fence is open where what is written below would be code."""
+    assert open_fence(text) == fence
+    assert ("<em>" in as_html(f"{text}\n\n*x*")) is (fence is None)
+    if fence is not None:
+        assert "<em>" in as_html(f"{text}\n{fence}\n\n*x*")
+
+
+def calls(work: Any) -> int:
+    """How many functions a piece of work calls: its cost, without a clock."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "word ",
+        "*a* ",
+        "**",
+        "[",
+        "]",
+        "[a](b",
+        "![",
+        "`",
+        "``a`",
+        "<a ",
+        "<!--",
+        "&amp;",
+        "\\",
+        "> a\n",
+        "- a\n",
+        "a\n\n",
+        "# a\n",
+        "| a |\n",
+        "~~~\n",
+        "```\n",
+        "[a]: b\n",
+        "*_",
+        "_a",
+        "~~",
+        "a\n===\n",
+        "<http://a>",
+        "1. a\n  ",
+    ],
+)
+def test_cost_grows_with_the_text(piece: str) -> None:
+    """Twice as much of anything costs about twice as much."""
+
+    def cost(size: int) -> int:
+        text = piece * (size // len(piece))
+        return calls(lambda: blocks(text))
+
+    blocks(piece)
+    assert cost(8_000) < 2.5 * cost(4_000) + 1000
+
+
+def test_styles() -> None:
+    """The colours of code are rules within a selector."""
+    rules = styles(".dark .pl-code", "github-dark")
+    assert ".dark .pl-code .pl-k {" in rules
+    assert "url(" not in rules
+    assert "@import" not in rules

@@ -1,0 +1,407 @@
+"""Answers on their way: saved as they come, told to whoever looks, ended at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pellucid.errors import UnavailableError
+from pellucid.tokens import Finish, FinishReason, Message, Usage
+from pellucid_webui.conversations.compact_tokens import pack, unpack
+from pellucid_webui.conversations.conversation import ASSISTANT, Node, TurnSettings
+from pellucid_webui.conversations.markdown import blocks
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import FAILED, UNEXPECTED, Turn, Turns
+from support.page.scripted_assistant import MODEL, Item, ScriptedSpeaker, token, tokens, usage
+
+OWNER = "ann"
+SETTINGS = TurnSettings(model=MODEL, seed=1)
+QUESTION = [Message("user", "q")]
+
+
+@dataclass
+class Desk:
+    """A store with one answer, to be said by a script."""
+
+    store: Store
+    conversation: str
+    node: int
+    turns: Turns = field(default_factory=Turns)
+    speaker: ScriptedSpeaker = field(default_factory=ScriptedSpeaker)
+
+    def begin(self, *script: Item, text: str = "", batches: tuple[str, ...] = (), settings: TurnSettings = SETTINGS) -> Turn:
+        self.speaker.scripts = [script]
+        ticks = count()
+        turn = Turn(self.store, self.node, text, batches, clock=lambda: float(next(ticks)))
+        return self.turns.start(turn, self.speaker, QUESTION, settings)
+
+    @property
+    def kept(self) -> Node:
+        return self.store.conversation(OWNER, self.conversation).nodes[self.node]
+
+    @property
+    def kept_tokens(self) -> list[str]:
+        return [token.text for token in unpack(self.store.tokens(OWNER, self.conversation, self.node))]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with closing(Store(tmp_path / "conversations.db")) as store:
+        id = store.create(OWNER, SETTINGS)
+        yield Desk(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
+
+
+async def ended(turn: Turn) -> Turn:
+    async for _ in turn.updates():
+        pass
+    return turn
+
+
+async def until(turn: Turn, text: str) -> None:
+    """Wait until it has said a text."""
+    async for _ in turn.updates():
+        if turn.text == text:
+            return
+    raise AssertionError(f"it ended with {turn.text!r}")
+
+
+async def test_an_answer(desk: Desk) -> None:
+    """An answer is said, kept with its tokens, its cost and its end, and then is not on its way any more."""
+    turn = desk.begin(*tokens("Hel", "lo"))
+    assert desk.turns.find(desk.node) is turn
+
+    await ended(turn)
+
+    assert (turn.text, turn.end, turn.error, turn.usage, turn.said) == ("Hello", FinishReason.STOP, None, usage(2), 2)
+    assert (desk.kept.text, desk.kept.end, desk.kept.usage, desk.kept.error) == ("Hello", FinishReason.STOP, usage(2), None)
+    assert desk.kept_tokens == ["Hel", "lo"]
+    assert (turn.begun, turn.first, turn.rate) == (0, 1, 10)
+    assert desk.turns.find(desk.node) is desk.turns.find(None) is None
+
+
+async def test_what_is_asked(desk: Desk) -> None:
+    """The speaker is asked with the settings; without a model it takes its first one; nothing is gone on with."""
+    await ended(desk.begin(settings=TurnSettings(temperature=0.5, top_k=3, max_tokens=9)))
+    (asked,) = desk.speaker.asked
+    assert (asked.messages, asked.model, asked.continue_last, asked.closed) == (QUESTION, None, False, True)
+    assert (asked.params.temperature, asked.params.top_k, asked.params.max_tokens, asked.params.top_logprobs) == (0.5, 3, 9, 10)
+
+
+async def test_going_on(desk: Desk) -> None:
+    """An answer that has begun is gone on with: its text and its tokens are in front."""
+    turn = desk.begin(*tokens("lo"), text="Hel", batches=(pack(tokens("Hel")),))
+    assert (turn.text, turn.end) == ("Hel", None)
+    await ended(turn)
+    assert desk.speaker.asked[0].continue_last
+    assert turn.text == "Hello"
+    assert [token.text for token in unpack(turn.batches)] == ["Hel", "lo"]
+    assert desk.kept_tokens == ["lo"]
+
+
+@pytest.mark.parametrize("reason", list(FinishReason))
+async def test_ends(desk: Desk, reason: FinishReason) -> None:
+    """An answer ends for the reason that the speaker gives; without a sentence for an error there is one of ours."""
+    turn = await ended(desk.begin(*tokens("a"), Finish(reason, Usage(generated=1))))
+    assert (turn.end, desk.kept.end, turn.text) == (reason, reason, "a")
+    assert turn.error == desk.kept.error == (FAILED if reason is FinishReason.ERROR else None)
+
+
+async def test_it_is_saved_as_it_comes(desk: Desk) -> None:
+    """What has come is kept before the answer ends, without an end; what comes together is kept together."""
+    go = asyncio.Event()
+    turn = desk.begin(*tokens(*"ab"), go, *tokens(*"cdef"))
+    await until(turn, "ab")
+    assert (desk.kept.text, desk.kept.end, desk.kept_tokens) == ("ab", None, ["a", "b"])
+
+    go.set()
+    await ended(turn)
+    assert (desk.kept.text, len(turn.batches)) == ("abcdef", 2)
+
+
+async def test_stop(desk: Desk) -> None:
+    """A stop ends an answer at once, closes its stream, and keeps what came, with what it cost."""
+    turn = desk.begin(*tokens("a", "b"), None)
+    await until(turn, "ab")
+
+    await turn.stop()
+
+    assert (turn.text, turn.end, turn.error, turn.usage.generated) == ("ab", FinishReason.CANCELLED, None, 2)
+    assert (desk.kept.text, desk.kept.end, desk.kept.usage) == ("ab", FinishReason.CANCELLED, usage(2))
+    assert desk.speaker.asked[0].closed
+    assert desk.turns.find(desk.node) is None
+
+
+async def test_stop_keeps_what_was_not_saved_yet(desk: Desk) -> None:
+    """Tokens that came just before a stop are kept as well."""
+    turn = desk.begin(*tokens("a", "b"), None)
+    while turn.said < 2:
+        await asyncio.sleep(0)
+    await turn.stop()
+    assert (turn.text, desk.kept.text, desk.kept_tokens) == ("ab", "ab", ["a", "b"])
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_stop_at_any_moment(desk: Desk, steps: int) -> None:
+    """A stop before the first word, twice, and after the end are no harm: there is one end, and it is kept."""
+    turn = desk.begin(*tokens("a"))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await asyncio.gather(turn.stop(), turn.stop())
+    await turn.stop()
+    assert turn.end is desk.kept.end
+    assert turn.end in (FinishReason.STOP, FinishReason.CANCELLED)
+    assert turn.text == desk.kept.text
+
+
+async def test_stop_of_what_was_not_begun(desk: Desk) -> None:
+    """A turn that was never started has nothing to stop."""
+    turn = Turn(desk.store, desk.node)
+    await turn.stop()
+    assert turn.end is None
+
+
+async def test_an_error(desk: Desk) -> None:
+    """What goes wrong is told in its own sentence, and kept; the text before it stays."""
+    turn = await ended(desk.begin(*tokens("so far"), UnavailableError("No server answers.")))
+    assert (turn.text, turn.end, turn.error) == ("so far", FinishReason.ERROR, "No server answers.")
+    assert (desk.kept.text, desk.kept.end, desk.kept.error) == ("so far", FinishReason.ERROR, "No server answers.")
+
+
+async def test_an_error_before_anything(desk: Desk) -> None:
+    """The same where nothing was said; settings out of bounds are such an error."""
+    turn = await ended(desk.begin(settings=TurnSettings(top_p=2)))
+    assert (turn.text, turn.end, turn.error, turn.rate, turn.first) == (
+        "",
+        FinishReason.ERROR,
+        "top_p must be above 0 and at most 1, not 2.",
+        None,
+        None,
+    )
+
+
+async def test_a_failure(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """A failure of ours is told without its details, which the log has."""
+    with caplog.at_level(logging.ERROR):
+        turn = await ended(desk.begin(*tokens("a"), RuntimeError("details")))
+    assert (turn.text, turn.end, turn.error, desk.kept.error) == ("a", FinishReason.ERROR, UNEXPECTED, UNEXPECTED)
+    assert "details" in caplog.text
+
+
+async def test_an_answer_that_cannot_be_kept(desk: Desk) -> None:
+    """An answer whose conversation is removed meanwhile ends, is told so, and is still shown as far as it came."""
+    go = asyncio.Event()
+    turn = desk.begin(*tokens("a"), go, *tokens("b"), None)
+    await until(turn, "a")
+    desk.store.delete(OWNER, desk.conversation)
+    go.set()
+    await ended(turn)
+    assert (turn.text, turn.end) == ("ab", FinishReason.ERROR)
+    assert turn.error == "There is no such message: its conversation may have been deleted."
+    while not desk.speaker.asked[0].closed:
+        await asyncio.sleep(0)
+
+
+async def test_half_characters(desk: Desk) -> None:
+    """Tokens without a text of their own are kept with their bytes."""
+    halves = [token("", 1, data=b"\xf0\x9f"), token("😀", 2, data=b"\x98\x80")]
+    await ended(desk.begin(*halves))
+    assert desk.kept.text == "😀"
+    assert [one.bytes for one in unpack(desk.store.tokens(OWNER, desk.conversation, desk.node))] == [b"\xf0\x9f", b"\x98\x80"]
+
+
+class TestUpdates:
+    async def test_a_late_look(self, desk: Desk) -> None:
+        """Whoever looks after the end sees the end, once."""
+        turn = await ended(desk.begin(*tokens("a")))
+        assert [turn.text async for _ in turn.updates()] == ["a"]
+
+    async def test_an_early_look(self, desk: Desk) -> None:
+        """Whoever looks before there is anything sees that, then what comes."""
+        turn = Turn(desk.store, desk.node)
+        seen: list[tuple[str, bool]] = []
+
+        async def look() -> None:
+            seen.extend([(turn.text, turn.end is None) async for _ in turn.updates()])
+
+        looking = asyncio.create_task(look())
+        await asyncio.sleep(0)
+        desk.speaker.scripts = [tokens("a")]
+        desk.turns.start(turn, desk.speaker, QUESTION, SETTINGS)
+        await looking
+        assert (seen[0], seen[-1]) == (("", True), ("a", False))
+
+    async def test_what_comes_meanwhile_comes_together(self, desk: Desk) -> None:
+        """Whoever is busy while several things come sees them in one update."""
+        gates = [asyncio.Event() for _ in range(3)]
+        turn = desk.begin(gates[0], *tokens("a"), gates[1], *tokens("b"), gates[2], *tokens("c"), None)
+        updates = turn.updates()
+        await anext(updates)
+        for gate, text in zip(gates, ("a", "ab", "abc"), strict=True):
+            gate.set()
+            await until(turn, text)
+        await anext(updates)
+        assert turn.text == "abc"
+        waiting = asyncio.ensure_future(anext(updates))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await turn.stop()
+        await waiting
+        with pytest.raises(StopAsyncIteration):
+            await anext(updates)
+
+    async def test_the_end_while_busy(self, desk: Desk) -> None:
+        """An end that comes while whoever looks is busy with an update is an update of its own."""
+        turn = desk.begin(*tokens("a"))
+        seen: list[FinishReason | None] = []
+        async for _ in turn.updates():
+            seen.append(turn.end)
+            if turn.end is None:
+                await ended(turn)
+        assert seen == [None, FinishReason.STOP]
+
+    async def test_many_look(self, desk: Desk) -> None:
+        """All who look see the end, and who goes away early is no harm."""
+        turn = desk.begin(*tokens("a", "b"))
+        await anext(turn.updates())
+        lookers = await asyncio.gather(*(ended(turn) for _ in range(5)))
+        assert [looker.text for looker in lookers] == ["ab"] * 5
+
+
+@hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(max_size=2) | st.none(), max_size=6), st.lists(st.integers(0, 3), max_size=6), st.integers(0, 8))
+def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int) -> None:
+    """However whoever looks and whoever speaks take turns, and whenever it is stopped, the last update is the end with the whole text."""
+
+    async def main(store: Store) -> None:
+        id = store.create(OWNER, SETTINGS)
+        desk = Desk(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
+        events = [asyncio.Event() for _ in script]
+        items: list[Item] = [event if text is None else token(text) for text, event in zip(script, events, strict=True)]
+        turn = desk.begin(*items)
+        seen: list[tuple[str, FinishReason | None]] = []
+
+        async def look() -> None:
+            waits = iter([*pauses, *[0] * 100])
+            async for _ in turn.updates():
+                seen.append((turn.text, turn.end))
+                for _ in range(next(waits)):
+                    await asyncio.sleep(0)
+
+        looking = asyncio.create_task(look())
+        for event in events[:stop_after]:
+            event.set()
+            await asyncio.sleep(0)
+        if stop_after < len(events):
+            await turn.stop()
+        await looking
+        assert seen[-1] == (turn.text, turn.end) == (desk.kept.text, desk.kept.end)
+        assert turn.end is not None
+        assert [end for _, end in seen[:-1]] == [None] * (len(seen) - 1)
+
+    with closing(Store(tmp_path / "conversations.db")) as store:
+        asyncio.run(main(store))
+
+
+class TestTurns:
+    async def test_all_end(self, desk: Desk) -> None:
+        """Closing ends all answers, with what there is."""
+        other = desk.store.add(OWNER, desk.conversation, None, ASSISTANT, "")
+        turn = desk.begin(*tokens("a"), None)
+        second = desk.turns.start(Turn(desk.store, other), ScriptedSpeaker([[*tokens("b"), None]]), QUESTION, SETTINGS)
+        await asyncio.gather(until(turn, "a"), until(second, "b"))
+
+        await desk.turns.aclose()
+
+        assert (turn.end, second.end) == (FinishReason.CANCELLED, FinishReason.CANCELLED)
+        assert desk.turns.find(desk.node) is desk.turns.find(other) is None
+        await desk.turns.aclose()
+
+    async def test_one_conversation_at_a_time(self) -> None:
+        """There is one lock for each conversation, for as long as somebody has it."""
+        turns = Turns()
+        lock = turns.alone("a")
+        assert turns.alone("a") is lock
+        assert turns.alone("b") is not lock
+
+
+ANSWER = """
+import asyncio, sys
+from pathlib import Path
+from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turn, Turns
+from scripted_speaker import MODEL, ScriptedSpeaker, token
+
+class Endless(ScriptedSpeaker):
+    async def chat(self, messages, params, **rest):
+        number = 0
+        while True:
+            yield token(f"{number} ", number)
+            number += 1
+            await asyncio.sleep(0.001)
+
+async def main():
+    store = Store(Path(sys.argv[1]))
+    id = store.create("ann", TurnSettings(model=MODEL))
+    turn = Turn(store, store.add("ann", id, None, "assistant", ""))
+    Turns().start(turn, Endless(), [], TurnSettings(model=MODEL))
+    async for _ in turn.updates():
+        print(len(turn.text), flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
+    """After a kill -9 in the middle of an answer all that was shown of it is there, readable, with its tokens, and can be gone on with."""
+    path = tmp_path / "conversations.db"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", ANSWER, path, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    shown = 0
+    while shown < 200:
+        shown = int(await process.stdout.readline())
+    process.kill()
+    shown = max([shown, *map(int, (await process.communicate())[0].split())])
+
+    with closing(Store(path)) as store:
+        (found,) = store.list(OWNER)
+        (node,) = store.conversation(OWNER, found.id).nodes.values()
+        numbers = node.text.split()
+        assert numbers == [str(number) for number in range(len(numbers))]
+        assert len(node.text) >= shown
+        assert node.end is None
+        desk = Desk(store, found.id, node.id)
+        assert "".join(desk.kept_tokens) == node.text
+        assert len(store.list(OWNER, numbers[-1])) == 1
+        turn = await ended(desk.begin(*tokens("and on"), text=node.text, batches=tuple(store.tokens(OWNER, found.id, node.id))))
+        assert desk.kept.text == turn.text == node.text + "and on"
+
+
+async def test_blocks(desk: Desk) -> None:
+    """The blocks of an answer on its way are those of its text, from its beginning on, and are made once for all who look."""
+    said = tokens("# One", "\n\ntwo *three*", "\n\n```python\n", "x = 1\n", "```\n\nfour")
+    turn = desk.begin(*said, text="Zero\n\n")
+    async for _ in turn.updates():
+        found = turn.blocks
+        assert uncoloured(found) == uncoloured(blocks(turn.text))
+        assert turn.blocks is found
+    assert turn.blocks == blocks("Zero\n\n# One\n\ntwo *three*\n\n```python\nx = 1\n```\n\nfour")
+
+
+def uncoloured(found: list[str]) -> list[str]:
+    return [re.sub("</?span[^>]*>", "", html) for html in found]

@@ -1,0 +1,269 @@
+"""Limits for each user of the page: the tabs, calls and unread results of one never displace those of another."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import io
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from gradio.server_messages import HeartbeatMessage
+
+from pellucid.client.protocol import Speaker
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turns
+from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
+from pellucid_webui.hosting.login import owner_of
+from support.page.page_server import PagedServer, paged
+
+NOTE, RECALL, WAIT, RELEASE, FAIL = range(5)
+
+PATIENCE = 60
+"""Seconds that nothing here should need; reached only where a test fails."""
+
+
+def waiting_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+    """Keep what a tab notes, and return it again. A call that waits runs until its user releases all of them."""
+    gates: dict[str, asyncio.Event] = {}
+
+    def gate(request: gr.Request) -> asyncio.Event:
+        return gates.setdefault(owner_of(request), asyncio.Event())
+
+    async def note(text: str) -> str:
+        return text
+
+    async def recall(noted: str) -> str:
+        return noted
+
+    async def wait(request: gr.Request) -> str:
+        await gate(request).wait()
+        return "released"
+
+    async def release(request: gr.Request) -> None:
+        gate(request).set()
+
+    async def fail(text: str) -> str:
+        raise RuntimeError(text)
+
+    with gr.Blocks() as blocks:
+        kept, box = gr.State("nothing"), gr.Textbox()
+        # As in our page: calls of one handler run at the same time.
+        gr.Button().click(note, box, kept, concurrency_limit=None)
+        gr.Button().click(recall, kept, box, concurrency_limit=None)
+        gr.Button().click(wait, None, box, concurrency_limit=None)
+        gr.Button().click(release, None, None, concurrency_limit=None)
+        gr.Button().click(fail, box, box, concurrency_limit=None)
+    return View(blocks)
+
+
+@pytest.fixture
+def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
+    """The browser of one of two users of a server."""
+    with paged(tmp_path_factory.mktemp("data"), waiting_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
+        server.http.post("/login", data={"key": "key-of-anna"})
+        server.wait()
+        yield server
+
+
+@pytest.fixture
+def ben(anna: PagedServer) -> Iterator[PagedServer]:
+    """The other user's browser."""
+    with httpx.Client(base_url=anna.server.url, timeout=30, trust_env=False, headers={"origin": anna.server.url}) as http:
+        http.post("/login", data={"key": "key-of-ben"})
+        yield PagedServer(anna.server, anna.page, http)
+
+
+def join(server: PagedServer, function: int, session: str, *data: object, **event: str) -> httpx.Response:
+    body = {"fn_index": function, "data": list(data), "session_hash": session, "event_data": event}
+    return server.http.post("/gradio_api/queue/join", json=body)
+
+
+def gradio(server: PagedServer) -> gr.Blocks:
+    """The page's Blocks."""
+    assert server.page._gradio is not None
+    return server.page._gradio.blocks
+
+
+def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServer) -> None:
+    """However many tabs ben opens, anna's keeps its state; of his own the least recently used are forgotten."""
+    anna.call(NOTE, "hers", session="tab")
+    for number in range(MAX_TABS + 5):
+        ben.call(NOTE, f"his {number}", session=f"tab{number}")
+    assert anna.call(RECALL, None, session="tab") == ["hers"]
+    newest = MAX_TABS + 4
+    assert ben.call(RECALL, None, session=f"tab{newest}") == [f"his {newest}"]
+    assert ben.call(RECALL, None, session="tab0") == ["nothing"]
+    blocks = gradio(anna)
+    assert len(blocks.state_holder.session_data) <= MAX_TABS + 1
+    assert len(blocks._queue.pending_messages_per_session) <= MAX_TABS + 1
+    assert len(blocks._queue.pending_event_ids_session) <= MAX_TABS + 1
+
+
+def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
+    """Reloading one tab often costs another open one nothing: each reload leaves a closed tab behind, which goes first."""
+    anna.call(NOTE, "kept", session="open")
+    anna.call(NOTE, "x", session="closed")
+    blocks = gradio(anna)
+    for name, state in blocks.state_holder.session_data.items():
+        state.is_closed = name == list(blocks.state_holder.session_data)[1]
+    for number in range(MAX_TABS - 1):
+        anna.call(NOTE, "x", session=f"tab{number}")
+    assert anna.call(RECALL, None, session="open") == ["kept"]
+
+
+def test_unread_messages(anna: PagedServer) -> None:
+    """A tab that reads none of its messages is forgotten with them, and refused while one of its calls runs."""
+    queue = gradio(anna)._queue
+    assert join(anna, NOTE, "deaf", "x").status_code == 200
+    late = time.monotonic() + PATIENCE
+    while queue.event_ids_to_events:
+        assert time.monotonic() < late, "the call does not end"
+        time.sleep(0.01)
+    (unread,) = queue.pending_messages_per_session.values()
+    for _ in range(MAX_UNREAD):
+        unread.put_nowait(HeartbeatMessage())
+    assert join(anna, WAIT, "deaf").status_code == 200
+    assert unread not in queue.pending_messages_per_session.values()
+    (unread,) = queue.pending_messages_per_session.values()
+    for _ in range(MAX_UNREAD):
+        unread.put_nowait(HeartbeatMessage())
+    refused = join(anna, NOTE, "deaf", "x")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (429, "This tab does not read its results: load the page again.")
+    anna.call(RELEASE, session="other")
+
+
+def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
+    """Some calls of one user run at a time, in any number of tabs; one more is refused, while another user's call runs."""
+    for number in range(MAX_RUNNING):
+        assert join(ben, WAIT, f"tab{number % 7}").status_code == 200
+    refused = join(ben, NOTE, "new", "x")
+    sentence = f"You already have {MAX_RUNNING} requests running: stop one or close a tab, then try again."
+    assert refused.status_code == 429
+    assert refused.json()["error"]["message"] == sentence
+    assert anna.call(NOTE, "hers", session="tab0") == [None]
+    assert ben.http.get("/").status_code == 200
+
+    assert join(anna, WAIT, "tab1").status_code == 200
+    anna.call(RELEASE, session="tab2")
+    assert anna.call(WAIT, session="tab3") == ["released"]
+
+
+def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
+    """A user at the limit can still stop answers."""
+    for _ in range(MAX_RUNNING):
+        assert join(anna, WAIT, "tab").status_code == 200
+    assert join(anna, WAIT, "tab", verb="send").status_code == 429
+    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOPPING + 1)] == [200] * MAX_STOPPING + [429]
+
+
+def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
+    """A tab with a running call is not forgotten for newer tabs of its user, and gets its answer."""
+    assert join(anna, WAIT, "patient").status_code == 200
+    for number in range(MAX_TABS + 5):
+        anna.call(NOTE, "x", session=f"tab{number}")
+    anna.call(RELEASE, session="other")
+    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "patient"}) as stream:
+        assert any('"data":["released"]' in line for line in stream.iter_lines())
+
+
+def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
+    """One user cannot take all connections of the server with streams of the page; closed ones count no more."""
+    limits = httpx.Limits(max_connections=None)
+    with httpx.Client(base_url=ben.server.url, headers=ben.http.headers, cookies=ben.http.cookies, limits=limits, timeout=30) as http:
+        with ExitStack() as opened:
+            for number in range(MAX_STREAMS):
+                opened.enter_context(http.stream("GET", f"/gradio_api/heartbeat/tab{number}"))
+            assert http.get("/gradio_api/heartbeat/one").status_code == 429
+            with anna.http.stream("GET", "/gradio_api/heartbeat/hers") as stream:
+                assert stream.status_code == 200
+        late = time.monotonic() + PATIENCE
+        while not is_admitted(http):
+            assert time.monotonic() < late, "closed connections are still counted"
+            time.sleep(0.01)
+
+
+def is_admitted(http: httpx.Client) -> bool:
+    """Whether one more connection may wait for events."""
+    with http.stream("GET", "/gradio_api/heartbeat/one") as stream:
+        return stream.status_code == 200
+
+
+def test_calls_say_whether_their_results_are_read(anna: PagedServer) -> None:
+    """With each call the page's script learns whether the server has an open stream for its result."""
+    assert join(anna, WAIT, "tab").headers["pellucid-stream"] == "closed"
+    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "tab"}) as stream:
+        assert stream.status_code == 200
+        assert join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "open"
+        assert join(anna, RECALL, "other", None).headers["pellucid-stream"] == "closed"
+    late = time.monotonic() + PATIENCE
+    while join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "open":
+        assert time.monotonic() < late, "a closed stream counts as open"
+        time.sleep(0.01)
+
+
+NO_CALLS: list[dict[str, Any]] = [
+    {"fn_index": -1},
+    {"fn_index": 99},
+    {"fn_index": 10**4000},
+    {"fn_index": True},
+    {"fn_index": None},
+    {"data": []},
+    {"data": ["x", "y"]},
+    {"data": None},
+]
+
+
+@pytest.mark.parametrize("call", NO_CALLS, ids=range(len(NO_CALLS)))
+def test_calls_of_no_event(anna: PagedServer, call: dict[str, Any]) -> None:
+    """A call that no event of the page makes is refused in a sentence."""
+    answer = anna.http.post("/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "This page makes no such call: load it again.")
+
+
+def test_results_of_no_call(anna: PagedServer) -> None:
+    """A tab that has called nothing has no results."""
+    answer = anna.http.get("/gradio_api/queue/data", params={"session_hash": "silent"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "No results of this tab are expected: load the page again.")
+
+
+def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that fails ends, although the failure cannot be written to the log either."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stderr", Full())
+    (event,) = [event for event in anna.events(FAIL, "x") if event["msg"] == "process_completed"]
+    assert not event["success"]
+
+
+def test_two_readers_of_one_tab(anna: PagedServer) -> None:
+    """Two connections that read the results of one tab may both be closed: no task of theirs stays behind."""
+    assert join(anna, WAIT, "twice").status_code == 200
+    before = tasks()
+    with ExitStack() as opened:
+        for _ in range(2):
+            stream = opened.enter_context(anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "twice"}))
+            assert stream.status_code == 200
+        assert tasks() > before
+    late = time.monotonic() + PATIENCE
+    while tasks() > before:
+        assert time.monotonic() < late, "a task is left"
+        time.sleep(0.05)
+
+
+def tasks() -> int:
+    """How many heartbeats of readers run in this process."""
+    return sum(
+        type(found) is asyncio.Task and not found.done() and "queue_data_helper.<locals>.heartbeat" in repr(found.get_coro())
+        for found in gc.get_objects()
+    )

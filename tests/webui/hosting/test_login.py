@@ -1,0 +1,366 @@
+"""The lock of the page: whoever has a key comes in, as its owner; nobody guesses fast, and nobody sees what is another's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+from starlette.requests import Request
+
+from pellucid.api.login_rate_limit import FREE, LoginRateLimit
+from pellucid.client.api_keys import LOCAL, Keys, read_keys
+from pellucid.client.protocol import Speaker
+from pellucid.errors import ConfigError, PellucidError
+from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turns
+from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.login import Lock, owner_of
+from pellucid_webui.hosting.login_sessions import LIFETIME, Sessions
+from support.page.page_server import OWNER, PagedServer, paged
+from support.servers.http_servers import scripted_state
+
+KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
+
+
+def shelf_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+    """Says who asks, begins a conversation, and lists what there is."""
+
+    async def whose(request: gr.Request) -> str:
+        return owner_of(request)
+
+    async def begin(title: str, request: gr.Request) -> str:
+        return store.create(owner_of(request), TurnSettings(), title)
+
+    async def titles(request: gr.Request) -> str:
+        return ",".join(one.title for one in store.list(owner_of(request)))
+
+    async def title(id: str, request: gr.Request) -> str:
+        return store.conversation(owner_of(request), id).title
+
+    with gr.Blocks() as blocks:
+        box = gr.Textbox()
+        gr.Button().click(whose, None, box)
+        gr.Button().click(begin, box, box)
+        gr.Button().click(titles, None, box)
+        gr.Button().click(title, box, box)
+    return View(blocks)
+
+
+BEGIN, TITLES, TITLE = 1, 2, 3
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
+    """A server with two users; its page is there."""
+    with paged(tmp_path_factory.mktemp("data"), shelf_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
+        log_in(server.http, "key-of-anna")
+        server.wait()
+        yield server
+
+
+def browser(server: PagedServer) -> PagedServer:
+    """Another browser at the same server."""
+    http = httpx.Client(base_url=server.server.url, timeout=30, trust_env=False, headers={"origin": server.server.url})
+    return PagedServer(server.server, server.page, http)
+
+
+def log_in(http: httpx.Client, key: str) -> httpx.Response:
+    return http.post("/login", data={"key": key})
+
+
+def test_form(locked: PagedServer) -> None:
+    """Whoever has not given a key is asked for one by a form that works without script, and is shown nothing else."""
+    with browser(locked).http as http:
+        text = http.get("/").text
+        assert http.get("/config").status_code == 401
+        assert http.get("/gradio_api/queue/data", params={"session_hash": "s1"}).status_code == 401
+
+    assert '<form method="post" action="/login">' in text
+    assert '<label for="key">' in text
+    assert 'autocomplete="current-password"' in text
+    assert "color-scheme: light dark" in text
+    assert "<script" not in text
+    assert "gradio" not in text
+    assert not re.search(r"https?://", text)
+
+
+def test_logging_in(locked: PagedServer) -> None:
+    """The right key opens the page by a cookie that scripts cannot read, that no other site sends, and that ends."""
+    with browser(locked).http as http:
+        answer = log_in(http, "key-of-ben")
+        cookie = answer.headers["set-cookie"]
+        text = http.get("/").text
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    parts = {part.strip().lower() for part in cookie.split(";")[1:]}
+    assert parts == {"httponly", f"max-age={LIFETIME}", "path=/", "samesite=strict"}
+    assert cookie.startswith(f"pellucid-{locked.server.port}=")
+    assert "key-of-ben" not in cookie
+    assert "gradio_config" in text
+
+
+def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> None:
+    """Behind a proxy that speaks https, and that the settings name, the cookie goes back that way only."""
+    over_https = {"x-forwarded-proto": "https"}
+    with paged(tmp_path, keys="key-of-ben", proxies=("127.0.0.1",)) as proxied:
+        told = proxied.http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
+    with browser(locked).http as http:
+        claimed = http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
+
+    assert "; secure" in told.headers["set-cookie"].lower()
+    assert "; secure" not in claimed.headers["set-cookie"].lower()
+
+
+def test_wrong_keys(tmp_path: Path) -> None:
+    """A wrong key, or none, says so in the form and sets no cookie; after some of them one has to wait."""
+    bodies = [b"key=wrong", b"", b"key=%FF", b"key=a", b"x" * 10_000, b"key=key-of-anna" + b"x" * 10_000, b"key=wrong", b"key=b"]
+    assert len({0, 1, 2, 3, 7}) == FREE, "a key that is too long counts as none, and one counts once"
+    state = scripted_state(keys=KEYS, login_rate_limit=LoginRateLimit(lambda: 0.0))
+    with paged(tmp_path, state=state) as server:
+        answers = [server.http.post("/login", content=body) for body in bodies]
+        late = log_in(server.http, "key-of-anna")
+
+    for answer in answers:
+        assert answer.status_code == 403
+        assert "That is not a key of this server." in answer.text
+        assert "set-cookie" not in answer.headers
+    assert (late.status_code, late.headers["retry-after"]) == (429, "2")
+    assert "Try again in 2 seconds." in late.text
+
+
+def test_logging_out(locked: PagedServer) -> None:
+    """Logging out ends the session itself: its cookie opens nothing any more, wherever it was copied to."""
+    with browser(locked).http as http:
+        log_in(http, "key-of-ben")
+        copied = {"cookie": "; ".join(f"{name}={value}" for name, value in http.cookies.items())}
+        assert http.get("/config", headers=copied).status_code == 200
+        assert '<form method="post" action="/logout">' in http.get("/logout").text
+        answer = http.post("/logout")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert not http.cookies
+        assert http.get("/config", headers=copied).status_code == 401
+
+
+def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
+    """The API takes keys and no cookies; a key in the header opens no page."""
+    for path in ("/v1/models", "/metrics", "/openapi.json", "/nowhere"):
+        assert locked.http.get(path).status_code == 401, path
+        assert locked.http.get(path, headers={"authorization": "Bearer key-of-ben"}).status_code in (200, 404), path
+    with browser(locked).http as http:
+        assert http.get("/config", headers={"authorization": "Bearer key-of-ben"}).status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}])
+def test_nobody_else_logs_in_or_out(locked: PagedServer, headers: dict[str, str]) -> None:
+    """Another page can neither log somebody in nor out."""
+    with httpx.Client(base_url=locked.server.url, trust_env=False, headers=headers) as http:
+        for path in ("/login", "/logout"):
+            assert http.post(path, data={"key": "key-of-ben"}).status_code == 403
+
+
+def test_owners_are_apart(locked: PagedServer) -> None:
+    """Each user sees what is their own, and cannot open another's conversation even knowing its id."""
+    ben = browser(locked)
+    with ben.http:
+        log_in(ben.http, "ben:key-of-ben")
+        (id,) = locked.call(BEGIN, "a secret", session="anna1")
+
+        assert locked.call(OWNER, session="anna2") == ["anna"]
+        assert ben.call(OWNER, session="ben1") == ["ben"]
+        assert locked.call(TITLES, session="anna3") == ["a secret"]
+        assert ben.call(TITLES, session="ben2") == [""]
+        assert locked.call(TITLE, id, session="anna4") == ["a secret"]
+        assert "secret" not in str(list(ben.events(TITLE, id, session="ben3"))[-1])
+
+
+def test_shared_key(tmp_path: Path) -> None:
+    """With one key that all share everybody is local."""
+    with paged(tmp_path, shelf_page, keys="secret") as server:
+        log_in(server.http, "secret")
+        server.wait()
+        assert server.call(OWNER) == ["local"]
+
+
+def test_without_a_key(tmp_path: Path) -> None:
+    """A server without a key asks for none: the form leads to the page, and no session is kept."""
+    with paged(tmp_path, shelf_page) as server:
+        for answer in (server.http.get("/login"), log_in(server.http, "x"), server.http.post("/logout")):
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+            assert "set-cookie" not in answer.headers
+
+    assert not (tmp_path / "sessions.db").exists()
+
+
+def test_sessions_outlive_the_server(tmp_path: Path) -> None:
+    """Whoever has logged in is in after a restart; the file holds nothing that opens the page."""
+    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    id = sessions.begin("anna")
+    sessions.close()
+    again = Sessions(tmp_path / "sessions.db", KEYS)
+
+    assert again.owner_of(id) == "anna"
+    assert again.owner_of(id + "x") is None
+    again.close()
+    rows = sqlite3.connect(tmp_path / "sessions.db").execute("SELECT * FROM session").fetchall()
+    assert id not in str(rows)
+    assert "anna" not in str(rows)
+
+
+def test_sessions_end(tmp_path: Path) -> None:
+    """A session is over after its time, and when its owner's key is another one or gone; others go on."""
+    now = [1000.0]
+    path = tmp_path / "sessions.db"
+    sessions = Sessions(path, KEYS, lambda: now[0])
+    anna, ben = sessions.begin("anna"), sessions.begin("ben")
+    for text, found in (
+        ("anna:another,ben:key-of-ben", (None, "ben")),
+        ("ben:key-of-ben", (None, "ben")),
+        ("carl:key-of-anna,ben:key-of-ben", (None, "ben")),
+        ("anna:key-of-anna,ben:key-of-ben", ("anna", "ben")),
+    ):
+        changed = Sessions(path, read_keys(text), lambda: now[0])
+        assert (changed.owner_of(anna), changed.owner_of(ben)) == found
+        changed.close()
+    now[0] += LIFETIME - 1
+    assert sessions.owner_of(anna) == "anna"
+    now[0] += 1
+    assert sessions.owner_of(anna) is None
+    sessions.begin("ben")
+    left = sqlite3.connect(path).execute("SELECT count(*) FROM session").fetchone()
+    sessions.close()
+    assert left == (1,)
+
+
+def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
+    """A file that is no database is named."""
+    (tmp_path / "sessions.db").write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
+        Sessions(tmp_path / "sessions.db", KEYS)
+
+
+def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
+    """Another program's database is named, and stays as it was."""
+    path = tmp_path / "sessions.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE song (name TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"sessions\.db is the file of another program: move it away"):
+        Sessions(path, KEYS)
+
+    assert path.read_bytes() == before
+
+
+def test_sessions_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file that cannot be there is named."""
+    (tmp_path / "sessions.db").mkdir()
+    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened"):
+        Sessions(tmp_path / "sessions.db", KEYS)
+
+
+def test_sessions_are_the_users_own(tmp_path: Path) -> None:
+    """Other users of the machine can read neither the file of the sessions nor what SQLite keeps beside it."""
+    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    sessions.begin("anna")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    sessions.close()
+
+    assert set(modes.values()) == {0o600}, modes
+
+
+def begin(sessions: Sessions) -> None:
+    sessions.begin("anna")
+
+
+def look_up(sessions: Sessions) -> None:
+    sessions.owner_of("an id")
+
+
+def end(sessions: Sessions) -> None:
+    sessions.end("an id")
+
+
+Verb = Callable[[Sessions], None]
+
+
+@pytest.mark.parametrize("verb", [begin, look_up, end])
+def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
+    """A file that is spoilt while the server runs is named with the remedy, whatever is asked of it."""
+    path = tmp_path / "sessions.db"
+    sessions = Sessions(path, KEYS)
+    other = sqlite3.connect(path)
+    other.execute("DROP TABLE session")
+    other.close()
+    with pytest.raises(
+        PellucidError, match=r"^The sessions in .*sessions\.db cannot be read or written \(no such table: .*\): see to the file"
+    ):
+        verb(sessions)
+    sessions.close()
+
+
+@pytest.mark.parametrize("verb", [begin, end])
+def test_sessions_that_are_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb) -> None:
+    """A file that another program holds for too long is named, and serves again when it is let go."""
+    monkeypatch.setattr("pellucid_webui.hosting.login_sessions.BUSY_SECONDS", 0.05)
+    path = tmp_path / "sessions.db"
+    sessions = Sessions(path, KEYS)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(PellucidError, match=r"sessions\.db cannot be read or written \(database is locked\)"):
+        verb(sessions)
+    other.close()
+    verb(sessions)
+    sessions.close()
+
+
+def asked(cookie: str = "") -> Request:
+    """A request of the page, with a cookie."""
+    return Request({"type": "http", "headers": [(b"cookie", cookie.encode())], "server": ("127.0.0.1", 80)})
+
+
+async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file of the sessions makes one request wait the server answers all others."""
+    others_went_on = threading.Event()
+    monkeypatch.setattr(Sessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
+    lock = Lock(KEYS, Sessions(tmp_path / "sessions.db", KEYS))
+    looking = asyncio.create_task(lock.owner_of(asked("pellucid-80=anna")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    others_went_on.set()
+    found = await looking
+    lock.close()
+
+    assert found == "anna"
+
+
+@pytest.mark.parametrize(("keys", "owner"), [(None, LOCAL), (KEYS, None)])
+def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, keys: Keys | None) -> None:
+    """Without keys, and for a request without a cookie, it is said at once who asks, without a thread."""
+    lock = Lock(keys, None if keys is None else Sessions(tmp_path / "sessions.db", keys))
+    with pytest.raises(StopIteration) as said:
+        lock.owner_of(asked()).send(None)
+    lock.close()
+
+    assert said.value.value == owner
+
+
+def test_the_clock_is_set_back(tmp_path: Path) -> None:
+    """A session that was refused as over stays over, and one that is open stays open, after the clock was set back by an hour."""
+    now = [1_000_000.0]
+    with closing(Sessions(tmp_path / "sessions.db", KEYS, lambda: now[0])) as sessions:
+        first = sessions.begin("anna")
+        now[0] += LIFETIME - 60.0
+        second = sessions.begin("anna")
+        now[0] += 60.0
+        assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")
+        now[0] -= 3600.0
+        assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")

@@ -1,0 +1,215 @@
+"""The list of sessions: users see where they are logged in, and can end their own sessions only."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from pellucid.client.api_keys import read_keys
+from pellucid_webui.hosting.login_sessions import LIFETIME, LONGEST_AGENT, MAX_SESSIONS, OLD_TABLE, Sessions
+from pellucid_webui.hosting.login_sessions_page import browser_name
+from support.page.page_server import PagedServer, paged
+from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
+
+KEYS = "anna:key-of-anna,ben:key-of-ben"
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+CHROME = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36"
+SAFARI = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15"
+EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0"
+
+END_ONE = re.compile(r'action="(/sessions\?end=[0-9a-f]{64})"')
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PagedServer]:
+    """A server with two users."""
+    with paged(tmp_path / "data", keys=KEYS) as found:
+        yield found
+
+
+@contextmanager
+def browser(server: PagedServer, key: str, agent: str = FIREFOX) -> Iterator[httpx.Client]:
+    """A browser that has logged in."""
+    address = server.server.url
+    with httpx.Client(base_url=address, timeout=30, trust_env=False, headers={"origin": address, "user-agent": agent}) as found:
+        assert found.post("/login", data={"key": key}).status_code == 303
+        yield found
+
+
+def is_in(*browsers: httpx.Client) -> list[bool]:
+    """Whether the page takes the cookie of each browser."""
+    return [one.get("/gradio_api/app_id").status_code != 401 for one in browsers]
+
+
+def test_list(server: PagedServer) -> None:
+    """A user sees their own sessions with their browsers, and which one is this; what a browser says of itself is text."""
+    with (
+        browser(server, "key-of-anna") as anna,
+        browser(server, "key-of-anna", "<script>alert(1)</script>" + CHROME),
+        browser(server, "key-of-ben", SAFARI) as ben,
+    ):
+        seen, other = anna.get("/sessions").text, ben.get("/sessions").text
+
+    assert "<strong>anna</strong>" in seen
+    assert "Firefox on Linux" in seen
+    assert "Chrome on Android" in seen
+    assert "Safari" not in seen
+    assert seen.count("<li>") == 2
+    assert seen.count("this session</strong>") == 1
+    assert len(END_ONE.findall(seen)) == 1
+    assert "<script" not in seen
+    assert "Safari on macOS" in other
+    assert "End" not in other
+
+
+def test_end_one(server: PagedServer) -> None:
+    """A session that is ended opens nothing any more; the others stay, those of other users too."""
+    with (
+        browser(server, "key-of-anna") as anna,
+        browser(server, "key-of-anna", CHROME) as phone,
+        browser(server, "key-of-ben") as ben,
+    ):
+        (form,) = END_ONE.findall(anna.get("/sessions").text)
+        answer = anna.post(form)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sessions")
+        assert is_in(anna, phone, ben) == [True, False, True]
+        assert "API key" in phone.get("/sessions").text
+        assert anna.get("/sessions").text.count("<li>") == 1
+
+
+def test_end_all_others(server: PagedServer) -> None:
+    """All other sessions of the user end at once: a later login alone ends none."""
+    with (
+        browser(server, "key-of-anna") as stolen,
+        browser(server, "key-of-anna", CHROME) as phone,
+        browser(server, "key-of-ben") as ben,
+        browser(server, "key-of-anna") as anna,
+    ):
+        assert is_in(stolen, phone) == [True, True]
+        assert anna.post("/sessions", params={"end": "others"}).status_code == 303
+        assert is_in(anna, stolen, phone, ben) == [True, False, False, True]
+
+
+def test_nobody_ends_anothers_session(server: PagedServer) -> None:
+    """Another user who knows its digest cannot end a session, nor can a client without a session, nor another page."""
+    with browser(server, "key-of-anna") as anna, browser(server, "key-of-anna") as phone, browser(server, "key-of-ben") as ben:
+        (form,) = END_ONE.findall(anna.get("/sessions").text)
+        ben.post(form)
+        ben.post("/sessions", params={"end": "others"})
+        with httpx.Client(base_url=server.server.url, trust_env=False, headers={"origin": server.server.url}) as stranger:
+            assert "API key" in stranger.post(form).text
+            assert "Firefox" not in stranger.get("/sessions").text
+        for headers in ({"origin": "https://evil.example"}, {"origin": "null"}):
+            assert anna.post(form, headers=headers).status_code == 403
+        for nonsense in ("/sessions", "/sessions?end=", "/sessions?end=%27", "/sessions?end=1&end=2"):
+            assert anna.post(nonsense).status_code == 303
+        assert anna.delete("/sessions").status_code == 405
+        assert is_in(anna, phone, ben) == [True, True, True]
+
+
+def test_linked(server: PagedServer) -> None:
+    """The list is found from where one logs out; without keys there is none."""
+    with browser(server, "key-of-anna") as anna:
+        assert '<a href="/sessions">' in anna.get("/logout").text
+
+
+def test_without_a_key(tmp_path: Path) -> None:
+    """A server without a key has no sessions: the address leads to the page."""
+    with paged(tmp_path) as server:
+        answer = server.http.get("/sessions")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
+    """Sessions whose time is over, or that another key began, are not listed; a long User-Agent is cut."""
+    now = [1000.0]
+    sessions = Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])
+    sessions.begin("anna", "x" * 10_000)
+    (found,) = sessions.open_sessions("anna", "")
+    assert (found.begun, found.expires, found.agent, found.is_this) == (1000.0, 1000.0 + LIFETIME, "x" * LONGEST_AGENT, False)
+    assert sessions.owner_of(found.digest) is None
+    other = Sessions(tmp_path / "sessions.db", read_keys("anna:another,ben:key-of-ben"), lambda: now[0])
+    assert other.open_sessions("anna", "") == []
+    other.close()
+    now[0] += LIFETIME
+    assert sessions.open_sessions("anna", "") == []
+    sessions.close()
+
+
+def test_file_of_an_older_version(tmp_path: Path) -> None:
+    """Sessions of a version that could not list them end, as their users could not see or end them."""
+    path = tmp_path / "sessions.db"
+    old = sqlite3.connect(path)
+    with old:
+        old.execute(OLD_TABLE)
+        old.execute("INSERT INTO session VALUES ('x', 1e12)")
+    old.close()
+    sessions = Sessions(path, read_keys(KEYS))
+    id = sessions.begin("anna")
+    assert sessions.owner_of(id) == "anna"
+    assert len(sessions.open_sessions("anna", id)) == 1
+    sessions.close()
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM session").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (CHROME, "Chrome on Android"),
+        (SAFARI, "Safari on macOS"),
+        (EDGE, "Edge on Windows"),
+        ("curl/8.0", "Unknown browser"),
+        ("", "Unknown browser"),
+    ],
+)
+def test_browser_name(agent: str, name: str) -> None:
+    """A User-Agent is called what people call it."""
+    assert browser_name(agent) == name
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
+    """By the keyboard a user ends another session; axe finds nothing serious, and a phone shows all of it."""
+    with browser(server, "key-of-anna", CHROME) as phone:
+        await browser_page.goto(server.server.url)
+        await browser_page.get_by_label("API key").fill("key-of-anna")
+        async with browser_page.expect_navigation():
+            await browser_page.keyboard.press("Enter")
+        await browser_page.goto(server.server.url + "/logout")
+        await browser_page.get_by_role("link", name="See where else you are logged in").press("Enter")
+        await expect(browser_page.get_by_role("listitem")).to_have_count(2)
+        found = await Axe().run(browser_page)
+        assert [one["id"] for one in found.response["violations"] if one["impact"] in SERIOUS] == []
+        for width in WIDTHS:
+            await browser_page.set_viewport_size({"width": width, "height": 900})
+            assert await browser_page.evaluate("document.documentElement.scrollWidth") <= width
+        button = browser_page.get_by_role("button", name="End this session")
+        await expect(button).to_have_accessible_description(re.compile("Chrome on Android, since .* until .*"))
+        await button.press("Enter")
+        await expect(browser_page.get_by_role("listitem")).to_have_count(1)
+        assert is_in(phone) == [False]
+
+
+def test_most_sessions(tmp_path: Path) -> None:
+    """Too many logins end the owner's oldest sessions, never the newest, even if the clock was set back, and no other owner's."""
+    now = [1000.0]
+    with closing(Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
+        hers = sessions.begin("anna")
+        ids = []
+        for _ in range(MAX_SESSIONS + 3):
+            now[0] += 1
+            ids.append(sessions.begin("ben"))
+        assert [sessions.owner_of(id) for id in ids] == [None] * 3 + ["ben"] * MAX_SESSIONS
+        now[0] = 900.0
+        assert sessions.owner_of(sessions.begin("ben")) == "ben"
+        assert sessions.owner_of(hers) == "anna"

@@ -1,0 +1,456 @@
+"""The page in the server process: it comes late, holds nobody up, offers nothing but itself, and asks nobody else for anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from starlette.routing import Route
+
+import pellucid_webui.hosting.mount
+from pellucid.api.app import create_app
+from pellucid.api.state import ServerState
+from pellucid.client.api_keys import LOCAL
+from pellucid.client.client import Client
+from pellucid.client.protocol import Speaker
+from pellucid.text.assistant import Assistant
+from pellucid.tokens import FinishReason, Message
+from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turn, Turns
+from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.mount import PREPARING
+from support.page.page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page
+from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
+
+ADDRESS = re.compile(r"(?:https?:)?//[A-Za-z0-9.-]+\.[a-z]{2,}[^\"'\s]*")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
+    """A server whose page is there, with an origin that may use the API and bodies up to 20,000 bytes."""
+    data = tmp_path_factory.mktemp("data")
+    with paged(data, allowed_origins=("https://ide.example",), max_body_bytes=20_000) as server:
+        server.wait()
+        yield server
+
+
+def test_near_and_far_speak() -> None:
+    """The page cannot tell an assistant in this process from one at the other end of HTTP: mypy holds both against the protocol."""
+
+    def speakers(near: Assistant, far: Client) -> tuple[Speaker, Speaker]:
+        return near, far
+
+    assert callable(speakers)
+
+
+def test_importing_it_is_light() -> None:
+    """A server that shows a page to nobody never imports Gradio, and the page itself needs no torch."""
+    folders = [
+        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.client"])
+    ]
+    code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.page_process; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+    assert not {"gradio", "torch", "transformers", "pandas", "numpy"} & set(found)
+
+
+def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
+    """The page is made where Gradio is imported last, as in a server, and nothing of it is in the folder of temporary files."""
+    temporary, data = tmp_path / "temporary", tmp_path / "data"
+    temporary.mkdir()
+    data.mkdir()
+    code = f"""
+import os
+from pathlib import Path
+from pellucid_webui.hosting.gradio_host import build, pellucid_view
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turns
+build(pellucid_view, None, Store(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
+print("made", flush=True)
+os._exit(9)
+"""
+    folders = [
+        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.client"])
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    environment |= {"PYTHONPATH": os.pathsep.join(folders), "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(data)}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+    assert (found.returncode, found.stdout) == (9, "made\n"), found.stderr
+    assert list(temporary.iterdir()) == []
+
+
+def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
+    """While the page is made / says so, follows it, and the API answers; then it is the page."""
+    go = threading.Event()
+
+    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+        go.wait()
+        return small_page(speaker, store, turns)
+
+    with paged(tmp_path, create) as server:
+        before = server.http.get("/")
+        answer = server.http.post("/v1/completions", json={"prompt": "x"})
+        asset = server.http.get("/theme.css")
+        go.set()
+        after = server.wait()
+
+    assert PREPARING.sentence in before.text
+    assert "location.reload()" in before.text
+    assert answer.status_code == 200
+    assert (asset.status_code, asset.json()["error"]["type"]) == (503, "unavailable_error")
+    assert "<gradio-app" in after
+
+
+def test_plain_page_while_models_load(tmp_path: Path) -> None:
+    """While models load / says what is being done and how far it is, and Gradio is left for later."""
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.progress.start("tiny.gguf", 400 * 2**20)
+    state.progress.advance(100 * 2**20)
+    with paged(tmp_path, state=state) as server:
+        text = server.http.get("/").text
+        assert server.page._life is None
+
+    assert "The models are being loaded: tiny.gguf." in text
+    assert '<progress max="100" value="25"' in text
+    assert "location.reload()" in text
+    assert f"<code>{TINY}</code> (loading)" in text
+
+
+def test_nothing_is_made_before_anybody_looks(tmp_path: Path) -> None:
+    """A server that nobody opens a page of writes nothing into the folder of conversations."""
+    with paged(tmp_path / "data") as server:
+        assert server.http.get("/v1/models").status_code == 200
+
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_kept_is_the_users_own(tmp_path: Path) -> None:
+    """Other users of the machine cannot read the conversations."""
+    with paged(tmp_path / "data") as server:
+        server.wait()
+
+    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "data" / "conversations.db").exists()
+
+
+def test_without_gradio(tmp_path: Path) -> None:
+    """Where the extra is not installed / says how to install it and is not asked again; all else is as it was."""
+
+    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+        raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
+
+    with paged(tmp_path, create) as server:
+        text = settled(server)
+        answer = server.http.post("/v1/completions", json={"prompt": "x"})
+
+    assert "The page needs gradio, which is not installed: run pip install &#x27;.[webui]&#x27; in Pellucid&#x27;s folder" in text
+    assert "<script" not in text
+    assert answer.status_code == 200
+
+
+def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A page that fails takes nothing else with it: people are told where to look, the log says what it was."""
+
+    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+        raise RuntimeError("the insides")
+
+    with paged(tmp_path, create) as server:
+        text = settled(server)
+        assert server.http.get("/health").status_code == 200
+
+    assert "The page cannot be made: the server&#x27;s log says why." in text
+    assert "the insides" not in text
+    assert "RuntimeError: the insides" in caplog.text
+
+
+def test_conversations_that_cannot_be_opened(tmp_path: Path) -> None:
+    """What is wrong with the file of conversations is told on the page, in its own sentence."""
+    (tmp_path / "conversations.db").write_bytes(b"no database" * 100)
+    with paged(tmp_path) as server:
+        assert "cannot be opened" in settled(server)
+
+
+def settled(server: PagedServer) -> str:
+    """The plain page that does not wait for another one."""
+    while "location.reload()" in (text := server.http.get("/").text):
+        pass
+    return text
+
+
+def test_nothing_from_elsewhere(small: PagedServer) -> None:
+    """The page and its description name no address but the server's own, and a browser is told to ask no other."""
+    page = small.http.get("/")
+    config = small.http.get("/config")
+    css = small.http.get("/theme.css")
+
+    for answer in (page, config, css):
+        elsewhere = {found for found in ADDRESS.findall(answer.text) if not found.startswith(small.server.url)}
+        assert elsewhere - {"http://www.w3.org/2000/svg"} == set()
+        assert "connect-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["referrer-policy"] == "same-origin"
+    assert "og:" not in page.text
+
+
+def test_gradio_keeps_to_itself(small: PagedServer) -> None:
+    """Analytics, sharing, run history, its API page and its links are off, and files are limited as bodies are."""
+    config = small.http.get("/config").json()
+
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert (config["analytics_enabled"], config["run_history"], config["footer_links"], config["mcp_server"]) == (False, False, [], False)
+    assert (config["show_error"], config["max_file_size"], config["space_id"]) == (False, 20_000, None)
+
+
+def test_no_endpoints(small: PagedServer) -> None:
+    """Nothing of the page can be called as an API: no endpoint is told of, and the ways past the queue are not there."""
+    info = small.http.get("/gradio_api/info", params={"all_endpoints": "true"})
+    assert (info.status_code, info.json()) == (200, {"named_endpoints": {}, "unnamed_endpoints": {}})
+    assert small.http.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
+
+    posts = (
+        "run/whose",
+        "api/whose",
+        "call/whose",
+        "call/v2/whose",
+        "run/predict",
+        "vibe-edit",
+        "process_recording",
+        "stream/x",
+        "component_server",
+    )
+    for call in posts:
+        answer = small.http.post(f"/gradio_api/{call}", json={"data": []})
+        assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error"), call
+    gets = (
+        "openapi.json",
+        "mcp",
+        "mcp/sse",
+        "runs",
+        "deep_link?session_hash=s1",
+        "dev/reload",
+        "startup-events",
+        "token",
+        "proxy=http://x.hf.space",
+    )
+    for call in gets:
+        assert small.http.get(f"/gradio_api/{call}").status_code == 404, call
+    for path in ("/monitoring", "/monitoring/summary", "/svelte/x.js", "/robots.txt", "/docs"):
+        assert small.http.get(path).json()["error"]["code"] == 404, path
+
+
+def test_no_file_is_stored_or_served(small: PagedServer) -> None:
+    """Gradio's ways for files are closed: none is uploaded, none is served, no address is fetched."""
+    for target in ("http://127.0.0.1:9/x", "HTTPS://example.org/x", "ftp://example.org/x", Path(__file__).absolute()):
+        assert small.http.get(f"/gradio_api/file={target}").status_code == 404
+    answer = small.http.post("/gradio_api/upload", files={"files": ("a.txt", b"x")})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+    assert small.http.get("/gradio_api/upload_progress", params={"upload_id": "x"}).status_code == 404
+
+
+def test_api_stays_as_it_was(small: PagedServer) -> None:
+    """What the API does not know is still told in its own shape: unknown paths, wrong methods."""
+    unknown, wrong = small.http.get("/v1/nowhere"), small.http.get("/v1/completions")
+
+    assert (unknown.status_code, unknown.json()["error"]["message"]) == (
+        404,
+        "There is no /v1/nowhere here: /openapi.json lists what there is.",
+    )
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, 405)
+    assert small.http.post("/", json={}).status_code == 405
+    assert small.http.get("/gradio_api/queue/join").status_code == 405
+
+
+def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
+    """No route of the API is a path of the page: those are past the door without a key."""
+    state = scripted_state()
+    app, page = create_app(state), page_of(state, tmp_path)
+    paths = [route.path for route in app.routes if isinstance(route, Route | APIRoute)] + list(app.openapi()["paths"])
+
+    assert {"/v1/score", "/infill", "/openapi.json"} <= set(paths)
+    assert [path for path in paths if page.owns(path)] == []
+
+
+def test_handlers_run_and_stream(small: PagedServer) -> None:
+    """A handler of the page asks the assistant of this process, and what it says comes in pieces."""
+    events = list(small.events(ANSWER, "hi"))
+
+    assert [event["msg"] for event in events].count("process_generating") >= 2
+    assert events[-1]["output"]["data"] == ["Hello world"]
+    assert small.call(OWNER) == ["local"]
+
+
+def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """What fails in a handler is in the server's output, not on the page."""
+    last = list(small.events(NOTHING, "secrets"))[-1]
+
+    assert last["success"] is False
+    assert "insides" not in str(last)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "https://evil.example"},
+        {"origin": "https://ide.example"},
+        {"host": "evil.example"},
+    ],
+)
+@pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
+def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
+    """What changes something is taken from the page itself alone, uploads included, and only by a name of the server's own."""
+    with httpx.Client(base_url=small.server.url, trust_env=False) as other:
+        answer = other.post(f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")
+
+
+def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
+    """The connection that an open page holds is no request: a server may leave for idleness while it is open, but not while it chats."""
+    now, started = [100.0], threading.Event()
+    with paged(tmp_path, state=scripted_state(hanging(started), clock=lambda: now[0])) as server:
+        server.state.idleness.overlook(server.page.watches)
+        server.wait()
+        with server.http.stream("GET", "/gradio_api/heartbeat/s1") as beat:
+            assert next(beat.iter_lines()) == "data: ALIVE"
+            now[0] = 110.0
+            assert server.http.get("/page/alive").status_code == 200
+            assert server.state.idleness.seconds == 10.0
+            server.call(OWNER)
+            assert server.state.idleness.seconds == 0.0
+            events = server.events(ANSWER, "hi")
+            next(events)
+            started.wait()
+            now[0] = 120.0
+            assert server.state.idleness.seconds == 0.0
+
+
+def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Open pages do not hold up a server that leaves: their connections end in good order, those of chats after the grace time."""
+    started = threading.Event()
+    with paged(tmp_path, state=scripted_state(hanging(started), grace=0.2)) as server:
+        server.wait()
+        with server.http.stream("GET", "/gradio_api/heartbeat/s1") as beat:
+            lines = beat.iter_lines()
+            next(lines)
+            events = server.events(ANSWER, "hi")
+            next(events)
+            started.wait()
+            server.server.shut_down()
+            assert list(lines)[-1:] in ([], [""])
+            list(events)
+
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("grace", [0.0, 0.5])
+def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
+    """An answer that nobody waits for any more is ended after the grace time and kept, with what there is of it."""
+    started = threading.Event()
+    with paged(tmp_path, unwatched_page, state=scripted_state(hanging(started), grace=grace)) as server:
+        server.wait()
+        server.call(0, "hi")
+        started.wait()
+        begun = time.monotonic()
+
+    assert grace <= time.monotonic() - begun < 20
+    assert kept_answer(tmp_path) == ("Hello", FinishReason.CANCELLED)
+
+
+def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> None:
+    """An answer that no request waits for comes to its end when the server leaves, and the server does not wait for longer."""
+    started, go_on = threading.Event(), threading.Event()
+
+    async def before(index: int) -> None:
+        if index == 1:
+            started.set()
+            await asyncio.to_thread(go_on.wait)
+
+    with paged(tmp_path, unwatched_page, state=scripted_state(ScriptedAssistant(before=before), grace=3600)) as server:
+        server.wait()
+        server.call(0, "hi")
+        started.wait()
+        server.server.shut_down()
+        while not server.page._ending.is_set():  # no request is left
+            time.sleep(0.01)
+        time.sleep(0.2)
+        go_on.set()
+
+    assert kept_answer(tmp_path) == ("Hello world", FinishReason.STOP)
+
+
+def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
+    """However many answers are watched at once, a click is answered at once: Gradio's own bound would have it wait for their ends."""
+    streaming = threading.Semaphore(0)
+
+    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+        async def stream() -> AsyncIterator[str]:
+            streaming.release()
+            yield "Hello"
+            await asyncio.sleep(3600)
+
+        async def click() -> str:
+            return "clicked"
+
+        with gr.Blocks() as blocks:
+            box = gr.Textbox()
+            gr.Button().click(stream, None, box, concurrency_limit=None)
+            gr.Button().click(click, None, box)
+        return View(blocks)
+
+    with paged(tmp_path, create) as server:
+        server.wait()
+        for number in range(50):
+            body = {"fn_index": 0, "data": [], "session_hash": f"tab{number}"}
+            assert server.http.post("/gradio_api/queue/join", json=body).status_code == 200
+        assert all(streaming.acquire(timeout=30) for _ in range(50))
+        assert server.call(1) == ["clicked"]
+
+
+def unwatched_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+    """Begins an answer that goes on without a request."""
+
+    async def begin(text: str) -> str:
+        settings = TurnSettings(model=TINY)
+        id = store.create(LOCAL, settings)
+        node = store.add(LOCAL, id, None, "assistant", "", settings=settings)
+        turns.start(Turn(store, node), speaker, [Message("user", text)], settings)
+        return ""
+
+    with gr.Blocks() as blocks:
+        box = gr.Textbox()
+        gr.Button().click(begin, box, box)
+    return View(blocks)
+
+
+def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
+    """The only answer that is kept, and how it ended."""
+    store = Store(data / "conversations.db")
+    (summary,) = store.list(LOCAL)
+    (node,) = store.conversation(LOCAL, summary.id).nodes.values()
+    store.close()
+    return node.text, node.end
+
+
+def hanging(started: threading.Event) -> ScriptedAssistant:
+    """Says one token, tells so, and then nothing for an hour."""
+
+    async def before(index: int) -> None:
+        if index == 1:
+            started.set()
+            await asyncio.sleep(3600)
+
+    return ScriptedAssistant(before=before)

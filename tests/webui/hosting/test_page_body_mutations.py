@@ -1,0 +1,56 @@
+"""Whatever is wrong with a body, the page's routes answer and serve on, those that Gradio answers included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.api.login_rate_limit import LoginRateLimit
+from pellucid.client.api_keys import read_keys
+from support.page.page_server import ANSWER, OWNER, PagedServer, paged
+from support.servers.body_mutations import damaged, mutations
+from support.servers.http_servers import scripted_state
+
+SEED = 13
+FORM = "application/x-www-form-urlencoded"
+COUNT = 100
+"""Of each route."""
+
+JOIN: dict[str, Any] = {"fn_index": ANSWER, "data": ["hi"], "session_hash": "m1", "event_data": None, "trigger_id": 3}
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
+    """A page behind a lock that nobody is kept out of for guessing."""
+    limit = LoginRateLimit(lambda: 0.0)
+    limit.wait = lambda address: 0.0  # type: ignore[method-assign]
+    state = scripted_state(keys=read_keys("anna:key-of-anna"), max_body_bytes=200_000, login_rate_limit=limit)
+    with paged(tmp_path_factory.mktemp("data"), state=state) as server:
+        assert server.http.post("/login", data={"key": "key-of-anna"}).status_code == 303
+        server.wait()
+        yield server
+
+
+def test_calls(locked: PagedServer) -> None:
+    """No mutated call of a handler is answered 5xx, and the page works after that."""
+    for body in mutations(JOIN, Random(SEED), COUNT):
+        answer = locked.http.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code < 500, (body, answer.text)
+    assert locked.call(OWNER, session="after") == ["anna"]
+
+
+@pytest.mark.parametrize("path", ["/login", "/sessions", "/logout"])
+def test_forms(path: str, locked: PagedServer) -> None:
+    """The same of the forms of the lock."""
+    random = Random(f"{SEED} {path}")
+    with httpx.Client(base_url=locked.server.url, timeout=60, trust_env=False, headers={"origin": locked.server.url}) as http:
+        for _ in range(COUNT):
+            body = damaged(b"key=wrong&name=pellucid&key=%ED%A0%80", random)
+            named = random.choice((FORM, FORM, FORM, "text/plain", "application/json", "multipart/form-data; boundary=b"))
+            answer = http.post(path, content=body, headers={"content-type": named})
+            assert answer.status_code < 500, (body, answer.text)
+    assert locked.call(OWNER, session="after") == ["anna"]

@@ -1,0 +1,151 @@
+"""Tokens of two models brought together by characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.tokens import Token
+from pellucid_webui.inspection.alignment import Segment, align, divergence, within
+
+
+def cut(text: str, ends: Sequence[int]) -> list[Token]:
+    """A text in tokens that end at these bytes; each has the text that it completes, and a logprob of its own."""
+    data = text.encode()
+    tokens: list[Token] = []
+    start = said = 0
+    for number, end in enumerate([*ends, len(data)], 1):
+        whole = len(data[:end].decode(errors="ignore"))
+        tokens.append(Token(number, text[said:whole], data[start:end], number, -float(number), 1, 0.5))
+        start, said = end, whole
+    return tokens
+
+
+def words(*texts: str) -> list[Token]:
+    """Tokens with these texts."""
+    return [Token(n, text, text.encode(), n, -float(n), 1, 0.5) for n, text in enumerate(texts, 1)]
+
+
+def pieces(a: list[Token], b: list[Token]) -> list[tuple[str, int, int]]:
+    return [(segment.text, len(segment.a), len(segment.b)) for segment in align(a, b)]
+
+
+@st.composite
+def two_cuts(draw: st.DrawFn) -> tuple[str, list[Token], list[Token]]:
+    text = draw(st.text(st.sampled_from("ab \n你😀é"), max_size=10))
+    ends = st.lists(st.integers(0, len(text.encode())), max_size=8).map(sorted)
+    return text, cut(text, draw(ends)), cut(text, draw(ends))
+
+
+def ends_whole(tokens: Sequence[Token], text: str) -> set[int]:
+    """The characters at which a token ends that is not inside of one, worked out by bytes."""
+    at, found = 0, set()
+    for token in tokens:
+        at += len(token.bytes)
+        head = text.encode()[:at].decode(errors="ignore")
+        if len(head.encode()) == at:
+            found.add(len(head))
+    return found
+
+
+@given(two_cuts())
+def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
+    """Segments have all of a text and all tokens in their order, and there is one for each border that both cuts have and no others."""
+    text, a, b = drawn
+    segments = align(a, b)
+
+    assert "".join(segment.text for segment in segments) == text
+    assert [segment.start for segment in segments] == [len("".join(one.text for one in segments[:n])) for n in range(len(segments))]
+    if text:
+        assert [token for segment in segments for token in segment.a] == a
+        assert [token for segment in segments for token in segment.b] == b
+    assert {segment.start + len(segment.text) for segment in segments} == (ends_whole(a, text) & ends_whole(b, text)) - {0}
+    assert align(b, a) == [Segment(one.start, one.text, one.b, one.a) for one in segments]
+
+
+@given(two_cuts())
+def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> None:
+    """A text is found again behind and before others, without those."""
+    text, inner, _ = drawn
+    row = [*words("<user>", "hi", text, "<assistant>"), *inner, *words("<end>")]
+    found = within(row, text)
+    assert found is not None
+    assert "".join(token.text for token in found) == text
+    if text:
+        assert [token for token in found if token.text or token.bytes not in (b"",)] == [token for token in inner if token.bytes]
+
+
+def test_same_cut() -> None:
+    """Two models that cut alike have a segment for each token."""
+    assert pieces(words("a", " b", "c"), words("a", " b", "c")) == [("a", 1, 1), (" b", 1, 1), ("c", 1, 1)]
+
+
+def test_different_cuts() -> None:
+    """A segment ends where both have a border."""
+    assert pieces(words("he", "llo", " wor", "ld"), words("hello", " w", "or", "ld")) == [("hello", 2, 1), (" wor", 1, 2), ("ld", 1, 1)]
+
+
+def test_a_character_in_pieces() -> None:
+    """Tokens that are parts of a character belong to it, and not to what is in front of it."""
+    assert pieces(cut("a😀b", [1, 2, 3, 5]), cut("a😀b", [1, 5])) == [("a", 1, 1), ("😀", 3, 1), ("b", 1, 1)]
+
+
+def test_a_token_that_begins_the_next_character() -> None:
+    """A token that ends inside a character has no border at its end, though all of its text is in front of that."""
+    assert pieces(cut(" 😀", [3]), cut(" 😀", [1])) == [(" 😀", 2, 2)]
+
+
+def test_tokens_without_text() -> None:
+    """A marker without text is in the segment in front of it, or in the first one."""
+    bos = Token(0, "", b"<s>", 0, None, None, None)
+    assert pieces([bos, *words("a", "b")], words("a", "b")) == [("a", 2, 1), ("b", 1, 1)]
+    assert pieces([*words("a", "b"), bos], words("a", "b")) == [("a", 1, 1), ("b", 2, 1)]
+    assert pieces([bos], []) == []
+
+
+def test_a_text_that_ends_inside_a_character() -> None:
+    """What was said of a last, half character is in the last segment."""
+    half = Token(9, "\ufffd", b"\xf0\x9f", 1, -1.0, 1, 0.5)
+    assert pieces([*words("a"), half], words("a", "\ufffd")) == [("a", 1, 1), ("\ufffd", 1, 1)]
+
+
+def test_two_texts() -> None:
+    """Tokens of different texts cannot be aligned."""
+    with pytest.raises(ValueError, match="two different texts"):
+        align(words("a"), words("b"))
+
+
+def test_logprobs() -> None:
+    """Logprobs of a segment are sums; the log ratio is how much likelier it is to the first; neither where a token follows nothing."""
+    (segment,) = align(words("a", "b"), words("ab"))
+    assert segment.logprobs == (-3.0, -1.0)
+    assert segment.log_ratio == -2.0
+    first = Token(1, "ab", b"ab", 0, None, None, None)
+    (segment,) = align(words("a", "b"), [first])
+    assert (segment.logprobs, segment.log_ratio) == (None, None)
+
+
+def test_within() -> None:
+    """The last occurrence on borders of tokens is found; without one there is none."""
+    row = words("ab", "c", "ab", "c", "abd")
+    assert within(row, "abc") == row[2:4]
+    assert within(row, "bc") is None
+    assert within(row, "x") is None
+    assert within(row, "") == []
+    assert within([], "a") is None
+    marker = Token(0, "", b"<end>", 0, -1.0, 1, 0.5)
+    assert within([marker, *words("a"), marker], "a") == words("a")
+
+
+def test_within_keeps_the_pieces_of_a_first_character() -> None:
+    """The tokens that begin the first character are there, though they have no text."""
+    inner = cut("😀b", [1, 2, 4])
+    assert within([*words("x"), *inner], "😀b") == inner
+
+
+def test_divergence() -> None:
+    """Two texts part at the first character that differs, or where the shorter one ends."""
+    assert [divergence(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [1, 2, 0, None, None]

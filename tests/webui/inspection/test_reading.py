@@ -1,0 +1,129 @@
+"""What a text is to a model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.conversations.compact_tokens import token_of
+from pellucid_webui.inspection.reading import COLUMNS, Reading, probability, surprisal
+
+
+def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) -> Reading:
+    """A reading of these tokens; the first one follows nothing, the others surprise by so many bits (by default 1)."""
+    found = []
+    for index, text in enumerate(texts):
+        logprob = None if not index else -(bits[index - 1] if bits else 1.0) * math.log(2)
+        encoded = data[index] if data else text.encode()
+        rank, entropy = (None, None) if not index else (index, index / 4)
+        found.append(Token(index, text, encoded, index, logprob, rank, entropy, (Alternative(1, "=x", b"=x", -0.5),), 0.25))
+    return Reading("m", tuple(found))
+
+
+def test_figures() -> None:
+    """Perplexity is by token, bits per byte by what has a probability; a token that follows nothing counts nowhere."""
+    reading = read("first", "ab", "é", bits=(1.0, 5.0))
+    assert reading.bits == pytest.approx(6)
+    assert reading.perplexity == pytest.approx(8)
+    assert reading.bytes == 4
+    assert reading.bits_per_byte == pytest.approx(1.5)
+
+
+def test_half_characters_count_their_bytes() -> None:
+    """Bytes are the tokens' true ones, also where a token has no text."""
+    reading = read("a", "", "😀", data=(b"a", b"\xf0\x9f", b"\x98\x80"))
+    assert reading.bytes == 4
+
+
+def test_nothing_read() -> None:
+    """Without tokens that have a probability there are no figures."""
+    for reading in (read(), read("a")):
+        assert (reading.perplexity, reading.bits_per_byte, reading.bits, reading.lines()) == (None, None, 0, [])
+        assert reading.entropy_counts() == []
+        assert json.loads(reading.json())["perplexity"] is None
+
+
+def test_probability() -> None:
+    """Surprisal and probability are two words for a logprob."""
+    token = read("a", "b", bits=(3.0,)).tokens[1]
+    assert surprisal(token) == pytest.approx(3)
+    assert probability(token) == pytest.approx(0.125)
+    first = read("a").tokens[0]
+    assert (surprisal(first), probability(first)) == (0, 1)
+
+
+def test_ranks() -> None:
+    """Ranks are counted up to each border, itself among them, and above the last."""
+    tokens = [Token(0, "x", b"x", 0, -1.0, rank, 0.5) for rank in (1, 10, 11, 100, 1000, 1001, 50_000)]
+    reading = Reading("m", (*tokens, *read("a").tokens))
+    assert reading.rank_counts() == [2, 2, 1, 2]
+    assert reading.rank_counts([1]) == [1, 6]
+
+
+def test_entropies() -> None:
+    """Entropies are counted in steps of half a nat, empty ones among them."""
+    tokens = [Token(0, "x", b"x", 0, -1.0, 1, bits * math.log(2)) for bits in (0.0, 0.49, 0.51, 1.7)]
+    assert Reading("m", tuple(tokens)).entropy_counts() == [2, 1, 0, 1]
+
+
+def test_lines() -> None:
+    """A token belongs to the line of its first character that is no line end; one of line ends only to the line that it ends."""
+    reading = read("a", " b", "\n", "c", "\n\n  d", "\r\ne", "\n", bits=(1, 2, 4, 8, 16, 32))
+    assert [(line.number, line.text, line.tokens, line.bits, line.most) for line in reading.lines()] == [
+        (1, "a b", 2, 3, 2),
+        (2, "c", 1, 4, 4),
+        (4, "  d\r", 1, 8, 8),
+        (5, "e", 2, 48, 32),
+    ]
+    assert reading.lines()[3].mean == 24
+    assert reading.first_tokens() == {1: 0, 2: 3, 4: 4, 5: 5}
+
+
+@given(st.lists(st.text(st.sampled_from("ab\n\r "), max_size=4), min_size=1, max_size=8))
+def test_every_line(texts: list[str]) -> None:
+    """Each token is in one line, each line says what it says in the text, and where it begins is known."""
+    reading = read(*texts)
+    lines = reading.lines()
+    assert sum(line.tokens for line in lines) == len(texts) - 1
+    assert all("".join(texts).split("\n")[line.number - 1] == line.text for line in lines)
+    assert {line.number for line in lines} <= reading.first_tokens().keys()
+
+
+@given(st.lists(st.text(max_size=4), min_size=1, max_size=5))
+def test_csv(texts: list[str]) -> None:
+    """Every token is a row that a reader of CSV gets back whole, whatever is in it."""
+    reading = read(*texts)
+    rows = list(csv.DictReader(io.StringIO(reading.csv(), newline="")))
+    assert [row["token"] for row in rows] == texts
+    assert [bytes.fromhex(row["bytes"]).decode() for row in rows] == texts
+
+
+def test_csv_figures() -> None:
+    """A row has the figures of its token; those of a token that follows nothing are empty."""
+    header, first, second = csv.reader(io.StringIO(read("a", "\nb", bits=(2.0,)).csv(), newline=""))
+    assert tuple(header) == COLUMNS
+    assert first == ["0", "a", "61", "1", "", "", "", "", "", "0.25", '[["=x", -0.5]]']
+    assert second[:4] == ["1", "\nb", "0a62", "2"]
+    assert [float(value) for value in second[4:10]] == pytest.approx([0.25, -2 * math.log(2), 2, 1, 0.25, 0.25])
+
+
+def test_json() -> None:
+    """The JSON has the figures and the records of all tokens."""
+    reading = read("a", "b", bits=(2.0,))
+    found = json.loads(reading.json())
+    assert [token_of(one, index).text for index, one in enumerate(found.pop("tokens"))] == ["a", "b"]
+    assert found == {
+        "model": "m",
+        "perplexity": pytest.approx(4),
+        "bits_per_byte": pytest.approx(2),
+        "bits": pytest.approx(2),
+        "bytes": 1,
+    }

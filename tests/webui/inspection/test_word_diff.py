@@ -1,0 +1,48 @@
+"""Where two texts differ in their words."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid_webui.inspection.word_diff import stretches
+
+WORDS = st.lists(st.sampled_from(["a", "year", "is", " ", "\n", "(", "2"]), max_size=30).map("".join)
+
+
+def without(text: str, parts: list[tuple[int, int]]) -> str:
+    """A text without some parts of it."""
+    for start, end in reversed(parts):
+        text = text[:start] + text[end:]
+    return text
+
+
+@given(WORDS, WORDS)
+def test_the_rest_is_the_same(a: str, b: str) -> None:
+    """What is in no stretch is the same in both texts, and no stretch is empty in both."""
+    found = stretches(a, b)
+    assert without(a, [one.a for one in found]) == without(b, [one.b for one in found])
+    assert all(a[slice(*one.a)] + b[slice(*one.b)] for one in found)
+    assert found or a == b
+
+
+@given(WORDS)
+def test_the_same_text(text: str) -> None:
+    """A text does not differ from itself."""
+    assert stretches(text, text) == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("It is blue.", "It is green.", [("blue", "green")]),
+        ("It is.", "It is so.", [("", " so")]),
+        ("one two three", "one four five", [("two three", "four five")]),
+        ("", "all of it", [("", "all of it")]),
+        ("walk", "walking", [("walk", "walking")]),
+    ],
+)
+def test_words(a: str, b: str, expected: list[tuple[str, str]]) -> None:
+    """Texts differ by whole words, and words with nothing but white space between them are one stretch."""
+    assert [(a[slice(*one.a)], b[slice(*one.b)]) for one in stretches(a, b)] == expected

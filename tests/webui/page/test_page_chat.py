@@ -1,0 +1,333 @@
+"""The chat in a real browser, with the real models."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from support.page.page_fixtures import Tab, Upload
+
+pytestmark = pytest.mark.model
+
+LONG = "Write a long story about a fox and a hen."
+
+SPEED = re.compile(r"(\d+) tokens · \d+\.\d tokens/s · first after \d+\.\d\d s · prompt: \d+ cached, \d+ computed")
+
+
+async def test_send(tab: Tab) -> None:
+    """What is sent is answered, with its speed and what was computed, and the address and the tab name the conversation."""
+    await tab.open()
+    await tab.send("Say hello to the world.")
+    await tab.answered(2)
+
+    said, answer = await tab.texts()
+    assert said == "Say hello to the world."
+    assert "ello" in answer
+    assert SPEED.search(await tab.page.locator(".pl-assistant .pl-note").inner_text())
+    assert re.search(r"[?&]c=[0-9a-f]{32}", tab.page.url)
+    assert await tab.page.title() == "Say hello to the world. · Pellucid"
+    assert tab.elsewhere == []
+    assert tab.problems == []
+
+
+async def test_stream_and_stop(tab: Tab) -> None:
+    """An answer and its figures grow while it is said; stopped it is over, says so, and stays as it was shown."""
+    await tab.open()
+    await tab.be_brief(2000)
+    await tab.send(LONG)
+    first = await tab.grown(0)
+    note = tab.page.locator(".pl-assistant .pl-note")
+    early = int((await note.inner_text()).split()[0])
+    second = await tab.grown(len(first) + 20)
+    assert second.startswith(first)
+    assert int((await note.inner_text()).split()[0]) > early
+    assert await tab.page.get_by_role("button", name="Send").is_hidden()
+    await tab.send("And then?")
+    assert "An answer is on its way" in await tab.notice.inner_text()
+
+    await tab.page.get_by_role("button", name="Stop").click()
+    await tab.answered(2)
+    _, stopped = await tab.texts()
+    assert stopped.startswith(second)
+    assert "It was stopped." in await note.inner_text()
+    assert "first after 0.00 s" not in await note.inner_text()
+    assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "And then?"
+    assert await tab.notice.is_hidden()
+    assert await tab.page.get_by_role("button", name="Send").is_visible()
+    await tab.page.reload()
+    await tab.answered(2)
+    assert (await tab.texts())[1] == stopped
+
+
+async def test_continue(tab: Tab) -> None:
+    """An answer that was ended by the limit says so; gone on with, another version begins with all that was there."""
+    await tab.open()
+    await tab.be_brief(12)
+    short = await tab.answer(LONG)
+    assert "limit of tokens" in await tab.page.locator(".pl-assistant .pl-note").inner_text()
+
+    await tab.page.get_by_role("button", name="Continue").click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+    await tab.answered(2)
+    _, longer = await tab.texts()
+    assert longer.startswith(short)
+    assert len(longer) > len(short)
+
+
+async def test_edit_and_walk(tab: Tab) -> None:
+    """What was said otherwise is answered anew; walking to a version shows what followed it, and a retry is a version too."""
+    await tab.open()
+    await tab.be_brief()
+    await tab.answer("Say the word cat.")
+    before = await tab.texts()
+    await tab.page.get_by_role("button", name="Edit").first.click()
+    editor = tab.page.get_by_role("textbox", name="The message, to be edited")
+    await editor.fill("Say the word dog.")
+    await editor.press("Control+Enter")
+    await tab.page.get_by_text("2 / 2").wait_for()
+    await tab.answered(2)
+    after = await tab.texts()
+    assert after[0] == "Say the word dog."
+
+    await tab.page.get_by_role("button", name="Version before").click()
+    await tab.page.get_by_text("1 / 2").wait_for()
+    assert await tab.texts() == before
+
+    await tab.page.get_by_role("button", name="Retry").click()
+    await expect(tab.page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")
+    await tab.answered(2)
+    assert await tab.texts() == before
+    await tab.page.get_by_role("button", name="Version after").first.click()
+    await tab.page.locator(".pl-user").get_by_text("2 / 2").wait_for()
+    assert await tab.texts() == after
+
+
+async def test_edit_survives(tab: Tab) -> None:
+    """What was being written in the place of a message is still there after a reload, and is forgotten when one leaves it."""
+    await tab.open()
+    await tab.be_brief(4)
+    await tab.answer("Say yes.")
+    await tab.page.get_by_role("button", name="Edit").first.click()
+    editor = tab.page.get_by_role("textbox", name="The message, to be edited")
+    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)  # that of the answer: one edits once
+    await editor.fill("Say no, and")
+    await tab.page.reload()
+    await tab.answered(2)
+    await tab.page.get_by_role("button", name="Edit").first.click()
+    assert await editor.input_value() == "Say no, and"
+    await editor.press("Escape")
+    await tab.page.get_by_role("button", name="Edit").first.click()
+    assert await editor.input_value() == "Say yes."
+
+
+async def test_edit_an_answer(tab: Tab) -> None:
+    """An answer that is written by hand is a version, from which the model goes on when it is asked to."""
+    await tab.open()
+    await tab.be_brief(8)
+    await tab.answer("Which colour has the sky?")
+    await tab.page.locator(".pl-assistant").get_by_role("button", name="Edit").click()
+    editor = tab.page.get_by_role("textbox", name="The message, to be edited")
+    await editor.fill("The sky is green, because")
+    await tab.page.get_by_role("button", name="Save as a version").click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+    assert (await tab.texts())[1] == "The sky is green, because"
+    await tab.page.get_by_role("button", name="Continue").click()
+    await tab.page.get_by_text("3 / 3").wait_for()
+    await tab.answered(2)
+    _, longer = await tab.texts()
+    assert longer.startswith("The sky is green, because")
+    assert len(longer) > len("The sky is green, because")
+
+
+async def test_undo(tab: Tab) -> None:
+    """What is undone comes back into the field in front of what is there, with the focus, and is sent again as another version."""
+    await tab.open()
+    await tab.be_brief(4)
+    await tab.answer("Say yes.")
+    await tab.answer("Say no.")
+    field = tab.page.get_by_role("textbox", name="Your message")
+    await field.fill("And something else.")
+    await tab.page.get_by_role("button", name="Undo").click()
+    await tab.answered(2)
+    await expect(field).to_have_value("Say no.\n\nAnd something else.")
+    await expect(field).to_be_focused()
+    await tab.page.get_by_role("button", name="Redo").click()
+    await tab.answered(4)
+    await expect(tab.page.get_by_role("button", name="Redo")).to_be_hidden()
+    await tab.page.get_by_role("button", name="Undo").click()
+    await tab.answered(2)
+    await field.fill("Say maybe.")
+    await field.press("Enter")
+    await tab.answered(4)
+    assert (await tab.texts())[2] == "Say maybe."
+    assert await tab.page.locator(".pl-version").all_inner_texts() == ["2 / 2"]
+
+
+async def test_pressed_twice(tab: Tab) -> None:
+    """Enter pressed again and again sends once, and what is written before the answer begins stays in the field."""
+    await tab.open()
+    await tab.be_brief(8)
+    field = tab.page.get_by_role("textbox", name="Your message")
+    await field.fill("Say yes.")
+    await field.evaluate(
+        "field => { const how = { key: 'Enter', bubbles: true, cancelable: true };"
+        " const enter = () => field.dispatchEvent(new KeyboardEvent('keydown', how));"
+        " enter(); enter(); field.value += ' And then'; field.dispatchEvent(new Event('input', { bubbles: true })); enter(); }"
+    )
+    await tab.answered(2)
+    assert (await tab.texts())[0] == "Say yes."
+    assert await field.input_value() == " And then"
+    assert await tab.notice.inner_text() == ""
+    await expect(tab.page.locator(".pl-conversations li.pl-chosen")).to_contain_text("2 messages")
+    await tab.page.reload()
+    await tab.answered(2)
+    assert await field.input_value() == " And then"
+
+
+class TestTokens:
+    async def test_branch_by_keyboard(self, tab: Tab) -> None:
+        """An alternative of a token, chosen with the keyboard in its card, begins another version that goes on from it."""
+        await tab.open()
+        await tab.be_brief()
+        before = await tab.answer("Name a colour.")
+        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.options.first.focus()
+        for key in ("Enter", "ArrowDown", "Enter"):
+            await tab.page.keyboard.press(key)
+        await tab.page.get_by_text("2 / 2").wait_for()
+        await tab.answered(2)
+        assert "branched at token 1" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
+        after = "".join(await tab.options.all_text_contents())
+        assert after[:4] != before[:4]
+
+    async def test_branch_by_mouse(self, tab: Tab) -> None:
+        """The same with the mouse, at a later token: what stands before that stays. The new version is open as tokens as well."""
+        await tab.open()
+        await tab.be_brief()
+        before = await tab.answer("Tell me one sentence about the sea.")
+        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.options.nth(3).wait_for()
+        kept = "".join((await tab.options.all_text_contents())[:3])
+        await tab.options.nth(3).click()
+        row = tab.page.locator(".pl-card:popover-open button[data-alternative='1']")
+        wanted = await row.locator(".pl-name").inner_text()
+        await row.click()
+        await tab.page.get_by_text("2 / 2").wait_for()
+        await tab.answered(2)
+        assert "branched at token 4" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
+        after = "".join(await tab.options.all_text_contents())
+        assert after.startswith(kept + wanted.replace("␣", " "))
+        assert after != before
+
+    async def test_while_it_is_said(self, tab: Tab) -> None:
+        """Tokens come while an answer is said, stay when it is over, and one can branch from them then, without opening them anew."""
+        await tab.open()
+        await tab.be_brief(2000)
+        await tab.send(LONG)
+        await tab.grown(0)
+        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.page.wait_for_function("() => document.querySelectorAll('.pl-assistant [role=option]').length > 12")
+        await tab.page.get_by_role("button", name="Stop").click()
+        await tab.answered(2)
+        count = await tab.options.count()
+        note = await tab.page.locator(".pl-assistant .pl-note").inner_text()
+        assert f"{count} tokens" in note
+        await tab.set_number("Most tokens", 4)
+        await tab.options.nth(2).click()
+        await tab.page.locator(".pl-card:popover-open button[data-alternative='2']").click()
+        await tab.page.get_by_text("2 / 2").wait_for()
+
+    async def test_of_a_prompt(self, tab: Tab) -> None:
+        """What was said opens as the tokens that the model reads: all of it, with probabilities, and nothing to branch from."""
+        text = "The capital of France is Paris, and that of Italy is Rome."
+        await tab.open()
+        await tab.be_brief(4)
+        await tab.answer(text)
+        await tab.page.locator(".pl-user .pl-look").click()
+        cells = tab.page.locator(".pl-user [role=option]")
+        await cells.first.wait_for()
+        said = await cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
+        assert "".join(said) == text
+        labels = await cells.evaluate_all("cells => cells.map((cell) => cell.getAttribute('aria-label'))")
+        assert all("percent, rank" in label for label in labels)
+        await cells.nth(3).click()
+        card = tab.page.locator(".pl-card:popover-open")
+        assert await card.locator("[data-alternative]").count() == 10
+        assert await card.locator("button[data-alternative]").count() == 0
+        await tab.page.locator(".pl-user .pl-look").click()
+        await expect(cells).to_have_count(0)
+        assert (await tab.texts())[0] == text
+
+
+class TestAttachments:
+    async def test_text(self, tab: Tab) -> None:
+        """A text file is sent as code with its name and read by the model; one that was left out is not."""
+        await tab.open()
+        await tab.be_brief(8)
+        await tab.attach(Upload("words.py", b"ANSWER = 42\n"), Upload("secret.txt", b"not this"))
+        await tab.page.get_by_role("button", name="Leave out secret.txt").click()
+        await tab.answer("What is in the file?")
+        said = tab.page.locator(".pl-user .pl-body")
+        assert await said.locator("figure.pl-code figcaption span").inner_text() == "words.py"
+        assert await said.locator("pre").inner_text() == "ANSWER = 42\n"
+        assert "not this" not in await said.inner_text()
+        assert await tab.page.locator(".pl-attached li").count() == 0
+
+    @pytest.mark.parametrize(
+        ("upload", "sentence"),
+        [
+            (Upload("large.txt", b"x" * 200_001), "large.txt has more than 200 kB: take the part of it that matters."),
+            (Upload("picture.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"), "picture.png is no text in UTF-8: only text files can be read here."),
+        ],
+        ids=["large", "binary"],
+    )
+    async def test_refused(self, tab: Tab, upload: Upload, sentence: str) -> None:
+        """What is too large or no text is refused in a sentence; what was written is still there, and goes without the file."""
+        await tab.open()
+        await tab.be_brief(4)
+        await tab.attach(upload)
+        await tab.send("Say yes.")
+        await expect(tab.notice).to_have_text(sentence)
+        assert await tab.page.locator(".pl-message").count() == 0
+        assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
+        await tab.page.get_by_role("button", name=f"Leave out {upload.name}").click()
+        await tab.page.get_by_role("button", name="Send").click()
+        await tab.answered(2)
+        await expect(tab.notice).to_be_hidden()
+
+
+async def test_settings_that_cannot_be(tab: Tab) -> None:
+    """Settings that nothing can be sampled with are refused in a sentence, and what was written is still in the field."""
+    await tab.open()
+    await tab.set_number("Temperature", 1)
+    assert await tab.page.get_by_label("Seed", exact=True).first.input_value() == ""
+    await tab.set_number("Seed", "1.5")
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_have_text("Seed is '1.5': write a whole number, or leave it empty.")
+    await tab.set_number("Seed", 2**70)
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_contain_text("seed")
+    assert await tab.page.locator(".pl-message").count() == 0
+    assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
+    await tab.set_number("Seed", 1)
+    await tab.set_number("Most tokens", -1)
+    await tab.page.get_by_role("button", name="Send").click()
+    await expect(tab.notice).to_contain_text("max_tokens")
+
+
+async def test_empty_settings(tab: Tab) -> None:
+    """With a setting that is empty nothing is answered, which a sentence says, but what is on its way can be stopped and looked into."""
+    await tab.open()
+    await tab.be_brief(2000)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(0)
+    await tab.set_number("Most tokens", "")
+    await tab.page.get_by_role("button", name="Stop").click()
+    await tab.answered(2)
+    await tab.page.locator(".pl-assistant .pl-look").click()
+    await tab.options.first.wait_for()
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_have_text("Most tokens is empty: write a number.")
+    assert await tab.page.locator(".pl-message").count() == 2

@@ -1,0 +1,253 @@
+"""The list of conversations in a real browser, and what is looked at in more than one tab, with the real models."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from playwright.async_api import FilePayload, Locator, Page, expect
+
+from pellucid.tokens import FinishReason
+from pellucid_webui.conversations.conversation import USER, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.markdown_export import to_markdown
+from support.page.page_fixtures import SECONDS, PageServer, Tab, watched
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture
+async def other(page_server: PageServer, browser_page: Page) -> AsyncIterator[Tab]:
+    """A second tab of the same browser."""
+    page = await browser_page.context.new_page()
+    page.set_default_timeout(SECONDS)
+    yield watched(page, page_server.address)
+    await page.close()
+
+
+def titles(tab: Tab) -> Locator:
+    """The names in the list."""
+    return tab.page.locator(".pl-conversations .pl-title")
+
+
+def chosen(tab: Tab) -> Locator:
+    """The conversation in the list that is looked at."""
+    return tab.page.locator(".pl-conversations .pl-chosen")
+
+
+async def begin(tab: Tab, text: str) -> None:
+    """A conversation with one short answer."""
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(tab.page.locator(".pl-message")).to_have_count(0)
+    await tab.answer(text)
+    await expect(chosen(tab)).to_contain_text("2 messages")
+
+
+async def export(tab: Tab, name: str, folder: Path) -> Path:
+    """The file that a button of the conversation gives."""
+    async with tab.page.expect_download() as coming:
+        await tab.page.get_by_role("button", name=name).click()
+    download = await coming.value
+    path = folder / download.suggested_filename
+    await download.save_as(path)
+    return path
+
+
+async def test_list_search_and_rename(tab: Tab) -> None:
+    """The newest conversation stands first; one is found by its words, opened, and renamed everywhere, and a new chat is empty."""
+    await tab.open()
+    await tab.be_brief(4)
+    await begin(tab, "What is a zebrafinch?")
+    await begin(tab, "What is a wombat?")
+    assert (await titles(tab).all_inner_texts())[:2] == ["What is a wombat?", "What is a zebrafinch?"]
+    assert await tab.page.title() == "What is a wombat? · Pellucid"
+
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("zebrafinch")
+    await expect(titles(tab)).to_have_count(1)
+    await expect(tab.page.locator(".pl-snippet mark").first).to_have_text(re.compile("zebrafinch"))
+    await titles(tab).first.click()
+    await expect(tab.page.locator(".pl-user .pl-body")).to_have_text("What is a zebrafinch?")
+    assert await tab.page.title() == "What is a zebrafinch? · Pellucid"
+    id = str(await chosen(tab).get_attribute("data-id"))
+    assert f"c={id}" in tab.page.url
+
+    await tab.page.get_by_role("button", name="Rename").click()
+    field = tab.page.get_by_role("textbox", name="Title of the conversation")
+    await field.fill("Birds")
+    await field.press("Enter")
+    await expect(chosen(tab).locator(".pl-title")).to_have_text("Birds")
+    await expect(tab.page).to_have_title("Birds · Pellucid")
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
+    await expect(tab.page.get_by_text("Nothing was found.")).to_be_visible()
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("")
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(tab.page.locator(".pl-message")).to_have_count(0)
+    await expect(tab.page).to_have_title("Pellucid")
+    assert "c=" not in tab.page.url
+    await tab.open(f"/?c={id}")
+    await tab.answered(2)
+    assert (await tab.texts())[0] == "What is a zebrafinch?"
+
+
+async def test_rename_while_an_answer_comes(tab: Tab) -> None:
+    """A title that is being written is not taken away by an answer that ends meanwhile, and Escape leaves the old one."""
+    await tab.open()
+    await tab.be_brief(30)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(0)
+    await tab.page.get_by_role("button", name="Rename").click()
+    field = tab.page.get_by_role("textbox", name="Title of the conversation")
+    await field.fill("A st")
+    await tab.answered(2)
+    await expect(field).to_be_focused()
+    assert await field.input_value() == "A st"
+    await field.press("Escape")
+    await expect(chosen(tab).locator(".pl-title")).to_have_text("Write a long story about a fox and a hen.")
+
+
+async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
+    """A title is kept when its field is left, and the list goes on."""
+    await tab.open()
+    await tab.be_brief(4)
+    await begin(tab, "What is a numbat?")
+    await tab.page.get_by_role("button", name="Rename").click()
+    await tab.page.get_by_role("textbox", name="Title of the conversation").fill("Termites")
+    await tab.page.get_by_role("textbox", name="Your message").click()
+    await expect(chosen(tab).locator(".pl-title")).to_have_text("Termites")
+    await expect(tab.page.get_by_role("textbox", name="Your message")).to_be_focused()
+    await begin(tab, "What is a quoll?")
+    assert (await titles(tab).all_inner_texts())[:2] == ["What is a quoll?", "Termites"]
+
+
+async def test_delete(tab: Tab) -> None:
+    """Deleting asks once, and then the conversation is gone from the list, from the screen and from its address."""
+    await tab.open()
+    await tab.be_brief(4)
+    await begin(tab, "What is a quokka?")
+    id = str(await chosen(tab).get_attribute("data-id"))
+    await tab.page.get_by_role("button", name="Delete").click()
+    await expect(tab.page.get_by_role("button", name="Really delete?")).to_be_focused()
+    assert await tab.page.locator(f"[data-id='{id}']").count() == 1
+    await tab.page.get_by_role("button", name="Really delete?").click()
+    await expect(tab.page.locator(f"[data-id='{id}']")).to_have_count(0)
+    await expect(tab.page.locator(".pl-message")).to_have_count(0)
+    await tab.open(f"/?c={id}")
+    await expect(tab.notice).to_have_text("There is no such conversation: it may have been deleted.")
+    assert id not in tab.page.url
+
+
+async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
+    """A conversation comes back from its JSON with all versions and tokens, from its Markdown as it was shown; other files are refused."""
+    await tab.open()
+    await tab.be_brief(6)
+    await begin(tab, "Name a planet.")
+    await tab.page.get_by_role("button", name="Retry").click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+    await tab.answered(2)
+    said = await tab.texts()
+    whole = await export(tab, "Export as JSON", tmp_path)
+    text = await export(tab, "Export as Markdown", tmp_path)
+    assert (whole.name, text.name) == ("Name-a-planet.json", "Name-a-planet.md")
+    assert json.loads(whole.read_text(encoding="utf-8"))
+    assert "Name a planet." in text.read_text(encoding="utf-8")
+
+    choose = tab.page.get_by_label("A conversation to import")
+    for path, versions in ((whole, ["2 / 2"]), (text, [])):
+        before = tab.page.url
+        await choose.set_input_files(path)
+        await tab.page.wait_for_function("before => location.href !== before", arg=before)
+        await tab.answered(2)
+        assert await tab.texts() == said
+        assert await tab.page.locator(".pl-version").all_inner_texts() == versions
+        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.options.first.wait_for()
+        await tab.page.locator(".pl-assistant .pl-look").click()
+        await expect(tab.options).to_have_count(0)
+
+    await choose.set_input_files({"name": "notes.json", "mimeType": "", "buffer": b"[1, 2]"})
+    await expect(tab.page.locator(".pl-shelf .pl-notice")).to_contain_text("notes.json cannot be imported")
+    assert await tab.page.locator(".pl-message").count() == 2
+
+
+async def test_import_without_an_answer(tab: Tab) -> None:
+    """What was asked and not answered can be answered by a button."""
+    asked = Conversation("x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Say yes.", 1.0, end=FinishReason.STOP)})
+    await tab.open()
+    await tab.be_brief(4)
+    file: FilePayload = {"name": "asked.md", "mimeType": "", "buffer": to_markdown(asked).encode()}
+    await tab.page.get_by_label("A conversation to import").set_input_files(file)
+    await tab.page.get_by_role("button", name="Answer", exact=True).click()
+    await tab.answered(2)
+    assert (await tab.texts())[0] == "Say yes."
+    assert await tab.page.get_by_role("button", name="Answer", exact=True).count() == 0
+
+
+async def test_import_of_too_much(tab: Tab) -> None:
+    """What the server does not take is told in its own words, which go with the next thing that it takes."""
+    await tab.open()
+    noise = Random(0).randbytes(13_000_000)
+    file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
+    await tab.page.get_by_label("A conversation to import").set_input_files(file)
+    banner = tab.page.locator("#pl-refused", has_text="send less, or start the server with a larger --max-body-bytes")
+    await expect(banner).to_be_visible()
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
+    await expect(tab.page.get_by_text("Nothing was found.")).to_be_visible()
+    await expect(banner).to_be_hidden()
+
+
+async def test_reload(tab: Tab) -> None:
+    """A reload shows the same conversation, and keeps what was being written in each of them."""
+    await tab.open()
+    await tab.be_brief(4)
+    await begin(tab, "Say yes.")
+    before = await tab.texts()
+    field = tab.page.get_by_role("textbox", name="Your message")
+    await field.fill("half a thou")
+    await tab.page.reload()
+    await tab.answered(2)
+    assert await tab.texts() == before
+    assert await field.input_value() == "half a thou"
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(field).to_have_value("")
+    await field.fill("another")
+    await titles(tab).first.click()
+    await expect(field).to_have_value("half a thou")
+
+
+async def test_reload_in_the_middle(tab: Tab) -> None:
+    """An answer goes on while the page is loaded anew, and is followed to its end after that."""
+    await tab.open()
+    await tab.be_brief(80)
+    await tab.send("Write a long story about a fox and a hen.")
+    shown = await tab.grown(20)
+    await tab.page.reload()
+    again = await tab.grown(len(shown))
+    assert again.startswith(shown)
+    await tab.answered(2)
+    assert (await tab.texts())[1].startswith(again)
+    assert "80 tokens" in await tab.page.locator(".pl-assistant .pl-note").inner_text()
+
+
+async def test_two_tabs(tab: Tab, other: Tab) -> None:
+    """Two tabs answer at once, each in its own conversation; in the same one the second shows what comes and can stop it."""
+    await tab.open()
+    await tab.be_brief(2000)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(20)
+    await other.open()
+    await other.be_brief(6)
+    await other.answer("Name a colour.")
+    assert len(await other.texts()) == 2
+    assert await tab.page.locator(".pl-message[aria-busy=true]").count() == 1
+
+    await other.open("/?" + tab.page.url.partition("?")[2])
+    await other.grown(20)
+    await other.page.get_by_role("button", name="Stop").click()
+    await other.answered(2)
+    await tab.answered(2)
+    assert await tab.texts() == await other.texts()
+    assert tab.problems == other.problems == []

@@ -1,0 +1,80 @@
+"""Answers that would do harm if they were anything but text, in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import watched
+from support.page.page_server import paged
+from support.servers.http_servers import ScriptedAssistant, scripted_state
+
+PARTS = (
+    "<script>window.harmed = 'script'</script>\n\n",
+    "<img src=http://elsewhere.test/a.png onerror=\"window.harmed='img'\">\n\n",
+    "${(window.harmed = 'template')} and {{x}} and {% y %}\n\n",
+    "![picture](http://elsewhere.test/b.png) and ![data](data:image/svg+xml,<svg/onload=alert(1)>)\n\n",
+    "[link](javascript:window.harmed='link') and [other](http://elsewhere.test/c)\n\n",
+    "right \u202eto left\u202c and \u2067back\u2069\n\n",
+    "```html\n<script>window.harmed = 'code'</script>\n```\n\n",
+    "</pre></textarea></style></script><svg onload=\"window.harmed='svg'\">\n\n",
+    "x" * 20_000 + "\n\n",
+)
+
+SHOWN = (
+    "<script>window.harmed = 'script'</script>",
+    "<img src=http://elsewhere.test/a.png",
+    "${(window.harmed = 'template')} and {{x}} and {% y %}",
+    "</pre></textarea></style></script><svg onload=",
+)
+"""What must be there to be read."""
+
+
+def hostile() -> list[Token]:
+    """The parts as tokens, whose alternatives are no better, and half an emoji behind them."""
+    tokens: list[Token] = []
+    for position, text in enumerate([*PARTS, ""]):
+        data = text.encode() or "🙂".encode()[:2]
+        other = "<b onmouseover=\"window.harmed='alternative'\">${window.harmed = 1}"
+        top = (Alternative(position, text, data, -0.25), Alternative(99, other, other.encode(), -1.75))
+        tokens.append(Token(position, text, data, position, -0.25, 1, 0.5, top, rest=0.05, sampled=1.0))
+    return tokens
+
+
+async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
+    """It is shown as text, as Markdown and as tokens, runs nothing and asks nobody: so with the question and the title."""
+    dialogs: list[str] = []
+    browser_page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    state = scripted_state(ScriptedAssistant(hostile()))
+    with paged(tmp_path, pellucid_view, state=state) as server:
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.send("<script>window.harmed = 'title'</script> ${window.harmed = 'title'} <b>bold</b>")
+        await tab.answered(2)
+        said, answer = await tab.texts()
+        assert said == "<script>window.harmed = 'title'</script> ${window.harmed = 'title'} <b>bold</b>"
+        for part in SHOWN:
+            assert part in answer
+        assert "x" * 20_000 in answer
+        assert await browser_page.locator(".pl-message img, .pl-message svg, .pl-message script").count() == 0
+        links = await browser_page.locator(".pl-message .pl-block a").evaluate_all("links => links.map((link) => link.protocol)")
+        assert "javascript:" not in links
+        await expect(browser_page.locator(".pl-title").first).to_contain_text("<script>window.harmed")
+
+        await browser_page.locator(".pl-assistant .pl-look").click()
+        await tab.options.first.wait_for()
+        assert await tab.options.count() == len(PARTS) + 1
+        for index in range(len(PARTS) + 1):
+            await tab.options.nth(index).focus()
+            await expect(browser_page.locator(".pl-card:popover-open")).to_contain_text("<b␣onmouseover=")
+        assert "f0 9f" in (await browser_page.locator(".pl-card:popover-open").inner_text()).lower()
+        assert await browser_page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        await browser_page.reload()
+        await tab.answered(2)
+        assert await browser_page.evaluate("() => window.harmed") is None
+        assert dialogs == []
+        assert tab.elsewhere == []
+        assert tab.problems == []

@@ -1,0 +1,68 @@
+"""The Infill tab in a real browser, with the real models."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, expect
+
+from support.page.page_fixtures import SMALL, Tab
+from support.page.page_tabs import LOOKS, check_looks, choose
+
+pytestmark = pytest.mark.model
+
+CODE = "def add(a, b):\n    return \n"
+
+
+async def complete(tab: Tab) -> Page:
+    """The tab with what is suggested at the end of a line, where the cursor was put by keyboard."""
+    await tab.open()
+    await tab.tab("Infill")
+    page = tab.page
+    field = page.get_by_label("Code; the cursor is where something is to be filled in")
+    await field.fill(CODE)
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.press("End")
+    await page.keyboard.press("Control+Enter")
+    await page.locator(".pl-infill .pl-shown").filter(has_text="a").wait_for()
+    return page
+
+
+async def test_at_a_cursor(tab: Tab) -> None:
+    """What is suggested stands at the cursor, with its tokens, the gate's figures and the prompt, and can be taken."""
+    page = await complete(tab)
+    assert await page.locator(".pl-infill .pl-shown").inner_text() == "a + b"
+    labels = await page.locator(".pl-infill .pl-token").evaluate_all("cells => cells.map((cell) => cell.ariaLabel)")
+    assert labels
+    assert all("percent, rank 1" in label for label in labels)
+    await expect(page.locator(".pl-infill .pl-table")).to_contain_text("threshold")
+    await page.get_by_text("The prompt, as the model read it").click()
+    prompt = await page.locator(".pl-infill .pl-prompt").inner_text()
+    assert "def add(a, b):" in prompt
+    assert "fim" in prompt
+    await page.get_by_role("button", name="Take it").click()
+    field = page.get_by_label("Code; the cursor is where something is to be filled in")
+    assert await field.input_value() == "def add(a, b):\n    return a + b\n"
+    await page.keyboard.press("Control+Z")
+    assert await field.input_value() == CODE
+    await field.fill("x = 1")
+    await page.get_by_role("button", name="Take it").click()
+    await expect(page.locator(".pl-infill [role=status]").first).to_have_text("The code is another one by now: complete it again.")
+    assert await field.input_value() == "x = 1"
+    assert tab.elsewhere == []
+    assert tab.problems == []
+
+
+async def test_a_model_that_cannot(tab: Tab) -> None:
+    """A model without infill is told in a sentence that names it, and the code stays."""
+    page = await complete(tab)
+    await choose(page, "Model", SMALL)
+    field = page.get_by_label("Code; the cursor is where something is to be filled in")
+    await field.press("Control+Enter")
+    await expect(page.locator(".pl-infill .pl-wrong")).to_contain_text(SMALL)
+    assert await field.input_value() == CODE
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+    """With a suggestion axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    await check_looks(await complete(tab), request.node.callspec.params["browser_page"]["color_scheme"])

@@ -1,0 +1,103 @@
+"""The page behind its lock, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.page_server import PagedServer, paged
+
+KEYS = "anna:first-key,ben:second-key"
+
+
+@pytest.fixture
+async def locked(tmp_path: Path) -> AsyncIterator[PagedServer]:
+    """A server with a key for each of two people."""
+    with paged(tmp_path, pellucid_view, KEYS) as server:
+        yield server
+
+
+async def enter(tab: Tab, key: str) -> None:
+    """Give a key."""
+    await tab.page.goto(tab.address)
+    await tab.page.get_by_label("API key").fill(key)
+    await tab.page.get_by_role("button", name="Log in").click()
+
+
+async def leave(tab: Tab) -> None:
+    """Log out by the link on the page."""
+    await tab.page.get_by_role("link", name="Log out").click()
+    await tab.page.get_by_role("button", name="Log out").click()
+    await tab.page.get_by_label("API key").wait_for()
+
+
+async def test_login(locked: PagedServer, browser_page: Page) -> None:
+    """A wrong key is told in a sentence; the right one leads to the page, which offers to leave again."""
+    tab = watched(browser_page, locked.server.url)
+    await enter(tab, "guessed")
+    await expect(browser_page.get_by_role("alert")).to_have_text("That is not a key of this server.")
+
+    await enter(tab, "first-key")
+    await browser_page.get_by_role("textbox", name="Your message").wait_for()
+    (cookie,) = await browser_page.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert "first-key" not in cookie["value"]
+    await leave(tab)
+    assert tab.elsewhere == []
+
+
+async def test_nobody_reaches_another_s_conversations(locked: PagedServer, browser_page: Page) -> None:
+    """What one owner said is neither listed nor found nor opened for another, who knows its address."""
+    tab = watched(browser_page, locked.server.url)
+    await enter(tab, "first-key")
+    await browser_page.get_by_role("textbox", name="Your message").wait_for()
+    await tab.send("A secret of Anna's")
+    await tab.answered(2)
+    address = browser_page.url
+    assert "c=" in address
+    await leave(tab)
+
+    await enter(tab, "second-key")
+    await browser_page.get_by_text("No conversation yet.").wait_for()
+    await browser_page.goto(address)
+    await expect(browser_page.get_by_role("alert").filter(has_text="conversation")).to_be_visible()
+    assert "secret" not in await browser_page.inner_text("body")
+    search = browser_page.get_by_role("searchbox")
+    await search.fill("secret")
+    await browser_page.get_by_text("Nothing was found.").wait_for()
+
+    await leave(tab)
+    await enter(tab, "first-key")
+    await browser_page.goto(address)
+    await browser_page.get_by_text("A secret of Anna's").last.wait_for()
+
+
+async def test_another_owner_in_the_same_browser(locked: PagedServer, browser_page: Page) -> None:
+    """A tab that was opened by one owner does nothing for the next one who logs in beside it: it becomes theirs."""
+    tab = watched(browser_page, locked.server.url)
+    await enter(tab, "first-key")
+    await browser_page.get_by_role("textbox", name="Your message").wait_for()
+    await tab.send("A secret of Anna's")
+    await tab.answered(2)
+    other = await browser_page.context.new_page()
+    beside = watched(other, locked.server.url)
+    await beside.open()
+    await leave(beside)
+    await enter(beside, "second-key")
+    await other.get_by_text("No conversation yet.").wait_for()
+
+    await browser_page.get_by_role("button", name="Rename").click()
+    await browser_page.get_by_label("Title of the conversation").fill("Ben was here")
+    await browser_page.keyboard.press("Enter")
+    await browser_page.get_by_text("No conversation yet.").wait_for()
+    assert "secret" not in await browser_page.inner_text("body")
+    await leave(tab)
+    await enter(tab, "first-key")
+    await browser_page.locator(".pl-title").first.wait_for()
+    assert await browser_page.locator(".pl-title").all_inner_texts() == ["A secret of Anna's"]

@@ -1,0 +1,108 @@
+"""The chat as it looks, and by keyboard alone, in a real browser with the real models."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, expect
+
+from support.page.page_fixtures import Tab
+from support.page.page_tabs import LOOKS, check_looks
+
+pytestmark = pytest.mark.model
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+    """With code, versions, tokens and an open card axe finds nothing serious, light or dark, on a phone or a wide screen."""
+    scheme = request.node.callspec.params["browser_page"]["color_scheme"]
+    await tab.open()
+    await check_looks(tab.page, scheme)
+    await tab.set_number("Temperature", 0)
+    await tab.set_number("Most tokens", 48)
+    await tab.answer("Write a Python function that adds two numbers.")
+    await tab.page.get_by_role("button", name="Retry").click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+    await tab.answered(2)
+    await check_looks(tab.page, scheme)
+    await tab.page.locator(".pl-assistant .pl-look").click()
+    await tab.options.nth(2).focus()
+    await tab.page.locator(".pl-card:popover-open").wait_for()
+    await check_looks(tab.page, scheme)
+
+
+@pytest.mark.parametrize(
+    "browser_page",
+    [{"viewport": {"width": width, "height": 800}} for width in (360, 768, 1280, 1920)],
+    indirect=True,
+    ids=lambda look: str(look["viewport"]["width"]),
+)
+async def test_widths(tab: Tab) -> None:
+    """However wide the window is, the page does not scroll sideways and the field for writing is in sight, with code and with tokens."""
+    field = tab.page.get_by_role("textbox", name="Your message")
+    overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    await tab.open()
+    await expect(field).to_be_in_viewport(ratio=1)
+    await tab.send(f"Say yes.\n\n```\n{'long ' * 200}\n```\n\n{'x' * 500}")
+    await tab.answered(2)
+    assert await tab.page.evaluate(overflow) == 0
+    await expect(field).to_be_in_viewport(ratio=1)
+    await tab.page.locator(".pl-user .pl-look").click()
+    await tab.page.locator(".pl-user [role=option]").first.wait_for()
+    assert await tab.page.evaluate(overflow) == 0
+    await expect(field).to_be_in_viewport(ratio=1)
+
+
+FOCUSED = "() => document.activeElement.getAttribute('aria-label') || document.activeElement.textContent.trim()"
+
+
+async def tabbed(page: Page, name: str, key: str = "Tab", most: int = 40) -> None:
+    """Press Tab until what has the focus is called so."""
+    passed = []
+    for _ in range(most):
+        await page.keyboard.press(key)
+        passed.append(str(await page.evaluate(FOCUSED)))
+        if passed[-1].startswith(name):
+            return
+    raise AssertionError(f"{name} is not reached by {key}, but {passed}")
+
+
+async def test_by_keyboard(tab: Tab) -> None:
+    """Writing, stopping, opening tokens, branching and walking between versions need no mouse, and the focus is never lost."""
+    await tab.open()
+    await tab.be_brief(2000)
+    page = tab.page
+    await tabbed(page, "Your message")
+    await page.keyboard.type("Write a long story about a fox and a hen.")
+    await page.keyboard.press("Enter")
+    await tab.grown(10)
+    await page.keyboard.press("Escape")
+    await tab.answered(2)
+    assert await page.evaluate(FOCUSED) == "Your message"
+
+    await tabbed(page, "Tokens", "Shift+Tab")
+    await page.keyboard.press("Enter")
+    await tab.options.first.wait_for()
+    await expect(page.locator(".pl-assistant .pl-look")).to_be_focused()
+    await tabbed(page, "token ", "Shift+Tab")
+    for key in ("ArrowRight", "Enter", "ArrowDown", "Enter"):
+        await page.keyboard.press(key)
+    await page.get_by_text("2 / 2").wait_for()
+    await tab.grown(10)
+    await expect(page.locator(".pl-assistant .pl-look")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await tab.answered(2)
+    assert "branched at token 2" in await page.locator(".pl-assistant .pl-head").inner_text()
+
+    await expect(page.get_by_role("button", name="Version before")).to_be_enabled()
+    await tabbed(page, "Version before", "Shift+Tab")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("1 / 2").wait_for()
+    await tabbed(page, "Version after", "Shift+Tab")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("2 / 2").wait_for()
+    await tabbed(page, "Edit")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("textbox", name="The message, to be edited")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".pl-assistant .pl-edit-button")).to_be_focused()
+    assert tab.problems == []

@@ -1,0 +1,78 @@
+"""The numbers on the page are the server's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from support.page.page_fixtures import Tab
+from support.page.page_tabs import cards, scored
+from support.servers.real_model_server import CODER
+
+pytestmark = pytest.mark.model
+
+TEXT = '''def read_lines(path):
+    """Every line of a file without its end."""
+    with open(path, encoding="utf-8") as file:
+        return [line.rstrip("\\n") for line in file]
+
+
+def count_words(lines):
+    return sum(len(line.split()) for line in lines)
+'''
+
+CLOSE = 1e-5
+"""Relative: records have six digits."""
+
+LEAST = 50
+"""Tokens that are looked at."""
+
+
+async def test_of_a_text(tab: Tab) -> None:
+    """Of each token of a text the card says what /v1/score says: probability, rank, entropy, alternatives and the mass of the rest."""
+    await tab.open()
+    await tab.tab("Read")
+    await tab.page.locator("#pl-read-text textarea").fill(TEXT)
+    await tab.page.locator("#pl-read-go").click()
+    await tab.page.locator(".pl-reading .pl-figures dd").first.wait_for()
+    shown = await cards(tab.page.locator(".pl-reading"))
+    told = await scored(tab.address, CODER, text=TEXT)
+    assert len(shown) == len(told) >= LEAST
+    for card, token in zip(shown, told, strict=True):
+        assert card["id"] == str(token["id"])
+        if token["logprob"] is None:
+            assert "logprob" not in card
+            continue
+        assert card["rank"] == str(token["rank"])
+        assert float(card["probability"]) == pytest.approx(math.exp(token["logprob"]), rel=CLOSE * max(-token["logprob"], 1))
+        for name in ("logprob", "entropy", "rest"):
+            assert float(card[name]) == pytest.approx(token[name], rel=CLOSE, abs=1e-9)
+        alternatives = [(one["id"], float(one["logprob"])) for one in card["alternatives"]]
+        assert [id for id, _ in alternatives] == [str(one["id"]) for one in token["top"]]
+        assert [logprob for _, logprob in alternatives] == pytest.approx([one["logprob"] for one in token["top"]], rel=CLOSE)
+
+
+async def test_of_what_if(tab: Tab) -> None:
+    """What if at the server's own settings is the probability with which the server sampled each token."""
+    await tab.open()
+    for label, value in {"Temperature": 0.8, "Top-p": 0.9, "Min-p": 0.05, "Seed": 5, "Most tokens": 64}.items():
+        await tab.set_number(label, value)
+    await tab.answer("Write a letter to a friend.")
+    await tab.page.locator(".pl-assistant .pl-look").click()
+    answer = tab.page.locator(".pl-assistant")
+    await answer.locator(".pl-token").first.wait_for()
+    await answer.locator(".pl-whatif > summary").click()
+    await answer.locator(".pl-token").first.focus()
+    await answer.locator("[data-whatif]").first.wait_for()  # what if is drawn with the next frame
+    shown = await cards(answer)
+    assert len(shown) >= LEAST
+    assert [as_number(card["whatif"]) for card in shown] == pytest.approx([as_number(card["sampled"]) for card in shown], abs=1e-5)
+    assert any(as_number(card["sampled"]) < 0.9 for card in shown)
+
+
+def as_number(found: Any) -> float:
+    """A figure of a card, which is there."""
+    assert found is not None
+    return float(found)

@@ -1,0 +1,129 @@
+"""Opening a file in the Read tab, in a real browser: its script reads the bytes, and no path or file is sent to the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Locator, Page, expect
+
+from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from pellucid_webui.views.read import EXAMPLE
+from support.page.page_fixtures import Tab, watched
+from support.page.page_server import paged
+from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
+
+DROP = """(place, names) => {
+  const files = new DataTransfer();
+  for (const name of names) files.items.add(new File([`from ${name}`], name));
+  const drag = (kind) => place.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
+  const accepted = !drag("dragover");
+  const isMarked = document.getElementById("pl-read-side").classList.contains("pl-drop");
+  drag("drop");
+  return [accepted, isMarked, document.getElementById("pl-read-side").classList.contains("pl-drop")];
+}"""
+
+
+@pytest.fixture
+async def reading(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
+    """The Read tab of a server of scripted answers."""
+    with paged(tmp_path / "data", pellucid_view) as server:
+        server.wait()
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.tab("Read")
+        yield tab
+
+
+def field(tab: Tab) -> Locator:
+    return tab.page.locator("#pl-read-text textarea")
+
+
+def status(tab: Tab) -> Locator:
+    return tab.page.locator(".pl-reading > [role=status]")
+
+
+async def choose(tab: Tab, path: Path) -> None:
+    """Choose a file by the keyboard alone."""
+    button = tab.page.get_by_role("button", name="Open a file")
+    async with tab.page.expect_file_chooser() as waiting:
+        await button.press("Enter")
+    await (await waiting.value).set_files(path)
+
+
+async def test_choose(reading: Tab, tmp_path: Path) -> None:
+    """A file that the keyboard chooses is in the field, twice in a row too, and the server is sent nothing but its bytes."""
+    path = tmp_path / "add.rs"
+    path.write_bytes("fn é() {}\r\n".encode())
+    for _ in range(2):
+        await field(reading).fill("else")
+        await choose(reading, path)
+        await expect(field(reading)).to_have_value("fn é() {}\n")
+    await expect(status(reading)).to_have_text("add.rs is opened: read it now.")
+    assert not [url for url in reading.asked if "upload" in url or "file=" in url]
+    assert reading.elsewhere == []
+    assert reading.problems == []
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\xff\xfe\x00\x80\x81", "noise.bin is no text in UTF-8: only text files can be read here."),
+        (b"x" * (MAX_FILE_BYTES + 1), "noise.bin has more than 200 kB: take the part of it that matters."),
+        (b"x" * 30_000_000, "noise.bin has more than 200 kB: take the part of it that matters."),
+    ],
+    ids=["binary", "too large", "much too large"],
+)
+async def test_what_cannot_be_opened(reading: Tab, tmp_path: Path, content: bytes, sentence: str) -> None:
+    """For a file that cannot be read here one sentence says why, and the text stays; the next file is opened."""
+    (tmp_path / "noise.bin").write_bytes(content)
+    (tmp_path / "good.txt").write_text("x" * MAX_FILE_BYTES)
+    await choose(reading, tmp_path / "noise.bin")
+    await expect(status(reading)).to_have_text(sentence)
+    await expect(field(reading)).to_have_value(EXAMPLE)
+    await choose(reading, tmp_path / "good.txt")
+    await expect(field(reading)).to_have_value("x" * MAX_FILE_BYTES)
+    await expect(status(reading)).to_have_text("good.txt is opened: read it now.")
+
+
+@pytest.mark.parametrize("place", ["#pl-read-text textarea", "#pl-read-file"])
+async def test_drop(reading: Tab, place: str) -> None:
+    """A file may be dropped next to the button or on the text; several at once are refused in a sentence, and the text stays."""
+    target = reading.page.locator(place)
+    assert await target.evaluate(DROP, ["one.txt", "two.txt"]) == [True, True, False]
+    alert = reading.page.locator("#pl-read-file [role=alert]")
+    await expect(alert).to_have_text("Open one file at a time.")
+    await expect(field(reading)).to_have_value(EXAMPLE)
+    assert await target.evaluate(DROP, ["one.txt"]) == [True, True, False]
+    await expect(field(reading)).to_have_value("from one.txt")
+    await expect(alert).to_have_text("")
+
+
+async def test_what_is_not_a_file(reading: Tab) -> None:
+    """Text that is dragged is left to the browser, and what cannot be read is named."""
+    text = (
+        "place => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
+        " return place.dispatchEvent(new DragEvent('dragover', { dataTransfer: data, bubbles: true, cancelable: true })); }"
+    )
+    assert await reading.page.locator("#pl-read-text textarea").evaluate(text)
+    await reading.page.evaluate("() => { File.prototype.slice = () => { throw new Error('gone'); }; }")
+    assert await reading.page.locator("#pl-read-file").evaluate(DROP, ["folder"]) == [True, True, False]
+    await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text(
+        "folder cannot be read: choose a file, not a folder, that you may read."
+    )
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(reading: Tab) -> None:
+    """With a sentence of the opener axe finds nothing serious, light or dark, and a phone or a wide screen shows the button."""
+    await reading.page.locator("#pl-read-file").evaluate(DROP, ["one.txt", "two.txt"])
+    await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text("Open one file at a time.")
+    found = await Axe().run(reading.page, context="#pl-read-side")  # the rest is empty until a text was read
+    assert [one["id"] for one in found.response["violations"] if one["impact"] in SERIOUS] == []
+    for width in WIDTHS:
+        await reading.page.set_viewport_size({"width": width, "height": 900})
+        await expect(reading.page.get_by_role("button", name="Open a file")).to_be_in_viewport()
+        assert await reading.page.evaluate("document.documentElement.scrollWidth") <= width

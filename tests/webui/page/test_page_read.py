@@ -1,0 +1,163 @@
+"""The Read tab in a real browser, with the real models."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Download, Page
+
+from pellucid_webui.views.read import EXAMPLE
+from support.page.page_fixtures import SMALL, Tab
+from support.page.page_tabs import LOOKS, busy, check_looks, choose, scored, until_idle
+from support.servers.real_model_server import CODER
+
+pytestmark = pytest.mark.model
+
+TEXT = "To be, or not to be: that is the quextion.\n\nIt is – as always – déjà vu.\n"
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+async def read(tab: Tab, text: str | None = None) -> None:
+    """Have a text read, or the one that stands there."""
+    await tab.open()
+    await tab.tab("Read")
+    if text is not None:
+        await tab.page.locator("#pl-read-text textarea").fill(text)
+    await tab.page.get_by_role("button", name="Read", exact=True).click()
+    await tab.page.locator("#pl-histograms .js-plotly-plot").nth(1).wait_for()
+
+
+async def saved(page: Page, button: str) -> tuple[str, bytes]:
+    """What a button has the browser save: its name and its content."""
+    async with page.expect_download() as waiting:
+        await page.get_by_role("button", name=button).click()
+    return await content(await waiting.value)
+
+
+async def content(download: Download) -> tuple[str, bytes]:
+    return download.suggested_filename, await asyncio.to_thread(Path(await download.path()).read_bytes)
+
+
+def logprobs(tokens: Any) -> list[float]:
+    return [token["logprob"] for token in tokens if token["logprob"] is not None]
+
+
+async def test_figures_and_files(tab: Tab) -> None:
+    """The figures are those of the server, the lines come by their surprise, and all of it can be saved, from this server alone."""
+    await read(tab, TEXT)
+    page = tab.page
+    said = await scored(tab.address, CODER, text=TEXT)
+    shown = dict(
+        zip(await page.locator(".pl-figures dt").all_inner_texts(), await page.locator(".pl-figures dd").all_inner_texts(), strict=True)
+    )
+    bits = -sum(logprobs(said)) / math.log(2)
+    assert shown["tokens"] == str(len(said))
+    assert float(shown["perplexity"]) == pytest.approx(math.exp(-sum(logprobs(said)) / len(logprobs(said))), abs=6e-4)
+    assert float(shown["bits per byte"]) == pytest.approx(
+        bits / sum(len(one["bytes"]) for one in said if one["logprob"] is not None), abs=6e-5
+    )
+    assert await page.locator(".pl-reading .pl-token").count() == len(said)
+
+    means = [float(one) for one in await page.locator(".pl-reading tbody td:nth-child(2)").all_inner_texts()]
+    assert means == sorted(means, reverse=True)
+    await page.get_by_role("button", name="To be, or not").click()
+    assert await page.evaluate("document.activeElement.dataset.token") == "0"
+
+    name, table = await saved(page, "Export CSV")
+    rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
+    assert name == "reading.csv"
+    assert "".join(row["token"] for row in rows) == TEXT
+    assert [float(row["logprob"]) for row in rows if row["logprob"]] == pytest.approx(logprobs(said), rel=1e-6, abs=1e-9)
+    name, tree = await saved(page, "Export JSON")
+    assert name == "reading.json"
+    assert json.loads(tree)["model"] == CODER
+    assert [one["i"] for one in json.loads(tree)["tokens"]] == [one["id"] for one in said]
+    assert tab.elsewhere == []
+    assert tab.problems == []
+
+
+async def test_pictures(tab: Tab) -> None:
+    """The histograms are saved as PNG by Plotly's own menu, and both of them as PNG and SVG by buttons that the keyboard reaches."""
+    await read(tab)
+    page = tab.page
+    await page.locator("#pl-histograms .js-plotly-plot").first.hover()
+    async with page.expect_download() as waiting:
+        await page.locator("#pl-histograms .modebar-btn[data-title='Download plot as a PNG']").first.click()
+    assert (await content(await waiting.value))[1].startswith(PNG)
+    found: asyncio.Queue[Download] = asyncio.Queue()
+    page.on("download", lambda download: found.put_nowait(download))
+    for form, begins in (("PNG", PNG), ("SVG", b"<svg")):
+        await page.get_by_role("button", name=f"Histograms as {form}").focus()
+        await page.keyboard.press("Enter")
+        files = dict([await content(await found.get()) for _ in range(2)])
+        assert files.keys() == {f"ranks.{form.lower()}", f"entropies.{form.lower()}"}
+        assert all(data.startswith(begins) for data in files.values())
+    assert tab.elsewhere == []
+
+
+async def test_file(tab: Tab, tmp_path: Path) -> None:
+    """A file of code is opened and read by the model that is chosen; of what is no text one sentence says so, and nothing is lost."""
+    good, bad = tmp_path / "add.rs", tmp_path / "noise.bin"
+    good.write_text("fn add(a: i32, b: i32) -> i32 { a + b }\n")
+    bad.write_bytes(b"\xff\xfe\x00\x80\x81")
+    await tab.open()
+    await tab.tab("Read")
+    page, field = tab.page, tab.page.locator("#pl-read-text textarea")
+    status = page.locator(".pl-reading > [role=status]")
+    for path, sentence in ((good, "add.rs is opened"), (bad, "noise.bin")):
+        async with page.expect_file_chooser() as waiting:
+            await page.get_by_role("button", name="Open a file").click()
+        await (await waiting.value).set_files(path)
+        await status.filter(has_text=sentence).wait_for()
+    assert "no text" in await status.inner_text()
+    assert await field.input_value() == good.read_text()
+    await choose(page, "Model", SMALL)
+    await page.get_by_role("button", name="Read", exact=True).click()
+    await page.locator(".pl-figures dd").first.wait_for()
+    assert await page.locator(".pl-reading .pl-token").count() == len(await scored(tab.address, SMALL, text=good.read_text()))
+
+
+async def test_too_long(tab: Tab) -> None:
+    """Of a text that is longer than the context one sentence says so; the text and what was read before stay."""
+    await read(tab)
+    page, long = tab.page, "word salad " * 6000
+    await page.locator("#pl-read-text textarea").fill(long)
+    await page.get_by_role("button", name="Read", exact=True).click()
+    await page.locator(".pl-reading > .pl-wrong").wait_for()
+    assert "tokens and the context holds" in await page.locator(".pl-reading > .pl-wrong").inner_text()
+    assert await page.locator("#pl-read-text textarea").input_value() == long
+    assert await page.locator(".pl-reading .pl-token").count() == len(await scored(tab.address, CODER, text=EXAMPLE))
+
+
+async def test_stop(tab: Tab) -> None:
+    """A long text says how far it is read; a stop ends that in the engine, and what was read can be looked at."""
+    await tab.open()
+    await tab.tab("Read")
+    page = tab.page
+    await page.locator("#pl-read-text textarea").fill("".join(f"The number {number} is followed by another.\n" for number in range(300)))
+    await page.get_by_role("button", name="Read", exact=True).click()
+    await page.locator(".pl-progress span").filter(has_text="of about").wait_for()
+    assert await busy(tab.address) == 1
+    share = await page.locator("progress").evaluate("bar => bar.value")
+    assert 0 < share < 1
+    await page.locator(".pl-progress").get_by_role("button", name="Stop").click()
+    await page.locator(".pl-reading > [role=status]").filter(has_text="Stopped after").wait_for()
+    await until_idle(tab.address)
+    tokens = int(await page.locator(".pl-figures dd").first.inner_text())
+    assert tokens == await page.locator(".pl-reading .pl-token").count()
+    assert await page.locator(".pl-progress").is_hidden()
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+    """With a text that was read axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    await read(tab)
+    await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])

@@ -1,0 +1,133 @@
+"""The Review tab in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import expect
+
+from pellucid.learn.review.review_files import REVIEWS, Pair, Review, Reviews, Verdict
+from support.page.page_fixtures import PageServer, Tab
+from support.page.page_tabs import LOOKS, check_looks
+
+pytestmark = pytest.mark.model
+
+PAIRS = (
+    Pair("Which number is **even**?", "`2`, for it can be halved.", "Three <script>alert(1)</script>"),
+    Pair("And which is odd?", "2", "3"),
+)
+
+
+@pytest.fixture(scope="module")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    """A server with a review for each test."""
+    folder = tmp_path_factory.mktemp("review")
+    reviews = Reviews(folder / "data" / REVIEWS)
+    for name in ("judged", "looked-at", "renamed"):
+        reviews.create(Review(name, "this model", "that model", PAIRS))
+    server = PageServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+def kept(server: PageServer, name: str = "judged") -> list[tuple[int, str, Verdict, tuple[str, ...]]]:
+    found = Reviews(server.folder / "data" / REVIEWS).judgements(name)
+    return [(one.pair, one.rater, one.verdict, one.reasons) for one in found]
+
+
+async def test_judge(tab: Tab, page_server: PageServer) -> None:
+    """By mouse and by key one judges all pairs, is not told whose they are, may go back, and nothing is lost on reloading."""
+    await tab.open()
+    await tab.tab("Review")
+    page = tab.page
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Say who you are first: agreement is told between raters.")
+    await expect(page.get_by_role("button", name="Left is better")).to_be_hidden()
+    await page.get_by_label("Who you are").fill("ann")
+    await page.get_by_label("Who you are").press("Tab")
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
+    left = await page.get_by_role("region", name="The answer on the left").inner_text()
+    right = await page.get_by_role("region", name="The answer on the right").inner_text()
+    assert {left, right} == {"2, for it can be halved.", "Three <script>alert(1)</script>"}
+    assert "model" not in (await page.locator(".pl-review").inner_text()).lower()
+    await page.get_by_label("clearer").check()
+    await page.get_by_role("button", name="Left is better" if left.startswith("2") else "Right is better").click()
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 2 of 2; you have judged 1.")
+    assert not await page.get_by_label("clearer").is_checked()
+    await page.get_by_role("region", name="The prompt").focus()
+    await page.keyboard.press("3")
+    await expect(page.locator(".pl-review [role=status]")).to_contain_text("You have judged all 2 pairs.")
+    assert kept(page_server) == [(0, "ann", Verdict.A, ("clearer",)), (1, "ann", Verdict.NEITHER, ())]
+    await tab.open()
+    await tab.tab("Review")
+    await expect(page.locator(".pl-review [role=status]")).to_contain_text("You have judged all 2 pairs.")
+    await page.get_by_label("Which review").select_option("looked-at")
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
+    assert tab.elsewhere == []
+    assert tab.problems == []
+
+
+async def test_another_name(tab: Tab, page_server: PageServer) -> None:
+    """Who types another name and clicks a verdict at once is shown that rater's pair; the verdict on it is of what stands there."""
+    review = Review("renamed", "this model", "that model", PAIRS)
+    raters = [f"rater {number}" for number in range(100)]
+    first = next(rater for rater in raters if review.is_a_left(0, rater))
+    second = next(rater for rater in raters if not review.is_a_left(0, rater))
+    await tab.open()
+    await tab.tab("Review")
+    page = tab.page
+    left = page.get_by_role("region", name="The answer on the left")
+    await page.get_by_label("Which review").select_option("renamed")
+    await page.get_by_label("Who you are").fill(first)
+    await page.get_by_label("Who you are").press("Tab")
+    await expect(left).to_contain_text("halved")
+    await page.get_by_label("clearer").check()
+    await page.get_by_label("Who you are").fill(second)
+    await page.get_by_role("button", name="Left is better").click()
+    await expect(left).to_contain_text("Three")
+    assert not await page.get_by_label("clearer").is_checked()
+    assert kept(page_server, "renamed") == []
+    await page.get_by_role("button", name="Left is better").click()
+    await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 2 of 2; you have judged 1.")
+    assert kept(page_server, "renamed") == [(0, second, Verdict.B, ())]
+    await page.get_by_label("Who you are").fill("")
+    await page.get_by_label("Who you are").press("Tab")
+    await expect(left).to_be_hidden()
+    assert tab.problems == []
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+    """With a pair axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    await tab.open()
+    await tab.tab("Review")
+    await tab.page.get_by_label("Which review").select_option("looked-at")
+    await tab.page.get_by_label("Who you are").fill("ann")
+    await tab.page.get_by_label("Who you are").press("Tab")
+    await tab.page.get_by_role("region", name="The answer on the left").wait_for()
+    await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])
+
+
+class TestNoReview:
+    """Where nothing is to be judged yet."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def page_server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+        """A server without a review."""
+        server = PageServer(tmp_path_factory.mktemp("no-review"))
+        server.start()
+        yield server
+        server.stop()
+
+    async def test_how_to_make_one(self, tab: Tab, page_server: PageServer) -> None:
+        """The tab says how a review is made, asks for nothing, and has the review when the page is loaded again."""
+        await tab.open()
+        await tab.tab("Review")
+        await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is nothing to review yet.")
+        await expect(tab.page.get_by_label("Who you are")).to_be_hidden()
+        Reviews(page_server.folder / "data" / REVIEWS).create(Review("new", "this model", "that model", PAIRS))
+        await tab.open()
+        await tab.tab("Review")
+        await expect(tab.page.get_by_label("Who you are")).to_be_visible()

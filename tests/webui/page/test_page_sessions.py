@@ -1,0 +1,304 @@
+"""What the server keeps of a tab that speaks with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, ModelCard, Terms, Token
+from pellucid_webui.conversations.compact_tokens import unpack
+from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.tab_state import Session
+from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
+from pellucid_webui.views.chat import FULL_PACE_TABS, ChatDesk, pause
+from pellucid_webui.views.chat_payload import picture
+from support.page.scripted_assistant import Item, ScriptedSpeaker, token, tokens, usage
+
+
+@dataclass
+class ShySpeaker(ScriptedSpeaker):
+    """Has no model until it is asked for the second time."""
+
+    met: int = 0
+
+    async def cards(self) -> list[ModelCard]:
+        self.met += 1
+        if self.met == 1:
+            raise UnavailableError("No model is there yet.")
+        return await super().cards()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    found = Store(tmp_path / "conversations.db")
+    yield found
+    found.close()
+
+
+def broken() -> TurnSettings:
+    """Controls that say nothing that can be sampled with."""
+    raise InvalidRequestError("Top-p is empty: write a number.")
+
+
+async def pictures(desk: ChatDesk, session: Session, **asked: Any) -> list[dict[str, Any]]:
+    """All that the tab is shown."""
+    return [shown async for shown in desk.act(session, asked, TurnSettings)]
+
+
+async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first picture that is like this."""
+    async for one in shown:
+        if wanted(one):
+            return one
+    raise AssertionError("no picture is like this")
+
+
+async def test_forgotten(store: Store) -> None:
+    """A tab that the server has forgotten is told to load itself anew, and what it asks for is not done as nobody's."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    shown = await pictures(desk, Session(), verb="send", text="Hello", letter="a")
+    assert [one["stale"] for one in shown] == [True]
+    assert store.list("") == []
+    assert not (await pictures(desk, Session("me"), verb="send", text="Hello", letter="a"))[-1]["stale"]
+
+
+async def test_refused_letter(store: Store) -> None:
+    """What could not be said leaves no conversation behind and may be sent again; what was said is not said twice."""
+    desk = ChatDesk(store, ShySpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    letter = {"verb": "send", "text": "Hello", "letter": "a"}
+    assert (await pictures(desk, session, **letter))[-1]["notice"]["text"] == "No model is there yet."
+    assert store.list("me") == []
+    for _ in range(2):
+        assert len((await pictures(desk, session, **letter))[-1]["messages"]) == 2
+    assert len(store.list("me")) == 1
+
+
+async def test_what_is_on_the_screen(store: Store) -> None:
+    """What a tab asks for is done in the conversation that it shows, whatever the server thinks that it looks at."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    await pictures(desk, session, verb="send", text="Hello", letter="a")
+    first = session.conversation
+    session.look_at(None)
+    shown = await pictures(desk, session, verb="send", text="And now", letter="b", conversation=first)
+    assert shown[-1]["id"] == first
+    assert len(shown[-1]["messages"]) == 4
+
+
+async def test_controls_that_say_nothing(store: Store) -> None:
+    """What begins no answer is done whatever the controls say; what begins one says what is wrong with them, and keeps nothing."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    node = list(store.conversation("me", str((await pictures(desk, session, verb="send", text="Hello", letter="a"))[-1]["id"])).nodes)[1]
+
+    async def told(verb: str, **more: Any) -> str:
+        shown = [one async for one in desk.act(session, {"verb": verb, **more}, broken)][-1]
+        return str(shown["notice"]["text"])
+
+    assert [await told(verb, node=node) for verb in ("see", "look", "walk", "stop", "undo")] == [""] * 5
+    assert await told("send", text="x", letter="b") == await told("retry", node=node) == "Top-p is empty: write a number."
+    assert len(store.conversation("me", str(session.conversation)).nodes) == 2
+
+
+async def test_gone_elsewhere_meanwhile(store: Store) -> None:
+    """A letter whose writer opens another conversation arrives in its own; the settings of the other one stay as they are."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    other = store.create("me", TurnSettings(system="other"))
+    sent = asyncio.create_task(pictures(desk, session, verb="send", text="Hello", letter="a"))
+    while not store.list("me")[:-1]:
+        await asyncio.sleep(0)
+    session.look_at(other)
+    await sent
+    await desk.turns.quiet()
+
+    shown = [one async for one in desk.follow(session)][-1]
+    assert (shown["id"], shown["messages"]) == (other, [])
+    assert shown["arrived"] == {"letter": "a", "conversation": next(one.id for one in store.list("me") if one.id != other)}
+    assert store.conversation("me", other).settings.system == "other"
+
+
+async def test_two_streams(store: Store) -> None:
+    """To one tab one streams at a time: whoever came before ends."""
+    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("yes"), None]]), Turns())
+    session = Session("me")
+    before = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    await first(before, lambda shown: shown["live"] is not None)
+    after = desk.act(session, {"verb": "see"}, TurnSettings)
+    assert (await anext(after))["live"] is not None
+    assert [shown async for shown in before] == []
+    await desk.turns.aclose()
+    assert [shown["live"] for shown in [one async for one in after]][-1] is None
+
+
+async def test_finished_messages_are_drawn_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an answer grows only what grows is drawn: at its beginning and its end the whole."""
+    drawn: list[bool] = []
+
+    def counted(*given: Any) -> dict[str, Any]:
+        drawn.append(True)
+        return picture(*given)
+
+    monkeypatch.setattr("pellucid_webui.views.chat.picture", counted)
+    steps = [asyncio.Event() for _ in range(5)]
+    script: list[Item] = [item for step in steps for item in (token("more "), step)]
+    desk = ChatDesk(store, ScriptedSpeaker([script]), Turns())
+    act = desk.act(Session("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    for number, step in enumerate(steps, 1):
+        await first(act, lambda shown, said=number: str(shown["live"]["blocks"]).count("more") == said)  # type: ignore[misc]
+        step.set()
+    assert len([shown async for shown in act]) >= 1
+    assert len(drawn) == 2
+
+
+async def test_many_tabs_share_the_pace_of_their_user(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more tabs of one user follow answers, the longer each waits between two pictures; nobody else's tabs do."""
+    counted: list[int] = []
+
+    def noted(following: int) -> float:
+        counted.append(following)
+        return 0.0
+
+    monkeypatch.setattr("pellucid_webui.views.chat.pause", noted)
+    step = asyncio.Event()
+    desk = ChatDesk(store, ScriptedSpeaker([[token("one "), step, token("two ")]]), Turns())
+    session = Session("me")
+    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    await first(act, lambda shown: shown["live"] is not None)
+    tabs = [desk.follow(Session("me", session.conversation)) for _ in range(5)]
+    hers = desk.act(Session("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    for shown in (*tabs, hers):
+        for _ in range(2):  # the second picture is one of the answer on its way
+            await anext(shown)
+    counted.clear()
+    step.set()
+    for shown in (act, *tabs, hers):
+        async for _ in shown:
+            pass
+    assert set(counted) == {1, 2, 3, 4, 5, 6}
+    assert desk.following == {}
+
+
+def test_pause() -> None:
+    """A few tabs do not wait; with more, the updates per second of all of them together stay the same."""
+    assert [pause(tabs) for tabs in (1, FULL_PACE_TABS)] == [0.0, 0.0]
+    for tabs in (FULL_PACE_TABS + 1, 2 * FULL_PACE_TABS, 8 * FULL_PACE_TABS):
+        assert tabs / pause(tabs) == pytest.approx(FULL_PACE_TABS / TICK_SECONDS)
+
+
+async def test_stopped_while_its_tokens_are_open(store: Store) -> None:
+    """What is shown of an answer that another request ends is all of it, those tokens too that came after it was opened."""
+    go_on = asyncio.Event()
+    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
+    session = Session("me")
+    sent = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    shown = await first(sent, lambda shown: "two" in str(shown["live"]["blocks"]))
+    node = json.loads(shown["live"]["message"])["node"]
+    looked = desk.act(session, {"verb": "look", "node": node}, TurnSettings)
+    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 2)
+    go_on.set()
+    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
+    shown = (await pictures(desk, session, verb="stop", node=node))[-1]  # and the pictures of "look" end with the next one
+    assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == ["one ", "two ", "three ", "four "]
+
+
+@dataclass
+class Reader(ScriptedSpeaker):
+    """Reads nothing but the end that it is given."""
+
+    end: Finish = field(default_factory=lambda: Finish(FinishReason.ERROR, usage(0), error="The reading failed."))
+    read: int = 0
+
+    async def score(
+        self,
+        text: str | Sequence[int] | Sequence[Message],
+        *,
+        model: str | None = None,
+        top_logprobs: int = 0,
+        terms: Terms = BACKGROUND,
+        special: bool = False,
+    ) -> AsyncGenerator[Token | Finish]:
+        self.read += 1
+        yield self.end
+
+
+class TestTokensOfAMessage:
+    @pytest.mark.parametrize(
+        ("end", "told"),
+        [
+            (Finish(FinishReason.ERROR, usage(0), error="The reading failed."), "The reading failed."),
+            (Finish(FinishReason.DEADLINE, usage(0)), "The reading of the message was broken off: look at its tokens again."),
+            (
+                Finish(FinishReason.STOP, usage(0)),
+                "The template of the model changes this message: its tokens cannot be told from the others.",
+            ),
+        ],
+    )
+    async def test_not_read(self, store: Store, end: Finish, told: str) -> None:
+        """A message whose tokens cannot be had stays as it is, and the tab is told why."""
+        desk = ChatDesk(store, Reader([tokens("yes")], end=end), Turns())
+        session = Session("me")
+        await pictures(desk, session, verb="send", text="Hello", letter="a")
+        node = next(iter(store.conversation("me", str(session.conversation)).nodes))
+        shown = (await pictures(desk, session, verb="look", node=node))[-1]
+        assert shown["notice"]["text"] == told
+        assert session.tokens == {}
+
+    async def test_of_an_answer_that_has_none_yet(self, store: Store) -> None:
+        """An answer on its way is opened at once, and nothing is read for it: its tokens are those that come."""
+        begin = asyncio.Event()
+        speaker = Reader([[begin, *tokens("yes")]])
+        desk = ChatDesk(store, speaker, Turns())
+        session = Session("me")
+        act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+        await anext(act)
+        node = list(store.conversation("me", str(session.conversation)).nodes)[1]
+        looked = desk.act(session, {"verb": "look", "node": node}, TurnSettings)
+        assert (await anext(looked))["live"]["tokens"] == []
+        begin.set()
+        await first(looked, lambda shown: shown["live"] is None and len(session.tokens[node]) == 1)
+        assert speaker.read == 0
+
+
+async def test_nothing_to_add(store: Store) -> None:
+    """A version that went on from an answer and has no more than that says so; its tokens are open where the answer's were."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
+    session = Session("me")
+    node = list(store.conversation("me", (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["id"]).nodes)[1]
+    await pictures(desk, session, verb="look", node=node)
+    shown = (await pictures(desk, session, verb="resume", node=node))[-1]
+    answer = json.loads(shown["messages"][-1])
+    assert (answer["idle"], answer["looked"], answer["text"], len(answer["versions"])) == (True, True, "yes", 2)
+
+
+async def test_undone(store: Store) -> None:
+    """What was undone can be gone to again."""
+    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
+    session = Session("me")
+    assert (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["redo"] is None
+    undone = (await pictures(desk, session, verb="undo"))[-1]
+    assert undone["messages"] == []
+    assert len((await pictures(desk, session, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2
+
+
+async def test_deleted_elsewhere(store: Store) -> None:
+    """A tab whose conversation is deleted in another one is told so and shows none, in the middle of an answer and when it asks on."""
+    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("yes"), None]]), Turns())
+    session, other = Session("me"), Session("me")
+    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
+    await desk.chat(other).delete(id)
+
+    for shown in ([one async for one in act][-1], (await pictures(desk, session, verb="see", conversation=id))[-1]):
+        assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)
+        assert shown["notice"]["text"] == "There is no such conversation: it may have been deleted."

@@ -1,0 +1,134 @@
+"""The page over a server that goes away, in a real browser with the real models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Page, expect
+
+from support.page.page_fixtures import PageServer, watched
+from support.page.page_tabs import until_idle
+
+pytestmark = pytest.mark.model
+
+KILLED = "It was interrupted: the server went away in the middle of it."
+
+STOPPED = "The server was stopped in the middle of it."
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    """A server that may be killed, and that waits for no answer when it is stopped."""
+    server = PageServer(tmp_path_factory.mktemp("mortal"), "--grace", "0")
+    server.start()
+    yield server
+    server.stop()
+
+
+class Network:
+    """A way to a server of this machine, by a port of its own, that can be cut while both its ends live on."""
+
+    def __init__(self, address: str) -> None:
+        self._to = urlsplit(address).port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._listening: asyncio.Server | None = None
+        self._port = 0
+
+    @property
+    def address(self) -> str:
+        """How the server is reached by it."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def mend(self) -> None:
+        """Let connections through, by the same port each time."""
+        self._listening = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
+        self._port = self._listening.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """End all connections, and let none through."""
+        assert self._listening is not None, "it was mended"
+        self._listening.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._listening.wait_closed()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers |= {writer, forth}
+        await asyncio.gather(_pass_on(reader, forth), _pass_on(back, writer))
+        self._writers -= {writer, forth}
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+async def network(page_server: PageServer) -> AsyncIterator[Network]:
+    """A way to the server that is whole."""
+    found = Network(page_server.address)
+    await found.mend()
+    yield found
+    await found.cut()
+
+
+async def test_connection_that_breaks(page_server: PageServer, browser_page: Page, network: Network) -> None:
+    """An answer that ends while the browser reaches nobody is there when it does again, and the chat can be gone on with."""
+    tab = watched(browser_page, network.address)
+    await tab.open()
+    await tab.be_brief(60)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(0)
+    await network.cut()
+    await expect(browser_page.locator("#pl-away")).to_contain_text("The server does not answer.")
+    await until_idle(page_server.address)
+    assert await browser_page.locator(".pl-message[aria-busy=true]").count() == 1
+    await network.mend()
+    await tab.answered(2)
+    assert "60 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
+    await tab.answer("And then?")
+
+
+@pytest.mark.parametrize(("end", "sentence"), [(PageServer.kill, KILLED), (PageServer.stop, STOPPED)], ids=["killed", "stopped"])
+async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callable[[PageServer], None], sentence: str) -> None:
+    """Nothing that was shown or written is lost by the end of a server: the page says so meanwhile, comes back by itself, and goes on."""
+    tab = watched(browser_page, mortal.address)
+    await tab.open()
+    await tab.be_brief(2000)
+    first = await tab.answer("Say yes and nothing else.")
+    await tab.send("Write a long story about a fox and a hen.")
+    shown = await tab.grown(40)
+    address = browser_page.url
+    field = browser_page.get_by_role("textbox", name="Your message")
+    await field.fill("and then")
+    end(mortal)
+    await expect(browser_page.locator("#pl-away")).to_contain_text("The server does not answer. What you wrote is kept")
+    shown = max(shown, (await tab.texts())[3], key=len)
+    assert await field.input_value() == "and then"
+    for toast in await browser_page.get_by_test_id("toast-body").all_inner_texts():
+        assert "Attempting reconnection" in toast
+
+    mortal.start()
+    await browser_page.get_by_text(sentence).wait_for()
+    await tab.answered(4)
+    said = await tab.texts()
+    assert said[:3] == ["Say yes and nothing else.", first, "Write a long story about a fox and a hen."]
+    assert said[3].startswith(shown)
+    assert browser_page.url == address
+    assert await field.input_value() == "and then"
+    await expect(browser_page.locator("#pl-away")).to_be_hidden()
+
+    await browser_page.get_by_role("button", name="Continue").last.click()
+    await tab.grown(len(said[3]) + 10)
+    await browser_page.get_by_role("button", name="Stop").click()
+    await tab.answered(4)
+    assert (await tab.texts())[3].startswith(said[3])
+    await expect(browser_page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")

@@ -1,0 +1,889 @@
+"""The heat map in a real browser, on a page of its own."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from math import dist, exp, log
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page
+
+from support.page.heat_page import HeatPage, Record, many, token
+
+HELLO = [
+    token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=[(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)]),
+    token(",", 0.97, id=5),
+    token(" world", 0.04, id=6, rank=3, entropy=2.5, others=[(7, " there", 0.6), (8, " you", 0.3)]),
+    token("\n", 0.8, id=9),
+    token("Bye", 0.0005, id=10, rank=420, entropy=4.0, others=[(7, "And", 0.5)]),
+]
+
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 640}, "has_touch": True}
+
+CONTRAST = """() => {
+  const channel = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => numbers(colour).slice(0, 3).map((value) => channel(value / 255))
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const ratio = (one, other) => {
+    const [high, low] = [luminance(one), luminance(other)].sort((a, b) => b - a);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const filled = (element) => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return numbers(colour)[3] === 0 ? filled(element.parentElement) : colour;
+  };
+  return Object.keys(Pellucid.colours.MODES).flatMap((mode) => {
+    map.setMode(mode);
+    return [...document.querySelectorAll(".pl-token")].flatMap((cell) => {
+      const parts = [[cell, null], ...[...cell.querySelectorAll(".pl-glyph")].map((part) => [part, null]),
+        ...[...cell.querySelectorAll(".pl-newline, .pl-tab")].map((part) => [part, "::before"])];
+      const fill = filled(cell);
+      return parts.map(([part, pseudo]) => ({ mode, fill, ratio: ratio(getComputedStyle(part, pseudo).color, fill) }));
+    });
+  });
+}"""
+"""The contrast of every token and of every picture in one, in every mode."""
+
+
+FILLS = """() => {
+  const names = ["s", "lower", "higher"].flatMap((scale) => Array.from({ length: 9 }, (_, step) => scale + step));
+  const paper = getComputedStyle(document.querySelector(".pl-tokens")).backgroundColor;
+  return Object.fromEntries(names.map((name) => {
+    map.setMode(name.startsWith("s") ? "surprisal" : "difference");
+    const fill = getComputedStyle(document.querySelector(`.pl-token.${name}`)).backgroundColor;
+    return [name, fill === "rgba(0, 0, 0, 0)" ? paper : fill];
+  }));
+}"""
+"""The fill of every step of the scales."""
+
+Matrix = tuple[tuple[float, float, float], ...]
+
+SIGHTS: dict[str, Matrix] = {
+    "no red": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "no green": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+    "no colour": ((0.2126, 0.7152, 0.0722),) * 3,
+}
+"""Linear red, green and blue as they are seen (Machado, Oliveira and Fernandes 2009, IEEE TVCG 15(6))."""
+
+XYZ: Matrix = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
+
+
+def lab(sight: Matrix, colour: str) -> tuple[float, float, float]:
+    """A colour of CSS as it is seen, in CIE Lab: distances there are differences that one sees, 2.3 of them a just noticeable one."""
+    linear = [((value + 0.055) / 1.055) ** 2.4 if value > 0.04045 else value / 12.92 for value in numbers(colour)]
+    seen = [min(max(value, 0.0), 1.0) for value in times(sight, linear)]
+    x, y, z = (value / white for value, white in zip(times(XYZ, seen), (0.9505, 1.0, 1.089), strict=True))
+    fx, fy, fz = (value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116 for value in (x, y, z))
+    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+def numbers(colour: str) -> list[float]:
+    return [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+
+
+def times(matrix: Matrix, vector: list[float]) -> list[float]:
+    return [sum(one * other for one, other in zip(row, vector, strict=True)) for row in matrix]
+
+
+@pytest.fixture
+def heat(browser_page: Page) -> HeatPage:
+    """A page for one map."""
+    return HeatPage(browser_page)
+
+
+def every_level() -> list[Record]:
+    """Tokens that have all steps of all scales."""
+    found = []
+    for step in range(49):
+        bits = step / 4
+        found.append(token("a\n\t\x1b", max(2.0**-bits, 1e-9), rank=(1, 50, 500, 5000)[step % 4], entropy=step / 12))
+    return found
+
+
+MARKS = "Array.from({ length: 49 }, (_, step) => ({ text: `difference ${step}`, value: step / 24 - 1 }))"
+
+
+class TestColours:
+    async def test_modes_change_no_element(self, heat: HeatPage) -> None:
+        """Another mode is another colour of the same elements."""
+        await heat.open(HELLO)
+        fills = {}
+        await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]")
+        for mode in ("probability", "rank", "surprisal", "two"):
+            await heat.page.get_by_label("Colour by").select_option(mode)
+            fills[mode] = await heat.cells.nth(4).evaluate(
+                "cell => getComputedStyle(cell).backgroundColor + getComputedStyle(cell).textDecoration"
+            )
+
+        assert len(set(fills.values())) == 4
+        assert await heat.page.evaluate("[...document.querySelectorAll('.pl-token')].every((cell, index) => cell === before[index])")
+
+    @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
+    async def test_contrast(self, heat: HeatPage, theme: str) -> None:
+        """Text can be read on every step of every scale: its contrast is at least 4.5, in light and in dark."""
+        await heat.open(every_level(), theme=theme)
+        await heat.page.evaluate(f"map.annotate({MARKS})")
+        found = await heat.page.evaluate(CONTRAST)
+
+        for mode, fills in (("probability", 9), ("rank", 4), ("surprisal", 9), ("two", 9), ("difference", 17)):
+            assert len({one["fill"] for one in found if one["mode"] == mode}) == fills
+        assert min(one["ratio"] for one in found) >= 4.5
+
+    @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
+    async def test_scale_is_even(self, heat: HeatPage, theme: str) -> None:
+        """The fills go from the paper to the strongest in one direction of lightness, so that no hue is needed to order them."""
+        await heat.open(every_level(), theme=theme)
+        await heat.page.evaluate("map.setMode('surprisal')")
+        script = CONTRAST.replace("Object.keys(Pellucid.colours.MODES)", "['surprisal']").replace("parts.map", "parts.slice(0, 1).map")
+        ratios = [one["ratio"] for one in await heat.page.evaluate(script)]
+        assert ratios == sorted(ratios, reverse=True)
+
+    @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
+    @pytest.mark.parametrize("sight", SIGHTS)
+    async def test_seen_without_all_colours(self, heat: HeatPage, theme: str, sight: str) -> None:
+        """Who sees no red, no green, no blue or no colour at all sees the steps in their order, and which of two models is ahead."""
+        await heat.open(every_level(), theme=theme)
+        await heat.page.evaluate(f"map.annotate({MARKS})")
+        fills: dict[str, str] = await heat.page.evaluate(FILLS)
+        seen = {name: lab(SIGHTS[sight], fill) for name, fill in fills.items()}
+        for scale in ("s", "lower", "higher"):
+            lightness = [seen[f"{scale}{step}"][0] for step in range(9)]
+            assert lightness == sorted(lightness, reverse=not theme)
+            assert abs(lightness[8] - lightness[0]) > 15
+        if sight != "no colour":  # there the words of the legend and the card must do
+            for step in range(4, 9):
+                assert dist(seen[f"lower{step}"], seen[f"higher{step}"]) > 15
+
+    @pytest.mark.parametrize("mode", ["probability", "rank", "surprisal", "two", "difference"])
+    async def test_legend(self, heat: HeatPage, mode: str) -> None:
+        """The legend has a sample of every fill and of every line that the mode gives to a token, and looks as the tokens do."""
+        await heat.open([*every_level(), token("plain", 1.0, entropy=0.0)])
+        await heat.page.evaluate(f"map.annotate({MARKS})")
+        await heat.page.evaluate("mode => map.setMode(mode)", mode)
+        assert await heat.page.get_by_role("group", name="What the colours mean").is_visible()
+        looks = "parts => parts.map((part) => { const { %s } = getComputedStyle(part); return String([%s]); })"
+        fills = looks % (("backgroundColor",) * 2)
+        lines = looks % (("textDecorationLine, textDecorationStyle, textDecorationThickness",) * 2)
+        samples = heat.page.locator(".pl-legend :is(.pl-swatch, .pl-sample)")
+        for script in (fills, lines):
+            used = set(await heat.cells.evaluate_all(script))
+            assert used <= set(await samples.evaluate_all(script))
+
+    async def test_lines_besides_fills(self, heat: HeatPage) -> None:
+        """What is surprising has a line, each bin of ranks another one, and with two channels each step of entropy."""
+        await heat.open([*HELLO, token("x", 0.02, rank=50, entropy=0.2), token("y", 0.01, rank=5000, entropy=1.7)])
+
+        async def lines(mode: str) -> list[str]:
+            await heat.page.evaluate("mode => map.setMode(mode)", mode)
+            script = "cells => cells.map((cell) => { const style = getComputedStyle(cell);"
+            script += "return style.textDecorationLine === 'none' ? '' : style.textDecorationStyle + style.textDecorationThickness; })"
+            found: list[str] = await heat.cells.evaluate_all(script)
+            return found
+
+        assert [bool(line) for line in await lines("probability")] == [False, False, True, False, True, True, True]
+        ranks = await lines("rank")
+        assert ranks[:4] == [""] * 4
+        assert len(set(ranks[4:])) == 3
+        two = await lines("two")
+        assert len(set(two)) == 5
+        above = await heat.cells.evaluate_all("cells => cells.map((cell) => getComputedStyle(cell).boxShadow !== 'none')")
+        assert above == [False, False, True, False, True, True, True]
+
+    async def test_ranks_can_be_chosen(self, heat: HeatPage) -> None:
+        """The borders of the bins are the user's: tokens change at once, what does not rise is refused, and both are remembered."""
+        await heat.open(HELLO)
+        await heat.page.get_by_label("Colour by").select_option("rank")
+        first = heat.page.get_by_label("Highest rank of colour 1")
+        assert "r0" in str(await heat.cells.nth(2).get_attribute("class"))
+        await first.fill("2")
+        await first.press("Enter")
+        assert "r1" in str(await heat.cells.nth(2).get_attribute("class"))
+
+        await first.fill("500")
+        await first.press("Enter")
+        assert await first.get_attribute("aria-invalid") == "true"
+        assert "rise" in await heat.page.get_by_role("status").first.inner_text()
+        assert "r1" in str(await heat.cells.nth(2).get_attribute("class"))
+
+        await heat.make(HELLO)
+        assert await heat.page.get_by_label("Colour by").input_value() == "rank"
+        assert await heat.page.get_by_label("Highest rank of colour 1").input_value() == "2"
+
+    async def test_without_memory(self, heat: HeatPage) -> None:
+        """A browser that keeps nothing shows the map all the same."""
+        await heat.page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })")
+        await heat.open(HELLO)
+        await heat.page.get_by_label("Colour by").select_option("surprisal")
+        assert await heat.cells.count() == 5
+        assert heat.problems == []
+
+    async def test_difference(self, heat: HeatPage) -> None:
+        """What a comparison found is a mode of its own, which is offered once there is something; n goes to where two are far apart."""
+        await heat.open(HELLO)
+        select = heat.page.get_by_label("Colour by")
+        assert await select.locator("[value=difference]").is_disabled()
+        await heat.page.evaluate("map.annotate([null, {text: 'A by 0.1 bits', value: 0.1}, {text: 'B by 9 bits', value: -0.9}])")
+        await select.select_option("difference")
+        classes = [str(await heat.cells.nth(index).get_attribute("class")) for index in range(3)]
+        assert ["lower" in names or "higher" in names for names in classes] == [False, True, True]
+
+        await heat.page.get_by_role("button", name="Next divergence").click()
+        assert await heat.focused() == 2
+        assert "B by 9 bits" in await heat.card.inner_text()
+        assert "B by 9 bits" in str(await heat.cells.nth(2).get_attribute("aria-label"))
+
+    async def test_unknown_mode(self, heat: HeatPage) -> None:
+        """A mode that does not exist is refused by name."""
+        await heat.open(HELLO)
+        message = await heat.page.evaluate("() => { try { map.setMode('rainbow'); } catch (error) { return error.message; } }")
+        assert "rainbow" in message
+        assert "surprisal" in message
+
+
+class TestKeyboard:
+    async def test_one_tab_stop(self, heat: HeatPage) -> None:
+        """All tokens are one tab stop: Tab leads in, to the token where one was, and out again."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(2)")
+        await heat.press("Tab")
+        assert await heat.page.evaluate("document.activeElement.id") == "after"
+        await heat.press("Shift+Tab")
+        assert await heat.focused() == 2
+        assert await heat.page.locator("#place [role=option][tabindex='0']").count() == 1
+
+    async def test_walk(self, heat: HeatPage) -> None:
+        """Left and right walk through the text, Home and End to its ends, and no further."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(0)")
+        walked = []
+        for key in ("ArrowLeft", "ArrowRight", "ArrowRight", "End", "ArrowRight", "ArrowLeft", "Home"):
+            await heat.press(key)
+            walked.append(await heat.focused())
+        assert walked == [0, 1, 2, 4, 4, 3, 0]
+
+    async def test_lines(self, heat: HeatPage) -> None:
+        """Up and down go to the token above and below, by where it stands, and keep their column over a short line."""
+        texts = ["one ", "two ", "three\n", "x\n", "four ", "five ", "six\n"]
+        await heat.open([token(text) for text in texts])
+        await heat.page.evaluate("map.focusToken(2)")
+        walked = []
+        for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp", "ArrowUp", "ArrowUp"):
+            await heat.press(key)
+            walked.append(await heat.focused())
+        assert walked == [3, 6, 6, 3, 2, 2]
+
+    async def test_surprising(self, heat: HeatPage) -> None:
+        """N and p go to the next and previous surprising token, round and round, by the marks of the mode."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(0)")
+        walked = []
+        for key in ("n", "n", "n", "p"):
+            await heat.press(key)
+            walked.append(await heat.focused())
+        assert walked == [2, 4, 2, 4]
+
+        await heat.page.evaluate("map.setMode('rank'); map.focusToken(0)")
+        await heat.press("n")
+        assert await heat.focused() == 4
+
+    async def test_nothing_surprising(self, heat: HeatPage) -> None:
+        """Where nothing is surprising that is said."""
+        await heat.open([token("sure", 0.99)])
+        await heat.page.get_by_role("button", name="Next surprising").click()
+        assert await heat.page.get_by_text("Nothing here is surprising.").is_visible()
+
+    async def test_into_the_card(self, heat: HeatPage) -> None:
+        """Enter leads into the alternatives, to the chosen one; up and down walk there; Escape leads back and closes."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(0)")
+        await heat.press("Enter")
+        row = "document.activeElement.dataset.alternative"
+        assert await heat.page.evaluate(row) == "0"
+        await heat.press("ArrowDown", "ArrowDown")
+        assert await heat.page.evaluate(row) == "2"
+        await heat.press("ArrowUp")
+        assert await heat.page.evaluate(row) == "1"
+        await heat.press("Escape")
+        assert await heat.focused() == 0
+        assert await heat.card.count() == 0
+        await heat.press("ArrowRight")
+        assert await heat.card.count() == 1
+        await heat.press("Escape")
+        assert await heat.card.count() == 0
+        assert await heat.focused() == 1
+
+    async def test_escape_is_used_up(self, heat: HeatPage) -> None:
+        """An Escape that closes a card does nothing else on the page; the next one does."""
+        await heat.open(HELLO)
+        await heat.page.evaluate(
+            "window.left = []; document.body.addEventListener('keydown', (e) => e.key === 'Escape' && left.push(e.defaultPrevented))"
+        )
+        await heat.page.evaluate("map.focusToken(0)")
+        await heat.press("Escape", "Escape")
+        assert await heat.page.evaluate("left") == [True, False]
+
+    async def test_branch(self, heat: HeatPage) -> None:
+        """Enter or a click on an alternative says where to branch, and with which."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(2)")
+        await heat.press("Enter", "ArrowUp", "Enter")
+        assert await heat.page.evaluate("branched") == [[2, 1]]
+        assert await heat.card.count() == 0
+
+        await heat.page.evaluate("map.focusToken(0)")
+        await heat.rows.nth(2).click()
+        assert await heat.page.evaluate("branched") == [[2, 1], [0, 2]]
+
+    async def test_half_a_character(self, heat: HeatPage) -> None:
+        """An alternative that is half a character cannot be taken, and says why."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(0)")
+        half = heat.rows.nth(3)
+        assert "⟨F0 9F⟩" in await half.inner_text()
+        assert await half.get_attribute("aria-disabled") == "true"
+        assert "half a character" in str(await half.get_attribute("title"))
+        await half.click(force=True)  # Playwright waits for what is disabled; users do not
+        await half.press("Enter")
+        assert await heat.page.evaluate("window.branched") is None
+
+    async def test_where_one_cannot_branch(self, heat: HeatPage) -> None:
+        """Without a branch the alternatives can be walked, and are no buttons."""
+        await heat.open(HELLO, branches=False)
+        await heat.page.evaluate("map.focusToken(0)")
+        await heat.press("Enter", "ArrowDown", "Enter")
+        assert await heat.page.evaluate("document.activeElement.dataset.alternative") == "1"
+        assert await heat.card.locator("button.pl-alternative").count() == 0
+
+    async def test_select(self, heat: HeatPage) -> None:
+        """Whoever wants to know is told which token has the focus."""
+        await heat.open(HELLO, options="{ onSelect: (index) => { window.selected = index; } }")
+        await heat.page.evaluate("map.focusToken(3)")
+        assert await heat.page.evaluate("selected") == 3
+
+
+class TestHeard:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            (" the", "token space the, 93 percent, rank 1"),
+            ("\n\n", "token 2 new lines, 93 percent, rank 1"),
+            ("    ", "token 4 spaces, 93 percent, rank 1"),
+            (");\n", "token right parenthesis semicolon new line, 93 percent, rank 1"),
+            ("\n    ", "token new line 4 spaces, 93 percent, rank 1"),
+            ("x = 1\n}", "token x = 1 new line right brace, 93 percent, rank 1"),
+            (") {", "token right parenthesis left brace, 93 percent, rank 1"),
+            (" ( ", "token space left parenthesis space, 93 percent, rank 1"),
+            ("\t", "token tab, 93 percent, rank 1"),
+            ("\u202e", "token U+202E, 93 percent, rank 1"),
+            ("naïve", "token naïve, 93 percent, rank 1"),
+        ],
+    )
+    async def test_token(self, heat: HeatPage, text: str, said: str) -> None:
+        """A screen reader hears the token, its probability and its rank, and what cannot be heard by name."""
+        await heat.open([token(text, 0.93)])
+        assert await heat.cells.first.get_attribute("aria-label") == said
+
+    @pytest.mark.parametrize(
+        ("probability", "said"),
+        [
+            (1.0, "100"),
+            (0.9999999, "more than 99.999"),
+            (0.97254, "97.3"),
+            (0.05, "5"),
+            (0.0103, "1.03"),
+            (0.0002, "0.02"),
+            (1e-9, "less than 0.001"),
+        ],
+    )
+    async def test_percent(self, heat: HeatPage, probability: float, said: str) -> None:
+        """A probability is said without digits that say nothing, and never as certain or impossible where it is not."""
+        await heat.open([token("a", probability)])
+        assert await heat.cells.first.get_attribute("aria-label") == f"token a, {said} percent, rank 1"
+
+    async def test_half(self, heat: HeatPage) -> None:
+        """Half a character is said as its bytes."""
+        await heat.open([token("", 0.93, data=b"\xf0\x9f")])
+        assert await heat.cells.first.get_attribute("aria-label") == "token F0 9F, 93 percent, rank 1"
+
+    async def test_no_probability(self, heat: HeatPage) -> None:
+        """A token that follows nothing has no probability, and that is said."""
+        await heat.open([token("A", None)])
+        assert await heat.cells.first.get_attribute("aria-label") == "token A, no probability"
+
+    @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
+    @pytest.mark.parametrize("branches", [True, False], ids=["branches", "reads"])
+    async def test_axe(self, heat: HeatPage, theme: str, branches: bool) -> None:
+        """Axe finds nothing wrong, in any mode, with the card and the sliders open and without."""
+        await heat.open([*HELLO, *every_level()], theme=theme, branches=branches)
+        await heat.page.evaluate(f"map.annotate({MARKS})")
+        for mode in ("probability", "rank", "surprisal", "two", "difference"):
+            await heat.page.evaluate("mode => map.setMode(mode)", mode)
+            await self._check(heat)
+        await heat.page.evaluate("map.focusToken(0)")
+        await self._check(heat)
+        await heat.ask(top_k=1)
+        await self._check(heat)
+
+    async def test_axe_empty(self, heat: HeatPage) -> None:
+        """Nor before there are tokens."""
+        await heat.open([])
+        await self._check(heat)
+
+    async def _check(self, heat: HeatPage) -> None:
+        found = await Axe().run(heat.page)
+        assert found.violations_count == 0, found.generate_report()
+
+
+class TestCard:
+    async def test_numbers(self, heat: HeatPage) -> None:
+        """The card has the numbers of the token as they came, and shows them."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(0)")
+        assert await heat.number("logprob") == pytest.approx(log(0.62), rel=1e-5)
+        assert await heat.number("probability") == pytest.approx(0.62, rel=1e-5)
+        assert await heat.number("sampled") == 0.81
+        assert await heat.number("rank") == 1
+        assert await heat.number("entropy") == 1.25
+        assert await heat.number("surprisal") == pytest.approx(-log(0.62) / log(2), rel=1e-5)
+        assert await heat.number("rest") == pytest.approx(0.03, rel=1e-5)
+        assert await heat.number("id") == 1
+        shown = await heat.card.inner_text()
+        for part in ("Hello", "62.0 %", "81.0 %", "0.69 bits", "1.803 bits", "id 1", "all others", "3.00 %"):
+            assert part in shown
+
+        logprobs = [float(str(await row.get_attribute("data-logprob"))) for row in await heat.rows.all()]
+        assert [exp(one) for one in logprobs] == pytest.approx([0.62, 0.2, 0.1, 0.05], rel=1e-5)
+        assert await heat.card.locator("[aria-current=true]").inner_text() == await heat.rows.first.inner_text()
+
+    async def test_bars(self, heat: HeatPage) -> None:
+        """The bars are as long as the probabilities are."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(0)")
+        widths = await heat.card.locator(".pl-bar").evaluate_all(
+            "bars => bars.map((bar) => bar.offsetWidth / bar.parentElement.offsetWidth)"
+        )
+        assert widths == pytest.approx([0.62, 0.2, 0.1, 0.05, 0.03], abs=0.02)
+
+    async def test_not_among_the_alternatives(self, heat: HeatPage) -> None:
+        """A token that is not among the alternatives has a row of its own, and counts to the others still."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(4)")
+        assert await heat.rows.count() == 1
+        assert "Bye" in await heat.card.locator("[aria-current=true]").inner_text()
+        assert await heat.card.get_by_text("all others, with it").is_visible()
+        assert await heat.number("rest") == pytest.approx(0.5, rel=1e-5)
+
+    async def test_read_token(self, heat: HeatPage) -> None:
+        """What was read was not sampled, and what follows nothing has no numbers at all."""
+        await heat.open([token("A", None), token("b", 0.5)])
+        await heat.page.evaluate("map.focusToken(1)")
+        assert await heat.number("sampled") is None
+        await heat.press("ArrowLeft")
+        for name in ("logprob", "probability", "rank", "entropy", "surprisal", "sampled"):
+            assert await heat.number(name) is None
+        assert "–" in await heat.card.inner_text()
+
+    async def test_bytes(self, heat: HeatPage) -> None:
+        """Half a character is shown by its bytes, and so is a token that completes one; spaces and line ends are seen."""
+        await heat.open([token("", 0.9, data=b" \xf0\x9f"), token("😀", 0.9, data=b"\x98\x80"), token(" a\n", 0.9)])
+        await heat.page.evaluate("map.focusToken(0)")
+        assert "bytes 20 F0 9F" in await heat.card.inner_text()
+        await heat.press("ArrowRight")
+        assert "bytes 98 80" in await heat.card.inner_text()
+        assert "😀" in await heat.card.inner_text()
+        await heat.press("ArrowRight")
+        assert await heat.card.locator(".pl-name").first.inner_text() == "␣a↵"
+
+    async def test_hover(self, heat: HeatPage) -> None:
+        """A pointer that rests on a token opens its card, which stays while the pointer is in it, and goes with it."""
+        await heat.open(HELLO)
+        await heat.cells.nth(2).hover()
+        await heat.card.wait_for()
+        assert await heat.number("index") == 2
+        assert await heat.focused() is None
+        await heat.card.hover(position={"x": 40, "y": 40})
+        await heat.page.wait_for_timeout(400)
+        assert await heat.card.count() == 1
+        await heat.page.mouse.move(2, 2)
+        await heat.card.wait_for(state="detached")
+
+    async def test_hover_can_be_dismissed(self, heat: HeatPage) -> None:
+        """Escape closes a card that the pointer opened."""
+        await heat.open(HELLO)
+        await heat.cells.nth(2).hover()
+        await heat.card.wait_for()
+        await heat.press("Escape")
+        assert await heat.card.count() == 0
+
+    async def test_back_to_the_focus(self, heat: HeatPage) -> None:
+        """A pointer only looks: when it is gone, the card is that of the token with the focus again."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(0)")
+        await heat.cells.nth(2).hover()  # in the same line: the card covers the next one
+        await heat.page.wait_for_selector(".pl-card[data-index='2']")
+        await heat.page.mouse.move(2, 2)
+        await heat.page.wait_for_selector(".pl-card[data-index='0']")
+
+    async def test_click_within(self, heat: HeatPage) -> None:
+        """A click into the card does not close it, one elsewhere does."""
+        await heat.open(HELLO)
+        await heat.cells.nth(0).click()
+        await heat.card.click(position={"x": 5, "y": 5})
+        assert await heat.card.count() == 1
+        await heat.page.mouse.click(2, 2)
+        assert await heat.card.count() == 0
+
+    @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
+    async def test_phone(self, heat: HeatPage) -> None:
+        """On a telephone a tap opens the card, which is on the screen and leaves its token in sight, and another tap closes it."""
+        await heat.open(many(300))
+        for index in (0, 5, 10, 250, 299):
+            await heat.page.evaluate("index => document.querySelectorAll('.pl-token')[index].scrollIntoView({block: 'end'})", index)
+            await heat.cells.nth(index).tap()
+            box = await heat.card.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["y"] >= 0
+            assert box["x"] + box["width"] <= 360
+            assert box["y"] + box["height"] <= 640
+            place = await heat.cells.nth(index).evaluate(
+                "cell => { const { top, bottom } = cell.getClientRects()[0]; return [top, bottom]; }"
+            )
+            assert box["y"] + box["height"] <= place[0] or box["y"] >= place[1]
+            await heat.card.get_by_role("button", name="Close").tap()
+            assert await heat.card.count() == 0
+        assert await heat.page.evaluate("document.documentElement.scrollWidth") == 360
+
+    @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 700, "height": 330}}], indirect=True, ids=["low"])
+    async def test_low_window(self, heat: HeatPage) -> None:
+        """In a window that is lower than the card it scrolls, and the last row can be come to."""
+        await heat.open(many(40))
+        await heat.page.evaluate("map.focusToken(14)")
+        box = await heat.card.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 330
+        await heat.press("Enter", "End")
+        row = await heat.rows.last.bounding_box()
+        assert row is not None
+        assert box["y"] <= row["y"]
+        assert row["y"] + row["height"] <= box["y"] + box["height"]
+
+    async def test_close(self, heat: HeatPage) -> None:
+        """The card can be closed with the pointer; the keyboard is then at its token, and the button is no tab stop."""
+        await heat.open(HELLO)
+        await heat.cells.nth(2).click()
+        close = heat.card.get_by_role("button", name="Close")
+        assert await close.get_attribute("tabindex") == "-1"
+        await close.click()
+        assert await heat.card.count() == 0
+        assert await heat.focused() == 2
+
+    @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 1280, "height": 1200}}], indirect=True, ids=["high"])
+    async def test_two_maps(self, heat: HeatPage) -> None:
+        """One card on a page is enough: another map's closes the first one's."""
+        await heat.open(HELLO)
+        await heat.page.evaluate(
+            "records => { const place = document.createElement('div'); document.querySelector('main').append(place);"
+            "place.style.marginTop = '30rem';"  # below the first one's card
+            "window.other = new Pellucid.HeatMap(place, { label: 'Other' }); other.set(records); }",
+            HELLO,
+        )
+        await heat.page.evaluate("map.focusToken(0)")
+        await heat.page.locator("[aria-label=Other] [role=option]").first.hover()
+        await heat.page.wait_for_function("other.card.isOpen && !map.card.isOpen")
+
+
+class TestText:
+    async def test_text_as_it_is(self, heat: HeatPage) -> None:
+        """Spaces stay spaces, lines break where they break in the text, and blank lines stay."""
+        text = "def f(x):\n    return  x\n\n\n# end"
+        await heat.open([token(part) for part in ("def", " f", "(x", "):\n", "    ", "return", "  x", "\n\n\n", "# end")])
+        shown = await heat.page.locator(".pl-tokens").evaluate("list => list.textContent")
+        tops = await heat.cells.evaluate_all("cells => cells.map((cell) => Math.round(cell.getClientRects()[0].top))")
+        assert shown == text
+        assert tops[0] == tops[3] < tops[4] == tops[7] < tops[8]
+        line = tops[4] - tops[0]
+        assert tops[8] - tops[0] == pytest.approx(4 * line, abs=2)
+
+    async def test_blocks_do_not_add_lines(self, heat: HeatPage) -> None:
+        """Where a block of tokens ends no line is added or lost."""
+        await heat.open([token(f"{index}\n") for index in range(250)])
+        await heat.page.add_style_tag(content=".pl-heat .pl-block-of-tokens { content-visibility: visible; }")
+        tops = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.getBoundingClientRect().top)")
+        steps = {round(after - before) for before, after in pairwise(tops)}
+        assert max(steps) - min(steps) <= 1
+
+    async def test_blocks_are_guessed_well(self, heat: HeatPage) -> None:
+        """A block that was never laid out is as high as it will be, so that the page does not jump where lines are short."""
+        texts = ["def", " f", "(x):", "\n   ", " return", " x", "\n\n"]
+        await heat.open([token(text) for _ in range(100) for text in texts])
+        heights = "blocks => blocks.map((block) => block.offsetHeight)"
+        blocks = heat.page.locator(".pl-block-of-tokens")
+        guessed = await blocks.evaluate_all(heights)
+        await heat.page.add_style_tag(content=".pl-heat .pl-block-of-tokens { content-visibility: visible; }")
+        assert len(guessed) > 4
+        assert guessed == pytest.approx(await blocks.evaluate_all(heights), abs=1)
+
+    async def test_hostile(self, heat: HeatPage) -> None:
+        """Scripts, templates and pictures from elsewhere are text, and nobody is asked for anything."""
+        texts = [
+            "<script>window.hurt = 1</script>",
+            "<img src='http://elsewhere.test/x.png' onerror='window.hurt = 1'>",
+            "${window.hurt = 1}",
+            "{{window.hurt = 1}}",
+            "![x](http://elsewhere.test/y.png)",
+            "</div></main>",
+            "&lt;b&gt;",
+        ]
+        others = [(100 + index, text, 0.05) for index, text in enumerate(texts)]
+        await heat.open([token(text, 0.5, id=index, others=others) for index, text in enumerate(texts)])
+        await heat.page.evaluate(f"map.annotate([{{ text: {texts[1]!r}, value: 1 }}])")
+        for index in range(len(texts)):
+            await heat.page.evaluate("index => map.focusToken(index)", index)
+        await heat.page.wait_for_timeout(100)
+
+        assert await heat.cells.all_inner_texts() == texts
+        assert await heat.page.evaluate("window.hurt") is None
+        assert heat.asked == ["http://heat.test/"]
+        assert heat.problems == []
+
+    async def test_nothing_hidden(self, heat: HeatPage) -> None:
+        """What has no shape is given one: controls, bidi controls, zero widths, tags, and halves of characters."""
+        shown = {
+            "\x1b[0m": "␛[0m",
+            "\x00": "␀",
+            "\x7f": "␡",
+            "\x85": "⟨U+0085⟩",
+            "\u202eevil": "⟨U+202E⟩evil",
+            "a\u200bb": "a⟨U+200B⟩b",
+            "\ufeff": "⟨U+FEFF⟩",
+            "\U000e0041": "⟨U+E0041⟩",
+            "\u3164": "⟨U+3164⟩",
+            "\r\n": "␍\n",
+            "❤\ufe0f": "❤\ufe0f",
+            "\ufe0f": "⟨U+FE0F⟩",
+            "a\u2028b": "a⟨U+2028⟩b",
+        }
+        await heat.open([token(text) for text in shown])
+        assert await heat.cells.evaluate_all("cells => cells.map((cell) => cell.textContent)") == list(shown.values())
+
+    async def test_halves(self, heat: HeatPage) -> None:
+        """Half a character is shown as its bytes, a marker without text as what it is, a whole character as itself."""
+        records = [
+            token("", data=b"\xf0\x9f"),
+            token("😀", data=b"\x98\x80"),
+            token("a\ufffd", data=b"a\xff"),
+            token("", data=b"<|im_end|>"),
+            token("\ufffd"),
+            token("", data=b""),
+        ]
+        await heat.open(records)
+        assert await heat.cells.all_inner_texts() == ["⟨F0 9F⟩", "😀", "a⟨FF⟩", "⟨<|im_end|>⟩", "\ufffd", "⟨⟩"]
+
+    async def test_right_to_left(self, heat: HeatPage) -> None:
+        """Tokens stand in the order of the text, whatever direction is in them."""
+        await heat.open([token(text) for text in ("if ", "\u202e", "שלום", " ", "عالم", ")", "\u2067", " x")])
+        lefts = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.getClientRects()[0].left)")
+        assert lefts == sorted(lefts)
+
+    @pytest.mark.parametrize("browser_page", [PHONE, {}], indirect=True, ids=["phone", "desktop"])
+    async def test_long_line(self, heat: HeatPage) -> None:
+        """A line of 20,000 characters without a space is broken, whether it is one token or thousands, in the card as well."""
+        await heat.open([token("x" * 20_000, 0.5), token("\n"), *[token("yyyyy") for _ in range(4_000)]])
+        width, inner = await heat.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert width <= inner
+        await heat.page.evaluate("map.focusToken(0)")
+        box = await heat.card.bounding_box()
+        assert box is not None
+        assert box["height"] <= 640
+
+    async def test_words_stay_whole(self, heat: HeatPage) -> None:
+        """A word of several tokens is not broken between them where it fits into a line."""
+        await heat.open([token(text) for _ in range(60) for text in (" in", "comp", "rehens", "ible")])
+        tops = await heat.cells.evaluate_all(
+            "cells => cells.map((cell) => { const rects = cell.getClientRects(); return rects[rects.length - 1].top; })"
+        )
+        assert len(set(tops)) > 1
+        assert all(len({round(top) for top in tops[start : start + 4]}) == 1 for start in range(0, 240, 4))
+
+
+class TestManyTokens:
+    async def test_windowing(self, heat: HeatPage) -> None:
+        """Of 4,000 tokens only the blocks near the window are laid out; a token far away can be gone to."""
+        await heat.open(many(4_000))
+        script = "() => [...document.querySelectorAll('.pl-tokens [role=group]')].map((block) => "
+        script += "block.firstElementChild.checkVisibility({ contentVisibilityAuto: true }))"
+        await heat.page.wait_for_function(f"() => {{ const laid = ({script})(); return laid[0] && !laid[laid.length - 1]; }}")
+        laid = await heat.page.evaluate(script)
+        assert 30 <= len(laid) <= 40
+        assert sum(laid) <= 10
+
+        await heat.page.evaluate("map.focusToken(3999)")
+        await heat.page.wait_for_function(f"() => {{ const laid = ({script})(); return laid[laid.length - 1]; }}")
+        assert await heat.focused() == 3999
+        box = await heat.cells.nth(3999).bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] <= 720
+
+    async def test_add(self, heat: HeatPage) -> None:
+        """Tokens that come later are put behind those that are there, which stay the same elements."""
+        records = many(500)
+        await heat.open(records[:250])
+        await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]; map.focusToken(3)")
+        await heat.page.evaluate(
+            "records => { for (let at = 0; at < records.length; at += 7) map.add(records.slice(at, at + 7)); }", records[250:]
+        )
+        assert await heat.page.evaluate("before.every((cell, index) => cell === document.querySelectorAll('.pl-token')[index])")
+        assert await heat.focused() == 3
+        assert await heat.card.count() == 1
+        streamed = await heat.page.locator(".pl-tokens").inner_html()
+        await heat.make(records)
+        whole = await heat.page.locator(".pl-tokens").inner_html()
+        assert _plain(streamed) == _plain(whole)
+
+    async def test_set_again(self, heat: HeatPage) -> None:
+        """Other tokens take the place of those that were there; the keyboard stays in the map."""
+        await heat.open(many(50))
+        await heat.page.evaluate("map.annotate([]); map.setMode('difference'); map.focusToken(40)")
+        await heat.page.evaluate("records => map.set(records)", HELLO)
+        assert await heat.cells.count() == 5
+        assert await heat.focused() == 0
+        assert await heat.page.locator(".pl-heat").get_attribute("data-mode") == "probability"
+
+    async def test_empty(self, heat: HeatPage) -> None:
+        """Before there are tokens that is said, and no list is there."""
+        await heat.open([])
+        assert await heat.page.get_by_text("No tokens yet.").is_visible()
+        assert not await heat.page.locator("[role=listbox]").is_visible()
+        await heat.page.evaluate("records => map.add(records)", HELLO)
+        assert await heat.page.locator("[role=listbox]").is_visible()
+
+    async def test_destroy(self, heat: HeatPage) -> None:
+        """A map that is destroyed leaves nothing, and hears nothing any more."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("map.focusToken(1); map.destroy(); delete window.map;")
+        await heat.press("Escape", "n")
+        await heat.page.set_viewport_size({"width": 500, "height": 500})
+        assert await heat.page.locator("#place").evaluate("place => place.childElementCount") == 0
+        assert heat.problems == []
+
+
+class TestSparkline:
+    async def test_name(self, heat: HeatPage) -> None:
+        """The line says what it is, and is no tab stop: the tokens are."""
+        await heat.open(HELLO)
+        line = heat.page.get_by_role("img", name="Surprisal of 5 tokens: at most 11.0 bits, for “Bye”")
+        await line.wait_for()
+        assert await line.get_attribute("tabindex") is None
+
+    async def test_leads_to_tokens(self, heat: HeatPage) -> None:
+        """A click on a bar goes to its token, a pointer on it marks the token, and the token with the focus is marked on the line."""
+        await heat.open(HELLO)
+        line = heat.page.locator(".pl-spark")
+        cursor = heat.page.locator(".pl-spark-cursor")
+        await heat.page.wait_for_function("document.querySelector('.pl-spark-bars').hasAttribute('d')")
+        await line.hover(position={"x": 30, "y": 10})
+        assert "pl-pointed" in str(await heat.cells.nth(2).get_attribute("class"))
+        await line.click(position={"x": 54, "y": 10})
+        assert await heat.focused() == 4
+        at_end = float(str(await cursor.get_attribute("x")))
+        await heat.press("Home")
+        assert float(str(await cursor.get_attribute("x"))) < at_end
+
+    async def test_more_tokens_than_pixels(self, heat: HeatPage) -> None:
+        """Of tokens that share a column the most surprising one is shown, and gone to."""
+        records = [token("a ", 0.99) for _ in range(5_000)]
+        records[2_501] = token("b ", 1e-4)
+        await heat.open(records)
+        await heat.page.wait_for_function("document.querySelector('.pl-spark-bars').hasAttribute('d')")
+        columns = await heat.page.evaluate("map.spark.columns")
+        assert len(columns) < 1_000
+        assert 2_501 in columns
+
+    async def test_saved(self, heat: HeatPage) -> None:
+        """The line can be saved as a picture of its own, with the bars of all tokens, their colour and what it is of; of none it cannot."""
+        await heat.open([])
+        button = heat.page.get_by_role("button", name="Save the line of surprisal as SVG")
+        assert await button.is_disabled()
+        await heat.page.evaluate("records => map.add(records)", HELLO)
+        async with heat.page.expect_download() as waited:
+            await button.click()
+        saved = await waited.value
+        assert saved.suggested_filename == "surprisal.svg"
+        root = ElementTree.parse(await saved.path()).getroot()
+        title, path = list(root)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert title.text == "Surprisal of 5 tokens: at most 11.0 bits, for “Bye”"
+        assert path.attrib["d"].count("M") == 5
+        assert path.attrib["fill"].startswith("rgb(")
+
+
+class TestWhatIf:
+    OWN = "{ temperature: 0.7, top_k: 0, top_p: 0.9, min_p: 0 }"
+
+    async def test_own_settings(self, heat: HeatPage) -> None:
+        """With the sliders where the server has them nothing is dropped, and the card says what was sampled."""
+        await heat.open(HELLO)
+        await heat.page.evaluate(f"map.setSampling({self.OWN})")
+        await heat.page.get_by_text("What if…").click()
+        assert await heat.page.get_by_role("slider", name="Temperature").input_value() == "0.7"
+        await heat.page.evaluate("map.focusToken(0)")
+        verdict = heat.card.locator("[data-whatif]").first
+        await verdict.wait_for()
+        assert float(str(await verdict.get_attribute("data-whatif"))) == pytest.approx(0.81, abs=1e-4)
+        assert await heat.page.get_by_role("button", name="Back to the server's settings").is_disabled()
+
+    async def test_sliders_drop(self, heat: HeatPage) -> None:
+        """What the sampler would have dropped is struck through, in the card and in the text, and comes back."""
+        await heat.open(HELLO)
+        await heat.page.get_by_text("What if…").click()
+        slider = heat.page.get_by_role("slider", name="Top-k")
+        await slider.fill("2")
+        await heat.page.wait_for_selector(".pl-dropped")
+        dropped = "cells => cells.map((cell) => cell.classList.contains('pl-dropped'))"
+        assert await heat.cells.evaluate_all(dropped) == [False, False, True, False, True]
+        assert "would have been dropped" in str(await heat.cells.nth(2).get_attribute("aria-label"))
+        await heat.page.evaluate("map.focusToken(0)")
+        assert await heat.rows.evaluate_all("rows => rows.map((row) => row.classList.contains('pl-out'))") == [False, False, True, True]
+        assert float(str(await heat.rows.nth(0).get_attribute("data-whatif"))) == pytest.approx(0.62 / 0.82, abs=1e-4)
+        await heat.page.evaluate("map.focusToken(2)")
+        assert "would have been dropped" in await heat.card.inner_text()
+
+        await heat.page.get_by_role("button", name="Back to the model's own distribution").click()
+        await heat.page.wait_for_function("!document.querySelector('.pl-dropped')")
+        await slider.fill("1")
+        await heat.page.wait_for_selector(".pl-dropped")
+        await heat.page.get_by_text("What if…").click()
+        await heat.page.wait_for_function("!document.querySelector('.pl-dropped')")
+
+    async def test_streaming(self, heat: HeatPage) -> None:
+        """Tokens that come while the sliders are open are judged as well, and so are those of another text."""
+        await heat.open(HELLO[:1])
+        await heat.ask(top_k=2)
+        await heat.page.evaluate("records => map.add(records)", HELLO[1:])
+        assert await heat.page.locator(".pl-dropped").count() == 2
+        await heat.page.evaluate("records => map.set(records)", HELLO[2:])
+        assert await heat.page.locator(".pl-dropped").count() == 2
+
+    async def test_bounds_are_told(self, heat: HeatPage) -> None:
+        """A probability that depends on what is not known is shown as about, with its bounds."""
+        await heat.open([token("a", 0.3, entropy=5.0, others=[(8, "b", 0.1)])])
+        await heat.ask(temperature=1.6)
+        await heat.page.evaluate("map.focusToken(0)")
+        number = heat.rows.first.locator(".pl-number-weighed")
+        assert (await number.inner_text()).startswith("≈")
+        assert "between" in str(await number.get_attribute("title"))
+
+
+def _plain(html: str) -> str:
+    """Without what tells one map, its focus and its card from another's."""
+    for part in (' data-shown=""', ' aria-selected="true"', ' tabindex="0"', ' tabindex="-1"'):
+        html = html.replace(part, "")
+    return "".join(part.split("-", 1)[1] if index else part for index, part in enumerate(html.split('id="pl-heat-')))

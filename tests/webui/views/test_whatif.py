@@ -1,0 +1,210 @@
+"""What-if in the browser against the sampler of the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from playwright.async_api import Page
+from torch import Tensor
+
+from pellucid.engine.sampler import Sampler, describe, describe_by_torch, truncate
+from pellucid.tokens import Alternative, SamplingParams, Token
+from pellucid_webui.conversations.compact_tokens import record
+from support.page.heat_page import HeatPage, Record
+
+KEPT = 10
+"""Alternatives of a token."""
+
+CLOSE = 1e-4
+"""What the browser's numbers may be off where they are exact."""
+
+Settings = dict[str, float]
+
+OFF: Settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+OWN: list[Settings] = [
+    {"temperature": temperature, **truncation}
+    for temperature, truncation in product(
+        (0.3, 0.7, 1.0, 1.5),
+        (
+            {"top_k": 0, "top_p": 1.0, "min_p": 0.0},
+            {"top_k": 0, "top_p": 0.9, "min_p": 0.0},
+            {"top_k": 5, "top_p": 1.0, "min_p": 0.0},
+            {"top_k": 40, "top_p": 0.95, "min_p": 0.0},
+            {"top_k": 0, "top_p": 0.95, "min_p": 0.05},
+            {"top_k": 0, "top_p": 1.0, "min_p": 0.2},
+            {"top_k": 30, "top_p": 0.8, "min_p": 0.01},
+        ),
+    )
+]
+
+WANTED: list[Settings] = [*OWN, {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A choice of the real sampler, and what is kept of it."""
+
+    logits: Tensor
+    own: Settings
+    record: Record
+
+    def truth(self, settings: Settings) -> dict[int, float]:
+        """The probabilities with which the sampler would have taken each token at ``settings``."""
+        if settings["temperature"] == 0:
+            return {int(self.logits.argmax()): 1.0}
+        scaled = self.logits / settings["temperature"]
+        ids, weights = truncate(scaled, int(settings["top_k"]), settings["top_p"], settings["min_p"])
+        shares = (weights.double() / weights.double().sum()).tolist()
+        return dict(zip(range(len(shares)) if ids is None else ids.tolist(), shares, strict=True))
+
+
+def draw(seed: int, own: Settings) -> Draw:
+    """A token drawn from random logits: peaked or flat, of a small vocabulary or a larger one."""
+    random = torch.Generator().manual_seed(seed)
+    vocabulary = int(torch.randint(40, 4000, (), generator=random))
+    scale = (0.7, 2.0, 4.0)[seed % 3]
+    logits = torch.randn(vocabulary, generator=random) * scale
+    sampler = Sampler(SamplingParams(seed=seed, top_logprobs=KEPT, **own), [], None)  # type: ignore[arg-type]
+    id, probability = sampler.choose(logits)
+    score = describe(describe_by_torch(logits[None], torch.tensor([id]), KEPT), [0])[0]
+    top = tuple(Alternative(one, f"t{one}", f"t{one}".encode(), logprob) for one, logprob in score.top)
+    return Draw(
+        logits,
+        own,
+        record(Token(id, f"t{id}", f"t{id}".encode(), 0, score.logprob, score.rank, score.entropy, top, score.rest, probability)),
+    )
+
+
+async def weigh(page: Page, cases: list[tuple[Record, Settings, Settings | None]]) -> list[dict[str, Any]]:
+    """What the page finds for each of (record, settings, own settings)."""
+    found: list[dict[str, Any]] = await page.evaluate(
+        "cases => cases.map(([record, settings, own]) => Pellucid.whatIf.weigh(record, settings, own))", [list(case) for case in cases]
+    )
+    return found
+
+
+def bounded(found: dict[str, Any], true: float) -> bool:
+    """Whether the truth is between the bounds, but for rounding."""
+    interval = found["probability"]
+    return bool(interval["low"] - CLOSE <= true <= interval["high"] + CLOSE)
+
+
+@pytest.fixture
+async def page(browser_page: Page) -> Page:
+    """A page that has the functions."""
+    await HeatPage(browser_page).open([])
+    return browser_page
+
+
+DRAWS = [draw(seed, own) for seed, own in enumerate(OWN * 12)]
+
+
+async def test_own_settings(page: Page) -> None:
+    """At the server's own settings the token has the probability with which it was sampled, and so have its alternatives.
+
+    Only of the very light ones rounding decides whether they were kept, in the server as here: they are not said to be sure.
+    """
+    for one, found in zip(DRAWS, await weigh(page, [(one.record, one.own, one.own) for one in DRAWS]), strict=True):
+        truth = one.truth(one.own)
+        assert found["chosen"]["probability"]["middle"] == pytest.approx(truth[one.record["i"]], abs=CLOSE)
+        assert found["chosen"]["probability"]["middle"] == pytest.approx(one.record["s"], abs=CLOSE)
+        assert found["chosen"]["kept"]
+        for alternative, verdict in zip(one.record["a"], found["alternatives"], strict=True):
+            assert verdict["probability"]["middle"] == pytest.approx(truth.get(alternative[0], 0.0), abs=CLOSE)
+            assert verdict["kept"] == (alternative[0] in truth) or not verdict["sure"], (one.own, alternative, verdict)
+            assert verdict["sure"] or verdict["probability"]["high"] < 1e-3
+        listed = sum(truth.get(alternative[0], 0.0) for alternative in one.record["a"])
+        assert found["rest"]["middle"] == pytest.approx(1 - listed, abs=CLOSE)
+
+
+async def test_own_settings_from_the_alternatives(page: Page) -> None:
+    """Where the alternatives hold all that the sampler kept, the same comes out without knowing what it sampled."""
+    whole = [one for one in DRAWS if len(one.truth(one.own)) <= KEPT]
+    assert len(whole) > 50
+    for one, found in zip(whole, await weigh(page, [(one.record, one.own, None) for one in whole]), strict=True):
+        chosen = found["chosen"]
+        if all(verdict["sure"] for verdict in found["alternatives"]):
+            assert chosen["kept"]
+            assert chosen["probability"]["middle"] == pytest.approx(one.record["s"], abs=CLOSE)
+        assert bounded(chosen, one.record["s"])
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["sampled", "read"])
+async def test_bounds(page: Page, knows: bool) -> None:
+    """At other settings the true probabilities are within the bounds, and what is sure to be kept or dropped is so."""
+    cases = [(one, wanted) for one in DRAWS[::3] for wanted in WANTED]
+    found = await weigh(page, [(one.record, wanted, one.own if knows else None) for one, wanted in cases])
+    sure = [verdict["sure"] for weighed in found for verdict in weighed["alternatives"]]
+    assert sum(sure) > 0.9 * len(sure), "bounds that leave everything open tell nothing"
+    for (one, wanted), weighed in zip(cases, found, strict=True):
+        truth = one.truth(wanted)
+        verdicts = [(one.record["i"], weighed["chosen"]), *zip((it[0] for it in one.record["a"]), weighed["alternatives"], strict=True)]
+        for id, verdict in verdicts:
+            assert bounded(verdict, truth.get(id, 0.0)), (one.record, wanted, id, truth.get(id), verdict)
+            if verdict["sure"]:
+                assert verdict["kept"] == (id in truth), (one.record, wanted, id, verdict)
+
+
+async def test_exact_at_one(page: Page) -> None:
+    """At temperature 1 nothing must be guessed: what is known of the others is their mass, and that is enough."""
+    for one, found in zip(DRAWS, await weigh(page, [(one.record, OFF, None) for one in DRAWS]), strict=True):
+        truth = one.truth(OFF)
+        for alternative, verdict in zip(one.record["a"], found["alternatives"], strict=True):
+            assert verdict["probability"]["middle"] == pytest.approx(truth[alternative[0]], abs=CLOSE)
+            assert verdict["kept"]
+            assert verdict["sure"]
+
+
+async def test_greedy(page: Page) -> None:
+    """At temperature 0 the first choice is certain and everything else is dropped."""
+    settings = {**OFF, "temperature": 0.0, "top_p": 0.5}
+    for one, found in zip(DRAWS, await weigh(page, [(one.record, settings, one.own) for one in DRAWS]), strict=True):
+        assert [verdict["kept"] for verdict in found["alternatives"]] == [True] + [False] * (KEPT - 1)
+        assert found["alternatives"][0]["probability"]["middle"] == 1
+        assert found["chosen"]["kept"] == (one.record["r"] == 1)
+        assert found["rest"]["high"] == 0
+
+
+async def test_server_was_greedy(page: Page) -> None:
+    """A token of a greedy answer was certain, which tells nothing of other temperatures: bounds stay bounds."""
+    own = {**OFF, "temperature": 0.0}
+    greedy = [draw(seed, own) for seed in range(30)]
+    warm = {**OFF, "temperature": 0.8}
+    for one, found in zip(greedy, await weigh(page, [(one.record, warm, own) for one in greedy]), strict=True):
+        assert bounded(found["chosen"], one.truth(warm)[one.record["i"]])
+    for found in await weigh(page, [(one.record, own, own) for one in greedy]):
+        assert found["chosen"]["probability"]["middle"] == 1
+
+
+async def test_crossing_token_stays(page: Page) -> None:
+    """The token with which the nucleus reaches top-p belongs to it, and the next one does not."""
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    score = describe(describe_by_torch(logits[None], torch.tensor([0]), 4), [0])[0]
+    top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
+    one = record(Token(0, "x", b"x", 0, score.logprob, score.rank, score.entropy, top, score.rest))
+    for top_p, kept in ((0.4, 1), (0.6, 2), (0.79, 2), (0.81, 3), (0.96, 4)):
+        (found,) = await weigh(page, [(one, {**OFF, "top_p": top_p}, None)])
+        assert [verdict["kept"] for verdict in found["alternatives"]] == [True] * kept + [False] * (4 - kept)
+
+
+async def test_rounded_whole(page: Page) -> None:
+    """A server that truncates adds up rounded probabilities, and drops what comes after the whole: the page claims no more."""
+    logits = torch.tensor([20.0, 0.0, -1.0, -2.0])
+    score = describe(describe_by_torch(logits[None], torch.tensor([0]), 4), [0])[0]
+    top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
+    one = record(Token(0, "x", b"x", 0, score.logprob, score.rank, score.entropy, top, score.rest))
+    assert len(truncate(logits, 3, 1.0, 0.0)[1]) == 1
+    (found,) = await weigh(page, [(one, {**OFF, "top_k": 3}, None)])
+    assert [verdict["sure"] for verdict in found["alternatives"]] == [True, False, False, True]
+    assert [verdict["kept"] for verdict in found["alternatives"]] == [True, True, True, False]
+
+
+async def test_nothing_known(page: Page) -> None:
+    """A token that follows nothing has no what-if."""
+    unknown = record(Token(1, "a", b"a", 0, None, None, None))
+    assert await weigh(page, [(unknown, OFF, None)]) == [None]

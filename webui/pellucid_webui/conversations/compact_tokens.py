@@ -1,0 +1,119 @@
+"""Tokens as compact JSON: what the browser draws and the store keeps.
+
+A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the true bytes where the text is not they, ``l`` logprob, ``r`` rank,
+``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all others, and ``a`` the alternatives: ``[id, text, logprob]``,
+with base64 of their bytes behind that where the text is not they. What is None is null.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pellucid.client.token_json import clamped
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.conversations.conversation import LARGEST
+
+DIGITS = 6
+"""Significant digits of a number: more than a screen shows."""
+
+_ROUNDING = 1e-3
+"""How far rounding may put a probability or a logprob beyond its bound."""
+
+_LONGEST_SHOWN = 200
+
+
+def pack(tokens: Iterable[Token]) -> str:
+    """A batch of tokens as one string."""
+    return json.dumps([record(token) for token in tokens], ensure_ascii=False, separators=(",", ":"))
+
+
+def unpack(batches: Iterable[str], first: int = 0) -> list[Token]:
+    """The tokens of batches; their positions count from ``first``. Raises InvalidRequestError for what is no batch."""
+    records = [found for batch in batches for found in records_in(batch)]
+    return [token_of(found, first + index) for index, found in enumerate(records)]
+
+
+def records_in(batch: str) -> list[Any]:
+    """The records of a batch. Raises InvalidRequestError for what is none."""
+    try:
+        found = json.loads(batch)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"This is no batch of tokens ({error}): {batch[:_LONGEST_SHOWN]}") from error
+    if not isinstance(found, list):
+        raise InvalidRequestError(f"A batch of tokens is a list, not {batch[:_LONGEST_SHOWN]}")
+    return found
+
+
+def record(token: Token) -> dict[str, Any]:
+    """A token as JSON."""
+    found: dict[str, Any] = {
+        "i": token.id,
+        "t": token.text,
+        "l": None if token.logprob is None else _short(clamped(token.logprob)),
+        "r": token.rank,
+        "e": None if token.entropy is None else _short(token.entropy),
+        "s": None if token.sampled is None else _short(token.sampled),
+        "o": _short(token.rest),
+        "a": [_alternative(one) for one in token.top],
+    }
+    if token.bytes != token.text.encode():
+        found["b"] = b64encode(token.bytes).decode()
+    return found
+
+
+def token_of(found: Mapping[str, Any], position: int) -> Token:
+    """The token of a record. Raises InvalidRequestError for what is none."""
+    try:
+        return Token(
+            id=_whole(found["i"]),
+            text=found["t"],
+            bytes=_bytes(found["t"], found.get("b")),
+            position=position,
+            logprob=None if found["l"] is None else _logprob(found["l"]),
+            rank=None if found["r"] is None else _whole(found["r"]),
+            entropy=None if found["e"] is None else _number(found["e"], 0, LARGEST),
+            top=tuple(_read_alternative(one) for one in found["a"]),
+            rest=_number(found["o"], 0, 1),
+            sampled=None if found["s"] is None else _number(found["s"], 0, 1),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InvalidRequestError(f"This is no record of a token ({error!r}): {str(found)[:_LONGEST_SHOWN]}") from error
+
+
+def _alternative(one: Alternative) -> list[Any]:
+    short = [one.id, one.text, _short(clamped(one.logprob))]
+    return short if one.bytes == one.text.encode() else [*short, b64encode(one.bytes).decode()]
+
+
+def _read_alternative(one: Sequence[Any]) -> Alternative:
+    id, text, logprob, *rest = one
+    return Alternative(_whole(id), text, _bytes(text, *rest), _logprob(logprob))
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.{DIGITS}g}")
+
+
+def _bytes(text: str, found: str | None = None) -> bytes:
+    plain = text.encode()  # also where there are others: half an emoji is no text
+    return plain if found is None else b64decode(found, validate=True)
+
+
+def _whole(found: object) -> int:
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= LARGEST:
+        raise TypeError(f"{found!r} is no whole number from 0 to {LARGEST}")
+    return found
+
+
+def _logprob(found: object) -> float:
+    return _number(found, -LARGEST, 0)
+
+
+def _number(found: object, least: float, most: float) -> float:
+    if not isinstance(found, int | float) or isinstance(found, bool) or not least - _ROUNDING <= found <= most + _ROUNDING:
+        raise TypeError(f"{found!r} is no number between {least} and {most}")
+    return float(found)

@@ -1,0 +1,211 @@
+"""Conversations as JSON, with all that is known of them: out, and in again.
+
+The JSON is an object with these keys; all of them are there, and times are in seconds since 1970:
+
+- ``format`` "pellucid-conversation" and ``version`` 1
+- ``title``, ``created``, ``updated``
+- ``settings``: what the next turn is answered with (``model``, ``system``, ``temperature``, ``top_p``, ``top_k``, ``min_p``, ``seed``,
+  ``max_tokens``)
+- ``leaf``: the last message of the path that is looked at, null where there is none
+- ``messages``: all versions of all messages, each after its parent, as objects with
+
+  - ``id`` (1, 2, 3, ...) and ``parent`` (null for a first message): those with the same parent are versions of each other
+  - ``role`` (user or assistant), ``text``, ``created``
+  - ``settings`` and ``model``: what answered it; null and "" for what a person wrote
+  - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null where the server died meanwhile
+  - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and ``decode`` seconds; or null
+  - ``error``: what went wrong, in a sentence; or null
+  - ``origin``: the version from which this one was made, and ``branched``: the token at which it leaves that one; or null
+  - ``chosen``: the version of what follows that was looked at last; or null
+  - ``tokens``: records, as ``records.py`` describes them; they say the end of the text, and all but what a person wrote in front
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import FinishReason, Token, Usage
+from pellucid_webui.conversations.compact_tokens import pack, records_in, token_of
+from pellucid_webui.conversations.conversation import Archive, Conversation, Node, TurnSettings
+
+FORMAT = "pellucid-conversation"
+VERSION = 1
+
+YEAR_10000 = 253_402_300_800
+"""In seconds since 1970: no calendar here knows a later day."""
+
+Seconds = Annotated[float, Field(ge=0, lt=YEAR_10000)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Number = Annotated[int, Field(ge=1, lt=2**53)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Usage(_Strict):
+    cached: Count
+    computed: Count
+    generated: Count
+    queued: Seconds
+    prefill: Seconds
+    decode: Seconds
+
+
+class _Message(_Strict):
+    id: Number
+    parent: Number | None
+    role: Literal["user", "assistant"]
+    text: str
+    created: Seconds
+    settings: dict[str, Any] | None
+    model: str
+    end: FinishReason | None
+    usage: _Usage | None
+    error: str | None
+    origin: Number | None
+    branched: Count | None
+    chosen: Number | None
+    tokens: list[Any]
+
+
+class _File(_Strict):
+    format: Literal["pellucid-conversation"]
+    version: Annotated[int, Field(ge=VERSION, le=VERSION)]
+    title: str
+    created: Seconds
+    updated: Seconds
+    settings: dict[str, Any]
+    leaf: Number | None
+    messages: list[_Message]
+
+
+def to_json(archive: Archive) -> str:
+    """All of a conversation, a message a line."""
+    conversation = archive.conversation
+    numbers: dict[int | None, int | None] = {None: None} | {id: number for number, id in enumerate(conversation.nodes, 1)}
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "title": conversation.title,
+        "created": conversation.created,
+        "updated": conversation.updated,
+        "settings": conversation.settings.record(),
+        "leaf": numbers[conversation.leaf],
+    }
+    lines = [f"{_json(name)}: {_json(value)}" for name, value in head.items()]
+    messages = [_json(_written(node, numbers, archive)) for node in conversation.nodes.values()]
+    return "{\n" + ",\n".join([*lines, '"messages": [' + ",".join("\n" + message for message in messages) + "\n]"]) + "\n}\n"
+
+
+def from_json(text: str) -> Archive:
+    """The conversation that was written; its id is empty. Raises InvalidRequestError, which says what is wrong with it."""
+    try:
+        file = _File.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidRequestError(_sentence(error)) from error
+    for number, message in enumerate(file.messages, 1):
+        _check_place(number, message, file.messages)
+    if file.leaf is not None and file.leaf > len(file.messages):
+        raise InvalidRequestError(f"leaf: there is no message {file.leaf}.")
+    conversation = Conversation(
+        id="",
+        title=file.title,
+        settings=settings_of(file.settings),
+        created=file.created,
+        updated=file.updated,
+        leaf=file.leaf,
+        nodes={message.id: _node(message) for message in file.messages},
+    )
+    return Archive(conversation, {message.id: _batches(message) for message in file.messages})
+
+
+def settings_of(record: Mapping[str, Any]) -> TurnSettings:
+    """The settings of a file. Raises InvalidRequestError for those that are unknown, or out of bounds."""
+    unknown = next(iter(record.keys() - {one.name for one in fields(TurnSettings)}), None)
+    if unknown is not None:
+        raise InvalidRequestError(f"A turn has no setting {unknown!r}: leave it out, or use a newer Pellucid.")
+    settings = TurnSettings.read(record)
+    settings.sampling()
+    return settings
+
+
+def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Archive) -> dict[str, Any]:
+    return {
+        "id": numbers[node.id],
+        "parent": numbers[node.parent],
+        "role": node.role,
+        "text": node.text,
+        "created": node.created,
+        "settings": None if node.settings is None else node.settings.record(),
+        "model": node.model,
+        "end": node.end,
+        "usage": None if node.usage is None else asdict(node.usage),
+        "error": node.error,
+        "origin": numbers[node.origin],
+        "branched": node.branched,
+        "chosen": numbers[node.chosen],
+        "tokens": [found for batch in archive.tokens.get(node.id, ()) for found in records_in(batch)],
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _check_place(number: int, message: _Message, messages: list[_Message]) -> None:
+    """Raise InvalidRequestError for a message that cannot be where it is in the tree."""
+    if message.id != number:
+        raise InvalidRequestError(f"Message {number} has the id {message.id}: they are numbered 1, 2, 3, ...")
+    if message.parent is not None and message.parent >= number:
+        raise InvalidRequestError(f"Message {number} comes before its parent, {message.parent}.")
+    if message.origin is not None and (message.origin >= number or messages[message.origin - 1].parent != message.parent):
+        raise InvalidRequestError(f"Message {number} is no version of its origin, {message.origin}.")
+    if message.chosen is not None and (message.chosen > len(messages) or messages[message.chosen - 1].parent != number):
+        raise InvalidRequestError(f"Message {number} is not followed by what is chosen there, {message.chosen}.")
+
+
+def _node(message: _Message) -> Node:
+    return Node(
+        id=message.id,
+        parent=message.parent,
+        role=message.role,
+        text=message.text,
+        created=message.created,
+        settings=None if message.settings is None else settings_of(message.settings),
+        model=message.model,
+        end=message.end,
+        usage=None if message.usage is None else Usage(**message.usage.model_dump()),
+        error=message.error,
+        origin=message.origin,
+        branched=message.branched,
+        chosen=message.chosen,
+    )
+
+
+def _batches(message: _Message) -> list[str]:
+    """The tokens of a message, of which each was looked at."""
+    tokens: list[Token] = [token_of(found, position) for position, found in enumerate(message.tokens)]
+    if not message.text.endswith("".join(token.text for token in tokens)):
+        raise InvalidRequestError(f"The tokens of message {message.id} do not say what it says.")
+    if message.branched is not None and message.branched >= len(tokens):
+        raise InvalidRequestError(f"Message {message.id} has no token {message.branched}, from which it would go its own way.")
+    return [pack(tokens)] if tokens else []
+
+
+def _sentence(error: ValidationError) -> str:
+    """What is wrong, of several things the one that says most."""
+    errors = {detail["loc"]: detail for detail in error.errors(include_url=False, include_context=False)}
+    if ("format",) in errors or () in errors:
+        detail = errors.get(("format",)) or errors[()]
+        return "It is no conversation of Pellucid's." if detail["type"] != "json_invalid" else f"It is no JSON ({detail['msg']})."
+    if ("version",) in errors:
+        return f"It is of another version of the format than {VERSION}: use a newer Pellucid."
+    place, detail = next(iter(errors.items()))
+    return f"{'.'.join(map(str, place))}: {detail['msg']}."

@@ -1,0 +1,161 @@
+"""Conversations as Markdown, to be read: the path that is looked at, with its settings in front; out, and in again.
+
+Comments mark where messages begin. They carry a name that occurs in none of the messages, which is told in front; so
+whatever a message says, it comes back as it was. What is in front is YAML of which each value is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import FinishReason
+from pellucid_webui.conversations.conversation import ASSISTANT, Archive, Conversation, Node
+from pellucid_webui.conversations.json_export import settings_of
+from pellucid_webui.conversations.markdown import open_fence
+
+VERSION = 1
+
+_FRONT = re.compile(r"---\n(.*?\n)---\n(.*)", re.DOTALL)
+_MESSAGE = re.compile(r"(\{[^\n]*\}) -->\n\n## [^\n]*\n\n(.*)\n\n", re.DOTALL)
+_END = "end -->"
+
+
+class _Mark(BaseModel):
+    """What is told of a message where it begins. ``closing`` was put behind it, so that what follows is not its code."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    role: Literal["user", "assistant"]
+    model: str
+    end: FinishReason | None
+    created: str
+    closing: str
+
+
+def to_markdown(conversation: Conversation) -> str:
+    """The path that is looked at. In front are the settings of its last answer; of a conversation without one, its own."""
+    path = conversation.path()
+    mark = _free_mark([conversation.title, *(node.text for node in path), *(node.model for node in path)])
+    front = {"pellucid": VERSION, "mark": mark, "title": conversation.title, "created": _written_time(conversation.created)}
+    settings = next((node.settings for node in reversed(path) if node.settings is not None), conversation.settings)
+    lines = [f"{name}: {_json(value)}" for name, value in (front | settings.record()).items()]
+    title = " ".join(conversation.title.split())
+    messages = [_written(mark, node) for node in path]
+    return "\n".join(["---", *lines, "---", "", f"# {title}", "", *messages, f"<!-- {mark} {_END}", ""])
+
+
+def from_markdown(text: str) -> Archive:
+    """The conversation that was written, one version of each message; its id is empty.
+
+    Raises InvalidRequestError, which says what is wrong with it.
+    """
+    if text.startswith("---\r\n"):  # an editor has turned all ends of lines into those of Windows
+        text = text.replace("\r\n", "\n")
+    front, body = _read_front(text)
+    mark, title, created = (front.pop(name, None) for name in ("mark", "title", "created"))
+    if not (isinstance(mark, str) and isinstance(title, str) and isinstance(created, str)):
+        raise InvalidRequestError("One of the lines mark, title and created in front is missing.")
+    nodes = _read_messages(body, f"<!-- {mark} ")
+    conversation = Conversation(
+        id="",
+        title=title,
+        settings=settings_of(front),
+        created=_read_time(created),
+        updated=max([_read_time(created), *(node.created for node in nodes)]),
+        leaf=len(nodes) or None,
+        nodes={node.id: node for node in nodes},
+    )
+    return Archive(conversation, {})
+
+
+def _free_mark(texts: Sequence[str]) -> str:
+    """A name for the marks that no text has."""
+    marks = (f"pellucid-{number}" for number in count(1))
+    return next(mark for mark in marks if not any(f"<!-- {mark} " in text for text in texts))
+
+
+def _written(mark: str, node: Node) -> str:
+    fence = open_fence(node.text)
+    closing = "" if fence is None else fence if node.text.endswith("\n") else f"\n{fence}"
+    told = _Mark(role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
+    name = f"Assistant ({node.model})" if node.role == ASSISTANT else "User"
+    return f"<!-- {mark} {_json(told.model_dump())} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
+
+
+def _role(node: Node) -> Literal["user", "assistant"]:
+    return "assistant" if node.role == ASSISTANT else "user"
+
+
+def _read_front(text: str) -> tuple[dict[str, Any], str]:
+    """What is in front, without the version, and all that follows."""
+    found = _FRONT.match(text)
+    if found is None:
+        raise InvalidRequestError("It is no conversation of Pellucid's: those begin with a line --- and their settings.")
+    front: dict[str, Any] = {}
+    for line in found[1].split("\n")[:-1]:
+        name, _, value = line.partition(": ")
+        try:
+            front[name] = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequestError(f"The line {line[:80]!r} in front is not a name, a colon and JSON.") from error
+    if front.pop("pellucid", None) != VERSION:
+        raise InvalidRequestError(f"It is no conversation of Pellucid's in version {VERSION} of the format.")
+    return front, found[2]
+
+
+def _read_messages(body: str, mark: str) -> list[Node]:
+    _, *parts = body.split(mark)
+    if not parts or not parts[-1].startswith(_END):
+        raise InvalidRequestError("It ends in the middle: the last mark is missing.")
+    nodes = [_read_message(number, part) for number, part in enumerate(parts[:-1], 1)]
+    return [replace(node, chosen=node.id + 1 if node.id < len(nodes) else None) for node in nodes]
+
+
+def _read_message(number: int, part: str) -> Node:
+    found = _MESSAGE.fullmatch(part)
+    if found is None:
+        raise InvalidRequestError(
+            f"Message {number} is not written as Pellucid writes it: leave its comment, its heading and the empty lines."
+        )
+    try:
+        told = _Mark.model_validate_json(found[1])
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        raise InvalidRequestError(f"The comment of message {number} is wrong ({detail['msg']}).") from error
+    return Node(
+        id=number,
+        parent=number - 1 or None,
+        role=told.role,
+        text=found[2].removesuffix(told.closing),
+        created=_read_time(told.created),
+        model=told.model,
+        end=told.end,
+    )
+
+
+def _written_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _read_time(written: str) -> float:
+    try:
+        seconds = datetime.fromisoformat(written).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequestError(f"{written[:80]!r} is no time.") from error
+    if seconds < 0:
+        raise InvalidRequestError(f"{written[:80]!r} is a time before 1970.")
+    return seconds
+
+
+def _json(value: object) -> str:
+    """JSON that ends no comment."""
+    return json.dumps(value, ensure_ascii=False).replace(">", "\\u003e")

@@ -1,0 +1,331 @@
+"""Conversations in an SQLite file: every version of every message, with its tokens, each belonging to an owner."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pellucid.errors import NotFoundError
+from pellucid.tokens import FinishReason, Usage
+from pellucid_webui.conversations.conversation import Archive, Conversation, Node, Summary, TurnSettings, encodable
+from pellucid_webui.conversations.database import Database
+from pellucid_webui.conversations.search import conversations_with
+
+TITLE = "New conversation"
+
+LIST = """
+SELECT key, id, title, updated, coalesce((SELECT depth FROM node WHERE node.id = leaf), 0) AS messages
+FROM conversation WHERE owner = :owner ORDER BY updated DESC, key DESC LIMIT :most
+"""
+
+EVERYTHING = -1
+"""As SQLite's LIMIT."""
+
+ARRIVING = """
+SELECT node.id AS node, arriving.text AS text FROM node JOIN arriving ON arriving.node = node.id
+WHERE node.conversation = ? ORDER BY arriving.id
+"""
+
+CHOOSE = """
+WITH RECURSIVE above (id, parent) AS (
+    SELECT id, parent FROM node WHERE id = :node
+    UNION ALL SELECT node.id, node.parent FROM node JOIN above ON node.id = above.parent
+)
+UPDATE node SET chosen = above.id FROM above WHERE node.id = above.parent AND node.chosen IS NOT above.id
+"""
+
+LAST_CHOSEN = """
+WITH RECURSIVE below (id, chosen, depth) AS (
+    SELECT id, chosen, depth FROM node WHERE id = :node
+    UNION ALL SELECT node.id, node.chosen, node.depth FROM node JOIN below ON node.id = below.chosen
+)
+SELECT id FROM below ORDER BY depth DESC LIMIT 1
+"""
+
+INSERT = """
+INSERT INTO node (conversation, parent, depth, role, text, created, settings, model, ending, usage, error, origin, branched)
+VALUES (:conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, :origin, :branched)
+"""
+
+Batches = list[str]
+Summaries = list[Summary]  # inside the class ``list`` is a verb
+
+
+class Store:
+    """The file at ``path``, made if it is not there. Raises ConfigError where that cannot be, or is not ours.
+
+    Every method is one transaction and may be called from any thread. Whatever was written is there after a crash of the
+    process. Those that take an ``owner`` raise NotFoundError for what belongs to another one. A PellucidError tells of a
+    file that cannot be read or written any more.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.folder = path.parent
+        self._clock = clock
+        self._database = Database(path)
+        with self._database.writing() as run:  # of answers that were on their way when the last process ended
+            for row in run.execute("SELECT DISTINCT node FROM arriving").fetchall():
+                _settle(run, row["node"])
+
+    def close(self) -> None:
+        """Nothing is asked of it after that."""
+        self._database.close()
+
+    def create(self, owner: str, settings: TurnSettings, title: str = TITLE) -> str:
+        """A new conversation; its id."""
+        now = self._clock()
+        with self._database.writing() as run:
+            return _create(run, owner, title, settings, now, _after_all(run, owner, now))[1]
+
+    def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
+        """The owner's conversations, the latest first; with ``search`` those in which all of its words occur, as beginnings of words.
+
+        A word may be anywhere in a conversation, its title and its other versions included; an answer is found once it has
+        ended. ``most`` is how many there are at most. Raises InvalidRequestError for too many words.
+        """
+        with self._database.reading() as run:
+            found = conversations_with(run, owner, search) if search.strip() else None
+            limit = most if found is None and most is not None else EVERYTHING
+            rows = run.execute(LIST, {"owner": owner, "most": limit}).fetchall()
+        return [
+            Summary(row["id"], row["title"], row["updated"], row["messages"], "" if found is None else found[row["key"]])
+            for row in rows
+            if found is None or row["key"] in found
+        ][:most]
+
+    def conversation(self, owner: str, id: str) -> Conversation:
+        """A conversation with all its messages, without their tokens."""
+        with self._database.reading() as run:
+            return _conversation(run, _owned(run, owner, id))
+
+    def rename(self, owner: str, id: str, title: str) -> None:
+        """Call a conversation something else."""
+        with self._database.writing() as run:
+            run.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), _owned(run, owner, id)["key"]))
+
+    def set_settings(self, owner: str, id: str, settings: TurnSettings) -> None:
+        """What the next turn of a conversation is answered with."""
+        with self._database.writing() as run:
+            run.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), _owned(run, owner, id)["key"]))
+
+    def delete(self, owner: str, id: str) -> None:
+        """Remove a conversation for good: the file does not hold its words any more."""
+        with self._database.writing() as run:
+            run.execute("DELETE FROM conversation WHERE key = ?", (_owned(run, owner, id)["key"],))
+            run.execute("INSERT INTO words (words) VALUES ('optimize')")  # what is deleted stays in an index until it is merged
+            run.execute("INSERT INTO titles (titles) VALUES ('optimize')")
+        self._database.shrink()
+
+    def add(
+        self,
+        owner: str,
+        conversation: str,
+        parent: int | None,
+        role: str,
+        text: str,
+        *,
+        settings: TurnSettings | None = None,
+        model: str = "",
+        end: FinishReason | None = None,
+        origin: int | None = None,
+        branched: int | None = None,
+        batches: Sequence[str] = (),
+    ) -> int:
+        """A new version of what follows ``parent``; it is looked at from now on. Its id."""
+        now = self._clock()
+        node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched)
+        with self._database.writing() as run:
+            key = _owned(run, owner, conversation)["key"]
+            if parent is not None:
+                _node_of(run, key, parent)
+            id = _insert(run, key, node, batches)
+            run.execute(CHOOSE, {"node": id})
+            run.execute("UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?", (id, _after_all(run, owner, now), key))
+        return id
+
+    def append(self, node: int, text: str, batch: str) -> None:
+        """More of an answer: its text, and its tokens as one string. Whoever may add a node may append to it.
+
+        The message and its index are written when it ends: writing all of them at each piece would cost the square of its length.
+        """
+        with self._database.writing() as run:
+            _require_changed(run.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)))
+            run.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
+
+    def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None) -> None:
+        """An answer has ended."""
+        with self._database.writing() as run:
+            _settle(run, node)
+            values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), node)
+            _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ? WHERE id = ?", values))
+
+    def tokens(self, owner: str, conversation: str, node: int) -> Batches:
+        """The tokens of an answer, in the strings in which they came."""
+        with self._database.reading() as run:
+            return _batches(run, _node_of(run, _owned(run, owner, conversation)["key"], node)["id"])
+
+    def look_at(self, owner: str, conversation: str, node: int | None) -> None:
+        """Walk to a version: the path goes through it, and below it where it went the last time. None is the empty beginning."""
+        with self._database.writing() as run:
+            key = _owned(run, owner, conversation)["key"]
+            leaf = node
+            if node is not None:
+                _node_of(run, key, node)
+                run.execute(CHOOSE, {"node": node})
+                leaf = run.execute(LAST_CHOSEN, {"node": node}).fetchone()["id"]
+            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (leaf, key))
+
+    def stop_at(self, owner: str, conversation: str, node: int | None) -> None:
+        """Look at the path down to a message and no further: what follows is kept, as one of its versions to come."""
+        with self._database.writing() as run:
+            key = _owned(run, owner, conversation)["key"]
+            if node is not None:
+                _node_of(run, key, node)
+                run.execute(CHOOSE, {"node": node})
+                run.execute("UPDATE node SET chosen = NULL WHERE id = ?", (node,))
+            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (node, key))
+
+    def archive(self, owner: str, id: str) -> Archive:
+        """All of a conversation."""
+        with self._database.reading() as run:
+            found = _conversation(run, _owned(run, owner, id))
+            return Archive(found, {node: _batches(run, node) for node in found.nodes})
+
+    def restore(self, owner: str, archive: Archive) -> str:
+        """The conversation of an archive as a new one of this owner, all of it or nothing; its id.
+
+        The ids of its messages become new ones; each message must come after its parent.
+        """
+        old = archive.conversation
+        new: dict[int | None, int | None] = {None: None}
+        with self._database.writing() as run:
+            key, id = _create(run, owner, old.title, old.settings, old.created, old.updated)
+            for node in old.nodes.values():
+                moved = replace(node, parent=new[node.parent], origin=new[node.origin])
+                new[node.id] = _insert(run, key, moved, archive.tokens.get(node.id, ()))
+            chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
+            run.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
+            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (new[old.leaf], key))
+        return id
+
+
+def _owned(run: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = run.execute("SELECT * FROM conversation WHERE id = ? AND owner = ?", (id, owner)).fetchone()
+    if row is None:
+        raise NotFoundError("There is no such conversation: it may have been deleted.")
+    return row
+
+
+def _after_all(run: sqlite3.Connection, owner: str, now: float) -> float:
+    """Return ``now``, or a moment after the owner's latest conversation where the clock was set back: the latest is listed first."""
+    (latest,) = run.execute("SELECT max(updated) FROM conversation WHERE owner = ?", (owner,)).fetchone()
+    return now if latest is None or now > latest else math.nextafter(latest, math.inf)
+
+
+def _settle(run: sqlite3.Connection, node: int) -> None:
+    """What has arrived of a message becomes its text."""
+    rows = run.execute("SELECT text FROM arriving WHERE node = ? ORDER BY id", (node,)).fetchall()
+    run.execute("UPDATE node SET text = text || ? WHERE id = ?", ("".join(row["text"] for row in rows), node))
+    run.execute("DELETE FROM arriving WHERE node = ?", (node,))
+
+
+def _node_of(run: sqlite3.Connection, conversation: int, id: int) -> sqlite3.Row:
+    row: sqlite3.Row | None = run.execute("SELECT * FROM node WHERE id = ? AND conversation = ?", (id, conversation)).fetchone()
+    if row is None:
+        raise _no_message()
+    return row
+
+
+def _require_changed(cursor: sqlite3.Cursor) -> None:
+    if not cursor.rowcount:
+        raise _no_message()
+
+
+def _no_message() -> NotFoundError:
+    return NotFoundError("There is no such message: its conversation may have been deleted.")
+
+
+def _create(run: sqlite3.Connection, owner: str, title: str, settings: TurnSettings, created: float, updated: float) -> tuple[int, str]:
+    """The key and the id of a new conversation."""
+    id = uuid.uuid4().hex
+    cursor = run.execute(
+        "INSERT INTO conversation (id, owner, title, settings, created, updated) VALUES (?, ?, ?, ?, ?, ?)",
+        (id, owner, encodable(title), _json(settings), created, updated),
+    )
+    return _row_id(cursor), id
+
+
+def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Sequence[str]) -> int:
+    """The id of a new node, which is like ``node`` but for its id and what is chosen below it."""
+    above = run.execute("SELECT depth FROM node WHERE id = ?", (node.parent,)).fetchone()
+    row = {
+        "conversation": conversation,
+        "parent": node.parent,
+        "depth": 1 if above is None else above["depth"] + 1,
+        "role": node.role,
+        "text": encodable(node.text),
+        "created": node.created,
+        "settings": None if node.settings is None else _json(node.settings),
+        "model": encodable(node.model),
+        "ending": node.end,
+        "usage": None if node.usage is None else json.dumps(asdict(node.usage)),
+        "error": None if node.error is None else encodable(node.error),
+        "origin": node.origin,
+        "branched": node.branched,
+    }
+    id = _row_id(run.execute(INSERT, row))
+    run.executemany("INSERT INTO batch (node, tokens) VALUES (?, ?)", [(id, batch) for batch in batches])
+    return id
+
+
+def _row_id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None, "of an INSERT"
+    return cursor.lastrowid
+
+
+def _batches(run: sqlite3.Connection, node: int) -> list[str]:
+    return [row["tokens"] for row in run.execute("SELECT tokens FROM batch WHERE node = ? ORDER BY id", (node,))]
+
+
+def _conversation(run: sqlite3.Connection, row: sqlite3.Row) -> Conversation:
+    arriving: dict[int, list[str]] = {}
+    for piece in run.execute(ARRIVING, (row["key"],)):
+        arriving.setdefault(piece["node"], []).append(piece["text"])
+    nodes = run.execute("SELECT * FROM node WHERE conversation = ? ORDER BY id", (row["key"],))
+    return Conversation(
+        id=row["id"],
+        title=row["title"],
+        settings=TurnSettings.read(json.loads(row["settings"])),
+        created=row["created"],
+        updated=row["updated"],
+        leaf=row["leaf"],
+        nodes={node["id"]: _node(node, "".join(arriving.get(node["id"], ()))) for node in nodes},
+    )
+
+
+def _node(row: sqlite3.Row, arriving: str) -> Node:
+    return Node(
+        id=row["id"],
+        parent=row["parent"],
+        role=row["role"],
+        text=row["text"] + arriving,
+        created=row["created"],
+        settings=None if row["settings"] is None else TurnSettings.read(json.loads(row["settings"])),
+        model=row["model"],
+        end=None if row["ending"] is None else FinishReason(row["ending"]),
+        usage=None if row["usage"] is None else Usage(**json.loads(row["usage"])),
+        error=row["error"],
+        origin=row["origin"],
+        branched=row["branched"],
+        chosen=row["chosen"],
+    )
+
+
+def _json(settings: TurnSettings) -> str:
+    return json.dumps(settings.record())

@@ -1,0 +1,78 @@
+"""The page that lists where a user is logged in, and ends one of these sessions or all others."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from html import escape
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from pellucid.api.plain_page import document
+from pellucid_webui.hosting.login_sessions import OpenSession, Sessions
+
+SESSIONS = "/sessions"
+
+OTHERS = "others"
+"""Stands for all sessions but the one of the request, where a digest names a single one."""
+
+BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
+SYSTEMS = {"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows", "Mac OS": "macOS", "Linux": "Linux"}
+"""What a User-Agent contains, and what people call that: the first one that is found."""
+
+
+async def answer_sessions(request: Request, sessions: Sessions, owner: str, id: str) -> Response:
+    """Show the sessions of an owner, or end what a POST names; ``id`` is the session of the request."""
+    if request.method != "POST":
+        return listing(owner, await asyncio.to_thread(sessions.open_sessions, owner, id))
+    named = request.query_params.get("end", "")
+    if named == OTHERS:
+        await asyncio.to_thread(sessions.end_others, owner, id)
+    else:
+        await asyncio.to_thread(sessions.end_one, owner, named)
+    return RedirectResponse(SESSIONS, status_code=303)
+
+
+def listing(owner: str, found: list[OpenSession]) -> Response:
+    """The page: the newest session first."""
+    rows = "\n".join(_row(number, session) for number, session in enumerate(found))
+    others = ""
+    if len(found) > 1:
+        others = (
+            f'<form method="post" action="{SESSIONS}?end={OTHERS}"><p><button type="submit">End all other sessions</button></p></form>\n'
+        )
+    body = f"""<h1>Sessions</h1>
+<p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. A session that is ended needs the key again.
+To lock out somebody who knows the key, start the server with another one.</p>
+<ul>
+{rows}
+</ul>
+{others}<p><a href="/">Back to the page</a></p>"""
+    return document("Sessions of Pellucid", body)
+
+
+def browser_name(agent: str) -> str:
+    """Return what people call the browser and the system of a User-Agent."""
+    browser = next((name for part, name in BROWSERS.items() if part in agent), "Unknown browser")
+    system = next((name for part, name in SYSTEMS.items() if part in agent), "")
+    return f"{browser} on {system}" if system else browser
+
+
+def _row(number: int, session: OpenSession) -> str:
+    times = f"since {_time(session.begun)}, until {_time(session.expires)}"
+    about = f'<span id="s{number}">{escape(browser_name(session.agent))}, {times}</span>'
+    if session.is_this:
+        return f'<li>{about}: <strong>this session</strong>. <a href="/logout">Log out</a></li>'
+    return f"<li>{about} {_button(session.digest, 'End this session', f's{number}')}</li>"
+
+
+def _button(end: str, text: str, described: str = "") -> str:
+    """A form of one button; ``described`` is the id of the element that says more."""
+    more = f' aria-describedby="{described}"' if described else ""
+    return f'<form method="post" action="{SESSIONS}?end={end}"><button type="submit"{more}>{text}</button></form>'
+
+
+def _time(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f'<time datetime="{moment.isoformat(timespec="seconds")}">{moment:%Y-%m-%d %H:%M} UTC</time>'

@@ -1,0 +1,346 @@
+"""The page at /: a plain one until Gradio is there, then Gradio's, behind a lock where there is a key.
+
+Gradio is imported when somebody looks at the page for the first time and the models are loaded: nobody else waits for it,
+and a server that only editors ask never pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pellucid.api.errors import error_response
+from pellucid.api.login_rate_limit import LoginRateLimit
+from pellucid.api.plain_page import GUARDS, News, plain_page
+from pellucid.api.request_body import BodyReader, admit
+from pellucid.client.api_keys import Keys
+from pellucid.client.protocol import Speaker
+from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
+from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.turn import Turns
+from pellucid_webui.hosting.gradio_host import Create, GradioApp, build, pellucid_view
+from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, confined
+from pellucid_webui.hosting.login import OWNER, PATHS, Lock, form
+from pellucid_webui.hosting.login_sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+FRONT = "/"
+FILES = ("/assets/", "/static/")
+
+ALIVE = "/page/alive"
+"""The path by which an open page knows that its server is there, and still the same one."""
+
+STREAM = "pellucid-stream"
+"""The header that tells the page's script, with each call, whether its stream of results is open."""
+
+SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
+
+LAST_WORDS_SECONDS = 1.0
+"""What answers get to be shown after they were ended."""
+
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' data: blob:; media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Whatever a model says, a browser asks nobody but this server. Gradio's own scripts are inline, and its templates are evaluated."""
+
+ADVERTISEMENT = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
+"""What Gradio's page says of itself to others, with addresses elsewhere."""
+
+PREPARING = News("The page is being prepared: this takes some seconds, once.")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The server that a page belongs to. ``news`` is why there is no page to show yet, None once ``speaker`` may be asked.
+
+    ``about`` is HTML about the server. ``departing`` is set when it takes no more requests, ``closing`` when answers must end.
+    """
+
+    speaker: Callable[[], Speaker]
+    news: Callable[[], Awaitable[News | None]]
+    about: Callable[[], str]
+    departing: asyncio.Event
+    closing: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """``data`` is the folder of conversations and sessions, ``max_file_size`` in bytes."""
+
+    data: Path
+    keys: Keys | None = None
+    max_file_size: int = 16 * 2**20
+    rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
+
+
+class Page:
+    """The ASGI application of the page; a ``pellucid.api.page_fork.Page``. Belongs to the event loop."""
+
+    def __init__(self, host: Host, settings: PageSettings, create: Create = pellucid_view) -> None:
+        self._host = host
+        self._settings = settings
+        self._bodies = BodyReader(settings.max_file_size)
+        self._create = create
+        self._name = secrets.token_hex(8)
+        self._lock: Lock | None = None
+        self._opening = asyncio.Lock()
+        self._gradio: GradioApp | None = None
+        self._refusal: News | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
+        self._cut = asyncio.Event()
+
+    def owns(self, path: str) -> bool:
+        """Whether it answers a path. What is none of these is the API's, or nobody's."""
+        return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE or path.startswith((*FILES, API))
+
+    def watches(self, path: str) -> bool:
+        """Whether an open page asks for a path only to see that its server is there."""
+        return path == ALIVE or path.startswith(HEARTBEAT)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """While the server runs."""
+        try:
+            yield
+        finally:
+            self._ending.set()
+            if self._life is not None:
+                await self._life
+            if self._lock is not None:
+                self._lock.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with ExitStack() as share:
+            try:
+                response = await self._answer(Request(scope, receive))
+                if response is None:
+                    receive = await self._bodies.receive(scope, receive)
+                    owner = scope["state"][OWNER]
+                    if self._settings.keys is None:
+                        admit(scope)
+                    asked = await confined(Request(scope, receive), owner)
+                    share.enter_context(self._share(asked, owner))
+            except PellucidError as error:
+                response = error_response(error)
+            if response is None:
+                await self._pass_on(asked, send, share)
+        if response is not None:
+            await response(scope, receive, send)
+
+    def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
+        """Return what counts a request against its owner's share.
+
+        Raises InvalidRequestError for a call that the page does not make. Entering raises NotFoundError for results that are not
+        expected, and QueueFullError if the share is used up.
+        """
+        assert self._gradio is not None, "what is not answered here is Gradio's"
+        tabs = self._gradio.tabs
+        if request.tab is None:
+            return nullcontext()
+        if request.call is not None:
+            tabs.check_call(request.call)
+            return tabs.calling(owner, request.tab, stops=request.stops)
+        return (tabs.reading if request.scope["path"] == DATA else tabs.streaming)(owner, request.tab)
+
+    async def _pass_on(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
+        """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""
+        assert self._gradio is not None, "what is not answered here is Gradio's"
+        tabs, path = self._gradio.tabs, request.scope["path"]
+        end = self._host.departing if path.startswith(HEARTBEAT) else self._cut
+        shown = _Front(send) if path == FRONT else _Guarded(send)
+
+        async def noted(message: Message) -> None:
+            if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
+                share.close()
+                MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
+            await shown(message)
+
+        await attended(self._gradio.app, request.scope, request.receive, noted, end)
+
+    async def _answer(self, request: Request) -> Response | None:
+        """What is answered without Gradio; None for what is Gradio's. Raises a PellucidError for what is nobody's."""
+        path = request.scope["path"]
+        if path == ALIVE:
+            return JSONResponse({"process": self._name, "locked": self._settings.keys is not None})
+        lock = await self._locked()
+        if path in PATHS:
+            return await lock.answer(request)
+        check_call(path, request.method)
+        owner = await lock.owner_of(request)
+        if owner is None and path == FRONT:
+            return form()
+        if owner is None:
+            raise AuthenticationError("Nobody has logged in here, or the session is over: load the page again.")
+        if self._settings.keys is not None:
+            admit(request.scope, owner)
+        request.scope["state"] = {**request.scope.get("state", {}), OWNER: owner}
+        news = await self._news() if path == FRONT else None
+        if news is not None:
+            return plain_page(news, self._host.about())
+        if self._gradio is None:
+            raise UnavailableError("The page is not there yet: look at / first.")
+        return None
+
+    async def _locked(self) -> Lock:
+        """The lock; the file of its sessions is not made before anybody comes."""
+        async with self._opening:
+            if self._lock is None:
+                keys = self._settings.keys
+                sessions = None if keys is None else await asyncio.to_thread(self._sessions, keys)
+                self._lock = Lock(keys, sessions, self._settings.rate_limit, self._bodies)
+        return self._lock
+
+    def _sessions(self, keys: Keys) -> Sessions:
+        return Sessions(_folder(self._settings.data) / "sessions.db", keys)
+
+    async def _news(self) -> News | None:
+        """Why the page cannot be shown; has it made as soon as it can be."""
+        news = await self._host.news()
+        if news is not None:
+            return news
+        if self._life is None:
+            self._life = asyncio.create_task(self._live(self._host.speaker()))
+        return self._refusal or (PREPARING if self._gradio is None else None)
+
+    async def _live(self, speaker: Speaker) -> None:
+        """The life of Gradio, and what there is to say of it where it cannot live."""
+        try:
+            await self._lead(speaker)
+        except Exception as error:
+            self._refusal = News(_refusal(error), lasting=True)
+        finally:
+            self._gradio = None
+
+    async def _lead(self, speaker: Speaker) -> None:
+        """Gradio is imported, entered, served from until the end, and left."""
+        turns = Turns()
+        store = await asyncio.to_thread(lambda: Store(_folder(self._settings.data) / "conversations.db"))
+        try:
+            made = await asyncio.to_thread(build, self._create, speaker, store, turns, self._settings.max_file_size)
+            await self._serve(made, turns)
+        finally:
+            await asyncio.to_thread(store.close)
+
+    async def _serve(self, made: GradioApp, turns: Turns) -> None:
+        async with made.app.router.lifespan_context(made.app):
+            self._gradio = made
+            await _first(self._host.closing.wait(), self._ending.wait())
+            # Where no request is left the server ends at once, but an answer that no tab looks at has its grace time too.
+            await _first(self._host.closing.wait(), turns.quiet())
+            await turns.aclose()
+            await _first(self._ending.wait(), within=LAST_WORDS_SECONDS)
+            self._cut.set()
+            await self._ending.wait()
+            made.close()
+
+
+class _Guarded:
+    """A ``send`` that adds the headers of our pages."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.update({"content-security-policy": POLICY} | GUARDS)
+        await self._send(message)
+
+
+class _Front:
+    """A ``send`` for Gradio's page as a whole, which leaves out what it says of itself to others."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = _Guarded(send)
+        self._start: Message = {}
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body", False):
+            return
+        body = ADVERTISEMENT.sub(b"", self._body)
+        headers = MutableHeaders(scope=self._start)
+        headers["content-length"] = str(len(body))
+        headers["cache-control"] = "no-store"
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
+
+
+async def attended(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
+    """Answer a request, but no longer than until ``end``: a response that has begun is closed in good order."""
+    begun = whole = False
+
+    async def noted(message: Message) -> None:
+        nonlocal begun, whole
+        begun = True
+        whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await send(message)
+
+    async def answer() -> None:
+        await app(scope, receive, noted)
+
+    tasks = (asyncio.create_task(answer()), asyncio.create_task(end.wait()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
+            return
+    finally:
+        await _cancel(tasks)
+    if not begun:
+        await error_response(UnavailableError("The server is shutting down."))(scope, receive, send)
+    elif not whole:
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:
+    """Wait until one of them is over, and not for longer than ``within`` seconds."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    await _cancel(tasks)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """End tasks whose results are of no interest any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _refusal(error: Exception) -> str:
+    """Why there is no page, for people; what nobody foresaw is in the log."""
+    if isinstance(error, PellucidError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pellucid"):
+        return f"The page needs {error.name}, which is not installed: run pip install '.[webui]' in Pellucid's folder, then start again."
+    logger.error("the page cannot be made", exc_info=error)
+    return "The page cannot be made: the server's log says why."
+
+
+def _folder(data: Path) -> Path:
+    """The folder of what belongs to nobody but the user, made if it is not there. Raises ConfigError where that cannot be."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder {data} cannot be made ({error.strerror}): set another one with --data.") from error
+    return data

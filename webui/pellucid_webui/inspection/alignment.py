@@ -1,0 +1,97 @@
+"""The tokens of one text as two models cut it, brought together by characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pellucid.tokens import Token
+from pellucid_webui.conversations.branching import open_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The shortest piece of a text at whose ends both models have a border, and the tokens of each in it.
+
+    ``start`` is its first character.
+    """
+
+    start: int
+    text: str
+    a: tuple[Token, ...]
+    b: tuple[Token, ...]
+
+    @property
+    def logprobs(self) -> tuple[float, float] | None:
+        """Of the piece under the first model and under the second; None where it has a token that follows nothing."""
+        a, b = _sum(self.a), _sum(self.b)
+        return None if a is None or b is None else (a, b)
+
+    @property
+    def log_ratio(self) -> float | None:
+        """How much likelier the first model finds it than the second: a difference of logprobs."""
+        found = self.logprobs
+        return None if found is None else found[0] - found[1]
+
+
+def align(a: Sequence[Token], b: Sequence[Token]) -> list[Segment]:
+    """The segments of a text, which have all its tokens. Raises ValueError where the two have different texts."""
+    text = _text(a)
+    if text != _text(b):
+        raise ValueError("the tokens of two different texts cannot be aligned")
+    cuts_a, cuts_b = _last_cuts(a), _last_cuts(b)
+    cuts_a[len(text)], cuts_b[len(text)] = len(a), len(b)  # all that is left, should the text end inside a character
+    found: list[Segment] = []
+    start = at_a = at_b = 0
+    for end in sorted(cuts_a.keys() & cuts_b.keys()):
+        if end > start:
+            found.append(Segment(start, text[start:end], tuple(a[at_a : cuts_a[end]]), tuple(b[at_b : cuts_b[end]])))
+            start, at_a, at_b = end, cuts_a[end], cuts_b[end]
+    return found
+
+
+def within(tokens: Sequence[Token], text: str) -> list[Token] | None:
+    """The tokens that say the last occurrence of a text, and nothing else; None if none does."""
+    said = _text(tokens)
+    firsts = dict(reversed(_cuts(tokens))) | {0: 0}
+    lasts = {0: 0} | _last_cuts(tokens)
+    start = said.rfind(text)
+    while start >= 0:
+        end = start + len(text)
+        if start in lasts and end in firsts:
+            return list(tokens[lasts[start] : max(lasts[start], firsts[end])])
+        start = said.rfind(text, 0, end - 1) if end else -1
+    return None
+
+
+def divergence(one: str, other: str) -> int | None:
+    """The first character at which two texts differ; None where they are the same."""
+    for index, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return index
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def _text(tokens: Sequence[Token]) -> str:
+    return "".join(token.text for token in tokens)
+
+
+def _cuts(tokens: Sequence[Token]) -> list[tuple[int, int]]:
+    """Where a text could be cut between two tokens: at which character, and how many tokens are in front. Not inside a character."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    for count, (token, rest) in enumerate(zip(tokens, open_bytes(tokens), strict=True), 1):
+        at += len(token.text)
+        if not rest:
+            found.append((at, count))
+    return found
+
+
+def _last_cuts(tokens: Sequence[Token]) -> dict[int, int]:
+    """The same, with what has no text in front."""
+    return dict(_cuts(tokens))
+
+
+def _sum(tokens: Sequence[Token]) -> float | None:
+    known = [token.logprob for token in tokens if token.logprob is not None]
+    return sum(known) if len(known) == len(tokens) else None

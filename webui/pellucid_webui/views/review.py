@@ -1,0 +1,148 @@
+"""Review: two answers to one prompt, judged by somebody who is not told whose they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from pellucid.client.api_keys import LOCAL
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.learn.review.review_files import REASONS, Judgement, Review, Reviews, Verdict, next_pair
+from pellucid_webui.conversations.markdown import blocks
+
+SCRIPT = """
+Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data) });
+"""
+
+NONE = (
+    "There is nothing to review yet. Make a review in a terminal, then load this page again: "
+    "pellucid review NAME --model A --model B --prompts FILE"
+)
+
+NAMELESS = "Say who you are first: agreement is told between raters."
+
+OwnerOf = Callable[[gr.Request], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewDesk:
+    """Serves the reviews to all tabs."""
+
+    reviews: Reviews
+
+    async def act(self, asked: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        """Do what the script asks for; what it shows after that. What goes wrong is told there.
+
+        ``owner`` is who has logged in, and the rater then; without a lock raters say who they are. A verdict comes with the review
+        and the rater that its pair was shown for, as the sides are drawn by them: one of somebody else's pair is not kept.
+        """
+        return await asyncio.to_thread(self._act, asked, owner)
+
+    def _act(self, asked: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        name, rater, note = str(asked.get("review", "")), str(asked.get("rater", "")).strip(), ""
+        known = owner != LOCAL
+        own = not known or rater == owner
+        if known:
+            rater = owner
+        names: list[str] = []
+        try:
+            names = self.reviews.names()
+            if asked.get("verb") == "judge" and own:
+                self._judge(name, rater, asked)
+            if name not in names:
+                name = names[0] if names else ""
+            if name:
+                return self._picture(names, name, rater, asked) | {"known": known}
+        except PellucidError as error:
+            note = str(error)
+        return _shown(names, name, rater, note or NONE, wrong=bool(note)) | {"known": known}
+
+    def _judge(self, name: str, rater: str, asked: Mapping[str, Any]) -> None:
+        if not rater:
+            raise InvalidRequestError(NAMELESS)
+        review, pair = self.reviews.find(name), asked.get("pair")
+        if not isinstance(pair, int):
+            raise InvalidRequestError("The page does not say which pair was judged: load it again.")
+        reasons = tuple(reason for reason in asked.get("reasons", ()) if reason in REASONS)
+        verdict = _verdict(str(asked.get("verdict")), a_is_left=review.is_a_left(pair, rater))
+        self.reviews.judge(name, Judgement(pair, rater, verdict, reasons, str(asked.get("note", ""))[:2000]))
+
+    def _picture(self, names: Sequence[str], name: str, rater: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if not rater:
+            return _shown(names, name, rater, NAMELESS)
+        review = self.reviews.find(name)
+        judged = self.reviews.judgements(name)
+        back = asked.get("pair") if asked.get("verb") == "show" else None
+        pair = back if isinstance(back, int) and 0 <= back < len(review.pairs) else next_pair(review, judged, rater)
+        if pair is None:
+            told = f"You have judged all {len(review.pairs)} pairs. What came of it: pellucid review {name}"
+            return _shown(names, name, rater, told)
+        done = sum(one.rater == rater for one in judged)
+        told = f"Pair {pair + 1} of {len(review.pairs)}; you have judged {done}."
+        return _shown(names, name, rater, told) | _pair(review, pair, rater, judged)
+
+
+def _pair(review: Review, number: int, rater: str, judged: Sequence[Judgement]) -> dict[str, Any]:
+    pair, a_is_left = review.pairs[number], review.is_a_left(number, rater)
+    left, right = (pair.a, pair.b) if a_is_left else (pair.b, pair.a)
+    before = next((one for one in judged if one.pair == number and one.rater == rater), None)
+    return {
+        "pair": number,
+        "prompt": blocks(pair.prompt),
+        "left": blocks(left),
+        "right": blocks(right),
+        "chosen": None if before is None else _side(before.verdict, a_is_left=a_is_left),
+        "given": [] if before is None else list(before.reasons),
+        "note": "" if before is None else before.note,
+    }
+
+
+def _shown(names: Sequence[str], name: str, rater: str, status: str, *, wrong: bool = False) -> dict[str, Any]:
+    return {
+        "names": list(names),
+        "review": name,
+        "rater": rater,
+        "known": False,
+        "status": status,
+        "wrong": wrong,
+        "reasons": list(REASONS),
+        "pair": None,
+    }
+
+
+def _verdict(side: str, *, a_is_left: bool) -> Verdict:
+    """What a choice of side says of a and b."""
+    match side:
+        case "left" | "right":
+            return Verdict.A if (side == "left") == a_is_left else Verdict.B
+        case "both" | "neither":
+            return Verdict(side)
+        case _:
+            raise InvalidRequestError(f"The review knows no verdict {side!r}: it is left, right, both or neither.")
+
+
+def _side(verdict: Verdict, *, a_is_left: bool) -> str:
+    if verdict in (Verdict.A, Verdict.B):
+        return "left" if (verdict is Verdict.A) == a_is_left else "right"
+    return str(verdict)
+
+
+def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
+    """The tab."""
+    desk = ReviewDesk(reviews)
+    with gr.Tab("Review", id="review"):
+        view = gr.HTML(value=_shown([], "", "", NONE), html_template="", js_on_load=SCRIPT, elem_id="pl-review", apply_default_css=False)
+
+    async def on_act(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
+        return await desk.act(event._data or {}, owner_of(request))
+
+    async def on_load(request: gr.Request) -> dict[str, Any]:
+        return await desk.act({}, owner_of(request))
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+    page.load(on_load, None, [view], **quiet)
+    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # a name that is typed while an answer is awaited counts

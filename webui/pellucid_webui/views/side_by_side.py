@@ -1,0 +1,312 @@
+"""Two answers to one prompt: said beside each other, then each read by the other side."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import accumulate, count
+from math import log
+from typing import Any
+
+from pellucid.client.protocol import Speaker
+from pellucid.errors import PellucidError
+from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
+from pellucid_webui.conversations.compact_tokens import pack
+from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, SYSTEM, USER, TurnSettings
+from pellucid_webui.inspection.alignment import Segment, align, divergence, within
+from pellucid_webui.inspection.comparison import perplexity, segment_divergence, summarise
+from pellucid_webui.inspection.word_diff import Stretch, stretches
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+
+STRONG = 4.0
+"""The log ratio, in nats, at which a token is marked as strongly as can be: one side finds it 55 times as likely."""
+
+NOTABLE = 2.0
+"""The log ratio from which the key for divergences stops at a token."""
+
+ALIKE = 0.005
+"""The log ratio, in nats, below which two models are said to agree."""
+
+LONGEST_SHOWN = 40
+"""Characters of a stretch that are said of it."""
+
+UNEXPECTED = "The server failed at this answer; its log says how."
+
+_NUMBERS = count(1)
+
+
+@dataclass(eq=False)
+class Side:
+    """One side: what answers, what it said, and how the other side reads that."""
+
+    name: str
+    settings: TurnSettings
+    tokens: list[Token] = field(default_factory=list)
+    batches: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+    end: FinishReason | None = None
+    error: str | None = None
+    read: list[Token] | None = None
+    took: float | None = None
+    _packed: int = 0
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return "".join(token.text for token in self.tokens)
+
+    def pack(self) -> None:
+        """Make a batch of what has come since the last one."""
+        fresh = self.tokens[self._packed :]
+        if fresh:
+            self.batches.append(pack(fresh))
+            self._packed += len(fresh)
+
+    def segments(self) -> list[Segment]:
+        """What it said, as itself and as the other side reads it; none where that is not known."""
+        return [] if self.read is None else align(self.tokens, self.read)
+
+
+@dataclass(eq=False)
+class Duel:
+    """Both sides, and how far they are."""
+
+    a: Side
+    b: Side
+    number: int = field(default_factory=lambda: next(_NUMBERS))
+    status: str = ""
+    stopped: bool = False
+    ended: bool = False
+    _tasks: Sequence[asyncio.Task[None]] = ()
+
+    def stop(self) -> None:
+        """End it with what there is: nothing is generated or read any more."""
+        self.stopped = not self.ended
+        for task in self._tasks:
+            task.cancel()
+
+    async def run(self, speaker: Speaker, prompt: str) -> AsyncGenerator[dict[str, Any]]:
+        """Have both answer, then have each read the other's answer; what to show, as it comes."""
+        self.status = "Both answer…"
+        async with aclosing(self._until([_say(speaker, side, prompt) for side in (self.a, self.b)])) as pictures:
+            async for shown in pictures:
+                yield shown
+        if not self.stopped:
+            self.status = "Each reads the other's answer…"
+            pairs = ((self.a, self.b), (self.b, self.a))
+            async with aclosing(self._until([_read(speaker, side, other, prompt) for side, other in pairs])) as pictures:
+                async for shown in pictures:
+                    yield shown
+        self.ended = True
+        self.status = _verdict(self)
+        yield await asyncio.to_thread(self.picture)
+
+    def picture(self) -> dict[str, Any]:
+        """What the script draws."""
+        self.a.pack()
+        self.b.pack()
+        apart = stretches(self.a.text, self.b.text) if self.ended else []
+        return {
+            "number": self.number,
+            "status": self.status,
+            "wrong": False,
+            "running": not self.ended,
+            "a": _side_picture(self.a, self.b, [stretch.a for stretch in apart]),
+            "b": _side_picture(self.b, self.a, [stretch.b for stretch in apart]),
+            "summary": summary_rows(self.a, self.b) if self.ended else [],
+            "divergences": divergences(self.a, self.b, apart) if self.ended else [],
+        }
+
+    async def _until(self, works: Sequence[Coroutine[Any, Any, None]]) -> AsyncGenerator[dict[str, Any]]:
+        self._tasks = [asyncio.create_task(work) for work in works]
+        try:
+            yield self.picture()
+            while not all(task.done() for task in self._tasks):
+                await asyncio.wait(self._tasks, timeout=TICK_SECONDS)
+                yield self.picture()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+        for task, side in zip(self._tasks, (self.a, self.b), strict=True):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                side.error = side.error or _sentence(error)
+
+
+async def _say(speaker: Speaker, side: Side, prompt: str) -> None:
+    """Have a side answer. Raises a PellucidError where it cannot, or not to its end."""
+    begun = time.monotonic()
+    stream = speaker.chat(_messages(side, prompt), side.settings.sampling(), model=side.settings.model or None)
+    try:
+        async with aclosing(stream) as items:
+            async for item in items:
+                if isinstance(item, Finish):
+                    side.usage, side.end = item.usage, item.reason
+                    _check(item)
+                else:
+                    side.tokens.append(item)
+    finally:
+        side.took = time.monotonic() - begun
+
+
+async def _read(speaker: Speaker, side: Side, other: Side, prompt: str) -> None:
+    """Have ``other`` read what ``side`` said, as if it were its own answer to the prompt. Raises a PellucidError where it cannot."""
+    if not side.text.strip():
+        return
+    conversation = [*_messages(other, prompt), Message(ASSISTANT, side.text)]
+    tokens: list[Token] = []
+    async with aclosing(speaker.score(conversation, model=other.settings.model or None, top_logprobs=ALTERNATIVES)) as items:
+        async for item in items:
+            if isinstance(item, Finish):
+                _check(item)
+            else:
+                tokens.append(item)
+    side.read = within(tokens, side.text)
+    if side.read is None:
+        raise PellucidError(f"The template of {other.name}'s model changes this answer: {other.name} cannot read it as it is.")
+
+
+def _check(finish: Finish) -> None:
+    """Raises a PellucidError for what did not come to its own end."""
+    if finish.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+        raise PellucidError(finish.error or f"The server ended this answer early: {finish.reason}.")
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, PellucidError):
+        return str(error)
+    logger.error("a side of a comparison failed", exc_info=error)
+    return UNEXPECTED
+
+
+def _messages(side: Side, prompt: str) -> list[Message]:
+    system = [Message(SYSTEM, side.settings.system)] if side.settings.system.strip() else []
+    return [*system, Message(USER, prompt)]
+
+
+def _side_picture(side: Side, other: Side, apart: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    settings = side.settings
+    chosen = f"temperature {settings.temperature:g}" if settings.temperature else "greedy"
+    speed = ""
+    if side.usage is not None and side.took is not None and side.usage.decode and side.usage.generated > 1:
+        speed = f"{side.usage.generated} tokens in {side.took:.1f} s, {(side.usage.generated - 1) / side.usage.decode:.1f} tokens/s"
+    if side.end is FinishReason.LENGTH:
+        speed += f"{'. ' if speed else ''}It was ended by the limit of tokens, {settings.max_tokens}: see Sampling."
+    return {
+        "about": f"{settings.model}, {chosen}" + (f", {settings.system!r}" if settings.system.strip() else ""),
+        "batches": list(side.batches),
+        "note": side.error or speed,
+        "wrong": side.error is not None,
+        "marks": json.dumps(marks(side, other)) if side.read is not None else None,
+        "words": [f"likelier under {other.name}", f"likelier under {side.name}"],
+        "apart": [_tokens_in(side.tokens, stretch) for stretch in apart],
+    }
+
+
+def marks(side: Side, other: Side) -> list[dict[str, Any] | None]:
+    """For each token of a side how differently the other finds it: a sentence, and a number from -1 to 1."""
+    found: list[dict[str, Any] | None] = []
+    for segment in side.segments():
+        ratio = segment.log_ratio
+        mark = None
+        if ratio is not None:
+            value = max(-1.0, min(1.0, ratio / STRONG))
+            mark = {"text": words(segment, ratio, side.name, other.name), "value": round(value, 4)}
+        found += [mark] * len(segment.a)
+    return found
+
+
+def divergences(a: Side, b: Side, apart: Sequence[Stretch]) -> list[tuple[str, int, str]]:
+    """Where to look: the side, the number of a token there, and words. First where the texts differ, then notable tokens."""
+    found: list[tuple[str, int, str]] = []
+    for stretch in apart:
+        in_a = stretch.a[0] < stretch.a[1]
+        side, (at, _) = (a, stretch.a) if in_a else (b, stretch.b)
+        found.append((side.name.lower(), _tokens_in(side.tokens, (at, at + 1))[0], _what_differs(a, b, stretch)))
+    for side, other in ((a, b), (b, a)):
+        index = 0
+        for segment in side.segments():
+            ratio = segment.log_ratio
+            if ratio is not None and abs(ratio) >= NOTABLE:
+                found.append((side.name.lower(), index, f"{side.name}'s answer: {words(segment, ratio, side.name, other.name)}"))
+            index += len(segment.a)
+    return found
+
+
+def summary_rows(a: Side, b: Side) -> list[list[str]]:
+    """The table: each text under both models."""
+    both = [None if side.read is None else summarise(side.tokens, side.read) for side in (a, b)]
+    return [
+        ["", "A's answer", "B's answer"],
+        ["perplexity under A", *_numbers(a.tokens, b.read)],
+        ["perplexity under B", *_numbers(a.read, b.tokens)],
+        ["same first choice", *[_share(None if one is None else one.agreement) for one in both]],
+        ["KL divergence, bits a token, at least", *[_number(None if one is None or one.kl is None else one.kl / log(2)) for one in both]],
+        ["tokens", *[str(len(side.tokens)) for side in (a, b)]],
+        ["seconds", *["–" if side.took is None else f"{side.took:.1f}" for side in (a, b)]],
+    ]
+
+
+def words(segment: Segment, ratio: float, here: str, there: str) -> str:
+    """What a log ratio means: that of the side ``here``, which said the segment, to the side ``there``."""
+    kl = segment_divergence(segment)
+    distance = "" if kl is None else f", KL at least {kl / log(2):.3f} bits"
+    if abs(ratio) < ALIKE:
+        return f"equally likely under {here} and {there}{distance}"
+    return f"log ratio {ratio / log(2):+.2f} bits: {'likelier' if ratio > 0 else 'less likely'} under {here} than under {there}{distance}"
+
+
+def _verdict(duel: Duel) -> str:
+    if duel.stopped:
+        return "Stopped: the answers are not read to their ends by the other side."
+    if duel.a.error or duel.b.error:
+        return "Not all went well: the sentence below an answer says why."
+    at = divergence(duel.a.text, duel.b.text)
+    parted = "Both say the same." if at is None else f"The answers part at character {at + 1}."
+    one = duel.a.settings.model == duel.b.settings.model and duel.a.settings.system == duel.b.settings.system
+    return (
+        f"{parted} Both sides are the same model with the same system prompt, and read alike: only what they chose differs."
+        if one
+        else parted
+    )
+
+
+def _what_differs(a: Side, b: Side, stretch: Stretch) -> str:
+    said_a, said_b = a.text[slice(*stretch.a)], b.text[slice(*stretch.b)]
+    if said_a and said_b:
+        return f"{a.name} says {_quoted(said_a)}, {b.name} says {_quoted(said_b)}."
+    return f"Only {a.name if said_a else b.name} says {_quoted(said_a or said_b)}."
+
+
+def _quoted(text: str) -> str:
+    shown = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+    return f"“{shown}”".replace("\n", "↵")
+
+
+def _tokens_in(tokens: Sequence[Token], stretch: tuple[int, int]) -> tuple[int, int]:
+    """The tokens of a stretch of characters, from and up to; the same twice where it is empty."""
+    start, end = stretch
+    ends = list(accumulate(len(token.text) for token in tokens))
+    first = bisect_right(ends, start)
+    return (first, first) if start == end else (first, bisect_left(ends, end) + 1)
+
+
+def _numbers(*read: Sequence[Token] | None) -> list[str]:
+    return [_number(None if tokens is None else perplexity(tokens)) for tokens in read]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
