@@ -39,12 +39,13 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import Ring
 from pellucid.completion.context.prompt_context import Context
 from pellucid.completion.recent_answers import Recent
+from pellucid.completion.settings import CompletionSettings, Level
 from pellucid.completion.suggestion import Place
 from pellucid.completion.trust import threshold_gate
 from pellucid.completion.trust.calibrated_gate import Candidate
 from pellucid.completion.trust.threshold_gate import Verdict, passed
+from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
 from pellucid_lsp.model_server.launch import Launcher
-from pellucid_lsp.settings import CompletionSettings, Level, ServerSettings, Settings
 from threshold_search import judged, search
 
 TIMEOUT = 300.0
@@ -120,8 +121,8 @@ async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
 
     path = STDLIB / cursor.file
     place = Place(path.as_uri(), cursor.before, cursor.below if case.suffix else "", "python", str(path))
-    settings = Settings(completion=replace(CompletionSettings(), ahead=False))
-    completer = Completer(settings, lambda: launcher, Context(settings.context, Ring(settings.context)), Recent(), gate=note)
+    settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False))
+    completer = Completer(settings.completion, lambda: launcher, Context(settings.context, Ring(settings.context)), Recent(), gate=note)
     begun = time.perf_counter()
     await completer.suggest(place)
     case.took = (time.perf_counter() - begun) * 1000

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from common.replay_cases import Case, Gated, gated
+from pellucid.completion.settings import Level
 from pellucid.completion.trust import threshold_gate
-from pellucid_lsp.settings import Level
 
 GRID: Mapping[str, Sequence[float]] = {
     "first": (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

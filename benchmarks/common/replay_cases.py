@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.threshold_gate import judge
 from pellucid.tokens import Token
-from pellucid_lsp.settings import Level
 
 
 @dataclass

@@ -16,12 +16,13 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from pellucid.completion.context.uris import file_path
+from pellucid.completion.settings import Popup
 from pellucid.completion.suggestion import Place, Suggestion, unified
 from pellucid.errors import ConfigError, PellucidError
 from pellucid_lsp.documents import Documents, install, place_at
+from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.loading_progress import LoadingBar
 from pellucid_lsp.protocol import Handler, Protocol, answering
-from pellucid_lsp.settings import SECTION, Popup, Settings
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Pellucid(LanguageServer):
             ),
             protocol_cls=Protocol,
         )
-        self.settings = Settings()
+        self.settings = EditorSettings()
         self._session: Session | None = None
-        self.initial = Settings()
+        self.initial = EditorSettings()
         """The settings of ``initializationOptions``, which those of ``workspace/configuration`` go over."""
         self.settled = asyncio.Event()
         """Set once the client's settings are known: before that nothing is sent anywhere."""
@@ -159,7 +160,7 @@ class Pellucid(LanguageServer):
 
     async def take_settings(self, given: object) -> None:
         """Take settings of a client, over those of ``initializationOptions``; each that is wrong is told, and is not taken."""
-        self.settings, wrong = Settings.take(given, self.initial)
+        self.settings, wrong = EditorSettings.take(given, self.initial)
         for sentence in wrong:
             self.tell(ConfigError(sentence))
         logging.getLogger("pellucid_lsp").setLevel(self.settings.log_level.upper())

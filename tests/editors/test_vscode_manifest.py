@@ -9,7 +9,7 @@ from typing import Any, get_origin, get_type_hints
 
 import pytest
 
-from pellucid_lsp.settings import SECTION, Settings, camel
+from pellucid_lsp.editor_settings import SECTION, EditorSettings, camel
 
 MANIFEST: dict[str, Any] = json.loads((Path(__file__).parents[2] / "editors/vscode/package.json").read_text())
 PROPERTIES: dict[str, dict[str, Any]] = {
@@ -22,7 +22,7 @@ SENT = {f"{SECTION}.statusNotifications"}
 """What the extension sends by itself."""
 
 
-def settings_of(kind: type[Any] = Settings, path: str = SECTION) -> Iterator[tuple[str, Any, Field[Any]]]:
+def settings_of(kind: type[Any] = EditorSettings, path: str = SECTION) -> Iterator[tuple[str, Any, Field[Any]]]:
     """Every setting with its name in an editor and its type."""
     hints = get_type_hints(kind)
     for one in fields(kind):

@@ -20,9 +20,9 @@ import pytest
 from pellucid.client.client import Client
 from pellucid.client.server_health import Standing
 from pellucid.errors import UnavailableError
+from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launch import LONGEST_PAUSE, Condition, Launcher, State, Surroundings
 from pellucid_lsp.model_server.server_process import Record, command_line
-from pellucid_lsp.settings import ServerSettings
 from support.editors import fake_model_server
 
 SCRIPT = fake_model_server.__file__
@@ -214,7 +214,7 @@ async def test_processes_start_one_server(world: World) -> None:
             "import asyncio, sys",
             "from pathlib import Path",
             "from pellucid_lsp.model_server.launch import Launcher, Surroundings",
-            "from pellucid_lsp.settings import ServerSettings",
+            "from pellucid_lsp.editor_settings import ServerSettings",
             f"around = Surroundings(config_file=Path({str(world.around.config_file)!r}), records=Path({str(world.around.records)!r}),",
             f"    logs=Path({str(world.around.logs)!r}), command=(sys.executable, {SCRIPT!r}))",
             "asyncio.run(Launcher(ServerSettings(), '', lambda condition: None, around).client())",

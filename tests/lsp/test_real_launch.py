@@ -13,9 +13,9 @@ import pytest
 from pellucid.client.client import Client
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, SamplingParams
+from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launch import Condition, Launcher, State, Surroundings
 from pellucid_lsp.model_server.server_process import Record
-from pellucid_lsp.settings import ServerSettings
 from support.servers.real_model_server import real_models
 
 pytestmark = pytest.mark.model

@@ -11,8 +11,8 @@ import pytest
 from pellucid.client.server_address import key_for
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError
+from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.server_address import Whereabouts, find
-from pellucid_lsp.settings import ServerSettings
 
 NONE = Path("/nowhere/config.toml")
 

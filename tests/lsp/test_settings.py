@@ -1,4 +1,4 @@
-"""Settings say what is wrong with them."""
+"""EditorSettings say what is wrong with them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.settings import Level, Shape
 from pellucid.errors import ConfigError
-from pellucid_lsp.settings import Level, Settings, Shape, settings_table
+from pellucid_lsp.editor_settings import EditorSettings, settings_table
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_defaults() -> None:
     """Nothing, and an empty object, give the defaults."""
-    assert Settings.read(None) == Settings.read({}) == Settings()
+    assert EditorSettings.read(None) == EditorSettings.read({}) == EditorSettings()
 
 
 def test_values() -> None:
     """What is given is taken, in nested objects with camelCase names; null and what is missing keep the default."""
-    settings = Settings.read(
+    settings = EditorSettings.read(
         {
             "enabled": False,
             "completion": {"level": "quiet", "maxTokens": 64.0, "shape": None, "languagesOff": ["markdown"]},
@@ -57,23 +58,23 @@ def test_values() -> None:
 def test_wrong_ones(given: Any, sentence: str) -> None:
     """One sentence names the setting and the remedy; a secret is not repeated."""
     with pytest.raises(ConfigError, match=re.escape(sentence)):
-        Settings.read(given)
+        EditorSettings.read(given)
 
 
 def test_over_others() -> None:
     """What is not given is as it was before, in groups as well."""
-    base = Settings.read({"model": "m", "completion": {"level": "quiet", "maxLines": 3}})
+    base = EditorSettings.read({"model": "m", "completion": {"level": "quiet", "maxLines": 3}})
 
-    settings = Settings.read({"enabled": None, "completion": {"level": "eager", "maxLines": None}}, base)
-    assert settings == Settings.read({"model": "m", "completion": {"level": "eager", "maxLines": 3}})
-    assert Settings.read(None, base) == Settings.take({}, base)[0] == base
+    settings = EditorSettings.read({"enabled": None, "completion": {"level": "eager", "maxLines": None}}, base)
+    assert settings == EditorSettings.read({"model": "m", "completion": {"level": "eager", "maxLines": 3}})
+    assert EditorSettings.read(None, base) == EditorSettings.take({}, base)[0] == base
 
 
 def test_what_can_be_taken() -> None:
     """Each wrong setting is passed over and told, and all the others are taken: who switches suggestions off finds them off."""
-    base = Settings.read({"completion": {"maxLines": 3}, "context": {"filesTokens": 7}})
+    base = EditorSettings.read({"completion": {"maxLines": 3}, "context": {"filesTokens": 7}})
 
-    settings, wrong = Settings.take(
+    settings, wrong = EditorSettings.take(
         {
             "unknownKey": 1,
             "enabled": False,
@@ -84,7 +85,7 @@ def test_what_can_be_taken() -> None:
         base,
     )
 
-    assert settings == Settings.read({"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base)
+    assert settings == EditorSettings.read({"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base)
     assert wrong == (
         "pellucid.unknownKey is not a setting of Pellucid: the README lists all.",
         "pellucid.completion.maxLines should be a whole number, not 'x'.",
@@ -96,8 +97,8 @@ def test_what_can_be_taken() -> None:
 
 def test_nothing_to_take() -> None:
     """What is no object of settings changes nothing, and is told."""
-    assert Settings.take("x") == (Settings(), ("pellucid should be an object of settings, not 'x'.",))
-    assert Settings.take({"enabled": False}) == (Settings(enabled=False), ())
+    assert EditorSettings.take("x") == (EditorSettings(), ("pellucid should be an object of settings, not 'x'.",))
+    assert EditorSettings.take({"enabled": False}) == (EditorSettings(enabled=False), ())
 
 
 def test_readme() -> None:
@@ -117,6 +118,6 @@ def test_readme() -> None:
     ],
 )
 def test_a_key_stays_with_its_address(given: dict[str, Any], key: str) -> None:
-    """Settings that name another address without a key do not get the key that came with the former address."""
-    base = Settings.read({"server": {"url": "http://one", "apiKey": "k"}})
-    assert Settings.take(given, base)[0].server.api_key == key
+    """EditorSettings that name another address without a key do not get the key that came with the former address."""
+    base = EditorSettings.read({"server": {"url": "http://one", "apiKey": "k"}})
+    assert EditorSettings.take(given, base)[0].server.api_key == key

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.settings import Shape
 from pellucid.completion.suggestion import Place, Suggestion
-from pellucid_lsp.settings import Shape
 from pellucid_lsp.suggestion_location import locate, token_at
 from support.editors.said_tokens import say
 

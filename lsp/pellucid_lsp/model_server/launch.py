@@ -22,11 +22,11 @@ from pellucid.client.server_address import APPLICATION, CONFIG_FILE
 from pellucid.client.server_health import ServerCondition, Standing
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
 from pellucid.system.private_files import make_private_folder
+from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server import server_process
 from pellucid_lsp.model_server.backoff import Backoff
 from pellucid_lsp.model_server.server_address import Whereabouts, find
 from pellucid_lsp.model_server.server_process import Record, Server
-from pellucid_lsp.settings import ServerSettings
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks at a server that is not ready: they grow from the one to the other."""

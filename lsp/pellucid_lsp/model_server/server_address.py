@@ -22,7 +22,7 @@ from pellucid.client.server_address import (
     url_of,
 )
 from pellucid.errors import ConfigError
-from pellucid_lsp.settings import ServerSettings
+from pellucid_lsp.editor_settings import ServerSettings
 
 KEY_SETTINGS = {"api_key", "api_key_file"}
 

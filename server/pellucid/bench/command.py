@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from pellucid.bench import machine
 from pellucid.bench.compare import compare, read_report
 from pellucid.bench.figures import Figure, Report, Unit
 from pellucid.bench.floors import Floors, multiply_rate, read_rate
@@ -28,6 +27,7 @@ from pellucid.config import Settings
 from pellucid.engine.model import CacheShape, Model, TokenCost
 from pellucid.serving.assemble import assemble
 from pellucid.serving.serve import warm_up
+from pellucid.system import machine
 from pellucid.system.terminal import Bars, Steps
 
 Samples = Mapping[Quantity, Sequence[float]]

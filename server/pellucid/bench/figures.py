@@ -10,12 +10,11 @@ from typing import Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from pellucid.system.atomic_files import human
+from pellucid.system.machine import Facts
 
 KIND: Final = "pellucid-bench"
 FORMAT: Final = 1
 """Of the saved report; one of another format cannot be compared."""
-
-Facts = dict[str, str | int]
 
 
 class Unit(StrEnum):

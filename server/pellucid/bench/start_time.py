@@ -56,10 +56,10 @@ async def start_elsewhere(settings: dict[str, object]) -> Start:
 def measure(settings: dict[str, object]) -> Start:
     """Start in this process, which has imported nothing of weight yet."""
     begun = time.perf_counter()
-    from pellucid.bench.machine import resident
     from pellucid.config import load_settings
     from pellucid.serving.assemble import assemble
     from pellucid.serving.serve import warm_up
+    from pellucid.system.machine import resident
     from pellucid.system.progress import Silent
 
     imported = time.perf_counter()

@@ -19,28 +19,11 @@ from typing import TYPE_CHECKING
 from pellucid.config import Settings, config_file, load_settings, origins
 from pellucid.errors import PellucidError
 from pellucid.system.atomic_files import human
+from pellucid.system.machine import CPU_FEATURES, cpu_info
 from pellucid.system.processors import threads_to_use
 
 if TYPE_CHECKING:
     from pellucid.models.store import ModelRecord
-
-CPU_FEATURES = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512bw",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx_vnni",
-    "amx_int8",
-    "amx_bf16",
-    "asimd",
-    "asimddp",
-    "i8mm",
-    "bf16",
-)
-"""Those that make a difference to a kernel, as /proc/cpuinfo spells them."""
 
 Findings = dict[str, str | list[str]]
 
@@ -114,17 +97,6 @@ def _processor() -> str:
     name, flags = cpu_info(Path("/proc/cpuinfo"))
     found = [feature for feature in CPU_FEATURES if feature in flags]
     return f"{name or platform.machine()}; {', '.join(found) or 'features unknown'}"
-
-
-def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
-    """The processor's name and features as Linux tells them; empty elsewhere."""
-    if not path.exists():
-        return platform.processor(), frozenset()
-    fields: dict[str, str] = {}
-    for line in path.read_text().splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    return fields.get("model name", ""), frozenset((fields.get("flags") or fields.get("Features") or "").split())
 
 
 def _kernel(cache: Path) -> str:

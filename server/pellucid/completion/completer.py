@@ -17,6 +17,7 @@ from pellucid.completion.model_choice import Served
 from pellucid.completion.model_provider import Road
 from pellucid.completion.prefetch import Ahead
 from pellucid.completion.recent_answers import Answer, Found, Recent, after_typing
+from pellucid.completion.settings import CompletionSettings, Level, Shape
 from pellucid.completion.shaping.branches import alternatives, forced
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.shaping.ghost_text import Ghost, shape_of
@@ -26,7 +27,6 @@ from pellucid.completion.trust.features import Surroundings
 from pellucid.completion.trust.threshold_gate import passed
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
-from pellucid_lsp.settings import Level, Settings, Shape
 
 NAME = f"lsp-{os.getpid()}"
 """What the model server knows this editor's requests by."""
@@ -69,18 +69,20 @@ class Completer:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: CompletionSettings,
         road: Callable[[], Road],
         context: Context,
         recent: Recent,
         journal: Journal | None = None,
         *,
+        model: str = "",
         served: Served | None = None,
         gate: Gate = decide,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = journal or Journal()
         self._settings = settings
+        self._model = model
         self._road = road
         self._context = context
         self.recent = recent
@@ -94,7 +96,7 @@ class Completer:
         with self._explained(place) as explanation:
             suggestions = await self._suggest(place, invoked, explanation)
         self.journal.counts.hidden += explanation.outcome is Outcome.HIDDEN
-        if suggestions and self._settings.completion.ahead:
+        if suggestions and self._settings.ahead:
             await self._look_ahead(place, suggestions[0])
         return suggestions
 
@@ -124,7 +126,7 @@ class Completer:
         """Have the model read the prompt of a place, so that the next answer there begins at once."""
         road = self._road()
         client = await road.client()
-        model = await self._served.find(client, self._settings.model)
+        model = await self._served.find(client, self._model)
         prompt = self._context.prompt(place)
         terms = Terms(Priority.BACKGROUND, key=f"{NAME}:prefill")
         extra = prompt.extra if model.files else ()
@@ -140,13 +142,13 @@ class Completer:
         await self._ahead.stop()
 
     async def _suggest(self, place: Place, invoked: bool, explanation: Explanation) -> list[Suggestion]:
-        shape = explanation.shape = shape_of(place, self._settings.completion.shape, invoked=invoked)
-        if not invoked and self._settings.completion.delay_ms:
+        shape = explanation.shape = shape_of(place, self._settings.shape, invoked=invoked)
+        if not invoked and self._settings.delay_ms:
             if self.recent.find(place) is None:
-                await asyncio.sleep(self._settings.completion.delay_ms / 1000)
+                await asyncio.sleep(self._settings.delay_ms / 1000)
             explanation.lap("delay")
         answer, shaped = await self._find_or_ask(place, shape, explanation)
-        best = self._present(place, answer, shaped, explanation, None if invoked else self._settings.completion.level)
+        best = self._present(place, answer, shaped, explanation, None if invoked else self._settings.level)
         if not invoked or best is None:
             return [] if best is None else [best]
         others = await self._others(place, best)
@@ -184,7 +186,7 @@ class Completer:
 
     def _shape(self, place: Place, shape: Shape, tokens: Sequence[Token], *, answer: Answer) -> Shaped | None:
         """What is suggested of tokens of an answer, or None if more of them are needed to know."""
-        ghost = Ghost(place, shape, max_lines=self._settings.completion.max_lines)
+        ghost = Ghost(place, shape, max_lines=self._settings.max_lines)
         return ghost.finish(cut_off=answer.cut_off) if _feed(ghost, tokens) or answer.complete else None
 
     def _what_is_left(self, place: Place, found: Found) -> Shaped | None:
@@ -224,7 +226,7 @@ class Completer:
 
     async def _generate(self, request: _Request, client: Speaker, stream: _Stream, explanation: Explanation) -> Shaped:
         """Ask the model and close the stream where the thought ends, or where the time for whole lines is over."""
-        model = await self._served.find(client, self._settings.model)
+        model = await self._served.find(client, self._model)
         stream.model = explanation.model = self.journal.model = model.name
         prompt = self._context.prompt(request.place)
         if not model.files:
@@ -238,7 +240,7 @@ class Completer:
                 prompt.prefix + said,
                 prompt.suffix,
                 prompt.extra,
-                SamplingParams(max_tokens=self._settings.completion.max_tokens, top_logprobs=self._settings.completion.alternatives),
+                SamplingParams(max_tokens=self._settings.max_tokens, top_logprobs=self._settings.alternatives),
                 model=model.name,
                 terms=request.terms,
                 heal=False if said else None,
@@ -252,7 +254,7 @@ class Completer:
 
     async def _listen(self, items: AsyncGenerator[Token | Finish], ghost: Ghost, stream: _Stream, request: _Request) -> Shaped | None:
         """Read tokens until the thought has ended, or nothing more comes; what there is, where the time is up before that."""
-        budget = self._settings.completion.budget_ms
+        budget = self._settings.budget_ms
         late = self._clock() + budget / 1000 if budget and not request.ahead else float("inf")
         async with aclosing(items):
             async for item in items:
@@ -267,7 +269,7 @@ class Completer:
         return None
 
     def _ghost(self, request: _Request) -> Ghost:
-        return Ghost(request.place, request.shape, max_lines=AHEAD_LINES if request.ahead else self._settings.completion.max_lines)
+        return Ghost(request.place, request.shape, max_lines=AHEAD_LINES if request.ahead else self._settings.max_lines)
 
     def _present(self, place: Place, answer: Answer, shaped: Shaped, explanation: Explanation, level: Level | None) -> Suggestion | None:
         """The suggestion that the gate lets through of an answer, or None; the explanation says why.
@@ -292,13 +294,13 @@ class Completer:
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
-        explanation.at = Surroundings.of(place) if self._settings.completion.log else None
+        explanation.at = Surroundings.of(place) if self._settings.log else None
         explanation.end(Outcome.SHOWN if len(text) == len(shaped.text) else Outcome.SHORTENED, verdict.reason)
         return suggestion
 
     async def _others(self, place: Place, best: Suggestion) -> list[Suggestion]:
         """More suggestions: from the most probable alternatives to the best one's tokens, in one batch."""
-        choices = sorted(alternatives(best.tokens), reverse=True)[: self._settings.completion.candidates - 1]
+        choices = sorted(alternatives(best.tokens), reverse=True)[: self._settings.candidates - 1]
         requests = [
             (_Request(place, best.shape, self._terms(place, f"candidate-{number}"), said), of(place))
             for number, (_, index, alternative) in enumerate(choices)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pellucid.completion.settings import Level, Shape
 from pellucid.completion.suggestion import Place, Prompt
 from pellucid.completion.trust.features import Surroundings
 from pellucid.completion.trust.threshold_gate import Verdict
 from pellucid.tokens import Usage
-from pellucid_lsp.settings import Level, Shape
 
 KEPT = 100
 """Explanations that are remembered."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from pellucid.completion.settings import Shape
 from pellucid.completion.suggestion import Place, Suggestion, first
 from pellucid.tokens import Token
-from pellucid_lsp.settings import Shape
 
 K = TypeVar("K")
 V = TypeVar("V")

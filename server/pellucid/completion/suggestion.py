@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from pellucid.completion.settings import Shape
 from pellucid.tokens import Extra, Token
-from pellucid_lsp.settings import Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pellucid.bench import command, machine
+from pellucid.bench import command
 from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, start_figures
 from pellucid.bench.compare import read_report
 from pellucid.bench.figures import Unit
@@ -22,6 +22,7 @@ from pellucid.client.server_health import ServerCondition, Standing
 from pellucid.config import load_settings
 from pellucid.engine.model_worker import CHUNKS
 from pellucid.errors import UnavailableError
+from pellucid.system import machine
 from support.learn.bench_reports import report
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama

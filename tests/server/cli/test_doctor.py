@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli.doctor import cpu_info, examine, report
+from pellucid.cli.doctor import examine, report
 from pellucid.config import Settings, load_settings
 from pellucid.engine.native import kernels
 from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.store import Store
 from pellucid.system.atomic_files import human
+from pellucid.system.machine import cpu_info
 
 SUBJECTS = [
     *("pellucid", "python", "system", "torch", "device", "processor", "native kernel", "compiler", "threads", "memory"),

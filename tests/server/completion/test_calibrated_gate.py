@@ -15,6 +15,7 @@ from pellucid.completion.context.prompt_context import Context
 from pellucid.completion.explanation import Outcome
 from pellucid.completion.model_choice import UNKNOWN, Served
 from pellucid.completion.recent_answers import Recent
+from pellucid.completion.settings import Level
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.suggestion import Place, first
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
@@ -23,7 +24,7 @@ from pellucid.completion.trust.features import Surroundings, features
 from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS
 from pellucid.errors import NotFoundError
 from pellucid.tokens import ModelCard, Token
-from pellucid_lsp.settings import Level, Settings
+from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.known_calibrations import RAW, as_sent, doubtful
 from support.editors.said_tokens import joined, say, token
 from support.editors.scripted_provider import MODEL, ScriptedServer
@@ -106,8 +107,10 @@ def test_what_is_shown_is_worth_its_risk(level: Level, texts: list[str], data: s
 
 
 def completer(server: ScriptedServer, served: Served | None = None, level: str = "normal") -> Completer:
-    settings = Settings.read({"completion": {"ahead": False, "level": level}})
-    return Completer(settings, lambda: cast("Any", server), Context(settings.context, Ring(settings.context)), Recent(), served=served)
+    settings = EditorSettings.read({"completion": {"ahead": False, "level": level}})
+    return Completer(
+        settings.completion, lambda: cast("Any", server), Context(settings.context, Ring(settings.context)), Recent(), served=served
+    )
 
 
 async def test_the_server_tells() -> None:

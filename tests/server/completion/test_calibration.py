@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Calibration, Kind, interpolated, logistic, logit
 from pellucid.completion.trust.features import NAMES, VERSION
 from pellucid.errors import ConfigError
-from pellucid_lsp.settings import Level
 from support.editors.known_calibrations import COSTS, RAW, as_sent, doubtful
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, MOST_CANDIDATES, MOST_LINES, Ring, cut
-from pellucid_lsp.settings import ContextSettings
+from pellucid.completion.settings import ContextSettings
 
 SETTINGS = ContextSettings(files_tokens=400)
 A, B, C = "file:///a.py", "file:///b.py", "file:///c.py"

@@ -16,7 +16,7 @@ from pellucid.completion.recent_answers import Recent
 from pellucid.completion.suggestion import Place
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
-from pellucid_lsp.settings import Settings
+from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.said_tokens import say, token
 from support.editors.scripted_provider import ScriptedServer
 
@@ -26,9 +26,9 @@ LOST = UnavailableError("The server ended the connection in the middle of the an
 
 
 def completer(server: ScriptedServer, **completion: Any) -> Completer:
-    settings = Settings.read({"completion": {"ahead": False, **completion}})
+    settings = EditorSettings.read({"completion": {"ahead": False, **completion}})
     context = Context(settings.context, Ring(settings.context))
-    return Completer(settings, lambda: cast("Any", server), context, Recent())
+    return Completer(settings.completion, lambda: cast("Any", server), context, Recent(), model=settings.model)
 
 
 def typed(text: str, place: Place = HERE) -> Place:
@@ -245,11 +245,11 @@ async def test_dismissed() -> None:
 async def test_time_is_up() -> None:
     """When the time is up the lines that are whole are suggested, and the rest is gone on with when it is asked for."""
     now = iter(range(1000))
-    settings = Settings.read({"completion": {"ahead": False, "shape": "block", "budgetMs": 4000}})
+    settings = EditorSettings.read({"completion": {"ahead": False, "shape": "block", "budgetMs": 4000}})
     lines = say("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
     server = ScriptedServer([(*lines, None)])
     context = Context(settings.context, Ring(settings.context))
-    made = Completer(settings, lambda: cast("Any", server), context, Recent(), clock=lambda: float(next(now)))
+    made = Completer(settings.completion, lambda: cast("Any", server), context, Recent(), clock=lambda: float(next(now)))
 
     (suggestion,) = await made.suggest(replace(HERE, before="def f(a):\n    "))
 
@@ -262,7 +262,7 @@ async def test_files_only_to_models_that_know_them() -> None:
     other = "\n".join(f"def helper_{number}(value):\n    return value * {number}\n" for number in range(8))
     for files in (True, False):
         server = ScriptedServer([LINE], files=files)
-        settings = Settings.read({"completion": {"ahead": False}})
+        settings = EditorSettings.read({"completion": {"ahead": False}})
         ring = Ring(settings.context)
         ring.note_open("file:///b.py", "b.py", other)
         assert ring.promote()

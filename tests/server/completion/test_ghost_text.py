@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.completion.settings import Shape
 from pellucid.completion.shaping.ghost_text import DEEPEST, Ghost, shape_of
 from pellucid.completion.suggestion import Place, Shaped
 from pellucid.text.stopping import Gate, SuffixStop
 from pellucid.tokens import Token
-from pellucid_lsp.settings import Shape
 
 GOLDEN = Path(__file__).parent / "golden"
 

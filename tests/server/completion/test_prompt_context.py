@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, Ring
 from pellucid.completion.context.prompt_context import DOCUMENTS, Context, window_end, window_start
+from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import Place, Prompt
-from pellucid_lsp.settings import ContextSettings
 
 SMALL = ContextSettings(prefix_tokens=40, suffix_tokens=20, files_tokens=100)
 PREFIX, SUFFIX = int(40 * CHARACTERS_PER_TOKEN), int(20 * CHARACTERS_PER_TOKEN)

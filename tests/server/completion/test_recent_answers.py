@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.recent_answers import HEAD, TAIL, Answer, Recent, after_typing
+from pellucid.completion.settings import Shape
 from pellucid.completion.suggestion import Place, Suggestion
-from pellucid_lsp.settings import Shape
 from support.editors.said_tokens import joined, say
 
 HERE = Place("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")

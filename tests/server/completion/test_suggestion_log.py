@@ -15,13 +15,14 @@ import pytest
 
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.explanation import Outcome as Shown
+from pellucid.completion.settings import Level, Shape
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.suggestion import Place, Suggestion
 from pellucid.completion.trust.features import NAMES, Surroundings
 from pellucid.completion.trust.outcome_log import Outcomes
 from pellucid.completion.trust.suggestion_log import Entry, Outcome, SuggestionLog
 from pellucid.errors import ConfigError
-from pellucid_lsp.settings import Level, Settings, Shape
+from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.said_tokens import say
 
 HERE = Place("file:///secret_project/a.py", "def secret(a, b):\n    ret", "\n\nhidden = 1\n", "python")
@@ -44,7 +45,7 @@ def shown(outcome: Shown = Shown.SHOWN) -> Explanation:
 
 def test_off_by_default() -> None:
     """Nobody's suggestions are logged unasked."""
-    assert Settings().completion.log is False
+    assert EditorSettings().completion.log is False
 
 
 def test_written_and_read(log: SuggestionLog) -> None:

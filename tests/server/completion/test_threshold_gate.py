@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.completion.settings import Level
 from pellucid.completion.suggestion import first
 from pellucid.completion.trust.threshold_gate import THRESHOLDS, judge, measure
-from pellucid_lsp.settings import Level
 from support.editors.said_tokens import joined, say, token
 
 probabilities = st.floats(1e-6, 1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import log
 from typing import Any
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Calibration, Kind
-from pellucid_lsp.settings import Level
 
 COSTS = {Level.QUIET: 9.0, Level.NORMAL: 1.0, Level.EAGER: 0.25}
 """They ask for more than 0.9, 0.5 and 0.2."""

@@ -6,9 +6,9 @@ from math import exp, log
 
 import numpy as np
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.features import NAMES
 from pellucid.learn.calibrate.records import Part, Record
-from pellucid_lsp.settings import Level
 
 FILES = 12
 

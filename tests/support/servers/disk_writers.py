@@ -23,7 +23,6 @@ from pellucid.learn.evaluate import command as evaluate
 from pellucid.learn.evaluate.records import RecordFile
 from pellucid.learn.evaluate.results import Results
 from pellucid.learn.evaluate.suite import Record
-from pellucid.learn.review.review_files import Judgement, Pair, Review, Reviews, Verdict
 from pellucid.learn.train import checkpoint, curves
 from pellucid.models import calibrations, merge_adapter
 from pellucid.models.adapter_folder import read_card
@@ -33,6 +32,7 @@ from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid_lsp.model_server import server_process
 from pellucid_lsp.off_switch import Switch
+from pellucid_webui.conversations.blind_reviews import Judgement, Pair, Review, Reviews, Verdict
 from pellucid_webui.conversations.conversation import USER, TurnSettings
 from pellucid_webui.conversations.store import Store as Conversations
 from pellucid_webui.hosting.login_sessions import Sessions

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from pellucid.completion.settings import Level
 from pellucid.completion.shaping.ending import Ending
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import Assistant
-from pellucid_lsp.settings import Level
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.views.infill import NO_INFILL, WHY, complete, empty
 from support.page.scripted_assistant import Item, tokens

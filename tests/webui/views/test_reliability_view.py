@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Calibration, Kind
 from pellucid.tokens import ModelCard
-from pellucid_lsp.settings import Level
 from pellucid_webui.views.infill import _trusted
 from pellucid_webui.views.reliability_view import trust
 from support.page.scripted_assistant import MODEL, ScriptedSpeaker

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from pellucid.client.protocol import Speaker
-from pellucid.learn.review.review_files import REVIEWS, Reviews
+from pellucid_webui.conversations.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.markdown import styles
 from pellucid_webui.conversations.store import Store
 from pellucid_webui.conversations.tab_state import Session

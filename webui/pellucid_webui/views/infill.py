@@ -17,13 +17,13 @@ from pellucid.completion.context.prompt_context import Context
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.model_provider import Direct
 from pellucid.completion.recent_answers import Recent
+from pellucid.completion.settings import CompletionSettings, ContextSettings, Level
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.suggestion import Place
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.threshold_gate import Verdict
 from pellucid.errors import PellucidError
 from pellucid.tokens import Token
-from pellucid_lsp.settings import CompletionSettings, Level, Settings
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.views.controls import model_choices
 from pellucid_webui.views.reliability_view import trust
@@ -67,9 +67,9 @@ async def complete(speaker: Speaker, before: str, after: str, language: str, lev
         answered.extend(candidate.tokens)
         return decide(candidate, level)
 
-    settings = Settings(model=model, completion=replace(CompletionSettings(), level=level, ahead=False))
+    settings, context = replace(CompletionSettings(), level=level, ahead=False), ContextSettings()
     road = Direct(speaker)
-    completer = Completer(settings, lambda: road, Context(settings.context, Ring(settings.context)), Recent(), gate=note)
+    completer = Completer(settings, lambda: road, Context(context, Ring(context)), Recent(), model=model, gate=note)
     # A newer request for a document supersedes the older one: each has its own, since other people have this page open as well.
     place = Place(f"untitled:page-{next(_NUMBERS)}", before, after, language)
     try:

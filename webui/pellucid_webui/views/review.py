@@ -11,7 +11,7 @@ import gradio as gr
 
 from pellucid.client.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.review.review_files import REASONS, Judgement, Review, Reviews, Verdict, next_pair
+from pellucid_webui.conversations.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
 from pellucid_webui.conversations.markdown import blocks
 
 SCRIPT = """

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from pellucid.completion.settings import ContextSettings
 from pellucid.tokens import Extra
-from pellucid_lsp.settings import ContextSettings
 
 CHARACTERS_PER_TOKEN = 3.3
 """Characters of code that make one token.

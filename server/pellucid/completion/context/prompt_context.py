@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, Ring
+from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import Place, Prompt
 from pellucid.tokens import Extra
-from pellucid_lsp.settings import ContextSettings
 
 SLACK = 0.5
 """How far, as a part of its budget, the window before the cursor may grow or shrink before it slides."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pellucid.completion.settings import Shape
 from pellucid.completion.shaping.block_scope import Block, Rest, Scope
 from pellucid.completion.shaping.cursor_scope import Cursor
 from pellucid.completion.shaping.ending import End, Ending
@@ -12,7 +13,6 @@ from pellucid.completion.shaping.repetition import Repetition, goes_in_circles
 from pellucid.completion.suggestion import Place, Shaped, first
 from pellucid.text.brackets import CLOSING
 from pellucid.tokens import Token
-from pellucid_lsp.settings import Shape
 
 LEADING_BLANKS = 2
 """Blank lines that an answer may begin with: what is left between two functions."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from pellucid.completion.settings import Level
 from pellucid.completion.suggestion import Place, first
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import Surroundings, features
 from pellucid.completion.trust.threshold_gate import Verdict, is_worth, judge, measure, parts
 from pellucid.tokens import Token
-from pellucid_lsp.settings import Level
 
 BY_CALIBRATION = "calibration"
 

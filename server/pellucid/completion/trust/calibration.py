@@ -12,10 +12,10 @@ from enum import StrEnum
 from math import exp, isfinite, log
 from typing import Any, Self
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.features import NAMES, VERSION, geometric_mean
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import ConfigError
-from pellucid_lsp.settings import Level
 
 WIDEST = 30.0
 """Logits beyond it are as good as certain, and their exponentials do not overflow."""

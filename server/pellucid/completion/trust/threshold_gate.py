@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
+from pellucid.completion.settings import Level
 from pellucid.completion.suggestion import first
 from pellucid.tokens import Token
-from pellucid_lsp.settings import Level
 
 FLOOR = 1e-6
 """What stands for the probability of a token that the model thinks impossible."""

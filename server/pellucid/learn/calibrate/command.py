@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pellucid.bench.machine import versions
 from pellucid.bench.plot import check_path
 from pellucid.completion.suggestion import unified
 from pellucid.completion.trust.features import VERSION
@@ -34,6 +33,7 @@ from pellucid.learn.corpus import LARGEST_SOURCE, Corpus, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
+from pellucid.system.machine import versions
 from pellucid.system.terminal import Bars, Steps
 from pellucid.text.assistant import Assistant
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Calibration, Kind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
@@ -16,7 +17,6 @@ from pellucid.learn.calibrate.probability_models import Fitted, check_files, pre
 from pellucid.learn.calibrate.records import Record
 from pellucid.learn.calibrate.table import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
-from pellucid_lsp.settings import Level
 
 SIMULATIONS = 200
 """Times that outcomes are drawn from the probabilities themselves, to see which error is chance alone."""

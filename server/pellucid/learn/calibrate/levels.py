@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pellucid.completion.settings import Level
 from pellucid.learn.calibrate.records import Record
 from pellucid.learn.calibrate.table import Floats, Ints, Table
-from pellucid_lsp.settings import Level
 
 LOSSES: Mapping[Level, float] = {Level.QUIET: 0.15, Level.NORMAL: 0.05, Level.EAGER: 0.01}
 """Part of the right suggestions that a level may lose or shorten; it hides as many wrong ones as it can for that.

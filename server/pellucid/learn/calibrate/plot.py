@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Kind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings
 from pellucid.learn.calibrate.report import WAYS
 from pellucid.learn.metrics import Bin
 from pellucid.system.atomic_files import write_output
-from pellucid_lsp.settings import Level
 
 SIDE = 240
 """Of a panel's square."""

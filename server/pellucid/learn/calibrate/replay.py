@@ -13,6 +13,7 @@ from pellucid.completion.context.prompt_context import Context
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.model_provider import Direct
 from pellucid.completion.recent_answers import Recent
+from pellucid.completion.settings import CompletionSettings, ContextSettings, Level
 from pellucid.completion.suggestion import first
 from pellucid.completion.trust.calibrated_gate import Candidate
 from pellucid.completion.trust.features import Surroundings, features
@@ -22,7 +23,6 @@ from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import Spot
 from pellucid.learn.calibrate.records import Part, Record
 from pellucid.system.progress import Progress
-from pellucid_lsp.settings import CompletionSettings, ContextSettings, Level, Settings
 
 AT_ONCE = 4
 """Cursors that are asked at together: their tokens are computed in one batch."""
@@ -40,8 +40,9 @@ class Replay:
     def __init__(self, speaker: Speaker, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[Record]], None]) -> None:
         # Time limits would make what is suggested depend on how busy the machine is; what is generated ahead helps nobody here.
         # Which other files are open is not known of a folder, so that suggestions are those of an editor with none.
-        completion = replace(CompletionSettings(), ahead=False, budget_ms=0)
-        self._settings = Settings(model=model, completion=completion, context=replace(ContextSettings(), files_tokens=0))
+        self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
+        self._context_settings = replace(ContextSettings(), files_tokens=0)
+        self._model = model
         self._road = Direct(speaker)
         self._texts = texts
         self._keep = keep
@@ -65,7 +66,7 @@ class Replay:
 
     async def _work(self, left: list[list[Ask]], progress: Progress) -> None:
         while left:
-            context = Context(self._settings.context, Ring(self._settings.context))
+            context = Context(self._context_settings, Ring(self._context_settings))
             for spot, suffix in left.pop():
                 self._keep([await self._ask(spot, suffix, context)])
                 progress.advance(1)
@@ -78,7 +79,7 @@ class Replay:
             heard.append(candidate)
             return passed(candidate.tokens)
 
-        completer = Completer(self._settings, lambda: self._road, context, Recent(), gate=note)
+        completer = Completer(self._settings, lambda: self._road, context, Recent(), model=self._model, gate=note)
         text = self._texts[spot.document]
         await completer.suggest(spot.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()

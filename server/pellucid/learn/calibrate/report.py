@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Kind
 from pellucid.learn.calibrate.findings import Findings
 from pellucid.learn.calibrate.levels import Outcome
 from pellucid.learn.metrics import Bin, Interval
-from pellucid_lsp.settings import Level
 
 WAYS: Mapping[Kind, str] = {
     Kind.RAW: "the mean probability as it is",

@@ -12,10 +12,9 @@ from typing import Any, Final, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from pellucid.bench import machine
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.suite import Better, Diagram, Form, Metric
-from pellucid.system import atomic_files
+from pellucid.system import atomic_files, machine
 from pellucid.system.atomic_files import human
 
 KIND: Final = "pellucid-evaluation"

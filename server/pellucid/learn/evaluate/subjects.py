@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pellucid.bench.machine import resident
 from pellucid.client.client import Client
 from pellucid.client.server_health import Standing
 from pellucid.config import Settings
@@ -20,6 +19,7 @@ from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import split_quant
 from pellucid.models.store import Store, local_path
 from pellucid.serving.assemble import assemble, split_adapter
+from pellucid.system.machine import resident
 from pellucid.system.terminal import Bars
 
 EVERYTHING = frozenset(Ability)

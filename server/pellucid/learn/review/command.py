@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pellucid.cli.ask import speaker_for
 from pellucid.client.protocol import Speaker
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.results import Results, results
-from pellucid.learn.review.review_files import REVIEWS, Pair, Review, Reviews, Verdict
+from pellucid.serving.open_assistant import speaker_for
 from pellucid.system.terminal import Steps
 from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, SamplingParams
+from pellucid_webui.conversations.blind_reviews import REVIEWS, Pair, Review, Reviews, Verdict
 
 
 def list_reviews(settings: Settings) -> None:

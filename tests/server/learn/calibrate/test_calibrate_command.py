@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import NAMES, VERSION
 from pellucid.completion.trust.suggestion_log import FILE, Entry, Outcome, SuggestionLog
@@ -19,7 +20,6 @@ from pellucid.learn.calibrate.replay import AT_ONCE
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.system import atomic_files
-from pellucid_lsp.settings import Level
 from support.learn.file_knowing_model import MODEL, KnowingAssistant, NoEngine
 
 Run = Callable[..., tuple[int, str, str]]

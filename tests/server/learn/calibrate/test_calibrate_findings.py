@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Calibration, Kind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings, find
@@ -22,7 +23,6 @@ from pellucid.learn.calibrate.probability_models import fit_all
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
 from pellucid.learn.metrics import Interval
-from pellucid_lsp.settings import Level
 from support.learn.calibration_rows import record, records
 
 SIX = [

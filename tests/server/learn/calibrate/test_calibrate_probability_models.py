@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pellucid.completion.settings import Level
 from pellucid.completion.trust.calibration import Calibration, Kind
 from pellucid.completion.trust.suggestion_log import Entry, Outcome
 from pellucid.errors import InvalidRequestError
@@ -14,7 +15,6 @@ from pellucid.learn.calibrate.logged_suggestions import MOST_WEIGHT, logged_tabl
 from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, LEAST_SUGGESTIONS, check, fit_all, predict
 from pellucid.learn.calibrate.table import Table
 from pellucid.learn.metrics import calibration_error
-from pellucid_lsp.settings import Level
 from support.learn.calibration_rows import FILES, records
 
 COSTS = dict.fromkeys(Level, 1.0)

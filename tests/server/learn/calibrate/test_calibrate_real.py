@@ -14,6 +14,7 @@ from pellucid.completion.context.chunk_ring import Ring
 from pellucid.completion.context.prompt_context import Context
 from pellucid.completion.model_provider import Direct
 from pellucid.completion.recent_answers import Recent
+from pellucid.completion.settings import CompletionSettings, Level
 from pellucid.config import load_settings
 from pellucid.learn.calibrate.cursors import draw
 from pellucid.learn.calibrate.records import Record
@@ -21,7 +22,7 @@ from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.corpus import gather
 from pellucid.serving.assemble import assemble
 from pellucid.system.progress import Silent
-from pellucid_lsp.settings import CompletionSettings, Level, Settings
+from pellucid_lsp.editor_settings import EditorSettings
 from support.servers.real_model_server import CODER
 
 COUNT = 8
@@ -40,9 +41,9 @@ def test_as_the_language_server() -> None:
     async def shown(record: Record) -> int:
         (spot, suffix) = next((spot, suffix) for spot, suffix in asks if (spot.document, spot.at, suffix, spot.kind) == (
             record.document, record.at, record.suffix, record.kind))  # fmt: skip
-        settings = Settings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=Level.NORMAL))
+        settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=Level.NORMAL))
         road = Direct(assistant)
-        completer = Completer(settings, lambda: road, Context(settings.context, Ring(settings.context)), Recent())
+        completer = Completer(settings.completion, lambda: road, Context(settings.context, Ring(settings.context)), Recent())
         found = await completer.suggest(spot.place(texts[spot.document], suffix=suffix))
         await completer.aclose()
         return len(found[0].text) if found else 0

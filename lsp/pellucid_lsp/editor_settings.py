@@ -1,4 +1,4 @@
-"""Every setting of the language server, as clients send them: nested objects with camelCase names."""
+"""The language server's settings, as editors send them: nested objects with camelCase names."""
 
 from __future__ import annotations
 
@@ -8,34 +8,11 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, NoReturn, Self, get_args, get_origin, get_type_hints
 
+from pellucid.completion.settings import CompletionSettings, ContextSettings, setting
 from pellucid.errors import ConfigError
 
 SECTION = "pellucid"
 """What clients call our settings."""
-
-
-class Level(StrEnum):
-    """How sure the model has to be for a suggestion to be shown."""
-
-    QUIET = "quiet"
-    NORMAL = "normal"
-    EAGER = "eager"
-
-
-class Shape(StrEnum):
-    """How much is suggested at once: the rest of a line, a block, or what the place asks for."""
-
-    AUTO = "auto"
-    LINE = "line"
-    BLOCK = "block"
-
-
-class Popup(StrEnum):
-    """Whether suggestions also come as items of the completion menu; auto: to clients without ghost text."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
 
 
 class LogLevel(StrEnum):
@@ -47,63 +24,29 @@ class LogLevel(StrEnum):
     DEBUG = "debug"
 
 
-def _setting(default: Any, description: str, *, least: int | None = None, most: int | None = None) -> Any:
-    return field(default=default, metadata={"description": description, "least": least, "most": most})
-
-
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Where the model is served, and whether to start that."""
 
-    url: str = _setting("", "address of the model server; empty: where Pellucid's own settings say, 127.0.0.1:8437 by default")
-    api_key: str = _setting(
+    url: str = setting("", "address of the model server; empty: where Pellucid's own settings say, 127.0.0.1:8437 by default")
+    api_key: str = setting(
         "", "key of the model server; empty: the one of Pellucid's own settings, which goes only to the address that they name"
     )
-    start: bool = _setting(True, "start `pellucid serve` where no server answers")
-    idle_minutes: int = _setting(30, "minutes without a request after which a server that was started here leaves; 0: never", least=0)
+    start: bool = setting(True, "start `pellucid serve` where no server answers")
+    idle_minutes: int = setting(30, "minutes without a request after which a server that was started here leaves; 0: never", least=0)
 
 
 @dataclass(frozen=True, slots=True)
-class CompletionSettings:
-    """What is suggested, and when."""
-
-    level: Level = _setting(Level.NORMAL, "how sure the model has to be: quiet, normal or eager")
-    shape: Shape = _setting(Shape.AUTO, "how much is suggested: line, block, or auto, what the place asks for")
-    popup: Popup = _setting(Popup.AUTO, "suggestions as items of the completion menu: on, off, or auto, where there is no ghost text")
-    max_tokens: int = _setting(128, "most tokens of a suggestion", least=1, most=1024)
-    max_lines: int = _setting(12, "most lines of a suggestion", least=1, most=200)
-    candidates: int = _setting(3, "suggestions to choose from when they are asked for by hand", least=1, most=8)
-    alternatives: int = _setting(5, "alternatives that are kept for each token", least=1, most=20)
-    budget_ms: int = _setting(1500, "milliseconds after which the lines that are whole are shown; 0: no limit", least=0)
-    delay_ms: int = _setting(0, "milliseconds of quiet before a suggestion is asked of the model; most editors wait themselves", least=0)
-    ahead: bool = _setting(True, "generate what follows a suggestion while it is shown")
-    languages_off: tuple[str, ...] = _setting((), "language ids in which nothing is suggested")
-    log: bool = _setting(
-        False, "keep a log on this machine of which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ContextSettings:
-    """What the model gets to read. Sizes are in tokens, estimated from characters."""
-
-    prefix_tokens: int = _setting(768, "tokens before the cursor", least=16, most=100_000)
-    suffix_tokens: int = _setting(256, "tokens after the cursor", least=0, most=100_000)
-    files_tokens: int = _setting(512, "tokens of other open and recently edited files; 0: none", least=0, most=100_000)
-    exclude: tuple[str, ...] = _setting((), "more files that are never sent, as in .gitignore")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
+class EditorSettings:
     """What can be set."""
 
-    enabled: bool = _setting(True, "whether anything is suggested")
-    model: str = _setting("", "model to complete with; empty: the server's first")
+    enabled: bool = setting(True, "whether anything is suggested")
+    model: str = setting("", "model to complete with; empty: the server's first")
     server: ServerSettings = field(default_factory=ServerSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
-    status_notifications: bool = _setting(False, "send pellucid/didChangeStatus whenever the state changes")
-    log_level: LogLevel = _setting(LogLevel.WARNING, "how much to log to stderr: error, warning, info or debug")
+    status_notifications: bool = setting(False, "send pellucid/didChangeStatus whenever the state changes")
+    log_level: LogLevel = setting(LogLevel.WARNING, "how much to log to stderr: error, warning, info or debug")
 
     @classmethod
     def read(cls, given: object, base: Self | None = None) -> Self:
@@ -159,7 +102,7 @@ def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[Con
 
 def _hint(unknown: str) -> str:
     """What may be meant by a setting that there is not: one of the same name elsewhere, or one that is spelt nearly so."""
-    paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(Settings)}
+    paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(EditorSettings)}
     near = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
     close = [path for path, name in paths.items() if name in near]
     return f"did you mean {close[0]}?" if close else "the README lists all."
@@ -196,7 +139,7 @@ def camel(name: str) -> str:
 
 def settings_table() -> str:
     """All settings as a Markdown table, for the README."""
-    rows = [f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(Settings)]
+    rows = [f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)]
     return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows])
 
 

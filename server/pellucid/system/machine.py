@@ -9,8 +9,36 @@ from pathlib import Path
 
 import torch
 
-from pellucid.bench.figures import Facts
-from pellucid.cli.doctor import cpu_info
+Facts = dict[str, str | int]
+
+CPU_FEATURES = (
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx_vnni",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+"""Those that make a difference to a kernel, as /proc/cpuinfo spells them."""
+
+
+def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
+    """The processor's name and features as Linux tells them; empty elsewhere."""
+    if not path.exists():
+        return platform.processor(), frozenset()
+    fields: dict[str, str] = {}
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    return fields.get("model name", ""), frozenset((fields.get("flags") or fields.get("Features") or "").split())
 
 
 def versions() -> Facts:

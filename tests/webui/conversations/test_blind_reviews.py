@@ -11,7 +11,7 @@ import pytest
 
 from pellucid.client.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
-from pellucid.learn.review.review_files import Judgement, Pair, Review, Reviews, Verdict, next_pair
+from pellucid_webui.conversations.blind_reviews import Judgement, Pair, Review, Reviews, Verdict, next_pair
 from pellucid_webui.views.review import NAMELESS, NONE, ReviewDesk
 
 REVIEW = Review("first", "big, greedy", "small, greedy", tuple(Pair(f"prompt {n}", f"a says {n}", f"b says {n}") for n in range(20)))
