@@ -11,7 +11,7 @@ import pynvim
 
 from support.editors.polling import until
 
-PLUGIN = Path(__file__).parents[2] / "editors" / "nvim"
+PLUGIN = Path(__file__).parents[3] / "editors" / "nvim"
 SIZE = (100, 30)
 
 
