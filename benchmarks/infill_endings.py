@@ -22,7 +22,7 @@ from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.text.assistant import Assistant, Stream
+from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.stopping import SuffixStop
 from pellucid.tokens import Finish, FinishReason, SamplingParams, Token
 
@@ -43,12 +43,12 @@ def main() -> None:
     engine = Engine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
     print(f"{loaded.name}, {loaded.model.description}\n")
     try:
-        print(asyncio.run(measure(Assistant(engine, [loaded]), tasks)))
+        print(asyncio.run(measure(LocalAssistant(engine, [loaded]), tasks)))
     finally:
         engine.close()
 
 
-async def measure(assistant: Assistant, tasks: Sequence[Task]) -> str:
+async def measure(assistant: LocalAssistant, tasks: Sequence[Task]) -> str:
     """The table."""
     turns = asyncio.Semaphore(AT_ONCE)
     params = SamplingParams(max_tokens=MAX_TOKENS)

@@ -24,7 +24,7 @@ from pellucid.models.catalog import DEFAULT_MODEL, InfillFormat, Order
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import SamplingParams, Token
 
 MAX_TOKENS = 64
@@ -57,7 +57,7 @@ def main() -> None:
 
 async def measure(engine: Engine, loaded: LoadedModel, format: InfillFormat, heal: bool, tasks: Sequence[Task]) -> str:
     """A row of the table."""
-    assistant = Assistant(engine, [replace(loaded, infill=format)])
+    assistant = LocalAssistant(engine, [replace(loaded, infill=format)])
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def answer(task: Task) -> str:

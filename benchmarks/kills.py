@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from pellucid.config import load_settings
-from pellucid_lsp.model_server.server_process import Record
+from pellucid_lsp.model_server.server_process import ServerRecord
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.editors.lsp_client import Editor, homes, start
@@ -78,10 +78,10 @@ class Sitting:
         self._lines = ABOVE.split("\n")
 
     @property
-    def server(self) -> Record:
+    def server(self) -> ServerRecord:
         """The model server that the language server has started last."""
         (path,) = self._records.rglob("servers/*.json")
-        record = Record.load(path)
+        record = ServerRecord.load(path)
         assert record is not None, f"{path} holds no record"
         return record
 

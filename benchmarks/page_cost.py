@@ -33,7 +33,7 @@ from common.servers import pellucid_server
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, USER, TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 
 OWNER = "local"
 QUESTION = "Count from one to one hundred in words, one number a line, and say nothing else."
@@ -205,7 +205,7 @@ def said(messages: int) -> list[dict[str, str]]:
     return [{"role": (USER, ASSISTANT)[at % 2], "content": SAID[at % 2].format(at // 2 + 1)} for at in range(messages)]
 
 
-def fill(store: Store, messages: int) -> str:
+def fill(store: ConversationStore, messages: int) -> str:
     """Keep the conversation; its id."""
     id = store.create(OWNER, TurnSettings(), "Numbers")
     parent = None
@@ -219,7 +219,7 @@ def serving(messages: int) -> Iterator[Served]:
     """A server with the conversation, its model loaded."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
-        store = Store(data / "conversations.db")
+        store = ConversationStore(data / "conversations.db")
         conversation = fill(store, messages)
         store.close()
         with pellucid_server(data=data) as server:

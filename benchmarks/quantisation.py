@@ -43,14 +43,14 @@ from pellucid.config import load_settings
 from pellucid.engine import packing
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.engine import Engine
-from pellucid.engine.model import Batch, Model, Span
+from pellucid.engine.model import Batch, BatchSpan, Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import SamplingParams, Token
 from soak import resident_megabytes
 
@@ -104,7 +104,7 @@ class Reader:
         """The states behind which the tokens from the second on come."""
         torch.set_num_threads(self._threads)
         positions = torch.arange(len(ids))
-        return self._model.forward(Batch(ids, positions, (Span(0, 0, len(ids), 0),), positions[:-1]), self._storage)
+        return self._model.forward(Batch(ids, positions, (BatchSpan(0, 0, len(ids), 0),), positions[:-1]), self._storage)
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         return self._model.logits(hidden).log_softmax(-1)
@@ -147,7 +147,7 @@ class Study:
                 compare(readers, sums, window, options.threads)
                 progress.advance(task, len(window))
 
-    async def fill(self, assistant: Assistant, progress: Progress) -> None:
+    async def fill(self, assistant: LocalAssistant, progress: Progress) -> None:
         """Whether the rest of a line is right, cursor by cursor."""
         cursors = draw("report", self._options.cursors, self._options.seed)
         for cursor in progress.track(cursors, description="cursors"):
@@ -173,7 +173,7 @@ class Study:
                 one.resident = resident_megabytes(server.process)
 
 
-async def filled(assistant: Assistant, model: str, cursor: Cursor) -> str:
+async def filled(assistant: LocalAssistant, model: str, cursor: Cursor) -> str:
     """What a model says at a cursor, up to the end of the line."""
     before = "\n".join(cursor.before.split("\n")[-ABOVE:])
     below = "\n".join(cursor.below.split("\n")[: BELOW + 1])
@@ -203,7 +203,7 @@ def main() -> None:
         study.read(progress)
         models = [one.loaded for one in study.held]
         with closing(Engine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT))) as engine:
-            asyncio.run(study.fill(Assistant(engine, models), progress))
+            asyncio.run(study.fill(LocalAssistant(engine, models), progress))
             asyncio.run(study.race(engine, progress))
         study.weigh(progress)
     print(about())

@@ -36,14 +36,14 @@ from common import llama_vim
 from common.replay_cases import Case, Gated, gated, is_right, load, save
 from common.stdlib_cursors import PARTS, STDLIB, Cursor, draw
 from pellucid.completion.completer import Completer
-from pellucid.completion.context.chunk_ring import Ring
-from pellucid.completion.context.prompt_context import Context
-from pellucid.completion.recent_answers import Recent
-from pellucid.completion.settings import CompletionSettings, Level
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.completion.suggestion import Place
 from pellucid.completion.trust import threshold_gate
 from pellucid.completion.trust.calibrated_gate import Candidate
-from pellucid.completion.trust.threshold_gate import Verdict, passed
+from pellucid.completion.trust.threshold_gate import GateVerdict, passed
 from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
 from pellucid_lsp.model_server.launch import Launcher
 from threshold_search import judged, search
@@ -115,14 +115,16 @@ async def replay(cursors: Sequence[Cursor], cases: Sequence[Case], server: str, 
 async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
     """Ask as an editor that has just opened the file; note the whole suggestion, of which a gate would show a part."""
 
-    def note(candidate: Candidate, level: Level) -> Verdict:
+    def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
         case.tokens = [(token.text, token.logprob) for token in candidate.tokens]
         return passed(candidate.tokens)
 
     path = STDLIB / cursor.file
     place = Place(path.as_uri(), cursor.before, cursor.below if case.suffix else "", "python", str(path))
     settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False))
-    completer = Completer(settings.completion, lambda: launcher, Context(settings.context, Ring(settings.context)), Recent(), gate=note)
+    completer = Completer(
+        settings.completion, lambda: launcher, PromptContext(settings.context, ChunkRing(settings.context)), RecentAnswers(), gate=note
+    )
     begun = time.perf_counter()
     await completer.suggest(place)
     case.took = (time.perf_counter() - begun) * 1000
@@ -157,18 +159,18 @@ def _shares(cases: Sequence[Case]) -> list[str]:
         return _row(name, [_share(sum(map(holds, group)), len(group)) for group in groups])
 
     rows = [_row("cursors", [str(len(group)) for group in groups]), row("Pellucid, no gate", lambda case: case.right)]
-    rows += [row(f"Pellucid, {level}", partial(_is_kept, level=level)) for level in Level]
+    rows += [row(f"Pellucid, {level}", partial(_is_kept, level=level)) for level in GateLevel]
     if all(case.peer is not None for case in cases):
         rows.append(row("llama.vim", lambda case: is_right(case.peer or "", case.truth)))
         rows.append(row("shown and wrong: Pellucid, no gate", lambda case: bool(case.tokens) and not case.right))
-        rows += [row(f"shown and wrong: Pellucid, {level}", partial(_is_wrong, level=level)) for level in Level]
+        rows += [row(f"shown and wrong: Pellucid, {level}", partial(_is_wrong, level=level)) for level in GateLevel]
         rows.append(row("shown and wrong: llama.vim", lambda case: bool(case.peer) and not is_right(case.peer or "", case.truth)))
     return rows
 
 
 def gates(cases: Sequence[Case]) -> str:
     """What each level hides of the wrong and loses of the right."""
-    rows = [gate_row(str(level), gated(cases, level)) for level in Level]
+    rows = [gate_row(str(level), gated(cases, level)) for level in GateLevel]
     return "\n".join([_row("level", GATED), "|---" * (len(GATED) + 1) + "|", *rows])
 
 
@@ -187,18 +189,18 @@ def tune(path: Path, against: Path | None) -> str:
     for file in filter(None, (path, against)):
         _, cases = load(file)
         for name, thresholds in (("now", threshold_gate.THRESHOLDS), ("found", chosen)):
-            for level in Level:
+            for level in GateLevel:
                 values = " | ".join(f"{thresholds[level][one]:.2f}" for one in ("first", "mean", "least"))
                 lines.append(f"{gate_row(f'{file.stem}: {level} {name}', judged(cases, thresholds[level]))} {values} |")
     return "\n".join(lines)
 
 
-def _is_kept(case: Case, level: Level) -> bool:
+def _is_kept(case: Case, level: GateLevel) -> bool:
     found = gated([case], level)
     return found.right - found.lost - found.shortened == 1
 
 
-def _is_wrong(case: Case, level: Level) -> bool:
+def _is_wrong(case: Case, level: GateLevel) -> bool:
     found = gated([case], level)
     return found.wrong - found.hidden - found.cut == 1
 

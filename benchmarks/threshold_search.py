@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from common.replay_cases import Case, Gated, gated
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust import threshold_gate
 
 GRID: Mapping[str, Sequence[float]] = {
@@ -23,7 +23,7 @@ GRID: Mapping[str, Sequence[float]] = {
 QUIET_GONE = 0.90
 """Quiet: of so much of the wrong nothing wrong is shown, and as little of the right is hidden as can be."""
 
-LOST = {Level.NORMAL: 0.12, Level.EAGER: 0.02}
+LOST = {GateLevel.NORMAL: 0.12, GateLevel.EAGER: 0.02}
 """Normal and eager: at most so much of the right is hidden, and of the wrong as little is shown as can be."""
 
 
@@ -41,8 +41,8 @@ class Found:
 
 def judged(cases: Sequence[Case], thresholds: Mapping[str, float]) -> Gated:
     """What the gate makes of the suggestions with other thresholds than its own."""
-    with patch.object(threshold_gate, "THRESHOLDS", {Level.NORMAL: thresholds}):
-        return gated(cases, Level.NORMAL)
+    with patch.object(threshold_gate, "THRESHOLDS", {GateLevel.NORMAL: thresholds}):
+        return gated(cases, GateLevel.NORMAL)
 
 
 def grid(cases: Sequence[Case]) -> Iterator[Found]:
@@ -52,11 +52,11 @@ def grid(cases: Sequence[Case]) -> Iterator[Found]:
         yield Found(thresholds, judged(cases, thresholds))
 
 
-def search(cases: Sequence[Case]) -> dict[Level, Found]:
+def search(cases: Sequence[Case]) -> dict[GateLevel, Found]:
     """The best thresholds for each level; of equal ones the lowest. Quiet has those that hide the most, if none hide enough."""
     found = list(grid(cases))
     quiet = [one for one in found if one.result.gone >= QUIET_GONE] or [max(found, key=lambda one: one.result.gone)]
-    best = {Level.QUIET: min(quiet, key=lambda one: (one.result.lost, one.result.shortened, *one.height))}
+    best = {GateLevel.QUIET: min(quiet, key=lambda one: (one.result.lost, one.result.shortened, *one.height))}
     for level, most in LOST.items():
         allowed = (one for one in found if one.result.lost <= most * one.result.right)
         best[level] = min(allowed, key=lambda one: (-one.result.gone, one.result.lost, one.result.shortened, *one.height))

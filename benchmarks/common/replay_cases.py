@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.threshold_gate import judge
 from pellucid.tokens import Token
 
@@ -79,7 +79,7 @@ def is_right(text: str, truth: str) -> bool:
     return text.partition("\n")[0].rstrip() == truth.rstrip()
 
 
-def gated(cases: Iterable[Case], level: Level) -> Gated:
+def gated(cases: Iterable[Case], level: GateLevel) -> Gated:
     """What a level, with the thresholds of now, makes of the suggestions; where there is none there is nothing to do."""
     found = Gated()
     for case in cases:

@@ -60,7 +60,7 @@ class Codec(PositionCodec):
         return len(line)
 
 
-class Document(TextDocument):
+class OpenDocument(TextDocument):
     r"""A text whose lines end at ``\n``, ``\r\n`` and ``\r``, as those of the protocol do, and at nothing else.
 
     Python's own ``splitlines`` also ends lines at form feeds and some ten other characters, which clients do not count.
@@ -128,8 +128,8 @@ class Documents(Workspace):
 
     def _create_text_document(
         self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
-    ) -> Document:
-        return Document(doc_uri, source, version, language_id, sync_kind=self._sync_kind, position_codec=self._position_codec)
+    ) -> OpenDocument:
+        return OpenDocument(doc_uri, source, version, language_id, sync_kind=self._sync_kind, position_codec=self._position_codec)
 
 
 def install(server: LanguageServer) -> Documents:

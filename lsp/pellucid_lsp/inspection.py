@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
-from pellucid.completion.model_choice import Served
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.recent_answers import after_typing
 from pellucid.completion.suggestion import Place, Suggestion, unified
 from pellucid.errors import InvalidRequestError, UnavailableError
@@ -170,7 +170,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
     launcher = server.session.launcher
     client = await launcher.client()
     try:
-        model = await Served().find(client, server.settings.model)
+        model = await ModelChoice().find(client, server.settings.model)
         count = 5 if top is None else top
         async with aclosing(client.score(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND)) as items:
             found = [item async for item in items if isinstance(item, Token)]

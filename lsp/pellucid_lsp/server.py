@@ -26,7 +26,7 @@ from pellucid_lsp.protocol import Handler, Protocol, answering
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
 if TYPE_CHECKING:
-    from pellucid_lsp.session import Session
+    from pellucid_lsp.session import EditorSession
 
 TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
 """Characters after which clients without ghost text ask by themselves, besides letters."""
@@ -53,7 +53,7 @@ class Pellucid(LanguageServer):
             protocol_cls=Protocol,
         )
         self.settings = EditorSettings()
-        self._session: Session | None = None
+        self._session: EditorSession | None = None
         self.initial = EditorSettings()
         """The settings of ``initializationOptions``, which those of ``workspace/configuration`` go over."""
         self.settled = asyncio.Event()
@@ -64,12 +64,12 @@ class Pellucid(LanguageServer):
         self._state: dict[str, Any] = {}
 
     @property
-    def session(self) -> Session:
+    def session(self) -> EditorSession:
         """What the editor's requests share."""
         if self._session is None:
-            from pellucid_lsp.session import Session
+            from pellucid_lsp.session import EditorSession
 
-            self._session = Session(self.settings, self.folders, self.state_changed)
+            self._session = EditorSession(self.settings, self.folders, self.state_changed)
         return self._session
 
     @property

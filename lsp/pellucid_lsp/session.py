@@ -13,14 +13,14 @@ from platformdirs import user_config_path, user_state_path
 
 from pellucid.client.server_address import APPLICATION, CONFIG_FILE
 from pellucid.completion.completer import Completer
-from pellucid.completion.context.chunk_ring import Ring
+from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.privacy import Privacy
-from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.context.uris import file_path
-from pellucid.completion.explanation import Explanation, Journal, Outcome
-from pellucid.completion.model_choice import Served
-from pellucid.completion.recent_answers import Recent
-from pellucid.completion.request_sharing import Running
+from pellucid.completion.explanation import Decision, Explanation, Journal
+from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.request_sharing import SharedRequests
 from pellucid.completion.suggestion import Place, Suggestion
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
@@ -30,7 +30,7 @@ from pellucid_lsp.model_server.server_address import data_folder
 from pellucid_lsp.off_switch import Switch
 
 if TYPE_CHECKING:
-    from pellucid.completion.trust.outcome_log import Outcomes
+    from pellucid.completion.trust.reaction_log import ReactionLog
     from pellucid_lsp.model_server.launch import Condition, Launcher
 
 IDLE_SECONDS = 3.0
@@ -42,24 +42,24 @@ TICK_SECONDS = 1.0
 CALIBRATED = "The model was calibrated: what is probably right is shown."
 
 
-class Session:
+class EditorSession:
     """What an editor's requests share. ``tell`` is called with every change of the state."""
 
     def __init__(self, settings: EditorSettings, folders: Sequence[Path], tell: Callable[[], None]) -> None:
         self.settings = settings
-        self.recent = Recent()
+        self.recent = RecentAnswers()
         self.journal = Journal()
-        self._served = Served()
-        self._outcomes: Outcomes | None = None
+        self._served = ModelChoice()
+        self._outcomes: ReactionLog | None = None
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
         self._folders = tuple(folders)
         self._tell = tell
-        self._running: Running[list[Suggestion]] = Running()
+        self._running: SharedRequests[list[Suggestion]] = SharedRequests()
         self._launcher: Launcher | None = None
         self._idle: asyncio.Task[None] | None = None
         self._last: Place | None = None
         self._privacy = Privacy(self._folders, settings.context.exclude)
-        self.ring = Ring(settings.context, self._may_send)
+        self.ring = ChunkRing(settings.context, self._may_send)
         self._build()
 
     @property
@@ -84,7 +84,7 @@ class Session:
         refusal = self._language_off(place) or self.refusal(place)
         if refusal is not None:
             self.ring.forget(place.uri)
-            self.journal.explanations.begin(place).end(Outcome.OFF, refusal)
+            self.journal.explanations.begin(place).end(Decision.OFF, refusal)
             return []
         self._last = place
         self.ring.note_visit(place.uri, self._filename(place.uri), place.before + place.after, place.before.count("\n"))
@@ -139,7 +139,7 @@ class Session:
             self.recent.forget_answers()
         if settings.context != former.context:
             self._privacy = Privacy(self._folders, settings.context.exclude)
-            self.ring = Ring(settings.context, self._may_send)
+            self.ring = ChunkRing(settings.context, self._may_send)
         self._build()
         await completer.aclose()
         if launcher is not None:
@@ -252,11 +252,11 @@ class Session:
         if not self.settings.completion.log:
             return
         if self._outcomes is None:
-            from pellucid.completion.trust.outcome_log import Outcomes
+            from pellucid.completion.trust.reaction_log import ReactionLog
             from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 
             folder = data_folder(os.environ, user_config_path(APPLICATION) / CONFIG_FILE)
-            self._outcomes = Outcomes(SuggestionLog(folder / FILE))
+            self._outcomes = ReactionLog(SuggestionLog(folder / FILE))
         self._outcomes.note(suggestion, self.journal.explanations.find(id=suggestion.id), accepted)
 
     def _filename(self, uri: str) -> str:
@@ -266,7 +266,7 @@ class Session:
         return path.name if folder is None else path.relative_to(folder).as_posix()
 
     def _build(self) -> None:
-        self.context = Context(self.settings.context, self.ring)
+        self.context = PromptContext(self.settings.context, self.ring)
         self.completer = Completer(
             self.settings.completion,
             lambda: self.launcher,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.trust.suggestion_log import FILE, Outcome, SuggestionLog
+from pellucid.completion.trust.suggestion_log import FILE, Reaction, SuggestionLog
 from pellucid.tokens import ModelCard
 from support.editors import lsp_client
 from support.editors.known_calibrations import as_sent, doubtful
@@ -87,7 +87,7 @@ async def test_logged(connect: Connect, assistant: ScriptedAssistant, tmp_path: 
 
     entries = log_of(tmp_path).entries(TINY)
 
-    assert [entry.outcome for entry in entries] == [Outcome.ACCEPTED, Outcome.SHORTENED, Outcome.DISMISSED]
+    assert [entry.outcome for entry in entries] == [Reaction.ACCEPTED, Reaction.SHORTENED, Reaction.DISMISSED]
     assert [(entry.length, entry.accepted) for entry in entries] == [(5, 5), (5, 3), (5, 0)]
     assert {(entry.language, entry.level, entry.gate) for entry in entries} == {("python", "normal", "thresholds")}
 

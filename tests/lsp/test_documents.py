@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.workspace.position_codec import ServerTextPosition
 
 from pellucid.errors import InvalidRequestError
-from pellucid_lsp.documents import Codec, Document, Documents, install, place_at, split_lines
+from pellucid_lsp.documents import Codec, Documents, OpenDocument, install, place_at, split_lines
 
 ENCODINGS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
 PIECES = [
@@ -70,8 +70,8 @@ def model_offset(text: str, position: types.Position, encoding: str) -> int:
     return starts[position.line] + column
 
 
-def document(text: str | None, encoding: str = "utf-16", uri: str = "file:///project/a.py") -> Document:
-    return Document(uri, text, 1, "python", position_codec=Codec(encoding))
+def document(text: str | None, encoding: str = "utf-16", uri: str = "file:///project/a.py") -> OpenDocument:
+    return OpenDocument(uri, text, 1, "python", position_codec=Codec(encoding))
 
 
 def opened(*cells: tuple[types.NotebookCellKind, str, str], encoding: str = "utf-16") -> Documents:

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from pellucid.client.client import Client
-from pellucid.client.server_health import Standing
+from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import LONGEST_PAUSE, Condition, Launcher, State, Surroundings
-from pellucid_lsp.model_server.server_process import Record, command_line
+from pellucid_lsp.model_server.launch import LONGEST_PAUSE, Condition, LaunchEnvironment, Launcher, State
+from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
 
 SCRIPT = fake_model_server.__file__
@@ -34,12 +34,12 @@ class World:
 
     folder: Path
     port: int
-    around: Surroundings
+    around: LaunchEnvironment
     launchers: list[Launcher] = field(default_factory=list)
     told: list[Condition] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
 
-    def launcher(self, model: str = "", around: Surroundings | None = None, **settings: object) -> Launcher:
+    def launcher(self, model: str = "", around: LaunchEnvironment | None = None, **settings: object) -> Launcher:
         launcher = Launcher(ServerSettings(**settings), model, self.told.append, around or self.around)  # type: ignore[arg-type]
         self.launchers.append(launcher)
         return launcher
@@ -79,7 +79,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     variables = {**os.environ, "FAKE": str(tmp_path), "PELLUCID_PORT": str(port)}
-    around = Surroundings(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs", (sys.executable, SCRIPT))
+    around = LaunchEnvironment(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs", (sys.executable, SCRIPT))
     world = World(tmp_path, port, around)
     world.around = replace(around, sleep=world.nap)
     yield world
@@ -110,7 +110,7 @@ async def until(happened: Callable[[], bool]) -> None:
 async def there(world: World) -> None:
     """Wait until a server that was started by hand listens."""
     async with Client(world.url) as client:
-        while (await client.condition()).standing is Standing.ABSENT:
+        while (await client.condition()).standing is HealthStatus.ABSENT:
             await asyncio.sleep(0.01)
 
 
@@ -172,7 +172,7 @@ async def test_a_server_is_started(world: World) -> None:
     ((pid, arguments),) = world.starts()
     assert arguments == ["serve", "--host", "127.0.0.1", "--port", str(world.port), "--idle-exit", "180"]
     assert [condition.state for condition in world.told] == [State.STARTING, State.READY]
-    record = Record.load(world.around.records / f"{world.port}.json")
+    record = ServerRecord.load(world.around.records / f"{world.port}.json")
     assert record is not None
     assert record.pid == pid
     assert record.runs()
@@ -194,7 +194,7 @@ async def test_a_server_outlives_its_launcher(world: World) -> None:
     ((pid, _),) = world.starts()
     assert os.getsid(pid) == pid
     async with Client(world.url) as client:
-        assert (await client.condition()).standing is Standing.READY
+        assert (await client.condition()).standing is HealthStatus.READY
 
 
 async def test_ten_launchers_start_one_server(world: World) -> None:
@@ -296,7 +296,7 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
 
     assert second is not first
     assert len(world.starts()) == 1
-    assert (await first.condition()).standing is Standing.READY  # its other requests went on
+    assert (await first.condition()).standing is HealthStatus.READY  # its other requests went on
 
 
 async def test_a_start_that_fails_is_explained(world: World) -> None:
@@ -388,7 +388,7 @@ async def test_the_key_is_never_shown(world: World) -> None:
     launcher = world.launcher(api_key="hunter2")
     client = await launcher.client()
 
-    assert (await client.condition()).standing is Standing.READY
+    assert (await client.condition()).standing is HealthStatus.READY
     written = [path.read_text() for folder in (world.around.records, world.around.logs) for path in folder.iterdir()]
     shown = [command_line(world.starts()[0][0]), repr(world.told), repr(world.around), *written]
     assert not any("hunter2" in text for text in shown)
@@ -402,7 +402,7 @@ async def test_a_key_in_a_file(world: World) -> None:
     around = replace(world.around, variables={**world.around.variables, "PELLUCID_API_KEY_FILE": str(path)})
     client = await world.launcher(around=around).client()
 
-    assert (await client.condition()).standing is Standing.READY
+    assert (await client.condition()).standing is HealthStatus.READY
     (pid, arguments) = world.starts()[0]
     assert environment(pid, "PELLUCID_API_KEY") == ["PELLUCID_API_KEY=hunter2"]
     assert "hunter2" not in " ".join(arguments)
@@ -471,7 +471,7 @@ async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHa
     process = await started_by_hand()
     world.around.records.mkdir()
     command = (sys.executable, SCRIPT, "serve", "--host", "127.0.0.1", "--port", "1")
-    Record(process.pid, command).save(world.around.records / f"{world.port}.json")
+    ServerRecord(process.pid, command).save(world.around.records / f"{world.port}.json")
 
     await world.launcher().restart()
 

@@ -14,8 +14,8 @@ from pellucid.client.client import Client
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, SamplingParams
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import Condition, Launcher, State, Surroundings
-from pellucid_lsp.model_server.server_process import Record
+from pellucid_lsp.model_server.launch import Condition, LaunchEnvironment, Launcher, State
+from pellucid_lsp.model_server.server_process import ServerRecord
 from support.servers.real_model_server import real_models
 
 pytestmark = pytest.mark.model
@@ -31,13 +31,13 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
         port = listener.getsockname()[1]
     path = os.pathsep.join([str(ROOT / "server"), str(ROOT / "lsp")])
     variables = os.environ | real_models() | {"PYTHONPATH": path, "PELLUCID_PORT": str(port)}
-    around = Surroundings(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs")
+    around = LaunchEnvironment(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs")
     told: list[Condition] = []
     launcher = Launcher(ServerSettings(api_key="hunter2"), "", told.append, around)
     yield launcher
     assert all(condition.url == f"http://127.0.0.1:{port}" for condition in told)
     await launcher.aclose()
-    record = Record.load(tmp_path / "records" / f"{port}.json")
+    record = ServerRecord.load(tmp_path / "records" / f"{port}.json")
     assert record is not None
     record.kill()
 
@@ -56,7 +56,7 @@ async def test_the_server_is_started_and_comes_back(launcher: Launcher, tmp_path
     assert "<|fim_middle|>" in await client.infill_prompt("def add(a, b):\n    return ", SUFFIX)
 
     (path,) = (tmp_path / "records").glob("*.json")
-    first = Record.load(path)
+    first = ServerRecord.load(path)
     assert first is not None
     os.kill(first.pid, signal.SIGKILL)
     with pytest.raises(UnavailableError):
@@ -64,10 +64,10 @@ async def test_the_server_is_started_and_comes_back(launcher: Launcher, tmp_path
     launcher.lost(client)
     assert (await answer(await launcher.client())).strip() == "a + b"
 
-    second = Record.load(path)
+    second = ServerRecord.load(path)
     await launcher.restart()
     assert (await answer(await launcher.client())).strip() == "a + b"
-    third = Record.load(path)
+    third = ServerRecord.load(path)
     assert second is not None
     assert third is not None
     assert len({first.pid, second.pid, third.pid}) == 3

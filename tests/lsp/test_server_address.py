@@ -12,7 +12,7 @@ from pellucid.client.server_address import key_for
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.server_address import Whereabouts, find
+from pellucid_lsp.model_server.server_address import ServerAddress, find
 
 NONE = Path("/nowhere/config.toml")
 
@@ -39,7 +39,7 @@ def test_it_is_where_the_server_s_own_settings_say(
 
     found = find(ServerSettings(), variables, config_home / "config.toml")
 
-    assert found == Whereabouts(served.url, served.host, served.port, served.key)
+    assert found == ServerAddress(served.url, served.host, served.port, served.key)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_address_of_the_editor_s_settings(url: str, host: str, port: int, here: 
     """An address of the editor's settings counts before all others; only a plain one of loopback can be served here."""
     found = find(ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE)
 
-    assert found == Whereabouts(url.rstrip("/"), host, port, "k", here)
+    assert found == ServerAddress(url.rstrip("/"), host, port, "k", here)
 
 
 OWN = {"PELLUCID_API_KEY": "own"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pellucid_lsp.model_server import server_process
-from pellucid_lsp.model_server.server_process import Record, command_line, last_line, start
+from pellucid_lsp.model_server.server_process import ServerRecord, command_line, last_line, start
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)", "--port", "1")
 
@@ -40,39 +40,39 @@ def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_command_line(sleeper: subprocess.Popen[bytes]) -> None:
     """A process's command line is told while it runs, and is empty once it has ended, whether anybody waited for it or not."""
     assert command_line(sleeper.pid) == " ".join(SLEEP)
-    assert Record(sleeper.pid, SLEEP).runs()
+    assert ServerRecord(sleeper.pid, SLEEP).runs()
 
     os.kill(sleeper.pid, 9)
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
-    assert not Record(sleeper.pid, SLEEP).runs()
+    assert not ServerRecord(sleeper.pid, SLEEP).runs()
     sleeper.wait()
     assert command_line(sleeper.pid) == ""
 
 
 def test_another_process_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
     """A record of another command line does not run, and neither asking nor killing reaches the process with its number."""
-    other = Record(sleeper.pid, (*SLEEP[:-1], "2"))
+    other = ServerRecord(sleeper.pid, (*SLEEP[:-1], "2"))
     assert not other.runs()
 
     other.ask_to_leave()
     other.kill()
 
-    assert Record(sleeper.pid, SLEEP).runs()
+    assert ServerRecord(sleeper.pid, SLEEP).runs()
 
 
 def test_asking_ends_it(sleeper: subprocess.Popen[bytes]) -> None:
     """The process of a record is ended by its number."""
-    Record(sleeper.pid, SLEEP).ask_to_leave()
+    ServerRecord(sleeper.pid, SLEEP).ask_to_leave()
 
     assert sleeper.wait(30) == -15
 
 
 def test_record_round_trip(tmp_path: Path) -> None:
     """A record that was saved is read as it was, and nothing else is left beside it."""
-    record = Record(4711, ("python", "-m", "pellucid", "serve", "ü"))
+    record = ServerRecord(4711, ("python", "-m", "pellucid", "serve", "ü"))
     record.save(tmp_path / "1.json")
 
-    assert Record.load(tmp_path / "1.json") == record
+    assert ServerRecord.load(tmp_path / "1.json") == record
     assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
 
 
@@ -96,8 +96,8 @@ def test_what_is_no_record(tmp_path: Path, text: str) -> None:
     """A broken record is none: no signal ever goes to a group of processes, or to the first of them."""
     (tmp_path / "1.json").write_text(text)
 
-    assert Record.load(tmp_path / "1.json") is None
-    assert Record.load(tmp_path / "none.json") is None
+    assert ServerRecord.load(tmp_path / "1.json") is None
+    assert ServerRecord.load(tmp_path / "none.json") is None
 
 
 @pytest.mark.parametrize(

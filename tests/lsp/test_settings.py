@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.settings import Level, Shape
+from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import EditorSettings, settings_table
 
@@ -30,8 +30,8 @@ def test_values() -> None:
         }
     )
 
-    assert (settings.enabled, settings.completion.level, settings.completion.max_tokens) == (False, Level.QUIET, 64)
-    assert (settings.completion.shape, settings.completion.languages_off) == (Shape.AUTO, ("markdown",))
+    assert (settings.enabled, settings.completion.level, settings.completion.max_tokens) == (False, GateLevel.QUIET, 64)
+    assert (settings.completion.shape, settings.completion.languages_off) == (SuggestionShape.AUTO, ("markdown",))
     assert (settings.server.api_key, settings.server.start) == ("k", True)
 
 

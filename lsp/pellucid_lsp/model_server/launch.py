@@ -17,16 +17,16 @@ from filelock import FileLock, Timeout
 from platformdirs import user_config_path, user_log_path, user_state_path
 
 from pellucid.client.client import Client
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.client.server_address import APPLICATION, CONFIG_FILE
-from pellucid.client.server_health import ServerCondition, Standing
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
 from pellucid.system.private_files import make_private_folder
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server import server_process
 from pellucid_lsp.model_server.backoff import Backoff
-from pellucid_lsp.model_server.server_address import Whereabouts, find
-from pellucid_lsp.model_server.server_process import Record, Server
+from pellucid_lsp.model_server.server_address import ServerAddress, find
+from pellucid_lsp.model_server.server_process import ServerProcess, ServerRecord
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks at a server that is not ready: they grow from the one to the other."""
@@ -65,7 +65,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LaunchEnvironment:
     """What a launcher finds around it: tests put their own in its place. ``records`` is where editors agree on servers."""
 
     variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
@@ -81,18 +81,18 @@ class Launcher:
     """The way to the one model server of all editors. ``tell`` is called whenever the condition changes."""
 
     def __init__(
-        self, settings: ServerSettings, model: str, tell: Callable[[Condition], None], surroundings: Surroundings | None = None
+        self, settings: ServerSettings, model: str, tell: Callable[[Condition], None], surroundings: LaunchEnvironment | None = None
     ) -> None:
         self._settings = settings
         self._model = model
         self._tell = tell
-        self._around = surroundings or Surroundings()
+        self._around = surroundings or LaunchEnvironment()
         self._backoff = Backoff(self._around.clock)
         self._client: Client | None = None
         self._retired: list[Client] = []
         self._look: asyncio.Task[Client] | None = None
         self._ending: set[asyncio.Task[Client]] = set()
-        self._process: Server | None = None
+        self._process: ServerProcess | None = None
         self._closed = False
         self.condition = Condition(State.IDLE, "Nothing was asked of a model server yet.", self._known_url())
 
@@ -116,7 +116,7 @@ class Launcher:
                 # A restart took the place of this look.
         raise UnavailableError("The language server is leaving.")
 
-    def lost(self, client: Speaker | None) -> None:
+    def lost(self, client: Assistant | None) -> None:
         """The server did not answer this client: look for it at the next ``client``. Nothing, if that has been done already."""
         if self._client is not None and client is self._client:
             self._retired.append(self._client)  # other requests may still have their streams
@@ -177,34 +177,34 @@ class Launcher:
         await self._close_retired(keep=RETIRED)
         return client
 
-    async def _wait(self, where: Whereabouts, client: Client) -> bool:
+    async def _wait(self, where: ServerAddress, client: Client) -> bool:
         """Wait until the server is ready, starting it where need be; whether that was so."""
-        started: Server | None = None
+        started: ServerProcess | None = None
         silent: float | None = None
         async with aclosing(self._looks()) as looks:
             async for elapsed in looks:
                 found = await client.condition()
-                silent = None if found.standing is not Standing.SILENT else elapsed if silent is None else silent
+                silent = None if found.standing is not HealthStatus.SILENT else elapsed if silent is None else silent
                 match found.standing:
-                    case Standing.READY:
+                    case HealthStatus.READY:
                         return started is not None
-                    case Standing.LOADING:
+                    case HealthStatus.LOADING:
                         self._say(State.LOADING, _loading(found), where.url, found.percent)
-                    case Standing.LEAVING:
+                    case HealthStatus.LEAVING:
                         self._say(State.STARTING, "The model server is shutting down: another one is started after that.", where.url)
-                    case Standing.ABSENT:
+                    case HealthStatus.ABSENT:
                         self._check_ended(started, where)
                         started = await self._start(where, client) or started
-                    case Standing.FAILED:
+                    case HealthStatus.FAILED:
                         if not self._may_start(where) or not await self._stop(where):
                             raise UnavailableError(f"The model server at {where.url} says: {found.message}")
-                    case Standing.SILENT if silent is not None and elapsed - silent < SILENCE_SECONDS:
+                    case HealthStatus.SILENT if silent is not None and elapsed - silent < SILENCE_SECONDS:
                         pass
                     case _:
                         raise UnavailableError(_objection(where, found))
         raise AssertionError("looks do not end")
 
-    async def _start(self, where: Whereabouts, client: Client) -> Server | None:
+    async def _start(self, where: ServerAddress, client: Client) -> ServerProcess | None:
         """Start the server and wait until it listens, unless another editor is at it."""
         if not self._may_start(where):
             raise UnavailableError(_nobody(where))
@@ -217,7 +217,7 @@ class Launcher:
         finally:
             lock.release()
 
-    async def _start_alone(self, where: Whereabouts, client: Client) -> Server | None:
+    async def _start_alone(self, where: ServerAddress, client: Client) -> ServerProcess | None:
         if self._backoff.seconds:
             await self._around.sleep(self._backoff.seconds)
         if await self._listens(client) or not await self._gone_or_there(where, client):
@@ -231,7 +231,7 @@ class Launcher:
         process = server_process.start(command, variables, self._folder(self._around.logs), self._log(where))
         self._process = process
         try:
-            Record(process.pid, command).save(self._record(where))
+            ServerRecord(process.pid, command).save(self._record(where))
         except UnavailableError:
             process.kill()  # no editor could stop it later
             raise
@@ -245,9 +245,9 @@ class Launcher:
                     )
         raise AssertionError("looks do not end")
 
-    async def _gone_or_there(self, where: Whereabouts, client: Client) -> bool:
+    async def _gone_or_there(self, where: ServerAddress, client: Client) -> bool:
         """Wait for a server on record that does not listen, yet or any more; whether it has gone."""
-        record = Record.load(self._record(where))
+        record = ServerRecord.load(self._record(where))
         async with aclosing(self._looks()) as looks:
             async for elapsed in looks:
                 if record is None or not record.runs():
@@ -260,12 +260,12 @@ class Launcher:
                     )
         raise AssertionError("looks do not end")
 
-    async def _stop(self, where: Whereabouts) -> bool:
+    async def _stop(self, where: ServerAddress) -> bool:
         """Stop the server that an editor started, and wait until it has gone; whether there was one."""
         if not self._may_start(where):
             return False
         async with self._alone(where):
-            record = Record.load(self._record(where))
+            record = ServerRecord.load(self._record(where))
             if record is None or not record.runs():
                 return False
             self._say(State.STARTING, "The model server is being stopped, to be started anew.", where.url)
@@ -278,7 +278,7 @@ class Launcher:
                         record.kill()
         return True
 
-    def _check_ended(self, process: Server | None, where: Whereabouts) -> None:
+    def _check_ended(self, process: ServerProcess | None, where: ServerAddress) -> None:
         """Raise UnavailableError with its last words where the process has ended instead of serving."""
         if process is None or process.poll() is None:
             return
@@ -287,7 +287,7 @@ class Launcher:
         raise UnavailableError(f"The model server could not be started: {why}. Its log is {self._log(where)}.")
 
     async def _listens(self, client: Client) -> bool:
-        return (await client.condition()).standing is not Standing.ABSENT
+        return (await client.condition()).standing is not HealthStatus.ABSENT
 
     async def _looks(self) -> AsyncGenerator[float]:
         """Moments at which to look again, ever less often, as the seconds since the first of them."""
@@ -298,7 +298,7 @@ class Launcher:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     @asynccontextmanager
-    async def _alone(self, where: Whereabouts) -> AsyncIterator[None]:
+    async def _alone(self, where: ServerAddress) -> AsyncIterator[None]:
         """While no other editor starts or stops the server."""
         lock = self._lock(where)
         async with aclosing(self._looks()) as looks:
@@ -314,21 +314,21 @@ class Launcher:
         finally:
             lock.release()
 
-    def _may_start(self, where: Whereabouts) -> bool:
+    def _may_start(self, where: ServerAddress) -> bool:
         return self._settings.start and where.here
 
-    def _command(self, where: Whereabouts) -> tuple[str, ...]:
+    def _command(self, where: ServerAddress) -> tuple[str, ...]:
         idle = str(self._settings.idle_minutes * 60)
         options = ("serve", "--host", where.host, "--port", str(where.port), "--idle-exit", idle)
         return (*self._around.command, *options, *(("--model", self._model) if self._model else ()))
 
-    def _lock(self, where: Whereabouts) -> FileLock:
+    def _lock(self, where: ServerAddress) -> FileLock:
         return FileLock(self._folder(self._around.records) / f"{where.port}.lock")
 
-    def _record(self, where: Whereabouts) -> Path:
+    def _record(self, where: ServerAddress) -> Path:
         return self._around.records / f"{where.port}.json"
 
-    def _log(self, where: Whereabouts) -> Path:
+    def _log(self, where: ServerAddress) -> Path:
         return self._around.logs / f"serve-{where.port}.log"
 
     def _folder(self, path: Path) -> Path:
@@ -358,27 +358,27 @@ class Launcher:
             await self._retired.pop(0).aclose()
 
 
-def _loading(found: ServerCondition) -> str:
+def _loading(found: ServerHealth) -> str:
     return f"The model server is loading: {(found.activity or 'its model').rstrip('.')}."
 
 
-def _greeting(where: Whereabouts, *, left: bool) -> str:
+def _greeting(where: ServerAddress, *, left: bool) -> str:
     if left:
         return f"The model server at {where.url} was not started by an editor, so it was left as it is, and connected to anew."
     return f"The model server at {where.url} is ready. {where.withheld}".rstrip()
 
 
-def _nobody(where: Whereabouts) -> str:
+def _nobody(where: ServerAddress) -> str:
     if where.here:
         return f"No server answers at {where.url}: start one with pellucid serve, or allow pellucid.server.start."
     return f"No server answers at {where.url}: start one there, or set pellucid.server.url."
 
 
-def _objection(where: Whereabouts, found: ServerCondition) -> str:
+def _objection(where: ServerAddress, found: ServerHealth) -> str:
     why = found.message.rstrip(".") or "it says no more"
-    if found.standing is Standing.REFUSED:
+    if found.standing is HealthStatus.REFUSED:
         return f"The model server at {where.url} refuses this editor ({why}): {where.withheld or 'set pellucid.server.apiKey.'}"
-    if found.standing is Standing.FORBIDDEN:
+    if found.standing is HealthStatus.FORBIDDEN:
         return f"The model server at {where.url} refuses this editor ({why}): set pellucid.server.url to another name of it."
     return f"What answers at {where.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
 

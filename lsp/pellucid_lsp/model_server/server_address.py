@@ -28,7 +28,7 @@ KEY_SETTINGS = {"api_key", "api_key_file"}
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class ServerAddress:
     """The address of a server, what it listens on, and the key that it wants."""
 
     url: str
@@ -41,13 +41,13 @@ class Whereabouts:
     """Why the key of Pellucid's own settings is not sent there, and what to do about it; empty where it is, or there is none."""
 
 
-def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> Whereabouts:
+def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> ServerAddress:
     """Where the server is. Raises ConfigError in one sentence for an address that is none, or a file that cannot be read."""
     own = _own_settings(variables, config_file)
     own_key = _checked(_own_key(own))
     if not settings.url:
         host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
-        return Whereabouts(url_of(host, port), host, port, _checked(settings.api_key) or own_key)
+        return ServerAddress(url_of(host, port), host, port, _checked(settings.api_key) or own_key)
     where = _parsed(settings.url)
     if key := _checked(settings.api_key):
         return replace(where, key=key)
@@ -106,7 +106,7 @@ def _checked(key: object) -> str | None:
     raise ConfigError("The API key should be printable ASCII without spaces, as it travels in an HTTP header: set pellucid.server.apiKey.")
 
 
-def _parsed(url: str) -> Whereabouts:
+def _parsed(url: str) -> ServerAddress:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
@@ -115,4 +115,4 @@ def _parsed(url: str) -> Whereabouts:
     if host is None or port is None or parts.username is not None or parts.query or parts.fragment:
         raise ConfigError(f"pellucid.server.url should be an address like {url_of(DEFAULT_HOST, DEFAULT_PORT)}, which this one is not.")
     here = parts.scheme == "http" and is_loopback(host) and parts.path in ("", "/")
-    return Whereabouts(url.rstrip("/"), host, port, here=here)
+    return ServerAddress(url.rstrip("/"), host, port, here=here)

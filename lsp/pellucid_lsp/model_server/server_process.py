@@ -23,7 +23,7 @@ LOG_TAIL = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ServerRecord:
     """A server that an editor started: its process, and the command line by which it is known to be still that process."""
 
     pid: int
@@ -44,7 +44,7 @@ class Record:
             ) from error
 
     @classmethod
-    def load(cls, path: Path) -> Record | None:
+    def load(cls, path: Path) -> ServerRecord | None:
         """The record in a file; None where there is none, or nothing that could be one."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -81,14 +81,14 @@ class Record:
             ) from error
 
 
-class Server(subprocess.Popen[bytes]):
+class ServerProcess(subprocess.Popen[bytes]):
     """A process that belongs to nobody: it stays when this one ends, which is no mistake to warn of."""
 
     def __del__(self) -> None:
         """Leave it."""
 
 
-def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, log: Path) -> Server:
+def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, log: Path) -> ServerProcess:
     """Start a server away from this process: no terminal, no pipes, its output in ``log``, which is begun anew.
 
     It runs in ``folder``: so it holds no folder of the user's, and imports no module that happens to lie there.
@@ -98,10 +98,10 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
         with create_private(log) as output:
             if sys.platform == "win32":
                 flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-                return Server(
+                return ServerProcess(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=variables, cwd=folder, creationflags=flags
                 )
-            return Server(
+            return ServerProcess(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=variables, cwd=folder, start_new_session=True
             )
     except OSError as error:

@@ -14,7 +14,7 @@ from pellucid.api.errors import install_error_handlers
 from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.metrics import RequestCounter
 from pellucid.api.openapi_extras import FRONT_ERRORS, describe, installed_version
-from pellucid.api.page_fork import Page, PageFork
+from pellucid.api.page_fork import MountedPage, PageFork
 from pellucid.api.routes import adapters, chat, completions, infill, info, score, tokens
 from pellucid.api.security import Door, Security
 from pellucid.api.state import ServerState
@@ -28,7 +28,7 @@ Logprobs are natural logarithms of the model's own distribution, before temperat
 """
 
 
-def create_app(state: ServerState, page: Page | None = None) -> FastAPI:
+def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
     """The application of one server. It answers at once; generations are 503 until ``state.open`` was called."""
 
     @asynccontextmanager
@@ -58,7 +58,7 @@ def create_app(state: ServerState, page: Page | None = None) -> FastAPI:
     return app
 
 
-def _middleware(state: ServerState, page: Page | None) -> list[Middleware]:
+def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware]:
     """From the outside in."""
     door = Door(state.host, state.keys, state.allowed_origins, rate_limit=state.login_rate_limit)
     if page is not None:

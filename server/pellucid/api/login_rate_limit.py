@@ -38,7 +38,7 @@ REPEATED_KEYS = 8
 
 
 @dataclass(slots=True)
-class _Record:
+class _AttemptRecord:
     """The number of wrong keys, the time until which no other is compared, and digests of the latest ones."""
 
     wrong: int = 0
@@ -52,7 +52,7 @@ class LoginRateLimit:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
-        self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._records: OrderedDict[str, _AttemptRecord] = OrderedDict()
 
     def owner_of(self, keys: Keys, key: str, address: str) -> str | None:
         """Return whose key it is, None for a wrong one. Raises TooManyAttemptsError while the address has to wait."""
@@ -76,7 +76,7 @@ class LoginRateLimit:
         place, now = _place(address), self._clock()
         record = self._records.pop(place, None)
         if record is None or now - record.until >= MEMORY_SECONDS:
-            record = _Record()
+            record = _AttemptRecord()
         record.wrong += 1
         wait = 0.0 if record.wrong < FREE else min(LONGEST, 2.0 ** min(record.wrong - FREE + 1, 10))
         record.until = now + wait

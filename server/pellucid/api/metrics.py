@@ -11,10 +11,10 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.engine.model_worker import LaneStatus
+from pellucid.engine.model_worker import WorkerStatus
 from pellucid.tokens import Finish, FinishReason, Token
 
-Statuses = Callable[[], Mapping[str, LaneStatus]]
+Statuses = Callable[[], Mapping[str, WorkerStatus]]
 
 _FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30.0)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)

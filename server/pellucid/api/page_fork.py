@@ -8,7 +8,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Page(Protocol):
+class MountedPage(Protocol):
     """An ASGI application for the paths that it owns, none of which is the API's.
 
     Where there is a key it lets nobody in who has not given it: its paths are past the door already.
@@ -32,7 +32,7 @@ class Page(Protocol):
 class PageFork:
     """ASGI middleware that sends the page's paths to the page, and so never past the key to the API."""
 
-    def __init__(self, app: ASGIApp, page: Page) -> None:
+    def __init__(self, app: ASGIApp, page: MountedPage) -> None:
         self._app = app
         self._page = page
 

@@ -15,11 +15,11 @@ from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.metrics import Metrics
 from pellucid.client.api_keys import Keys
 from pellucid.engine.engine import FAILED, Engine
-from pellucid.engine.model_worker import LaneStatus
+from pellucid.engine.model_worker import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.system.progress import Noted, Silent
-from pellucid.text.assistant import Assistant
-from pellucid.text.loaded_adapters import Adapters
+from pellucid.text.assistant import LocalAssistant
+from pellucid.text.loaded_adapters import LoadedAdapters
 from pellucid.tokens import ModelCard
 
 Standing = Literal["ready", "loading", "leaving", "failed"]
@@ -53,16 +53,16 @@ class ServerState:
     progress: Noted = field(default_factory=lambda: Noted(Silent()))
     login_rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
     idleness: Idleness = field(init=False)
-    _assistant: Assistant | None = None
+    _assistant: LocalAssistant | None = None
     _engine: Engine | None = None
-    _adapters: Adapters | None = None
+    _adapters: LoadedAdapters | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.metrics.watch_lanes(self.statuses)
         self.idleness = Idleness(self.clock)
 
-    def open(self, assistant: Assistant, engine: Engine, adapters: Adapters | None = None) -> None:
+    def open(self, assistant: LocalAssistant, engine: Engine, adapters: LoadedAdapters | None = None) -> None:
         """Serve from now on; without ``adapters`` none can be loaded."""
         self._assistant, self._engine, self._adapters = assistant, engine, adapters
         self.note_models()
@@ -91,21 +91,21 @@ class ServerState:
             return "loading"
         return "ready" if self._engine.failure is None else "failed"
 
-    def require_ready(self) -> Assistant:
+    def require_ready(self) -> LocalAssistant:
         """The assistant; raises UnavailableError while the models load, when the server leaves and once its engine has failed."""
         if self.standing != "ready":
             raise UnavailableError(_UNREADY[self.standing])
         assert self._assistant is not None
         return self._assistant
 
-    def require_adapters(self) -> Adapters:
+    def require_adapters(self) -> LoadedAdapters:
         """Who loads and unloads adapters; raises UnavailableError as ``require_ready`` does, and NotSupportedError where nobody does."""
         self.require_ready()
         if self._adapters is None:
             raise NotSupportedError("This server has no folder of adapters.")
         return self._adapters
 
-    def find(self, model: str | None) -> tuple[Assistant, ModelCard]:
+    def find(self, model: str | None) -> tuple[LocalAssistant, ModelCard]:
         """Who answers for a model, by default the first, and what there is to know about it.
 
         Raises UnavailableError as ``require_ready`` does, and NotFoundError with the names that there are.
@@ -130,7 +130,7 @@ class ServerState:
         """All loaded models, the default one first, as they are now: a calibration may be new."""
         return () if self._assistant is None else tuple(self._assistant.models())
 
-    def statuses(self) -> dict[str, LaneStatus]:
+    def statuses(self) -> dict[str, WorkerStatus]:
         """What the engine does for each model at the moment."""
         return {} if self._engine is None else {name: self._engine.status(name) for name in self._cards}
 

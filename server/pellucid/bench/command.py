@@ -22,7 +22,7 @@ from pellucid.bench.plot import check_path, draw
 from pellucid.bench.report import as_json, show
 from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.client import Client
-from pellucid.client.server_health import Standing
+from pellucid.client.server_health import HealthStatus
 from pellucid.config import Settings
 from pellucid.engine.model import CacheShape, Model, TokenCost
 from pellucid.serving.assemble import assemble
@@ -85,7 +85,7 @@ async def disturbances(settings: Settings) -> list[str]:
         told.append(f"This machine has been busy in the last minute ({used}): going on, that disturbs these figures.")
     async with Client(settings.url, settings.key) as client:
         condition = await client.condition()
-    if condition.standing is not Standing.ABSENT:
+    if condition.standing is not HealthStatus.ABSENT:
         told.append(f"A server is at {settings.url} ({condition.standing}): what it computes meanwhile disturbs these figures.")
     return told
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from pellucid.errors import UnavailableError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token
 
 LONGEST = SamplingParams(max_tokens=64)
@@ -43,13 +43,13 @@ def session() -> TypingSession:
     return TypingSession(fields["before"], fields["typed"], fields["after"])
 
 
-async def replay(assistant: Assistant, text: TypingSession) -> list[Keystroke]:
+async def replay(assistant: LocalAssistant, text: TypingSession) -> list[Keystroke]:
     """What each keystroke cost, after a first question that only opens the file. Each waits for the one before it."""
     asked = [await _first_line(assistant, text.before + text.typed[:count], text.after) for count in range(len(text.typed) + 1)]
     return asked[1:]
 
 
-async def _first_line(assistant: Assistant, prefix: str, suffix: str) -> Keystroke:
+async def _first_line(assistant: LocalAssistant, prefix: str, suffix: str) -> Keystroke:
     start = time.perf_counter()
     last: Token | Finish | None = None
     async with aclosing(assistant.complete(prefix, suffix, params=LONGEST, stop=("\n",), terms=TERMS)) as items:

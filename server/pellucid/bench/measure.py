@@ -25,7 +25,7 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.request import Request, TokenScore
 from pellucid.errors import UnavailableError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Usage
 
 PROMPTS = (128, 512, 2048)
@@ -59,7 +59,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TimedAnswer:
     """Seconds until its first token came, from there to its last one, and what the engine says of it."""
 
     wait: float
@@ -73,7 +73,7 @@ class Measurements:
     ``left_out`` says in a sentence each what they do not hold.
     """
 
-    def __init__(self, engine: Engine, assistant: Assistant, model: str, cost: TokenCost | None, vocab_size: int) -> None:
+    def __init__(self, engine: Engine, assistant: LocalAssistant, model: str, cost: TokenCost | None, vocab_size: int) -> None:
         self.left_out: list[str] = []
         self._engine = engine
         self._assistant = assistant
@@ -185,7 +185,7 @@ class Measurements:
         """Random tokens, the first of them another one each time: few prompts are remembered, so none has a beginning in common."""
         return [next(self._firsts), *(self._dice.randrange(self._vocab_size) for _ in range(size - 1))]
 
-    async def _ask(self, prompt: Sequence[int], tokens: int, *, lookup: bool = False) -> Answer:
+    async def _ask(self, prompt: Sequence[int], tokens: int, *, lookup: bool = False) -> TimedAnswer:
         # As completions, for which alone the scheduler gives away the last slot: so many streams as there are slots can run.
         request = Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), COMPLETION, lookup=lookup)
         times = [time.perf_counter()]
@@ -195,7 +195,7 @@ class Measurements:
                     times.append(time.perf_counter())
                 elif isinstance(item, Finish):
                     check(item, tokens)
-                    return Answer(times[1] - times[0], times[-1] - times[1], item.usage)
+                    return TimedAnswer(times[1] - times[0], times[-1] - times[1], item.usage)
         raise AssertionError("the engine's last item is a Finish")
 
 

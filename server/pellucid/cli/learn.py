@@ -78,7 +78,7 @@ def review(
         command.tell(settings, name, json=json)
 
 
-class Preset(StrEnum):
+class PresetName(StrEnum):
     """How large a trained model is, by the machine that it is trained on."""
 
     CPU = "cpu"
@@ -97,7 +97,7 @@ class TokenizerKind(StrEnum):
 def train(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of text or code.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the models, the plan, the curves and the table.")],
-    preset: Annotated[Preset, typer.Option(help="Size of the model: cpu is made for two cores and five minutes.")] = Preset.CPU,
+    preset: Annotated[PresetName, typer.Option(help="Size of the model: cpu is made for two cores and five minutes.")] = PresetName.CPU,
     tokenizer: Annotated[TokenizerKind | None, typer.Option(help="What the GPT reads; the preset's if not given.")] = None,
     vocab: Annotated[int | None, typer.Option(help="Pieces that bpe or unigram has.")] = None,
     max_minutes: Annotated[
@@ -273,7 +273,7 @@ def evaluate(
     with needing("learn"):
         from pellucid.learn.evaluate import command
         from pellucid.learn.evaluate.registry import Options, chosen_names
-        from pellucid.learn.evaluate.suites.humaneval import Sampling
+        from pellucid.learn.evaluate.suites.humaneval import HumanEvalSampling
     options = Options(
         chosen_names(suite or []),
         data,
@@ -284,7 +284,7 @@ def evaluate(
         window,
         like_llama,
         run_code,
-        Sampling(samples, temperature),
+        HumanEvalSampling(samples, temperature),
     )
     with resumable():
-        command.evaluate(models, options, command.Place(settings, server, key), out, as_json=json)
+        command.evaluate(models, options, command.ResultPlace(settings, server, key), out, as_json=json)

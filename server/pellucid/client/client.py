@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from pellucid.client.server_health import OWNER, ServerCondition, Standing, condition_of, objection_in
+from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, condition_of, objection_in
 from pellucid.client.token_json import token_of
 from pellucid.errors import (
     AuthenticationError,
@@ -86,20 +86,20 @@ class Client:
             return str(_object(response.content).get("status", ""))
         return str(_error(response.status_code, response.content, response.headers))
 
-    async def condition(self) -> ServerCondition:
+    async def condition(self) -> ServerHealth:
         """What is found at the address now, and whether it is ours; raises InvalidRequestError for what is no address."""
         try:
             response = await self._http.get("/health", timeout=CONNECT_SECONDS)
             found = condition_of(response)
-            if found.standing in (Standing.FOREIGN, Standing.REFUSED, Standing.FORBIDDEN, Standing.LEAVING):
+            if found.standing in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
                 return found
             listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # which needs the key, and says whose server this is
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            return ServerCondition(Standing.ABSENT)
+            return ServerHealth(HealthStatus.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise InvalidRequestError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
         except httpx.HTTPError as error:
-            return ServerCondition(Standing.SILENT, str(error) or type(error).__name__)
+            return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
         return objection_in(listing) or found
 
     async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:

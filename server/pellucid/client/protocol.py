@@ -8,7 +8,7 @@ from typing import Protocol
 from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Extra, Finish, Message, ModelCard, OnUsage, SamplingParams, Terms, Token
 
 
-class Speaker(Protocol):
+class Assistant(Protocol):
     """The verbs. Each gives tokens, then one Finish; closing the generator cancels the request."""
 
     def complete(

@@ -18,7 +18,7 @@ OWNER = "pellucid"
 Json = Mapping[str, Any]
 
 
-class Standing(StrEnum):
+class HealthStatus(StrEnum):
     """What is found at the address of a server."""
 
     READY = "ready"
@@ -38,13 +38,13 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerCondition:
+class ServerHealth:
     """What a server says of itself: ``message`` is why it is not ready, ``activity`` what it is at while it loads.
 
     ``done`` and ``total`` are in bytes.
     """
 
-    standing: Standing
+    standing: HealthStatus
     message: str = ""
     activity: str | None = None
     done: int = 0
@@ -57,36 +57,36 @@ class ServerCondition:
 
 
 _REFUSALS = {
-    AuthenticationError.status: Standing.REFUSED,
-    TooManyAttemptsError.status: Standing.REFUSED,
-    PermissionDeniedError.status: Standing.FORBIDDEN,
+    AuthenticationError.status: HealthStatus.REFUSED,
+    TooManyAttemptsError.status: HealthStatus.REFUSED,
+    PermissionDeniedError.status: HealthStatus.FORBIDDEN,
 }
 
 
-def condition_of(response: httpx.Response) -> ServerCondition:
+def condition_of(response: httpx.Response) -> ServerHealth:
     """What a reply to /health says."""
     reply = _object(response)
     if response.status_code == httpx.codes.OK:
-        return ServerCondition(Standing.READY if reply.get("status") == "ok" else Standing.FOREIGN)
+        return ServerHealth(HealthStatus.READY if reply.get("status") == "ok" else HealthStatus.FOREIGN)
     message, details = _message_of(reply)
     if response.status_code in _REFUSALS:
-        return ServerCondition(_REFUSALS[response.status_code], message)
+        return ServerHealth(_REFUSALS[response.status_code], message)
     state = details.get("state")
     if response.status_code != UnavailableError.status or state not in ("loading", "leaving", "failed"):
-        return ServerCondition(Standing.FOREIGN)
-    return ServerCondition(Standing(state), message, details.get("activity"), details.get("done") or 0, details.get("total"))
+        return ServerHealth(HealthStatus.FOREIGN)
+    return ServerHealth(HealthStatus(state), message, details.get("activity"), details.get("done") or 0, details.get("total"))
 
 
-def objection_in(listing: httpx.Response) -> ServerCondition | None:
+def objection_in(listing: httpx.Response) -> ServerHealth | None:
     """What a reply to /v1/models says against the server, if anything."""
     reply = _object(listing)
     if listing.status_code in _REFUSALS:
-        return ServerCondition(_REFUSALS[listing.status_code], _message_of(reply)[0])
+        return ServerHealth(_REFUSALS[listing.status_code], _message_of(reply)[0])
     models = reply.get("data")
     if listing.status_code != httpx.codes.OK or not isinstance(models, list) or not models:
-        return ServerCondition(Standing.FOREIGN)
+        return ServerHealth(HealthStatus.FOREIGN)
     ours = all(isinstance(one, dict) and one.get("owned_by") == OWNER for one in models)
-    return None if ours else ServerCondition(Standing.FOREIGN)
+    return None if ours else ServerHealth(HealthStatus.FOREIGN)
 
 
 def _message_of(reply: Json) -> tuple[str, Json]:

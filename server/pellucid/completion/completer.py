@@ -10,20 +10,20 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 
-from pellucid.client.protocol import Speaker
-from pellucid.completion.context.prompt_context import Context
-from pellucid.completion.explanation import Explanation, Journal, Outcome, Source, of
-from pellucid.completion.model_choice import Served
-from pellucid.completion.model_provider import Road
-from pellucid.completion.prefetch import Ahead
-from pellucid.completion.recent_answers import Answer, Found, Recent, after_typing
-from pellucid.completion.settings import CompletionSettings, Level, Shape
+from pellucid.client.protocol import Assistant
+from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, explanation_of
+from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.model_provider import ModelProvider
+from pellucid.completion.prefetch import Prefetch
+from pellucid.completion.recent_answers import ContinuedAnswer, RecentAnswer, RecentAnswers, after_typing
+from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, forced
 from pellucid.completion.shaping.ending import Ending
-from pellucid.completion.shaping.ghost_text import Ghost, shape_of
+from pellucid.completion.shaping.ghost_text import GhostText, shape_of
 from pellucid.completion.suggestion import Place, Shaped, Suggestion, first
 from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide
-from pellucid.completion.trust.features import Surroundings
+from pellucid.completion.trust.features import CursorFeatures
 from pellucid.completion.trust.threshold_gate import passed
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
@@ -58,7 +58,7 @@ class _Request:
     """One answer that is asked for: where, in which shape, on what terms; ``said`` is its beginning, known already."""
 
     place: Place
-    shape: Shape
+    shape: SuggestionShape
     terms: Terms
     said: tuple[Token, ...] = ()
     ahead: bool = False
@@ -70,13 +70,13 @@ class Completer:
     def __init__(
         self,
         settings: CompletionSettings,
-        road: Callable[[], Road],
-        context: Context,
-        recent: Recent,
+        road: Callable[[], ModelProvider],
+        context: PromptContext,
+        recent: RecentAnswers,
         journal: Journal | None = None,
         *,
         model: str = "",
-        served: Served | None = None,
+        served: ModelChoice | None = None,
         gate: Gate = decide,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,15 +87,15 @@ class Completer:
         self._context = context
         self.recent = recent
         self._gate = gate
-        self._served = served or Served()
+        self._served = served or ModelChoice()
         self._clock = clock
-        self._ahead = Ahead()
+        self._ahead = Prefetch()
 
     async def suggest(self, place: Place, *, invoked: bool = False) -> list[Suggestion]:
         """The suggestions at a place, the best first; several only when invoked. Raises a PellucidError where there can be none."""
         with self._explained(place) as explanation:
             suggestions = await self._suggest(place, invoked, explanation)
-        self.journal.counts.hidden += explanation.outcome is Outcome.HIDDEN
+        self.journal.counts.hidden += explanation.outcome is Decision.HIDDEN
         if suggestions and self._settings.ahead:
             await self._look_ahead(place, suggestions[0])
         return suggestions
@@ -107,7 +107,7 @@ class Completer:
             return None
         with self._explained(place) as explanation:
             terms = self._terms(place, f"branch-{index}-{alternative}")
-            answer, shaped = await self._answer(_Request(place, Shape.BLOCK, terms, said), explanation)
+            answer, shaped = await self._answer(_Request(place, SuggestionShape.BLOCK, terms, said), explanation)
             return self._present(place, answer, shaped, explanation, None)
 
     @contextmanager
@@ -117,7 +117,7 @@ class Completer:
         try:
             yield explanation
         except PellucidError as error:
-            explanation.end(Outcome.FAILED, str(error))
+            explanation.end(Decision.FAILED, str(error))
             raise
         finally:
             explanation.stop()
@@ -154,7 +154,7 @@ class Completer:
         others = await self._others(place, best)
         return [best, *others]
 
-    async def _find_or_ask(self, place: Place, shape: Shape, explanation: Explanation) -> tuple[Answer, Shaped]:
+    async def _find_or_ask(self, place: Place, shape: SuggestionShape, explanation: Explanation) -> tuple[RecentAnswer, Shaped]:
         """What was said before and goes on here or, as far as that does not reach, what the model says."""
         known = self._known(place, shape, explanation)
         if known is not None:
@@ -164,13 +164,13 @@ class Completer:
         if known is not None:
             return known
         found = self.recent.find(place)
-        explanation.source, explanation.shape = Source.MODEL, shape
+        explanation.source, explanation.shape = AnswerSource.MODEL, shape
         request = _Request(place, shape, self._terms(place), () if found is None else found.tokens)
         result = await self._answer(request, explanation)
         self.journal.latency = explanation.elapsed
         return result
 
-    def _known(self, place: Place, shape: Shape, explanation: Explanation) -> tuple[Answer, Shaped] | None:
+    def _known(self, place: Place, shape: SuggestionShape, explanation: Explanation) -> tuple[RecentAnswer, Shaped] | None:
         """What was said before and goes on here, if it is enough to know what to suggest."""
         found = self.recent.find(place)
         if found is None:
@@ -178,18 +178,18 @@ class Completer:
         shaped = self._what_is_left(place, found) or self._shape(place, shape, found.tokens, answer=found.answer)
         if shaped is None:
             return None
-        explanation.source = Source.AHEAD if found.answer.ahead and not found.typed else Source.RECENT
+        explanation.source = AnswerSource.AHEAD if found.answer.ahead and not found.typed else AnswerSource.RECENT
         explanation.model = found.answer.model
         self.journal.counts.typed += bool(found.typed)
         explanation.lap("recent")
         return replace(found.answer, place=place, tokens=found.tokens, shape=shape), shaped
 
-    def _shape(self, place: Place, shape: Shape, tokens: Sequence[Token], *, answer: Answer) -> Shaped | None:
+    def _shape(self, place: Place, shape: SuggestionShape, tokens: Sequence[Token], *, answer: RecentAnswer) -> Shaped | None:
         """What is suggested of tokens of an answer, or None if more of them are needed to know."""
-        ghost = Ghost(place, shape, max_lines=self._settings.max_lines)
+        ghost = GhostText(place, shape, max_lines=self._settings.max_lines)
         return ghost.finish(cut_off=answer.cut_off) if _feed(ghost, tokens) or answer.complete else None
 
-    def _what_is_left(self, place: Place, found: Found) -> Shaped | None:
+    def _what_is_left(self, place: Place, found: ContinuedAnswer) -> Shaped | None:
         """The rest of what was suggested where the answer began, while its first line is typed: it stays what it is."""
         if not found.typed or "\n" in found.typed:
             return None
@@ -201,7 +201,7 @@ class Completer:
         tokens = first(after_typing(whole.tokens, len(found.typed)), length)
         return Shaped("".join(token.text for token in tokens), tokens, whole.ending)
 
-    async def _answer(self, request: _Request, explanation: Explanation) -> tuple[Answer, Shaped]:
+    async def _answer(self, request: _Request, explanation: Explanation) -> tuple[RecentAnswer, Shaped]:
         """What the model says; begun again where the server went away, from where it had come to."""
         said = request.said
         road = self._road()
@@ -224,7 +224,7 @@ class Completer:
             return answer, shaped
         raise AssertionError("the last attempt returns or raises")
 
-    async def _generate(self, request: _Request, client: Speaker, stream: _Stream, explanation: Explanation) -> Shaped:
+    async def _generate(self, request: _Request, client: Assistant, stream: _Stream, explanation: Explanation) -> Shaped:
         """Ask the model and close the stream where the thought ends, or where the time for whole lines is over."""
         model = await self._served.find(client, self._model)
         stream.model = explanation.model = self.journal.model = model.name
@@ -252,7 +252,7 @@ class Completer:
                 return early
         return ghost.finish(cut_off=stream.cut_off)
 
-    async def _listen(self, items: AsyncGenerator[Token | Finish], ghost: Ghost, stream: _Stream, request: _Request) -> Shaped | None:
+    async def _listen(self, items: AsyncGenerator[Token | Finish], ghost: GhostText, stream: _Stream, request: _Request) -> Shaped | None:
         """Read tokens until the thought has ended, or nothing more comes; what there is, where the time is up before that."""
         budget = self._settings.budget_ms
         late = self._clock() + budget / 1000 if budget and not request.ahead else float("inf")
@@ -268,41 +268,43 @@ class Completer:
                     return early
         return None
 
-    def _ghost(self, request: _Request) -> Ghost:
-        return Ghost(request.place, request.shape, max_lines=AHEAD_LINES if request.ahead else self._settings.max_lines)
+    def _ghost(self, request: _Request) -> GhostText:
+        return GhostText(request.place, request.shape, max_lines=AHEAD_LINES if request.ahead else self._settings.max_lines)
 
-    def _present(self, place: Place, answer: Answer, shaped: Shaped, explanation: Explanation, level: Level | None) -> Suggestion | None:
+    def _present(
+        self, place: Place, answer: RecentAnswer, shaped: Shaped, explanation: Explanation, level: GateLevel | None
+    ) -> Suggestion | None:
         """The suggestion that the gate lets through of an answer, or None; the explanation says why.
 
         Without a level all of it passes: it was asked for by hand.
         """
         explanation.answer, explanation.ending, explanation.level = answer.text, shaped.ending, level
         if not shaped.text:
-            explanation.end(Outcome.NOTHING, NOTHING.get(shaped.ending, f"There is nothing to suggest: {shaped.ending}."))
+            explanation.end(Decision.NOTHING, NOTHING.get(shaped.ending, f"There is nothing to suggest: {shaped.ending}."))
             return None
         candidate = Candidate(place, shaped.tokens, shaped.ending, self._served.calibration(answer.model))
         verdict = explanation.verdict = self._gate(candidate, level) if level else passed(shaped.tokens)
         text = shaped.text[: verdict.length]
         explanation.lap("gate")
         if not text:
-            explanation.end(Outcome.HIDDEN, verdict.reason)
+            explanation.end(Decision.HIDDEN, verdict.reason)
             return None
         if level and self.recent.is_dismissed(place, text):
-            explanation.end(Outcome.HIDDEN, "It was dismissed at this place before.")
+            explanation.end(Decision.HIDDEN, "It was dismissed at this place before.")
             return None
         suggestion = Suggestion(f"{NAME}-{next(IDS)}", place, text, first(shaped.tokens, len(text)), answer.model, answer.shape)
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
-        explanation.at = Surroundings.of(place) if self._settings.log else None
-        explanation.end(Outcome.SHOWN if len(text) == len(shaped.text) else Outcome.SHORTENED, verdict.reason)
+        explanation.at = CursorFeatures.of(place) if self._settings.log else None
+        explanation.end(Decision.SHOWN if len(text) == len(shaped.text) else Decision.SHORTENED, verdict.reason)
         return suggestion
 
     async def _others(self, place: Place, best: Suggestion) -> list[Suggestion]:
         """More suggestions: from the most probable alternatives to the best one's tokens, in one batch."""
         choices = sorted(alternatives(best.tokens), reverse=True)[: self._settings.candidates - 1]
         requests = [
-            (_Request(place, best.shape, self._terms(place, f"candidate-{number}"), said), of(place))
+            (_Request(place, best.shape, self._terms(place, f"candidate-{number}"), said), explanation_of(place))
             for number, (_, index, alternative) in enumerate(choices)
             if (said := forced(best.tokens, index, alternative)) is not None
         ]
@@ -333,9 +335,9 @@ class Completer:
 
     async def _generate_ahead(self, place: Place, said: tuple[Token, ...]) -> None:
         terms = Terms(Priority.BACKGROUND, key=f"{NAME}:ahead")
-        request = _Request(place, Shape.BLOCK if not place.right.strip() else Shape.LINE, terms, said, ahead=True)
+        request = _Request(place, SuggestionShape.BLOCK if not place.right.strip() else SuggestionShape.LINE, terms, said, ahead=True)
         with suppress(PellucidError):  # nobody asked for it; whoever asks next is told
-            await self._answer(request, of(place))
+            await self._answer(request, explanation_of(place))
 
 
 class _Stream:
@@ -350,10 +352,10 @@ class _Stream:
         self._explanation = explanation
         self._first = True
 
-    def answer(self, request: _Request) -> Answer:
+    def answer(self, request: _Request) -> RecentAnswer:
         """It as the answer to a request."""
         said = tuple(self.tokens)
-        return Answer(request.place, said, request.shape, self.complete, self.model, request.ahead, self.cut_off)
+        return RecentAnswer(request.place, said, request.shape, self.complete, self.model, request.ahead, self.cut_off)
 
     def note(self, usage: Usage) -> None:
         """What it has cost so far."""
@@ -375,7 +377,7 @@ class _Stream:
             self.taken_back = "a newer request took its place"
 
 
-def _feed(ghost: Ghost, tokens: Iterable[Token]) -> bool:
+def _feed(ghost: GhostText, tokens: Iterable[Token]) -> bool:
     """Feed tokens as far as they are wanted; whether the thought has ended."""
     for token in tokens:
         ghost.feed(token)

@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pellucid.completion.settings import Level, Shape
+from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.completion.suggestion import Place, Prompt
-from pellucid.completion.trust.features import Surroundings
-from pellucid.completion.trust.threshold_gate import Verdict
+from pellucid.completion.trust.features import CursorFeatures
+from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.tokens import Usage
 
 KEPT = 100
 """Explanations that are remembered."""
 
 
-class Outcome(StrEnum):
+class Decision(StrEnum):
     """What came of a request."""
 
     SHOWN = "shown"
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
     OFF = "off"
 
 
-class Source(StrEnum):
+class AnswerSource(StrEnum):
     """Where a suggestion comes from: generated now, what is left of an earlier one, or generated ahead."""
 
     MODEL = "model"
@@ -46,20 +46,20 @@ class Explanation:
     """
 
     uri: str
-    outcome: Outcome = Outcome.CANCELLED
+    outcome: Decision = Decision.CANCELLED
     reason: str = "The editor took the request back, or a newer one came."
     id: str | None = None
-    source: Source | None = None
-    shape: Shape | None = None
+    source: AnswerSource | None = None
+    shape: SuggestionShape | None = None
     ending: str | None = None
     answer: str | None = None
     shown: str | None = None
     prompt: Prompt | None = None
     model: str | None = None
     usage: Usage | None = None
-    level: Level | None = None
-    verdict: Verdict | None = None
-    at: Surroundings | None = None
+    level: GateLevel | None = None
+    verdict: GateVerdict | None = None
+    at: CursorFeatures | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
     position: tuple[int, int] = (0, 0)
     clock: Callable[[], float] = time.monotonic
@@ -76,7 +76,7 @@ class Explanation:
         self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + max(spent, 0.0)
         self._last = now
 
-    def end(self, outcome: Outcome, reason: str) -> None:
+    def end(self, outcome: Decision, reason: str) -> None:
         """Say what came of it."""
         self.outcome, self.reason = outcome, reason
         self.stop()
@@ -91,7 +91,7 @@ class Explanation:
         self.milliseconds["total"] = self.elapsed
 
 
-def of(place: Place) -> Explanation:
+def explanation_of(place: Place) -> Explanation:
     """The explanation of a request at a place, which nobody will ask for."""
     return Explanation(place.uri, position=place.position)
 
@@ -116,7 +116,7 @@ class Explanations:
 
     def begin(self, place: Place) -> Explanation:
         """A new one, for a request at this place."""
-        self._last = self._by_uri[place.uri] = of(place)
+        self._last = self._by_uri[place.uri] = explanation_of(place)
         return self._last
 
     def name(self, explanation: Explanation, id: str) -> None:

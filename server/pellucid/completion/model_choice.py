@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ConfigError, NotFoundError
 from pellucid.tokens import ModelCard
@@ -11,16 +11,16 @@ UNKNOWN = "Nothing was asked of a model server yet."
 UNTOLD = "The model server tells of no calibration of this model: run pellucid calibrate on a folder of yours."
 
 
-class Served:
+class ModelChoice:
     """What the server at the other end of a client serves; asked once for each client."""
 
     def __init__(self) -> None:
-        self._client: Speaker | None = None
+        self._client: Assistant | None = None
         self._models: list[ModelCard] = []
         self._calibrations: dict[str, Calibration] = {}
         self._why_not: dict[str, str] = {}
 
-    async def find(self, client: Speaker, name: str) -> ModelCard:
+    async def find(self, client: Assistant, name: str) -> ModelCard:
         """The model of this name, or the server's first for an empty one; raises NotFoundError with the names that there are."""
         if client is not self._client:
             self._models = await client.cards()

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 
 
-class Road(Protocol):
+class ModelProvider(Protocol):
     """Leads to a speaker, wherever that is."""
 
-    async def client(self) -> Speaker:
+    async def client(self) -> Assistant:
         """Whom to ask now. Raises UnavailableError where there is nobody."""
         ...
 
-    def lost(self, client: Speaker | None) -> None:
+    def lost(self, client: Assistant | None) -> None:
         """This one did not answer."""
         ...
 
 
-class Direct:
+class FixedProvider:
     """The way to a speaker that is here already."""
 
-    def __init__(self, speaker: Speaker) -> None:
+    def __init__(self, speaker: Assistant) -> None:
         self._speaker = speaker
 
-    async def client(self) -> Speaker:
+    async def client(self) -> Assistant:
         return self._speaker
 
-    def lost(self, client: Speaker | None) -> None:
+    def lost(self, client: Assistant | None) -> None:
         """Nothing can be done about it from here: who asks again is told."""

@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.completion.suggestion import Place
 
 
-class Ahead:
+class Prefetch:
     """The one task, and the place that it is for."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from pellucid.completion.settings import Shape
+from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.suggestion import Place, Suggestion, first
 from pellucid.tokens import Token
 
@@ -28,7 +28,7 @@ PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecentAnswer:
     """What the model said at a place.
 
     ``complete``: it has ended; else there may be more than was waited for. ``cut_off``: it has ended at the limit of tokens.
@@ -36,7 +36,7 @@ class Answer:
 
     place: Place
     tokens: tuple[Token, ...]
-    shape: Shape
+    shape: SuggestionShape
     complete: bool
     model: str
     ahead: bool = False
@@ -49,10 +49,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ContinuedAnswer:
     """An answer of which ``typed`` is in the document already; ``tokens`` are what is left of it."""
 
-    answer: Answer
+    answer: RecentAnswer
     typed: str
     tokens: tuple[Token, ...]
 
@@ -62,21 +62,21 @@ class Found:
         return "".join(token.text for token in self.tokens)
 
 
-class Recent:
+class RecentAnswers:
     """The last answers, and the last suggestions by their ids."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[tuple[str, str, str], Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str, str], RecentAnswer] = OrderedDict()
         self._suggestions: OrderedDict[str, Suggestion] = OrderedDict()
         self._dismissed: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._accepted: OrderedDict[str, int] = OrderedDict()
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, answer: RecentAnswer) -> None:
         """Remember an answer, in the stead of an older one at the same place."""
         answer = replace(answer, place=near(answer.place))
         _put(self._answers, _key(answer.place), answer, ANSWERS)
 
-    def find(self, place: Place) -> Found | None:
+    def find(self, place: Place) -> ContinuedAnswer | None:
         """The newest answer that goes on from here, something of it being left."""
         for answer in reversed(self._answers.values()):
             found = _continue(answer, place)
@@ -143,7 +143,7 @@ def after_typing(tokens: tuple[Token, ...], length: int) -> tuple[Token, ...]:
     return tuple(left)
 
 
-def _continue(answer: Answer, place: Place) -> Found | None:
+def _continue(answer: RecentAnswer, place: Place) -> ContinuedAnswer | None:
     """What is left of an answer at a place that typing into it has reached."""
     if answer.place.uri != place.uri:
         return None
@@ -153,12 +153,12 @@ def _continue(answer: Answer, place: Place) -> Found | None:
         if not (place.before.endswith(typed) and _stands_at(answer.place.before, place.before, len(place.before) - length)):
             continue
         if place.after[:HEAD] == answer.place.after:
-            return Found(answer, typed, after_typing(answer.tokens, length))
+            return ContinuedAnswer(answer, typed, after_typing(answer.tokens, length))
         closer = PAIRS.get(typed[-1:], "")
         if closer and place.after.startswith(closer) and place.after[1 : HEAD + 1] == answer.place.after:
             rest = text[length : length + _closing(text[length:], closer)]
             if rest:
-                return Found(answer, typed, first(after_typing(answer.tokens, length), len(rest)))
+                return ContinuedAnswer(answer, typed, first(after_typing(answer.tokens, length), len(rest)))
     return None
 
 

@@ -11,24 +11,24 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class _Answer(Generic[T]):
+class _SharedRequest(Generic[T]):
     question: Hashable
     task: asyncio.Task[T]
     waiting: int = 0
 
 
-class Running(Generic[T]):
+class SharedRequests(Generic[T]):
     """The same question of a document shares its answer; another one ends it, and so does the last one to lose interest."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, _Answer[T]] = {}
+        self._answers: dict[str, _SharedRequest[T]] = {}
 
     async def answer(self, document: str, question: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
         """What ``make`` gives; None where another question about the document came meanwhile."""
         current = self._answers.get(document)
         if current is None or current.question != question or current.task.done():
             self.end(document)
-            current = self._answers[document] = _Answer(question, asyncio.create_task(make()))
+            current = self._answers[document] = _SharedRequest(question, asyncio.create_task(make()))
         current.waiting += 1
         try:
             return await asyncio.shield(current.task)

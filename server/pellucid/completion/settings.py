@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Level(StrEnum):
+class GateLevel(StrEnum):
     """How sure the model has to be for a suggestion to be shown."""
 
     QUIET = "quiet"
@@ -15,7 +15,7 @@ class Level(StrEnum):
     EAGER = "eager"
 
 
-class Shape(StrEnum):
+class SuggestionShape(StrEnum):
     """How much is suggested at once: the rest of a line, a block, or what the place asks for."""
 
     AUTO = "auto"
@@ -40,8 +40,8 @@ def setting(default: Any, description: str, *, least: int | None = None, most: i
 class CompletionSettings:
     """What is suggested, and when."""
 
-    level: Level = setting(Level.NORMAL, "how sure the model has to be: quiet, normal or eager")
-    shape: Shape = setting(Shape.AUTO, "how much is suggested: line, block, or auto, what the place asks for")
+    level: GateLevel = setting(GateLevel.NORMAL, "how sure the model has to be: quiet, normal or eager")
+    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much is suggested: line, block, or auto, what the place asks for")
     popup: Popup = setting(Popup.AUTO, "suggestions as items of the completion menu: on, off, or auto, where there is no ghost text")
     max_tokens: int = setting(128, "most tokens of a suggestion", least=1, most=1024)
     max_lines: int = setting(12, "most lines of a suggestion", least=1, most=200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from pellucid.completion.settings import Shape
+from pellucid.completion.settings import SuggestionShape
 from pellucid.tokens import Extra, Token
 
 
@@ -64,7 +64,7 @@ class Suggestion:
     text: str
     tokens: tuple[Token, ...]
     model: str
-    shape: Shape
+    shape: SuggestionShape
 
 
 def first(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:

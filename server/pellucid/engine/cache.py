@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pellucid.engine.kv_snapshot import Ids, Prefix, common_prefix
+from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix
 from pellucid.engine.model import CacheShape, KVStorage
 from pellucid.engine.parked_prefixes import ParkedPrefixes, goes_on
 
@@ -28,7 +28,7 @@ class Match:
 
     slot: int
     length: int
-    parked: Prefix | None = None
+    parked: KVSnapshot | None = None
 
 
 class SlotCache:

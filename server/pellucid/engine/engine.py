@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from pellucid.engine.messages import Add, Cancel, Close, Message, PostOffice, Remove, Submit, promise
 from pellucid.engine.model import Model
-from pellucid.engine.model_worker import EngineSettings, Lane, LaneStatus
+from pellucid.engine.model_worker import EngineSettings, ModelWorker, WorkerStatus
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sequence import Item, Sequence
@@ -48,8 +48,8 @@ class Engine:
         self._clock = clock
         share = replace(settings, prefix_memory=settings.prefix_memory // max(len(models), 1))
         # Only the thread replaces it, by another dictionary: whoever else reads it sees it whole.
-        self._lanes = {name: Lane(model, share, clock, saved.get(name)) for name, model in models.items()}
-        self._leaving: list[tuple[Lane, Future[None]]] = []  # lanes that have been removed, and finish what they had begun
+        self._lanes = {name: ModelWorker(model, share, clock, saved.get(name)) for name, model in models.items()}
+        self._leaving: list[tuple[ModelWorker, Future[None]]] = []  # lanes that have been removed, and finish what they had begun
         self._numbers = itertools.count()
         self._mail: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.failure: Exception | None = None
@@ -91,7 +91,7 @@ class Engine:
         """
         lanes = len(self._lanes) + (name not in self._lanes)
         share = replace(self.settings, slots=slots or self.settings.slots, prefix_memory=self.settings.prefix_memory // lanes)
-        message = Add(name, Lane(model, share, self._clock, saved), promise())
+        message = Add(name, ModelWorker(model, share, self._clock, saved), promise())
         self._submit(message)
         return message.done
 
@@ -113,7 +113,7 @@ class Engine:
         """How many tokens a sequence of this model may have."""
         return self._lane(model).context
 
-    def status(self, model: str) -> LaneStatus:
+    def status(self, model: str) -> WorkerStatus:
         """What this model's lane was doing at the end of its last step."""
         return self._lane(model).status
 
@@ -130,7 +130,7 @@ class Engine:
                 raise UnavailableError("The server is shutting down." if self.failure is None else FAILED)
             self._mail.put(message)
 
-    def _lane(self, model: str) -> Lane:
+    def _lane(self, model: str) -> ModelWorker:
         lanes = self._lanes
         if model not in lanes:
             raise self._unknown(model)
@@ -140,7 +140,7 @@ class Engine:
         return NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._lanes)}.")
 
     @property
-    def _working(self) -> list[Lane]:
+    def _working(self) -> list[ModelWorker]:
         """All lanes, with those that finish what they had begun."""
         return [*self._lanes.values(), *(lane for lane, _ in self._leaving)]
 
@@ -233,7 +233,7 @@ class Engine:
         self._post_office.send()
         return True
 
-    def _replace(self, name: str, lane: Lane | None, done: Future[None]) -> None:
+    def _replace(self, name: str, lane: ModelWorker | None, done: Future[None]) -> None:
         """Put a lane in the place of another, or none; ``done`` is for when the old one has finished."""
         lanes = dict(self._lanes)
         old = lanes.pop(name, None)
@@ -256,7 +256,7 @@ class Engine:
         for done in finished:
             done.set_result(None)
 
-    def _next_lane(self) -> Lane | None:
+    def _next_lane(self) -> ModelWorker | None:
         """The busy lane with the most urgent work, or one that was passed over too often."""
         busy = [lane for lane in self._working if lane.busy]
         if not busy:

@@ -19,7 +19,7 @@ Ids = npt.NDArray[np.int64]
 
 
 @dataclass(eq=False, slots=True)
-class Prefix:
+class KVSnapshot:
     """``ids`` (tokens,) and their ``content`` in host memory: (2 * layers, kv_heads, tokens, head_dim), all keys before all values.
 
     The content of a saved prefix has no memory (it is on torch's meta device) until ``unread`` has read and verified it;
@@ -57,16 +57,16 @@ class Prefix:
             tensor[slot, :, :length] = part
 
 
-def copy_of(storage: KVStorage, slot: int, ids: Ids) -> Prefix:
+def copy_of(storage: KVStorage, slot: int, ids: Ids) -> KVSnapshot:
     """What a slot holds, which is ``ids``, as a prefix of its own."""
     parts = [tensor[slot, :, : len(ids)] for tensor in (*storage.keys, *storage.values)]
     if parts[0].device.type != "cpu":
-        return Prefix(ids.copy(), torch.stack(parts).cpu())  # gathered on the device, so that it is left in one transfer
+        return KVSnapshot(ids.copy(), torch.stack(parts).cpu())  # gathered on the device, so that it is left in one transfer
     size = (len(parts), *parts[0].shape)
     # Measured for a thousand tokens, 12 MB: parked in 3.5 ms so, and in 6.5 ms in small pages, where the copy itself takes 1 ms.
     content = large_pages(math.prod(size) * parts[0].dtype.itemsize).view(parts[0].dtype).view(size)
     torch.stack(parts, out=content)
-    return Prefix(ids.copy(), content)
+    return KVSnapshot(ids.copy(), content)
 
 
 def common_prefix(a: Ids, b: Ids) -> int:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pellucid.engine.model_worker import Lane
+from pellucid.engine.model_worker import ModelWorker
 from pellucid.engine.request import Request
 from pellucid.engine.sequence import Item
 
@@ -35,7 +35,7 @@ class Add:
     """A lane to work on from now on, in the place of the one of that name if there is one."""
 
     name: str
-    lane: Lane
+    lane: ModelWorker
     done: Future[None]
 
 

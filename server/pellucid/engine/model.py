@@ -38,7 +38,7 @@ class KVStorage:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class BatchSpan:
     """``count`` tokens of the flat batch from ``offset`` on: they go to positions ``start``... of slot ``slot``."""
 
     slot: int
@@ -61,7 +61,7 @@ class Batch:
 
     ids: Tensor
     positions: Tensor
-    spans: tuple[Span, ...]
+    spans: tuple[BatchSpan, ...]
     rows: Tensor
 
 

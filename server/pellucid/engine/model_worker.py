@@ -13,7 +13,7 @@ from pellucid.engine.model import Model
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.request import TokenScore
 from pellucid.engine.runner import Runner
-from pellucid.engine.scheduler import Chunk, Scheduler
+from pellucid.engine.scheduler import PrefillChunk, Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority
@@ -77,7 +77,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneStatus:
+class WorkerStatus:
     """A lane at the end of a step.
 
     ``cache_bytes`` is what the tokens in the slots take, ``cache_limit`` the most they can; ``parked_bytes`` and
@@ -96,7 +96,7 @@ class LaneStatus:
 
 
 @dataclass(eq=False)
-class Lane:
+class ModelWorker:
     """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; ``status`` may be read by all.
 
     ``saved`` is where parked prefixes come from and go to, if anywhere.
@@ -107,7 +107,7 @@ class Lane:
     clock: Callable[[], float]
     saved: SavedPrefixes | None = None
     passed_over: int = 0
-    status: LaneStatus = field(init=False)
+    status: WorkerStatus = field(init=False)
 
     def __post_init__(self) -> None:
         self.context = min(self.settings.context, self.model.context)
@@ -202,7 +202,7 @@ class Lane:
             else SlotStatus(slot, self.cache.length(slot), False)
             for slot in range(self.cache.slots)
         )
-        self.status = LaneStatus(
+        self.status = WorkerStatus(
             slots=slots,
             running=len(self.scheduler.running),
             waiting=len(self.scheduler.waiting),
@@ -224,7 +224,7 @@ class Lane:
             if sequence.expired(now):
                 self.end(sequence, FinishReason.DEADLINE)
 
-    def _run(self, chunks: list[Chunk]) -> None:
+    def _run(self, chunks: list[PrefillChunk]) -> None:
         if not chunks:
             return
         results = self._runner.run(chunks)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from pellucid.engine.kv_snapshot import Ids, Prefix, common_prefix, copy_of
+from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix, copy_of
 from pellucid.engine.model import CacheShape, KVStorage
 
 SCRAP = 32
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 class SavedPrefixes(Protocol):
     """Where parked prefixes outlive the process."""
 
-    def read(self) -> list[Prefix]:
+    def read(self) -> list[KVSnapshot]:
         """What was saved, the most recently used first. Contents may be read as late as they are looked at."""
         ...
 
-    def write(self, prefixes: Sequence[Prefix]) -> None:
+    def write(self, prefixes: Sequence[KVSnapshot]) -> None:
         """Replace what was saved. Raises nothing: what cannot be saved is computed again."""
         ...
 
@@ -41,14 +41,14 @@ class ParkedPrefixes:
         self.changed = False
         """Whether there is anything that was not saved before, or not any more."""
         self._shape = shape
-        self._prefixes: list[Prefix] = []  # the least recently used first
+        self._prefixes: list[KVSnapshot] = []  # the least recently used first
 
     @property
-    def newest_first(self) -> list[Prefix]:
+    def newest_first(self) -> list[KVSnapshot]:
         """All of them, the most recently used first."""
         return self._prefixes[::-1]
 
-    def fill(self, newest_first: Iterable[Prefix]) -> None:
+    def fill(self, newest_first: Iterable[KVSnapshot]) -> None:
         """Take in what was saved, as far as the budget goes."""
         for prefix in newest_first:
             if self.bytes + prefix.nbytes > self.budget:
@@ -63,7 +63,7 @@ class ParkedPrefixes:
         while self.bytes > budget:
             self._drop(self._prefixes[0])
 
-    def match(self, ids: Ids, least: int) -> tuple[Prefix, int] | None:
+    def match(self, ids: Ids, least: int) -> tuple[KVSnapshot, int] | None:
         """The prefix that has the most tokens in common with ``ids``, and how many; None where it would be fewer than ``least``."""
         while (best := self._longest(ids, least)) is not None:
             prefix, _ = best
@@ -73,7 +73,7 @@ class ParkedPrefixes:
             self._drop(prefix)
         return None
 
-    def take(self, prefix: Prefix, length: int) -> None:
+    def take(self, prefix: KVSnapshot, length: int) -> None:
         """Take note that the first ``length`` tokens go on in a slot: the prefix leaves, unless most of it would be lost."""
         if prefix not in self._prefixes:
             return
@@ -120,8 +120,8 @@ class ParkedPrefixes:
             "a parked prefix is part of another one"
         )
 
-    def _longest(self, ids: Ids, least: int) -> tuple[Prefix, int] | None:
-        best: tuple[Prefix, int] | None = None
+    def _longest(self, ids: Ids, least: int) -> tuple[KVSnapshot, int] | None:
+        best: tuple[KVSnapshot, int] | None = None
         for prefix in self._prefixes:
             # Most are told apart by one token, at the place that they would have to reach.
             if len(prefix.ids) < least or len(ids) < least or prefix.ids[least - 1] != ids[least - 1]:
@@ -131,11 +131,11 @@ class ParkedPrefixes:
                 best, least = (prefix, length), length + 1
         return best
 
-    def _use(self, prefix: Prefix) -> None:
+    def _use(self, prefix: KVSnapshot) -> None:
         self._prefixes.remove(prefix)
         self._prefixes.append(prefix)
 
-    def _drop(self, prefix: Prefix) -> None:
+    def _drop(self, prefix: KVSnapshot) -> None:
         self._prefixes.remove(prefix)
         self.bytes -= prefix.nbytes
         self.changed = True

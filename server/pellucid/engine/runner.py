@@ -8,11 +8,11 @@ import math
 import torch
 from torch import Tensor
 
-from pellucid.engine.model import Batch, KVStorage, Model, Span
+from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 from pellucid.engine.native.kernels import NativeDecoder
 from pellucid.engine.request import TokenScore
 from pellucid.engine.sampler import MOST_PROBABLE, describe, describe_by_torch
-from pellucid.engine.scheduler import Chunk
+from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import Sequence
 
 ROWS = 32
@@ -36,7 +36,7 @@ class Runner:
         self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
     @torch.inference_mode()
-    def run(self, chunks: list[Chunk]) -> list[Result]:
+    def run(self, chunks: list[PrefillChunk]) -> list[Result]:
         """Run the chunks and give, in order for each sequence, the scored prompt tokens and the next token.
 
         The next token is drawn by the sequence's own sampler, and the caller appends it; where that fails, the error stands
@@ -53,15 +53,15 @@ class Runner:
             results += self._read(logits, wanted[first : first + ROWS], parted)
         return results
 
-    def _batch(self, chunks: list[Chunk]) -> Batch:
+    def _batch(self, chunks: list[PrefillChunk]) -> Batch:
         ids: list[int] = []
         positions: list[int] = []
-        spans: list[Span] = []
+        spans: list[BatchSpan] = []
         rows: list[int] = []
         for chunk in chunks:
             assert chunk.sequence.slot is not None
             rows += [len(ids) + position - chunk.start for position in chunk.wanted]
-            spans.append(Span(chunk.sequence.slot, chunk.start, len(chunk.ids), len(ids)))
+            spans.append(BatchSpan(chunk.sequence.slot, chunk.start, len(chunk.ids), len(ids)))
             positions += range(chunk.start, chunk.start + len(chunk.ids))
             ids += chunk.ids
         return Batch(self._tensor(ids), self._tensor(positions), tuple(spans), self._tensor(rows))
@@ -69,7 +69,7 @@ class Runner:
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
 
-    def _read(self, logits: Tensor, block: list[tuple[Chunk, int]], parted: set[Sequence]) -> list[Result]:
+    def _read(self, logits: Tensor, block: list[tuple[PrefillChunk, int]], parted: set[Sequence]) -> list[Result]:
         """Scores of the tokens that follow each (chunk, position) of a block of logits (rows, vocab).
 
         ``parted`` are the sequences whose guess has proved wrong: the rows after that speak of a text that is none.
@@ -115,7 +115,7 @@ class Runner:
         return results + failures
 
 
-def _as_guessed(chunk: Chunk, position: int, id: int) -> bool:
+def _as_guessed(chunk: PrefillChunk, position: int, id: int) -> bool:
     """Whether the token behind a position is the one whose successor was computed too."""
     index = position + 1 - chunk.end
     return index < 0 or (index < len(chunk.guess) and chunk.guess[index] == id)

@@ -29,7 +29,7 @@ SHARE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class PrefillChunk:
     """The next ``count`` tokens of a sequence, from ``start`` on, and a guess of those that follow."""
 
     sequence: Sequence
@@ -86,7 +86,7 @@ class Scheduler:
             self.cache.release(sequence.slot)
             sequence.slot = None
 
-    def schedule(self, now: float) -> list[Chunk]:
+    def schedule(self, now: float) -> list[PrefillChunk]:
         """Admit what fits, then give each running sequence its tokens of this step; at least one if any sequence can run."""
         self._admit(now)
         decoding = [sequence for sequence in self.running if not sequence.prefilling]
@@ -96,7 +96,7 @@ class Scheduler:
             chunks += self._prefill(prefilling, chunks)
         return chunks
 
-    def _decode(self, sequences: list[Sequence], beside: Priority | None) -> list[Chunk]:
+    def _decode(self, sequences: list[Sequence], beside: Priority | None) -> list[PrefillChunk]:
         """The newest token of each, and a guess of what may follow it: for those of the highest priority alone, first come.
 
         ``beside`` is the highest priority of a prefill in the same step.
@@ -105,7 +105,7 @@ class Scheduler:
         urgent = [sequence for sequence in sequences if sequence.priority == top]
         spare = self._spare(len(sequences), urgent, beside) if self.lookup and urgent else 0
         return [
-            Chunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence in urgent else ())
+            PrefillChunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence in urgent else ())
             for sequence in sequences
         ]
 
@@ -119,7 +119,7 @@ class Scheduler:
             return (ROWS - decoding) // len(urgent)
         return ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
 
-    def _prefill(self, sequences: list[Sequence], decoding: list[Chunk]) -> list[Chunk]:
+    def _prefill(self, sequences: list[Sequence], decoding: list[PrefillChunk]) -> list[PrefillChunk]:
         """Share the tokens that ``decoding`` leaves: the highest priority first, but a part stays for what stands lower.
 
         Beside a prefill that is some part of all; beside decoding alone, which more tokens would slow down, what costs little.
@@ -134,12 +134,12 @@ class Scheduler:
         reserve = min(max(step // RESERVE if high else ROWS - rows, 1), room)
         return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)
 
-    def _share(self, sequences: list[Sequence], room: int) -> list[Chunk]:
+    def _share(self, sequences: list[Sequence], room: int) -> list[PrefillChunk]:
         chunks = []
         for sequence in sequences:
             count = min(len(sequence.ids) - sequence.computed, room)
             if count > 0:
-                chunks.append(Chunk(sequence, sequence.computed, count))
+                chunks.append(PrefillChunk(sequence, sequence.computed, count))
                 room -= count
         return chunks
 

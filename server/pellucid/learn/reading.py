@@ -44,7 +44,7 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextReading:
     """The tokens of a text that something stands before, as arrays (n,).
 
     ``logprobs`` are in nats, ``ranks`` count from 1, ``sizes`` are in bytes, and ``confidences`` are the probabilities of the
@@ -57,7 +57,7 @@ class Reading:
     confidences: NDArray[np.float64]
 
     @classmethod
-    def of(cls, tokens: Iterable[Token]) -> Reading:
+    def of(cls, tokens: Iterable[Token]) -> TextReading:
         """Of tokens that were scored with one alternative or more; those that nothing stands before are left out."""
         scored = [token for token in tokens if token.logprob is not None and token.rank is not None]
         return cls(
@@ -68,7 +68,7 @@ class Reading:
         )
 
     @classmethod
-    def together(cls, readings: Sequence[Reading]) -> Reading:
+    def together(cls, readings: Sequence[TextReading]) -> TextReading:
         """The tokens of several texts. Needs one."""
         fields = ("logprobs", "ranks", "sizes", "confidences")
         return cls(*(np.concatenate([getattr(reading, name) for reading in readings]) for name in fields))
@@ -115,7 +115,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ReadingWindow:
     """Tokens from ``begin`` to ``end`` that are read together, the last ``counted`` of which count."""
 
     begin: int
@@ -123,20 +123,20 @@ class Window:
     counted: int
 
 
-def windows(length: int, window: int, stride: int | None = None) -> Iterator[Window]:
+def windows(length: int, window: int, stride: int | None = None) -> Iterator[ReadingWindow]:
     """Windows of at most ``window`` tokens over a text of ``length``, so that each token counts once: see :func:`read`."""
     step = stride or max(window // 2, 1)
     assert 0 < step < window, "something stands before what counts"
     read_until = 0
     while read_until < length:
         end = min(length, window if not read_until else read_until + step)
-        yield Window(max(0, end - window), end, end - read_until)
+        yield ReadingWindow(max(0, end - window), end, end - read_until)
         read_until = end
 
 
 async def read(
     reader: Reader, text: str, *, window: int, model: str | None = None, stride: int | None = None, progress: Progress | None = None
-) -> Reading:
+) -> TextReading:
     """Read a text in windows of ``window`` tokens, of which the last ``stride`` (by default half) count, in the first one all.
 
     Each token is so read once with ``window - stride`` tokens or more before it, but for those at the beginning; the very first
@@ -148,10 +148,10 @@ async def read(
     found = []
     for part in windows(len(ids), window, stride):
         tokens = await _scored(reader, ids[part.begin : part.end], model)
-        found.append(Reading.of(tokens[-part.counted :]))
+        found.append(TextReading.of(tokens[-part.counted :]))
         if progress is not None:
             progress.advance(part.counted)
-    return Reading.together(found)
+    return TextReading.together(found)
 
 
 async def _scored(reader: Reader, ids: Sequence[int], model: str | None) -> list[Token]:

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.engine.kv_snapshot import Ids, Prefix, checksum
+from pellucid.engine.kv_snapshot import Ids, KVSnapshot, checksum
 from pellucid.engine.model import CacheShape
 from pellucid.engine.native import kernels
 from pellucid.engine.packed_shapes import Spec
@@ -52,7 +52,7 @@ class PrefixFile:
         key = hashlib.sha256(repr((self._key, made_of)).encode()).hexdigest()
         return PrefixFile(path, key, self._shape, source)
 
-    def read(self) -> list[Prefix]:
+    def read(self) -> list[KVSnapshot]:
         """The saved prefixes, the most recently used first. Their contents are read and verified when they are first looked at.
 
         A file that is damaged or was made by another model, kernel or version is deleted.
@@ -69,7 +69,7 @@ class PrefixFile:
             self.delete()
             return []
 
-    def write(self, prefixes: Sequence[Prefix]) -> None:
+    def write(self, prefixes: Sequence[KVSnapshot]) -> None:
         """Replace the file by these, the most recently used first; what the disk says against that is one line in the log."""
         there = self._source.exists()  # the model may have been removed, and what was saved of it is not to come back
         given, prefixes = len(prefixes), [prefix for prefix in prefixes if there and prefix.intact]
@@ -98,7 +98,7 @@ class PrefixFile:
         except OSError as error:
             logger.warning("%s cannot be deleted: %s", self.path, error.strerror or error)
 
-    def _open(self) -> list[Prefix]:
+    def _open(self) -> list[KVSnapshot]:
         file = TensorFile(self.path)
         if file.metadata.get("key") != self._key:
             raise ValueError("another model, kernel or version made them")
@@ -144,9 +144,9 @@ def prefix_key(source: str, form: str, shape: CacheShape) -> str:
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
 
 
-def _unread(file: TensorFile, name: str, ids: Ids, promised: int) -> Prefix:
+def _unread(file: TensorFile, name: str, ids: Ids, promised: int) -> KVSnapshot:
     dtype, shape = file.specs[name]
-    return Prefix(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, promised))
+    return KVSnapshot(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, promised))
 
 
 def _read_content(file: TensorFile, name: str, promised: int) -> Tensor | None:

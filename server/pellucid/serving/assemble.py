@@ -19,10 +19,12 @@ from pellucid.models.store import Store
 from pellucid.system.atomic_files import human
 from pellucid.system.processors import threads_to_use
 from pellucid.system.progress import Progress
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 
 
-def assemble(settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()) -> tuple[Engine, Assistant]:
+def assemble(
+    settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()
+) -> tuple[Engine, LocalAssistant]:
     """Load models, fetching and packing what is not there yet, and start an engine for them; blocks.
 
     A name may be ``model:adapter``. ``adapters``, each served with the model that it was made for, come behind the models that
@@ -59,7 +61,7 @@ def assemble(settings: Settings, names: Sequence[str], progress: Progress, *, ad
             "which cannot be had: set fewer --slots or a smaller --context."
         ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
-    return engine, Assistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
+    return engine, LocalAssistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
 
 
 def split_adapter(name: str, store: Store) -> tuple[str, str | None]:

@@ -14,11 +14,11 @@ from pellucid.config import Settings, load_settings
 from pellucid.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from pellucid.text.assistant import Assistant
+    from pellucid.text.assistant import LocalAssistant
 
 
 @contextmanager
-def speaker_for(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[Assistant | Client, str | None]]:
+def speaker_for(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[LocalAssistant | Client, str | None]]:
     """The running server's assistant, else one that is loaded here, and the name by which it knows the model."""
     settings = load_settings()
     client = Client(settings.url, settings.key)
@@ -49,7 +49,7 @@ async def _serves(client: Client, model: str | None) -> bool:
     return False
 
 
-def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[Assistant, str | None]]:
+def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[LocalAssistant, str | None]]:
     from pellucid.serving.assemble import assemble
     from pellucid.system.terminal import Bars
 

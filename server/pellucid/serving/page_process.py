@@ -20,7 +20,7 @@ from pellucid.api.plain_page import News
 from pellucid.api.security import Door, Security
 from pellucid.client.client import Client
 from pellucid.client.server_address import is_loopback, url_of
-from pellucid.client.server_health import ServerCondition, Standing
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import Settings
 from pellucid.errors import ConfigError
 from pellucid.serving.graceful_server import GracefulServer
@@ -92,28 +92,28 @@ class PageServer(GracefulServer):
         return app
 
 
-def news_of(found: ServerCondition, url: str) -> News | None:
+def news_of(found: ServerHealth, url: str) -> News | None:
     """Why what was found at the address has no page to show, in a sentence; None where it is ready."""
     told = found.message.rstrip(".")
     match found.standing:
-        case Standing.READY:
+        case HealthStatus.READY:
             return None
-        case Standing.LOADING:
+        case HealthStatus.LOADING:
             activity = f": {found.activity.rstrip('.')}" if found.activity else ""
             return News(f"The server at {url} is loading its models{activity}.", max(found.done, 0), found.total)
-        case Standing.LEAVING:
+        case HealthStatus.LEAVING:
             sentence = f"The server at {url} is shutting down: start it again with pellucid serve."
-        case Standing.FAILED:
+        case HealthStatus.FAILED:
             sentence = f"The server at {url} has failed and serves nothing any more: start it again."
-        case Standing.REFUSED:
+        case HealthStatus.REFUSED:
             sentence = f"The server at {url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY."
-        case Standing.FORBIDDEN:
+        case HealthStatus.FORBIDDEN:
             sentence = f"The server at {url} lets nobody in by this address: {told}."
-        case Standing.FOREIGN:
+        case HealthStatus.FOREIGN:
             sentence = f"What answers at {url} is not a Pellucid server: give the address of one with --server."
-        case Standing.SILENT:
+        case HealthStatus.SILENT:
             sentence = f"What listens at {url} does not answer: {told}."
-        case Standing.ABSENT:
+        case HealthStatus.ABSENT:
             sentence = f"No server answers at {url}: start one with pellucid serve, or give another address with --server."
     return News(sentence)
 

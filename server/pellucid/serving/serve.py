@@ -18,7 +18,7 @@ import typer
 
 from pellucid.api.app import create_app
 from pellucid.api.openapi_extras import installed_version
-from pellucid.api.page_fork import Page
+from pellucid.api.page_fork import MountedPage
 from pellucid.api.plain_page import News
 from pellucid.api.routes.info import about, news_of
 from pellucid.api.state import ServerState
@@ -31,8 +31,8 @@ from pellucid.serving.listening_socket import listen
 from pellucid.system.atomic_files import human
 from pellucid.system.progress import Noted
 from pellucid.system.terminal import Bars
-from pellucid.text.assistant import Assistant
-from pellucid.text.loaded_adapters import Adapters
+from pellucid.text.assistant import LocalAssistant
+from pellucid.text.loaded_adapters import LoadedAdapters
 from pellucid.tokens import SamplingParams
 
 
@@ -104,11 +104,11 @@ class Server(GracefulServer):
             # Also what nobody foresaw ends the process: a server that loads for ever would be worse.
             loop.call_soon_threadsafe(self._give_up, error)
 
-    def _open(self, engine: Engine, assistant: Assistant) -> None:
+    def _open(self, engine: Engine, assistant: LocalAssistant) -> None:
         self._engine = engine
         settings = self._settings
         saves = settings.prefix_save and settings.prefix_memory > 0
-        self._state.open(assistant, engine, Adapters(assistant, Store(settings.cache), settings.adapter_slots, saves))
+        self._state.open(assistant, engine, LoadedAdapters(assistant, Store(settings.cache), settings.adapter_slots, saves))
         typer.echo(greeting(self._settings, assistant))
         if self._settings.idle_exit:
             self._watch_idleness()
@@ -131,21 +131,20 @@ class Server(GracefulServer):
         self.should_exit = True
 
 
-def page_of(settings: Settings, state: ServerState) -> Page:
+def page_of(settings: Settings, state: ServerState) -> MountedPage:
     """The page, with the assistant of this process."""
-    from pellucid_webui.hosting.mount import Host, PageSettings
-    from pellucid_webui.hosting.mount import Page as MountedPage
+    from pellucid_webui.hosting.mount import Host, Page, PageSettings
 
     async def news() -> News | None:
         return news_of(state)
 
     host = Host(state.require_ready, news, lambda: about(state), state.departing, state.closing)
-    page = MountedPage(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
+    page = Page(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
     state.idleness.overlook(page.watches)
     return page
 
 
-async def warm_up(assistant: Assistant) -> None:
+async def warm_up(assistant: LocalAssistant) -> None:
     """Generate a token with each model, so that its weights are in memory when the first request comes.
 
     Where it can, this is an infill, which also builds what token healing looks tokens up in.
@@ -157,7 +156,7 @@ async def warm_up(assistant: Assistant) -> None:
                 pass
 
 
-def greeting(settings: Settings, assistant: Assistant) -> str:
+def greeting(settings: Settings, assistant: LocalAssistant) -> str:
     """What is served, what it takes, and what to open and try."""
     cards = assistant.models()
     lines = [f"model   {card.name}: {card.description}" for card in cards]

@@ -29,7 +29,7 @@ from pellucid.tokens import Finish, FinishReason, Token
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class ColourDepth:
     """Probabilities from ``floor`` up to the next level's, and how their tokens look.
 
     Both colours of a level are given, so that it reads the same on a light and on a dark terminal.
@@ -48,11 +48,11 @@ class Level:
 
 
 LEVELS = (
-    Level(0.9, "90% or more"),
-    Level(0.6, "60-90%", "#ffffff", "#2166ac"),
-    Level(0.3, "30-60%", "#000000", "#92c5de"),
-    Level(0.1, "10-30%", "#000000", "#fdae61"),
-    Level(0.0, "under 10%", "#000000", "#d95f02", underline=True),
+    ColourDepth(0.9, "90% or more"),
+    ColourDepth(0.6, "60-90%", "#ffffff", "#2166ac"),
+    ColourDepth(0.3, "30-60%", "#000000", "#92c5de"),
+    ColourDepth(0.1, "10-30%", "#000000", "#fdae61"),
+    ColourDepth(0.0, "under 10%", "#000000", "#d95f02", underline=True),
 )
 """From sure to unsure along blue and orange, which every kind of colour blindness keeps apart. What is sure stays plain."""
 
@@ -60,7 +60,7 @@ _CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) no
 _CONTROL_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
-def level_of(logprob: float | None) -> Level:
+def level_of(logprob: float | None) -> ColourDepth:
     """The level of a natural logarithm; a token that follows nothing (None) looks like a sure one."""
     probability = 1.0 if logprob is None else math.exp(logprob)
     return next(level for level in LEVELS if probability >= level.floor)

@@ -8,7 +8,7 @@ from pellucid.engine.request import Admission
 from pellucid.tokens import Usage
 
 
-class Meter:
+class UsageMeter:
     """The cost of an answer that ended here, at a stop, before the engine could give its own account."""
 
     def __init__(self, prompt: int) -> None:

@@ -16,12 +16,12 @@ from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
-from pellucid.text.answer_meter import Meter
+from pellucid.text.answer_meter import UsageMeter
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.healing import Healing
 from pellucid.text.prompts import infill, surroundings, with_bos
-from pellucid.text.stopping import Ending, Gate, StopStrings, SuffixStop
-from pellucid.text.text_model import Served
+from pellucid.text.stopping import EndingRule, StopGate, StopStrings, SuffixStop
+from pellucid.text.text_model import TextModel
 from pellucid.tokens import (
     BACKGROUND,
     CHAT,
@@ -51,7 +51,7 @@ Stream = AsyncGenerator[Token | Finish]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """A token of a text: its id, its true bytes, and the text that it completes."""
 
     id: int
@@ -59,7 +59,7 @@ class Piece:
     text: str
 
 
-class Assistant:
+class LocalAssistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
     All verbs are async generators of Token, with a Finish as the last item. Those that generate tell ``on_usage`` with
@@ -70,7 +70,7 @@ class Assistant:
     def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, TextModel] = {}
         self._gone: dict[str, str] = {}  # models with an adapter that was unloaded, and their bases
         for model in sorted(models, key=lambda model: model.base is not None):  # bases first: the others share what they have
             self._served[model.name] = self._prepared(model)
@@ -109,7 +109,7 @@ class Assistant:
         *,
         model: str | None = None,
         stop: Sequence[str] = (),
-        endings: Sequence[Ending] = (),
+        endings: Sequence[EndingRule] = (),
         terms: Terms = COMPLETION,
         heal: bool | None = None,
         special: bool = False,
@@ -145,7 +145,7 @@ class Assistant:
             endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
         request = Request(ids, params, terms, stops, constraint=healing)
         async with aclosing(
-            self._generate(served, request, Gate(endings), healing=healing, own_text=not prefix, on_usage=on_usage)
+            self._generate(served, request, StopGate(endings), healing=healing, own_text=not prefix, on_usage=on_usage)
         ) as tokens:
             async for token in tokens:
                 yield token
@@ -157,14 +157,14 @@ class Assistant:
         *,
         model: str | None = None,
         stop: Sequence[str] = (),
-        endings: Sequence[Ending] = (),
+        endings: Sequence[EndingRule] = (),
         terms: Terms = COMPLETION,
         on_usage: OnUsage | None = None,
     ) -> Stream:
         """Go on with a prompt that is ids already; they are taken as they are."""
         served = self._find(model)
         request = Request(list(ids), params, terms, served.tokenizer.eos_ids)
-        async with aclosing(self._generate(served, request, Gate([*endings, StopStrings(stop)]), on_usage=on_usage)) as tokens:
+        async with aclosing(self._generate(served, request, StopGate([*endings, StopStrings(stop)]), on_usage=on_usage)) as tokens:
             async for token in tokens:
                 yield token
 
@@ -184,7 +184,7 @@ class Assistant:
         size = sum(len(message.content) for message in messages)
         ids = await beside_template(served, size, lambda: served.template.encode(messages, continue_last=continue_last))
         request = Request(ids, params, terms, served.tokenizer.eos_ids)
-        gate = Gate([StopStrings(stop)])
+        gate = StopGate([StopStrings(stop)])
         async with aclosing(self._generate(served, request, gate, own_text=not continue_last, on_usage=on_usage)) as tokens:
             async for token in tokens:
                 yield token
@@ -252,7 +252,7 @@ class Assistant:
         served = self._reader(model)
         return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else asyncio.to_thread(work))
 
-    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
+    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[TextPiece]:
         """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""
         tokenizer = self._reader(model).tokenizer
         ids = tokenizer.encode(text, special=special)
@@ -261,7 +261,7 @@ class Assistant:
         detokenizer = Detokenizer(tokenizer, strip_space=tokenizer.prefix_space, show_markers=True)
         scores = [TokenScore(id, position, None, None, None) for position, id in enumerate(ids)]
         tokens = [token for score in scores for token in detokenizer.feed(score)] + detokenizer.flush()
-        return [Piece(token.id, token.bytes, token.text) for token in tokens]
+        return [TextPiece(token.id, token.bytes, token.text) for token in tokens]
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """The ids of a text, the BOS in front where the model wants one."""
@@ -297,7 +297,7 @@ class Assistant:
         size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in taken)
         return await beside(served, size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
 
-    def _find(self, model: str | None) -> Served:
+    def _find(self, model: str | None) -> TextModel:
         if model is None:
             return next(iter(self._served.values()))
         found = self._served.get(model)
@@ -308,16 +308,16 @@ class Assistant:
             found = named[0]
         return found
 
-    def _reader(self, model: str | None) -> Served:
+    def _reader(self, model: str | None) -> TextModel:
         """Who turns text into ids for a model and back, also where its adapter was unloaded while it answered."""
         return self._find(model if model is None or model in self._served else self._gone.get(model, model))
 
-    def _prepared(self, loaded: LoadedModel) -> Served:
-        return Served(loaded, None if loaded.base is None else self._served[loaded.base])
+    def _prepared(self, loaded: LoadedModel) -> TextModel:
+        return TextModel(loaded, None if loaded.base is None else self._served[loaded.base])
 
     def _infill(
         self,
-        served: Served,
+        served: TextModel,
         prefix: str,
         suffix: str,
         extra: Sequence[Extra],
@@ -339,9 +339,9 @@ class Assistant:
 
     async def _generate(
         self,
-        served: Served,
+        served: TextModel,
         request: Request,
-        gate: Gate,
+        gate: StopGate,
         *,
         healing: Healing | None = None,
         own_text: bool = False,
@@ -356,7 +356,7 @@ class Assistant:
             gate.limit = request.params.max_tokens
             request = replace(request, params=replace(request.params, max_tokens=gate.limit + healing.steps))
         detokenizer = Detokenizer(tokenizer, strip_space=own_text and tokenizer.prefix_space, typed=healing.typed if healing else b"")
-        meter = Meter(len(request.prompt))
+        meter = UsageMeter(len(request.prompt))
         async with aclosing(self._engine.generate(served.name, request)) as items:
             async for item in items:
                 if isinstance(item, Finish):
@@ -378,7 +378,7 @@ class Assistant:
         yield Finish(gate.reason, meter.usage(), gate.stop)
 
 
-async def beside(served: Served, size: int, encode: Callable[[], T]) -> T:
+async def beside(served: TextModel, size: int, encode: Callable[[], T]) -> T:
     """Return what ``encode`` returns for so many characters, without holding up all streams.
 
     A tokenizer with a process of its own is waited for on the model's own thread, and a long text is read on a shared one.
@@ -388,6 +388,6 @@ async def beside(served: Served, size: int, encode: Callable[[], T]) -> T:
     return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
 
 
-async def beside_template(served: Served, size: int, encode: Callable[[], T]) -> T:
+async def beside_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
     """The same for what the chat template of a model writes: one with a process of its own is waited for on the model's own thread."""
     return await (beside(served, size, encode) if served.template.process is None else served.thread.run(encode))

@@ -13,11 +13,11 @@ from pellucid.models.adapter_folder import AdapterCard, adapter_folder, read_car
 from pellucid.models.load import LoadedModel
 from pellucid.models.store import Store
 from pellucid.models.untrusted_files import printable
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 
 
 @dataclass(frozen=True, slots=True)
-class AdapterStanding:
+class AdapterStatus:
     """An adapter that is loaded, as the model ``id`` of the model ``base``, or that could be.
 
     One that could not be loaded has no ``card``, and its ``problem`` says why.
@@ -31,16 +31,16 @@ class AdapterStanding:
 
 
 @dataclass(eq=False)
-class Adapters:
+class LoadedAdapters:
     """Loads adapters out of the store's folder, by name. ``slots`` and ``saves`` say the same as for Engine.add_model."""
 
-    assistant: Assistant
+    assistant: LocalAssistant
     store: Store
     slots: int = 0
     saves: bool = False
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def load(self, folder: str, *, name: str | None = None, model: str | None = None) -> AdapterStanding:
+    async def load(self, folder: str, *, name: str | None = None, model: str | None = None) -> AdapterStatus:
         """Serve the adapter in a folder of the store with a model, or with the one that it was made for; it may have another name.
 
         One that is loaded is replaced by what lies in the folder now. Raises NotFoundError for an unknown adapter or model,
@@ -56,7 +56,7 @@ class Adapters:
                 raise UnavailableError(f"There is no memory for the cache of {loaded.name}: unload another adapter.") from error
             return _standing(loaded)
 
-    async def unload(self, id: str) -> tuple[AdapterStanding, Future[None]]:
+    async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
         """Take no new requests for ``model:adapter``, or an adapter by its own name; the future is done when the last answer has ended.
 
         Raises NotFoundError for one that is not loaded.
@@ -67,7 +67,7 @@ class Adapters:
                 raise NotFoundError(f"{id} is a model, not an adapter: the models that a server was started with stay.")
             return _standing(loaded), self.assistant.remove(loaded.name)
 
-    def list(self) -> list[AdapterStanding]:
+    def list(self) -> list[AdapterStatus]:
         """Those that are loaded, then those that are in the store besides."""
         loaded = [_standing(model) for model in self.assistant.loaded() if model.adapter is not None]
         paths = {one.card.path for one in loaded if one.card is not None}
@@ -78,15 +78,15 @@ class Adapters:
         return next(model for model in self.assistant.loaded() if model.name == found)
 
 
-def _standing(loaded: LoadedModel) -> AdapterStanding:
+def _standing(loaded: LoadedModel) -> AdapterStatus:
     assert loaded.adapter is not None
-    return AdapterStanding(loaded.adapter.name, loaded.adapter, loaded.name, loaded.base)
+    return AdapterStatus(loaded.adapter.name, loaded.adapter, loaded.name, loaded.base)
 
 
-def _stored(folder: Path) -> AdapterStanding:
+def _stored(folder: Path) -> AdapterStatus:
     """A folder of the store, whatever it holds: one that cannot be read is listed with what is wrong with it."""
     name = printable(folder.name)
     try:
-        return AdapterStanding(name, read_card(folder))
+        return AdapterStatus(name, read_card(folder))
     except AdapterError as error:
-        return AdapterStanding(name, None, problem=printable(str(error)))
+        return AdapterStatus(name, None, problem=printable(str(error)))

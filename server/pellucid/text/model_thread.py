@@ -16,7 +16,7 @@ LONGEST_WAIT = 10
 """Seconds that work may wait for its turn, unless it says otherwise."""
 
 
-class OwnThread:
+class ModelThread:
     """Runs blocking work of one model, one piece at a time. The thread starts with the first piece."""
 
     def __init__(self, model: str) -> None:

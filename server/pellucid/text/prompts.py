@@ -154,7 +154,7 @@ def is_known(source: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class InfillContext:
     """What fits of the text around a cursor, as ids, and of the chunks of other files."""
 
     prefix: list[int]
@@ -170,7 +170,7 @@ def surroundings(
     extra: Sequence[Extra],
     budget: int,
     window: int | None = None,
-) -> Surroundings:
+) -> InfillContext:
     """What of an infill fits ``budget`` tokens, of them at most ``window`` around the cursor; nothing is ever too long.
 
     The prefix keeps its end (at most 3/4 of that), the suffix its beginning (at most 1/4), and the chunks of other files
@@ -178,15 +178,15 @@ def surroundings(
     """
     near = budget if window is None else min(window, budget)
     if format is None:
-        return Surroundings(_end(tokenizer, prefix, near), [], [])
+        return InfillContext(_end(tokenizer, prefix, near), [], [])
     room = max(budget - len(("prefix", "suffix", "middle")), 4)
     near = min(near, room)
     before = _end(tokenizer, prefix, near * 3 // 4)
     after = _beginning(tokenizer, suffix, near // 4)
-    return Surroundings(before, after, _chunks(tokenizer, format, extra, room - len(before) - len(after)))
+    return InfillContext(before, after, _chunks(tokenizer, format, extra, room - len(before) - len(after)))
 
 
-def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: Surroundings) -> list[int]:
+def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillContext) -> list[int]:
     """The ids of an infill prompt. Without a format it is the prefix alone, or what begins a text if there is none."""
     if format is None:
         start = tokenizer.bos_id if tokenizer.bos_id is not None else min(tokenizer.eos_ids, default=0)

@@ -34,7 +34,7 @@ MOST_SPACE = 40
 """Characters of white space at the end of an answer that are kept back: a model with nothing to say may go on so for ever."""
 
 
-class Ending(Protocol):
+class EndingRule(Protocol):
     """What decides where an answer ends, and what that is called.
 
     ``matched`` is the stop string that it ended before, if it was one.
@@ -57,14 +57,14 @@ class Ending(Protocol):
         ...
 
 
-class Gate:
+class StopGate:
     """Lets tokens through as far as all endings agree; one that is only partly in the answer has its text cut.
 
     Once it has closed, ``reason`` says why and ``stop`` which stop string it was. With ``limit`` it closes after that
     many tokens.
     """
 
-    def __init__(self, endings: Iterable[Ending]) -> None:
+    def __init__(self, endings: Iterable[EndingRule]) -> None:
         self.limit: int | None = None
         self.reason: FinishReason | None = None
         self.stop: str | None = None
@@ -151,7 +151,7 @@ class StopStrings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _SuffixLine:
     """A line of the suffix that an answer may come to repeat, and the one that follows it.
 
     ``indented``: how many characters of it stand left of the cursor; None for a line below the cursor's.
@@ -182,9 +182,9 @@ class SuffixStop:
         self._right = right[:LONGEST_LINE].rstrip()
         below = below[: 4 * LONGEST_LINE]  # enough for the two lines that count
         first, second = ([line[:LONGEST_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
-        self._lines = [] if first is None else [_Line(first, second)]
+        self._lines = [] if first is None else [_SuffixLine(first, second)]
         if self._right and not self._left.strip():
-            self._lines.insert(0, _Line(self._left + self._right, first, len(self._left)))
+            self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
         self._breaks = 1 + below[: len(below) - len(below.lstrip())].count("\n")  # line ends from the cursor to the first of them
         self._answer = ""
         self._begin = 0  # of the answer's last line
@@ -260,7 +260,7 @@ class SuffixStop:
             return end if complete else cut
         return None
 
-    def _cut_line(self, known: _Line) -> int | None:
+    def _cut_line(self, known: _SuffixLine) -> int | None:
         """Where to cut before the answer's last line, which is this one of the suffix; None if that is in doubt."""
         cut = self._cut_before(known)
         text = known.text.lstrip()
@@ -271,7 +271,7 @@ class SuffixStop:
         self._doubt = cut, known.following
         return None
 
-    def _cut_before(self, known: _Line) -> int:
+    def _cut_before(self, known: _SuffixLine) -> int:
         if self._begin == 0:
             return self._floor
         if known.indented is not None:

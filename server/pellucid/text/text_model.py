@@ -8,22 +8,22 @@ from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
-from pellucid.text.model_thread import OwnThread
+from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
 from pellucid.tokens import Message, ModelCard
 
 
-class Served:
+class TextModel:
     """A model with what its texts need."""
 
-    def __init__(self, loaded: LoadedModel, base: Served | None = None) -> None:
+    def __init__(self, loaded: LoadedModel, base: TextModel | None = None) -> None:
         self.loaded = loaded
         self.name = loaded.name
         self.tokenizer: Tokenizer = loaded.tokenizer
         self.template: ChatTemplate = ChatTemplate(loaded.tokenizer, loaded.name, None if base is None else base.template)
         # Sorts the vocabulary: while models load, not on the loop.
         self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
-        self.thread: OwnThread = OwnThread(loaded.name) if base is None else base.thread
+        self.thread: ModelThread = ModelThread(loaded.name) if base is None else base.thread
         self.markers = frozenset(loaded.tokenizer.special.values())
         """Ids that end an infill: no marker belongs into the middle of a text."""
 

@@ -18,7 +18,7 @@ from pellucid.client.client import Client
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store
-from pellucid.text.loaded_adapters import Adapters
+from pellucid.text.loaded_adapters import LoadedAdapters
 from pellucid.tokens import Extra, Finish, FinishReason, Message, SamplingParams, Token
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.http_servers import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant
@@ -28,7 +28,7 @@ TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)
 
 
 @pytest.fixture
-def adapters(tmp_path: Path) -> Iterator[Adapters]:
+def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
     """Two tiny models and an adapter that could be loaded."""
     assistant, engine = tiny_assistant(queue=500)
     yield tiny_adapters(assistant, tmp_path / "cache")
@@ -36,7 +36,7 @@ def adapters(tmp_path: Path) -> Iterator[Adapters]:
 
 
 @pytest.fixture
-def server(adapters: Adapters) -> Iterator[LiveServer]:
+def server(adapters: LoadedAdapters) -> Iterator[LiveServer]:
     """A server for them, of this test's own."""
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(adapters.assistant, adapters.assistant._engine, adapters)
@@ -50,7 +50,7 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
         yield client
 
 
-def another(store: Store, name: str, adapters: Adapters, seed: int = 1) -> Path:
+def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) -> Path:
     """One more adapter in the store."""
     (model, *_) = adapters.assistant.loaded()
     assert isinstance(model.model, Decoder)
@@ -137,7 +137,7 @@ def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
             assert reply.json()["model"] == VARIANT
 
 
-def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: Adapters) -> None:
+def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAdapters) -> None:
     """Loaded ones come first; then those of the folder, one that is broken with the reason."""
     another(adapters.store, "another", adapters)
     broken = another(adapters.store, "broken", adapters)
@@ -155,7 +155,7 @@ def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: Adapters)
     assert "problem" not in found[1]
 
 
-def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: Adapters) -> None:
+def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: LoadedAdapters) -> None:
     """An adapter that was trained again is served as it is now once it is loaded again."""
     http.post("/v1/adapters", json={"name": ADAPTER})
     first = said(completion(http, VARIANT).json())
@@ -177,7 +177,7 @@ def test_one_adapter_on_two_models(http: httpx.Client) -> None:
     assert problem(completion(http, ADAPTER))[0] == 404
 
 
-def test_refusals(http: httpx.Client, adapters: Adapters) -> None:
+def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
     """What cannot be loaded or unloaded is told in one sentence with the right status."""
     folder = another(adapters.store, "unfit", adapters)
     config = json.loads((folder / "adapter_config.json").read_text())
@@ -211,7 +211,7 @@ def test_refusals(http: httpx.Client, adapters: Adapters) -> None:
     )
 
 
-def test_without_memory(http: httpx.Client, adapters: Adapters, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no memory for another cache that is said with 503, and nothing has changed."""
 
     def refuse(*arguments: object, **options: object) -> None:
@@ -226,7 +226,7 @@ def test_without_memory(http: httpx.Client, adapters: Adapters, monkeypatch: pyt
     assert len(http.get("/v1/models").json()["data"]) == 2
 
 
-def test_vllm_routes(http: httpx.Client, adapters: Adapters) -> None:
+def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
     """vLLM's two routes load an adapter under a name, refuse it a second time, and unload it; other folders are not for them."""
     path = str(adapters.store.adapters_path(ADAPTER))
     for given in (path, ADAPTER):
@@ -246,7 +246,7 @@ def test_vllm_routes(http: httpx.Client, adapters: Adapters) -> None:
     assert problem(http.post("/v1/unload_lora_adapter", json={"lora_name": "sql"}))[0] == 404
 
 
-def test_key_and_origin(adapters: Adapters) -> None:
+def test_key_and_origin(adapters: LoadedAdapters) -> None:
     """With a key nobody loads or unloads without one, and pages of elsewhere never do."""
     state = ServerState(models=(TINY,), grace=0.0, keys=read_keys("secret"))
     state.open(adapters.assistant, adapters.assistant._engine, adapters)
@@ -273,7 +273,7 @@ def test_without_a_folder_of_adapters() -> None:
         assert problem(httpx.post(f"{server.url}/v1/adapters", json={"name": ADAPTER}))[0] == 503
 
 
-async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Adapters) -> None:
+async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: LoadedAdapters) -> None:
     """The client loads, lists, asks and unloads, and its cards are the assistant's own."""
     async with Client(server.url) as client:
         assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
@@ -288,7 +288,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Ad
             await client.load_adapter("other")
 
 
-async def test_hot_swap_under_load(server: LiveServer, adapters: Adapters) -> None:
+async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters) -> None:
     """While adapters are loaded, replaced and unloaded no answer fails, and those of the base and of one that stays are the same."""
     another(adapters.store, "stays", adapters, seed=3)
     over = asyncio.Event()
@@ -330,7 +330,7 @@ async def whole(client: Client, model: str, text: str) -> list[float]:
     return [item.logprob for item in items if isinstance(item, Token) and item.logprob is not None]
 
 
-async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: Adapters) -> None:
+async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: LoadedAdapters) -> None:
     """A streamed infill that is on its way when its adapter is unloaded comes to its end, its last word about its prompt included."""
     body = {"input_prefix": "def add", "input_suffix": "\n", "n_predict": 200, "ignore_eos": True, "stream": True, "n_probs": 1}
     async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as http:
@@ -347,7 +347,7 @@ async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: Adapt
     assert rest[-1]["model"] == VARIANT
 
 
-async def test_unloaded_while_it_is_loaded_anew(adapters: Adapters, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who unloads an adapter while another client loads it anew is second: the model is gone then, and the others are still told."""
     await adapters.load(ADAPTER)
     added, wait = asyncio.Event(), asyncio.wrap_future
@@ -367,7 +367,7 @@ async def test_unloaded_while_it_is_loaded_anew(adapters: Adapters, monkeypatch:
     assert VARIANT not in [card.name for card in adapters.assistant.models()]
 
 
-def test_messages_and_extras_reach_a_variant(adapters: Adapters) -> None:
+def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
     """What a base can do a variant can: infill with pieces of other files, and reading a chat where there is a template."""
 
     async def ask() -> None:

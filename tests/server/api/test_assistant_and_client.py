@@ -10,11 +10,11 @@ import pytest
 from pellucid.api.state import ServerState
 from pellucid.client.client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Extra, Finish, Message, Priority, SamplingParams, Terms, Token
 from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
-Verb = Callable[[Assistant | Client], AsyncIterator[Token | Finish]]
+Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]
 
 DRAWN = SamplingParams(max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min_p=0.01, seed=3, top_logprobs=4, ignore_eos=True)
 GREEDY = SamplingParams(max_tokens=12, repetition_penalty=1.2, logit_bias={65: 2.0}, top_logprobs=2)
@@ -36,7 +36,7 @@ VERBS: dict[str, Verb] = {
 
 
 @contextmanager
-def assistant_near() -> Iterator[Assistant]:
+def assistant_near() -> Iterator[LocalAssistant]:
     """An assistant that nobody has asked before: what its cache holds would show in the last bits."""
     assistant, engine = tiny_assistant()
     yield assistant
@@ -80,7 +80,7 @@ async def test_usage_on_the_way(verb: str) -> None:
     """With each token both tell what the answer has cost so far, so that whoever closes it early knows."""
     told: dict[str, list[tuple[int, int]]] = {"near": [], "far": []}
 
-    async def ask(speaker: Assistant | Client, where: str) -> int:
+    async def ask(speaker: LocalAssistant | Client, where: str) -> int:
         asked: dict[str, Callable[..., AsyncIterator[Token | Finish]]] = {
             "infill": lambda **more: speaker.complete("def add", "\nend", params=GREEDY, **more),
             "ids": lambda **more: speaker.continue_ids([1, 2, 3], GREEDY, **more),

@@ -10,7 +10,7 @@ from pellucid.api.schema.common import UnreadyReply
 from pellucid.api.state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.client.client import Client
-from pellucid.client.server_health import ServerCondition, Standing
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from support.servers.http_servers import TINY, scripted_state
 
 
@@ -23,10 +23,10 @@ async def test_loading_says_how_far_it_is() -> None:
     """While models load, the client hears what is being done, and how many bytes of it."""
     state = ServerState(models=(TINY,))
     async with client_of(state) as client:
-        assert await client.condition() == ServerCondition(Standing.LOADING, "Loading model")
+        assert await client.condition() == ServerHealth(HealthStatus.LOADING, "Loading model")
         state.progress.start("tiny.gguf", 400)
         state.progress.advance(100)
-        assert await client.condition() == ServerCondition(Standing.LOADING, "Loading model", "tiny.gguf", 100, 400)
+        assert await client.condition() == ServerHealth(HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400)
         state.progress.note("Another process is at work on tiny: waiting for it.")
         told = await client.condition()
 
@@ -38,9 +38,9 @@ async def test_ready_leaving_and_failed_are_told_apart() -> None:
     leaving = scripted_state()
     leaving.leaving = True
     for state, standing in (
-        (scripted_state(), Standing.READY),
-        (leaving, Standing.LEAVING),
-        (scripted_state(failure=RuntimeError("x")), Standing.FAILED),
+        (scripted_state(), HealthStatus.READY),
+        (leaving, HealthStatus.LEAVING),
+        (scripted_state(failure=RuntimeError("x")), HealthStatus.FAILED),
     ):
         async with client_of(state) as client:
             assert (await client.condition()).standing is standing
@@ -52,10 +52,10 @@ async def test_wrong_key_is_refused(key: str | None) -> None:
     for state in (scripted_state(keys=read_keys("right")), ServerState(models=(TINY,), keys=read_keys("right"))):
         async with client_of(state, key) as client:
             found = await client.condition()
-            assert found.standing is Standing.REFUSED
+            assert found.standing is HealthStatus.REFUSED
             assert "API key" in found.message
     async with client_of(scripted_state(keys=read_keys("right")), "right") as client:
-        assert (await client.condition()).standing is Standing.READY
+        assert (await client.condition()).standing is HealthStatus.READY
 
 
 async def test_reply_has_its_documented_shape() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.api.routes.llama_endings import rules
-from pellucid.text.stopping import Gate
+from pellucid.text.stopping import StopGate
 from pellucid.tokens import FinishReason
 from support.servers.http_servers import spoken
 
@@ -29,7 +29,7 @@ class Clock:
 
 def run(pieces: Sequence[str], indent: int = 0, seconds: float = 0.0) -> tuple[str, FinishReason | None]:
     """The text that comes through, and why it ended, if by a rule."""
-    gate = Gate(rules(indent, seconds, Clock()))
+    gate = StopGate(rules(indent, seconds, Clock()))
     tokens = [token for piece in pieces for token in gate.feed([spoken(piece)])] + gate.finish()
     return "".join(token.text for token in tokens), gate.reason
 

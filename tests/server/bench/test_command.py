@@ -18,7 +18,7 @@ from pellucid.bench.measure import Quantity
 from pellucid.bench.report import as_json
 from pellucid.bench.start_time import Start, start_elsewhere
 from pellucid.client.client import Client
-from pellucid.client.server_health import ServerCondition, Standing
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.engine.model_worker import CHUNKS
 from pellucid.errors import UnavailableError
@@ -116,18 +116,18 @@ def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("standing", Standing)
-async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: Standing) -> None:
+@pytest.mark.parametrize("standing", HealthStatus)
+async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: HealthStatus) -> None:
     """Whatever is at the configured address, which may compute meanwhile, is told; nothing is refused."""
 
-    async def condition(client: Client) -> ServerCondition:
-        return ServerCondition(standing)
+    async def condition(client: Client) -> ServerHealth:
+        return ServerHealth(standing)
 
     monkeypatch.setattr(Client, "condition", condition)
     settings = load_settings()
 
     told = [f"A server is at {settings.url} ({standing}): what it computes meanwhile disturbs these figures."]
-    assert await disturbances(settings) == ([] if standing is Standing.ABSENT else told)
+    assert await disturbances(settings) == ([] if standing is HealthStatus.ABSENT else told)
 
 
 @pytest.mark.parametrize(("load", "told"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.bench.keystrokes import TypingSession, replay, session
 from pellucid.errors import UnavailableError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
 
 
@@ -40,7 +40,7 @@ async def test_each_keystroke_asks_for_the_first_line() -> None:
     """The text grows by a character a keystroke, the suffix stays, and the question that opens the file does not count."""
     assistant = Answering()
 
-    strokes = await replay(cast("Assistant", assistant), TypingSession("a = ", "ma", "\n"))
+    strokes = await replay(cast("LocalAssistant", assistant), TypingSession("a = ", "ma", "\n"))
 
     assert [(prefix, suffix) for prefix, suffix, _ in assistant.asked] == [("a = ", "\n"), ("a = m", "\n"), ("a = ma", "\n")]
     assert all(rest["stop"] == ("\n",) and rest["terms"].priority is Priority.COMPLETION for _, _, rest in assistant.asked)
@@ -51,4 +51,4 @@ async def test_each_keystroke_asks_for_the_first_line() -> None:
 async def test_failing_model() -> None:
     """A model that fails ends the benchmark with its reason."""
     with pytest.raises(UnavailableError, match="the device is gone"):
-        await replay(cast("Assistant", Answering(FinishReason.ERROR)), TypingSession("a", "b", ""))
+        await replay(cast("LocalAssistant", Answering(FinishReason.ERROR)), TypingSession("a", "b", ""))

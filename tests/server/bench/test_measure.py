@@ -18,11 +18,11 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import UnavailableError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Usage
 from support.models.tiny_models import VOCAB_SIZE, tiny_llama, to_decoder
 
-NOBODY = cast("Assistant", None)
+NOBODY = cast("LocalAssistant", None)
 CONTEXT = 560
 MODEL = to_decoder(tiny_llama(max_position_embeddings=CONTEXT))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.completion.trust.features import NAMES
-from pellucid.completion.trust.suggestion_log import FILE, Entry, Outcome, SuggestionLog
+from pellucid.completion.trust.suggestion_log import FILE, LogEntry, Reaction, SuggestionLog
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -18,7 +18,9 @@ Run = Callable[..., tuple[int, str, str]]
 def log(tmp_path: Path) -> SuggestionLog:
     log = SuggestionLog(tmp_path / "data" / FILE)
     for number in range(3):
-        log.write(Entry(f"s-{number}", "m", "python", None, "hand", Outcome.ACCEPTED, 9, 9, tuple(0.5 for _ in NAMES), None, (0.25, 1.0)))
+        log.write(
+            LogEntry(f"s-{number}", "m", "python", None, "hand", Reaction.ACCEPTED, 9, 9, tuple(0.5 for _ in NAMES), None, (0.25, 1.0))
+        )
     return log
 
 

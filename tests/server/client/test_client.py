@@ -21,7 +21,7 @@ from pellucid.api.schema.common import TokenRecord
 from pellucid.api.schema.llama import InfillRequest
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
 from pellucid.client.client import Client
-from pellucid.client.server_health import ServerCondition, Standing
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.client.token_json import LOGPROB_FLOOR, record_of, token_of
 from pellucid.errors import (
     AuthenticationError,
@@ -227,7 +227,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
         return httpx.Response(status, headers={"location": "http://evil.example.org/v1/models"})
 
     async with Client(URL, "secret", transport=httpx.MockTransport(answer)) as client:
-        assert (await client.condition()).standing is Standing.FOREIGN
+        assert (await client.condition()).standing is HealthStatus.FOREIGN
         with pytest.raises(PellucidError):
             await client.models()
         with pytest.raises(PellucidError):
@@ -288,22 +288,22 @@ OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
 @pytest.mark.parametrize(
     ("health", "listing", "standing"),
     [
-        (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json=OURS), Standing.READY),
-        (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json={"data": [{"owned_by": "llamacpp"}]}), Standing.FOREIGN),
-        (httpx.Response(200, json={"status": "ok"}), httpx.Response(404, text="no"), Standing.FOREIGN),
-        (httpx.Response(200, json={"status": "ok"}), httpx.Response(401, json={"error": {"message": "Key."}}), Standing.REFUSED),
-        (httpx.Response(403, json={"error": {"message": "Host."}}), None, Standing.FORBIDDEN),
-        (httpx.Response(503, json={"error": {"message": "Loading model"}}), httpx.Response(503, json={}), Standing.FOREIGN),
-        (httpx.Response(200, text="<html>"), httpx.Response(200, text="<html>"), Standing.FOREIGN),
-        (httpx.Response(200, json=[]), httpx.Response(200, json=[]), Standing.FOREIGN),
-        (httpx.ConnectError("refused"), None, Standing.ABSENT),
-        (httpx.ConnectTimeout("late"), None, Standing.ABSENT),
-        (httpx.ReadTimeout("late"), None, Standing.SILENT),
-        (httpx.RemoteProtocolError("SSH-2.0"), None, Standing.SILENT),
-        (httpx.Response(200, json={"status": "ok"}), httpx.ReadError("killed"), Standing.SILENT),
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json=OURS), HealthStatus.READY),
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json={"data": [{"owned_by": "llamacpp"}]}), HealthStatus.FOREIGN),
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(404, text="no"), HealthStatus.FOREIGN),
+        (httpx.Response(200, json={"status": "ok"}), httpx.Response(401, json={"error": {"message": "Key."}}), HealthStatus.REFUSED),
+        (httpx.Response(403, json={"error": {"message": "Host."}}), None, HealthStatus.FORBIDDEN),
+        (httpx.Response(503, json={"error": {"message": "Loading model"}}), httpx.Response(503, json={}), HealthStatus.FOREIGN),
+        (httpx.Response(200, text="<html>"), httpx.Response(200, text="<html>"), HealthStatus.FOREIGN),
+        (httpx.Response(200, json=[]), httpx.Response(200, json=[]), HealthStatus.FOREIGN),
+        (httpx.ConnectError("refused"), None, HealthStatus.ABSENT),
+        (httpx.ConnectTimeout("late"), None, HealthStatus.ABSENT),
+        (httpx.ReadTimeout("late"), None, HealthStatus.SILENT),
+        (httpx.RemoteProtocolError("SSH-2.0"), None, HealthStatus.SILENT),
+        (httpx.Response(200, json={"status": "ok"}), httpx.ReadError("killed"), HealthStatus.SILENT),
     ],
 )
-async def test_condition(health: httpx.Response | Exception, listing: httpx.Response | Exception | None, standing: Standing) -> None:
+async def test_condition(health: httpx.Response | Exception, listing: httpx.Response | Exception | None, standing: HealthStatus) -> None:
     """What is found at an address is told apart: ours and ready, another's, a refusal, silence, nothing."""
 
     def reply(request: httpx.Request) -> httpx.Response:
@@ -319,7 +319,7 @@ async def test_condition(health: httpx.Response | Exception, listing: httpx.Resp
 @pytest.mark.parametrize(("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)])
 def test_percent(done: int, total: int | None, percent: int | None) -> None:
     """The share that is done is known where the total is, and is a percentage whatever was counted."""
-    assert ServerCondition(Standing.LOADING, done=done, total=total).percent == percent
+    assert ServerHealth(HealthStatus.LOADING, done=done, total=total).percent == percent
 
 
 META = {

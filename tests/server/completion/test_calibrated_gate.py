@@ -10,30 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.completer import Completer
-from pellucid.completion.context.chunk_ring import Ring
-from pellucid.completion.context.prompt_context import Context
-from pellucid.completion.explanation import Outcome
-from pellucid.completion.model_choice import UNKNOWN, Served
-from pellucid.completion.recent_answers import Recent
-from pellucid.completion.settings import Level
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.explanation import Decision
+from pellucid.completion.model_choice import UNKNOWN, ModelChoice
+from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.suggestion import Place, first
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
 from pellucid.completion.trust.calibration import Calibration
-from pellucid.completion.trust.features import Surroundings, features
+from pellucid.completion.trust.features import CursorFeatures, features
 from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS
 from pellucid.errors import NotFoundError
 from pellucid.tokens import ModelCard, Token
 from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.known_calibrations import RAW, as_sent, doubtful
 from support.editors.said_tokens import joined, say, token
-from support.editors.scripted_provider import MODEL, ScriptedServer
+from support.editors.scripted_provider import MODEL, ScriptedProvider
 
 HERE = Place("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
 LINE = (*say("urn", " a", " +", " b", p=0.8), *say("\n", "\n", "def"))
 
 
-class CalibratedServer(ScriptedServer):
+class CalibratedServer(ScriptedProvider):
     """Tells a calibration with its model's card."""
 
     told: dict[str, Any] | None = None
@@ -50,7 +50,7 @@ def candidate(tokens: tuple[Token, ...], calibration: Calibration | None = RAW) 
 
 def test_sure() -> None:
     """A suggestion that is probably right is shown whole, and the reason tells the probability."""
-    verdict = decide(candidate(say("urn", " a", p=0.8)), Level.NORMAL)
+    verdict = decide(candidate(say("urn", " a", p=0.8)), GateLevel.NORMAL)
 
     assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
     assert "right with a probability of 0.80, above 0.50 of the level normal" in verdict.reason
@@ -59,7 +59,7 @@ def test_sure() -> None:
 
 def test_unsure() -> None:
     """One that is probably wrong, and of which no part is worth its risk, is hidden."""
-    verdict = decide(candidate(say("urn", " a", p=0.3)), Level.NORMAL)
+    verdict = decide(candidate(say("urn", " a", p=0.3)), GateLevel.NORMAL)
 
     assert verdict.length == 0
     assert verdict.reason == "It is right with a probability of 0.30, not above 0.50 of the level normal."
@@ -69,7 +69,7 @@ def test_shortened() -> None:
     """The longest part that is worth its risk is shown in its stead."""
     tokens = (*say("urn", " value", ".", "na", p=0.9), token("me", 0.001), *say(" +", " b"))
 
-    verdict = decide(candidate(tokens), Level.NORMAL)
+    verdict = decide(candidate(tokens), GateLevel.NORMAL)
 
     assert joined(tokens)[: verdict.length] == "urn value."
     assert "what stands before that is so with 0.9" in verdict.reason
@@ -77,22 +77,22 @@ def test_shortened() -> None:
 
 def test_levels() -> None:
     """A level that fears the wrong more hides what another shows."""
-    shown = [decide(candidate(say("urn", " a", p=0.4)), level).length > 0 for level in Level]
+    shown = [decide(candidate(say("urn", " a", p=0.4)), level).length > 0 for level in GateLevel]
 
     assert shown == [False, False, True]
 
 
 def test_no_calibration() -> None:
     """Without a calibration the thresholds decide, which the verdict tells."""
-    verdict = decide(candidate(say("urn", " a", p=0.95), None), Level.NORMAL)
+    verdict = decide(candidate(say("urn", " a", p=0.95), None), GateLevel.NORMAL)
 
     assert verdict.by == BY_THRESHOLDS
     assert verdict.reason == "Every probability is above its threshold."
 
 
-@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("level", GateLevel)
 @given(texts=st.lists(st.sampled_from(["return", " a", "\n", "    ", "(", "x", ""]), max_size=10), data=st.data())
-def test_what_is_shown_is_worth_its_risk(level: Level, texts: list[str], data: st.DataObject) -> None:
+def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], data: st.DataObject) -> None:
     """Whatever is shown is probable enough for its level, and no longer part is."""
     tokens = tuple(token(text, data.draw(st.floats(1e-6, 1.0))) for text in ["go", *texts])
     text = joined(tokens)
@@ -101,15 +101,19 @@ def test_what_is_shown_is_worth_its_risk(level: Level, texts: list[str], data: s
 
     if verdict.length:
         part = first(tokens, verdict.length)
-        numbers = features(part, Surroundings.of(HERE), Ending.LINE, whole=verdict.length == len(text))
+        numbers = features(part, CursorFeatures.of(HERE), Ending.LINE, whole=verdict.length == len(text))
         assert doubtful().probability(numbers) > doubtful().threshold(level)
     assert text[: verdict.length].strip() or not verdict.length
 
 
-def completer(server: ScriptedServer, served: Served | None = None, level: str = "normal") -> Completer:
+def completer(server: ScriptedProvider, served: ModelChoice | None = None, level: str = "normal") -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, "level": level}})
     return Completer(
-        settings.completion, lambda: cast("Any", server), Context(settings.context, Ring(settings.context)), Recent(), served=served
+        settings.completion,
+        lambda: cast("Any", server),
+        PromptContext(settings.context, ChunkRing(settings.context)),
+        RecentAnswers(),
+        served=served,
     )
 
 
@@ -124,7 +128,7 @@ async def test_the_server_tells() -> None:
     explanation = made.journal.explanations.find()
     assert explanation is not None
     assert explanation.verdict is not None
-    assert (explanation.outcome, explanation.verdict.by) == (Outcome.HIDDEN, BY_CALIBRATION)
+    assert (explanation.outcome, explanation.verdict.by) == (Decision.HIDDEN, BY_CALIBRATION)
 
 
 async def test_asked_for_by_hand() -> None:
@@ -153,7 +157,7 @@ async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: 
     """Where the thresholds decide it is known why, and suggestions come all the same."""
     server = CalibratedServer([LINE])
     server.told, server.note = told, note
-    served = Served()
+    served = ModelChoice()
     assert served.why_not(MODEL) == UNKNOWN
 
     (suggestion,) = await completer(server, served).suggest(HERE)
@@ -165,7 +169,7 @@ async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: 
 
 async def test_kept_when_settings_change() -> None:
     """A completer of other settings knows the calibration before it has asked anybody."""
-    server, served = CalibratedServer([LINE]), Served()
+    server, served = CalibratedServer([LINE]), ModelChoice()
     server.told = as_sent()
     await completer(server, served).suggest(HERE)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Calibration, Kind, interpolated, logistic, logit
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind, interpolated, logistic, logit
 from pellucid.completion.trust.features import NAMES, VERSION
 from pellucid.errors import ConfigError
 from support.editors.known_calibrations import COSTS, RAW, as_sent, doubtful
@@ -31,7 +31,7 @@ def test_platt() -> None:
 
 def test_isotonic() -> None:
     """Between two points it goes straight, beyond the last it stays."""
-    calibration = Calibration(Kind.ISOTONIC, (0.2, 0.4, 0.1, 0.5), COSTS, {})
+    calibration = Calibration(CalibrationKind.ISOTONIC, (0.2, 0.4, 0.1, 0.5), COSTS, {})
 
     assert [round(calibration.probability(values(p)), 6) for p in (0.1, 0.2, 0.3, 0.4, 0.9)] == [0.1, 0.1, 0.3, 0.5, 0.5]
     assert interpolated(0.4, (0.2, 0.4), (0.1, 0.5)) == 0.5
@@ -41,7 +41,7 @@ def test_logistic_regression() -> None:
     """Each number is standardised, weighted and added."""
     size = len(NAMES)
     weights = [2.0] + [0.0] * (size - 1)
-    calibration = Calibration(Kind.LOGISTIC, (1.0, *weights, *[log(0.5)] * size, *[0.5] * size), COSTS, {})
+    calibration = Calibration(CalibrationKind.LOGISTIC, (1.0, *weights, *[log(0.5)] * size, *[0.5] * size), COSTS, {})
 
     assert isclose(calibration.probability(values(0.25)), 1 / (1 + exp(-(1 + 2 * log(0.5) / 0.5))))
 
@@ -55,15 +55,17 @@ def test_logit_inverts() -> None:
 
 def test_threshold() -> None:
     """A level asks for the probability at which what a right one gains is what a wrong one costs."""
-    for level in Level:
+    for level in GateLevel:
         p = RAW.threshold(level)
         assert isclose(p - (1 - p) * COSTS[level], 0, abs_tol=1e-12)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_round_trip(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(CalibrationKind))
+def test_round_trip(kind: CalibrationKind) -> None:
     """What is written is what is read."""
-    size = {Kind.RAW: 0, Kind.PLATT: 2, Kind.ISOTONIC: 6, Kind.LOGISTIC: 1 + 3 * len(NAMES)}[kind]
+    size = {CalibrationKind.RAW: 0, CalibrationKind.PLATT: 2, CalibrationKind.ISOTONIC: 6, CalibrationKind.LOGISTIC: 1 + 3 * len(NAMES)}[
+        kind
+    ]
     calibration = Calibration(kind, tuple(float(number) for number in range(size)), COSTS, {"model": "m"})
 
     assert Calibration.read(as_sent(calibration)) == calibration

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, MOST_CANDIDATES, MOST_LINES, Ring, cut
+from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, MOST_CANDIDATES, MOST_LINES, ChunkRing, cut
 from pellucid.completion.settings import ContextSettings
 
 SETTINGS = ContextSettings(files_tokens=400)
@@ -14,16 +14,16 @@ def function(name: str, lines: int = 3) -> str:
     return f"def {name}():\n" + "".join(f"    {name}_{number} = {number}\n" for number in range(lines)) + "\n\n"
 
 
-def filled(*names: str, settings: ContextSettings = SETTINGS) -> Ring:
+def filled(*names: str, settings: ContextSettings = SETTINGS) -> ChunkRing:
     """A ring with one chunk of each file, that was edited."""
-    ring = Ring(settings)
+    ring = ChunkRing(settings)
     for name in names:
         ring.note_edit(f"file:///{name}", name, function(name.partition(".")[0]), 0)
         assert ring.promote()
     return ring
 
 
-def sent(ring: Ring, but_not: str = "file:///none", around: str = "") -> list[str]:
+def sent(ring: ChunkRing, but_not: str = "file:///none", around: str = "") -> list[str]:
     return [extra.filename for extra in ring.chunks(around, but_not)]
 
 
@@ -65,7 +65,7 @@ class TestCut:
 class TestPromotion:
     def test_one_at_a_time(self) -> None:
         """A tick moves one candidate, and says when there is nothing to move."""
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         ring.note_edit(A, "a.py", function("one"), 0)
         ring.note_edit(B, "b.py", function("two"), 0)
         assert (ring.promote(), len(sent(ring))) == (True, 1)
@@ -75,7 +75,7 @@ class TestPromotion:
 
     def test_what_was_worked_on_comes_first(self) -> None:
         """An edited place goes before a visited one, and that before a document that was only opened."""
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         ring.note_edit(C, "c.py", function("edited"), 0)
         ring.note_visit(B, "b.py", function("visited"), 0)
         ring.note_visit("file:///d.py", "d.py", "", 0)
@@ -86,7 +86,7 @@ class TestPromotion:
 
     def test_typing_is_one_candidate(self) -> None:
         """Edits of one place are one candidate: that of its latest text."""
-        ring = Ring(ContextSettings(files_tokens=2_000))
+        ring = ChunkRing(ContextSettings(files_tokens=2_000))
         for lines in range(3, 20):
             ring.note_edit(A, "a.py", function("grows", lines), lines)
         ring.note_open(A, "a.py", function("grows", 20))
@@ -97,7 +97,7 @@ class TestPromotion:
 
     def test_an_edited_place_stays_one(self) -> None:
         """A place that was edited and then visited is worth what an edited one is."""
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         ring.note_edit(B, "b.py", function("edited"), 0)
         ring.note_edit(A, "a.py", function("both"), 0)
         ring.note_visit(A, "a.py", function("both"), 2)
@@ -107,7 +107,7 @@ class TestPromotion:
 
     def test_the_document_of_the_cursor_waits(self) -> None:
         """Places of the document where the cursor stands are promoted once it is left."""
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         ring.note_visit(A, "a.py", function("one"), 0)
         ring.note_edit(A, "a.py", function("one"), 1)
         assert not ring.promote()
@@ -118,7 +118,7 @@ class TestPromotion:
     def test_a_jump_leaves_a_place(self) -> None:
         """A cursor that moves far leaves a place that may help; one that moves a little does not."""
         text = "".join(function(f"f{number}") for number in range(40))
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         ring.note_visit(A, "a.py", text, 0)
         ring.note_visit(A, "a.py", text, 20)
         ring.note_visit(A, "a.py", text, 150)
@@ -129,7 +129,7 @@ class TestPromotion:
 
     def test_the_queue_is_bounded(self) -> None:
         """Beyond its size the queue drops documents that were only opened, the oldest first, rather than an edited place."""
-        ring = Ring(ContextSettings(files_tokens=10_000))
+        ring = ChunkRing(ContextSettings(files_tokens=10_000))
         ring.note_edit(A, "a.py", function("edited"), 0)
         for number in range(MOST_CANDIDATES + 5):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"opened_{number}"))
@@ -142,7 +142,7 @@ class TestPromotion:
 
     def test_nothing_is_kept_without_a_budget(self) -> None:
         """A budget of nothing sends nothing."""
-        ring = Ring(ContextSettings(files_tokens=0))
+        ring = ChunkRing(ContextSettings(files_tokens=0))
         ring.note_edit(A, "a.py", function("one"), 0)
         assert (ring.promote(), sent(ring)) == (False, [])
 
@@ -165,7 +165,7 @@ class TestLikeness:
 
     def test_too_little_to_say(self) -> None:
         """A piece of fewer than three lines that say something is not sent."""
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         ring.note_edit(A, "a.py", "x = 1\n}\n{\n\n)\ny = 2\n", 0)
         assert not ring.promote()
 
@@ -177,7 +177,7 @@ class TestLikeness:
 
     def test_cells_are_one_document(self) -> None:
         """A cell of a notebook is not sent beside another one of the same notebook."""
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         ring.note_edit("vscode-notebook-cell:/n.ipynb#1", "n.ipynb", function("cell"), 0)
         ring.promote()
         assert sent(ring, but_not="vscode-notebook-cell:/n.ipynb#2") == []
@@ -187,7 +187,7 @@ class TestLikeness:
 class TestEviction:
     def test_the_beginning_stays(self) -> None:
         """Until the budget is full new chunks only go behind the old ones; then the older half goes at once."""
-        ring, before, cuts = Ring(SETTINGS), list[str](), 0
+        ring, before, cuts = ChunkRing(SETTINGS), list[str](), 0
         for number in range(60):
             ring.note_edit(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 6), 0)
             assert ring.promote()
@@ -203,7 +203,7 @@ class TestEviction:
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=40), st.integers(1, 1_000))
     def test_the_budget_holds(self, edits: list[tuple[int, int, bool]], budget: int) -> None:
         """Whatever happens, all chunks together take no more than their budget."""
-        ring = Ring(ContextSettings(files_tokens=budget))
+        ring = ChunkRing(ContextSettings(files_tokens=budget))
         for number, (file, lines, opened) in enumerate(edits):
             uri, name, text = f"file:///{file}.py", f"{file}.py", function(f"f{number}", lines)
             if opened:
@@ -229,7 +229,7 @@ class TestEviction:
 
     def test_what_was_only_opened_pushes_nothing_out(self) -> None:
         """In a full ring an opened document is not worth the cache of all the others; an edited one takes its place."""
-        ring = Ring(SETTINGS)
+        ring = ChunkRing(SETTINGS)
         for number in range(20):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
             ring.promote()
@@ -252,7 +252,7 @@ class TestPermission:
             asked.append((uri, text))
             return uri not in forbidden
 
-        ring = Ring(SETTINGS, may_send)
+        ring = ChunkRing(SETTINGS, may_send)
         cell, text = "vscode-notebook-cell:/n.ipynb#1", function("b", 90)
         ring.note_edit(cell, "n.ipynb", text, 0)
         ring.note_edit(A, "a.py", function("a"), 0)
@@ -265,7 +265,7 @@ class TestPermission:
     def test_a_chunk_that_may_not_be_sent_any_more(self) -> None:
         """A document that is ignored since is not sent any more, and never again; the version tells of it."""
         forbidden: set[str] = set()
-        ring = Ring(SETTINGS, lambda uri, text: uri not in forbidden and "password" not in text)
+        ring = ChunkRing(SETTINGS, lambda uri, text: uri not in forbidden and "password" not in text)
         for name in ("a.py", "b.py"):
             ring.note_edit(f"file:///{name}", name, function(name[0]), 0)
             assert ring.promote()

@@ -9,26 +9,26 @@ from typing import Any, cast
 import pytest
 
 from pellucid.completion.completer import ATTEMPTS, Completer
-from pellucid.completion.context.chunk_ring import Ring
-from pellucid.completion.context.prompt_context import Context
-from pellucid.completion.explanation import Outcome, Source
-from pellucid.completion.recent_answers import Recent
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.explanation import AnswerSource, Decision
+from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.suggestion import Place
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
 from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.said_tokens import say, token
-from support.editors.scripted_provider import ScriptedServer
+from support.editors.scripted_provider import ScriptedProvider
 
 HERE = Place("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
 LINE = (*say("urn", " a", " +", " b"), *say("\n", "\n", "def"))
 LOST = UnavailableError("The server ended the connection in the middle of the answer.")
 
 
-def completer(server: ScriptedServer, **completion: Any) -> Completer:
+def completer(server: ScriptedProvider, **completion: Any) -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, **completion}})
-    context = Context(settings.context, Ring(settings.context))
-    return Completer(settings.completion, lambda: cast("Any", server), context, Recent(), model=settings.model)
+    context = PromptContext(settings.context, ChunkRing(settings.context))
+    return Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), model=settings.model)
 
 
 def typed(text: str, place: Place = HERE) -> Place:
@@ -41,7 +41,7 @@ async def texts(made: Completer, place: Place = HERE, *, invoked: bool = False) 
 
 async def test_line() -> None:
     """The model is asked with the text around the cursor, and its stream is closed where the line ends."""
-    server = ScriptedServer([LINE])
+    server = ScriptedProvider([LINE])
 
     assert await texts(completer(server)) == ["urn a + b"]
 
@@ -53,7 +53,7 @@ async def test_line() -> None:
 
 async def test_tokens_join() -> None:
     """The tokens of a suggestion are those that the model said, and join to its text."""
-    made = completer(ScriptedServer([LINE]))
+    made = completer(ScriptedProvider([LINE]))
 
     (suggestion,) = await made.suggest(HERE)
 
@@ -63,7 +63,7 @@ async def test_tokens_join() -> None:
 
 async def test_typing_into_asks_nothing() -> None:
     """Whoever types into a suggestion gets the rest of it without a request, and nothing where the line is over."""
-    server = ScriptedServer([LINE])
+    server = ScriptedProvider([LINE])
     made = completer(server)
     await texts(made)
 
@@ -76,7 +76,7 @@ async def test_typing_into_asks_nothing() -> None:
 
 async def test_typing_something_else_asks_again() -> None:
     """Other text than was suggested is another place."""
-    server = ScriptedServer([LINE, say("rn", "\n")])
+    server = ScriptedProvider([LINE, say("rn", "\n")])
     made = completer(server)
     await texts(made)
 
@@ -86,7 +86,7 @@ async def test_typing_something_else_asks_again() -> None:
 
 async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
     """A cancelled request closes its stream; the next one goes on behind what was said, if that is still right."""
-    server = ScriptedServer([(*LINE[:2], None), (*LINE[2:],)])
+    server = ScriptedProvider([(*LINE[:2], None), (*LINE[2:],)])
     made = completer(server)
     request = asyncio.create_task(made.suggest(HERE))
     while not (server.asked and server.asked[0].given == 2):
@@ -103,12 +103,12 @@ async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
     assert [one.text for one in suggestion.tokens] == ["rn", " a", " +", " b"]
     explanation = made.journal.explanations.find()
     assert explanation is not None
-    assert explanation.source is Source.MODEL
+    assert explanation.source is AnswerSource.MODEL
 
 
 async def test_a_lost_server_is_asked_again() -> None:
     """A server that goes away in the midst is looked for again, and the answer goes on where it broke off."""
-    server = ScriptedServer([(*LINE[:2], LOST), LINE[2:]])
+    server = ScriptedProvider([(*LINE[:2], LOST), LINE[2:]])
 
     assert await texts(completer(server)) == ["urn a + b"]
     assert (server.losses, server.asked[1].prefix) == (1, HERE.before + "urn a")
@@ -116,7 +116,7 @@ async def test_a_lost_server_is_asked_again() -> None:
 
 async def test_a_server_that_stays_away() -> None:
     """After some attempts the error is told, and the next request tries anew."""
-    server = ScriptedServer([(LOST,)])
+    server = ScriptedProvider([(LOST,)])
     made = completer(server)
 
     with pytest.raises(UnavailableError, match="ended the connection"):
@@ -124,14 +124,14 @@ async def test_a_server_that_stays_away() -> None:
     assert len(server.asked) == ATTEMPTS
     explanation = made.journal.explanations.find()
     assert explanation is not None
-    assert (explanation.outcome, explanation.reason) == (Outcome.FAILED, str(LOST))
+    assert (explanation.outcome, explanation.reason) == (Decision.FAILED, str(LOST))
     server.scripts = [LINE]
     assert await texts(made) == ["urn a + b"]
 
 
 async def test_an_answer_that_failed() -> None:
     """The server's own error is told."""
-    server = ScriptedServer([(*LINE[:1], Finish(FinishReason.ERROR, Usage(), error="no memory"))])
+    server = ScriptedProvider([(*LINE[:1], Finish(FinishReason.ERROR, Usage(), error="no memory"))])
 
     with pytest.raises(PellucidError, match="no memory"):
         await completer(server).suggest(HERE)
@@ -139,20 +139,20 @@ async def test_an_answer_that_failed() -> None:
 
 async def test_superseded() -> None:
     """An answer that the server ended for a newer request suggests nothing."""
-    server = ScriptedServer([(*LINE[:2], Finish(FinishReason.SUPERSEDED, Usage()))])
+    server = ScriptedProvider([(*LINE[:2], Finish(FinishReason.SUPERSEDED, Usage()))])
 
     assert await texts(completer(server)) == []
 
 
 async def test_unsure_is_hidden_and_explained() -> None:
     """What the gate hides is not suggested, the explanation says why, and it is not asked for again."""
-    server = ScriptedServer([(token("urn", 0.1), *LINE[1:])])
+    server = ScriptedProvider([(token("urn", 0.1), *LINE[1:])])
     made = completer(server, level="quiet")
 
     assert await texts(made) == []
     explanation = made.journal.explanations.find(uri=HERE.uri)
     assert explanation is not None
-    assert explanation.outcome is Outcome.HIDDEN
+    assert explanation.outcome is Decision.HIDDEN
     assert "first token's probability is 0.10" in explanation.reason
     assert (explanation.answer, explanation.shown) == ("urn a + b\n", None)
     assert explanation.verdict is not None
@@ -163,13 +163,13 @@ async def test_unsure_is_hidden_and_explained() -> None:
 
 async def test_explanation() -> None:
     """An explanation holds the prompt, what was cached and computed, the times of the stages, and the outcome."""
-    made = completer(ScriptedServer([LINE]))
+    made = completer(ScriptedProvider([LINE]))
 
     (suggestion,) = await made.suggest(HERE)
 
     explanation = made.journal.explanations.find(id=suggestion.id)
     assert explanation is not None
-    assert (explanation.outcome, explanation.source, explanation.shown) == (Outcome.SHOWN, Source.MODEL, "urn a + b")
+    assert (explanation.outcome, explanation.source, explanation.shown) == (Decision.SHOWN, AnswerSource.MODEL, "urn a + b")
     assert explanation.prompt is not None
     assert explanation.prompt.prefix == HERE.before
     assert explanation.usage is not None
@@ -180,7 +180,7 @@ async def test_explanation() -> None:
 async def test_several_when_invoked() -> None:
     """Asked for by hand there are several: the best one, and what follows the most probable other ways."""
     first = (token("urn", 0.6, other=("ry", 0.3)), token(" a", 0.9, other=(" b", 0.08)), *say(" +", " b", "\n", "\n", "\n"))
-    server = ScriptedServer([first, say(":", "\n", "\n", "x"), say(" -", " a", "\n", "\n", "x")])
+    server = ScriptedProvider([first, say(":", "\n", "\n", "x"), say(" -", " a", "\n", "\n", "x")])
 
     found = await completer(server).suggest(HERE, invoked=True)
 
@@ -191,7 +191,7 @@ async def test_several_when_invoked() -> None:
 
 async def test_branch() -> None:
     """Another alternative of a token is gone on from, with the probabilities of its way."""
-    server = ScriptedServer([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), say(":", "\n", "\n", "x")])
+    server = ScriptedProvider([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), say(":", "\n", "\n", "x")])
     made = completer(server)
     (suggestion,) = await made.suggest(HERE)
 
@@ -206,7 +206,7 @@ async def test_branch() -> None:
 
 async def test_ahead() -> None:
     """While a suggestion is shown, what follows it is generated, so that it is there when it is accepted."""
-    server = ScriptedServer([LINE, say("    ", "c", " =", " 2", "\n", "\n", "\n", "z", " =")])
+    server = ScriptedProvider([LINE, say("    ", "c", " =", " 2", "\n", "\n", "\n", "z", " =")])
     made = completer(server, ahead=True)
     assert await texts(made) == ["urn a + b"]
     while len(server.asked) < 2 or not server.asked[1].closed:
@@ -221,7 +221,7 @@ async def test_ahead() -> None:
 
 async def test_another_request_ends_what_is_generated_ahead() -> None:
     """What is generated ahead makes room for what is asked for now."""
-    server = ScriptedServer([LINE, (None,), say("rn", "\n")])
+    server = ScriptedProvider([LINE, (None,), say("rn", "\n")])
     made = completer(server, ahead=True)
     await texts(made)
     while len(server.asked) < 2:
@@ -234,7 +234,7 @@ async def test_another_request_ends_what_is_generated_ahead() -> None:
 
 async def test_dismissed() -> None:
     """What was dismissed is not offered again at its place."""
-    made = completer(ScriptedServer([LINE]))
+    made = completer(ScriptedProvider([LINE]))
     (suggestion,) = await made.suggest(HERE)
     made.recent.dismiss(suggestion)
 
@@ -247,9 +247,9 @@ async def test_time_is_up() -> None:
     now = iter(range(1000))
     settings = EditorSettings.read({"completion": {"ahead": False, "shape": "block", "budgetMs": 4000}})
     lines = say("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
-    server = ScriptedServer([(*lines, None)])
-    context = Context(settings.context, Ring(settings.context))
-    made = Completer(settings.completion, lambda: cast("Any", server), context, Recent(), clock=lambda: float(next(now)))
+    server = ScriptedProvider([(*lines, None)])
+    context = PromptContext(settings.context, ChunkRing(settings.context))
+    made = Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), clock=lambda: float(next(now)))
 
     (suggestion,) = await made.suggest(replace(HERE, before="def f(a):\n    "))
 
@@ -261,13 +261,13 @@ async def test_files_only_to_models_that_know_them() -> None:
     """Pieces of other files are sent to a model with a marker for them, and to no other."""
     other = "\n".join(f"def helper_{number}(value):\n    return value * {number}\n" for number in range(8))
     for files in (True, False):
-        server = ScriptedServer([LINE], files=files)
+        server = ScriptedProvider([LINE], files=files)
         settings = EditorSettings.read({"completion": {"ahead": False}})
-        ring = Ring(settings.context)
+        ring = ChunkRing(settings.context)
         ring.note_open("file:///b.py", "b.py", other)
         assert ring.promote()
         made = completer(server)
-        made._context = Context(settings.context, ring)
+        made._context = PromptContext(settings.context, ring)
         await made.suggest(HERE)
 
         assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])
@@ -276,7 +276,7 @@ async def test_files_only_to_models_that_know_them() -> None:
 async def test_a_line_that_was_cut_off_stays_out() -> None:
     """What the limit of tokens cut off in the midst of a line is not suggested, the second time neither."""
     said = say("x", " = 1", "\n    ", "y", " = fo")
-    server = ScriptedServer([(*said, Finish(FinishReason.LENGTH, Usage()))])
+    server = ScriptedProvider([(*said, Finish(FinishReason.LENGTH, Usage()))])
     made = completer(server, shape="block")
     here = replace(HERE, before="def f():\n    ")
 
@@ -287,7 +287,7 @@ async def test_a_line_that_was_cut_off_stays_out() -> None:
 
 async def test_what_is_generated_ahead_is_not_waited_for() -> None:
     """Whoever reaches the place that is being generated for goes on from what there is, as quickly as anywhere."""
-    server = ScriptedServer([LINE, (*say("    ", "c"), None), say(" =", " 2", "\n", "\n", "\n", "z")])
+    server = ScriptedProvider([LINE, (*say("    ", "c"), None), say(" =", " 2", "\n", "\n", "\n", "z")])
     made = completer(server, ahead=True)
     await texts(made)
     while len(server.asked) < 2 or server.asked[1].given < 2:
@@ -303,14 +303,14 @@ async def test_what_is_generated_ahead_is_not_waited_for() -> None:
 async def test_a_candidate_that_fails_costs_only_itself() -> None:
     """The best suggestion is there although another one's request failed."""
     first = (token("urn", 0.6, other=("ry", 0.3)), *say(" a", "\n", "\n"))
-    server = ScriptedServer([first, (PellucidError("no memory"),)])
+    server = ScriptedProvider([first, (PellucidError("no memory"),)])
 
     assert [one.text for one in await completer(server).suggest(HERE, invoked=True)] == ["urn a"]
 
 
 async def test_prefill() -> None:
     """Reading ahead asks for no token, and in the background."""
-    server = ScriptedServer([()])
+    server = ScriptedProvider([()])
 
     await completer(server).prefill(HERE)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.suggestion import Place
-from pellucid.completion.trust.features import NAMES, Surroundings, features
+from pellucid.completion.trust.features import NAMES, CursorFeatures, features
 from support.editors.said_tokens import say, token
 
 HERE = Place("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
@@ -18,13 +18,13 @@ HERE = Place("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\n
 
 def numbers(place: Place = HERE, *texts: str, p: float = 0.5, ending: str = Ending.LINE, whole: bool = True) -> dict[str, float]:
     tokens = say(*texts, p=p)
-    return dict(zip(NAMES, features(tokens, Surroundings.of(place), ending, whole=whole), strict=True))
+    return dict(zip(NAMES, features(tokens, CursorFeatures.of(place), ending, whole=whole), strict=True))
 
 
 def test_probabilities() -> None:
     """The mean, the least, the first and the sum are of the tokens' logprobs, and margins of the best other choice."""
     tokens = (token("urn", 0.5), token(" total", 0.125))
-    found = dict(zip(NAMES, features(tokens, Surroundings.of(HERE), Ending.LINE, whole=True), strict=True))
+    found = dict(zip(NAMES, features(tokens, CursorFeatures.of(HERE), Ending.LINE, whole=True), strict=True))
 
     assert isclose(found["mean"], log(0.25))
     assert isclose(found["least"], log(0.125))

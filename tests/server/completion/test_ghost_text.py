@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.settings import Shape
-from pellucid.completion.shaping.ghost_text import DEEPEST, Ghost, shape_of
+from pellucid.completion.settings import SuggestionShape
+from pellucid.completion.shaping.ghost_text import DEEPEST, GhostText, shape_of
 from pellucid.completion.suggestion import Place, Shaped
-from pellucid.text.stopping import Gate, SuffixStop
+from pellucid.text.stopping import StopGate, SuffixStop
 from pellucid.tokens import Token
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -31,11 +31,11 @@ class Case:
     buffer: str
     answer: str
     shown: str
-    shape: Shape = Shape.AUTO
+    shape: SuggestionShape = SuggestionShape.AUTO
     invoked: bool = False
     ending: str | None = None
     closes: bool = False
-    becomes: Shape | None = None
+    becomes: SuggestionShape | None = None
 
     @property
     def place(self) -> Place:
@@ -47,7 +47,7 @@ class Case:
 def _read(path: Path) -> list[Case]:
     cases: list[dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))["case"]
     for case in cases:
-        case |= {key: Shape(case[key]) for key in ("shape", "becomes") if key in case}
+        case |= {key: SuggestionShape(case[key]) for key in ("shape", "becomes") if key in case}
     return [Case(path.stem, **case) for case in cases]
 
 
@@ -64,7 +64,7 @@ def in_words(text: str, size: int = 4) -> list[Token]:
     return tokens(*(text[at : at + size] for at in range(0, len(text), size)))
 
 
-def fed(ghost: Ghost, said: list[Token]) -> Shaped:
+def fed(ghost: GhostText, said: list[Token]) -> Shaped:
     """What is suggested of these tokens."""
     for token in said:
         ghost.feed(token)
@@ -73,7 +73,7 @@ def fed(ghost: Ghost, said: list[Token]) -> Shaped:
 
 def through_the_core(case: Case) -> list[Token]:
     """What the core lets through of the answer."""
-    gate = Gate([SuffixStop(case.place.before, case.place.after)])
+    gate = StopGate([SuffixStop(case.place.before, case.place.after)])
     return gate.feed(in_words(case.answer)) + gate.finish()
 
 
@@ -81,7 +81,7 @@ def through_the_core(case: Case) -> list[Token]:
 def test_golden(case: Case) -> None:
     """What is suggested of an answer, and why it ends there, is what a user of the language expects."""
     shape = shape_of(case.place, case.shape, invoked=case.invoked)
-    ghost = Ghost(case.place, shape)
+    ghost = GhostText(case.place, shape)
 
     shaped = fed(ghost, through_the_core(case))
 
@@ -94,7 +94,7 @@ def test_golden(case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.closes], ids=lambda case: f"{case.language}: {case.name}")
 def test_the_stream_is_closed_before_its_end(case: Case) -> None:
     """Where the thought has ended, no more tokens are waited for."""
-    ghost = Ghost(case.place, shape_of(case.place, case.shape, invoked=case.invoked))
+    ghost = GhostText(case.place, shape_of(case.place, case.shape, invoked=case.invoked))
 
     for token in tokens(*case.answer[:-1]):
         ghost.feed(token)
@@ -108,10 +108,10 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(CASES), label="case")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=12), label="cuts"))
     shape = shape_of(case.place, case.shape, invoked=case.invoked)
-    expected = fed(Ghost(case.place, shape), tokens(*case.answer))
+    expected = fed(GhostText(case.place, shape), tokens(*case.answer))
 
     pieces = [case.answer[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(case.answer)], strict=True)]
-    shaped = fed(Ghost(case.place, shape), tokens(*pieces))
+    shaped = fed(GhostText(case.place, shape), tokens(*pieces))
 
     assert (shaped.text, shaped.ending) == (expected.text, expected.ending)
 
@@ -121,13 +121,15 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
     after=st.text("ab(){}[]\"'`/*#:<>-\n \\"),
     answer=st.text("ab(){}[]\"'`/*#:<>-\n\r\t \\😀"),
     language=st.sampled_from(["python", "javascript", "rust", "html", "markdown", "ruby", ""]),
-    shape=st.sampled_from([Shape.LINE, Shape.BLOCK]),
+    shape=st.sampled_from([SuggestionShape.LINE, SuggestionShape.BLOCK]),
     size=st.integers(1, 7),
 )
-def test_a_suggestion_is_how_the_answer_begins(before: str, after: str, answer: str, language: str, shape: Shape, size: int) -> None:
+def test_a_suggestion_is_how_the_answer_begins(
+    before: str, after: str, answer: str, language: str, shape: SuggestionShape, size: int
+) -> None:
     """Of any answer at any place a beginning is suggested, and its tokens join to it; what is known once stays."""
     place = Place("untitled:1", before, after, language)
-    ghost, letters = Ghost(place, shape), Ghost(place, shape)
+    ghost, letters = GhostText(place, shape), GhostText(place, shape)
 
     for token in in_words(answer, size):
         ghost.feed(token)
@@ -142,7 +144,7 @@ def test_a_suggestion_is_how_the_answer_begins(before: str, after: str, answer: 
 
 def test_whole_lines_when_time_is_up() -> None:
     """When time is up, the lines that are whole are there, and before the first of them nothing."""
-    ghost = Ghost(Place("untitled:1", "def f(x):\n    ", "", "python"), Shape.BLOCK)
+    ghost = GhostText(Place("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
     early = []
 
     for token in tokens("if", " x", ":\n", "        return", " 1\n", "\n", "    ret"):
@@ -159,7 +161,7 @@ def test_whole_lines_when_time_is_up() -> None:
 def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
     """Where the model had no more tokens, the line that it was in is left out, unless it is the only one."""
     place = Place("untitled:1", "def f(x):\n    ", "", "python")
-    long, short = Ghost(place, Shape.BLOCK), Ghost(place, Shape.BLOCK)
+    long, short = GhostText(place, SuggestionShape.BLOCK), GhostText(place, SuggestionShape.BLOCK)
     for token in tokens("y = 1\n", "    z ="):
         long.feed(token)
     short.feed(*tokens("y ="))
@@ -171,7 +173,7 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
 def test_half_characters() -> None:
     """A character in several tokens is kept whole with all of its tokens, or cut with all of them."""
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")
-    ghost = Ghost(Place("untitled:1", "", "", "python"), Shape.LINE)
+    ghost = GhostText(Place("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
     shaped = fed(ghost, halves)
 
@@ -181,7 +183,7 @@ def test_half_characters() -> None:
 
 def test_a_token_is_cut_where_the_suggestion_ends() -> None:
     """The last token has only the text that is suggested."""
-    ghost = Ghost(Place("untitled:1", "", "", "python"), Shape.LINE)
+    ghost = GhostText(Place("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
     shaped = fed(ghost, tokens("x = 1", "  \n\ny"))
 
@@ -199,16 +201,16 @@ def test_a_docstring_that_began_far_above_is_known() -> None:
     inside = '"""A docstring.\n' + "    A line (\n" * 1000
     outside = "x = 1\n" * 1000 + '"""A docstring."""\n' + "x = 2\n" * 395
 
-    assert shape_of(Place("untitled:1", f"{inside}    Args:\n        ", "", "python")) is Shape.LINE
-    assert shape_of(Place("untitled:1", f'{inside}    Done.\n    """\n\n\ndef f():\n    ', "", "python")) is Shape.BLOCK
-    assert shape_of(Place("untitled:1", f"{outside}def f():\n    ", "", "python")) is Shape.BLOCK
+    assert shape_of(Place("untitled:1", f"{inside}    Args:\n        ", "", "python")) is SuggestionShape.LINE
+    assert shape_of(Place("untitled:1", f'{inside}    Done.\n    """\n\n\ndef f():\n    ', "", "python")) is SuggestionShape.BLOCK
+    assert shape_of(Place("untitled:1", f"{outside}def f():\n    ", "", "python")) is SuggestionShape.BLOCK
 
 
 @pytest.mark.parametrize("language", ["javascript", "python", "html", "markdown"])
 def test_a_file_of_one_long_line(language: str) -> None:
     """In a minified file, which is one line, the end of the answer's line is found all the same."""
     line = "f(1);" * 200_000
-    ghost = Ghost(Place("untitled:1", line, line, language), Shape.LINE)
+    ghost = GhostText(Place("untitled:1", line, line, language), SuggestionShape.LINE)
 
     shaped = fed(ghost, tokens("g(", "2)", ";\n", "h"))
 
@@ -218,7 +220,7 @@ def test_a_file_of_one_long_line(language: str) -> None:
 @pytest.mark.parametrize(("said", "shown"), [("", ""), ("total = 0\n", "total = 0")])
 def test_white_space_without_end(said: str, shown: str) -> None:
     """A model that goes on with white space for ever is stopped, and what it said before that stays."""
-    ghost = Ghost(Place("file:///a.py", "def f():\n    ", "\n", "python"), Shape.BLOCK)
+    ghost = GhostText(Place("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
     spaces = 0
     for token in tokens(said, *" " * 1000):
         ghost.feed(token)

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, Ring
-from pellucid.completion.context.prompt_context import DOCUMENTS, Context, window_end, window_start
+from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
+from pellucid.completion.context.prompt_context import DOCUMENTS, PromptContext, window_end, window_start
 from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import Place, Prompt
 
@@ -24,8 +24,8 @@ def place(before: str, after: str = "", uri: str = "file:///a.py") -> Place:
     return Place(uri, before, after, "python", "/a.py")
 
 
-def context(some: ContextSettings = SMALL) -> Context:
-    return Context(some, Ring(some))
+def context(some: ContextSettings = SMALL) -> PromptContext:
+    return PromptContext(some, ChunkRing(some))
 
 
 class TestTyping:
@@ -185,8 +185,8 @@ class TestChunks:
     def test_chunks_are_chosen_once_for_a_place(self) -> None:
         """A chunk that is sent stays there while one types, even when its text is typed in; at a new place it is left out."""
         some = ContextSettings()
-        ring = Ring(some)
-        ours, chunk = Context(some, ring), "def area(width, height):\n    checked(width, height)\n    return width * height\n"
+        ring = ChunkRing(some)
+        ours, chunk = PromptContext(some, ring), "def area(width, height):\n    checked(width, height)\n    return width * height\n"
         ring.note_edit("file:///b.py", "b.py", chunk, 0)
         assert ring.promote()
         first = ours.prompt(place(CODE))
@@ -198,8 +198,8 @@ class TestChunks:
     def test_a_new_chunk_is_sent_from_the_next_prompt_on(self) -> None:
         """When the ring changes, so does the prompt, at the end of its chunks."""
         some = ContextSettings()
-        ring = Ring(some)
-        ours = Context(some, ring)
+        ring = ChunkRing(some)
+        ours = PromptContext(some, ring)
         assert ours.prompt(place("x")) == Prompt("x", "")
         ring.note_edit("file:///b.py", "b.py", "one = 1\ntwo = 2\nthree = 3\n", 0)
         ring.promote()
@@ -210,8 +210,8 @@ class TestChunks:
     def test_each_prompt_is_checked(self) -> None:
         """While one types at a place nothing is sent of a file that is ignored since, though its chunks were chosen before."""
         some, forbidden = ContextSettings(), set[str]()
-        ring = Ring(some, lambda uri, text: uri not in forbidden)
-        ours = Context(some, ring)
+        ring = ChunkRing(some, lambda uri, text: uri not in forbidden)
+        ours = PromptContext(some, ring)
         for name in ("b", "c"):
             ring.note_edit(f"file:///{name}.py", f"{name}.py", f"{name}1 = 1\n{name}2 = 2\n{name}3 = 3\n", 0)
             assert ring.promote()
@@ -224,7 +224,7 @@ class TestChunks:
         """What was edited in a document is never sent beside it."""
         assume(text)
         some = ContextSettings()
-        ring = Ring(some)
+        ring = ChunkRing(some)
         ring.note_edit("file:///a.py", "a.py", CODE, 100)
         ring.promote()
-        assert Context(some, ring).prompt(place(text)).extra == ()
+        assert PromptContext(some, ring).prompt(place(text)).extra == ()

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.recent_answers import HEAD, TAIL, Answer, Recent, after_typing
-from pellucid.completion.settings import Shape
+from pellucid.completion.recent_answers import HEAD, TAIL, RecentAnswer, RecentAnswers, after_typing
+from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.suggestion import Place, Suggestion
 from support.editors.said_tokens import joined, say
 
 HERE = Place("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")
-ANSWER = Answer(HERE, say("return", " a", " +", " b"), Shape.LINE, complete=True, model="m")
+ANSWER = RecentAnswer(HERE, say("return", " a", " +", " b"), SuggestionShape.LINE, complete=True, model="m")
 
 
-def recent(*answers: Answer) -> Recent:
-    known = Recent()
+def recent(*answers: RecentAnswer) -> RecentAnswers:
+    known = RecentAnswers()
     for answer in answers:
         known.keep(answer)
     return known
@@ -114,12 +114,12 @@ def test_nothing_left_before_the_closed_bracket() -> None:
 
 
 def suggestion(text: str = "return a", place: Place = HERE) -> Suggestion:
-    return Suggestion("1", place, text, say(text), "m", Shape.LINE)
+    return Suggestion("1", place, text, say(text), "m", SuggestionShape.LINE)
 
 
 def test_dismissed() -> None:
     """What was dismissed is known where it was offered, however much of it is typed, and nowhere else."""
-    known = Recent()
+    known = RecentAnswers()
     known.dismiss(suggestion())
 
     assert known.is_dismissed(HERE, "return a")
@@ -130,7 +130,7 @@ def test_dismissed() -> None:
 
 def test_accepted() -> None:
     """What was accepted is found by its document, the newest first; the rest is not."""
-    known = Recent()
+    known = RecentAnswers()
     one, two = suggestion(), replace(suggestion("pass"), id="2")
     for each in (one, two):
         known.add(each)
@@ -144,7 +144,7 @@ def test_accepted() -> None:
 
 def test_accepted_in_parts() -> None:
     """A part that was accepted grows with the next one, and counts once; the whole suggestion stays known."""
-    known = Recent()
+    known = RecentAnswers()
     one = replace(suggestion(), tokens=say("return", " a"))
     known.add(one)
 
@@ -169,7 +169,7 @@ def test_another_model() -> None:
 
 def test_forgetting() -> None:
     """Only the last answers and suggestions are kept."""
-    known = Recent()
+    known = RecentAnswers()
     for number in range(300):
         known.keep(replace(ANSWER, place=replace(HERE, before=f"{number}\n")))
         known.add(replace(suggestion(), id=str(number)))

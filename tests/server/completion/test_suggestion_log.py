@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
-from pellucid.completion.explanation import Outcome as Shown
-from pellucid.completion.settings import Level, Shape
+from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.suggestion import Place, Suggestion
-from pellucid.completion.trust.features import NAMES, Surroundings
-from pellucid.completion.trust.outcome_log import Outcomes
-from pellucid.completion.trust.suggestion_log import Entry, Outcome, SuggestionLog
+from pellucid.completion.trust.features import NAMES, CursorFeatures
+from pellucid.completion.trust.reaction_log import ReactionLog
+from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.said_tokens import say
@@ -28,8 +28,8 @@ from support.editors.said_tokens import say
 HERE = Place("file:///secret_project/a.py", "def secret(a, b):\n    ret", "\n\nhidden = 1\n", "python")
 SECRETS = ("secret", "ret", "urn", "value", "hidden", "a.py")
 TOKENS = say("urn", " value", " +", " 1", p=0.5)
-SUGGESTION = Suggestion("lsp-1-1", HERE, "urn value + 1", TOKENS, "model", Shape.LINE)
-ENTRY = Entry("s-1", "model", "python", "normal", "calibration", Outcome.ACCEPTED, 13, 13, tuple(map(float, range(22))), None, (0.5,))
+SUGGESTION = Suggestion("lsp-1-1", HERE, "urn value + 1", TOKENS, "model", SuggestionShape.LINE)
+ENTRY = LogEntry("s-1", "model", "python", "normal", "calibration", Reaction.ACCEPTED, 13, 13, tuple(map(float, range(22))), None, (0.5,))
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def log(tmp_path: Path) -> SuggestionLog:
 
 
 def shown(outcome: Shown = Shown.SHOWN) -> Explanation:
-    explanation = Explanation(HERE.uri, outcome=outcome, level=Level.NORMAL, ending=Ending.LINE)
-    explanation.at = Surroundings.of(HERE)
+    explanation = Explanation(HERE.uri, outcome=outcome, level=GateLevel.NORMAL, ending=Ending.LINE)
+    explanation.at = CursorFeatures.of(HERE)
     return explanation
 
 
@@ -50,7 +50,7 @@ def test_off_by_default() -> None:
 
 def test_written_and_read(log: SuggestionLog) -> None:
     """What is written is what is read, of one model at a time; the later outcome of a suggestion is the one that counts."""
-    shortened = replace(ENTRY, outcome=Outcome.SHORTENED, accepted=3, accepted_features=ENTRY.features)
+    shortened = replace(ENTRY, outcome=Reaction.SHORTENED, accepted=3, accepted_features=ENTRY.features)
     log.write(shortened)
     log.write(ENTRY)
     log.write(replace(shortened, id="s-2"))
@@ -70,25 +70,25 @@ def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(("accepted", "outcome"), [(13, Outcome.ACCEPTED), (9, Outcome.SHORTENED), (0, Outcome.DISMISSED)])
-def test_outcomes(log: SuggestionLog, accepted: int, outcome: Outcome) -> None:
+@pytest.mark.parametrize(("accepted", "outcome"), [(13, Reaction.ACCEPTED), (9, Reaction.SHORTENED), (0, Reaction.DISMISSED)])
+def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
     """What was accepted, shortened and dismissed is told apart, and of a part there are the part's numbers."""
-    Outcomes(log).note(SUGGESTION, shown(), accepted)
+    ReactionLog(log).note(SUGGESTION, shown(), accepted)
 
     (entry,) = log.entries("model")
 
     assert (entry.outcome, entry.length, entry.accepted, entry.level) == (outcome, 13, accepted, "normal")
     assert entry.features[NAMES.index("whole")] == 1.0
-    assert (entry.accepted_features is not None) == (outcome is Outcome.SHORTENED)
+    assert (entry.accepted_features is not None) == (outcome is Reaction.SHORTENED)
     if entry.accepted_features is not None:
         assert entry.accepted_features[NAMES.index("whole")] == 0.0
         assert entry.accepted_features[NAMES.index("characters")] < entry.features[NAMES.index("characters")]
 
 
-@pytest.mark.parametrize(("accepted", "outcome"), [(13, Outcome.ACCEPTED), (4, Outcome.SHORTENED)])
-def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Outcome) -> None:
+@pytest.mark.parametrize(("accepted", "outcome"), [(13, Reaction.ACCEPTED), (4, Reaction.SHORTENED)])
+def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
     """Who takes a part and dismisses the rest has accepted that part; who takes what was dismissed has accepted it."""
-    outcomes = Outcomes(log)
+    outcomes = ReactionLog(log)
     outcomes.note(SUGGESTION, shown(), accepted)
     outcomes.note(SUGGESTION, shown(), 0)
     other = replace(SUGGESTION, id="lsp-1-2")
@@ -101,7 +101,7 @@ def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Outcome)
 def test_no_text(log: SuggestionLog) -> None:
     """Nothing of the document, its name or the suggestion is in the file."""
     for accepted in (13, 9):
-        Outcomes(log).note(SUGGESTION, shown(), accepted)
+        ReactionLog(log).note(SUGGESTION, shown(), accepted)
 
     content = log.path.read_bytes()
 
@@ -112,7 +112,7 @@ def test_no_text(log: SuggestionLog) -> None:
 def test_sessions_are_told_apart(log: SuggestionLog) -> None:
     """The first suggestion of one editor does not take the place of another's."""
     for _ in range(2):
-        Outcomes(log).note(SUGGESTION, shown(), 13)
+        ReactionLog(log).note(SUGGESTION, shown(), 13)
 
     assert len(log.entries("model")) == 2
 
@@ -122,7 +122,7 @@ def test_unwanted(log: SuggestionLog) -> None:
     explanation = shown()
     explanation.at = None
 
-    Outcomes(log).note(SUGGESTION, explanation, 13)
+    ReactionLog(log).note(SUGGESTION, explanation, 13)
 
     assert not log.path.exists()
 
@@ -134,7 +134,7 @@ def test_foreign_file(log: SuggestionLog) -> None:
         database.execute("CREATE TABLE suggestions (their TEXT)")
     database.close()
     before = log.path.read_bytes()
-    outcomes = Outcomes(log)
+    outcomes = ReactionLog(log)
 
     outcomes.note(SUGGESTION, shown(), 13)
 
@@ -161,7 +161,7 @@ def test_full_disk(log: SuggestionLog, monkeypatch: pytest.MonkeyPatch) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(sqlite3, "connect", full)
-    outcomes = Outcomes(log)
+    outcomes = ReactionLog(log)
 
     outcomes.note(SUGGESTION, shown(), 13)
 

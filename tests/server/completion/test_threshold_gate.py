@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.suggestion import first
 from pellucid.completion.trust.threshold_gate import THRESHOLDS, judge, measure
 from support.editors.said_tokens import joined, say, token
@@ -21,7 +21,7 @@ def test_sure() -> None:
     """A suggestion of which every token is sure is shown whole at every level."""
     tokens = say("return", " a", " +", " b", p=0.95)
 
-    assert [judge(tokens, level).length for level in Level] == [len("return a + b")] * 3
+    assert [judge(tokens, level).length for level in GateLevel] == [len("return a + b")] * 3
 
 
 def test_values() -> None:
@@ -33,7 +33,7 @@ def test_values() -> None:
 
 def test_unsure_first_token_hides_all() -> None:
     """Without a sure first token nothing is shown, and the reason names it."""
-    verdict = judge((token("return", 0.1), *say(" a", " +")), Level.QUIET)
+    verdict = judge((token("return", 0.1), *say(" a", " +")), GateLevel.QUIET)
 
     assert verdict.length == 0
     assert "first token's probability is 0.10, below 0.50 of the level quiet" in verdict.reason
@@ -43,19 +43,19 @@ def test_shortened_to_whole_lines() -> None:
     """A weak token in a later line takes its line with it, and the lines before stay."""
     tokens = (*say("if", " a", ":", "\n", "    ", "return", " a"), token("x", 0.001), *say("\n", "b"))
 
-    assert joined(tokens)[: judge(tokens, Level.NORMAL).length] == "if a:"
+    assert joined(tokens)[: judge(tokens, GateLevel.NORMAL).length] == "if a:"
 
 
 def test_shortened_to_whole_words() -> None:
     """A weak token in the first line takes all from its word on."""
     tokens = (*say("return", " value", ".", "na"), token("me", 0.001), *say(" +", " b"))
 
-    assert joined(tokens)[: judge(tokens, Level.NORMAL).length] == "return value."
+    assert joined(tokens)[: judge(tokens, GateLevel.NORMAL).length] == "return value."
 
 
-@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("level", GateLevel)
 @given(words=texts, data=st.data())
-def test_what_is_shown_is_sure(level: Level, words: list[str], data: st.DataObject) -> None:
+def test_what_is_shown_is_sure(level: GateLevel, words: list[str], data: st.DataObject) -> None:
     """Whatever is shown is a beginning of the suggestion, never only blanks, and above the thresholds."""
     tokens = tuple(token(word, data.draw(probabilities)) for word in words)
     text = joined(tokens)
@@ -73,6 +73,6 @@ def test_levels_are_ordered(words: list[str], data: st.DataObject) -> None:
     """A quieter level never shows what a more eager one hides."""
     tokens = tuple(token(word, data.draw(probabilities)) for word in words)
 
-    quiet, normal, eager = (judge(tokens, level).length for level in Level)
+    quiet, normal, eager = (judge(tokens, level).length for level in GateLevel)
 
     assert quiet <= normal <= eager

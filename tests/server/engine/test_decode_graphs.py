@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, Shape, shape_of
-from pellucid.engine.model import Batch, Span
+from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, GraphShape, shape_of
+from pellucid.engine.model import Batch, BatchSpan
 from support.models.decoder_models import close, every_model, models
 from support.models.flat_batches import new_storage, run_parts, run_together
 from support.models.tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
@@ -18,7 +18,7 @@ STARTS = {3: 16, 0: 5, 2: 29}
 def batch_of(parts: list[tuple[int, int, int]]) -> Batch:
     """A token each: (slot, position, id)."""
     slots, positions, ids = zip(*parts, strict=True)
-    spans = tuple(Span(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True)))
+    spans = tuple(BatchSpan(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True)))
     return Batch(torch.tensor(ids), torch.tensor(positions), spans, torch.arange(len(parts)))
 
 
@@ -32,7 +32,7 @@ def test_fixed_rows_say_what_the_library_says(name: str) -> None:
     texts = {slot: random_ids(start + 6, seed=slot) for slot, start in STARTS.items()}
     kv = new_storage(decoder)
     run_parts(decoder, kv, [(slot, 0, texts[slot][:start]) for slot, start in STARTS.items()])
-    rows = DecodeRows.empty(Shape(rows=8, length=40), decoder.device)
+    rows = DecodeRows.empty(GraphShape(rows=8, length=40), decoder.device)
     found: dict[int, list[torch.Tensor]] = {slot: [] for slot in texts}
     for step in range(6):
         rows.fill(batch_of([(slot, start + step, texts[slot][start + step]) for slot, start in STARTS.items()]))
@@ -46,7 +46,7 @@ def test_fixed_rows_say_what_the_library_says(name: str) -> None:
 
 def test_fewer_rows_than_before() -> None:
     """What an earlier batch left in the inputs of a shape is gone."""
-    rows = DecodeRows.empty(Shape(rows=4, length=64), torch.device("cpu"))
+    rows = DecodeRows.empty(GraphShape(rows=4, length=64), torch.device("cpu"))
     rows.fill(batch_of([(3, 10, 7), (1, 20, 8), (2, 30, 9)]))
     rows.fill(batch_of([(0, 40, 5)]))
     assert (rows.slots.tolist(), rows.positions.tolist(), rows.ids.tolist()) == ([0] * 4, [40] * 4, [5] * 4)
@@ -55,24 +55,24 @@ def test_fewer_rows_than_before() -> None:
 @pytest.mark.parametrize(
     ("ends", "shape"),
     [
-        ([1], Shape(1, 512)),
-        ([512, 3], Shape(2, 512)),
-        ([513, 3, 5], Shape(4, 1024)),
-        ([2049], Shape(1, 3000)),
-        ([9] * 32, Shape(32, 512)),
+        ([1], GraphShape(1, 512)),
+        ([512, 3], GraphShape(2, 512)),
+        ([513, 3, 5], GraphShape(4, 1024)),
+        ([2049], GraphShape(1, 3000)),
+        ([9] * 32, GraphShape(32, 512)),
         ([9] * 33, None),
     ],
 )
-def test_shapes(ends: list[int], shape: Shape | None) -> None:
+def test_shapes(ends: list[int], shape: GraphShape | None) -> None:
     """The smallest that holds all rows and the longest text, no longer than a slot; of too many rows there is none."""
-    assert shape_of([Span(row, end - 1, 1, row) for row, end in enumerate(ends)], 3000) == shape
+    assert shape_of([BatchSpan(row, end - 1, 1, row) for row, end in enumerate(ends)], 3000) == shape
 
 
 def test_what_has_no_shape() -> None:
     """Prefill, a guess behind a token, and more keys than are worth copying."""
-    assert shape_of([Span(0, 5, 2, 0)], 4096) is None
-    assert shape_of([Span(slot, 8000, 1, slot) for slot in range(16)], 8192) == Shape(16, 8192)
-    assert shape_of([Span(slot, 8000, 1, slot) for slot in range(17)], 8192) is None
+    assert shape_of([BatchSpan(0, 5, 2, 0)], 4096) is None
+    assert shape_of([BatchSpan(slot, 8000, 1, slot) for slot in range(16)], 8192) == GraphShape(16, 8192)
+    assert shape_of([BatchSpan(slot, 8000, 1, slot) for slot in range(17)], 8192) is None
 
 
 def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -85,7 +85,7 @@ def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     monkeypatch.setattr(torch.cuda, "current_stream", refuse)
     graphs = DecodeGraphs(torch.device("cpu"))
     for _ in range(2):
-        assert graphs.run(lambda rows: rows.ids, Shape(1, 64), batch_of([(0, 3, 1)])) is None
+        assert graphs.run(lambda rows: rows.ids, GraphShape(1, 64), batch_of([(0, 3, 1)])) is None
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 

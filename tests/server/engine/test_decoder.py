@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
-from pellucid.engine.model import Batch, Span, TokenCost
+from pellucid.engine.model import Batch, BatchSpan, TokenCost
 from support.models.decoder_models import close, every_model, models
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
 from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny_llama, tiny_mistral, to_decoder
@@ -64,7 +64,7 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
     model, decoder = models("llama")
     kv = new_storage(decoder)
     ids = random_ids(8, seed=9)
-    batch = Batch(torch.tensor(ids), torch.arange(8), (Span(1, 0, 8, 0),), torch.tensor([6, 2]))
+    batch = Batch(torch.tensor(ids), torch.arange(8), (BatchSpan(1, 0, 8, 0),), torch.tensor([6, 2]))
     close(decoder.logits(decoder.forward(batch, kv)).log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
     kv = new_storage(decoder)
     hidden = decoder.forward(replace(batch, rows=torch.empty(0, dtype=torch.int64)), kv)

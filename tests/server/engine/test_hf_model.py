@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from pellucid.engine.decoders.hf_model import HFModel
-from pellucid.engine.model import Batch, Span, TokenCost
+from pellucid.engine.model import Batch, BatchSpan, TokenCost
 from pellucid.errors import ModelError
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
 from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny, tiny_llama
@@ -124,7 +124,7 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
     """Logits are those of the rows asked for; no rows is an answer too, and the keys are stored all the same."""
     model, ours = models(kind)
     ids = random_ids(8, seed=9)
-    positions, spans = torch.arange(8), (Span(1, 0, 8, 0),)
+    positions, spans = torch.arange(8), (BatchSpan(1, 0, 8, 0),)
     some = ours.forward(Batch(torch.tensor(ids), positions, spans, torch.tensor([6, 2])), new_storage(ours))
     close(ours.logits(some).log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
     kv = new_storage(ours)

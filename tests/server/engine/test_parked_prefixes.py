@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.engine import parked_prefixes
 from pellucid.engine.cache import GAIN, SlotCache
-from pellucid.engine.kv_snapshot import Ids, Prefix
+from pellucid.engine.kv_snapshot import Ids, KVSnapshot
 from pellucid.engine.model import CacheShape, Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.native import kernels
@@ -72,8 +72,8 @@ def assert_holds(slots: SlotCache, slot: int, ids: Ids) -> None:
         assert torch.equal(tensor[slot, :, : len(ids)], written(ids, layer))
 
 
-def parked_prefix(ids: Ids) -> Prefix:
-    return Prefix(ids, torch.stack([written(ids, layer) for layer in range(2 * SHAPE.layers)]))
+def parked_prefix(ids: Ids) -> KVSnapshot:
+    return KVSnapshot(ids, torch.stack([written(ids, layer) for layer in range(2 * SHAPE.layers)]))
 
 
 def lengths(prefixes: ParkedPrefixes) -> list[int]:
@@ -205,7 +205,7 @@ class TestBudget:
     def test_memory_that_cannot_be_had(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         """Where there is no memory to park in, the prompt is lost with a line in the log, and serving goes on."""
 
-        def fail(*_: object) -> Prefix:
+        def fail(*_: object) -> KVSnapshot:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
         monkeypatch.setattr(parked_prefixes, "copy_of", fail)
@@ -256,7 +256,7 @@ class TestCheck:
         """The self-check sees a sum that is wrong, a budget that is exceeded, a prefix in another one, and a foreign shape."""
         ids = np.array(random_ids(60))
 
-        def holding(*prefixes: Prefix, budget: int = PLENTY) -> ParkedPrefixes:
+        def holding(*prefixes: KVSnapshot, budget: int = PLENTY) -> ParkedPrefixes:
             found = ParkedPrefixes(SHAPE, PLENTY)
             found.fill(prefixes)
             found.budget = budget
@@ -268,9 +268,9 @@ class TestCheck:
         with pytest.raises(AssertionError, match="the budget is 1"):
             holding(parked_prefix(ids), budget=1).check()
         with pytest.raises(AssertionError, match="has shape"):
-            holding(Prefix(ids, parked_prefix(ids).content[:, :, :50])).check()
+            holding(KVSnapshot(ids, parked_prefix(ids).content[:, :, :50])).check()
         with pytest.raises(AssertionError, match=r"holds torch\.float64"):
-            holding(Prefix(ids, parked_prefix(ids).content.double())).check()
+            holding(KVSnapshot(ids, parked_prefix(ids).content.double())).check()
         found = holding(parked_prefix(ids))
         found.bytes -= 1
         with pytest.raises(AssertionError, match="do not add up"):

@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.learn.reading import Reading, read
+from pellucid.learn.reading import TextReading, read
 from pellucid.models.load import LoadedModel
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from support.models.tiny_models import reference_logprobs, tiny_llama, to_decoder
 from support.servers.scripted_engine import FORMAT, byte_tokenizer
 
@@ -29,16 +29,16 @@ def theirs() -> PreTrainedModel:
 
 
 @pytest.fixture(scope="module")
-def assistant(theirs: PreTrainedModel) -> Iterator[Assistant]:
+def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
     """An assistant of it."""
     model = to_decoder(theirs)
     engine = Engine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
-    yield Assistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
+    yield LocalAssistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
     engine.close()
 
 
 @pytest.mark.parametrize(("window", "stride"), [(128, None), (32, None), (32, 31), (32, 5), (16, 1)])
-async def test_each_token_once(assistant: Assistant, theirs: PreTrainedModel, window: int, stride: int | None) -> None:
+async def test_each_token_once(assistant: LocalAssistant, theirs: PreTrainedModel, window: int, stride: int | None) -> None:
     """Whatever the window, every token but the first counts once, with what transformers makes of it after as many tokens."""
     ids = await assistant.token_ids(TEXT)
     found = await read(assistant, TEXT, window=window, stride=stride)
@@ -52,7 +52,7 @@ async def test_each_token_once(assistant: Assistant, theirs: PreTrainedModel, wi
     assert found.tokens == len(ids) - 1
 
 
-async def test_figures(assistant: Assistant) -> None:
+async def test_figures(assistant: LocalAssistant) -> None:
     """Perplexity is of tokens, bits per byte of bytes, and both say the same sum."""
     found = await read(assistant, TEXT, window=128)
     ids = await assistant.token_ids(TEXT)
@@ -62,10 +62,10 @@ async def test_figures(assistant: Assistant) -> None:
     assert 0 <= found.calibration_error <= 1
 
 
-async def test_together(assistant: Assistant) -> None:
+async def test_together(assistant: LocalAssistant) -> None:
     """The figures of several texts are of all their tokens, not means of means."""
     parts = [await read(assistant, text, window=64) for text in (TEXT, "short text")]
-    whole = Reading.together(parts)
+    whole = TextReading.together(parts)
     assert whole.bits == pytest.approx(sum(part.bits for part in parts))
     assert whole.tokens == sum(part.tokens for part in parts)
     assert whole.bits_per_byte != pytest.approx(sum(part.bits_per_byte for part in parts) / 2)

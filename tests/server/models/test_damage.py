@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
-from pellucid.engine.kv_snapshot import Prefix
+from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import TokenScore
@@ -110,9 +110,9 @@ def test_weights_that_cannot_be_read_back_are_a_sentence(model: Path, store: Sto
 SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
 
 
-def prefix(length: int, seed: int) -> Prefix:
+def prefix(length: int, seed: int) -> KVSnapshot:
     content = torch.randn(2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed))
-    return Prefix(torch.tensor(random_ids(length, seed)).numpy(), content.to(SHAPE.dtype))
+    return KVSnapshot(torch.tensor(random_ids(length, seed)).numpy(), content.to(SHAPE.dtype))
 
 
 def test_200_damaged_prefix_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pellucid.engine.engine import Engine
-from pellucid.engine.kv_snapshot import Prefix
+from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.models import saved_prefixes as module
@@ -67,12 +67,12 @@ def prefix_file(folder: Path, key: str = "key") -> PrefixFile:
     return PrefixFile(folder / "cache" / "prefixes" / "tiny+form.safetensors", key, SHAPE, source)
 
 
-def prefix(length: int, seed: int = 0) -> Prefix:
+def prefix(length: int, seed: int = 0) -> KVSnapshot:
     content = torch.randn(2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed))
-    return Prefix(np.array(random_ids(length, seed)), content.to(SHAPE.dtype))
+    return KVSnapshot(np.array(random_ids(length, seed)), content.to(SHAPE.dtype))
 
 
-def same(a: Prefix, b: Prefix) -> bool:
+def same(a: KVSnapshot, b: KVSnapshot) -> bool:
     return a.intact and b.intact and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pellucid.config import load_settings
-from pellucid.engine.kv_snapshot import Prefix
+from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape, Model
 from pellucid.errors import ConfigError
 from pellucid.models.load import LoadedModel, load
@@ -79,7 +79,7 @@ def test_what_is_saved(tmp_path: Path, two_models: list[str], setting: dict[str,
     assert loaded.prefixes is not None
     shape = loaded.model.cache_shape
     content = torch.zeros(2 * shape.layers, shape.kv_heads, 40, shape.head_dim, dtype=shape.dtype)
-    loaded.prefixes.write([Prefix(np.arange(40), content)])
+    loaded.prefixes.write([KVSnapshot(np.arange(40), content)])
 
     engine, _ = assemble(settings.model_copy(update=setting), two_models[:1], Silent())
     parked = engine.status("first").parked_bytes

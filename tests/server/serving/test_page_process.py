@@ -21,14 +21,14 @@ import pytest
 import pellucid.cli.app
 import pellucid.serving.page_process
 from pellucid.client.api_keys import LOCAL, read_keys
-from pellucid.client.protocol import Speaker
-from pellucid.client.server_health import ServerCondition, Standing
+from pellucid.client.protocol import Assistant
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.page_process import PageServer, news_of
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.hosting.gradio_host import View
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state
@@ -152,22 +152,22 @@ def test_wrong_key(start: Start, port: int) -> None:
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        (ServerCondition(Standing.LOADING), f"The server at {URL} is loading its models."),
-        (ServerCondition(Standing.LOADING, "Loading model", "a.gguf", 3, 4), f"The server at {URL} is loading its models: a.gguf."),
-        (ServerCondition(Standing.LEAVING, "x"), f"The server at {URL} is shutting down: start it again with pellucid serve."),
-        (ServerCondition(Standing.FAILED, "x"), f"The server at {URL} has failed and serves nothing any more: start it again."),
-        (ServerCondition(Standing.FORBIDDEN, "Host."), f"The server at {URL} lets nobody in by this address: Host."),
-        (ServerCondition(Standing.FOREIGN), f"What answers at {URL} is not a Pellucid server: give the address of one with --server."),
-        (ServerCondition(Standing.SILENT, "late"), f"What listens at {URL} does not answer: late."),
+        (ServerHealth(HealthStatus.LOADING), f"The server at {URL} is loading its models."),
+        (ServerHealth(HealthStatus.LOADING, "Loading model", "a.gguf", 3, 4), f"The server at {URL} is loading its models: a.gguf."),
+        (ServerHealth(HealthStatus.LEAVING, "x"), f"The server at {URL} is shutting down: start it again with pellucid serve."),
+        (ServerHealth(HealthStatus.FAILED, "x"), f"The server at {URL} has failed and serves nothing any more: start it again."),
+        (ServerHealth(HealthStatus.FORBIDDEN, "Host."), f"The server at {URL} lets nobody in by this address: Host."),
+        (ServerHealth(HealthStatus.FOREIGN), f"What answers at {URL} is not a Pellucid server: give the address of one with --server."),
+        (ServerHealth(HealthStatus.SILENT, "late"), f"What listens at {URL} does not answer: late."),
     ],
 )
-def test_every_standing_is_a_sentence(found: ServerCondition, sentence: str) -> None:
+def test_every_standing_is_a_sentence(found: ServerHealth, sentence: str) -> None:
     """Whatever is found at the address is said in a sentence, with how far it is where it loads."""
     news = news_of(found, URL)
 
     assert news is not None
     assert (news.sentence, news.done, news.total) == (sentence, found.done, found.total)
-    assert news_of(ServerCondition(Standing.READY), URL) is None
+    assert news_of(ServerHealth(HealthStatus.READY), URL) is None
 
 
 @contextmanager
@@ -180,7 +180,7 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
             first.set()
             await asyncio.to_thread(go_on.wait)
 
-    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
         async def begin() -> None:
             settings = TurnSettings(model=TINY)
             node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
@@ -210,7 +210,7 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
 
 def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
     """The only answer that is kept, and how it ended."""
-    store = Store(data / "conversations.db")
+    store = ConversationStore(data / "conversations.db")
     (summary,) = store.list(LOCAL)
     (node,) = store.conversation(LOCAL, summary.id).nodes.values()
     store.close()

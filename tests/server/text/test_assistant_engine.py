@@ -15,7 +15,7 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request, TokenScore
 from pellucid.errors import ContextLengthError
 from pellucid.models.load import LoadedModel
-from pellucid.text.assistant import Assistant, Stream
+from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.healing import Healer
 from pellucid.tokens import Finish, FinishReason, SamplingParams, Token
 from support.models.tiny_models import tiny_llama, to_decoder
@@ -36,10 +36,10 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def assistant(engine: Engine) -> Assistant:
+def assistant(engine: Engine) -> LocalAssistant:
     """An assistant of that engine."""
     model = to_decoder(tiny_llama(vocab_size=TOKENIZER.vocab_size))
-    return Assistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
+    return LocalAssistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
 
 
 async def collect(stream: Stream) -> tuple[list[Token], Finish]:
@@ -68,7 +68,7 @@ def test_a_healed_answer_repeats_what_was_typed(engine: Engine, text: str, seed:
 
 @settings(max_examples=20)
 @given(text=TEXTS, seed=st.integers(0, 99))
-def test_an_answer_is_scored_as_it_was_generated(assistant: Assistant, text: str, seed: int) -> None:
+def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text: str, seed: int) -> None:
     """The tokens of an answer have the same logprobs, ranks and entropies when they are read afterwards."""
     params = SamplingParams(max_tokens=12, temperature=3.0, seed=seed, top_logprobs=2)
 
@@ -84,7 +84,7 @@ def test_an_answer_is_scored_as_it_was_generated(assistant: Assistant, text: str
         assert said.entropy == pytest.approx(read.entropy, abs=1e-4)
 
 
-async def test_every_infill_fits_the_context(assistant: Assistant) -> None:
+async def test_every_infill_fits_the_context(assistant: LocalAssistant) -> None:
     """A prefix and a suffix far beyond the context are trimmed, and the answer has room; a plain prefix is refused."""
     tokens, finish = await collect(
         assistant.complete("a = 1\n" * 999, "b = 2\n" * 999, params=SamplingParams(max_tokens=20, ignore_eos=True))
@@ -96,7 +96,7 @@ async def test_every_infill_fits_the_context(assistant: Assistant) -> None:
         await collect(assistant.complete("a = 1\n" * 999))
 
 
-async def test_the_card_says_what_the_engine_grants(assistant: Assistant) -> None:
+async def test_the_card_says_what_the_engine_grants(assistant: LocalAssistant) -> None:
     """The context of the card is the engine's, not the model's."""
     (card,) = assistant.models()
     assert (card.name, card.context, card.infill, card.chat, card.licence) == ("tiny", CONTEXT, True, True, None)

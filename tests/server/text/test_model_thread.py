@@ -12,7 +12,7 @@ import pytest
 
 from pellucid.errors import QueueFullError
 from pellucid.text import model_thread
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Message
 from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant
 
@@ -25,7 +25,7 @@ async def _all(items: AsyncIterator[Any]) -> None:
         pass
 
 
-VERBS: dict[str, Callable[[Assistant], Awaitable[Any]]] = {
+VERBS: dict[str, Callable[[LocalAssistant], Awaitable[Any]]] = {
     "complete": lambda assistant: _all(assistant.complete("a")),
     "infill": lambda assistant: _all(assistant.complete("a", "b")),
     "chat": lambda assistant: _all(assistant.chat([Message("user", "a")])),
@@ -74,4 +74,4 @@ async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that would wait too long for its turn is refused as one too many."""
     monkeypatch.setattr(model_thread, "LONGEST_WAIT", -1)
     with pytest.raises(QueueFullError, match="the tokenizer or chat template of the model busy"):
-        await model_thread.OwnThread("the model").run(lambda: "text")
+        await model_thread.ModelThread("the model").run(lambda: "text")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pellucid.text import stopping
 from pellucid.text.brackets import is_balanced
-from pellucid.text.stopping import MOST_SPACE, Ending, Gate, StopStrings, SuffixStop
+from pellucid.text.stopping import MOST_SPACE, EndingRule, StopGate, StopStrings, SuffixStop
 from pellucid.tokens import FinishReason, Token
 
 
@@ -16,7 +16,7 @@ def tokens(*texts: str) -> list[Token]:
     return [Token(index, text, text.encode(), index, -1.0, 1, 0.5) for index, text in enumerate(texts)]
 
 
-def through(gate: Gate, *texts: str) -> list[str]:
+def through(gate: StopGate, *texts: str) -> list[str]:
     return [token.text for token in [*gate.feed(tokens(*texts)), *gate.finish()]]
 
 
@@ -59,7 +59,7 @@ ABC = st.text("abc", max_size=4)
 @given(stops=st.lists(ABC, max_size=3), pieces=st.lists(ABC, max_size=8))
 def test_the_pieces_do_not_matter(stops: list[str], pieces: list[str]) -> None:
     """The same text is kept, and the same stop found, for any pieces; what is kept holds no stop."""
-    whole, split = Gate([StopStrings(stops)]), Gate([StopStrings(stops)])
+    whole, split = StopGate([StopStrings(stops)]), StopGate([StopStrings(stops)])
     kept = "".join(through(whole, "".join(pieces)))
     assert "".join(through(split, *pieces)) == kept
     assert (whole.reason, whole.stop) == (split.reason, split.stop)
@@ -69,12 +69,12 @@ def test_the_pieces_do_not_matter(stops: list[str], pieces: list[str]) -> None:
 @given(pieces=st.lists(ABC, max_size=8))
 def test_a_gate_without_endings_lets_every_token_through(pieces: list[str]) -> None:
     """Tokens come out as they went in, those without text included."""
-    assert Gate([]).feed(tokens(*pieces)) == tokens(*pieces)
+    assert StopGate([]).feed(tokens(*pieces)) == tokens(*pieces)
 
 
 def test_the_last_token_is_cut_and_those_in_the_stop_are_not_given() -> None:
     """A token that is partly in the answer keeps its bytes and loses the text beyond; a later one is never let through."""
-    gate = Gate([StopStrings(["\n\n"])])
+    gate = StopGate([StopStrings(["\n\n"])])
     out = gate.feed(tokens("a", "b\n", "\n", "c"))
     assert [(token.text, token.bytes) for token in out] == [("a", b"a"), ("b", b"b\n")]
     assert (gate.reason, gate.stop) == (FinishReason.STOP, "\n\n")
@@ -83,7 +83,7 @@ def test_the_last_token_is_cut_and_those_in_the_stop_are_not_given() -> None:
 
 def test_kept_tokens_come_in_order_when_no_stop_comes() -> None:
     """What was kept back is delivered once it turns out to be text, or at the end."""
-    gate = Gate([StopStrings(["abc"])])
+    gate = StopGate([StopStrings(["abc"])])
     assert [token.text for token in gate.feed(tokens("xa", "b"))] == []
     assert [token.text for token in gate.feed(tokens("d"))] == ["xa", "b", "d"]
     assert [token.text for token in gate.feed(tokens("ab"))] == []
@@ -93,7 +93,7 @@ def test_kept_tokens_come_in_order_when_no_stop_comes() -> None:
 
 def test_a_limit_closes_the_gate() -> None:
     """After ``limit`` tokens no more come, and the reason is the length."""
-    gate = Gate([StopStrings(["bx"])])
+    gate = StopGate([StopStrings(["bx"])])
     gate.limit = 2
     assert [token.text for token in gate.feed(tokens("a", "b", "c"))] == ["a", "b"]
     assert (gate.reason, gate.stop) == (FinishReason.LENGTH, None)
@@ -110,8 +110,8 @@ def test_a_limit_closes_the_gate() -> None:
 )
 def test_endings_work_one_behind_another(texts: list[str], kept: str, stop: str | None) -> None:
     """The ending that comes first in the text ends the answer, and what one lets through at its end the next still trims."""
-    endings: list[Ending] = [StopStrings(["#stop"]), SuffixStop("", "\nreturn x\n")]
-    gate = Gate(endings)
+    endings: list[EndingRule] = [StopStrings(["#stop"]), SuffixStop("", "\nreturn x\n")]
+    gate = StopGate(endings)
     assert "".join(through(gate, *texts)) == kept
     assert (gate.reason, gate.stop) == (FinishReason.STOP, stop)
 

@@ -30,7 +30,7 @@ from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel
 from pellucid.models.store import Store
 from pellucid.text import model_thread
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.text.prompts import CHATML, ChatTemplate, is_known
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.template_renderer import Renderer, RenderingError
@@ -236,13 +236,13 @@ def folder() -> str:
 
 
 @pytest.fixture
-def two_models() -> Iterator[tuple[str, Assistant]]:
+def two_models() -> Iterator[tuple[str, LocalAssistant]]:
     """The address and the assistant of a server with a model whose template may spin, and another one."""
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS) + len(WORDS), max_position_embeddings=2048))
     sources = {"spins": ECHO, "plain": BENIGN["Llama 3"], "long": "x" * 10**6}
     models = [LoadedModel(name, decoder, byte_tokenizer(chat_template=source), None, None, Path(name)) for name, source in sources.items()]
     engine = Engine(dict.fromkeys(sources, decoder), EngineSettings(slots=4, context=1024, chunk=64, queue=64))
-    assistant = Assistant(engine, models)
+    assistant = LocalAssistant(engine, models)
     state = ServerState(models=("spins",), grace=0.0)
     state.open(assistant, engine)
     with live(state) as server:
@@ -255,7 +255,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
     return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE, trust_env=False)
 
 
-def test_others_are_answered_meanwhile(two_models: tuple[str, Assistant], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], monkeypatch: pytest.MonkeyPatch) -> None:
     """While one model's template does not come to an end, /health and the chats of another model are answered."""
     monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", PATIENCE)
     monkeypatch.setattr(model_thread, "LONGEST_WAIT", PATIENCE)
@@ -282,7 +282,7 @@ def test_others_are_answered_meanwhile(two_models: tuple[str, Assistant], monkey
     assert [reply.status_code for reply in replies] == [200] * 20
 
 
-def test_spinning_template_is_a_400(two_models: tuple[str, Assistant]) -> None:
+def test_spinning_template_is_a_400(two_models: tuple[str, LocalAssistant]) -> None:
     """Every route that renders a chat answers with the sentence and 400, and the next chat is served."""
     url, _ = two_models
     body = {"model": "spins", "messages": [{"role": "user", "content": "spin"}]}
@@ -293,7 +293,7 @@ def test_spinning_template_is_a_400(two_models: tuple[str, Assistant]) -> None:
     assert ask(url, "spins", "Hi").status_code == 200
 
 
-def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, Assistant]) -> None:
+def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, LocalAssistant]) -> None:
     """A model with a template of a million characters is listed without it, as one that cannot chat."""
     url, _ = two_models
     models = httpx.get(f"{url}/v1/models", timeout=PATIENCE, trust_env=False).json()["data"]

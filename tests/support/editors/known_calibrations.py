@@ -5,19 +5,19 @@ from __future__ import annotations
 from math import log
 from typing import Any
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Calibration, Kind
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 
-COSTS = {Level.QUIET: 9.0, Level.NORMAL: 1.0, Level.EAGER: 0.25}
+COSTS = {GateLevel.QUIET: 9.0, GateLevel.NORMAL: 1.0, GateLevel.EAGER: 0.25}
 """They ask for more than 0.9, 0.5 and 0.2."""
 
-RAW = Calibration(Kind.RAW, (), COSTS, {"model": "scripted"})
+RAW = Calibration(CalibrationKind.RAW, (), COSTS, {"model": "scripted"})
 """Says the geometric mean of the probabilities."""
 
 
 def doubtful(bias: float = log(1 / 3)) -> Calibration:
     """Says less than the geometric mean: its odds times ``exp(bias)``."""
-    return Calibration(Kind.PLATT, (bias, 1.0), COSTS, {})
+    return Calibration(CalibrationKind.PLATT, (bias, 1.0), COSTS, {})
 
 
 def as_sent(calibration: Calibration = RAW) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass
-class ScriptedServer:
+class ScriptedProvider:
     """Answers each request with the next of its scripts; the last one is used again and again.
 
     A script is tokens, and at its end how it ended: a Finish, an error, or nothing more (the stream then stays open).
@@ -39,7 +39,7 @@ class ScriptedServer:
     url: str = "http://127.0.0.1:1"
     losses: int = 0
 
-    async def client(self) -> ScriptedServer:
+    async def client(self) -> ScriptedProvider:
         return self
 
     def lost(self, client: object) -> None:

@@ -6,25 +6,25 @@ from math import exp, log
 
 import numpy as np
 
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.features import NAMES
-from pellucid.learn.calibrate.records import Part, Record
+from pellucid.learn.calibrate.records import SuggestionPart, SuggestionRecord
 
 FILES = 12
 
 
-def record(number: int, mean: float, *rights: bool, document: str | None = None, suffix: bool = True) -> Record:
+def record(number: int, mean: float, *rights: bool, document: str | None = None, suffix: bool = True) -> SuggestionRecord:
     """A suggestion whose parts are right as told, the whole one first; its tokens' mean probability is ``mean``."""
     parts = []
     for at, right in enumerate(rights):
         length = 20 - 5 * at
         known = dict.fromkeys(NAMES, 0.0) | {"mean": log(mean), "whole": float(not at), "characters": log(1 + length)}
-        parts.append(Part(length, tuple(known[name] for name in NAMES), right))
-    shown = {str(level): 20 if mean > least else 0 for level, least in zip(Level, (0.8, 0.6, 0.2), strict=True)}
-    return Record(document or f"{number % FILES}.py", "mid-word", number, suffix, "line", tuple(parts), shown if parts else None)
+        parts.append(SuggestionPart(length, tuple(known[name] for name in NAMES), right))
+    shown = {str(level): 20 if mean > least else 0 for level, least in zip(GateLevel, (0.8, 0.6, 0.2), strict=True)}
+    return SuggestionRecord(document or f"{number % FILES}.py", "mid-word", number, suffix, "line", tuple(parts), shown if parts else None)
 
 
-def records(count: int, *, bias: float = -1.0, slope: float = 0.5, seed: int = 0, prefix: str = "") -> list[Record]:
+def records(count: int, *, bias: float = -1.0, slope: float = 0.5, seed: int = 0, prefix: str = "") -> list[SuggestionRecord]:
     """Suggestions with P(right) = logistic(bias + slope * logit(mean)); each has a part that is right where the whole is, or by half."""
     dice = np.random.default_rng(seed)
     found = []

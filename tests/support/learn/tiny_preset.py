@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pellucid.learn.train.gpt import Shape
+from pellucid.learn.train.gpt import GPTShape
 from pellucid.learn.train.logistic import LogisticPlan
 from pellucid.learn.train.loop import Recipe
 from pellucid.learn.train.plan import Preset
 
 TINY = Preset(
-    shape=Shape(layers=1, hidden=32, heads=1, intermediate=64, context=64),
+    shape=GPTShape(layers=1, hidden=32, heads=1, intermediate=64, context=64),
     recipe=Recipe(batch=4, peak=1e-2, warm_up=5),
     logistic=LogisticPlan(reach=4, bits=12, passes=1),
     tokenizer="bpe",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from pellucid.engine.model import Batch, KVStorage, Model, Span
+from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 
 Part = tuple[int, int, list[int]]
 """Tokens for a slot from a position on: (slot, start, ids)."""
@@ -36,9 +36,9 @@ def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor
     """Run parts of several sequences as one flat batch: log-probabilities (len(ids), vocab) for each."""
     ids: list[int] = []
     positions: list[int] = []
-    spans: list[Span] = []
+    spans: list[BatchSpan] = []
     for slot, start, tokens in parts:
-        spans.append(Span(slot, start, len(tokens), len(ids)))
+        spans.append(BatchSpan(slot, start, len(tokens), len(ids)))
         positions += range(start, start + len(tokens))
         ids += tokens
     device = model.cache_shape.device

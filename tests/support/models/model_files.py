@@ -17,7 +17,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pellucid.engine.model import Batch, KVStorage, Model, Span
+from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim|>")
 CORPUS = [
@@ -206,5 +206,5 @@ def logprobs(model: Model, ids: list[int]) -> Tensor:
     size = (1, shape.kv_heads, len(ids), shape.head_dim)
     kv = KVStorage(*([torch.zeros(size, dtype=shape.dtype) for _ in range(shape.layers)] for _ in range(2)))
     every = torch.arange(len(ids))
-    batch = Batch(torch.tensor(ids), every, (Span(0, 0, len(ids), 0),), every)
+    batch = Batch(torch.tensor(ids), every, (BatchSpan(0, 0, len(ids), 0),), every)
     return model.logits(model.forward(batch, kv)).log_softmax(-1)

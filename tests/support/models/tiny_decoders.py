@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks
-from pellucid.engine.model import Batch, Span
+from pellucid.engine.model import Batch, BatchSpan
 from pellucid.engine.native.kernels import FORMS
 from pellucid.engine.packing import Weight, build, checkpoint_shapes, pack
 
@@ -89,7 +89,7 @@ def batch(parts: list[tuple[int, int, Tensor]], rows: Tensor | None = None) -> B
     """A flat batch of (slot, start, ids); all its rows are wanted unless ``rows`` says which."""
     spans, positions, offset = [], [], 0
     for slot, start, ids in parts:
-        spans.append(Span(slot, start, len(ids), offset))
+        spans.append(BatchSpan(slot, start, len(ids), offset))
         positions.append(torch.arange(start, start + len(ids)))
         offset += len(ids)
     wanted = torch.arange(offset) if rows is None else rows

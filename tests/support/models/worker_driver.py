@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pellucid.engine.model import Model
-from pellucid.engine.model_worker import EngineSettings, Lane
+from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.request import Request, TokenScore
 from pellucid.engine.sequence import Item, Sequence
 from pellucid.tokens import Finish, FinishReason
@@ -51,7 +51,7 @@ class LaneDriver:
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
         self.clock = Clock()
-        self.lane = Lane(model, settings, self.clock)
+        self.lane = ModelWorker(model, settings, self.clock)
         self.jobs: list[Job] = []
 
     def submit(self, request: Request) -> Job:

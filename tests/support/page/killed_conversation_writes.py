@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 
 SETTINGS = TurnSettings(model="m", system="", temperature=0.0, seed=1)
 USAGE = Usage(cached=0, computed=1, generated=1, queued=0.0, prefill=0.0, decode=0.0)
@@ -19,7 +19,7 @@ LARGE = 300_000
 """Characters of the longest message: such a write takes long enough to be killed in the middle."""
 
 
-def writes(store: Store, owner: str, seed: int) -> Iterator[None]:
+def writes(store: ConversationStore, owner: str, seed: int) -> Iterator[None]:
     """Create, extend, rename and delete conversations forever, and yield after each write. The same seed gives the same writes."""
     dice = random.Random(seed)
     for number in count():
@@ -41,7 +41,7 @@ def writes(store: Store, owner: str, seed: int) -> Iterator[None]:
             yield
 
 
-def state(store: Store, owner: str) -> object:
+def state(store: ConversationStore, owner: str) -> object:
     """Return all that a reader sees of an owner's conversations, apart from random ids and times."""
     found = [store.conversation(owner, summary.id) for summary in store.list(owner)]
     return sorted(
@@ -55,7 +55,7 @@ def state(store: Store, owner: str) -> object:
 
 def main(path: Path, owner: str, seed: int) -> None:
     """Write until killed."""
-    store = Store(path)
+    store = ConversationStore(path)
     for _ in writes(store, owner, seed):
         sys.stdout.write("written\n")
         sys.stdout.flush()

@@ -17,9 +17,9 @@ from pellucid.api.plain_page import News
 from pellucid.api.routes.info import about, news_of
 from pellucid.api.state import ServerState
 from pellucid.client.api_keys import read_keys
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.tokens import Message, Token
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import Create, View
 from pellucid_webui.hosting.login import owner_of
@@ -31,7 +31,7 @@ OWNER, ANSWER, NOTHING = 0, 1, 2
 """The numbers of the handlers."""
 
 
-def small_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+def small_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
     """A text box, and handlers that say who asks, stream an answer, and fail."""
 
     async def whose(request: gr.Request) -> str:
@@ -62,7 +62,7 @@ def page_of(state: ServerState, data: Path, create: Create = small_page) -> Page
     async def news() -> News | None:
         return news_of(state)
 
-    host = Host(lambda: cast("Speaker", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
+    host = Host(lambda: cast("Assistant", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
     return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)
 
 

@@ -56,7 +56,7 @@ class Asked:
 
 
 @dataclass
-class ScriptedSpeaker:
+class ScriptedPageAssistant:
     """Answers each chat with the next of its scripts; the last one is used again and again."""
 
     scripts: list[Sequence[Item]] = field(default_factory=list)

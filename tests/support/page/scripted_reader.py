@@ -19,7 +19,7 @@ from pellucid.tokens import (
     Terms,
     Token,
 )
-from support.page.scripted_assistant import Item, ScriptedSpeaker, usage
+from support.page.scripted_assistant import Item, ScriptedPageAssistant, usage
 
 Text = str | Sequence[int] | Sequence[Message]
 
@@ -34,7 +34,7 @@ class Heard:
 
 
 @dataclass
-class ScriptedReader(ScriptedSpeaker):
+class ScriptedReader(ScriptedPageAssistant):
     """Reads a text as the items that ``reads`` gives for it and its model, and completes one as ``says``."""
 
     reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()

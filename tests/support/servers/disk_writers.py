@@ -14,15 +14,15 @@ import torch
 from pellucid.bench import plot
 from pellucid.cli import suggestion_log_commands
 from pellucid.client.api_keys import read_keys
-from pellucid.completion.trust.suggestion_log import Entry, Outcome, SuggestionLog
-from pellucid.engine.kv_snapshot import Prefix
+from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
+from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.errors import PellucidError
-from pellucid.learn.calibrate.records import RecordFile as ReplayFile
+from pellucid.learn.calibrate.records import SuggestionRecordFile as ReplayFile
 from pellucid.learn.evaluate import command as evaluate
-from pellucid.learn.evaluate.records import RecordFile
-from pellucid.learn.evaluate.results import Results
-from pellucid.learn.evaluate.suite import Record
+from pellucid.learn.evaluate.records import SuiteRecordFile
+from pellucid.learn.evaluate.results import EvaluationResults
+from pellucid.learn.evaluate.suite import SuiteRecord
 from pellucid.learn.train import checkpoint, curves
 from pellucid.models import calibrations, merge_adapter
 from pellucid.models.adapter_folder import read_card
@@ -32,9 +32,9 @@ from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid_lsp.model_server import server_process
 from pellucid_lsp.off_switch import Switch
-from pellucid_webui.conversations.blind_reviews import Judgement, Pair, Review, Reviews, Verdict
+from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict
 from pellucid_webui.conversations.conversation import USER, TurnSettings
-from pellucid_webui.conversations.store import Store as Conversations
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.hosting.login_sessions import Sessions
 from support.learn.bench_reports import report
 from support.learn.calibration_rows import record as calibration_record
@@ -51,7 +51,7 @@ Write = Callable[[Path, int], None]
 
 def conversations(folder: Path, number: int) -> None:
     """Add a message to a new conversation."""
-    with closing(Conversations(folder / "conversations.db")) as store:
+    with closing(ConversationStore(folder / "conversations.db")) as store:
         store.add("ann", store.create("ann", TurnSettings(), f"{number}"), None, USER, LONG)
 
 
@@ -64,21 +64,21 @@ def sessions(folder: Path, number: int) -> None:
 
 def review(folder: Path, number: int) -> None:
     """Begin a review."""
-    Reviews(folder / "reviews").create(Review(f"review-{number}", "a", "b", (Pair(LONG, "a", "b"),)))
+    Reviews(folder / "reviews").create(Review(f"review-{number}", "a", "b", (AnswerPair(LONG, "a", "b"),)))
 
 
 def judgement(folder: Path, number: int) -> None:
     """Judge a pair; the note has what ends a record in it."""
     reviews = Reviews(folder / "reviews")
     if "judged" not in reviews.names():
-        reviews.create(Review("judged", "a", "b", (Pair("p", "a", "b"),)))
+        reviews.create(Review("judged", "a", "b", (AnswerPair("p", "a", "b"),)))
     reviews.judge("judged", Judgement(0, f"rater {number}", Verdict.A, note="}" * len(LONG)))
     assert f"rater {number}" in [one.rater for one in reviews.judgements("judged")]
 
 
 def suggestion_log(folder: Path, number: int) -> None:
     """Log a suggestion."""
-    entry = Entry(f"s-{number}", LONG, "python", "normal", "", Outcome.ACCEPTED, 13, 13, (1.0,), None, (0.5,))
+    entry = LogEntry(f"s-{number}", LONG, "python", "normal", "", Reaction.ACCEPTED, 13, 13, (1.0,), None, (0.5,))
     SuggestionLog(folder / "suggestions.sqlite").write(entry)
 
 
@@ -119,7 +119,7 @@ def prefixes(folder: Path, number: int) -> None:
     try:
         file = PrefixFile(folder / "prefixes" / "tiny.safetensors", "key", shape, source)
         file.read()
-        file.write([Prefix(np.array(random_ids(2000, number)), content)])
+        file.write([KVSnapshot(np.array(random_ids(2000, number)), content)])
         if not number:
             (file.path.parent / f"{file.path.name}.1.part").touch()  # of a server that was killed
     finally:
@@ -150,13 +150,13 @@ def replay_records(folder: Path, number: int) -> None:
 
 def evaluation_records(folder: Path, number: int) -> None:
     """Append to the records of an evaluation."""
-    with RecordFile(folder / "tiny" / "suite.jsonl", "suite", {"name": "tiny"}, {}) as file:
-        file.append(Record(f"question {number}", "u", {"said": LONG}))
+    with SuiteRecordFile(folder / "tiny" / "suite.jsonl", "suite", {"name": "tiny"}, {}) as file:
+        file.append(SuiteRecord(f"question {number}", "u", {"said": LONG}))
 
 
 def evaluation_report(folder: Path, number: int) -> None:
     """Write the results of an evaluation and their page."""
-    results = Results()
+    results = EvaluationResults()
     for _ in range(number + 1):
         evaluate._save(results, folder)
 
@@ -168,7 +168,7 @@ def bench_plot(folder: Path, number: int) -> None:
 
 def training_curves(folder: Path, number: int) -> None:
     """Draw how a training goes."""
-    curves.draw(folder / "curves.svg", [checkpoint.Point(step, 1.0 + number, 2.0) for step in range(1, 400)], 400, {})
+    curves.draw(folder / "curves.svg", [checkpoint.LossPoint(step, 1.0 + number, 2.0) for step in range(1, 400)], 400, {})
 
 
 def merged_folder(folder: Path, number: int) -> None:
@@ -202,4 +202,4 @@ def switch(folder: Path, number: int) -> None:
 
 def server_record(folder: Path, number: int) -> None:
     """Record a server that an editor started."""
-    server_process.Record(os.getpid(), ("python", LONG, str(number))).save(folder / "8437.json")
+    server_process.ServerRecord(os.getpid(), ("python", LONG, str(number))).save(folder / "8437.json")

@@ -14,11 +14,11 @@ from typing import Any, TypeVar, cast
 import uvicorn
 
 from pellucid.api.app import create_app
-from pellucid.api.page_fork import Page
+from pellucid.api.page_fork import MountedPage
 from pellucid.api.state import ServerState
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.engine import Engine
-from pellucid.engine.model_worker import EngineSettings, LaneStatus, SlotStatus, Totals
+from pellucid.engine.model_worker import EngineSettings, SlotStatus, Totals, WorkerStatus
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
@@ -26,8 +26,8 @@ from pellucid.models.store import Store
 from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabulary
 from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
-from pellucid.text.assistant import Assistant, Piece
-from pellucid.text.loaded_adapters import Adapters
+from pellucid.text.assistant import LocalAssistant, TextPiece
+from pellucid.text.loaded_adapters import LoadedAdapters
 from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, SamplingParams, Token, Usage
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
@@ -52,7 +52,7 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
 
 def tiny_assistant(
     slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None
-) -> tuple[Assistant, Engine]:
+) -> tuple[LocalAssistant, Engine]:
     """Two tiny random models that speak bytes, the second one without infill tokens."""
     infill = InfillFormat(
         order="spm2", prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", file="<|file_sep|>", repo=None
@@ -63,16 +63,16 @@ def tiny_assistant(
         LoadedModel(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3]), None, None, Path(TINY_PLAIN)),
     ]
     engine = Engine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
-    return Assistant(engine, models), engine
+    return LocalAssistant(engine, models), engine
 
 
-def tiny_adapters(assistant: Assistant, root: Path) -> Adapters:
+def tiny_adapters(assistant: LocalAssistant, root: Path) -> LoadedAdapters:
     """What loads the adapters of the store in this folder; there is one, :data:`ADAPTER`, with its numbers."""
     store = Store(root)
     (model, *_) = assistant.loaded()
     assert isinstance(model.model, Decoder)
     write_adapter(store.adapters_path(ADAPTER), random_adapter(model.model.config))
-    return Adapters(assistant, store, slots=2)
+    return LoadedAdapters(assistant, store, slots=2)
 
 
 def spoken(text: str, position: int = 4, id: int = 7) -> Token:
@@ -120,8 +120,8 @@ class ScriptedAssistant:
     async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
         return await asyncio.to_thread(work)
 
-    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[Piece]:
-        return [Piece(value, bytes([value]), chr(value)) for value in text.encode()]
+    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[TextPiece]:
+        return [TextPiece(value, bytes([value]), chr(value)) for value in text.encode()]
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         return bytes(ids).decode(errors="replace")
@@ -156,8 +156,8 @@ class ScriptedEngine:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
 
-    def status(self, model: str) -> LaneStatus:
-        return LaneStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, 0, 0, Totals())
+    def status(self, model: str) -> WorkerStatus:
+        return WorkerStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, 0, 0, Totals())
 
 
 @dataclass
@@ -185,7 +185,7 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def live(state: ServerState, page: Page | None = None, proxies: Sequence[str] = ()) -> Iterator[LiveServer]:
+def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[str] = ()) -> Iterator[LiveServer]:
     """A running server with this state, and with a page if one is given; it has stopped at the end."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
@@ -215,5 +215,5 @@ def live(state: ServerState, page: Page | None = None, proxies: Sequence[str] = 
 def scripted_state(assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any) -> ServerState:
     """A state that serves scripted answers; with ``failure`` its engine has died of it."""
     state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
-    state.open(cast("Assistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))
+    state.open(cast("LocalAssistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))
     return state

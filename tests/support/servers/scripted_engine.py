@@ -12,7 +12,7 @@ from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Usage
 
 MARKERS = ("<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|pre|>", "<|suf|>", "<|mid|>", "<|file|>", "<|repo|>")
@@ -85,7 +85,7 @@ class ScriptedEngine:
             self.closed += 1
 
 
-def scripted_assistant(engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT) -> Assistant:
+def scripted_assistant(engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT) -> LocalAssistant:
     """An assistant whose one model, named scripted, is the engine's script."""
     loaded = LoadedModel("scripted", cast("Model", None), tokenizer or byte_tokenizer(), infill, None, Path("scripted"))
-    return Assistant(cast("Engine", engine), [loaded])
+    return LocalAssistant(cast("Engine", engine), [loaded])

@@ -11,10 +11,10 @@ import pytest
 
 from pellucid.client.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
-from pellucid_webui.conversations.blind_reviews import Judgement, Pair, Review, Reviews, Verdict, next_pair
-from pellucid_webui.views.review import NAMELESS, NONE, ReviewDesk
+from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict, next_pair
+from pellucid_webui.views.review import NAMELESS, NONE, ReviewView
 
-REVIEW = Review("first", "big, greedy", "small, greedy", tuple(Pair(f"prompt {n}", f"a says {n}", f"b says {n}") for n in range(20)))
+REVIEW = Review("first", "big, greedy", "small, greedy", tuple(AnswerPair(f"prompt {n}", f"a says {n}", f"b says {n}") for n in range(20)))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_next_pair() -> None:
 
 
 async def act(reviews: Reviews, owner: str = LOCAL, **asked: Any) -> dict[str, Any]:
-    return await ReviewDesk(reviews).act(asked, owner)
+    return await ReviewView(reviews).act(asked, owner)
 
 
 class TestDesk:

@@ -12,12 +12,12 @@ import pytest
 
 from pellucid.errors import InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Message, ModelCard, Usage
-from pellucid_webui.conversations.chat_actions import SEEDS, Chat, messages_of
+from pellucid_webui.conversations.chat_actions import SEEDS, ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Node, TurnSettings
-from pellucid_webui.conversations.store import TITLE, Store
+from pellucid_webui.conversations.store import TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
-from support.page.scripted_assistant import MODEL, Item, ScriptedSpeaker, token, tokens
+from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens
 
 SETTINGS = TurnSettings(model=MODEL, seed=1)
 
@@ -25,11 +25,11 @@ SETTINGS = TurnSettings(model=MODEL, seed=1)
 class Desk:
     """Ann's chat with a scripted speaker, and one conversation."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ConversationStore) -> None:
         self.store = store
-        self.speaker = ScriptedSpeaker()
+        self.speaker = ScriptedPageAssistant()
         self.turns = Turns()
-        self.chat = Chat("ann", store, self.speaker, self.turns)
+        self.chat = ChatActions("ann", store, self.speaker, self.turns)
         self.id = store.create("ann", SETTINGS)
 
     def script(self, *script: Item) -> None:
@@ -63,7 +63,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    with closing(Store(tmp_path / "conversations.db")) as store:
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         yield Desk(store)
 
 
@@ -318,7 +318,7 @@ class TestGoingOn:
             await desk.chat.edit(desk.id, 99, "x", SETTINGS)
 
 
-Verb = Callable[[Chat, str, int], Awaitable[Any]]
+Verb = Callable[[ChatActions, str, int], Awaitable[Any]]
 
 VERBS: dict[str, Verb] = {
     "send": lambda chat, at, node: chat.send(at, "x", SETTINGS),
@@ -416,7 +416,7 @@ class TestOwners:
         """Nobody reaches another's conversation by any verb, also while an answer is on its way there."""
         desk.script(*tokens("secret"), None)
         turn = await desk.chat.send(desk.id, "Hi", SETTINGS)
-        bob = Chat("bob", desk.store, desk.speaker, desk.turns)
+        bob = ChatActions("bob", desk.store, desk.speaker, desk.turns)
         own = desk.store.create("bob", SETTINGS)
 
         with pytest.raises(NotFoundError, match="no such conversation"):
@@ -432,7 +432,7 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """No verb of the chat is forgotten here."""
-        assert {name for name in vars(Chat) if not name.startswith("_")} == {*ALL_VERBS, "running"}
+        assert {name for name in vars(ChatActions) if not name.startswith("_")} == {*ALL_VERBS, "running"}
 
 
 def test_messages() -> None:

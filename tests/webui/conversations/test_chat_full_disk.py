@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
-from pellucid_webui.conversations.tab_state import Session
+from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.views.chat import ChatDesk
-from support.page.scripted_assistant import ScriptedSpeaker, token
+from pellucid_webui.views.chat import ChatView
+from support.page.scripted_assistant import ScriptedPageAssistant, token
 from support.servers.small_disks import SmallDisk, can_mount, small_disk
 
 LONG = "word " * 20_000
@@ -33,8 +33,8 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def store(disk: SmallDisk) -> Iterator[Store]:
-    with closing(Store(disk.folder / "conversations.db")) as store:
+def store(disk: SmallDisk) -> Iterator[ConversationStore]:
+    with closing(ConversationStore(disk.folder / "conversations.db")) as store:
         yield store
 
 
@@ -46,17 +46,17 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
     raise AssertionError("no picture is like this")
 
 
-async def last(desk: ChatDesk, session: Session, text: str) -> dict[str, Any]:
+async def last(desk: ChatView, session: TabState, text: str) -> dict[str, Any]:
     """What the tab shows in the end of saying something."""
     asked = {"verb": "send", "text": text, "letter": text[:20]}
     return [shown async for shown in desk.act(session, asked, TurnSettings)][-1]
 
 
-async def test_in_the_middle_of_an_answer(store: Store, disk: SmallDisk) -> None:
+async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallDisk) -> None:
     """An answer that cannot be kept any more ends with what is kept of it and says why; the next one is generated once there is room."""
     go_on = asyncio.Event()
-    desk = ChatDesk(store, ScriptedSpeaker([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Anew.")]]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Anew.")]]), Turns())
+    session = TabState("me")
     act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None and "Kept" in str(shown["live"]["blocks"]))
     disk.fill()

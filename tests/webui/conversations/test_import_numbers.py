@@ -14,8 +14,8 @@ import pytest
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations import import_export
 from pellucid_webui.conversations.conversation import LARGEST, TurnSettings
-from pellucid_webui.conversations.store import Store
-from pellucid_webui.conversations.tab_state import Session
+from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.views.chat_payload import picture
 
 SETTINGS = TurnSettings(model="m", seed=1).record()
@@ -90,23 +90,23 @@ def changed(place: Place, number: str) -> str:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[ConversationStore]:
     """An empty store."""
-    found = Store(tmp_path / "conversations.db")
+    found = ConversationStore(tmp_path / "conversations.db")
     yield found
     found.close()
 
 
-def shown(store: Store, id: str) -> None:
+def shown(store: ConversationStore, id: str) -> None:
     """Show a conversation with its settings, as Gradio sends it, and export it again."""
     conversation = store.conversation("me", id)
     orjson.dumps(conversation.settings.record())
-    orjson.dumps(picture(Session("me", id), conversation, None))
+    orjson.dumps(picture(TabState("me", id), conversation, None))
     assert import_export.as_json(store, "me", id)
 
 
 @pytest.mark.parametrize("number", NEVER, ids=lambda text: text[:32])
-def test_impossible_numbers(store: Store, number: str) -> None:
+def test_impossible_numbers(store: ConversationStore, number: str) -> None:
     """In every place of a file they are refused in one sentence that names the file, and nothing is kept."""
     assert len(PLACES) > 40
     for place in PLACES:
@@ -118,7 +118,7 @@ def test_impossible_numbers(store: Store, number: str) -> None:
 @pytest.mark.parametrize(
     "number", ["0", "1", "2", "3", "-1", "0.5", "1.5", "null", "1e-300", str(LARGEST), str(LARGEST + 1), str(2**63 - 1)]
 )
-def test_what_is_imported_can_be_shown(store: Store, number: str) -> None:
+def test_what_is_imported_can_be_shown(store: ConversationStore, number: str) -> None:
     """A number is refused or it does no harm: the conversation is shown and exported, whatever number stands in whatever place."""
     for place in PLACES:
         try:

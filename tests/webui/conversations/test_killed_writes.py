@@ -12,7 +12,7 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from support.page import killed_conversation_writes
 
 KILLS = 50
@@ -47,7 +47,7 @@ def require_intact(path: Path) -> None:
 
 def states_after(path: Path, owner: str, seed: int, done: int) -> list[object]:
     """Return the states after a number of writes that nothing interrupts, and after one more."""
-    with closing(Store(path)) as store:
+    with closing(ConversationStore(path)) as store:
         steps = killed_conversation_writes.writes(store, owner, seed)
         sum(1 for _ in islice(steps, done))
         before = killed_conversation_writes.state(store, owner)
@@ -63,7 +63,7 @@ def test_fifty_kills(tmp_path: Path) -> None:
     for number in range(KILLS):
         owner = f"owner {number}"
         done = write_and_kill(path, owner, number, dice.randint(1, LONGEST), dice.uniform(0.0, 0.005))
-        with closing(Store(path)) as store:
+        with closing(ConversationStore(path)) as store:
             found = killed_conversation_writes.state(store, owner)
             assert {former: killed_conversation_writes.state(store, former) for former in kept} == kept
         assert done, number

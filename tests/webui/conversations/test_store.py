@@ -24,17 +24,17 @@ from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, Pel
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
 from pellucid_webui.conversations.search import HIT, HIT_END
-from pellucid_webui.conversations.store import TITLE, Store
+from pellucid_webui.conversations.store import TITLE, ConversationStore
 
 ANN, BOB = "ann", "bob"
 SETTINGS = TurnSettings(model="m", system="Be brief.", temperature=0.5, seed=7)
 USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decode=0.75)
 
 
-def open_store(path: Path) -> Store:
+def open_store(path: Path) -> ConversationStore:
     """A store whose clock goes on by a second whenever it is looked at."""
     ticks = count(1)
-    return Store(path, lambda: float(next(ticks)))
+    return ConversationStore(path, lambda: float(next(ticks)))
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
+def store(path: Path) -> Iterator[ConversationStore]:
     with closing(open_store(path)) as store:
         yield store
 
 
-def say(store: Store, id: str, *texts: str, parent: int | None = None, owner: str = ANN) -> list[int]:
+def say(store: ConversationStore, id: str, *texts: str, parent: int | None = None, owner: str = ANN) -> list[int]:
     """Messages below each other, the user's first; their ids."""
     nodes: list[int] = []
     for index, text in enumerate(texts):
@@ -57,12 +57,12 @@ def say(store: Store, id: str, *texts: str, parent: int | None = None, owner: st
     return nodes
 
 
-def shown(store: Store, id: str, owner: str = ANN) -> list[str]:
+def shown(store: ConversationStore, id: str, owner: str = ANN) -> list[str]:
     """The texts of the path that is looked at."""
     return [node.text for node in store.conversation(owner, id).path()]
 
 
-def titles(store: Store, search: str = "", owner: str = ANN) -> list[str]:
+def titles(store: ConversationStore, search: str = "", owner: str = ANN) -> list[str]:
     return [one.title for one in store.list(owner, search)]
 
 
@@ -72,7 +72,7 @@ def rows(path: Path, table: str) -> int:
 
 
 class TestKeeping:
-    def test_everything_comes_back(self, store: Store, path: Path) -> None:
+    def test_everything_comes_back(self, store: ConversationStore, path: Path) -> None:
         """What is said of a message is there after the file was closed and opened again."""
         id = store.create(ANN, SETTINGS, "A title")
         (asked,) = say(store, id, "Hi")
@@ -81,7 +81,7 @@ class TestKeeping:
         store.finish(answer, FinishReason.ERROR, USAGE, "It broke.")
         store.close()
 
-        with closing(Store(path)) as again:
+        with closing(ConversationStore(path)) as again:
             found = again.conversation(ANN, id)
             assert found == Conversation(
                 id,
@@ -100,7 +100,7 @@ class TestKeeping:
             assert again.tokens(ANN, id, answer) == ["[1]", "[2]"]
             assert again.tokens(ANN, id, asked) == []
 
-    def test_an_answer_that_did_not_end(self, store: Store) -> None:
+    def test_an_answer_that_did_not_end(self, store: ConversationStore) -> None:
         """An answer has no end until it is told."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
@@ -110,7 +110,7 @@ class TestKeeping:
         assert (found.text, found.end, found.usage) == ("so far", None, None)
 
     @pytest.mark.parametrize("text", ["a\0b", "\0", "\u202eabc", "😀", "\r\n", "'; DROP TABLE node; --"])
-    def test_any_text(self, store: Store, text: str) -> None:
+    def test_any_text(self, store: ConversationStore, text: str) -> None:
         """A text is kept as it is, also where it grows."""
         id = store.create(ANN, SETTINGS, text)
         node = store.add(ANN, id, None, USER, text)
@@ -119,7 +119,7 @@ class TestKeeping:
         assert shown(store, id) == [text + text]
         assert titles(store) == [text]
 
-    def test_half_an_emoji(self, store: Store) -> None:
+    def test_half_an_emoji(self, store: ConversationStore) -> None:
         """A lone surrogate, which no file can hold, is kept as U+FFFD; two that belong together are their character."""
         id = store.create(ANN, SETTINGS, "\ud83d")
         node = store.add(ANN, id, None, USER, "\ud83d")
@@ -128,20 +128,20 @@ class TestKeeping:
 
         assert (shown(store, id), titles(store), titles(store, "\ud83d")) == (["\ufffd😀"], ["x\ufffd"], [])
 
-    def test_settings_of_the_next_turn(self, store: Store) -> None:
+    def test_settings_of_the_next_turn(self, store: ConversationStore) -> None:
         """A conversation keeps what its next turn is answered with."""
         id = store.create(ANN, SETTINGS)
         store.set_settings(ANN, id, TurnSettings(top_k=3))
         assert store.conversation(ANN, id).settings == TurnSettings(top_k=3)
 
-    def test_rename(self, store: Store) -> None:
+    def test_rename(self, store: ConversationStore) -> None:
         """A conversation is called as it was renamed, and found by that only."""
         id = store.create(ANN, SETTINGS)
         assert titles(store) == [TITLE]
         store.rename(ANN, id, "Bread")
         assert (titles(store, "bread"), titles(store, "conversation")) == (["Bread"], [])
 
-    def test_the_latest_first(self, store: Store) -> None:
+    def test_the_latest_first(self, store: ConversationStore) -> None:
         """Where something was said last is first; looking and renaming change nothing there; messages are those of the path."""
         one, two = (store.create(ANN, SETTINGS, title) for title in ("one", "two"))
         (first, *_) = say(store, one, "a", "b")
@@ -155,7 +155,7 @@ class TestKeeping:
 def test_the_clock_is_set_back(path: Path) -> None:
     """The conversation that was written to last is listed first, also after the clock was set back by an hour."""
     now = [10_000.0]
-    with closing(Store(path, lambda: now[0])) as store:
+    with closing(ConversationStore(path, lambda: now[0])) as store:
         before, other = store.create(ANN, SETTINGS, "before"), store.create(ANN, SETTINGS, "other")
         now[0] -= 3600.0
         store.create(ANN, SETTINGS, "after")
@@ -167,7 +167,7 @@ def test_the_clock_is_set_back(path: Path) -> None:
 
 
 class TestOwners:
-    VERBS: dict[str, Callable[[Store, str, str, int], Any]] = {  # noqa: RUF012
+    VERBS: dict[str, Callable[[ConversationStore, str, str, int], Any]] = {  # noqa: RUF012
         "conversation": lambda store, owner, at, node: store.conversation(owner, at),
         "rename": lambda store, owner, at, node: store.rename(owner, at, "x"),
         "set_settings": lambda store, owner, at, node: store.set_settings(owner, at, SETTINGS),
@@ -180,7 +180,7 @@ class TestOwners:
     }
 
     @pytest.mark.parametrize("verb", VERBS)
-    def test_another_owner(self, store: Store, verb: str) -> None:
+    def test_another_owner(self, store: ConversationStore, verb: str) -> None:
         """Whoever does not own a conversation is told that there is none, and changes nothing."""
         id = store.create(ANN, SETTINGS, "Ann's")
         node, _ = say(store, id, "secret", "answer")
@@ -193,7 +193,7 @@ class TestOwners:
         assert store.archive(ANN, id) == before
 
     @pytest.mark.parametrize("verb", ["add", "tokens", "look_at", "stop_at"])
-    def test_a_message_of_another_conversation(self, store: Store, verb: str) -> None:
+    def test_a_message_of_another_conversation(self, store: ConversationStore, verb: str) -> None:
         """A message is reached through its own conversation only, though both are the owner's or the message is another's."""
         mine = store.create(ANN, SETTINGS)
         nodes = [
@@ -211,9 +211,9 @@ class TestOwners:
     def test_every_verb_is_among_them(self) -> None:
         """No verb of the store is forgotten here."""
         without = {"close", "create", "list", "append", "finish", "restore"}
-        assert {name for name in vars(Store) if not name.startswith("_")} == set(self.VERBS) | without
+        assert {name for name in vars(ConversationStore) if not name.startswith("_")} == set(self.VERBS) | without
 
-    def test_lists_are_the_owners(self, store: Store) -> None:
+    def test_lists_are_the_owners(self, store: ConversationStore) -> None:
         """Nobody sees another's conversations in a list or a search."""
         say(store, store.create(ANN, SETTINGS, "Ann's words"), "the secret word")
         store.create(BOB, SETTINGS, "Bob's words")
@@ -224,7 +224,7 @@ class TestOwners:
 
 class TestSearch:
     @pytest.fixture
-    def shelf(self, store: Store) -> Store:
+    def shelf(self, store: ConversationStore) -> ConversationStore:
         """Three conversations."""
         say(
             store,
@@ -256,7 +256,7 @@ class TestSearch:
             ("program ->", ["Café"]),
         ],
     )
-    def test_words(self, shelf: Store, search: str, found: list[str]) -> None:
+    def test_words(self, shelf: ConversationStore, search: str, found: list[str]) -> None:
         """A conversation is found where each word that is searched begins a word in it or in its title."""
         assert titles(shelf, search) == found
 
@@ -285,18 +285,18 @@ class TestSearch:
             "+",
         ],
     )
-    def test_operators_are_text(self, shelf: Store, search: str) -> None:
+    def test_operators_are_text(self, shelf: ConversationStore, search: str) -> None:
         """Nothing in a search is an operator: it fails with none, and finds only where the words are."""
         for title in titles(shelf, search):
             nodes = next(shelf.conversation(ANN, one.id) for one in shelf.list(ANN) if one.title == title).nodes.values()
             text = " ".join([title, *(node.text for node in nodes)]).casefold()
             assert all(word in text for word in "".join(c if c.isalnum() else " " for c in search.casefold()).split())
 
-    def test_operators_find_nothing_more(self, shelf: Store) -> None:
+    def test_operators_find_nothing_more(self, shelf: ConversationStore) -> None:
         """OR is a word that must be there too, and so are the others."""
         assert (titles(shelf, "sour OR stop"), titles(shelf, "near oven"), titles(shelf, "stop and")) == ([], ["Bread"], ["Café"])
 
-    def test_snippet(self, shelf: Store) -> None:
+    def test_snippet(self, shelf: ConversationStore) -> None:
         """A snippet shows where the words are, and marks them; there is none for words of the title only."""
         assert [one.snippet for one in shelf.list(ANN, "mil")] == [f"sour {HIT}milk{HIT_END}"]
         assert [one.snippet for one in shelf.list(ANN, "bread")] == [""]
@@ -305,7 +305,7 @@ class TestSearch:
         assert "needle" in found.snippet
         assert len(found.snippet) < 100
 
-    def test_growing_answers(self, store: Store) -> None:
+    def test_growing_answers(self, store: ConversationStore) -> None:
         """An answer is found once it has ended, by words that came in two parts, and not by the parts."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
@@ -317,20 +317,20 @@ class TestSearch:
 
     def test_answers_that_broke_off(self, path: Path) -> None:
         """What had come of an answer when the process died is found after the next start."""
-        with closing(Store(path)) as store:
+        with closing(ConversationStore(path)) as store:
             id = store.create(ANN, SETTINGS)
             store.append(store.add(ANN, id, None, ASSISTANT, ""), "sourdough", "[]")
-        with closing(Store(path)) as store:
+        with closing(ConversationStore(path)) as store:
             assert (len(store.list(ANN, "sourdough")), shown(store, id)) == (1, ["sourdough"])
 
-    def test_the_latest(self, shelf: Store) -> None:
+    def test_the_latest(self, shelf: ConversationStore) -> None:
         """A list is as long as is asked for, with and without a search, and begins with the latest."""
         everything = titles(shelf)
         assert [one.title for one in shelf.list(ANN, most=2)] == everything[:2]
         found = [one.title for one in shelf.list(ANN, "m")]
         assert [one.title for one in shelf.list(ANN, "m", most=1)] == found[:1] != found
 
-    def test_many_words(self, store: Store) -> None:
+    def test_many_words(self, store: ConversationStore) -> None:
         """A search of too many words is refused in a sentence; words that are repeated count once."""
         with pytest.raises(InvalidRequestError, match="at most 32 words"):
             store.list(ANN, " ".join(map(str, range(33))))
@@ -338,7 +338,7 @@ class TestSearch:
 
 
 class TestWalking:
-    def test_versions_remember_the_path_below(self, store: Store) -> None:
+    def test_versions_remember_the_path_below(self, store: ConversationStore) -> None:
         """Walking to a version shows what followed it when it was looked at last."""
         id = store.create(ANN, SETTINGS)
         first, answer, _ = say(store, id, "q", "a", "q2")
@@ -351,7 +351,7 @@ class TestWalking:
         store.look_at(ANN, id, other)
         assert shown(store, id) == ["q", "a'", "q3"]
 
-    def test_versions_of_the_first_message(self, store: Store) -> None:
+    def test_versions_of_the_first_message(self, store: ConversationStore) -> None:
         """The first message has versions as others have."""
         id = store.create(ANN, SETTINGS)
         one, _ = say(store, id, "q", "a")
@@ -363,7 +363,7 @@ class TestWalking:
         assert [node.id for node in found.versions(found.nodes[two])] == [one, two]
         assert [node.id for node in found.children(None)] == [one, two]
 
-    def test_a_path_is_remembered_at_every_fork_above(self, store: Store) -> None:
+    def test_a_path_is_remembered_at_every_fork_above(self, store: ConversationStore) -> None:
         """After a look deep into another branch, walking away from it and back shows that branch again."""
         id = store.create(ANN, SETTINGS)
         first, left, left_below = say(store, id, "q", "left", "left below")
@@ -377,7 +377,7 @@ class TestWalking:
         assert shown(store, id) == ["q", "left", "left below"]
         assert deep in store.conversation(ANN, id).nodes
 
-    def test_stop_at(self, store: Store) -> None:
+    def test_stop_at(self, store: ConversationStore) -> None:
         """After a stop the path ends there, also when one walks back to it; what followed can still be walked to."""
         id = store.create(ANN, SETTINGS)
         first, answer, after = say(store, id, "q", "a", "q2")
@@ -467,7 +467,7 @@ TestTree.__doc__ = "Whatever is done in a conversation, every text ever said can
 
 
 class TestRemoving:
-    def test_nothing_stays(self, store: Store, path: Path) -> None:
+    def test_nothing_stays(self, store: ConversationStore, path: Path) -> None:
         """A conversation goes with its messages, tokens and words, and no other one does; its file does not hold its words."""
         kept = store.create(ANN, SETTINGS, "Kept")
         say(store, kept, "kept")
@@ -484,7 +484,7 @@ class TestRemoving:
         assert [word for word in (b"confidential", b"xylophone", b"zeppelin", b"quagmire", b"zygote") if word in content] == []
         assert b"kept" in content
 
-    def test_a_long_conversation(self, store: Store, path: Path) -> None:
+    def test_a_long_conversation(self, store: ConversationStore, path: Path) -> None:
         """A conversation of more messages than SQLite nests triggers can be removed, and walked to its beginning."""
         nodes = {n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)}
         id = store.restore(ANN, Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {}))
@@ -496,7 +496,7 @@ class TestRemoving:
         store.delete(ANN, id)
         assert rows(path, "node") == 0
 
-    def test_an_answer_on_its_way(self, store: Store) -> None:
+    def test_an_answer_on_its_way(self, store: ConversationStore) -> None:
         """Whoever writes to an answer that is removed meanwhile is told so."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
@@ -507,7 +507,7 @@ class TestRemoving:
         with pytest.raises(NotFoundError, match="no such message"):
             store.finish(node, FinishReason.STOP, USAGE)
 
-    def test_ids_are_not_used_again(self, store: Store) -> None:
+    def test_ids_are_not_used_again(self, store: ConversationStore) -> None:
         """A message never gets the id of one that was removed: somebody may still write to that."""
         id = store.create(ANN, SETTINGS)
         (node,) = say(store, id, "x")
@@ -516,7 +516,7 @@ class TestRemoving:
 
 
 class TestArchives:
-    def test_the_same_conversation(self, store: Store) -> None:
+    def test_the_same_conversation(self, store: ConversationStore) -> None:
         """An archive becomes the same conversation under new ids, with its versions, its tokens and its remembered paths."""
         id = store.create(ANN, SETTINGS, "A title")
         asked, answer, _ = say(store, id, "q", "a", "q2")
@@ -542,7 +542,7 @@ class TestArchives:
         assert len(store.list(BOB, "q2")) == 1
         assert store.archive(ANN, id) == archive
 
-    def test_all_or_nothing(self, store: Store, path: Path) -> None:
+    def test_all_or_nothing(self, store: ConversationStore, path: Path) -> None:
         """An archive that cannot be kept leaves nothing."""
         nodes = {n: Node(n, None, USER, "x", 1.0) for n in (1, 2)}
         archive = Archive(Conversation("", "broken", SETTINGS, 1.0, 1.0, 2, nodes), {2: [None]})  # type: ignore[list-item]
@@ -567,17 +567,17 @@ class TestFiles:
         before = path.read_bytes()
 
         with pytest.raises(ConfigError, match="another program"):
-            Store(path)
+            ConversationStore(path)
         assert path.read_bytes() == before
 
     def test_another_version(self, path: Path) -> None:
         """A file of another version is refused, with what to do."""
-        Store(path).close()
+        ConversationStore(path).close()
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 2")
 
         with pytest.raises(ConfigError, match=r"another version of Pellucid \(2, this one has 1\): move the file away"):
-            Store(path)
+            ConversationStore(path)
 
     @pytest.mark.parametrize("content", [b"no database" * 100, None])
     def test_no_database(self, path: Path, content: bytes | None) -> None:
@@ -587,15 +587,15 @@ class TestFiles:
         else:
             path.write_bytes(content)
         with pytest.raises(ConfigError, match=f"conversations in {path} cannot be opened"):
-            Store(path)
+            ConversationStore(path)
 
-    def test_a_file_that_fails(self, store: Store) -> None:
+    def test_a_file_that_fails(self, store: ConversationStore) -> None:
         """What goes wrong with the file later is told in a sentence."""
         store.close()
         with pytest.raises(PellucidError, match=r"cannot be read or written .* see to the file"):
             store.list(ANN)
 
-    def test_it_writes_ahead(self, store: Store, path: Path) -> None:
+    def test_it_writes_ahead(self, store: ConversationStore, path: Path) -> None:
         """Readers and writers do not wait for each other."""
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -629,7 +629,7 @@ def writer(path: Path, owner: str, count: int) -> subprocess.Popen[str]:
 
 
 class TestProcesses:
-    def test_two_write_to_one_file(self, store: Store, path: Path) -> None:
+    def test_two_write_to_one_file(self, store: ConversationStore, path: Path) -> None:
         """Processes that begin and write at the same time all keep everything."""
         others = [writer(path, f"other {number}", 100) for number in range(2)]
         id = store.create(ANN, SETTINGS)
@@ -659,7 +659,7 @@ class TestProcesses:
         for other in others:
             other.communicate("go\n")
         assert [other.returncode for other in others] == [0] * 4
-        with closing(Store(path)) as store:
+        with closing(ConversationStore(path)) as store:
             assert [len(store.list(str(number))) for number in range(4)] == [1] * 4
 
     def test_one_is_killed(self, path: Path) -> None:
@@ -674,7 +674,7 @@ class TestProcesses:
         other.kill()
         told = [int(line) for line in other.communicate()[0].split()]
 
-        with closing(Store(path)) as store:
+        with closing(ConversationStore(path)) as store:
             (found,) = store.list(ANN)
             (answer,) = store.conversation(ANN, found.id).nodes.values()
             numbers = [int(number) for number in answer.text.split()]

@@ -24,9 +24,9 @@ from pellucid.tokens import Finish, FinishReason, Message, Usage
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Node, TurnSettings
 from pellucid_webui.conversations.markdown import blocks
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import FAILED, UNEXPECTED, Turn, Turns
-from support.page.scripted_assistant import MODEL, Item, ScriptedSpeaker, token, tokens, usage
+from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens, usage
 
 OWNER = "ann"
 SETTINGS = TurnSettings(model=MODEL, seed=1)
@@ -37,11 +37,11 @@ QUESTION = [Message("user", "q")]
 class Desk:
     """A store with one answer, to be said by a script."""
 
-    store: Store
+    store: ConversationStore
     conversation: str
     node: int
     turns: Turns = field(default_factory=Turns)
-    speaker: ScriptedSpeaker = field(default_factory=ScriptedSpeaker)
+    speaker: ScriptedPageAssistant = field(default_factory=ScriptedPageAssistant)
 
     def begin(self, *script: Item, text: str = "", batches: tuple[str, ...] = (), settings: TurnSettings = SETTINGS) -> Turn:
         self.speaker.scripts = [script]
@@ -60,7 +60,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    with closing(Store(tmp_path / "conversations.db")) as store:
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         id = store.create(OWNER, SETTINGS)
         yield Desk(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
 
@@ -286,7 +286,7 @@ class TestUpdates:
 def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int) -> None:
     """However whoever looks and whoever speaks take turns, and whenever it is stopped, the last update is the end with the whole text."""
 
-    async def main(store: Store) -> None:
+    async def main(store: ConversationStore) -> None:
         id = store.create(OWNER, SETTINGS)
         desk = Desk(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
         events = [asyncio.Event() for _ in script]
@@ -312,7 +312,7 @@ def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses:
         assert turn.end is not None
         assert [end for _, end in seen[:-1]] == [None] * (len(seen) - 1)
 
-    with closing(Store(tmp_path / "conversations.db")) as store:
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         asyncio.run(main(store))
 
 
@@ -321,7 +321,7 @@ class TestTurns:
         """Closing ends all answers, with what there is."""
         other = desk.store.add(OWNER, desk.conversation, None, ASSISTANT, "")
         turn = desk.begin(*tokens("a"), None)
-        second = desk.turns.start(Turn(desk.store, other), ScriptedSpeaker([[*tokens("b"), None]]), QUESTION, SETTINGS)
+        second = desk.turns.start(Turn(desk.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS)
         await asyncio.gather(until(turn, "a"), until(second, "b"))
 
         await desk.turns.aclose()
@@ -378,7 +378,7 @@ async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
     process.kill()
     shown = max([shown, *map(int, (await process.communicate())[0].split())])
 
-    with closing(Store(path)) as store:
+    with closing(ConversationStore(path)) as store:
         (found,) = store.list(OWNER)
         (node,) = store.conversation(OWNER, found.id).nodes.values()
         numbers = node.text.split()

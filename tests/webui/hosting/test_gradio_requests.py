@@ -14,9 +14,9 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import View
 from pellucid_webui.hosting.gradio_requests import DATA, HEARTBEAT, JOIN, confined
@@ -27,7 +27,7 @@ KEYS = "anna:key-of-anna,ben:key-of-ben"
 NOTE, RECALL = 0, 1
 
 
-def diary_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+def diary_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
     """Keeps what a tab notes, with the name of its user, and says it again."""
 
     async def note(text: str, request: gr.Request) -> str:

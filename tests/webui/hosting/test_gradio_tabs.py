@@ -16,8 +16,8 @@ import httpx
 import pytest
 from gradio.server_messages import HeartbeatMessage
 
-from pellucid.client.protocol import Speaker
-from pellucid_webui.conversations.store import Store
+from pellucid.client.protocol import Assistant
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import View
 from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
@@ -30,7 +30,7 @@ PATIENCE = 60
 """Seconds that nothing here should need; reached only where a test fails."""
 
 
-def waiting_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+def waiting_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
     """Keep what a tab notes, and return it again. A call that waits runs until its user releases all of them."""
     gates: dict[str, asyncio.Event] = {}
 

@@ -17,13 +17,13 @@ from starlette.requests import Request
 
 from pellucid.api.login_rate_limit import FREE, LoginRateLimit
 from pellucid.client.api_keys import LOCAL, Keys, read_keys
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import ConfigError, PellucidError
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import View
-from pellucid_webui.hosting.login import Lock, owner_of
+from pellucid_webui.hosting.login import LoginGate, owner_of
 from pellucid_webui.hosting.login_sessions import LIFETIME, Sessions
 from support.page.page_server import OWNER, PagedServer, paged
 from support.servers.http_servers import scripted_state
@@ -31,7 +31,7 @@ from support.servers.http_servers import scripted_state
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
 
 
-def shelf_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+def shelf_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
     """Says who asks, begins a conversation, and lists what there is."""
 
     async def whose(request: gr.Request) -> str:
@@ -331,7 +331,7 @@ async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch:
     """While the file of the sessions makes one request wait the server answers all others."""
     others_went_on = threading.Event()
     monkeypatch.setattr(Sessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
-    lock = Lock(KEYS, Sessions(tmp_path / "sessions.db", KEYS))
+    lock = LoginGate(KEYS, Sessions(tmp_path / "sessions.db", KEYS))
     looking = asyncio.create_task(lock.owner_of(asked("pellucid-80=anna")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -345,7 +345,7 @@ async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(("keys", "owner"), [(None, LOCAL), (KEYS, None)])
 def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, keys: Keys | None) -> None:
     """Without keys, and for a request without a cookie, it is said at once who asks, without a thread."""
-    lock = Lock(keys, None if keys is None else Sessions(tmp_path / "sessions.db", keys))
+    lock = LoginGate(keys, None if keys is None else Sessions(tmp_path / "sessions.db", keys))
     with pytest.raises(StopIteration) as said:
         lock.owner_of(asked()).send(None)
     lock.close()

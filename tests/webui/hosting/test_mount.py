@@ -23,11 +23,11 @@ from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
 from pellucid.client.api_keys import LOCAL
 from pellucid.client.client import Client
-from pellucid.client.protocol import Speaker
-from pellucid.text.assistant import Assistant
+from pellucid.client.protocol import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.hosting.gradio_host import View
 from pellucid_webui.hosting.mount import PREPARING
@@ -49,7 +49,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 def test_near_and_far_speak() -> None:
     """The page cannot tell an assistant in this process from one at the other end of HTTP: mypy holds both against the protocol."""
 
-    def speakers(near: Assistant, far: Client) -> tuple[Speaker, Speaker]:
+    def speakers(near: LocalAssistant, far: Client) -> tuple[Assistant, Assistant]:
         return near, far
 
     assert callable(speakers)
@@ -97,7 +97,7 @@ def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
     """While the page is made / says so, follows it, and the API answers; then it is the page."""
     go = threading.Event()
 
-    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
         go.wait()
         return small_page(speaker, store, turns)
 
@@ -150,7 +150,7 @@ def test_what_is_kept_is_the_users_own(tmp_path: Path) -> None:
 def test_without_gradio(tmp_path: Path) -> None:
     """Where the extra is not installed / says how to install it and is not asked again; all else is as it was."""
 
-    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
 
     with paged(tmp_path, create) as server:
@@ -165,7 +165,7 @@ def test_without_gradio(tmp_path: Path) -> None:
 def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A page that fails takes nothing else with it: people are told where to look, the log says what it was."""
 
-    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
         raise RuntimeError("the insides")
 
     with paged(tmp_path, create) as server:
@@ -396,7 +396,7 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
     """However many answers are watched at once, a click is answered at once: Gradio's own bound would have it wait for their ends."""
     streaming = threading.Semaphore(0)
 
-    def create(speaker: Speaker, store: Store, turns: Turns) -> View:
+    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
         async def stream() -> AsyncIterator[str]:
             streaming.release()
             yield "Hello"
@@ -420,7 +420,7 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
         assert server.call(1) == ["clicked"]
 
 
-def unwatched_page(speaker: Speaker, store: Store, turns: Turns) -> View:
+def unwatched_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
     """Begins an answer that goes on without a request."""
 
     async def begin(text: str) -> str:
@@ -438,7 +438,7 @@ def unwatched_page(speaker: Speaker, store: Store, turns: Turns) -> View:
 
 def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
     """The only answer that is kept, and how it ended."""
-    store = Store(data / "conversations.db")
+    store = ConversationStore(data / "conversations.db")
     (summary,) = store.list(LOCAL)
     (node,) = store.conversation(LOCAL, summary.id).nodes.values()
     store.close()

@@ -10,9 +10,9 @@ from plotly import graph_objects
 
 from pellucid.tokens import Token
 from pellucid_webui.inspection.histograms import COLOURS, entropy_picture, rank_picture
-from pellucid_webui.inspection.reading import ENTROPY_STEP, Reading
+from pellucid_webui.inspection.reading import ENTROPY_STEP, ReadingFigures
 
-READING = Reading(
+READING = ReadingFigures(
     "m",
     (
         Token(0, "a", b"a", 0, None, None, None),
@@ -47,6 +47,6 @@ def test_entropies() -> None:
 
 def test_nothing_read() -> None:
     """A text without a single choice has histograms without bars."""
-    empty = Reading("m", ())
+    empty = ReadingFigures("m", ())
     assert sum(bars(rank_picture(empty))["y"]) == 0
     assert bars(entropy_picture(empty))["y"] == []

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from pellucid.tokens import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import token_of
-from pellucid_webui.inspection.reading import COLUMNS, Reading, probability, surprisal
+from pellucid_webui.inspection.reading import COLUMNS, ReadingFigures, probability, surprisal
 
 
-def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) -> Reading:
+def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) -> ReadingFigures:
     """A reading of these tokens; the first one follows nothing, the others surprise by so many bits (by default 1)."""
     found = []
     for index, text in enumerate(texts):
@@ -25,7 +25,7 @@ def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) ->
         encoded = data[index] if data else text.encode()
         rank, entropy = (None, None) if not index else (index, index / 4)
         found.append(Token(index, text, encoded, index, logprob, rank, entropy, (Alternative(1, "=x", b"=x", -0.5),), 0.25))
-    return Reading("m", tuple(found))
+    return ReadingFigures("m", tuple(found))
 
 
 def test_figures() -> None:
@@ -63,7 +63,7 @@ def test_probability() -> None:
 def test_ranks() -> None:
     """Ranks are counted up to each border, itself among them, and above the last."""
     tokens = [Token(0, "x", b"x", 0, -1.0, rank, 0.5) for rank in (1, 10, 11, 100, 1000, 1001, 50_000)]
-    reading = Reading("m", (*tokens, *read("a").tokens))
+    reading = ReadingFigures("m", (*tokens, *read("a").tokens))
     assert reading.rank_counts() == [2, 2, 1, 2]
     assert reading.rank_counts([1]) == [1, 6]
 
@@ -71,7 +71,7 @@ def test_ranks() -> None:
 def test_entropies() -> None:
     """Entropies are counted in steps of half a nat, empty ones among them."""
     tokens = [Token(0, "x", b"x", 0, -1.0, 1, bits * math.log(2)) for bits in (0.0, 0.49, 0.51, 1.7)]
-    assert Reading("m", tuple(tokens)).entropy_counts() == [2, 1, 0, 1]
+    assert ReadingFigures("m", tuple(tokens)).entropy_counts() == [2, 1, 0, 1]
 
 
 def test_lines() -> None:

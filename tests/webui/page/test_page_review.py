@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import expect
 
-from pellucid_webui.conversations.blind_reviews import REVIEWS, Pair, Review, Reviews, Verdict
+from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 from support.page.page_fixtures import PageServer, Tab
 from support.page.page_tabs import LOOKS, check_looks
 
 pytestmark = pytest.mark.model
 
 PAIRS = (
-    Pair("Which number is **even**?", "`2`, for it can be halved.", "Three <script>alert(1)</script>"),
-    Pair("And which is odd?", "2", "3"),
+    AnswerPair("Which number is **even**?", "`2`, for it can be halved.", "Three <script>alert(1)</script>"),
+    AnswerPair("And which is odd?", "2", "3"),
 )
 
 

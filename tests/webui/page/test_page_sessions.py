@@ -15,16 +15,16 @@ from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, ModelCard, Terms, Token
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
-from pellucid_webui.conversations.tab_state import Session
+from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
-from pellucid_webui.views.chat import FULL_PACE_TABS, ChatDesk, pause
+from pellucid_webui.views.chat import FULL_PACE_TABS, ChatView, pause
 from pellucid_webui.views.chat_payload import picture
-from support.page.scripted_assistant import Item, ScriptedSpeaker, token, tokens, usage
+from support.page.scripted_assistant import Item, ScriptedPageAssistant, token, tokens, usage
 
 
 @dataclass
-class ShySpeaker(ScriptedSpeaker):
+class ShySpeaker(ScriptedPageAssistant):
     """Has no model until it is asked for the second time."""
 
     met: int = 0
@@ -37,9 +37,9 @@ class ShySpeaker(ScriptedSpeaker):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[ConversationStore]:
     """An empty store."""
-    found = Store(tmp_path / "conversations.db")
+    found = ConversationStore(tmp_path / "conversations.db")
     yield found
     found.close()
 
@@ -49,7 +49,7 @@ def broken() -> TurnSettings:
     raise InvalidRequestError("Top-p is empty: write a number.")
 
 
-async def pictures(desk: ChatDesk, session: Session, **asked: Any) -> list[dict[str, Any]]:
+async def pictures(desk: ChatView, session: TabState, **asked: Any) -> list[dict[str, Any]]:
     """All that the tab is shown."""
     return [shown async for shown in desk.act(session, asked, TurnSettings)]
 
@@ -62,19 +62,19 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
     raise AssertionError("no picture is like this")
 
 
-async def test_forgotten(store: Store) -> None:
+async def test_forgotten(store: ConversationStore) -> None:
     """A tab that the server has forgotten is told to load itself anew, and what it asks for is not done as nobody's."""
-    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
-    shown = await pictures(desk, Session(), verb="send", text="Hello", letter="a")
+    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    shown = await pictures(desk, TabState(), verb="send", text="Hello", letter="a")
     assert [one["stale"] for one in shown] == [True]
     assert store.list("") == []
-    assert not (await pictures(desk, Session("me"), verb="send", text="Hello", letter="a"))[-1]["stale"]
+    assert not (await pictures(desk, TabState("me"), verb="send", text="Hello", letter="a"))[-1]["stale"]
 
 
-async def test_refused_letter(store: Store) -> None:
+async def test_refused_letter(store: ConversationStore) -> None:
     """What could not be said leaves no conversation behind and may be sent again; what was said is not said twice."""
-    desk = ChatDesk(store, ShySpeaker([tokens("yes")]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ShySpeaker([tokens("yes")]), Turns())
+    session = TabState("me")
     letter = {"verb": "send", "text": "Hello", "letter": "a"}
     assert (await pictures(desk, session, **letter))[-1]["notice"]["text"] == "No model is there yet."
     assert store.list("me") == []
@@ -83,10 +83,10 @@ async def test_refused_letter(store: Store) -> None:
     assert len(store.list("me")) == 1
 
 
-async def test_what_is_on_the_screen(store: Store) -> None:
+async def test_what_is_on_the_screen(store: ConversationStore) -> None:
     """What a tab asks for is done in the conversation that it shows, whatever the server thinks that it looks at."""
-    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    session = TabState("me")
     await pictures(desk, session, verb="send", text="Hello", letter="a")
     first = session.conversation
     session.look_at(None)
@@ -95,10 +95,10 @@ async def test_what_is_on_the_screen(store: Store) -> None:
     assert len(shown[-1]["messages"]) == 4
 
 
-async def test_controls_that_say_nothing(store: Store) -> None:
+async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     """What begins no answer is done whatever the controls say; what begins one says what is wrong with them, and keeps nothing."""
-    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    session = TabState("me")
     node = list(store.conversation("me", str((await pictures(desk, session, verb="send", text="Hello", letter="a"))[-1]["id"])).nodes)[1]
 
     async def told(verb: str, **more: Any) -> str:
@@ -110,10 +110,10 @@ async def test_controls_that_say_nothing(store: Store) -> None:
     assert len(store.conversation("me", str(session.conversation)).nodes) == 2
 
 
-async def test_gone_elsewhere_meanwhile(store: Store) -> None:
+async def test_gone_elsewhere_meanwhile(store: ConversationStore) -> None:
     """A letter whose writer opens another conversation arrives in its own; the settings of the other one stay as they are."""
-    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    session = TabState("me")
     other = store.create("me", TurnSettings(system="other"))
     sent = asyncio.create_task(pictures(desk, session, verb="send", text="Hello", letter="a"))
     while not store.list("me")[:-1]:
@@ -128,10 +128,10 @@ async def test_gone_elsewhere_meanwhile(store: Store) -> None:
     assert store.conversation("me", other).settings.system == "other"
 
 
-async def test_two_streams(store: Store) -> None:
+async def test_two_streams(store: ConversationStore) -> None:
     """To one tab one streams at a time: whoever came before ends."""
-    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("yes"), None]]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    session = TabState("me")
     before = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     await first(before, lambda shown: shown["live"] is not None)
     after = desk.act(session, {"verb": "see"}, TurnSettings)
@@ -141,7 +141,7 @@ async def test_two_streams(store: Store) -> None:
     assert [shown["live"] for shown in [one async for one in after]][-1] is None
 
 
-async def test_finished_messages_are_drawn_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_finished_messages_are_drawn_once(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """While an answer grows only what grows is drawn: at its beginning and its end the whole."""
     drawn: list[bool] = []
 
@@ -152,8 +152,8 @@ async def test_finished_messages_are_drawn_once(store: Store, monkeypatch: pytes
     monkeypatch.setattr("pellucid_webui.views.chat.picture", counted)
     steps = [asyncio.Event() for _ in range(5)]
     script: list[Item] = [item for step in steps for item in (token("more "), step)]
-    desk = ChatDesk(store, ScriptedSpeaker([script]), Turns())
-    act = desk.act(Session("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    desk = ChatView(store, ScriptedPageAssistant([script]), Turns())
+    act = desk.act(TabState("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     for number, step in enumerate(steps, 1):
         await first(act, lambda shown, said=number: str(shown["live"]["blocks"]).count("more") == said)  # type: ignore[misc]
         step.set()
@@ -161,7 +161,7 @@ async def test_finished_messages_are_drawn_once(store: Store, monkeypatch: pytes
     assert len(drawn) == 2
 
 
-async def test_many_tabs_share_the_pace_of_their_user(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_tabs_share_the_pace_of_their_user(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The more tabs of one user follow answers, the longer each waits between two pictures; nobody else's tabs do."""
     counted: list[int] = []
 
@@ -171,12 +171,12 @@ async def test_many_tabs_share_the_pace_of_their_user(store: Store, monkeypatch:
 
     monkeypatch.setattr("pellucid_webui.views.chat.pause", noted)
     step = asyncio.Event()
-    desk = ChatDesk(store, ScriptedSpeaker([[token("one "), step, token("two ")]]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([[token("one "), step, token("two ")]]), Turns())
+    session = TabState("me")
     act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None)
-    tabs = [desk.follow(Session("me", session.conversation)) for _ in range(5)]
-    hers = desk.act(Session("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    tabs = [desk.follow(TabState("me", session.conversation)) for _ in range(5)]
+    hers = desk.act(TabState("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     for shown in (*tabs, hers):
         for _ in range(2):  # the second picture is one of the answer on its way
             await anext(shown)
@@ -196,11 +196,11 @@ def test_pause() -> None:
         assert tabs / pause(tabs) == pytest.approx(FULL_PACE_TABS / TICK_SECONDS)
 
 
-async def test_stopped_while_its_tokens_are_open(store: Store) -> None:
+async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> None:
     """What is shown of an answer that another request ends is all of it, those tokens too that came after it was opened."""
     go_on = asyncio.Event()
-    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
+    session = TabState("me")
     sent = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     shown = await first(sent, lambda shown: "two" in str(shown["live"]["blocks"]))
     node = json.loads(shown["live"]["message"])["node"]
@@ -213,7 +213,7 @@ async def test_stopped_while_its_tokens_are_open(store: Store) -> None:
 
 
 @dataclass
-class Reader(ScriptedSpeaker):
+class Reader(ScriptedPageAssistant):
     """Reads nothing but the end that it is given."""
 
     end: Finish = field(default_factory=lambda: Finish(FinishReason.ERROR, usage(0), error="The reading failed."))
@@ -244,22 +244,22 @@ class TestTokensOfAMessage:
             ),
         ],
     )
-    async def test_not_read(self, store: Store, end: Finish, told: str) -> None:
+    async def test_not_read(self, store: ConversationStore, end: Finish, told: str) -> None:
         """A message whose tokens cannot be had stays as it is, and the tab is told why."""
-        desk = ChatDesk(store, Reader([tokens("yes")], end=end), Turns())
-        session = Session("me")
+        desk = ChatView(store, Reader([tokens("yes")], end=end), Turns())
+        session = TabState("me")
         await pictures(desk, session, verb="send", text="Hello", letter="a")
         node = next(iter(store.conversation("me", str(session.conversation)).nodes))
         shown = (await pictures(desk, session, verb="look", node=node))[-1]
         assert shown["notice"]["text"] == told
         assert session.tokens == {}
 
-    async def test_of_an_answer_that_has_none_yet(self, store: Store) -> None:
+    async def test_of_an_answer_that_has_none_yet(self, store: ConversationStore) -> None:
         """An answer on its way is opened at once, and nothing is read for it: its tokens are those that come."""
         begin = asyncio.Event()
         speaker = Reader([[begin, *tokens("yes")]])
-        desk = ChatDesk(store, speaker, Turns())
-        session = Session("me")
+        desk = ChatView(store, speaker, Turns())
+        session = TabState("me")
         act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
         await anext(act)
         node = list(store.conversation("me", str(session.conversation)).nodes)[1]
@@ -270,10 +270,10 @@ class TestTokensOfAMessage:
         assert speaker.read == 0
 
 
-async def test_nothing_to_add(store: Store) -> None:
+async def test_nothing_to_add(store: ConversationStore) -> None:
     """A version that went on from an answer and has no more than that says so; its tokens are open where the answer's were."""
-    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
+    session = TabState("me")
     node = list(store.conversation("me", (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["id"]).nodes)[1]
     await pictures(desk, session, verb="look", node=node)
     shown = (await pictures(desk, session, verb="resume", node=node))[-1]
@@ -281,20 +281,20 @@ async def test_nothing_to_add(store: Store) -> None:
     assert (answer["idle"], answer["looked"], answer["text"], len(answer["versions"])) == (True, True, "yes", 2)
 
 
-async def test_undone(store: Store) -> None:
+async def test_undone(store: ConversationStore) -> None:
     """What was undone can be gone to again."""
-    desk = ChatDesk(store, ScriptedSpeaker([tokens("yes")]), Turns())
-    session = Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    session = TabState("me")
     assert (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["redo"] is None
     undone = (await pictures(desk, session, verb="undo"))[-1]
     assert undone["messages"] == []
     assert len((await pictures(desk, session, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2
 
 
-async def test_deleted_elsewhere(store: Store) -> None:
+async def test_deleted_elsewhere(store: ConversationStore) -> None:
     """A tab whose conversation is deleted in another one is told so and shows none, in the middle of an answer and when it asks on."""
-    desk = ChatDesk(store, ScriptedSpeaker([[*tokens("yes"), None]]), Turns())
-    session, other = Session("me"), Session("me")
+    desk = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    session, other = TabState("me"), TabState("me")
     act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
     await desk.chat(other).delete(id)

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending import Ending
 from pellucid.errors import UnavailableError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.views.infill import NO_INFILL, WHY, complete, empty
 from support.page.scripted_assistant import Item, tokens
@@ -27,7 +27,7 @@ def speaker(*items: Item) -> ScriptedReader:
 
 
 @pytest.fixture
-async def assistant() -> AsyncIterator[Assistant]:
+async def assistant() -> AsyncIterator[LocalAssistant]:
     found, engine = tiny_assistant()
     yield found
     await asyncio.to_thread(engine.close)
@@ -39,7 +39,7 @@ def sure(*texts: str, logprob: float = -0.01) -> Sequence[Item]:
 
 async def test_shown() -> None:
     """A sure suggestion is shown with its prompt, its tokens and the gate's values above their thresholds."""
-    shown = await complete(speaker(*sure("x", " + ", "1", "\n")), BEFORE, AFTER, "python", Level.NORMAL, "")
+    shown = await complete(speaker(*sure("x", " + ", "1", "\n")), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"], shown["wrong"]) == ("x + 1", "", False)
     assert (shown["before"], shown["after"]) == (BEFORE, AFTER)
     assert shown["status"] == "Shown: Every probability is above its threshold."
@@ -56,22 +56,22 @@ async def test_shown() -> None:
 
 async def test_hidden() -> None:
     """An unsure suggestion is not shown but as what was cut, and the gate says which value was too low."""
-    shown = await complete(speaker(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", Level.NORMAL, "")
+    shown = await complete(speaker(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"]) == ("", "x")
     assert shown["status"].startswith("Hidden: The first token's probability is 0.02, below 0.15")
 
 
 async def test_levels() -> None:
     """What is hidden at one level is shown at a more eager one."""
-    shown = await complete(speaker(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", Level.EAGER, "")
+    shown = await complete(speaker(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.EAGER, "")
     assert shown["shown"] == "x"
-    shown = await complete(speaker(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", Level.QUIET, "")
+    shown = await complete(speaker(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.QUIET, "")
     assert shown["shown"] == ""
 
 
 async def test_nothing() -> None:
     """Where nothing is suggested of an answer, its tokens are there to look at all the same."""
-    shown = await complete(speaker(*sure("\n", "\n")), "x = 1", AFTER, "python", Level.NORMAL, "")
+    shown = await complete(speaker(*sure("\n", "\n")), "x = 1", AFTER, "python", GateLevel.NORMAL, "")
     assert shown["shown"] == ""
     assert shown["status"].startswith("Nothing: ")
     assert {token.text for token in unpack(shown["batches"])} == {"\n"}
@@ -81,36 +81,36 @@ async def test_nothing() -> None:
 async def test_wrong() -> None:
     """What goes wrong is told in one sentence, and the code stays."""
     away = UnavailableError("The model server is away.")
-    shown = await complete(speaker(away), BEFORE, AFTER, "python", Level.NORMAL, "")
+    shown = await complete(speaker(away), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert shown == empty(BEFORE, AFTER) | {"status": "The model server is away.", "wrong": True}
 
 
 async def test_a_model_that_is_not_served() -> None:
     """A model that is not there is named, with those that are."""
-    shown = await complete(speaker(*sure("x")), BEFORE, AFTER, "python", Level.NORMAL, "other")
+    shown = await complete(speaker(*sure("x")), BEFORE, AFTER, "python", GateLevel.NORMAL, "other")
     assert shown["wrong"]
     assert "'other'" in shown["status"]
 
 
-async def test_a_model_without_infill(assistant: Assistant) -> None:
+async def test_a_model_without_infill(assistant: LocalAssistant) -> None:
     """Of a model that cannot fill in it is said that it does not see what is behind the cursor, and of others nothing."""
-    shown = await complete(assistant, BEFORE, AFTER, "python", Level.EAGER, TINY_PLAIN)
+    shown = await complete(assistant, BEFORE, AFTER, "python", GateLevel.EAGER, TINY_PLAIN)
     assert shown["caveat"] == f"{TINY_PLAIN} {NO_INFILL}"
     assert shown["prompt"] == BEFORE
-    shown = await complete(assistant, BEFORE, AFTER, "python", Level.EAGER, TINY)
+    shown = await complete(assistant, BEFORE, AFTER, "python", GateLevel.EAGER, TINY)
     assert shown["caveat"] == ""
 
 
-async def test_the_prompt_of_a_real_model(assistant: Assistant) -> None:
+async def test_the_prompt_of_a_real_model(assistant: LocalAssistant) -> None:
     """The prompt is shown as the model read it, with its markers."""
-    shown = await complete(assistant, BEFORE, AFTER, "python", Level.EAGER, TINY)
+    shown = await complete(assistant, BEFORE, AFTER, "python", GateLevel.EAGER, TINY)
     assert not shown["wrong"]
     assert shown["prompt"] == f"<|fim_prefix|><|fim_suffix|>{AFTER}<|fim_middle|>{BEFORE}"
 
 
-async def test_two_people(assistant: Assistant) -> None:
+async def test_two_people(assistant: LocalAssistant) -> None:
     """What one tab asks for does not take the answer of another away."""
-    asked = [complete(assistant, f"x{number} = ", AFTER, "python", Level.EAGER, TINY) for number in range(3)]
+    asked = [complete(assistant, f"x{number} = ", AFTER, "python", GateLevel.EAGER, TINY) for number in range(3)]
     assert not any("newer request" in shown["status"] for shown in await asyncio.gather(*asked))
 
 

@@ -19,7 +19,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.tokens import Finish, FinishReason
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
 from pellucid_webui.conversations.compact_tokens import unpack
-from pellucid_webui.inspection.reading import Reading
+from pellucid_webui.inspection.reading import ReadingFigures
 from pellucid_webui.views.read import LINES_SHOWN, NOTHING, UNEXPECTED, Read, act, export, figures, lines_of, opened, read
 from support.page.scripted_assistant import MODEL, Item, tokens, usage
 from support.page.scripted_reader import ScriptedReader
@@ -44,9 +44,9 @@ async def test_read() -> None:
     assert [token.text for token in unpack(last["batches"])] == ["one", " two", " three"]
     assert last["progress"] is None
     assert (last["status"], last["wrong"]) == ("", False)
-    assert last["figures"] == figures(Reading(MODEL, tuple(WORDS)))
+    assert last["figures"] == figures(ReadingFigures(MODEL, tuple(WORDS)))
     assert [line["text"] for line in last["lines"]] == ["one two three"]
-    assert kept.reading == Reading(MODEL, tuple(WORDS))
+    assert kept.reading == ReadingFigures(MODEL, tuple(WORDS))
     assert [(heard.text, heard.model, heard.closed) for heard in speaker.heard] == [("one two three", MODEL, True)]
 
 
@@ -114,7 +114,7 @@ async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
     before = (await all_of(read(reader(*WORDS), kept, "one two three", MODEL)))[-1]
     last = (await all_of(read(reader(*items), kept, text, MODEL)))[-1]
     assert last == before | {"status": sentence, "wrong": True}
-    assert kept.reading == Reading(MODEL, tuple(WORDS))
+    assert kept.reading == ReadingFigures(MODEL, tuple(WORDS))
 
 
 async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,20 +128,20 @@ async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_figures() -> None:
     """The figures say what they are of; what a text has not is left out."""
-    found = {name: value for name, value, _ in figures(Reading("m", tuple(WORDS)))}
+    found = {name: value for name, value, _ in figures(ReadingFigures("m", tuple(WORDS)))}
     assert found == {
         "tokens": "3",
         "perplexity": f"{math.exp(0.25):.3f}",
         "bits per byte": f"{0.75 / math.log(2) / 13:.4f}",
         "bits in all": f"{0.75 / math.log(2):.1f}",
     }
-    assert [name for name, _, _ in figures(Reading("m", (replace(WORDS[0], logprob=None),)))] == ["tokens", "bits in all"]
+    assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == ["tokens", "bits in all"]
 
 
 def test_lines() -> None:
     """The lines that surprise most come first, no more than one can look at, each with its first token."""
     words = [replace(token, logprob=-float(index % 7)) for index, token in enumerate(tokens(*(f"w{n}\n" for n in range(30))))]
-    found = lines_of(Reading("m", tuple(words)))
+    found = lines_of(ReadingFigures("m", tuple(words)))
     assert [line["mean"] for line in found] == sorted((-(token.logprob or 0) / math.log(2) for token in words), reverse=True)[:LINES_SHOWN]
     assert all(words[line["token"]].text == line["text"] + "\n" for line in found)
 
@@ -163,7 +163,7 @@ async def test_nothing_to_export() -> None:
     """Without a reading there is nothing to export, which is told with all that the script needs to draw."""
     assert await act(Read(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {"status": "Nothing was read yet.", "wrong": True}
     with pytest.raises(InvalidRequestError, match="not as 'exe'"):
-        export(Read(Reading("m", tuple(WORDS))), "exe")
+        export(Read(ReadingFigures("m", tuple(WORDS))), "exe")
 
 
 def sent(name: object, content: bytes) -> dict[str, object]:

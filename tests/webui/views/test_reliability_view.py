@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Calibration, Kind
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.tokens import ModelCard
 from pellucid_webui.views.infill import _trusted
 from pellucid_webui.views.reliability_view import trust
-from support.page.scripted_assistant import MODEL, ScriptedSpeaker
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant
 
 CARD = ModelCard("<coder>", 64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
 
@@ -30,7 +30,7 @@ ABOUT = {
         "reliability": {"raw": [bar(123, 0.9, 0.6)], "platt": [bar(77, 0.2, 0.25), bar(323, 0.6, 0.61)]},
     },
 }
-KNOWN = Calibration(Kind.PLATT, (0.0, 1.0), dict.fromkeys(Level, 1.0), ABOUT).record
+KNOWN = Calibration(CalibrationKind.PLATT, (0.0, 1.0), dict.fromkeys(GateLevel, 1.0), ABOUT).record
 
 
 def test_known() -> None:
@@ -61,7 +61,7 @@ def test_one_that_editors_do_not_use() -> None:
 
 async def test_of_the_model_that_is_chosen() -> None:
     """It is of the model that is chosen, or of the first one."""
-    speaker = ScriptedSpeaker()
+    speaker = ScriptedPageAssistant()
 
     assert await _trusted(speaker, MODEL) == await _trusted(speaker, "")
     assert "tells of no calibration" in await _trusted(speaker, MODEL)

@@ -17,7 +17,7 @@ from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.inspection.word_diff import stretches
 from pellucid_webui.views.compare import NOTHING, Compared, compare
-from pellucid_webui.views.side_by_side import STRONG, UNEXPECTED, Duel, Side, divergences, marks, summary_rows
+from pellucid_webui.views.side_by_side import STRONG, UNEXPECTED, Side, SideBySide, divergences, marks, summary_rows
 from support.page.scripted_assistant import MODEL, Item, token, tokens, usage
 from support.page.scripted_reader import ScriptedReader, Text
 
@@ -46,11 +46,13 @@ def speaker(a: Sequence[Item], b: Sequence[Item], reads: Reads = as_said) -> Scr
     return ScriptedReader([a, b], reads=reads)
 
 
-def duel() -> Duel:
-    return Duel(Side("A", A), Side("B", B))
+def duel() -> SideBySide:
+    return SideBySide(Side("A", A), Side("B", B))
 
 
-def sides(a: Sequence[Token], b: Sequence[Token], read_a: Sequence[Token] | None = None, read_b: Sequence[Token] | None = None) -> Duel:
+def sides(
+    a: Sequence[Token], b: Sequence[Token], read_a: Sequence[Token] | None = None, read_b: Sequence[Token] | None = None
+) -> SideBySide:
     """Two sides that have said something, which the other has read."""
     found = duel()
     found.a.tokens, found.b.tokens = list(a), list(b)

@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class AnswerPair:
     """A prompt and its two answers."""
 
     prompt: str
@@ -59,7 +59,7 @@ class Review:
     name: str
     a: str
     b: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[AnswerPair, ...]
 
     def is_a_left(self, pair: int, rater: str) -> bool:
         """Whether the answer of ``a`` stands left for this rater."""

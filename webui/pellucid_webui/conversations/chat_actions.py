@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.branching import forced, whole
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node, TurnSettings
-from pellucid_webui.conversations.store import TITLE, Store
+from pellucid_webui.conversations.store import TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 
 TITLE_LENGTH = 60
@@ -24,13 +24,13 @@ SEEDS = 2**31
 """Seeds that are drawn are below this."""
 
 
-class Chat:
+class ChatActions:
     """One owner's conversations, spoken with a speaker. Verbs that begin an answer return it on its way.
 
     They raise InvalidRequestError for what cannot be done, and while an answer is on its way; nothing has changed then.
     """
 
-    def __init__(self, owner: str, store: Store, speaker: Speaker, turns: Turns) -> None:
+    def __init__(self, owner: str, store: ConversationStore, speaker: Assistant, turns: Turns) -> None:
         self._owner = owner
         self._store = store
         self._speaker = speaker

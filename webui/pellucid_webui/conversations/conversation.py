@@ -100,7 +100,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ConversationSummary:
     """A conversation in a list.
 
     ``messages`` are those of the path that is looked at; ``snippet`` is where a search found it, with the marks of ``search.py``.

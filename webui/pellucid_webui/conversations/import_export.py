@@ -8,7 +8,7 @@ from pathlib import PurePath
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.json_export import from_json, to_json
 from pellucid_webui.conversations.markdown_export import from_markdown, to_markdown
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 
 LIMIT = 50_000_000
 """Bytes of a file that is read in."""
@@ -17,12 +17,12 @@ GZIP = 31
 """As zlib's ``wbits``."""
 
 
-def as_json(store: Store, owner: str, id: str) -> str:
+def as_json(store: ConversationStore, owner: str, id: str) -> str:
     """All of a conversation, in the shape that ``exchange_json.py`` describes."""
     return to_json(store.archive(owner, id))
 
 
-def as_markdown(store: Store, owner: str, id: str) -> str:
+def as_markdown(store: ConversationStore, owner: str, id: str) -> str:
     """The path of a conversation that is looked at, to be read."""
     return to_markdown(store.conversation(owner, id))
 
@@ -44,7 +44,7 @@ def unpacked(data: bytes, name: str) -> str:
         raise InvalidRequestError(f"{name} is no text in UTF-8: choose a file that ends in .json or .md.") from None
 
 
-def read(store: Store, owner: str, text: str, name: str) -> str:
+def read(store: ConversationStore, owner: str, text: str, name: str) -> str:
     """Keep the conversation in a file's text as a new one of this owner, all of it or nothing; its id.
 
     Raises InvalidRequestError, which names the file and says what is wrong with it.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pellucid.errors import NotFoundError
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.conversation import Archive, Conversation, Node, Summary, TurnSettings, encodable
+from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node, TurnSettings, encodable
 from pellucid_webui.conversations.database import Database
 from pellucid_webui.conversations.search import conversations_with
 
@@ -54,10 +54,10 @@ VALUES (:conversation, :parent, :depth, :role, :text, :created, :settings, :mode
 """
 
 Batches = list[str]
-Summaries = list[Summary]  # inside the class ``list`` is a verb
+Summaries = list[ConversationSummary]  # inside the class ``list`` is a verb
 
 
-class Store:
+class ConversationStore:
     """The file at ``path``, made if it is not there. Raises ConfigError where that cannot be, or is not ours.
 
     Every method is one transaction and may be called from any thread. Whatever was written is there after a crash of the
@@ -94,7 +94,7 @@ class Store:
             limit = most if found is None and most is not None else EVERYTHING
             rows = run.execute(LIST, {"owner": owner, "most": limit}).fetchall()
         return [
-            Summary(row["id"], row["title"], row["updated"], row["messages"], "" if found is None else found[row["key"]])
+            ConversationSummary(row["id"], row["title"], row["updated"], row["messages"], "" if found is None else found[row["key"]])
             for row in rows
             if found is None or row["key"] in found
         ][:most]

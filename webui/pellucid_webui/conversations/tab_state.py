@@ -18,7 +18,7 @@ class Arrival:
 
 
 @dataclass(eq=False)
-class Session:
+class TabState:
     """One tab: its owner's name, the conversation that it shows, and the messages that are open as tokens.
 
     Whoever streams to it notes its ``epoch`` and ends once that is another one: the tab looks at something else then.
@@ -38,9 +38,9 @@ class Session:
     search: str = ""
     drawn: dict[int, tuple[object, str]] = field(default_factory=dict)
 
-    def __deepcopy__(self, _: object) -> Session:
+    def __deepcopy__(self, _: object) -> TabState:
         """Gradio copies the state that a page begins with: each tab has a session of its own."""
-        return Session()
+        return TabState()
 
     def look_at(self, conversation: str | None) -> None:
         """Show another conversation, or the same one anew."""

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from weakref import WeakValueDictionary
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.markdown import Growing
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Turn:
     """
 
     def __init__(
-        self, store: Store, node: int, text: str = "", batches: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
+        self, store: ConversationStore, node: int, text: str = "", batches: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.node = node
         self.text = text
@@ -74,7 +74,7 @@ class Turn:
             self._drawn = len(self.text), self._growing.blocks(self.text)
         return self._drawn[1]
 
-    def start(self, speaker: Speaker, messages: Sequence[Message], settings: TurnSettings, done: Callable[[], None]) -> None:
+    def start(self, speaker: Assistant, messages: Sequence[Message], settings: TurnSettings, done: Callable[[], None]) -> None:
         """Have it said; ``done`` is called when it has ended."""
         # Two tasks: whenever the first one is cancelled, the second one saves what there is and tells that this is all.
         self._listening = asyncio.create_task(self._listen(speaker, messages, settings))
@@ -107,7 +107,7 @@ class Turn:
             with suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), IDLE_SECONDS)
 
-    async def _listen(self, speaker: Speaker, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
+    async def _listen(self, speaker: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
         """Collect tokens until the answer ends; why it did."""
         stream = speaker.chat(
             messages,
@@ -189,7 +189,7 @@ class Turns:
         """To be held while an answer is begun in a conversation: of two that are asked for at once, one is first."""
         return self._begun.setdefault(conversation, asyncio.Lock())
 
-    def start(self, turn: Turn, speaker: Speaker, messages: Sequence[Message], settings: TurnSettings) -> Turn:
+    def start(self, turn: Turn, speaker: Assistant, messages: Sequence[Message], settings: TurnSettings) -> Turn:
         """Have an answer said."""
         self._running[turn.node] = turn
         turn.start(speaker, messages, settings, lambda: self._forget(turn))

@@ -22,8 +22,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
 from pellucid.api.errors import invalid_response
-from pellucid.client.protocol import Speaker
-from pellucid_webui.conversations.store import Store
+from pellucid.client.protocol import Assistant
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.login import owner_of
 
@@ -65,7 +65,7 @@ class View:
     head: str = ""
 
 
-Create = Callable[[Speaker, Store, Turns], View]
+Create = Callable[[Assistant, ConversationStore, Turns], View]
 """Makes the page. It runs on a thread, and may import Gradio."""
 
 
@@ -82,14 +82,14 @@ class GradioApp:
         self.blocks.close(verbose=False)
 
 
-def pellucid_view(speaker: Speaker, store: Store, turns: Turns) -> View:
+def pellucid_view(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
     """Our page."""
     from pellucid_webui.views import app
 
     return View(app.create_page(speaker, store, turns, owner_of), app.THEME, app.css(), app.head())
 
 
-def build(create: Create, speaker: Speaker, store: Store, turns: Turns, max_file_size: int) -> GradioApp:
+def build(create: Create, speaker: Assistant, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
     """Import Gradio and make its application; blocks for seconds. Raises ModuleNotFoundError where it is not installed."""
 
     async def made() -> GradioApp:

@@ -33,7 +33,7 @@ OWNER = "owner"
 """Where a request that has passed the lock says whose it is."""
 
 
-class Lock:
+class LoginGate:
     """Lets in whoever has given a key, and says who that is. Without keys everybody is ``local``."""
 
     def __init__(

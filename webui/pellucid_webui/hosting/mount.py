@@ -26,13 +26,13 @@ from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.plain_page import GUARDS, News, plain_page
 from pellucid.api.request_body import BodyReader, admit
 from pellucid.client.api_keys import Keys
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import Create, GradioApp, build, pellucid_view
 from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, confined
-from pellucid_webui.hosting.login import OWNER, PATHS, Lock, form
+from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, form
 from pellucid_webui.hosting.login_sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Host:
     ``about`` is HTML about the server. ``departing`` is set when it takes no more requests, ``closing`` when answers must end.
     """
 
-    speaker: Callable[[], Speaker]
+    speaker: Callable[[], Assistant]
     news: Callable[[], Awaitable[News | None]]
     about: Callable[[], str]
     departing: asyncio.Event
@@ -97,7 +97,7 @@ class Page:
         self._bodies = BodyReader(settings.max_file_size)
         self._create = create
         self._name = secrets.token_hex(8)
-        self._lock: Lock | None = None
+        self._lock: LoginGate | None = None
         self._opening = asyncio.Lock()
         self._gradio: GradioApp | None = None
         self._refusal: News | None = None
@@ -197,13 +197,13 @@ class Page:
             raise UnavailableError("The page is not there yet: look at / first.")
         return None
 
-    async def _locked(self) -> Lock:
+    async def _locked(self) -> LoginGate:
         """The lock; the file of its sessions is not made before anybody comes."""
         async with self._opening:
             if self._lock is None:
                 keys = self._settings.keys
                 sessions = None if keys is None else await asyncio.to_thread(self._sessions, keys)
-                self._lock = Lock(keys, sessions, self._settings.rate_limit, self._bodies)
+                self._lock = LoginGate(keys, sessions, self._settings.rate_limit, self._bodies)
         return self._lock
 
     def _sessions(self, keys: Keys) -> Sessions:
@@ -218,7 +218,7 @@ class Page:
             self._life = asyncio.create_task(self._live(self._host.speaker()))
         return self._refusal or (PREPARING if self._gradio is None else None)
 
-    async def _live(self, speaker: Speaker) -> None:
+    async def _live(self, speaker: Assistant) -> None:
         """The life of Gradio, and what there is to say of it where it cannot live."""
         try:
             await self._lead(speaker)
@@ -227,10 +227,10 @@ class Page:
         finally:
             self._gradio = None
 
-    async def _lead(self, speaker: Speaker) -> None:
+    async def _lead(self, speaker: Assistant) -> None:
         """Gradio is imported, entered, served from until the end, and left."""
         turns = Turns()
-        store = await asyncio.to_thread(lambda: Store(_folder(self._settings.data) / "conversations.db"))
+        store = await asyncio.to_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
             made = await asyncio.to_thread(build, self._create, speaker, store, turns, self._settings.max_file_size)
             await self._serve(made, turns)

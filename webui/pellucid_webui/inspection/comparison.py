@@ -17,7 +17,7 @@ MOST_SURPRISED = 700.0
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ComparisonSummary:
     """Of a text under two models A and B: perplexities by token of each model, the share of segments with the same first choice, KL.
 
     ``kl`` is the mean over the segments that are one token to both, in nats, None where there is none: of A from B, at least.
@@ -59,12 +59,12 @@ def agrees(segment: Segment) -> bool | None:
     return None if first_a is None or first_b is None else first_a == first_b
 
 
-def summarise(a: Sequence[Token], b: Sequence[Token]) -> Summary:
+def summarise(a: Sequence[Token], b: Sequence[Token]) -> ComparisonSummary:
     """Of a text as two models read it. Raises ValueError where it is not the same text."""
     segments = align(a, b)
     agreeing = [found for segment in segments if (found := agrees(segment)) is not None]
     divergences = [kl for segment in segments if (kl := segment_divergence(segment)) is not None]
-    return Summary(len(segments), perplexity(a), perplexity(b), _mean(agreeing), _mean(divergences))
+    return ComparisonSummary(len(segments), perplexity(a), perplexity(b), _mean(agreeing), _mean(divergences))
 
 
 def perplexity(tokens: Iterable[Token]) -> float | None:

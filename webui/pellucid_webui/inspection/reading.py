@@ -25,7 +25,7 @@ COLUMNS = ("position", "token", "bytes", "line", "probability", "logprob", "surp
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SurprisingLine:
     """A line of the text, counted from 1, and how much it surprises: in bits, by token on the average, and the most of one."""
 
     number: int
@@ -41,7 +41,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadingFigures:
     """A text that was read. Tokens that follow nothing have no probability and count nowhere."""
 
     model: str
@@ -80,7 +80,7 @@ class Reading:
         found = Counter(int(token.entropy / log(2) / ENTROPY_STEP) for token in self.tokens if token.entropy is not None)
         return [found[step] for step in range(max(found, default=-1) + 1)]
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[SurprisingLine]:
         """The lines that have tokens, in their order; a token belongs to the line in which its first character that is no line end is."""
         groups: dict[int, list[Token]] = {}
         for token, number in zip(self.tokens, self._numbers(), strict=True):
@@ -139,6 +139,6 @@ def probability(token: Token) -> float:
     return 1.0 if token.logprob is None else exp(token.logprob)
 
 
-def _line(number: int, text: str, tokens: Sequence[Token]) -> Line:
+def _line(number: int, text: str, tokens: Sequence[Token]) -> SurprisingLine:
     bits = [surprisal(token) for token in tokens]
-    return Line(number, text, len(tokens), sum(bits), max(bits))
+    return SurprisingLine(number, text, len(tokens), sum(bits), max(bits))

@@ -8,16 +8,16 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid_webui.conversations.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.markdown import styles
-from pellucid_webui.conversations.store import Store
-from pellucid_webui.conversations.tab_state import Session
+from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.views.chat import ChatDesk, chat_panel
+from pellucid_webui.views.chat import ChatView, chat_panel
 from pellucid_webui.views.compare import compare_tab
 from pellucid_webui.views.controls import Controls, turn_controls
-from pellucid_webui.views.conversation_list import Shelf, shelf_panel
+from pellucid_webui.views.conversation_list import ConversationList, shelf_panel
 from pellucid_webui.views.infill import infill_tab
 from pellucid_webui.views.read import read_tab
 from pellucid_webui.views.review import review_tab
@@ -81,13 +81,13 @@ def css() -> str:
     return "\n".join([*parts, styles(".pl-code", "xcode"), styles(".dark .pl-code", "github-dark")])
 
 
-def create_page(speaker: Speaker, store: Store, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
+def create_page(speaker: Assistant, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
     """The page over a speaker and a store; ``owner_of`` says whose conversations a request may see."""
-    desk = ChatDesk(store, speaker, turns)
-    shelf = Shelf(desk)
+    desk = ChatView(store, speaker, turns)
+    shelf = ConversationList(desk)
     page = gr.Blocks(title="Pellucid", analytics_enabled=False, fill_width=True)
     with page:
-        session = gr.State(Session())
+        session = gr.State(TabState())
         with gr.Tab("Chat", id="chat"), gr.Row(elem_id="pl-desk"):
             with gr.Column(scale=1, min_width=240, elem_id="pl-side"):
                 shelf_view = shelf_panel()
@@ -108,13 +108,13 @@ def _wire(
     shelf_view: gr.HTML,
     chat_view: gr.HTML,
     controls: Controls,
-    shelf: Shelf,
-    desk: ChatDesk,
+    shelf: ConversationList,
+    desk: ChatView,
     owner_of: OwnerOf,
 ) -> None:
     """Which event goes where. Handlers only pass on: what they do is in the desk and the shelf."""
 
-    async def load(looking: Session, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
+    async def load(looking: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
         looking.owner = owner_of(request)
         wanted = request.query_params.get("c")
         looking.look_at(wanted or None)
@@ -124,11 +124,11 @@ def _wire(
             yield [listed, shown, *controls.unchanged()]
             listed = gr.skip()
 
-    def known(looking: Session, request: gr.Request) -> Session:
+    def known(looking: TabState, request: gr.Request) -> TabState:
         """The tab's session; one without an owner, which loads the page anew, where somebody else has logged in since."""
-        return looking if looking.owner == owner_of(request) else Session()
+        return looking if looking.owner == owner_of(request) else TabState()
 
-    async def act(event: gr.EventData, request: gr.Request, tab: Session, *given: Any) -> AsyncIterator[Sequence[Any]]:
+    async def act(event: gr.EventData, request: gr.Request, tab: TabState, *given: Any) -> AsyncIterator[Sequence[Any]]:
         looking, asked = known(tab, request), event._data or {}
         before = None
         async for shown in desk.act(looking, asked, lambda: controls.settings(given)):
@@ -136,7 +136,7 @@ def _wire(
             yield [gr.skip() if now == before else await shelf.picture(looking), shown]
             before = now
 
-    async def act_on_shelf(event: gr.EventData, request: gr.Request, tab: Session) -> AsyncIterator[Sequence[Any]]:
+    async def act_on_shelf(event: gr.EventData, request: gr.Request, tab: TabState) -> AsyncIterator[Sequence[Any]]:
         looking = known(tab, request)
         if not looking.owner:
             async for shown in desk.follow(looking):
@@ -150,7 +150,7 @@ def _wire(
             async for shown in desk.follow(looking):
                 yield [gr.skip(), shown, *controls.unchanged()]
 
-    async def keep(request: gr.Request, tab: Session, *given: Any) -> None:
+    async def keep(request: gr.Request, tab: TabState, *given: Any) -> None:
         await desk.keep(known(tab, request), lambda: controls.settings(given))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "trigger_mode": "multiple"}

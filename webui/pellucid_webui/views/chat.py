@@ -11,15 +11,15 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.tokens import FinishReason, Message, Token
 from pellucid_webui.conversations.attachments import attach, content_of
-from pellucid_webui.conversations.chat_actions import Chat, messages_of
+from pellucid_webui.conversations.chat_actions import ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, Conversation, Node, TurnSettings
-from pellucid_webui.conversations.store import Store
-from pellucid_webui.conversations.tab_state import Arrival, Session
+from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.tab_state import Arrival, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
 from pellucid_webui.inspection.alignment import within
 from pellucid_webui.views.chat_payload import live, picture
@@ -41,16 +41,16 @@ Chosen = Callable[[], TurnSettings]
 
 
 @dataclass(frozen=True, slots=True)
-class ChatDesk:
+class ChatView:
     """Serves the chats of all tabs."""
 
-    store: Store
-    speaker: Speaker
+    store: ConversationStore
+    speaker: Assistant
     turns: Turns
     following: Counter[str] = field(default_factory=Counter)
     """Tabs of each user that are receiving an answer."""
 
-    async def act(self, session: Session, asked: Mapping[str, Any], settings: Chosen) -> AsyncIterator[Picture]:
+    async def act(self, session: TabState, asked: Mapping[str, Any], settings: Chosen) -> AsyncIterator[Picture]:
         """Do what the script asks for, and show what comes of it up to the end of an answer."""
         if session.owner:
             turn = await self._obeyed(session, asked, settings)
@@ -59,7 +59,7 @@ class ChatDesk:
         async for shown in self.follow(session, turn):
             yield shown
 
-    async def _obeyed(self, session: Session, asked: Mapping[str, Any], settings: Chosen) -> Turn | None:
+    async def _obeyed(self, session: TabState, asked: Mapping[str, Any], settings: Chosen) -> Turn | None:
         """The answer that is begun, if one is; what goes wrong is told in the tab."""
         if asked.get("verb") != "see":  # which the script asks for by itself: what was told stays
             session.tell("")
@@ -72,18 +72,18 @@ class ChatDesk:
             session.tell(str(error))
             return None
 
-    async def settings(self, session: Session) -> TurnSettings | None:
+    async def settings(self, session: TabState) -> TurnSettings | None:
         """Those that the conversation was last gone on with; None where there is none."""
         conversation = await self._look(session)
         return None if conversation is None else conversation.settings
 
-    async def keep(self, session: Session, settings: Chosen) -> None:
+    async def keep(self, session: TabState, settings: Chosen) -> None:
         """The settings of the conversation that the tab looks at are others from now on, if they are any."""
         if session.owner and session.conversation is not None:
             with suppress(PellucidError):  # half a number, say: it is told once something is answered
                 await self._keep(session, session.conversation, settings())
 
-    async def follow(self, session: Session, turn: Turn | None = None) -> AsyncIterator[Picture]:
+    async def follow(self, session: TabState, turn: Turn | None = None) -> AsyncIterator[Picture]:
         """Show the conversation, and the answer that is on its way in it, as long as the tab looks at it."""
         session.epoch += 1  # whoever else shows something to this tab ends: one at a time
         epoch = session.epoch
@@ -123,11 +123,11 @@ class ChatDesk:
             if not self.following[owner]:
                 del self.following[owner]
 
-    def chat(self, session: Session) -> Chat:
+    def chat(self, session: TabState) -> ChatActions:
         """The session's owner's conversations."""
-        return Chat(session.owner, self.store, self.speaker, self.turns)
+        return ChatActions(session.owner, self.store, self.speaker, self.turns)
 
-    async def _look(self, session: Session) -> Conversation | None:
+    async def _look(self, session: TabState) -> Conversation | None:
         id = session.conversation
         if id is None:
             return None
@@ -139,7 +139,7 @@ class ChatDesk:
                 session.tell(str(error))
             return None
 
-    async def _verbs(self, session: Session, asked: Mapping[str, Any], chosen: Chosen) -> Turn | None:
+    async def _verbs(self, session: TabState, asked: Mapping[str, Any], chosen: Chosen) -> Turn | None:
         chat, verb, id = self.chat(session), str(asked.get("verb")), session.conversation
         if verb == "send":
             return await self._send(session, id, asked, chosen())
@@ -169,7 +169,7 @@ class ChatDesk:
             raise InvalidRequestError(f"The chat cannot {verb!r}.")
         return None
 
-    async def _begun(self, chat: Chat, id: str, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
+    async def _begun(self, chat: ChatActions, id: str, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
         """The answer that one of BEGINNING begins, if it does."""
         node = _number(asked, "node")
         match asked["verb"]:
@@ -182,11 +182,11 @@ class ChatDesk:
             case _:
                 return await chat.edit(id, node, str(asked.get("text", "")), settings)
 
-    async def _keep(self, session: Session, id: str, settings: TurnSettings) -> None:
+    async def _keep(self, session: TabState, id: str, settings: TurnSettings) -> None:
         """Those that were chosen are the conversation's from now on; an answer has those that it was made with."""
         await asyncio.to_thread(self.store.set_settings, session.owner, id, settings)
 
-    async def _send(self, session: Session, id: str | None, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
+    async def _send(self, session: TabState, id: str | None, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
         """Say what was written; a letter that is sent twice is said once."""
         letter = str(asked.get("letter", ""))
         if letter and letter == session.letter:
@@ -209,7 +209,7 @@ class ChatDesk:
         session.arrived = Arrival(letter, id)
         return turn
 
-    async def _begin(self, session: Session, text: str, settings: TurnSettings) -> tuple[str, Turn]:
+    async def _begin(self, session: TabState, text: str, settings: TurnSettings) -> tuple[str, Turn]:
         """Say something in a new conversation, which is there only if it can be said; its id, and the answer."""
         id = await asyncio.to_thread(self.store.create, session.owner, settings)
         try:
@@ -221,7 +221,7 @@ class ChatDesk:
             session.look_at(id)
         return id, turn
 
-    async def _open(self, session: Session, id: str, node: int) -> None:
+    async def _open(self, session: TabState, id: str, node: int) -> None:
         """Open a message as tokens, or close it: those of an answer are known, what was said otherwise is read now."""
         if session.tokens.pop(node, None) is not None:
             return

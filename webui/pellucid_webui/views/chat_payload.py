@@ -11,11 +11,11 @@ from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.attachments import MAX_BYTES, MAX_FILE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown import blocks
-from pellucid_webui.conversations.tab_state import Session
+from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turn
 
 
-def picture(session: Session, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
+def picture(session: TabState, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
     """What a tab shows. ``turn`` is the answer on its way, if there is one. Of a long conversation the first one takes seconds.
 
     Strings are what Gradio compares fastest, and what has not changed is not sent again.
@@ -72,14 +72,14 @@ def node_stats(usage: Usage) -> str:
     return " · ".join([*parts, *_prompt(usage)])
 
 
-def live(session: Session, conversation: Conversation, turn: Turn) -> dict[str, Any]:
+def live(session: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
     """The part of a picture that grows."""
     node = conversation.nodes[turn.node]
     looked = turn.node in session.tokens
     return live_part(turn, looked, json.dumps(_about(conversation, node, looked) | {"text": ""}))
 
 
-def _message(session: Session, conversation: Conversation, node: Node) -> str:
+def _message(session: TabState, conversation: Conversation, node: Node) -> str:
     """The string of a message, made anew only where something has changed."""
     versions = tuple(other.id for other in conversation.versions(node))
     tokens = session.tokens.get(node.id)

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.views.controls import turn_controls
-from pellucid_webui.views.side_by_side import Duel, Side
+from pellucid_webui.views.side_by_side import Side, SideBySide
 
 SCRIPT = """
 Pellucid.mountCompare({ element, props, watch, act: (data) => trigger('act', data) });
@@ -43,7 +43,7 @@ NOTHING: Mapping[str, Any] = {
 class Compared:
     """What one tab has compared last."""
 
-    duel: Duel | None = None
+    duel: SideBySide | None = None
     shown: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
 
     def __deepcopy__(self, _: object) -> Compared:
@@ -57,7 +57,7 @@ class Compared:
 
 
 async def compare(
-    speaker: Speaker, kept: Compared, prompt: str, sides: tuple[TurnSettings, TurnSettings]
+    speaker: Assistant, kept: Compared, prompt: str, sides: tuple[TurnSettings, TurnSettings]
 ) -> AsyncGenerator[dict[str, Any]]:
     """Have both sides answer and read; what to show, as it comes. Where nothing can be compared, what there was stays."""
     try:
@@ -68,7 +68,7 @@ async def compare(
         yield wrong(kept, error)
         return
     a, b = (replace(side, model=side.model or default) for side in sides)
-    kept.duel = Duel(Side("A", a), Side("B", b))
+    kept.duel = SideBySide(Side("A", a), Side("B", b))
     async with aclosing(kept.duel.run(speaker, prompt)) as pictures:
         async for shown in pictures:
             kept.shown = shown
@@ -80,7 +80,7 @@ def wrong(kept: Compared, error: PellucidError) -> dict[str, Any]:
     return kept.shown | {"status": str(error), "wrong": True}
 
 
-def compare_tab(page: gr.Blocks, speaker: Speaker) -> None:
+def compare_tab(page: gr.Blocks, speaker: Assistant) -> None:
     """The tab."""
     with gr.Tab("Compare", id="compare"):
         kept = gr.State(Compared())

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.conversation import TurnSettings
 
@@ -57,7 +57,7 @@ class Controls:
         settings.sampling()
         return settings
 
-    async def showing(self, speaker: Speaker, settings: TurnSettings | None, which: int = 0) -> list[Any]:
+    async def showing(self, speaker: Assistant, settings: TurnSettings | None, which: int = 0) -> list[Any]:
         """Updates of all parts: the models that the server has, and these settings.
 
         Without settings the rest stays as it is, and the model with the number ``which`` is chosen, or the last one before it.
@@ -73,7 +73,7 @@ class Controls:
         return [gr.skip() for _ in self.parts]
 
 
-async def model_choices(speaker: Speaker, info: str = WHICH, chosen: str = "", which: int = 0) -> Any:
+async def model_choices(speaker: Assistant, info: str = WHICH, chosen: str = "", which: int = 0) -> Any:
     """An update of a menu of models, with its hint and the one that is chosen, if it is there; where none is the hint says why."""
     try:
         names = [card.name for card in await speaker.cards()]

@@ -14,9 +14,9 @@ import gradio as gr
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations import import_export
 from pellucid_webui.conversations.attachments import content_of
-from pellucid_webui.conversations.store import Store
-from pellucid_webui.conversations.tab_state import Session
-from pellucid_webui.views.chat import ChatDesk
+from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.views.chat import ChatView
 
 SCRIPT = """
 Pellucid.mountConversations({ element, props, watch, act: (data) => trigger('act', data) });
@@ -29,17 +29,17 @@ _NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ConversationList:
     """Serves the lists of all tabs."""
 
-    desk: ChatDesk
+    desk: ChatView
 
     @property
-    def store(self) -> Store:
+    def store(self) -> ConversationStore:
         """Where the conversations are."""
         return self.desk.store
 
-    async def act(self, session: Session, asked: Mapping[str, Any]) -> dict[str, Any]:
+    async def act(self, session: TabState, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Do what the script asks for; the list after that."""
         try:
             more = await self._verbs(session, asked)
@@ -47,7 +47,7 @@ class Shelf:
             more = {"notice": {"n": next(_NUMBERS), "text": str(error)}}
         return await self.picture(session) | more
 
-    async def picture(self, session: Session) -> dict[str, Any]:
+    async def picture(self, session: TabState) -> dict[str, Any]:
         """The list, as the script draws it."""
         found = await asyncio.to_thread(self.store.list, session.owner, session.search, MOST + 1)
         items = [
@@ -62,7 +62,7 @@ class Shelf:
             "importLimit": import_export.LIMIT,
         }
 
-    async def _verbs(self, session: Session, asked: Mapping[str, Any]) -> dict[str, Any]:
+    async def _verbs(self, session: TabState, asked: Mapping[str, Any]) -> dict[str, Any]:
         verb, id = asked.get("verb"), str(asked.get("id", ""))
         owner = session.owner
         if verb == "new":

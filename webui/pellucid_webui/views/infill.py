@@ -10,18 +10,18 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.completion.completer import Completer
-from pellucid.completion.context.chunk_ring import Ring
-from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation
-from pellucid.completion.model_provider import Direct
-from pellucid.completion.recent_answers import Recent
-from pellucid.completion.settings import CompletionSettings, ContextSettings, Level
+from pellucid.completion.model_provider import FixedProvider
+from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.suggestion import Place
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
-from pellucid.completion.trust.threshold_gate import Verdict
+from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.errors import PellucidError
 from pellucid.tokens import Token
 from pellucid_webui.conversations.compact_tokens import pack
@@ -59,17 +59,17 @@ BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(or
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
 
 
-async def complete(speaker: Speaker, before: str, after: str, language: str, level: Level, model: str) -> dict[str, Any]:
+async def complete(speaker: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:
     """What the language server suggests at a place, and why."""
     answered: list[Token] = []
 
-    def note(candidate: Candidate, level: Level) -> Verdict:
+    def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
         answered.extend(candidate.tokens)
         return decide(candidate, level)
 
     settings, context = replace(CompletionSettings(), level=level, ahead=False), ContextSettings()
-    road = Direct(speaker)
-    completer = Completer(settings, lambda: road, Context(context, Ring(context)), Recent(), model=model, gate=note)
+    road = FixedProvider(speaker)
+    completer = Completer(settings, lambda: road, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note)
     # A newer request for a document supersedes the older one: each has its own, since other people have this page open as well.
     place = Place(f"untitled:page-{next(_NUMBERS)}", before, after, language)
     try:
@@ -102,7 +102,7 @@ def empty(before: str, after: str) -> dict[str, Any]:
     }
 
 
-async def _picture(speaker: Speaker, place: Place, shown: str, tokens: Sequence[Token], explanation: Explanation) -> dict[str, Any]:
+async def _picture(speaker: Assistant, place: Place, shown: str, tokens: Sequence[Token], explanation: Explanation) -> dict[str, Any]:
     whole = "".join(token.text for token in tokens)
     verdict = explanation.verdict
     rows = [] if verdict is None else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]
@@ -120,11 +120,11 @@ async def _picture(speaker: Speaker, place: Place, shown: str, tokens: Sequence[
     }
 
 
-async def _fills_in(speaker: Speaker, model: str | None) -> bool:
+async def _fills_in(speaker: Assistant, model: str | None) -> bool:
     return all(card.infill for card in await speaker.cards() if card.name == model)
 
 
-async def _trusted(speaker: Speaker, model: str) -> str:
+async def _trusted(speaker: Assistant, model: str) -> str:
     """How far the suggestions of a model can be trusted; of the first one, where none is chosen."""
     try:
         cards = await speaker.cards()
@@ -143,18 +143,18 @@ def _cost(explanation: Explanation) -> str:
     return f"{why}{read}Time: {spent}."
 
 
-def _threshold(verdict: Verdict, name: str) -> str:
+def _threshold(verdict: GateVerdict, name: str) -> str:
     return f"{verdict.thresholds[name]:.3f}" if name in verdict.thresholds else "–"
 
 
-def infill_tab(page: gr.Blocks, speaker: Speaker) -> None:
+def infill_tab(page: gr.Blocks, speaker: Assistant) -> None:
     """The tab."""
     with gr.Tab("Infill", id="infill"):
         with gr.Row():
             model = gr.Dropdown([], label="Model", info="which fills in", min_width=280)
             language = gr.Dropdown(list(LANGUAGES), value="python", label="Language", info="decides where a block ends")
             level = gr.Dropdown(
-                [str(one) for one in Level], value=str(Level.NORMAL), label="Level", info="how sure it has to be to be shown"
+                [str(one) for one in GateLevel], value=str(GateLevel.NORMAL), label="Level", info="how sure it has to be to be shown"
             )
         view = gr.HTML(value=empty(BEFORE, AFTER), html_template="", js_on_load=SCRIPT, elem_id="pl-infill", apply_default_css=False)
         with gr.Accordion("How far its suggestions can be trusted", open=False):
@@ -164,7 +164,7 @@ def infill_tab(page: gr.Blocks, speaker: Speaker) -> None:
         asked: Mapping[str, Any] = event._data or {}
         before, after = str(asked.get("before", "")), str(asked.get("after", ""))
         yield empty(before, after) | {"status": "Asking the model."}
-        yield await complete(speaker, before, after, name, Level(sure), chosen or "")
+        yield await complete(speaker, before, after, name, GateLevel(sure), chosen or "")
 
     async def on_load() -> Any:
         return await model_choices(speaker, "which fills in")

@@ -12,14 +12,14 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.tokens import Finish, FinishReason, Token
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, content_of, text_of
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES
 from pellucid_webui.inspection.histograms import entropy_picture, rank_picture
-from pellucid_webui.inspection.reading import Line, Reading
+from pellucid_webui.inspection.reading import ReadingFigures, SurprisingLine
 from pellucid_webui.views.controls import model_choices
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ NOTHING: Mapping[str, Any] = {
 class Read:
     """What one tab has read last, and what it reads now."""
 
-    reading: Reading | None = None
+    reading: ReadingFigures | None = None
     shown: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
     listening: asyncio.Task[None] | None = None
 
@@ -89,7 +89,7 @@ class _Heard:
     model: str = ""
 
 
-async def read(speaker: Speaker, kept: Read, text: str, model: str) -> AsyncGenerator[dict[str, Any]]:
+async def read(speaker: Assistant, kept: Read, text: str, model: str) -> AsyncGenerator[dict[str, Any]]:
     """Read a text, and show it as it is read. Where nothing comes of it, what was read before stays."""
     number, heard, batches, packed = next(_NUMBERS), _Heard(), list[str](), 0
     listening = kept.listening = asyncio.create_task(_listen(speaker, text, model, heard))
@@ -105,12 +105,12 @@ async def read(speaker: Speaker, kept: Read, text: str, model: str) -> AsyncGene
         listening.cancel()
         await asyncio.wait([listening])
     if heard.tokens:
-        kept.reading = Reading(heard.model, tuple(heard.tokens))
+        kept.reading = ReadingFigures(heard.model, tuple(heard.tokens))
         kept.shown = await asyncio.to_thread(_finished, number, batches, kept.reading)
     yield kept.shown | _end(listening, len(heard.tokens))
 
 
-async def _listen(speaker: Speaker, text: str, model: str, heard: _Heard) -> None:
+async def _listen(speaker: Assistant, text: str, model: str, heard: _Heard) -> None:
     """Hear a text to its end. Raises a PellucidError where that does not come."""
     if not text:
         raise InvalidRequestError("There is nothing to read: paste a text, or open a file.")
@@ -146,7 +146,7 @@ def export(kept: Read, form: str) -> dict[str, Any]:
     raise InvalidRequestError(f"A reading is exported as csv or json, not as {form!r}.")
 
 
-def figures(reading: Reading) -> list[tuple[str, str, str]]:
+def figures(reading: ReadingFigures) -> list[tuple[str, str, str]]:
     """The figures of a reading: name, value and what it means."""
     found = [("tokens", str(len(reading.tokens)), "of this model's tokenizer")]
     if reading.perplexity is not None:
@@ -156,7 +156,7 @@ def figures(reading: Reading) -> list[tuple[str, str, str]]:
     return [*found, ("bits in all", f"{reading.bits:.1f}", "the surprisal of the whole text")]
 
 
-def lines_of(reading: Reading) -> list[dict[str, Any]]:
+def lines_of(reading: ReadingFigures) -> list[dict[str, Any]]:
     """The lines that surprise most, with the index of the first token of each."""
     lines = sorted(reading.lines(), key=lambda line: line.mean, reverse=True)[:LINES_SHOWN]
     first = reading.first_tokens()
@@ -183,7 +183,7 @@ def opened(kept: Read, file: object) -> tuple[str | None, dict[str, Any]]:
         return None, kept.shown | {"status": str(error), "wrong": True}
 
 
-def read_tab(page: gr.Blocks, speaker: Speaker) -> None:
+def read_tab(page: gr.Blocks, speaker: Assistant) -> None:
     """The tab."""
     with gr.Tab("Read", id="read"):
         kept = gr.State(Read())
@@ -261,9 +261,9 @@ def _shown(
     }
 
 
-def _finished(number: int, batches: Sequence[str], reading: Reading) -> dict[str, Any]:
+def _finished(number: int, batches: Sequence[str], reading: ReadingFigures) -> dict[str, Any]:
     return _shown(number, batches, "", figures(reading), lines_of(reading))
 
 
-def _line(line: Line, token: int) -> dict[str, Any]:
+def _line(line: SurprisingLine, token: int) -> dict[str, Any]:
     return {"number": line.number, "text": line.text, "mean": line.mean, "most": line.most, "token": token}

@@ -29,7 +29,7 @@ OwnerOf = Callable[[gr.Request], str]
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewDesk:
+class ReviewView:
     """Serves the reviews to all tabs."""
 
     reviews: Reviews
@@ -133,7 +133,7 @@ def _side(verdict: Verdict, *, a_is_left: bool) -> str:
 
 def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
     """The tab."""
-    desk = ReviewDesk(reviews)
+    desk = ReviewView(reviews)
     with gr.Tab("Review", id="review"):
         view = gr.HTML(value=_shown([], "", "", NONE), html_template="", js_on_load=SCRIPT, elem_id="pl-review", apply_default_css=False)
 

@@ -14,14 +14,14 @@ from itertools import accumulate, count
 from math import log
 from typing import Any
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, SYSTEM, USER, TurnSettings
 from pellucid_webui.inspection.alignment import Segment, align, divergence, within
 from pellucid_webui.inspection.comparison import perplexity, segment_divergence, summarise
-from pellucid_webui.inspection.word_diff import Stretch, stretches
+from pellucid_webui.inspection.word_diff import DiffStretch, stretches
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Side:
 
 
 @dataclass(eq=False)
-class Duel:
+class SideBySide:
     """Both sides, and how far they are."""
 
     a: Side
@@ -94,7 +94,7 @@ class Duel:
         for task in self._tasks:
             task.cancel()
 
-    async def run(self, speaker: Speaker, prompt: str) -> AsyncGenerator[dict[str, Any]]:
+    async def run(self, speaker: Assistant, prompt: str) -> AsyncGenerator[dict[str, Any]]:
         """Have both answer, then have each read the other's answer; what to show, as it comes."""
         self.status = "Both answer…"
         async with aclosing(self._until([_say(speaker, side, prompt) for side in (self.a, self.b)])) as pictures:
@@ -142,7 +142,7 @@ class Duel:
                 side.error = side.error or _sentence(error)
 
 
-async def _say(speaker: Speaker, side: Side, prompt: str) -> None:
+async def _say(speaker: Assistant, side: Side, prompt: str) -> None:
     """Have a side answer. Raises a PellucidError where it cannot, or not to its end."""
     begun = time.monotonic()
     stream = speaker.chat(_messages(side, prompt), side.settings.sampling(), model=side.settings.model or None)
@@ -158,7 +158,7 @@ async def _say(speaker: Speaker, side: Side, prompt: str) -> None:
         side.took = time.monotonic() - begun
 
 
-async def _read(speaker: Speaker, side: Side, other: Side, prompt: str) -> None:
+async def _read(speaker: Assistant, side: Side, other: Side, prompt: str) -> None:
     """Have ``other`` read what ``side`` said, as if it were its own answer to the prompt. Raises a PellucidError where it cannot."""
     if not side.text.strip():
         return
@@ -225,7 +225,7 @@ def marks(side: Side, other: Side) -> list[dict[str, Any] | None]:
     return found
 
 
-def divergences(a: Side, b: Side, apart: Sequence[Stretch]) -> list[tuple[str, int, str]]:
+def divergences(a: Side, b: Side, apart: Sequence[DiffStretch]) -> list[tuple[str, int, str]]:
     """Where to look: the side, the number of a token there, and words. First where the texts differ, then notable tokens."""
     found: list[tuple[str, int, str]] = []
     for stretch in apart:
@@ -265,7 +265,7 @@ def words(segment: Segment, ratio: float, here: str, there: str) -> str:
     return f"log ratio {ratio / log(2):+.2f} bits: {'likelier' if ratio > 0 else 'less likely'} under {here} than under {there}{distance}"
 
 
-def _verdict(duel: Duel) -> str:
+def _verdict(duel: SideBySide) -> str:
     if duel.stopped:
         return "Stopped: the answers are not read to their ends by the other side."
     if duel.a.error or duel.b.error:
@@ -280,7 +280,7 @@ def _verdict(duel: Duel) -> str:
     )
 
 
-def _what_differs(a: Side, b: Side, stretch: Stretch) -> str:
+def _what_differs(a: Side, b: Side, stretch: DiffStretch) -> str:
     said_a, said_b = a.text[slice(*stretch.a)], b.text[slice(*stretch.b)]
     if said_a and said_b:
         return f"{a.name} says {_quoted(said_a)}, {b.name} says {_quoted(said_b)}."

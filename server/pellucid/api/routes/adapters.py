@@ -14,7 +14,7 @@ from pellucid.api.schema.adapters import AdapterList, AdapterObject, AdapterRequ
 from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError, PermissionDeniedError
 from pellucid.models.store import Store
-from pellucid.text.loaded_adapters import AdapterStanding
+from pellucid.text.loaded_adapters import AdapterStatus
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -65,14 +65,14 @@ async def unload_lora_adapter(body: UnloadLoraRequest, request: Request) -> Resp
     return PlainTextResponse(f"Success: LoRA adapter '{standing.name}' removed successfully.")
 
 
-async def _load(request: Request, folder: str, name: str | None, model: str | None) -> AdapterStanding:
+async def _load(request: Request, folder: str, name: str | None, model: str | None) -> AdapterStatus:
     state = state_of(request)
     standing = await state.require_adapters().load(folder, name=name, model=model)
     state.note_models()
     return standing
 
 
-async def _unload(request: Request, id: str) -> AdapterStanding:
+async def _unload(request: Request, id: str) -> AdapterStatus:
     state = state_of(request)
     standing, _ = await state.require_adapters().unload(id)
     state.note_models()
@@ -92,7 +92,7 @@ def _stored_name(store: Store, path: str) -> str:
     return given.name
 
 
-def _object(one: AdapterStanding, *, loaded: bool | None = None) -> AdapterObject:
+def _object(one: AdapterStatus, *, loaded: bool | None = None) -> AdapterObject:
     card = one.card
     is_loaded = one.id is not None if loaded is None else loaded
     return AdapterObject(

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.generation import (
-    Answer,
+    GeneratedAnswer,
     Items,
     check_stream_options,
     collect_all,
@@ -48,7 +48,7 @@ from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.api.state import ServerState, state_of
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, Message, Priority, Token
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
@@ -92,7 +92,7 @@ class _Chat:
     """One request on its way."""
 
     state: ServerState
-    assistant: Assistant
+    assistant: LocalAssistant
     model: str
     body: ChatRequest
     request: Request
@@ -104,7 +104,7 @@ class _Chat:
         answers = await collect_all([self._generation(choice) for choice in range(self.body.n)])
         return await asyncio.to_thread(lambda: json_response(self._whole(answers)))
 
-    def _whole(self, answers: Sequence[Answer]) -> ChatReply:
+    def _whole(self, answers: Sequence[GeneratedAnswer]) -> ChatReply:
         return ChatReply(
             id=self.id,
             created=self.created,
@@ -115,7 +115,7 @@ class _Chat:
 
     async def events(self) -> AsyncGenerator[Event]:
         """The parts of all answers as they come."""
-        answers = [Answer() for _ in range(self.body.n)]
+        answers = [GeneratedAnswer() for _ in range(self.body.n)]
         begun: set[int] = set()
         told = answers if tells_usage(self.body) else [None] * self.body.n
         async with aclosing(merge([self._generation(choice, told[choice]) for choice in range(self.body.n)])) as items:
@@ -131,7 +131,7 @@ class _Chat:
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             yield self._chunk([], usage=self._usage(answers))
 
-    def _generation(self, choice: int, told: Answer | None = None) -> Items:
+    def _generation(self, choice: int, told: GeneratedAnswer | None = None) -> Items:
         body = self.body
         limit = next((count for count in (body.max_completion_tokens, body.max_tokens) if count is not None), MOST_TOKENS)
         items = self.assistant.chat(
@@ -145,10 +145,10 @@ class _Chat:
         )
         return self.state.metrics.measured(items, self.model, self.state.clock)
 
-    def _usage(self, answers: Sequence[Answer]) -> UsageReply:
+    def _usage(self, answers: Sequence[GeneratedAnswer]) -> UsageReply:
         return usage_reply([answers[0].end.usage], [answer.end.usage for answer in answers])
 
-    def _whole_choice(self, index: int, answer: Answer) -> ChatChoice:
+    def _whole_choice(self, index: int, answer: GeneratedAnswer) -> ChatChoice:
         body = self.body
         return ChatChoice(
             index=index,

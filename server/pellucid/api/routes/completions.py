@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.generation import (
-    Answer,
+    GeneratedAnswer,
     Items,
     check_stream_options,
     collect,
@@ -37,7 +37,7 @@ from pellucid.api.schema.openai import CompletionChoice, CompletionReply, Comple
 from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.api.state import ServerState, state_of
 from pellucid.errors import InvalidRequestError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Extra, Finish, Priority, Terms, Token, Usage
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
@@ -105,7 +105,7 @@ class _Completion:
     """One request on its way. Answers are numbered prompt by prompt, ``n`` for each."""
 
     state: ServerState
-    assistant: Assistant
+    assistant: LocalAssistant
     model: str
     body: CompletionRequest
     request: Request
@@ -124,14 +124,14 @@ class _Completion:
         answers = await collect_all(self._generations())
         return await self.assistant.off_loop(lambda: json_response(self._whole(read, answers)), self.model, math.inf)
 
-    def _whole(self, read: Sequence[Answer], answers: Sequence[Answer]) -> CompletionReply:
+    def _whole(self, read: Sequence[GeneratedAnswer], answers: Sequence[GeneratedAnswer]) -> CompletionReply:
         choices = [self._whole_choice(index, answer, read[index // self.body.n]) for index, answer in enumerate(answers)]
         return self._reply(choices, usage=usage_reply(self._prompt_usages(read, answers), [answer.end.usage for answer in answers]))
 
     async def events(self) -> AsyncGenerator[Event]:
         """The parts of all answers as they come."""
         read = [await self._read(prompt) for prompt in self.prompts]
-        answers = [Answer() for _ in range(len(self.prompts) * self.body.n)]
+        answers = [GeneratedAnswer() for _ in range(len(self.prompts) * self.body.n)]
         offsets = [0] * len(answers)
         begun = [not self.body.echo and not self.body.return_token_ids] * len(answers)
         generations = self._generations(answers if tells_usage(self.body) else None)
@@ -153,7 +153,7 @@ class _Completion:
             usages = [answer.end.usage for answer in answers]
             yield self._reply([], usage=usage_reply(self._prompt_usages(read, answers), usages))
 
-    def _generations(self, told: Sequence[Answer] | None = None) -> list[Items]:
+    def _generations(self, told: Sequence[GeneratedAnswer] | None = None) -> list[Items]:
         """All answers; those in ``told`` are told what they cost as they come."""
         return [
             self._generation(prompt, choice, number * self.body.n + choice, told)
@@ -161,7 +161,7 @@ class _Completion:
             for choice in range(self.body.n)
         ]
 
-    def _generation(self, prompt: Prompt, choice: int, number: int, told: Sequence[Answer] | None) -> Items:
+    def _generation(self, prompt: Prompt, choice: int, number: int, told: Sequence[GeneratedAnswer] | None) -> Items:
         body, assistant = self.body, self.assistant
         on_usage = None if told is None else told[number].note
         params = sampling_params(body, body.max_tokens, body.logprobs or 0, choice)
@@ -184,12 +184,12 @@ class _Completion:
             items = assistant.continue_ids(prompt, params, model=self.model, stop=stop, terms=terms, on_usage=on_usage)
         return self.state.metrics.measured(items, self.model, self.state.clock)
 
-    async def _read(self, prompt: Prompt) -> Answer:
+    async def _read(self, prompt: Prompt) -> GeneratedAnswer:
         """The prompt's tokens with their probabilities, where the request asks for them."""
         body = self.body
         scored = body.prompt_logprobs if body.prompt_logprobs is not None else body.logprobs if body.echo else None
         if scored is None:
-            return Answer()
+            return GeneratedAnswer()
         top = max(scored, body.logprobs or 0) if body.echo else scored
         terms = replace(self._terms(0), key=None)  # a request does not supersede itself
         return await collect(self.assistant.score(prompt, model=self.model, top_logprobs=top, terms=terms, special=body.parse_special))
@@ -200,11 +200,11 @@ class _Completion:
         terms = terms_of(self.body, self.request, default, number)
         return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self.begun))
 
-    def _prompt_usages(self, read: Sequence[Answer], answers: Sequence[Answer]) -> list[Usage]:
+    def _prompt_usages(self, read: Sequence[GeneratedAnswer], answers: Sequence[GeneratedAnswer]) -> list[Usage]:
         first = answers[:: self.body.n]
         return [(scored if scored.finish else answer).end.usage for scored, answer in zip(read, first, strict=True)]
 
-    def _whole_choice(self, index: int, answer: Answer, read: Answer) -> CompletionChoice:
+    def _whole_choice(self, index: int, answer: GeneratedAnswer, read: GeneratedAnswer) -> CompletionChoice:
         body = self.body
         choice = self._last(index, answer.end)
         choice.text = answer.text
@@ -221,7 +221,7 @@ class _Completion:
             choice.prompt_token_ids = self._prompt_ids(index)
         return choice
 
-    def _echo_choice(self, index: int, read: Answer) -> CompletionChoice:
+    def _echo_choice(self, index: int, read: GeneratedAnswer) -> CompletionChoice:
         """The prompt as the first part of an answer."""
         body = self.body
         return CompletionChoice(

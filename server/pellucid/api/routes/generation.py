@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from fastapi import Request
 
-from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, Sampling, UsageDetails, UsageReply
+from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, SamplingFields, UsageDetails, UsageReply
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 
@@ -24,7 +24,7 @@ _MASK = 2**63 - 1
 
 
 @dataclass(slots=True)
-class Answer:
+class GeneratedAnswer:
     """A generation as far as it has come."""
 
     tokens: list[Token] = field(default_factory=list)
@@ -63,18 +63,18 @@ def checked(finish: Finish) -> Finish:
     return finish
 
 
-async def collect(items: Items) -> Answer:
+async def collect(items: Items) -> GeneratedAnswer:
     """A whole generation."""
-    answer = Answer()
+    answer = GeneratedAnswer()
     async with aclosing(items) as source:
         async for item in source:
             answer.take(item)
     return answer
 
 
-async def collect_all(generations: Sequence[Items]) -> list[Answer]:
+async def collect_all(generations: Sequence[Items]) -> list[GeneratedAnswer]:
     """Whole generations, run side by side. One that fails ends all."""
-    answers = [Answer() for _ in generations]
+    answers = [GeneratedAnswer() for _ in generations]
     async with aclosing(merge(generations)) as items:
         async for index, item in items:
             answers[index].take(item)
@@ -112,7 +112,7 @@ async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[in
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def sampling_params(body: Sampling, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
+def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
     """The parameters of one of ``body.n`` answers; each has a seed of its own, so that they differ."""
     return SamplingParams(
         max_tokens=max_tokens,
@@ -154,13 +154,13 @@ def supersede_key(request: Request, name: str, choice: int) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def check_stream_options(body: Sampling) -> None:
+def check_stream_options(body: SamplingFields) -> None:
     """Raise InvalidRequestError for stream options without a stream."""
     if body.stream_options is not None and not body.stream:
         raise InvalidRequestError("stream_options is only allowed together with stream: true.", param="stream_options")
 
 
-def tells_usage(body: Sampling) -> bool:
+def tells_usage(body: SamplingFields) -> bool:
     """Whether each part of a stream is to say what its answer has cost so far."""
     return body.stream_options is not None and body.stream_options.continuous_usage_stats
 
@@ -185,7 +185,7 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageRepl
     )
 
 
-def usage_so_far(answer: Answer) -> UsageReply | None:
+def usage_so_far(answer: GeneratedAnswer) -> UsageReply | None:
     """What an answer has cost so far, if it is told."""
     return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
 

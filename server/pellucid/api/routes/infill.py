@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.routes.generation import Answer, Items, choice_seed, collect_all, merge, supersede_key
+from pellucid.api.routes.generation import GeneratedAnswer, Items, choice_seed, collect_all, merge, supersede_key
 from pellucid.api.routes.llama_endings import rules
 from pellucid.api.routes.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
 from pellucid.api.schema.common import MOST_TOKENS
@@ -22,7 +22,7 @@ from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, Lla
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import ServerState, state_of
 from pellucid.errors import InvalidRequestError
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Extra, FinishReason, ModelCard, Priority, SamplingParams, Terms, Token
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
@@ -93,7 +93,7 @@ class _Work:
     """One request on its way."""
 
     state: ServerState
-    assistant: Assistant
+    assistant: LocalAssistant
     card: ModelCard
     body: InfillRequest | LlamaCompletionRequest
     request: Request
@@ -108,7 +108,7 @@ class _Work:
         answers = await collect_all([self._generation(choice) for choice in range(self.body.n_cmpl)])
         return await self.assistant.off_loop(lambda: self._whole(answers), self.card.name, math.inf)
 
-    def _whole(self, answers: Sequence[Answer]) -> Response:
+    def _whole(self, answers: Sequence[GeneratedAnswer]) -> Response:
         replies = [self._reply(index, answer, answer.tokens, answer.text).model_dump() for index, answer in enumerate(answers)]
         if self.body.response_fields is not None:
             replies = [pick_fields(reply, self.body.response_fields) for reply in replies]
@@ -116,7 +116,7 @@ class _Work:
 
     async def events(self) -> AsyncGenerator[Event]:
         """The parts of the one answer as they come; the last one is a whole reply without content."""
-        answer = Answer()
+        answer = GeneratedAnswer()
         async with aclosing(merge([self._generation(0)])) as items:
             async for _, item in items:
                 answer.take(item)
@@ -213,7 +213,7 @@ class _Work:
         ids = [what] if isinstance(what, int) else [piece.id for piece in self.assistant.tokenize(what, self.card.name, special=True)]
         return dict.fromkeys(ids, amount)
 
-    def _reply(self, index: int, answer: Answer, tokens: Sequence[Token], content: str) -> LlamaReply:
+    def _reply(self, index: int, answer: GeneratedAnswer, tokens: Sequence[Token], content: str) -> LlamaReply:
         body, finish, params = self.body, answer.end, self._params(index)
         usage = finish.usage
         shown = body.response_fields is None or "prompt" in body.response_fields

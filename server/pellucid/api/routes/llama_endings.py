@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pellucid.text.stopping import Ending
+from pellucid.text.stopping import EndingRule
 from pellucid.tokens import FinishReason
 
 
-def rules(indent: int, seconds: float, clock: Callable[[], float]) -> list[Ending]:
+def rules(indent: int, seconds: float, clock: Callable[[], float]) -> list[EndingRule]:
     """The endings for ``n_indent`` (0 is off) and ``t_max_predict_ms`` (in seconds; 0 or less is off)."""
-    endings: list[Ending] = []
+    endings: list[EndingRule] = []
     if seconds > 0:
         endings.append(TimeLimit(seconds, clock))
     if indent > 0:

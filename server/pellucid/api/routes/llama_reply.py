@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pellucid.api.routes.generation import Answer
+from pellucid.api.routes.generation import GeneratedAnswer
 from pellucid.api.schema.llama import Generation, LlamaProb, LlamaTokenProb, Timings
 from pellucid.client.token_json import clamped
 from pellucid.tokens import Alternative, Finish, FinishReason, SamplingParams, Token, Usage
@@ -70,7 +70,7 @@ def survivors(token: Token, params: SamplingParams) -> list[LlamaProb]:
     return found
 
 
-def has_new_line(answer: Answer) -> bool:
+def has_new_line(answer: GeneratedAnswer) -> bool:
     """Whether the answer spans lines."""
     return "\n" in answer.text
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.chat import plain_messages
-from pellucid.api.routes.generation import Answer, Items, collect, end_details, terms_of, usage_reply
+from pellucid.api.routes.generation import GeneratedAnswer, Items, collect, end_details, terms_of, usage_reply
 from pellucid.api.schema.openai import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import state_of
@@ -50,7 +50,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
     return Response(await asyncio.to_thread(_written, answer, model), media_type="application/json")
 
 
-def _written(answer: Answer, model: str) -> str:
+def _written(answer: GeneratedAnswer, model: str) -> str:
     """A ScoreReply as JSON. It is put together token by token: one call for all would hold up other threads for long."""
     usage = usage_reply([answer.end.usage], [answer.end.usage])
     bare = ScoreReply(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
@@ -70,7 +70,7 @@ def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
 
 
 async def _events(items: Items, model: str) -> AsyncGenerator[Event]:
-    answer = Answer()
+    answer = GeneratedAnswer()
     sent = 0
     async with aclosing(items) as source:
         async for item in source:

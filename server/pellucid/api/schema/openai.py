@@ -70,7 +70,7 @@ class Admittance(ModelQuery):
     deadline: float | None = Field(None, gt=0, le=86400, description="extension: seconds after which the answer ends with what there is")
 
 
-class Sampling(Admittance):
+class SamplingFields(Admittance):
     """How tokens are chosen and when the answer ends; the extensions to OpenAI's fields are marked."""
 
     temperature: Temperature = Field(1.0, description="0 takes the most probable token; OpenAI's own limit of 2 does not hold here")
@@ -93,7 +93,7 @@ class Sampling(Admittance):
     return_token_ids: bool = Field(False, description="extension: give the token ids of prompt and answer")
 
 
-class CompletionRequest(Sampling):
+class CompletionRequest(SamplingFields):
     """A text to continue or, with ``suffix``, a gap to fill."""
 
     model_config = ConfigDict(
@@ -146,7 +146,7 @@ class ResponseFormat(Body):
     type: Literal["text"]
 
 
-class ChatRequest(Sampling):
+class ChatRequest(SamplingFields):
     """A conversation to answer."""
 
     model_config = ConfigDict(

@@ -62,7 +62,7 @@ class Worth(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
+class ChunkCandidate:
     """A place that may become a chunk: the text of its document as it was then, and the line, counted from 0."""
 
     uri: str
@@ -78,7 +78,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
+class FileChunk:
     """A piece of a document as it is sent. ``said`` are its lines that say something, without their indentation."""
 
     uri: str
@@ -97,7 +97,7 @@ class Chunk:
         return (len(self.extra.text) + len(self.extra.filename)) / CHARACTERS_PER_TOKEN
 
 
-class Ring:
+class ChunkRing:
     """Pieces of other files, the ones that helped last: a queue of candidates, and the chunks that are sent.
 
     Chunks are sent oldest first and new ones go behind them, so that the beginning of the prompt stays what it was and
@@ -115,9 +115,9 @@ class Ring:
     def __init__(self, settings: ContextSettings, may_send: Callable[[str, str], bool] = lambda uri, text: True) -> None:
         self._budget = settings.files_tokens
         self._may_send = may_send
-        self._queue: list[Candidate] = []
-        self._chunks: list[Chunk] = []
-        self._here: Candidate | None = None
+        self._queue: list[ChunkCandidate] = []
+        self._chunks: list[FileChunk] = []
+        self._here: ChunkCandidate | None = None
         self._version = 0
 
     @property
@@ -127,15 +127,15 @@ class Ring:
 
     def note_open(self, uri: str, filename: str, text: str) -> None:
         """A document was opened: its first definition may help."""
-        self._enqueue(Candidate(uri, filename, text, -1, Worth.OPENED))
+        self._enqueue(ChunkCandidate(uri, filename, text, -1, Worth.OPENED))
 
     def note_edit(self, uri: str, filename: str, text: str, line: int) -> None:
         """A document was edited at a line; ``text`` is what it says now."""
-        self._enqueue(Candidate(uri, filename, text, line, Worth.EDITED))
+        self._enqueue(ChunkCandidate(uri, filename, text, line, Worth.EDITED))
 
     def note_visit(self, uri: str, filename: str, text: str, line: int) -> None:
         """The cursor stands here now. The place that it left by that, in another document or far away in this one, may help."""
-        here = Candidate(uri, filename, text, line, Worth.VISITED)
+        here = ChunkCandidate(uri, filename, text, line, Worth.VISITED)
         left, self._here = self._here, here
         if left is not None and not _near(left, here):
             self._enqueue(left)
@@ -177,7 +177,7 @@ class Ring:
             self._here = None
         self._keep([chunk for chunk in self._chunks if chunk.document != document])
 
-    def _enqueue(self, new: Candidate) -> None:
+    def _enqueue(self, new: ChunkCandidate) -> None:
         if not self._budget:
             return
         replaced = [old for old in self._queue if _near(old, new)]
@@ -187,11 +187,11 @@ class Ring:
             least = min(reversed(self._queue), key=lambda one: one.worth)
             self._queue.remove(least)
 
-    def _admit(self, candidate: Candidate) -> bool:
+    def _admit(self, candidate: ChunkCandidate) -> bool:
         """Puts a candidate into the ring, if it says something new and there is room for it."""
         most = int(self._budget / CHUNKS_AT_LEAST * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
-        chunk = Chunk(candidate.uri, Extra(candidate.filename, text), candidate.worth, _said(text))
+        chunk = FileChunk(candidate.uri, Extra(candidate.filename, text), candidate.worth, _said(text))
         if len(chunk.said) < LEAST_LINES or any(_similarity(chunk.said, old.said) > SAME for old in self._chunks):
             return False
         others = [old for old in self._chunks if not (old.document == chunk.document and _similarity(chunk.said, old.said) > OLDER)]
@@ -202,7 +202,7 @@ class Ring:
         self._chunks = [*others, chunk]
         return True
 
-    def _keep(self, chunks: list[Chunk]) -> None:
+    def _keep(self, chunks: list[FileChunk]) -> None:
         if len(chunks) != len(self._chunks):
             self._chunks = chunks
             self._version += 1
@@ -246,7 +246,7 @@ def _is_border(lines: Sequence[str], index: int) -> bool:
     return index == 0 or not lines[index - 1].strip() or _DEFINITION.match(lines[index]) is not None
 
 
-def _evicted(chunks: Sequence[Chunk], budget: float) -> list[Chunk]:
+def _evicted(chunks: Sequence[FileChunk], budget: float) -> list[FileChunk]:
     """What stays when the oldest go until the rest fits; those that were only opened go before the others."""
     kept = list(chunks)
     for chunk in sorted(chunks, key=lambda one: one.worth is not Worth.OPENED):
@@ -256,7 +256,7 @@ def _evicted(chunks: Sequence[Chunk], budget: float) -> list[Chunk]:
     return kept
 
 
-def _near(one: Candidate, other: Candidate) -> bool:
+def _near(one: ChunkCandidate, other: ChunkCandidate) -> bool:
     return one.document == other.document and abs(one.line - other.line) <= FAR
 
 
@@ -279,5 +279,5 @@ def _share(part: frozenset[str], whole: frozenset[str]) -> float:
     return len(part & whole) / len(part) if part else 0.0
 
 
-def _tokens(chunks: Sequence[Chunk]) -> float:
+def _tokens(chunks: Sequence[FileChunk]) -> float:
     return sum(chunk.tokens for chunk in chunks)

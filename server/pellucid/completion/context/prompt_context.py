@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, Ring
+from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
 from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import Place, Prompt
 from pellucid.tokens import Extra
@@ -27,7 +27,7 @@ _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ContextWindow:
     """Where the text before the cursor begins, how long the document was then, and the chunks that were sent with it.
 
     ``landmark`` is the character in front of the window, if any, and how the window begins; ``version`` is the ring's.
@@ -40,7 +40,7 @@ class Window:
     version: int
 
 
-class Context:
+class PromptContext:
     """Makes the prompt of each place.
 
     Models read the text before the cursor last, so typing only appends to the prompt, and all that was read before comes
@@ -49,11 +49,11 @@ class Context:
     The end of the text after the cursor depends on that text alone, which typing leaves as it is.
     """
 
-    def __init__(self, settings: ContextSettings, ring: Ring) -> None:
+    def __init__(self, settings: ContextSettings, ring: ChunkRing) -> None:
         self._prefix = int(settings.prefix_tokens * CHARACTERS_PER_TOKEN)
         self._suffix = int(settings.suffix_tokens * CHARACTERS_PER_TOKEN)
         self._ring = ring
-        self._windows: dict[str, tuple[Window, ...]] = {}
+        self._windows: dict[str, tuple[ContextWindow, ...]] = {}
 
     def prompt(self, place: Place) -> Prompt:
         """What is sent for a place. Where more was typed since, it is what was sent before, and more at the end of the prefix.
@@ -66,7 +66,7 @@ class Context:
         last, start = self._found_again(known, place) or (None, window_start(before, self._prefix))
         prefix, suffix = before[start:], after[: window_end(after, self._suffix)]
         extra = last.extra if last is not None and last.version == version else self._ring.chunks(prefix + suffix, place.uri)
-        window = Window(start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK], extra, version)
+        window = ContextWindow(start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK], extra, version)
         others = (one for one in known if one is not last and one.start != start)
         self._windows[place.uri] = (window, *others)[:WINDOWS]
         if len(self._windows) > DOCUMENTS:
@@ -77,7 +77,7 @@ class Context:
         """The document was closed."""
         self._windows.pop(uri, None)
 
-    def _found_again(self, windows: Sequence[Window], place: Place) -> tuple[Window, int] | None:
+    def _found_again(self, windows: Sequence[ContextWindow], place: Place) -> tuple[ContextWindow, int] | None:
         """The latest window of the document that is still there and of a good size, and where it begins now."""
         for window in windows:
             grown = len(place.before) + len(place.after) - window.length

@@ -6,7 +6,7 @@ import re
 from typing import Protocol
 
 from pellucid.completion.shaping.cursor_scope import Bracket, Cursor
-from pellucid.completion.shaping.ending import End, Ending
+from pellucid.completion.shaping.ending import Ending, ScopeEnd
 from pellucid.completion.shaping.language_syntax import Mark, Scan, indentation, opens_block, scan
 from pellucid.text.brackets import CLOSING, OPENING, QUOTES
 from pellucid.text.stopping import WORTH_CUTTING
@@ -35,7 +35,7 @@ class Scope(Protocol):
         """How many blank lines in a row it may have."""
         ...
 
-    def judge(self, line: str, *, whole: bool) -> End | None:
+    def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
         """Where a line ends it; None if it goes on. The first line has what is left of the cursor.
 
         A line is judged while it grows, whenever it is not blank, and once more when it is ``whole``: then it counts.
@@ -43,7 +43,7 @@ class Scope(Protocol):
         ...
 
 
-class Brackets:
+class OpenBrackets:
     """The brackets that are open while an answer is written: those before the cursor, and its own."""
 
     def __init__(self, cursor: Cursor) -> None:
@@ -92,40 +92,40 @@ class Brackets:
         return True
 
 
-class Rest:
+class LineScope:
     """The rest of a line, or the first line of a block where the cursor is at the end of the line that opens it."""
 
     blanks = 0
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._brackets = Brackets(cursor)
+        self._brackets = OpenBrackets(cursor)
         self._first = True
 
-    def judge(self, line: str, *, whole: bool) -> End | None:
+    def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
         left = len(self._cursor.left) if self._first else 0
         found = self._cursor.scan_on(line) if self._first else scan(line, self._cursor.inside, self._cursor.syntax)
         if not line[left:].strip():
             self._first = self._first and not whole
             return None
         if self._cursor.quoted and (at := _closing_at(line, left, self._cursor.right)) is not None:
-            return End(at, Ending.SUFFIX)
+            return ScopeEnd(at, Ending.SUFFIX)
         wrong = self._brackets.follow(line, _after(found, left), keep=False)
         if wrong is not None:
-            return End(_without_right(line, wrong, self._cursor.right), Ending.SUFFIX)
+            return ScopeEnd(_without_right(line, wrong, self._cursor.right), Ending.SUFFIX)
         if not whole:
             return None
         said = _right_in(line, left, self._cursor.right)
-        return End(len(line), Ending.LINE) if said is None else End(said, Ending.SUFFIX)
+        return ScopeEnd(len(line), Ending.LINE) if said is None else ScopeEnd(said, Ending.SUFFIX)
 
 
-class Block:
+class BlockScope:
     """A block of code: what the line above or left of the cursor opens, else the scope that the cursor stands in."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._syntax = cursor.syntax
-        self._brackets = Brackets(cursor)
+        self._brackets = OpenBrackets(cursor)
         self._inside = cursor.inside
         self._in_text = cursor.inside is not None  # the block is a comment or a string
         self._opener = cursor.opener_indent  # what is indented no more than this is not in the block
@@ -144,7 +144,7 @@ class Block:
     def blanks(self) -> int:
         return 1 if self._inside is None else 1_000
 
-    def judge(self, line: str, *, whole: bool) -> End | None:
+    def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
         left = len(self._cursor.left) if self._first else 0
         found = self._cursor.scan_on(line) if self._first else scan(line, self._inside, self._syntax)
         end = self._judge(line, found, left, whole=whole)
@@ -154,7 +154,7 @@ class Block:
             self._blank = not line.strip()
         return end
 
-    def _judge(self, line: str, found: Scan, left: int, *, whole: bool) -> End | None:
+    def _judge(self, line: str, found: Scan, left: int, *, whole: bool) -> ScopeEnd | None:
         if self._in_text:
             return self._judge_text(line, found, whole=whole)
         if not line[left:].strip():  # the cursor's own line, which is complete, or a blank one
@@ -167,18 +167,18 @@ class Block:
                 return end
         wrong = self._brackets.follow(line, _after(found, left), keep=whole)
         if wrong is not None:
-            return End(wrong.at, Ending.SUFFIX if line[left : wrong.at].strip() else Ending.SCOPE)
+            return ScopeEnd(wrong.at, Ending.SUFFIX if line[left : wrong.at].strip() else Ending.SCOPE)
         return self._judge_whole(line, found, starts=starts, closes=closes) if whole else None
 
-    def _judge_text(self, line: str, found: Scan, *, whole: bool) -> End | None:
+    def _judge_text(self, line: str, found: Scan, *, whole: bool) -> ScopeEnd | None:
         """A line of the comment or string that the cursor stands in: the block ends with it."""
         if found.left is None or self._inside is None:
             return None
         if _is_ended_below(self._cursor, self._inside):
-            return End(found.left - len(self._inside), Ending.SUFFIX)
-        return End(len(line), Ending.SCOPE) if whole else None
+            return ScopeEnd(found.left - len(self._inside), Ending.SUFFIX)
+        return ScopeEnd(len(line), Ending.SCOPE) if whole else None
 
-    def _judge_indentation(self, line: str, *, whole: bool) -> End | None:
+    def _judge_indentation(self, line: str, *, whole: bool) -> ScopeEnd | None:
         indent, text = indentation(line), line.strip()
         word = _first_word(text)
         if not whole and self._syntax.tags and "</".startswith(text[:2]) and ">" not in text:
@@ -190,7 +190,7 @@ class Block:
         if self._indent is None:
             least = self._opener if self._opener is not None else indentation(self._cursor.left) - 1
             if indent < least or (indent == least and not self._braced):
-                return End(0, Ending.SCOPE)
+                return ScopeEnd(0, Ending.SCOPE)
             if whole:
                 self._indent = indent
                 self._alone = self._alone or (indent == 0 and self._opener is None and not self._cursor.brackets)
@@ -198,10 +198,10 @@ class Block:
         if self._syntax.comments == ("//",) and _is_marginal(text, whole=whole):
             return None
         if indent < self._indent:
-            return End(0, Ending.SCOPE)
+            return ScopeEnd(0, Ending.SCOPE)
         if indent > self._indent or not self._header or _goes_on(text):
             return None
-        return End(0, Ending.SCOPE) if self._is_over() else None
+        return ScopeEnd(0, Ending.SCOPE) if self._is_over() else None
 
     def _is_over(self) -> bool:
         """Whether the statements at the block's indentation are a thought: at the margin, or a whole declaration."""
@@ -209,19 +209,19 @@ class Block:
             return self._bodied or self._blank
         return self._bodied and self._blank and _DECLARES.match(self._header) is not None
 
-    def _judge_closing_word(self, line: str, indent: int, *, whole: bool) -> End | None:
+    def _judge_closing_word(self, line: str, indent: int, *, whole: bool) -> ScopeEnd | None:
         """A line that begins with end, fi, done or esac."""
         if self._indent is not None and indent >= self._indent:
             return None
         if indent != self._opener or self._is_below(line, indent):
-            return End(0, Ending.SCOPE)
-        return End(len(line), Ending.SCOPE) if whole else None
+            return ScopeEnd(0, Ending.SCOPE)
+        return ScopeEnd(len(line), Ending.SCOPE) if whole else None
 
     def _is_below(self, line: str, indent: int) -> bool:
         below = next((one for one in self._cursor.lines_below() if indentation(one) <= indent), "")
         return indentation(below) == indent and _first_word(below.strip()) == _first_word(line.strip())
 
-    def _judge_whole(self, line: str, found: Scan, *, starts: bool, closes: bool) -> End | None:
+    def _judge_whole(self, line: str, found: Scan, *, starts: bool, closes: bool) -> ScopeEnd | None:
         opens = opens_block(line, found, self._syntax)
         indent = indentation(line)
         if self._brackets.closed:
@@ -229,8 +229,8 @@ class Block:
                 return self._begin_statement(line)
             if starts and (self._brackets.own or _CONTINUES.match(line)):
                 cut = _CLOSINGS.match(line)
-                return End(cut.end() if cut else len(line), Ending.SCOPE)
-            return End(len(line), Ending.SCOPE)
+                return ScopeEnd(cut.end() if cut else len(line), Ending.SCOPE)
+            return ScopeEnd(len(line), Ending.SCOPE)
         if not starts:
             if self._first:
                 self._note(line)
@@ -241,13 +241,13 @@ class Block:
             self._bodied = True
         elif closes or (self._syntax.words and _first_word(line.strip()) in CLOSING_WORDS):
             if self._alone and not self._brackets.own and not opens and not _MAY_GO_ON.match(self._header):
-                return End(len(line), Ending.SCOPE)
+                return ScopeEnd(len(line), Ending.SCOPE)
             self._bodied = True
         elif not _goes_on(line.strip()):
             self._note(line)
         return None
 
-    def _begin_statement(self, line: str) -> End | None:
+    def _begin_statement(self, line: str) -> ScopeEnd | None:
         """The cursor's line went on to open a block: that statement is wanted, and no more."""
         self._brackets.settle()
         self._indent, self._alone = indentation(line), True

@@ -30,7 +30,7 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ScopeEnd:
     """Where a line ends a suggestion: after ``at`` of its characters, and why."""
 
     at: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from pellucid.completion.settings import Shape
-from pellucid.completion.shaping.block_scope import Block, Rest, Scope
+from pellucid.completion.settings import SuggestionShape
+from pellucid.completion.shaping.block_scope import BlockScope, LineScope, Scope
 from pellucid.completion.shaping.cursor_scope import Cursor
-from pellucid.completion.shaping.ending import End, Ending
+from pellucid.completion.shaping.ending import Ending, ScopeEnd
 from pellucid.completion.shaping.prose import InFence, Paragraph, fenced
 from pellucid.completion.shaping.repetition import Repetition, goes_in_circles
 from pellucid.completion.suggestion import Place, Shaped, first
@@ -24,32 +24,32 @@ _PUNCTUATION = re.compile(r"""(?:[\s)\]}>;:,"'`]|\*/|-->|</[\w:.-]+>)*""")
 _LAST_BREAK = re.compile(r"\r?\n[ \t]*")
 
 
-def shape_of(place: Place, wanted: Shape = Shape.AUTO, *, invoked: bool = False) -> Shape:
+def shape_of(place: Place, wanted: SuggestionShape = SuggestionShape.AUTO, *, invoked: bool = False) -> SuggestionShape:
     """Whether a line or a block is suggested here: LINE or BLOCK.
 
     What is wanted, if that is not AUTO. Else a line, where something other than closing punctuation is right of the
     cursor, in comments and strings and in prose; a block where one has just been opened, or a comment or string over
     several lines, where something new begins at the margin below a blank line, and where it was asked for by hand.
     """
-    if wanted is not Shape.AUTO:
+    if wanted is not SuggestionShape.AUTO:
         return wanted
     block = fenced(place)
     return _shape_of(Cursor(block.place if block else place), invoked=invoked)
 
 
-def _shape_of(cursor: Cursor, *, invoked: bool) -> Shape:
+def _shape_of(cursor: Cursor, *, invoked: bool) -> SuggestionShape:
     if not _PUNCTUATION.fullmatch(cursor.right):
-        return Shape.LINE
+        return SuggestionShape.LINE
     if invoked:
-        return Shape.BLOCK
+        return SuggestionShape.BLOCK
     if cursor.in_text or cursor.syntax.prose:
-        return Shape.BLOCK if cursor.begins_text else Shape.LINE
+        return SuggestionShape.BLOCK if cursor.begins_text else SuggestionShape.LINE
     if cursor.right.strip():  # brackets that an editor has closed: `{|}` is a block, `f(|)` and `<p>|</p>` are lines
-        return Shape.BLOCK if cursor.opener == cursor.number and cursor.left.rstrip().endswith("{") else Shape.LINE
-    return Shape.BLOCK if cursor.opener is not None or cursor.begins_anew else Shape.LINE
+        return SuggestionShape.BLOCK if cursor.opener == cursor.number and cursor.left.rstrip().endswith("{") else SuggestionShape.LINE
+    return SuggestionShape.BLOCK if cursor.opener is not None or cursor.begins_anew else SuggestionShape.LINE
 
 
-class Ghost:
+class GhostText:
     """Fed the tokens of an answer, it says when the thought has ended, and what of it is suggested.
 
     A LINE is the rest of the cursor's line. Where that line opens a block and has nothing right of the cursor, and the
@@ -61,8 +61,8 @@ class Ghost:
     space at the end is cut. The result does not depend on how the text is cut into tokens.
     """
 
-    def __init__(self, place: Place, shape: Shape, *, max_lines: int = 12) -> None:
-        assert shape is not Shape.AUTO, "shape_of says which"
+    def __init__(self, place: Place, shape: SuggestionShape, *, max_lines: int = 12) -> None:
+        assert shape is not SuggestionShape.AUTO, "shape_of says which"
         block = fenced(place)
         self.ended = False
         self._cursor = Cursor(block.place if block else place)
@@ -177,7 +177,7 @@ class Ghost:
     @property
     def _may_break(self) -> bool:
         """Whether the answer may leave the cursor's line as it is."""
-        if isinstance(self._scope, Rest) and self._cursor.opener != self._cursor.number:
+        if isinstance(self._scope, LineScope) and self._cursor.opener != self._cursor.number:
             return False
         return self._cursor.opener is not None or self._cursor.begins_text or not self._cursor.right.strip()
 
@@ -187,7 +187,7 @@ class Ghost:
             self._stop(self._place_of(verdict), verdict.why)
         return verdict is not None
 
-    def _place_of(self, verdict: End) -> int:
+    def _place_of(self, verdict: ScopeEnd) -> int:
         return self._begin + max(verdict.at - (len(self._left) if self._begin == 0 else 0), 0)
 
     def _line(self, end: int) -> str:
@@ -219,7 +219,7 @@ class Ghost:
         return space if _LAST_BREAK.fullmatch(space) else ""
 
 
-def _scope(cursor: Cursor, shape: Shape) -> Scope:
-    if shape is Shape.LINE:
-        return Rest(cursor)
-    return Paragraph(cursor) if cursor.syntax.prose else Block(cursor)
+def _scope(cursor: Cursor, shape: SuggestionShape) -> Scope:
+    if shape is SuggestionShape.LINE:
+        return LineScope(cursor)
+    return Paragraph(cursor) if cursor.syntax.prose else BlockScope(cursor)

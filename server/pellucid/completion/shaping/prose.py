@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pellucid.completion.shaping.block_scope import Scope
 from pellucid.completion.shaping.cursor_scope import Cursor
-from pellucid.completion.shaping.ending import End, Ending
+from pellucid.completion.shaping.ending import Ending, ScopeEnd
 from pellucid.completion.shaping.language_syntax import indentation
 from pellucid.completion.suggestion import Place
 
@@ -67,12 +67,12 @@ class InFence:
     def blanks(self) -> int:
         return self._scope.blanks
 
-    def judge(self, line: str, *, whole: bool) -> End | None:
+    def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
         text = line.strip()
         if text.startswith(self._fence):
             if self._is_closed:
-                return End(0, Ending.SCOPE)
-            return End(len(line), Ending.SCOPE) if whole else None
+                return ScopeEnd(0, Ending.SCOPE)
+            return ScopeEnd(len(line), Ending.SCOPE) if whole else None
         if not whole and self._fence.startswith(text):
             return None
         return self._scope.judge(line, whole=whole)
@@ -93,25 +93,25 @@ class Paragraph:
     def blanks(self) -> int:
         return 1_000 if self._fence else 0
 
-    def judge(self, line: str, *, whole: bool) -> End | None:
+    def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
         end = self._judge(line, whole=whole)
         if whole and end is None:
             self._first = False
         return end
 
-    def _judge(self, line: str, *, whole: bool) -> End | None:
+    def _judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
         if not line.strip() or (self._first and self._cursor.left.strip()):
             return None
         fence = _FENCE.match(line)
         if self._fence:
             closes = whole and fence is not None and fence.group(1).startswith(self._fence)
-            return End(len(line), Ending.SCOPE) if closes else None
+            return ScopeEnd(len(line), Ending.SCOPE) if closes else None
         if self._begun:
             if not whole and _MAY_BE_ITEM.match(line):
                 return None
             next_item = _ITEM.match(line) and (self._item is None or indentation(line) <= self._item)
             if next_item or _HEADING.match(line):
-                return End(0, Ending.SCOPE)
+                return ScopeEnd(0, Ending.SCOPE)
         if whole:
             self._begun = True
             self._fence = fence.group(1) if fence else ""

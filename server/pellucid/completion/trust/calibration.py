@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import exp, isfinite, log
 from typing import Any, Self
 
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.features import NAMES, VERSION, geometric_mean
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import ConfigError
@@ -21,7 +21,7 @@ WIDEST = 30.0
 """Logits beyond it are as good as certain, and their exponentials do not overflow."""
 
 
-class Kind(StrEnum):
+class CalibrationKind(StrEnum):
     """How the probability is computed."""
 
     RAW = "raw"
@@ -43,20 +43,20 @@ class Calibration:
     costs at a level, where a right one gains 1. ``about`` is what else the file tells, for people.
     """
 
-    kind: Kind
+    kind: CalibrationKind
     numbers: tuple[float, ...]
-    costs: Mapping[Level, float]
+    costs: Mapping[GateLevel, float]
     about: Mapping[str, Any]
 
     def probability(self, values: Sequence[float]) -> float:
         """P(right) from the numbers of ``features.NAMES``."""
         mean = geometric_mean(values)
-        if self.kind is Kind.RAW:
+        if self.kind is CalibrationKind.RAW:
             return mean
-        if self.kind is Kind.PLATT:
+        if self.kind is CalibrationKind.PLATT:
             bias, slope = self.numbers
             return logistic(bias + slope * logit(mean))
-        if self.kind is Kind.ISOTONIC:
+        if self.kind is CalibrationKind.ISOTONIC:
             half = len(self.numbers) // 2
             return interpolated(mean, self.numbers[:half], self.numbers[half:])
         bias, *rest = self.numbers
@@ -65,7 +65,7 @@ class Calibration:
         parts = zip(values, weights, means, scales, strict=True)
         return logistic(bias + sum(weight * (value - mean) / scale for value, weight, mean, scale in parts))
 
-    def threshold(self, level: Level) -> float:
+    def threshold(self, level: GateLevel) -> float:
         """P(right) above which showing a suggestion gains more than it costs: p - (1 - p) * cost > 0."""
         cost = self.costs[level]
         return cost / (1 + cost)
@@ -88,9 +88,9 @@ class Calibration:
             told = record["features"]
             if (told["version"], told["names"]) != (VERSION, list(NAMES)):
                 raise ConfigError("The calibration was made by another version of Pellucid: run pellucid calibrate again.")
-            kind = Kind(record["kind"])
+            kind = CalibrationKind(record["kind"])
             numbers = tuple(float(number) for number in record["numbers"])
-            costs = {level: float(record["costs"][level]) for level in Level}
+            costs = {level: float(record["costs"][level]) for level in GateLevel}
             about = dict(record.get("about", {}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             said = f"{type(error).__name__}: {error}"
@@ -101,7 +101,7 @@ class Calibration:
         return cls(kind, numbers, costs, about)
 
 
-_SIZES = {Kind.RAW: 0, Kind.PLATT: 2, Kind.LOGISTIC: 1 + 3 * len(NAMES)}
+_SIZES = {CalibrationKind.RAW: 0, CalibrationKind.PLATT: 2, CalibrationKind.LOGISTIC: 1 + 3 * len(NAMES)}
 
 
 def logistic(value: float) -> float:

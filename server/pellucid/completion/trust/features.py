@@ -58,7 +58,7 @@ NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CursorFeatures:
     """What a place says about any suggestion there. ``lines`` are those before the cursor that are not blank, stripped."""
 
     left: str
@@ -68,14 +68,14 @@ class Surroundings:
     lines: frozenset[str]
 
     @classmethod
-    def of(cls, place: Place) -> Surroundings:
+    def of(cls, place: Place) -> CursorFeatures:
         """Read them off a place."""
         cursor = Cursor(place)
         lines = frozenset(line.strip() for line in place.before[-FAR:].split("\n")[:-1])
         return cls(place.left, bool(place.after.strip()), cursor.in_text, (cursor.above or "").strip(), lines)
 
 
-def features(tokens: Sequence[Token], at: Surroundings, ending: str, *, whole: bool) -> tuple[float, ...]:
+def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole: bool) -> tuple[float, ...]:
     """The numbers of ``NAMES``. ``ending`` says why the suggestion ends where it ends, ``whole`` that these tokens are all of it.
 
     Needs a token that has text.

@@ -43,7 +43,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class Outcome(StrEnum):
+class Reaction(StrEnum):
     """What became of a suggestion that was shown."""
 
     ACCEPTED = "accepted"
@@ -53,7 +53,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """A suggestion that was shown, and what became of it.
 
     ``length`` and ``accepted`` are characters, of it and of the part that was taken. ``features`` are the numbers of
@@ -65,7 +65,7 @@ class Entry:
     language: str
     level: str | None
     gate: str
-    outcome: Outcome
+    outcome: Reaction
     length: int
     accepted: int
     features: tuple[float, ...]
@@ -79,7 +79,7 @@ class SuggestionLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: LogEntry) -> None:
         """Note an outcome, in the stead of an earlier one of the same suggestion. Raises ConfigError where that cannot be done.
 
         Who takes a word and dismisses the rest has accepted a part: a dismissal takes the place of nothing.
@@ -94,7 +94,7 @@ class SuggestionLog:
             "probabilities": json.dumps([round(p, 6) for p in entry.probabilities]),
         }
         marks = ", ".join(f":{name}" for name in _COLUMNS)
-        known = "IGNORE" if entry.outcome is Outcome.DISMISSED else "REPLACE"
+        known = "IGNORE" if entry.outcome is Reaction.DISMISSED else "REPLACE"
         with self._open() as database:
             database.execute(f"INSERT OR {known} INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- our own words
 
@@ -106,7 +106,7 @@ class SuggestionLog:
             for row in database.execute("SELECT * FROM suggestions ORDER BY rowid"):  # not by time: the clock may have been set back
                 yield dict(zip(_COLUMNS, row, strict=True))
 
-    def entries(self, model: str) -> list[Entry]:
+    def entries(self, model: str) -> list[LogEntry]:
         """What is known of a model's suggestions, by the numbers of this version."""
         found = []
         for row in self.rows():
@@ -114,9 +114,9 @@ class SuggestionLog:
                 values = {name: row[name] for name in ("id", "model", "language", "level", "gate", "length", "accepted")}
                 part = row["accepted_features"]
                 found.append(
-                    Entry(
+                    LogEntry(
                         **values,  # type: ignore[arg-type]  # as they were written
-                        outcome=Outcome(str(row["outcome"])),
+                        outcome=Reaction(str(row["outcome"])),
                         features=_numbers(row["features"]),
                         accepted_features=None if part is None else _numbers(part),
                         probabilities=_numbers(row["probabilities"]),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.suggestion import first
 from pellucid.tokens import Token
 
@@ -17,10 +17,10 @@ FLOOR = 1e-6
 WORTH_SHOWING = 2
 """Letters, digits or brackets that a shortened suggestion has at least: less is quicker typed than read."""
 
-THRESHOLDS: Mapping[Level, Mapping[str, float]] = {
-    Level.QUIET: {"first": 0.50, "mean": 0.80, "least": 0.50},
-    Level.NORMAL: {"first": 0.15, "mean": 0.60, "least": 0.15},
-    Level.EAGER: {"first": 0.0, "mean": 0.25, "least": 0.0},
+THRESHOLDS: Mapping[GateLevel, Mapping[str, float]] = {
+    GateLevel.QUIET: {"first": 0.50, "mean": 0.80, "least": 0.50},
+    GateLevel.NORMAL: {"first": 0.15, "mean": 0.60, "least": 0.15},
+    GateLevel.EAGER: {"first": 0.0, "mean": 0.25, "least": 0.0},
 }
 """What the probabilities of the suggested tokens must reach: the first one's, their geometric mean, and the least of them.
 
@@ -33,7 +33,7 @@ BY_HAND = "hand"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """How many characters of a suggestion are shown, all of them, some or none, why, and what has decided ``by`` which values."""
 
     length: int
@@ -43,24 +43,24 @@ class Verdict:
     by: str = BY_THRESHOLDS
 
 
-def judge(tokens: Sequence[Token], level: Level) -> Verdict:
+def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:
     """The longest part of a suggestion that is sure enough: all of it, whole lines of it, or whole words of its first line."""
     thresholds = THRESHOLDS[level]
     values = measure(tokens)
     text = "".join(token.text for token in tokens)
     failing = _failing(values, thresholds)
     if failing is None:
-        return Verdict(len(text), "Every probability is above its threshold.", values, thresholds)
+        return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
     why = f"The {_words(failing)} is {values[failing]:.2f}, below {thresholds[failing]:.2f} of the level {level}"
     for length in parts(tokens, text):
         if _failing(measure(first(tokens, length)), thresholds) is None and is_worth(text[:length]):
-            return Verdict(length, f"{why}; what stands before that is sure enough.", values, thresholds)
-    return Verdict(0, f"{why}.", values, thresholds)
+            return GateVerdict(length, f"{why}; what stands before that is sure enough.", values, thresholds)
+    return GateVerdict(0, f"{why}.", values, thresholds)
 
 
-def passed(tokens: Sequence[Token]) -> Verdict:
+def passed(tokens: Sequence[Token]) -> GateVerdict:
     """All of a suggestion that was asked for by hand, with the values that the gate would look at."""
-    return Verdict(sum(len(token.text) for token in tokens), "It was asked for by hand.", measure(tokens), {}, BY_HAND)
+    return GateVerdict(sum(len(token.text) for token in tokens), "It was asked for by hand.", measure(tokens), {}, BY_HAND)
 
 
 def measure(tokens: Sequence[Token]) -> dict[str, float]:

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.engine.decoders.decode_graphs import DecodeRows
-from pellucid.engine.model import Span
+from pellucid.engine.model import BatchSpan
 
 
-def store(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, spans: tuple[Span, ...]) -> None:
+def store(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, spans: tuple[BatchSpan, ...]) -> None:
     """Write the keys and values (T, kv_heads, head_dim) of a flat batch into one layer's storage."""
     for span in spans:
         rows = slice(span.offset, span.offset + span.count)
@@ -25,7 +25,7 @@ def attend(
     q: Tensor,
     keys: Tensor,
     values: Tensor,
-    spans: tuple[Span, ...],
+    spans: tuple[BatchSpan, ...],
     *,
     scale: float,
     window: int | None = None,
@@ -63,7 +63,7 @@ def attend_rows(q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, sc
     return out.reshape(count, heads, -1)
 
 
-def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float, window: int | None, softcap: float | None) -> Tensor:
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, window: int | None, softcap: float | None) -> Tensor:
     count, heads, dim = q.shape
     kv_heads = k.shape[0]
     if window is not None and span.end > window:
@@ -86,7 +86,7 @@ def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float, windo
     return out.reshape(heads, count, -1).transpose(0, 1)
 
 
-def _visible(span: Span, first: int, window: int | None, device: torch.device) -> Tensor:
+def _visible(span: BatchSpan, first: int, window: int | None, device: torch.device) -> Tensor:
     """Which keys each query of a span may see: (count, end - first) bool."""
     query = torch.arange(span.start, span.end, device=device)[:, None]
     key = torch.arange(first, span.end, device=device)[None, :]

@@ -26,7 +26,7 @@ NEVER = -100.0
 _CONTEXT = 1 << 20  # a text of any length can be read: only its last bytes are looked at
 
 
-class HistoryModel:
+class ByteWindowModel:
     """What models of the last ``reach`` bytes have in common; the hidden state of a row is these bytes, (R, reach) int64.
 
     The last byte stands last. In front of a text's beginning, or of the last marker, there is ``NOTHING``.

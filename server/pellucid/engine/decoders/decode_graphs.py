@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.engine.model import Batch, Span
+from pellucid.engine.model import Batch, BatchSpan
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ MOST_KEYS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class GraphShape:
     """``rows`` sequences, the first ``length`` keys of each."""
 
     rows: int
@@ -44,7 +44,7 @@ class DecodeRows:
     length: int
 
     @classmethod
-    def empty(cls, shape: Shape, device: torch.device) -> DecodeRows:
+    def empty(cls, shape: GraphShape, device: torch.device) -> DecodeRows:
         """Place for the inputs of steps of a shape."""
         ids, positions, slots = (torch.zeros(shape.rows, dtype=torch.int64, device=device) for _ in range(3))
         return cls(ids, positions, slots, shape.length)
@@ -57,7 +57,7 @@ class DecodeRows:
             place[len(values) :] = values[0]
 
 
-def shape_of(spans: Sequence[Span], capacity: int) -> Shape | None:
+def shape_of(spans: Sequence[BatchSpan], capacity: int) -> GraphShape | None:
     """The smallest shape that a batch of these spans fits into; None where it is no decode step, or too large a one."""
     rows = next((count for count in ROW_COUNTS if count >= len(spans)), None)
     if rows is None or any(span.count != 1 for span in spans):
@@ -66,7 +66,7 @@ def shape_of(spans: Sequence[Span], capacity: int) -> Shape | None:
     while length < longest:
         length *= 2
     length = min(length, capacity)
-    return Shape(rows, length) if rows * length <= MOST_KEYS else None
+    return GraphShape(rows, length) if rows * length <= MOST_KEYS else None
 
 
 Step = Callable[[DecodeRows], Tensor]
@@ -81,11 +81,11 @@ class DecodeGraphs:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._recorded: dict[Shape, tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]] = {}
+        self._recorded: dict[GraphShape, tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle()
         self._works = True
 
-    def run(self, step: Step, shape: Shape, batch: Batch) -> Tensor | None:
+    def run(self, step: Step, shape: GraphShape, batch: Batch) -> Tensor | None:
         """Hidden states (R, hidden) of the wanted rows of a batch that fits into a shape; ``step`` is the same each time.
 
         None where steps cannot be recorded here.
@@ -104,7 +104,7 @@ class DecodeGraphs:
         graph.replay()
         return hidden[batch.rows]  # a copy: the next step of any shape writes where this one has
 
-    def _record(self, step: Step, shape: Shape, batch: Batch) -> tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]:
+    def _record(self, step: Step, shape: GraphShape, batch: Batch) -> tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]:
         rows = DecodeRows.empty(shape, self._device)
         rows.fill(batch)
         here, aside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]

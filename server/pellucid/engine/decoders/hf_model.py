@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from pellucid.engine.decoders.attention import attend, store
-from pellucid.engine.model import Batch, CacheShape, KVStorage, Span, TokenCost
+from pellucid.engine.model import Batch, BatchSpan, CacheShape, KVStorage, TokenCost
 from pellucid.errors import ModelError
 
 ATTENTION = "pellucid"
@@ -43,7 +43,7 @@ _ROUNDING = 0.3
 class FlatCache:
     """The library's cache object for one forward pass: it writes through to the storage, layer by layer."""
 
-    def __init__(self, spans: tuple[Span, ...], kv: KVStorage) -> None:
+    def __init__(self, spans: tuple[BatchSpan, ...], kv: KVStorage) -> None:
         self.spans = spans
         self.windows: dict[int, int | None] = {}  # what attention was told, by layer
         self._kv = kv
@@ -123,11 +123,11 @@ def flat_attention(
     return run(module, query[0].transpose(0, 1), stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap)[None], None
 
 
-def _attend_stored(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[Span, ...], **how: Any) -> Tensor:
+def _attend_stored(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any) -> Tensor:
     return attend(q, *stored, spans, **how)
 
 
-def _attend_latent(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[Span, ...], **how: Any) -> Tensor:
+def _attend_latent(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any) -> Tensor:
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): the storage holds latents that the module expands."""
     expand: Callable[..., tuple[Tensor, Tensor]] = module.expand_kv  # type: ignore[assignment]
     outs = []
@@ -253,7 +253,8 @@ class HFModel:
         for ranges in (((0, first), (0, second)), ((first, _PROBE_LENGTH), (second, _PROBE_LENGTH))):
             offsets = (0, ranges[0][1] - ranges[0][0])
             spans = tuple(
-                Span(slot, start, end - start, offset) for slot, (start, end), offset in zip(_PROBE_SLOTS, ranges, offsets, strict=True)
+                BatchSpan(slot, start, end - start, offset)
+                for slot, (start, end), offset in zip(_PROBE_SLOTS, ranges, offsets, strict=True)
             )
             texts = torch.cat([ids[text, span.start : span.end] for text, span in enumerate(spans)])
             positions = torch.cat([torch.arange(span.start, span.end, device=self.device) for span in spans])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, VOCABULARY, HistoryModel
+from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, VOCABULARY, ByteWindowModel
 
 _MULTIPLIER = 0x27D4EB2F  # an odd number below 2^31: products of 32 bits and it stay below 2^63
 _WORD = (1 << 32) - 1
@@ -32,7 +32,7 @@ class LogisticWeights:
         return (len(self.weight) - 1).bit_length() - 1
 
 
-class LogisticModel(HistoryModel):
+class LogisticModel(ByteWindowModel):
     """Multinomial: a score for each byte that was seen, the sum of the weights of what stands before it, and their softmax."""
 
     def __init__(self, weights: LogisticWeights, reach: int, device: torch.device) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, HistoryModel
+from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, ByteWindowModel
 
 MOST = 8
 """The longest n-gram: with the byte that it predicts it fits 64 bits."""
@@ -35,7 +35,7 @@ class NGramTable:
         return sum(tensor.nbytes for tensor in (self.contexts, self.begins, self.bytes, self.shares, self.backoffs))
 
 
-class NGramModel(HistoryModel):
+class NGramModel(ByteWindowModel):
     """The table of the empty context first, then those of contexts of one byte, two, and so on.
 
     p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte), and below the empty context each byte is as probable as

@@ -25,7 +25,7 @@ from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
 from pellucid.learn.calibrate.probability_models import LEAST_SUGGESTIONS, check, fit_all
-from pellucid.learn.calibrate.records import Record, RecordFile
+from pellucid.learn.calibrate.records import SuggestionRecord, SuggestionRecordFile
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
@@ -35,7 +35,7 @@ from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
 from pellucid.system.machine import versions
 from pellucid.system.terminal import Bars, Steps
-from pellucid.text.assistant import Assistant
+from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170
 """Columns of the tables where they go into a file or pipe."""
@@ -88,7 +88,7 @@ def calibrate(settings: Settings, wish: Wish) -> None:
     _tell(findings, wish, path)
 
 
-def _file(assistant: Assistant) -> CalibrationFile:
+def _file(assistant: LocalAssistant) -> CalibrationFile:
     file = assistant.calibration_file()
     if file is None:
         raise NotSupportedError("The model has no place in the store where a calibration could be kept: name one that pellucid fetched.")
@@ -96,15 +96,15 @@ def _file(assistant: Assistant) -> CalibrationFile:
 
 
 def _replayed(
-    settings: Settings, wish: Wish, corpus: Corpus, spots: Sequence[Spot], assistant: Assistant, file: CalibrationFile
-) -> list[Record]:
+    settings: Settings, wish: Wish, corpus: Corpus, spots: Sequence[Spot], assistant: LocalAssistant, file: CalibrationFile
+) -> list[SuggestionRecord]:
     """What is suggested at all cursors, each with the text behind it and without."""
     texts = {document.name: unified(document.text) for document in corpus.documents}
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
     about = {"model": file.key, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
     run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another one are not in the way
     path = wish.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
-    kept = RecordFile(path, about)
+    kept = SuggestionRecordFile(path, about)
     done = {record.key: record for record in kept.read()}
     asks = [(spot, suffix) for spot in spots for suffix in (True, False)]
     left = [(spot, suffix) for spot, suffix in asks if (spot.document, spot.kind, spot.at, suffix) not in done]
@@ -117,7 +117,7 @@ def _replayed(
     return [by_key[spot.document, spot.kind, spot.at, suffix] for spot, suffix in asks]
 
 
-def _found(settings: Settings, wish: Wish, records: Sequence[Record], to_fit: set[str], model: str) -> Findings:
+def _found(settings: Settings, wish: Wish, records: Sequence[SuggestionRecord], to_fit: set[str], model: str) -> Findings:
     """Fit on some files and measure on the others."""
     fit = Table.of([record for record in records if record.document in to_fit])
     check(fit)

@@ -36,7 +36,7 @@ LANGUAGES = {
 SUFFIXES = tuple(f".{suffix}" for suffix in LANGUAGES)
 
 
-class Kind(StrEnum):
+class CursorKind(StrEnum):
     """Where on its line a cursor stands."""
 
     LINE_START = "line start"
@@ -56,7 +56,7 @@ class Spot:
     """A cursor at character ``at`` of a document; the text from there up to ``end`` is not written yet."""
 
     document: str
-    kind: Kind
+    kind: CursorKind
     at: int
     end: int
 
@@ -102,10 +102,10 @@ def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Spot]
     for line in lines:
         if len(drawn) >= count:
             break
-        kinds: dict[Kind, list[Spot]] = {}
+        kinds: dict[CursorKind, list[Spot]] = {}
         for spot in line:
             kinds.setdefault(spot.kind, []).append(spot)
-        drawn += [dice.choice(kinds[kind]) for kind in Kind if kind in kinds]
+        drawn += [dice.choice(kinds[kind]) for kind in CursorKind if kind in kinds]
     return sorted(drawn[:count], key=lambda spot: (spot.document, spot.at, spot.kind))
 
 
@@ -133,21 +133,21 @@ _OPERATOR = re.compile(r"[-+*/%&|^=<>!:.,([{]+ ?")
 _INNERMOST = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 
 
-def _columns(line: str) -> Iterator[tuple[Kind, int, int | None]]:
+def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
     """The places of a line: their columns and, where text of it stays to the right, where that begins."""
     indent, last = len(line) - len(line.lstrip()), len(line.rstrip())
-    yield Kind.LINE_START, indent, None
+    yield CursorKind.LINE_START, indent, None
     for match in _WORD.finditer(line):
         if match.start() > indent:
-            yield Kind.WORD_START, match.start(), None
+            yield CursorKind.WORD_START, match.start(), None
         if len(match.group()) >= LEAST_LETTERS:
-            yield Kind.MID_WORD, match.start() + len(match.group()) // 2, None
+            yield CursorKind.MID_WORD, match.start() + len(match.group()) // 2, None
     for match in _OPERATOR.finditer(line):
         if indent <= match.start() and match.end() < last:
-            yield Kind.OPERATOR, match.end(), None
+            yield CursorKind.OPERATOR, match.end(), None
     for match in _INNERMOST.finditer(line):
         if match.group(1).strip():
-            yield Kind.BRACKETS, match.start(1), match.end(1)
+            yield CursorKind.BRACKETS, match.start(1), match.end(1)
 
 
 def _written_length(lines: Sequence[str], row: int) -> int:

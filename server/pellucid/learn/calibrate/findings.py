@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Calibration, Kind
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
-from pellucid.learn.calibrate.levels import Outcome, Point, choose, curve, outcome, shown, shown_by_thresholds
-from pellucid.learn.calibrate.probability_models import Fitted, check_files, predict
-from pellucid.learn.calibrate.records import Record
+from pellucid.learn.calibrate.levels import LevelOutcome, LevelPoint, choose, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.probability_models import FittedModel, check_files, predict
+from pellucid.learn.calibrate.records import SuggestionRecord
 from pellucid.learn.calibrate.table import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
 
@@ -46,7 +46,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class LevelCheck:
     """Some of the suggestions: how many, how many of them are right, and how probable that was said to be on average."""
 
     name: str
@@ -66,18 +66,18 @@ class Findings:
     """
 
     calibration: Calibration
-    ways: tuple[Fitted, ...]
-    scores: Mapping[Kind, Score]
-    bars: Mapping[Kind, tuple[Bin, ...]]
-    checks: tuple[Check, ...]
-    points: tuple[Point, ...]
-    tested: tuple[Point, ...]
-    outcomes: Mapping[Level, tuple[Outcome, Outcome]]
+    ways: tuple[FittedModel, ...]
+    scores: Mapping[CalibrationKind, Score]
+    bars: Mapping[CalibrationKind, tuple[Bin, ...]]
+    checks: tuple[LevelCheck, ...]
+    points: tuple[LevelPoint, ...]
+    tested: tuple[LevelPoint, ...]
+    outcomes: Mapping[GateLevel, tuple[LevelOutcome, LevelOutcome]]
     fit: Table
     test: Table
 
 
-def find(fit: Table, records: Sequence[Record], ways: Sequence[Fitted]) -> Findings:
+def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedModel]) -> Findings:
     """Measure ways, the best first, on the records of files that they were not fitted on.
 
     Raises InvalidRequestError where those say nothing, or all of one file.
@@ -91,7 +91,7 @@ def find(fit: Table, records: Sequence[Record], ways: Sequence[Fitted]) -> Findi
         )
     check_files(test, "to measure on")
     said = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
-    best, raw = ways[0], next(way for way in ways if way.kind is Kind.RAW)
+    best, raw = ways[0], next(way for way in ways if way.kind is CalibrationKind.RAW)
     points = curve(fit, best.held_out)
     calibration = Calibration(best.kind, best.numbers, choose(points), {})
     scores = {way.kind: score(said[way.kind][test.whole], whole) for way in ways}
@@ -101,7 +101,7 @@ def find(fit: Table, records: Sequence[Record], ways: Sequence[Fitted]) -> Findi
             outcome(test, shown(test, said[best.kind], calibration.threshold(level))),
             outcome(test, shown_by_thresholds(test, records, level)),
         )
-        for level in Level
+        for level in GateLevel
     }
     return Findings(
         calibration=calibration,
@@ -142,7 +142,7 @@ def score(said: Floats, table: Table) -> Score:
     )
 
 
-def checks(table: Table, before: Floats, after: Floats) -> list[Check]:
+def checks(table: Table, before: Floats, after: Floats) -> list[LevelCheck]:
     """Whether what is said holds for some of the suggestions as well as for all."""
     alone, lines, length = table.number("no suffix") == 1, table.number("lines") > 0, table.characters
     groups: dict[str, Bools] = {
@@ -156,7 +156,7 @@ def checks(table: Table, before: Floats, after: Floats) -> list[Check]:
     }
     groups = {name: rows & table.whole for name, rows in groups.items()} | {"parts that may be shown alone": ~table.whole}
     return [
-        Check(
+        LevelCheck(
             name,
             int(rows.sum()),
             wilson(float(table.right[rows].sum()), int(rows.sum())),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pellucid.completion.settings import Level
-from pellucid.learn.calibrate.records import Record
+from pellucid.completion.settings import GateLevel
+from pellucid.learn.calibrate.records import SuggestionRecord
 from pellucid.learn.calibrate.table import Floats, Ints, Table
 
-LOSSES: Mapping[Level, float] = {Level.QUIET: 0.15, Level.NORMAL: 0.05, Level.EAGER: 0.01}
+LOSSES: Mapping[GateLevel, float] = {GateLevel.QUIET: 0.15, GateLevel.NORMAL: 0.05, GateLevel.EAGER: 0.01}
 """Part of the right suggestions that a level may lose or shorten; it hides as many wrong ones as it can for that.
 
 It is not the share of accepted ones that is made as large as possible: that is best served by showing next to nothing.
@@ -22,7 +22,7 @@ THRESHOLDS = tuple(number / 200 for number in range(200))
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LevelOutcome:
     """What becomes of suggestions.
 
     Of the ``wrong``: ``hidden``, or ``cut`` to a part that is right; else something wrong is still shown. Of the ``right``:
@@ -55,16 +55,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class LevelPoint:
     """A threshold of P(right) and what becomes of suggestions by it."""
 
     threshold: float
-    outcome: Outcome
+    outcome: LevelOutcome
 
 
-def curve(table: Table, probabilities: Floats) -> list[Point]:
+def curve(table: Table, probabilities: Floats) -> list[LevelPoint]:
     """What every threshold does. Rows are those of each suggestion one after the other, the longest part first."""
-    return [Point(threshold, outcome(table, shown(table, probabilities, threshold))) for threshold in THRESHOLDS]
+    return [LevelPoint(threshold, outcome(table, shown(table, probabilities, threshold))) for threshold in THRESHOLDS]
 
 
 def shown(table: Table, probabilities: Floats, threshold: float) -> Ints:
@@ -77,7 +77,7 @@ def shown(table: Table, probabilities: Floats, threshold: float) -> Ints:
     return found
 
 
-def shown_by_thresholds(table: Table, records: Sequence[Record], level: Level) -> Ints:
+def shown_by_thresholds(table: Table, records: Sequence[SuggestionRecord], level: GateLevel) -> Ints:
     """The same for the thresholds that decide where there is no calibration."""
     rows = np.split(np.arange(table.size), np.flatnonzero(np.diff(table.suggestions)) + 1)
     suggested = [record for record in records if record.parts]
@@ -89,14 +89,14 @@ def shown_by_thresholds(table: Table, records: Sequence[Record], level: Level) -
     return np.array(found, dtype=np.int64)
 
 
-def outcome(table: Table, rows: Ints) -> Outcome:
+def outcome(table: Table, rows: Ints) -> LevelOutcome:
     """What becomes of suggestions of which these rows are shown, -1 for nothing."""
     right = table.right[table.whole]
     shows = rows >= 0
     part_right = shows & table.right[rows]
     is_whole = shows & table.whole[rows]
     characters, whole = table.characters[rows] * shows, table.characters[table.whole]
-    return Outcome(
+    return LevelOutcome(
         wrong=int((~right).sum()),
         hidden=int((~right & ~shows).sum()),
         cut=int((~right & part_right).sum()),
@@ -107,7 +107,7 @@ def outcome(table: Table, rows: Ints) -> Outcome:
     )
 
 
-def choose(points: Sequence[Point]) -> dict[Level, float]:
+def choose(points: Sequence[LevelPoint]) -> dict[GateLevel, float]:
     """The cost of a wrong suggestion at each level, a right one gaining 1: of the highest threshold that loses no more than it may."""
     costs = {}
     for level, allowed in LOSSES.items():

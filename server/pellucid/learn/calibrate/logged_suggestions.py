@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pellucid.completion.trust.features import NAMES
-from pellucid.completion.trust.suggestion_log import Entry, Outcome
+from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.learn.calibrate.table import Table
 
 MOST_WEIGHT = 0.5
@@ -19,7 +19,7 @@ calibration that is judged by how much is accepted learns to show less.
 """
 
 
-def logged_table(entries: Sequence[Entry], replayed: float) -> Table | None:
+def logged_table(entries: Sequence[LogEntry], replayed: float) -> Table | None:
     """The rows of a log beside a replay of so many suggestions; None where nothing is logged.
 
     What was accepted is right and what was dismissed is wrong; of what was shortened the part is right and what was shown wrong.
@@ -30,8 +30,8 @@ def logged_table(entries: Sequence[Entry], replayed: float) -> Table | None:
     for number, entry in enumerate(entries):
         session = entry.id.rpartition("-")[0]
         is_whole = entry.features[NAMES.index("whole")] == 1
-        rows.append((entry.features, entry.outcome is Outcome.ACCEPTED, is_whole, number, session))
-        if entry.outcome is Outcome.SHORTENED and entry.accepted_features is not None:
+        rows.append((entry.features, entry.outcome is Reaction.ACCEPTED, is_whole, number, session))
+        if entry.outcome is Reaction.SHORTENED and entry.accepted_features is not None:
             rows.append((entry.accepted_features, True, False, number, session))
     if not rows:
         return None

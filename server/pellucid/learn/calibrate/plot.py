@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Kind
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings
 from pellucid.learn.calibrate.report import WAYS
@@ -68,7 +68,7 @@ def svg(findings: Findings) -> str:
     about = f"{count} suggestions in {len(set(findings.test.files.tolist()))} files that nothing was fitted on; lines span 95 % (Wilson)."
     kind = findings.calibration.kind
     body = [_text(LEFT - 28, 40, title, "title"), _text(LEFT - 28, 62, about, "small")]
-    for number, (heading, one) in enumerate((("Before", Kind.RAW), (f"After: {WAYS[kind]}", kind))):
+    for number, (heading, one) in enumerate((("Before", CalibrationKind.RAW), (f"After: {WAYS[kind]}", kind))):
         error = findings.scores[one].width
         body += _reliability(LEFT + number * STEP, heading, findings.bars[one])
         body.append(
@@ -110,7 +110,7 @@ def _trade(left: float, findings: Findings) -> Iterator[str]:
     yield from _frame(left, "What hiding the unsure ones does", "right ones not shown whole", "wrong ones gone")
     curve = [_corner(left, point.outcome.loss, point.outcome.gone) for point in findings.tested]
     yield f'<polyline class="line" points="{_points(curve)}"/>'
-    for level in Level:
+    for level in GateLevel:
         ours, theirs = findings.outcomes[level]
         x, y = _corner(left, ours.loss, ours.gone)
         yield f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'

@@ -12,7 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from pellucid.completion.trust.calibration import WIDEST, Kind
+from pellucid.completion.trust.calibration import WIDEST, CalibrationKind
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.table import Bools, Floats, Ints, Table
@@ -40,14 +40,14 @@ NEARLY_FREE = 1e4
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedModel:
     """A way with its coefficients; ``numbers`` are those of :class:`pellucid.completion.trust.calibration.Calibration`.
 
     ``strength`` is the penalty's inverse, where there is one; ``loss`` the log-loss in nats on files that were left out, and
     ``held_out`` (n,) what was said of each row while its file was.
     """
 
-    kind: Kind
+    kind: CalibrationKind
     numbers: tuple[float, ...]
     strength: float | None
     loss: float
@@ -81,14 +81,14 @@ def check_files(table: Table, purpose: str) -> None:
         )
 
 
-def fit_all(table: Table, more: Table | None = None) -> list[Fitted]:
+def fit_all(table: Table, more: Table | None = None) -> list[FittedModel]:
     """Every way that the data allow, the best first. ``more`` is fitted on besides, and judges nobody: the log of an editor."""
     check(table)
-    ways: list[tuple[Kind, float | None]] = [(Kind.RAW, None), (Kind.PLATT, None)]
-    ways += [(Kind.LOGISTIC, strength) for strength in STRENGTHS]
+    ways: list[tuple[CalibrationKind, float | None]] = [(CalibrationKind.RAW, None), (CalibrationKind.PLATT, None)]
+    ways += [(CalibrationKind.LOGISTIC, strength) for strength in STRENGTHS]
     if table.whole.sum() >= ISOTONIC_FROM:
-        ways.append((Kind.ISOTONIC, None))
-    best: dict[Kind, Fitted] = {}
+        ways.append((CalibrationKind.ISOTONIC, None))
+    best: dict[CalibrationKind, FittedModel] = {}
     for kind, strength in ways:
         found = _judged(table, more, kind, strength)
         if kind not in best or found.loss < best[kind].loss:
@@ -96,29 +96,29 @@ def fit_all(table: Table, more: Table | None = None) -> list[Fitted]:
     return sorted(best.values(), key=lambda one: one.loss)
 
 
-def predict(kind: Kind, numbers: Sequence[float], rows: Floats) -> Floats:
+def predict(kind: CalibrationKind, numbers: Sequence[float], rows: Floats) -> Floats:
     """P(right) of rows (n, features): what ``Calibration.probability`` says of each."""
     mean = np.exp(rows[:, 0])
-    if kind is Kind.RAW:
+    if kind is CalibrationKind.RAW:
         return mean
-    if kind is Kind.ISOTONIC:
+    if kind is CalibrationKind.ISOTONIC:
         half = len(numbers) // 2
         return np.interp(mean, numbers[:half], numbers[half:])
-    if kind is Kind.PLATT:
+    if kind is CalibrationKind.PLATT:
         return _logistic(numbers[0] + numbers[1] * _logit(mean))
     size = rows.shape[1]
     weights, means, scales = (np.array(numbers[1 + size * part : 1 + size * (part + 1)]) for part in range(3))
     return _logistic(numbers[0] + ((rows - means) / scales) @ weights)
 
 
-def _judged(table: Table, more: Table | None, kind: Kind, strength: float | None) -> Fitted:
+def _judged(table: Table, more: Table | None, kind: CalibrationKind, strength: float | None) -> FittedModel:
     """A way fitted on all, with what it says of files that it was not fitted on."""
     held_out = np.empty(table.size)
     for inside, outside in _folds(table):
         numbers = _fit(_with(table.only(inside), more), kind, strength)
         held_out[outside] = predict(kind, numbers, table.numbers[outside])
     loss = log_loss(held_out[table.whole], table.right[table.whole])
-    return Fitted(kind, _fit(_with(table, more), kind, strength), strength, loss, held_out)
+    return FittedModel(kind, _fit(_with(table, more), kind, strength), strength, loss, held_out)
 
 
 def _folds(table: Table) -> Iterator[tuple[Ints, Ints]]:
@@ -131,18 +131,18 @@ def _with(table: Table, more: Table | None) -> Table:
     return table if more is None else table.and_also(more)
 
 
-def _fit(table: Table, kind: Kind, strength: float | None) -> tuple[float, ...]:
-    if kind is not Kind.LOGISTIC:
+def _fit(table: Table, kind: CalibrationKind, strength: float | None) -> tuple[float, ...]:
+    if kind is not CalibrationKind.LOGISTIC:
         table = table.only(table.whole)  # a curve of the mean alone cannot tell a part from a whole, which is right less often
     if len(np.unique(table.right)) < 2:
         raise InvalidRequestError("All suggestions of some files are of one kind, right or wrong: ask for more --cursors.")
-    if kind is Kind.RAW:
+    if kind is CalibrationKind.RAW:
         return ()
     mean = np.exp(table.numbers[:, 0])
-    if kind is Kind.PLATT:
+    if kind is CalibrationKind.PLATT:
         bias, weights = _regress(_logit(mean)[:, None], table.right, table.weights, NEARLY_FREE)
         return (bias, float(weights[0]))
-    if kind is Kind.ISOTONIC:
+    if kind is CalibrationKind.ISOTONIC:
         fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(mean, table.right, table.weights)
         return (*map(float, fitted.X_thresholds_), *map(float, fitted.y_thresholds_))
     assert strength is not None, "a ridge penalty has a strength"

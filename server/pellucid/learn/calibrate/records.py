@@ -15,7 +15,7 @@ FORMAT = "pellucid replay 1"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SuggestionPart:
     """A beginning of a suggestion that a gate may show: its length in characters, its numbers, and whether it is right."""
 
     length: int
@@ -24,7 +24,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SuggestionRecord:
     """What was suggested at a cursor: all of it, then the parts that can stand alone, the longest first; nothing of it as text.
 
     ``ending`` says why it ends, ``shown`` how many characters the thresholds of each level let through.
@@ -35,7 +35,7 @@ class Record:
     at: int
     suffix: bool
     ending: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[SuggestionPart, ...] = ()
     shown: Mapping[str, int] | None = None
 
     @property
@@ -44,19 +44,19 @@ class Record:
         return self.document, self.kind, self.at, self.suffix
 
     @property
-    def whole(self) -> Part:
+    def whole(self) -> SuggestionPart:
         """All of it. Needs a suggestion."""
         return self.parts[0]
 
 
-class RecordFile:
+class SuggestionRecordFile:
     """The records of one run. ``about`` says of what: a file of another run is refused."""
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path = path
         self._head = {"format": FORMAT, "about": dict(about)}
 
-    def read(self) -> list[Record]:
+    def read(self) -> list[SuggestionRecord]:
         """What there is of the run; a line that was being written when it was broken off is cut away.
 
         Raises InvalidRequestError for the file of another run, and for one that cannot be read.
@@ -79,7 +79,7 @@ class RecordFile:
             self._write("r+", whole)
         return records
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[SuggestionRecord]) -> None:
         """Add records at the end. Raises InvalidRequestError where the disk refuses."""
         lines = [] if self.path.exists() and self.path.stat().st_size else [self._head]
         self._write("a", "".join(json.dumps(line) + "\n" for line in [*lines, *map(asdict, records)]))
@@ -96,6 +96,6 @@ class RecordFile:
             raise InvalidRequestError(f"The records cannot be written to {self.path}, {why}; what there is of them is kept.") from None
 
 
-def _record(line: Mapping[str, Any]) -> Record:
-    parts = tuple(Part(part["length"], tuple(part["numbers"]), part["right"]) for part in line["parts"])
-    return Record(**{**line, "parts": parts})
+def _record(line: Mapping[str, Any]) -> SuggestionRecord:
+    parts = tuple(SuggestionPart(part["length"], tuple(part["numbers"]), part["right"]) for part in line["parts"])
+    return SuggestionRecord(**{**line, "parts": parts})

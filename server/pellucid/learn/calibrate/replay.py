@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.completion.completer import Completer
-from pellucid.completion.context.chunk_ring import Ring
-from pellucid.completion.context.prompt_context import Context
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation
-from pellucid.completion.model_provider import Direct
-from pellucid.completion.recent_answers import Recent
-from pellucid.completion.settings import CompletionSettings, ContextSettings, Level
+from pellucid.completion.model_provider import FixedProvider
+from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import first
 from pellucid.completion.trust.calibrated_gate import Candidate
-from pellucid.completion.trust.features import Surroundings, features
-from pellucid.completion.trust.threshold_gate import Verdict, is_worth, judge, passed
+from pellucid.completion.trust.features import CursorFeatures, features
+from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth, judge, passed
 from pellucid.completion.trust.threshold_gate import parts as lengths
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import Spot
-from pellucid.learn.calibrate.records import Part, Record
+from pellucid.learn.calibrate.records import SuggestionPart, SuggestionRecord
 from pellucid.system.progress import Progress
 
 AT_ONCE = 4
@@ -37,13 +37,15 @@ Ask = tuple[Spot, bool]
 class Replay:
     """Asks a model at the cursors of some texts; every suggestion is kept by ``keep`` as soon as it is there."""
 
-    def __init__(self, speaker: Speaker, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[Record]], None]) -> None:
+    def __init__(
+        self, speaker: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[SuggestionRecord]], None]
+    ) -> None:
         # Time limits would make what is suggested depend on how busy the machine is; what is generated ahead helps nobody here.
         # Which other files are open is not known of a folder, so that suggestions are those of an editor with none.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
         self._model = model
-        self._road = Direct(speaker)
+        self._road = FixedProvider(speaker)
         self._texts = texts
         self._keep = keep
 
@@ -66,20 +68,20 @@ class Replay:
 
     async def _work(self, left: list[list[Ask]], progress: Progress) -> None:
         while left:
-            context = Context(self._context_settings, Ring(self._context_settings))
+            context = PromptContext(self._context_settings, ChunkRing(self._context_settings))
             for spot, suffix in left.pop():
                 self._keep([await self._ask(spot, suffix, context)])
                 progress.advance(1)
 
-    async def _ask(self, spot: Spot, suffix: bool, context: Context) -> Record:
+    async def _ask(self, spot: Spot, suffix: bool, context: PromptContext) -> SuggestionRecord:
         """What is suggested at a cursor, by a completer that remembers nothing of other cursors but their windows."""
         heard: list[Candidate] = []
 
-        def note(candidate: Candidate, level: Level) -> Verdict:
+        def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
             heard.append(candidate)
             return passed(candidate.tokens)
 
-        completer = Completer(self._settings, lambda: self._road, context, Recent(), model=self._model, gate=note)
+        completer = Completer(self._settings, lambda: self._road, context, RecentAnswers(), model=self._model, gate=note)
         text = self._texts[spot.document]
         await completer.suggest(spot.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()
@@ -88,18 +90,18 @@ class Replay:
         return _record(spot, suffix, explanation, heard[0] if heard else None, spot.truth(text, suffix=suffix))
 
 
-def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> Record:
-    record = Record(spot.document, spot.kind, spot.at, suffix, str(explanation.ending))
+def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> SuggestionRecord:
+    record = SuggestionRecord(spot.document, spot.kind, spot.at, suffix, str(explanation.ending))
     if candidate is None:
         return record
-    at = Surroundings.of(candidate.place)
+    at = CursorFeatures.of(candidate.place)
     text = candidate.text
-    found = [Part(len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth))]
+    found = [SuggestionPart(len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth))]
     for length in lengths(candidate.tokens, text):
         if is_worth(text[:length]):
             numbers = _numbers(features(first(candidate.tokens, length), at, candidate.ending, whole=False))
-            found.append(Part(length, numbers, is_right(text[:length], truth)))
-    shown = {str(level): judge(candidate.tokens, level).length for level in Level}
+            found.append(SuggestionPart(length, numbers, is_right(text[:length], truth)))
+    shown = {str(level): judge(candidate.tokens, level).length for level in GateLevel}
     return replace(record, parts=tuple(found), shown=shown)
 
 

@@ -10,17 +10,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Kind
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import CalibrationKind
 from pellucid.learn.calibrate.findings import Findings
-from pellucid.learn.calibrate.levels import Outcome
+from pellucid.learn.calibrate.levels import LevelOutcome
 from pellucid.learn.metrics import Bin, Interval
 
-WAYS: Mapping[Kind, str] = {
-    Kind.RAW: "the mean probability as it is",
-    Kind.PLATT: "a curve of it (Platt)",
-    Kind.LOGISTIC: "logistic regression",
-    Kind.ISOTONIC: "isotonic",
+WAYS: Mapping[CalibrationKind, str] = {
+    CalibrationKind.RAW: "the mean probability as it is",
+    CalibrationKind.PLATT: "a curve of it (Platt)",
+    CalibrationKind.LOGISTIC: "logistic regression",
+    CalibrationKind.ISOTONIC: "isotonic",
 }
 
 KEPT_POINTS = 20
@@ -31,7 +31,7 @@ def as_record(findings: Findings) -> dict[str, Any]:
     """The calibration as it is kept, with the figures that people are shown; it travels with every list of models."""
     record = findings.calibration.record
     told = figures(findings)
-    kinds = (Kind.RAW, findings.calibration.kind)
+    kinds = (CalibrationKind.RAW, findings.calibration.kind)
     kept: dict[str, Any] = {name: told[name] for name in ("fitted on", "measured on", "levels")}
     kept |= {name: {str(kind): told[name][kind] for kind in kinds} for name in ("ways", "reliability")}
     return record | {"about": record["about"] | {"figures": _each(kept, lambda value: round(value, 4))}}
@@ -103,7 +103,7 @@ def _bars(findings: Findings) -> Grid:
     grid = _grid("Said and come, ten bins of equal width")
     for name in ("before: said", "right", "of", "after: said", "right", "of"):
         grid.add_column(name, justify="right")
-    before, after = findings.bars[Kind.RAW], findings.bars[findings.calibration.kind]
+    before, after = findings.bars[CalibrationKind.RAW], findings.bars[findings.calibration.kind]
     for number in range(max(len(before), len(after))):
         grid.add_row(*_bar(before, number), *_bar(after, number))
     return grid
@@ -123,7 +123,7 @@ def _levels(findings: Findings) -> Grid:
     columns = ("", "P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
     for name in columns:
         grid.add_column(name, justify="left" if not name else "right")
-    for level in Level:
+    for level in GateLevel:
         ours, theirs = findings.outcomes[level]
         grid.add_row(f"{level}, calibrated", f"{findings.calibration.threshold(level):.3f}", *_cells(ours))
         grid.add_row(f"{level}, thresholds", "", *_cells(theirs))
@@ -139,7 +139,7 @@ def _curve(findings: Findings) -> Grid:
     return grid
 
 
-def _cells(outcome: Outcome) -> tuple[str, ...]:
+def _cells(outcome: LevelOutcome) -> tuple[str, ...]:
     hidden, shortened = (count / max(outcome.right, 1) for count in (outcome.lost, outcome.shortened))
     shares = (hidden, shortened, outcome.kept, outcome.precision)
     return str(outcome.wrong), f"{outcome.gone:.1%}", str(outcome.right), *(f"{share:.1%}" for share in shares)
@@ -156,7 +156,7 @@ def _said(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def _outcome(outcome: LevelOutcome) -> dict[str, Any]:
     return asdict(outcome) | {"gone": outcome.gone, "loss": outcome.loss, "precision": outcome.precision}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.completion.trust.features import NAMES
-from pellucid.learn.calibrate.records import Record
+from pellucid.learn.calibrate.records import SuggestionRecord
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -37,7 +37,7 @@ class Table:
     files: Ints
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Self:
+    def of(cls, records: Sequence[SuggestionRecord]) -> Self:
         """The rows of records; where nothing was suggested there is none."""
         names = {name: number for number, name in enumerate(sorted({record.document for record in records}))}
         rows = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import count
 
-from pellucid.learn.evaluate.results import Bar, Figure, Reliability
+from pellucid.learn.evaluate.results import Bar, MetricFigure, Reliability
 from pellucid.learn.evaluate.suite import Form
 
 WIDTH = 760
@@ -26,15 +26,15 @@ _numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ChartRow:
     """One bar: whose it is, and the number of its colour."""
 
     model: str
     colour: int
-    figure: Figure
+    figure: MetricFigure
 
 
-def bars(title: str, groups: Sequence[Sequence[Row]]) -> str:
+def bars(title: str, groups: Sequence[Sequence[ChartRow]]) -> str:
     """Bars with their 95 % intervals, one figure under another and in each one row a model. Shares are drawn on one scale."""
     body: list[str] = []
     y = 4
@@ -81,11 +81,11 @@ class _Scale:
         return NAMES + BARS * min(max(part, 0.0), 1.0)
 
 
-def _largest(rows: Sequence[Row]) -> float:
+def _largest(rows: Sequence[ChartRow]) -> float:
     return max((end for row in rows for end in (row.figure.high, row.figure.value) if end is not None), default=1.0) or 1.0
 
 
-def _row(row: Row, scale: _Scale, y: int) -> Iterator[str]:
+def _row(row: ChartRow, scale: _Scale, y: int) -> Iterator[str]:
     figure, middle = row.figure, y + ROW / 2
     top = middle - THICK / 2
     yield _text(NAMES - 10, middle + 4, _short(row.model), "end")

@@ -18,10 +18,10 @@ from pellucid.learn.evaluate import page
 from pellucid.learn.evaluate.compare import compare
 from pellucid.learn.evaluate.questions import Subject
 from pellucid.learn.evaluate.registry import Options, build
-from pellucid.learn.evaluate.results import FILE, ModelResult, Results, SuiteResult, read_results
+from pellucid.learn.evaluate.results import FILE, EvaluationResults, ModelResult, SuiteResult, read_results
 from pellucid.learn.evaluate.run import folder_name, run_suite
 from pellucid.learn.evaluate.subjects import here, served
-from pellucid.learn.evaluate.suite import Record, Suite
+from pellucid.learn.evaluate.suite import Suite, SuiteRecord
 from pellucid.learn.evaluate.table import show_comparisons, show_results
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
@@ -31,7 +31,7 @@ LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResultPlace:
     """Where models come from: ``server`` is an address, None to load them here; ``key`` is what that server wants."""
 
     settings: Settings
@@ -43,7 +43,7 @@ class Place:
         return here(self.settings, model) if self.server is None else served(self.server, self.key, model)
 
 
-def evaluate(models: Sequence[str], options: Options, place: Place, folder: Path, *, as_json: bool) -> None:
+def evaluate(models: Sequence[str], options: Options, place: ResultPlace, folder: Path, *, as_json: bool) -> None:
     """Run the suites on each model, print what was found, and save it with the report.
 
     Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model is loaded, and what loading raises.
@@ -88,10 +88,12 @@ def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
     sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
-async def _evaluate(model: str, suites: Sequence[Suite], place: Place, folder: Path, results: Results, progress: Progress) -> Results:
+async def _evaluate(
+    model: str, suites: Sequence[Suite], place: ResultPlace, folder: Path, results: EvaluationResults, progress: Progress
+) -> EvaluationResults:
     """All suites of one model; each is saved when it is through."""
     async with place.subject(model) as subject:
-        earlier: dict[str, Sequence[Record]] = {}
+        earlier: dict[str, Sequence[SuiteRecord]] = {}
         result = _begun(results, subject)
         for suite in suites:
             missing = sorted(suite.needs - subject.abilities)
@@ -107,7 +109,7 @@ async def _evaluate(model: str, suites: Sequence[Suite], place: Place, folder: P
     return results
 
 
-def _begun(results: Results, subject: Subject) -> ModelResult:
+def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
     """What is known of the model from earlier runs into the folder: nothing, where it is another model of that name."""
     identity = dict(subject.identity)
     known = results.find(subject.name)
@@ -128,14 +130,14 @@ def _claim(folder: Path) -> None:
         raise InvalidRequestError(f"{folder} cannot be made ({error.strerror or error}): name another folder with --out.") from None
 
 
-def _opened(folder: Path) -> Results:
+def _opened(folder: Path) -> EvaluationResults:
     """What the folder holds; written at once, so that the folder is known as ours."""
-    results = read_results(folder) if (folder / FILE).exists() else Results()
+    results = read_results(folder) if (folder / FILE).exists() else EvaluationResults()
     results.save(folder)
     return results
 
 
-def _save(results: Results, folder: Path) -> None:
+def _save(results: EvaluationResults, folder: Path) -> None:
     results.save(folder)
     with atomic_files.errors_explained(folder, "name another folder with --out"):
         atomic_files.write_text(folder / page.FILE, page.html(results))

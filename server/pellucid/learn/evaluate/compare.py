@@ -11,14 +11,14 @@ from typing import Any
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.registry import KINDS
-from pellucid.learn.evaluate.results import ModelResult, Results, finite, read_results, show
+from pellucid.learn.evaluate.results import EvaluationResults, ModelResult, finite, read_results, show
 from pellucid.learn.evaluate.run import records_path
-from pellucid.learn.evaluate.suite import Better, Form, Measure, Record
+from pellucid.learn.evaluate.suite import Better, Form, Measure, SuiteRecord
 from pellucid.learn.metrics import Interval
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ResultChange:
     """One figure in both: ``pairs`` questions were asked in both. ``difference`` is the second less the first."""
 
     suite: str
@@ -62,16 +62,16 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ResultComparison:
     """What differs between two models; ``left_out`` says in sentences what could not be compared."""
 
     before: str
     after: str
-    changes: tuple[Change, ...]
+    changes: tuple[ResultChange, ...]
     left_out: tuple[str, ...]
 
 
-def compare(first: Path, second: Path) -> list[Comparison]:
+def compare(first: Path, second: Path) -> list[ResultComparison]:
     """The models of the two folders, by name, or where each has one, those two.
 
     Raises InvalidRequestError for a folder without results, and where there is nothing to compare.
@@ -84,7 +84,7 @@ def compare(first: Path, second: Path) -> list[Comparison]:
     return [_compare(first, before, second, after) for before, after in pairs]
 
 
-def _pairs(then: Results, now: Results) -> Iterator[tuple[ModelResult, ModelResult]]:
+def _pairs(then: EvaluationResults, now: EvaluationResults) -> Iterator[tuple[ModelResult, ModelResult]]:
     if len(then.models) == 1 and len(now.models) == 1:
         yield then.models[0], now.models[0]
         return
@@ -94,8 +94,8 @@ def _pairs(then: Results, now: Results) -> Iterator[tuple[ModelResult, ModelResu
             yield before, after
 
 
-def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult) -> Comparison:
-    changes: list[Change] = []
+def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult) -> ResultComparison:
+    changes: list[ResultChange] = []
     left_out: list[str] = []
     for then in before.suites:
         now = after.find(then.suite)
@@ -113,24 +113,24 @@ def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult)
                 left_out.append(f"{then.suite}: the two cut the text into other tokens; look at the intervals of bits per byte.")
     both = {suite.suite for suite in before.suites}
     left_out += [f"{suite.suite}: it was asked in one of them only." for suite in after.suites if suite.suite not in both]
-    return Comparison(f"{before.name} in {first}", f"{after.name} in {second}", tuple(changes), tuple(left_out))
+    return ResultComparison(f"{before.name} in {first}", f"{after.name} in {second}", tuple(changes), tuple(left_out))
 
 
-def _paired(before: list[Record], after: list[Record]) -> tuple[list[Record], list[Record]]:
+def _paired(before: list[SuiteRecord], after: list[SuiteRecord]) -> tuple[list[SuiteRecord], list[SuiteRecord]]:
     """Those of the questions that both were asked."""
     later = {record.id: record for record in after}
     first = [record for record in before if record.id in later]
     return first, [later[record.id] for record in first]
 
 
-def _changes(suite: str, before: list[Record], after: list[Record]) -> Iterator[Change]:
+def _changes(suite: str, before: list[SuiteRecord], after: list[SuiteRecord]) -> Iterator[ResultChange]:
     for measure in KINDS[suite].measures([record.facts for record in before]):
         found = _change(suite, measure, before, after)
         if found is not None:
             yield found
 
 
-def _change(suite: str, measure: Measure, before: list[Record], after: list[Record]) -> Change | None:
+def _change(suite: str, measure: Measure, before: list[SuiteRecord], after: list[SuiteRecord]) -> ResultChange | None:
     if measure.form in (Form.BYTES, Form.COUNT):
         return None
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if measure.applies(a.facts) and measure.applies(b.facts)]
@@ -139,7 +139,7 @@ def _change(suite: str, measure: Measure, before: list[Record], after: list[Reco
     if difference is None or one is None or other is None:
         return None
     label = f"{measure.name}: {measure.group}" if measure.group else measure.name
-    return Change(suite, label, measure.form, measure.better, one, other, difference, len(pairs))
+    return ResultChange(suite, label, measure.form, measure.better, one, other, difference, len(pairs))
 
 
 def _signed(value: float, form: Form) -> str:

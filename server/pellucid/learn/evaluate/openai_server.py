@@ -18,7 +18,7 @@ UNKNOWN_CONTEXT = 1 << 30
 """No route of OpenAI's tells a model's context; a prompt that is too long is refused there."""
 
 
-class OpenAIVoice:
+class OpenAIServer:
     """Asks the completions of one server; what they do not show raises NotSupportedError. ``transport`` replaces the network, for tests."""
 
     def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:

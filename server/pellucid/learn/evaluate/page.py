@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from pellucid.learn.evaluate.charts import Row, bars, reliability
-from pellucid.learn.evaluate.results import Circumstances, Figure, ModelResult, Results, SuiteResult
+from pellucid.learn.evaluate.charts import ChartRow, bars, reliability
+from pellucid.learn.evaluate.results import Circumstances, EvaluationResults, MetricFigure, ModelResult, SuiteResult
 from pellucid.system.atomic_files import human
 
 FILE = "report.html"
@@ -55,7 +55,7 @@ Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
 """Models that a suite knows something of, with their numbers."""
 
 
-def html(results: Results) -> str:
+def html(results: EvaluationResults) -> str:
     """The whole page."""
     names = ", ".join(model.name for model in results.models)
     last = next(reversed(results.circumstances), None)
@@ -86,7 +86,7 @@ def html(results: Results) -> str:
 """
 
 
-def _circumstances(results: Results) -> str:
+def _circumstances(results: EvaluationResults) -> str:
     """The days from the first question to the last one, and of the last one what it was asked with."""
     found = results.circumstances
     if not found:
@@ -110,12 +110,12 @@ def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
             yield f'<p class="soft"><strong>{escape(model.name)}</strong>: {escape(f"{then.date}; {_place(then)}")}</p>'
 
 
-def _models(results: Results) -> str:
+def _models(results: EvaluationResults) -> str:
     rows = [[model.name, model.description] for model in results.models]
     return _table("The models", ["model", "how it is computed"], rows)
 
 
-def _asked(results: Results, suite: str) -> list[tuple[int, ModelResult, SuiteResult]]:
+def _asked(results: EvaluationResults, suite: str) -> list[tuple[int, ModelResult, SuiteResult]]:
     found = [(number, model, model.find(suite)) for number, model in enumerate(results.models)]
     return [(number, model, result) for number, model, result in found if result is not None]
 
@@ -155,22 +155,22 @@ def _notes(asked: Asked) -> Iterator[str]:
     yield "</ul>"
 
 
-def _by_label(asked: Asked, *, detail: bool) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def _by_label(asked: Asked, *, detail: bool) -> dict[str, list[ChartRow]]:
+    found: dict[str, list[ChartRow]] = {}
     for number, model, result in asked:
         for figure in result.figures:
             if figure.detail is detail:
-                found.setdefault(figure.label, []).append(Row(model.name, number, figure))
+                found.setdefault(figure.label, []).append(ChartRow(model.name, number, figure))
     return found
 
 
-def _figures(suite: str, groups: dict[str, list[Row]]) -> str:
+def _figures(suite: str, groups: dict[str, list[ChartRow]]) -> str:
     rows = [[label, row.model, *_cells(row.figure)] for label, group in groups.items() for row in group]
     head = ["figure", "model", "value", "95 % interval", "questions", "units"]
     return _table(f"The figures of {TITLES.get(suite, suite)}", head, rows, figures_from=2)
 
 
-def _cells(figure: Figure) -> list[str]:
+def _cells(figure: MetricFigure) -> list[str]:
     return [figure.show(), figure.show_interval(), f"{figure.records:,}", f"{figure.units:,}"]
 
 

@@ -75,7 +75,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """A text, and whether it came to an end before its most tokens."""
 
     text: str
@@ -104,12 +104,12 @@ class Asking:
 
     async def complete(
         self, prefix: str, suffix: str | None = None, params: SamplingParams = SamplingParams(), *, stop: Sequence[str] = ()
-    ) -> Answer:
+    ) -> ModelAnswer:
         """Continue a text or, with ``suffix``, fill the gap before it."""
         voice, name = self.subject.voice, self.subject.name
         return _answer(*await self._collect(voice.complete(prefix, suffix, (), params, model=name, stop=stop, terms=BACKGROUND)))
 
-    async def chat(self, messages: Sequence[Message], params: SamplingParams) -> Answer:
+    async def chat(self, messages: Sequence[Message], params: SamplingParams) -> ModelAnswer:
         """Answer a conversation."""
         return _answer(*await self._collect(self.subject.voice.chat(messages, params, model=self.subject.name, terms=BACKGROUND)))
 
@@ -163,5 +163,5 @@ class Asking:
         )
 
 
-def _answer(tokens: Sequence[Token], reason: FinishReason) -> Answer:
-    return Answer("".join(token.text for token in tokens), reason is FinishReason.STOP)
+def _answer(tokens: Sequence[Token], reason: FinishReason) -> ModelAnswer:
+    return ModelAnswer("".join(token.text for token in tokens), reason is FinishReason.STOP)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite import Record
+from pellucid.learn.evaluate.suite import SuiteRecord
 from pellucid.system import atomic_files
 
 KIND: Final = "pellucid-evaluation-records"
@@ -22,7 +22,7 @@ SYNCED: Final = 16
 """Records after which they are on the disk for sure; the system has each one at once, which outlives our own death."""
 
 
-class RecordFile:
+class SuiteRecordFile:
     """What was found until now, and more of it. The first line says of which suite, model and settings the records are.
 
     Raises InvalidRequestError for the records of another run, and for a file that was damaged elsewhere than at its end, where a
@@ -32,7 +32,7 @@ class RecordFile:
 
     def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, anew: bool = False) -> None:
         self.path = path
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, SuiteRecord] = {}
         header = {"kind": KIND, "format": FORMAT, "suite": suite, "model": dict(model), "settings": dict(settings)}
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ class RecordFile:
             with suppress(OSError):  # what is in its buffer was refused before
                 self._file.close()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: SuiteRecord) -> None:
         """Keep one more."""
         self._write(asdict(record))
         self.records[record.id] = record
@@ -81,7 +81,7 @@ class RecordFile:
         return atomic_files.errors_explained(self.path.parent, "name another folder with --out")
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[SuiteRecord]:
     """The last record of each question, in the order of the first ones. Raises InvalidRequestError for a file that holds none."""
     lines = _whole_lines(path)
     if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
@@ -99,12 +99,12 @@ def _whole_lines(path: Path) -> list[bytes]:
         raise InvalidRequestError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def _records(path: Path, lines: Sequence[bytes]) -> list[Record]:
+def _records(path: Path, lines: Sequence[bytes]) -> list[SuiteRecord]:
     found = []
     for number, line in enumerate(lines, 2):
         fields = _parse(path, number, line)
         try:
-            found.append(Record(**fields))
+            found.append(SuiteRecord(**fields))
         except TypeError:
             raise _damaged(path, number) from None
     return found

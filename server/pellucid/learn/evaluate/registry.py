@@ -21,7 +21,7 @@ from pellucid.learn.evaluate.suites import (
     winogender,
 )
 
-GREEDY = humaneval.Sampling()
+GREEDY = humaneval.HumanEvalSampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Options:
     window: int | None = None
     like_llama: bool = False
     run_code: bool = False
-    sampling: humaneval.Sampling = GREEDY
+    sampling: humaneval.HumanEvalSampling = GREEDY
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SuiteKind:
     """How a suite is made, which figures there are of its records, and whether two models' records of a question are a pair."""
 
     build: Callable[[Options], Suite]
@@ -59,18 +59,18 @@ def _text(options: Options) -> Suite:
     return text_similarity.Text(path, options.limit, options.encoder)
 
 
-KINDS: Mapping[str, Kind] = {
-    perplexity.NAME: Kind(_perplexity, perplexity.measures, perplexity.is_pair),
-    infilling.NAME: Kind(lambda given: infilling.Infilling(given.data, given.limit, run_code=given.run_code), infilling.measures),
-    humaneval.NAME: Kind(
+KINDS: Mapping[str, SuiteKind] = {
+    perplexity.NAME: SuiteKind(_perplexity, perplexity.measures, perplexity.is_pair),
+    infilling.NAME: SuiteKind(lambda given: infilling.Infilling(given.data, given.limit, run_code=given.run_code), infilling.measures),
+    humaneval.NAME: SuiteKind(
         lambda given: humaneval.HumanEval(given.data, given.limit, given.sampling, run_code=given.run_code), humaneval.measures
     ),
-    unknown_names.NAME: Kind(lambda given: unknown_names.UnknownNames(given.suites), unknown_names.measures),
-    text_similarity.NAME: Kind(_text, text_similarity.measures),
-    truthfulqa.NAME: Kind(lambda given: truthfulqa.TruthfulQA(given.data, given.limit), truthfulqa.measures),
-    crows_pairs.NAME: Kind(lambda given: crows_pairs.CrowsPairs(given.data, given.limit), crows_pairs.measures),
-    winogender.NAME: Kind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
-    speed.NAME: Kind(lambda given: speed.Speed(), speed.measures),
+    unknown_names.NAME: SuiteKind(lambda given: unknown_names.UnknownNames(given.suites), unknown_names.measures),
+    text_similarity.NAME: SuiteKind(_text, text_similarity.measures),
+    truthfulqa.NAME: SuiteKind(lambda given: truthfulqa.TruthfulQA(given.data, given.limit), truthfulqa.measures),
+    crows_pairs.NAME: SuiteKind(lambda given: crows_pairs.CrowsPairs(given.data, given.limit), crows_pairs.measures),
+    winogender.NAME: SuiteKind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
+    speed.NAME: SuiteKind(lambda given: speed.Speed(), speed.measures),
 }
 """In the order in which they run: those that judge what others were answered come after them."""
 

@@ -22,11 +22,11 @@ FORMAT: Final = 2
 FILE: Final = "results.json"
 
 
-class _Part(BaseModel):
+class _ResultPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Figure(_Part):
+class MetricFigure(_ResultPart):
     """A figure with the ends of its 95 % interval, which are None where there is too little to say; None as a value: undefined."""
 
     name: str
@@ -73,7 +73,7 @@ class Figure(_Part):
         return f"{show(self.low, self.form)} to {show(self.high, self.form)}"
 
 
-class Bar(_Part):
+class Bar(_ResultPart):
     """A bin of a reliability diagram."""
 
     count: int
@@ -83,7 +83,7 @@ class Bar(_Part):
     high: FiniteFloat
 
 
-class Reliability(_Part):
+class Reliability(_ResultPart):
     """A reliability diagram."""
 
     title: str
@@ -99,7 +99,7 @@ class Reliability(_Part):
         return cls(title=diagram.title, bins=tuple(bars))
 
 
-class Circumstances(_Part):
+class Circumstances(_ResultPart):
     """When, with which versions and on which machine questions were asked; ``date`` is ISO 8601 with the zone."""
 
     date: str
@@ -119,7 +119,7 @@ class Circumstances(_Part):
         return self.versions | self.machine
 
 
-class SuiteResult(_Part):
+class SuiteResult(_ResultPart):
     """What one suite found of one model; ``left_out`` says why it could not be asked. Costs are tokens and FLOPs of all questions.
 
     ``circumstances`` are those of the last run that asked something, not of one that found all questions answered.
@@ -129,14 +129,14 @@ class SuiteResult(_Part):
     circumstances: Circumstances | None = None
     settings: dict[str, Any] = {}
     asked: int = 0
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[MetricFigure, ...] = ()
     diagrams: tuple[Reliability, ...] = ()
     notes: tuple[str, ...] = ()
     cost: dict[str, int] = {}
     left_out: str | None = None
 
 
-class ModelResult(_Part):
+class ModelResult(_ResultPart):
     """All suites of one model; ``folder`` holds its records."""
 
     name: str
@@ -155,7 +155,7 @@ class ModelResult(_Part):
         return self.model_copy(update={"suites": (*kept, result)})
 
 
-class Results(_Part):
+class EvaluationResults(_ResultPart):
     """All models of one folder."""
 
     kind: Literal["pellucid-evaluation"] = KIND
@@ -190,7 +190,7 @@ class Results(_Part):
             atomic_files.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path) -> EvaluationResults:
     """What a folder holds. Raises InvalidRequestError for one that pellucid evaluate did not write."""
     path = folder / FILE
     try:
@@ -204,7 +204,7 @@ def read_results(folder: Path) -> Results:
     if found.get("format") != FORMAT:
         raise InvalidRequestError(f"{path} is of another version of Pellucid: name another folder.")
     try:
-        return Results.model_validate(found)
+        return EvaluationResults.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -226,9 +226,9 @@ def show(value: float, form: Form) -> str:
             return f"{value:.4g}"
 
 
-def figures(metrics: Iterable[Metric | None]) -> tuple[Figure, ...]:
+def figures(metrics: Iterable[Metric | None]) -> tuple[MetricFigure, ...]:
     """Metrics as they are saved."""
-    return tuple(Figure.of(metric) for metric in metrics if metric is not None)
+    return tuple(MetricFigure.of(metric) for metric in metrics if metric is not None)
 
 
 def finite(value: float) -> float | None:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pellucid.learn.evaluate.questions import Asking, Subject
-from pellucid.learn.evaluate.records import RecordFile
+from pellucid.learn.evaluate.records import SuiteRecordFile
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
-from pellucid.learn.evaluate.suite import Question, Record, Suite
+from pellucid.learn.evaluate.suite import Question, Suite, SuiteRecord
 from pellucid.system.progress import Progress
 
 
@@ -31,10 +31,10 @@ async def run_suite(
     suite: Suite,
     subject: Subject,
     folder: Path,
-    earlier: Mapping[str, Sequence[Record]],
+    earlier: Mapping[str, Sequence[SuiteRecord]],
     known: SuiteResult | None,
     progress: Progress,
-) -> tuple[SuiteResult, list[Record]]:
+) -> tuple[SuiteResult, list[SuiteRecord]]:
     """Ask, going on where a run before this one was broken off; the records come in the order of the questions.
 
     ``known`` is what the suite found of this model before. What it measures of the machine is measured anew on another one.
@@ -46,7 +46,7 @@ async def run_suite(
     if suite.derived:
         path.unlink(missing_ok=True)
     anew = suite.timed and (then is None or then.place != now.place)
-    with RecordFile(path, suite.name, subject.identity, suite.header, anew=anew) as file:
+    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, anew=anew) as file:
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
             before = file.records.get(question.id)
@@ -60,7 +60,7 @@ async def run_suite(
     return _summary(suite, asking, records, asked), records
 
 
-async def _ask_all(questions: Sequence[Question], subject: Subject, file: RecordFile, at_once: int, progress: Progress) -> None:
+async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress) -> None:
     """Some at a time, in their order; the first that fails ends the others."""
     waiting = iter(questions)
 
@@ -68,7 +68,7 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: Record
         for question in waiting:
             asking = Asking(subject)
             facts = await question.ask(asking)
-            file.append(Record(question.id, question.unit, facts, dict(asking.usage)))
+            file.append(SuiteRecord(question.id, question.unit, facts, dict(asking.usage)))
             progress.advance(1)
 
     workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
@@ -80,7 +80,7 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: Record
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _summary(suite: Suite, asking: Asking, records: Sequence[Record], circumstances: Circumstances) -> SuiteResult:
+def _summary(suite: Suite, asking: Asking, records: Sequence[SuiteRecord], circumstances: Circumstances) -> SuiteResult:
     facts = [record.facts for record in records]
     return SuiteResult(
         suite=suite.name,
@@ -94,7 +94,7 @@ def _summary(suite: Suite, asking: Asking, records: Sequence[Record], circumstan
     )
 
 
-def _cost(subject: Subject, records: Sequence[Record]) -> dict[str, int]:
+def _cost(subject: Subject, records: Sequence[SuiteRecord]) -> dict[str, int]:
     """Tokens of all questions, whenever they were asked, and FLOPs where a token's are known."""
     usage: Counter[str] = Counter()
     for record in records:

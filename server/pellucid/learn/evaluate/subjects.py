@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pellucid.client.client import Client
-from pellucid.client.server_health import Standing
+from pellucid.client.server_health import HealthStatus
 from pellucid.config import Settings
 from pellucid.errors import NotFoundError, UnavailableError
-from pellucid.learn.evaluate.openai_server import OpenAIVoice
+from pellucid.learn.evaluate.openai_server import OpenAIServer
 from pellucid.learn.evaluate.questions import Ability, Subject
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS
 from pellucid.models.catalog import catalog
@@ -69,9 +69,9 @@ async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]
     url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:
         condition = await client.condition()
-        if condition.standing is Standing.ABSENT:
+        if condition.standing is HealthStatus.ABSENT:
             raise UnavailableError(f"No server answers at {client.url}: start one, or leave --server out.")
-        if condition.standing is not Standing.FOREIGN:
+        if condition.standing is not HealthStatus.FOREIGN:
             cards = await client.cards()
             card = next((card for card in cards if card.name == name), None)
             if card is None:
@@ -86,7 +86,7 @@ async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]
             described = f"{card.description}, served at {client.url}"
             yield Subject(name, described, identity, client, EVERYTHING, card.context, card.infill, card.chat, card.weight_bytes)
             return
-    voice = OpenAIVoice(url, key)
+    voice = OpenAIServer(url, key)
     try:
         yield await voice.subject(name)
     finally:

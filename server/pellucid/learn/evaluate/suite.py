@@ -44,7 +44,7 @@ class Better(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SuiteRecord:
     """One question that was asked: its name, the unit that it belongs to (a file, a problem), what was found, and what it cost.
 
     Units are what could have been others: intervals come from drawing them anew.
@@ -74,7 +74,7 @@ class Measure:
     detail: bool = False
     least: float = -math.inf
 
-    def of(self, records: Sequence[Record]) -> Metric | None:
+    def of(self, records: Sequence[SuiteRecord]) -> Metric | None:
         """The figure with its 95 % interval; None where no record has it. Wilson's interval for shares of units, else the bootstrap's."""
         own = [record for record in records if self.applies(record.facts)]
         if not own:
@@ -91,16 +91,16 @@ class Measure:
             interval = wilson(value * units.count, units.count)
         return Metric(self, interval, len(own), units.count)
 
-    def value(self, records: Sequence[Record]) -> float | None:
+    def value(self, records: Sequence[SuiteRecord]) -> float | None:
         """The figure alone, which is quick; None where no record has it."""
         own = [record for record in records if self.applies(record.facts)]
         return self._value(own)[1] if own else None
 
-    def _value(self, own: Sequence[Record]) -> tuple[Statistic, float]:
+    def _value(self, own: Sequence[SuiteRecord]) -> tuple[Statistic, float]:
         statistic = self.prepare([record.facts for record in own])
         return statistic, statistic(np.arange(len(own)))
 
-    def difference(self, before: Sequence[Record], after: Sequence[Record]) -> Interval | None:
+    def difference(self, before: Sequence[SuiteRecord], after: Sequence[SuiteRecord]) -> Interval | None:
         """How much more it is afterwards, by pairs: the two hold the same questions in the same order. None where no pair has it."""
         pairs = [(a, b) for a, b in zip(before, after, strict=True) if self.applies(a.facts) and self.applies(b.facts)]
         if not pairs:
@@ -174,7 +174,7 @@ class Suite(Protocol):
         """All that decides its answers beside the protocol, as JSON, but for how many there are."""
         ...
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         """What it asks a model. ``earlier`` are the records of suites that ran before, for those that judge what others were answered."""
         ...
 

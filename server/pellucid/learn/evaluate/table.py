@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.learn.evaluate.compare import Comparison
-from pellucid.learn.evaluate.results import Results
+from pellucid.learn.evaluate.compare import ResultComparison
+from pellucid.learn.evaluate.results import EvaluationResults
 from pellucid.system.terminal import harmless
 
 LOOKS = {"better": "green", "worse": "red"}
 
 
-def show_results(results: Results, console: Console | None = None) -> None:
+def show_results(results: EvaluationResults, console: Console | None = None) -> None:
     """Each suite as a table, and below it what one has to know to read it."""
     console = console or _console()
     for suite in results.suites:
@@ -47,7 +47,7 @@ def show_results(results: Results, console: Console | None = None) -> None:
         console.print()
 
 
-def show_comparisons(comparisons: Sequence[Comparison], console: Console | None = None) -> None:
+def show_comparisons(comparisons: Sequence[ResultComparison], console: Console | None = None) -> None:
     """What differs, and whether that is more than chance."""
     console = console or _console()
     for comparison in comparisons:

@@ -10,7 +10,7 @@ from pellucid.config import Settings
 from pellucid.learn.finetune.dataset import collect
 from pellucid.learn.finetune.estimate import estimate
 from pellucid.learn.finetune.forgetting import general_texts
-from pellucid.learn.finetune.pipeline import Wishes, Workshop, check_name
+from pellucid.learn.finetune.pipeline import Pipeline, Wishes, check_name
 from pellucid.learn.finetune.report import PREFIX_ONLY, as_json, left_out, show_estimate, show_tuned, tuned_record
 from pellucid.models.store import Store
 from pellucid.system.processors import threads_to_use
@@ -27,7 +27,7 @@ def finetune(settings: Settings, wishes: Wishes, *, dry_run: bool, json: bool) -
     check_name(wishes.name, store, replace=wishes.replace)
     material, general = collect(wishes.path), general_texts(wishes.data)
     with Bars() as bars:
-        workshop = Workshop.open(wishes, material, general, settings.device, store, bars)
+        workshop = Pipeline.open(wishes, material, general, settings.device, store, bars)
     if dry_run:
         with Steps() as steps:
             found = estimate(workshop, steps)

@@ -36,7 +36,7 @@ JUDGED = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class Dataset:
     """Documents to learn from, to stop by and to judge by, and what was left out: files by reason, and names with their secret's kind."""
 
     train: tuple[Document, ...]
@@ -65,7 +65,7 @@ class Material:
         return files | sizes | {"left_out": dict(self.skipped) | ({"with secrets": len(self.secrets)} if self.secrets else {})}
 
 
-def collect(path: Path) -> Material:
+def collect(path: Path) -> Dataset:
     """Gather the source files of a folder, and hold some out by the hash of their names.
 
     Near-duplicates are left out before that, so that none is on both sides. Raises InvalidRequestError where there is too little.
@@ -81,7 +81,7 @@ def collect(path: Path) -> Material:
     found = without_near_duplicates(Corpus(tuple(clean), corpus.skipped))
     _check(path, found.documents)
     train, validation, test = hold_out(found.documents)
-    return Material(train, validation, test, found.skipped, tuple(secrets))
+    return Dataset(train, validation, test, found.skipped, tuple(secrets))
 
 
 def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pellucid.learn.finetune.memory import peak_memory
-from pellucid.learn.finetune.pipeline import Workshop
+from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.plan import BATCH, LOOKS
 from pellucid.system.progress import Progress
 
@@ -39,7 +39,7 @@ class Estimate:
         return {**asdict(self), "total": self.total}
 
 
-def estimate(workshop: Workshop, progress: Progress) -> Estimate:
+def estimate(workshop: Pipeline, progress: Progress) -> Estimate:
     """Count what there is, and take two steps whose gradients are thrown away; nothing is written."""
     material, base = workshop.material, workshop.base
     plan, step, look = workshop.measured(progress)

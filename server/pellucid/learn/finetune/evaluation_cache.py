@@ -11,7 +11,7 @@ from pellucid.learn.finetune.held_out import FileFigures
 from pellucid.system import atomic_files
 
 
-class Kept(UserDict[tuple[str, str], FileFigures]):
+class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
     """Figures by kind and name of a file, each a line of JSON in a file that begins with a key; what is of another key is deleted.
 
     Raises ModelError where they cannot be written.

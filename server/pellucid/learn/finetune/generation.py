@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from pellucid.learn.finetune.training.samples import Prompt
+from pellucid.learn.finetune.training.samples import InfillExample
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
 
@@ -19,7 +19,7 @@ LONGEST_LINE = 32
 
 
 @torch.inference_mode()
-def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[Prompt], ends: Iterable[int]) -> list[str]:
+def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExample], ends: Iterable[int]) -> list[str]:
     """The first line of each prompt's greedy answer without its end, at most ``LONGEST_LINE`` tokens.
 
     What all prompts begin with is computed once. Prompts that were healed have their constraints advanced: use each once.
@@ -35,7 +35,7 @@ def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[Prompt], end
         cache.batch_repeat_interleave(len(prompts))
     ids = torch.tensor([[*[0] * (longest - len(tail)), *tail] for tail in tails], device=device)
     seen = torch.tensor([[*[1] * shared, *[0] * (longest - len(tail)), *[1] * len(tail)] for tail in tails], device=device)
-    writers = [_Line(tokenizer, prompt.healing, frozenset(ends)) for prompt in prompts]
+    writers = [_GeneratedLine(tokenizer, prompt.healing, frozenset(ends)) for prompt in prompts]
     while True:
         positions = (seen.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         hidden = model.model(input_ids=ids, attention_mask=seen, position_ids=positions, **kept).last_hidden_state
@@ -57,7 +57,7 @@ def _shared(prompts: Sequence[Sequence[int]]) -> int:
     return count
 
 
-class _Line:
+class _GeneratedLine:
     """One answer while it comes."""
 
     def __init__(self, tokenizer: Tokenizer, healing: Healing | None, ends: frozenset[int]) -> None:

@@ -14,8 +14,8 @@ from rapidfuzz import fuzz
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.forgetting import Kind
 from pellucid.learn.finetune.generation import first_lines
-from pellucid.learn.finetune.training.cursors import Page, Span
-from pellucid.learn.finetune.training.samples import Sampler, random_for
+from pellucid.learn.finetune.training.cursors import SourcePage, TextSpan
+from pellucid.learn.finetune.training.samples import SampleStream, random_for
 from pellucid.learn.finetune.transformers_reader import TorchReader
 from pellucid.learn.reading import read
 from pellucid.system.progress import Progress
@@ -60,17 +60,17 @@ class FileFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class HeldOutFigures:
     """Of held-out files, and of texts that are to show what was forgotten."""
 
     files: tuple[FileFigures, ...]
     general: Mapping[Kind, tuple[FileFigures, ...]]
 
 
-class Judge:
+class HeldOutEvaluation:
     """Judges one model, as it is at the time, on the same places of the same files each time."""
 
-    def __init__(self, model: Any, sampler: Sampler, effort: Effort, seed: int, progress: Progress) -> None:
+    def __init__(self, model: Any, sampler: SampleStream, effort: Effort, seed: int, progress: Progress) -> None:
         self._model = model
         self._sampler = sampler
         self._effort = effort
@@ -85,7 +85,7 @@ class Judge:
         *,
         of: int | None = None,
         kept: MutableMapping[tuple[str, str], FileFigures] | None = None,
-    ) -> Judgement:
+    ) -> HeldOutFigures:
         """What the model makes of all of them; ``of`` is how many files share the effort, where these are not all.
 
         ``kept`` holds figures by kind ("file", or that of a text) and name. Those that it has are not found again, others are put there.
@@ -99,7 +99,7 @@ class Judge:
             found["file", file.name] = self._file(file, of or len(files))
         for kind, text in new_texts:
             found[kind, text.name] = self._read(text)
-        return Judgement(
+        return HeldOutFigures(
             tuple(found["file", file.name] for file in files),
             {kind: tuple(found[kind, text.name] for text in texts) for kind, texts in general.items()},
         )
@@ -107,7 +107,7 @@ class Judge:
     def _file(self, document: Document, files: int) -> FileFigures:
         effort = self._effort
         random = random_for(self._seed, "judge", document.name)
-        page = Page(document.name, document.text)
+        page = SourcePage(document.name, document.text)
         passage = _passage(page, random, max(256, effort.tokens // files) * 3)  # some three characters make a token
         reading = self._read(Document(document.name, passage))
         cursors = [span for _ in range(-(-effort.cursors // files)) if (span := _rest_of_line(page, random)) is not None]
@@ -135,7 +135,7 @@ class Judge:
         confidences = tuple(round(float(confidence), 4) for confidence in reading.confidences)
         return FileFigures(document.name, reading.bits, reading.bytes, confidences, tuple(int(rank == 1) for rank in reading.ranks))
 
-    def _fill_in(self, text: str, spans: Sequence[Span]) -> list[str]:
+    def _fill_in(self, text: str, spans: Sequence[TextSpan]) -> list[str]:
         """The answers at the beginning of each span, in their order; ``TOGETHER`` of about the same length at a time."""
         sampler = self._sampler
         tokenizer = sampler.tokenizer
@@ -148,7 +148,7 @@ class Judge:
             answers |= zip(chosen, first_lines(self._model, tokenizer, [prompts[index] for index in chosen], ends), strict=True)
         return [answers[index] for index in range(len(prompts))]
 
-    def _replay(self, page: Page, random: Random, lines: int) -> tuple[int, int]:
+    def _replay(self, page: SourcePage, random: Random, lines: int) -> tuple[int, int]:
         """Characters of some lines, and the keystrokes that are saved by taking what is suggested wherever it is what follows.
 
         Somebody writes one line after the other above the rest of the file, asks at the beginning of the line and of each word, and
@@ -162,7 +162,9 @@ class Judge:
             at = len(line) - len(line.lstrip())
             begin = page.starts[number]
             places = [at, *(match.start() for match in _WORD_START.finditer(line, at + 1))]
-            answers = dict(zip(places, self._fill_in(page.text, [Span(begin + p, begin + len(line), "line") for p in places]), strict=True))
+            answers = dict(
+                zip(places, self._fill_in(page.text, [TextSpan(begin + p, begin + len(line), "line") for p in places]), strict=True)
+            )
             typed += len(line) - at
             for place in places:
                 answer = answers[place]
@@ -172,14 +174,14 @@ class Judge:
         return typed, saved
 
 
-def _passage(page: Page, random: Random, length: int) -> str:
+def _passage(page: SourcePage, random: Random, length: int) -> str:
     """So many characters or fewer, from the beginning of a line."""
     latest = max(0, len(page.text) - length)
     begin = page.starts[page.line_of(random.randint(0, latest))]
     return page.text[begin : begin + length]
 
 
-def _rest_of_line(page: Page, random: Random) -> Span | None:
+def _rest_of_line(page: SourcePage, random: Random) -> TextSpan | None:
     """From the beginning of a word, or of what a line says, to the line's end; None where no line has some letters."""
     lines = [number for number in range(len(page.starts)) if len(page.line(number).strip()) >= SHORTEST_LINE]
     if not lines:
@@ -189,7 +191,7 @@ def _rest_of_line(page: Page, random: Random) -> Span | None:
     at = len(line) - len(line.lstrip())
     places = [at, *(match.start() for match in _WORD_START.finditer(line, at + 1))]
     begin = page.starts[number]
-    return Span(begin + random.choice(places), begin + len(line), "rest of line")
+    return TextSpan(begin + random.choice(places), begin + len(line), "rest of line")
 
 
 SHORTEST_LINE = 8

@@ -17,18 +17,18 @@ from filelock import FileLock, Timeout
 
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.dataset import Material
-from pellucid.learn.finetune.evaluation_cache import Kept
+from pellucid.learn.finetune.dataset import Dataset
+from pellucid.learn.finetune.evaluation_cache import EvaluationCache
 from pellucid.learn.finetune.forgetting import Kind
-from pellucid.learn.finetune.held_out import Effort, Judge, Judgement
+from pellucid.learn.finetune.held_out import Effort, HeldOutEvaluation, HeldOutFigures
 from pellucid.learn.finetune.memory import peak_memory
-from pellucid.learn.finetune.plan import BATCH, EPOCHS, LOOKS, Plan
-from pellucid.learn.finetune.results import Row, compare
+from pellucid.learn.finetune.plan import BATCH, EPOCHS, LOOKS, FinetunePlan
+from pellucid.learn.finetune.results import ComparisonRow, compare
 from pellucid.learn.finetune.training.base_model import Base, read_base
-from pellucid.learn.finetune.training.checkpoint import Standing, read_standing
-from pellucid.learn.finetune.training.lora import Adapter
-from pellucid.learn.finetune.training.samples import Sampler
-from pellucid.learn.finetune.training.trainer import Outcome, Trainer
+from pellucid.learn.finetune.training.checkpoint import TrainingState, read_standing
+from pellucid.learn.finetune.training.lora import TrainableAdapter
+from pellucid.learn.finetune.training.samples import SampleStream
+from pellucid.learn.finetune.training.trainer import AdapterTrainer, TrainingOutcome
 from pellucid.models.adapter_folder import NAME, ORIGIN
 from pellucid.models.store import Store
 from pellucid.system import atomic_files
@@ -64,8 +64,8 @@ class Tuned:
 
     folder: Path
     card: Mapping[str, Any]
-    rows: tuple[Row, ...]
-    outcome: Outcome
+    rows: tuple[ComparisonRow, ...]
+    outcome: TrainingOutcome
     memory: int | None
 
 
@@ -78,26 +78,26 @@ def check_name(name: str, store: Store, *, replace: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Pipeline:
     """A base with an adapter in it, the files to tune it to, and where what comes of it is put."""
 
     wishes: Wishes
-    material: Material
+    material: Dataset
     general: Mapping[Kind, Sequence[Document]]
     base: Base
-    adapter: Adapter
-    sampler: Sampler
+    adapter: TrainableAdapter
+    sampler: SampleStream
     store: Store
 
     @classmethod
     def open(
-        cls, wishes: Wishes, material: Material, general: Mapping[Kind, Sequence[Document]], device: str, store: Store, progress: Progress
-    ) -> Workshop:
+        cls, wishes: Wishes, material: Dataset, general: Mapping[Kind, Sequence[Document]], device: str, store: Store, progress: Progress
+    ) -> Pipeline:
         """Read the base, fetching it first where it is not there. Raises what :func:`read_base` does."""
         base = read_base(wishes.model, device, store=store, progress=progress)
         limit = CONTEXT[base.model.device.type]
-        sampler = Sampler(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
-        return cls(wishes, material, general, base, Adapter(base, wishes.rank, wishes.seed), sampler, store)
+        sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
+        return cls(wishes, material, general, base, TrainableAdapter(base, wishes.rank, wishes.seed), sampler, store)
 
     @property
     def key(self) -> str:
@@ -138,22 +138,22 @@ class Workshop:
         finally:
             lock.release()
 
-    def trainer(self, plan: Plan, progress: Progress) -> Trainer:
+    def trainer(self, plan: FinetunePlan, progress: Progress) -> AdapterTrainer:
         """What trains by a plan."""
-        return Trainer(self.adapter, self.sampler, plan, self.work, progress)
+        return AdapterTrainer(self.adapter, self.sampler, plan, self.work, progress)
 
-    def judge(self, progress: Progress) -> Judge:
+    def judge(self, progress: Progress) -> HeldOutEvaluation:
         """What judges the model as it is at the time."""
-        return Judge(self.base.model, self.sampler, EFFORT, self.wishes.seed, progress)
+        return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.wishes.seed, progress)
 
     @property
-    def wanted(self) -> Plan:
+    def wanted(self) -> FinetunePlan:
         """What to do if there is time for all of it."""
         wishes = self.wishes
         steps = wishes.steps or EPOCHS * -(-len(self.sampler.epoch(self.material.train, wishes.seed, 0)) // BATCH)
-        return Plan(self.key, steps, wishes.seed)
+        return FinetunePlan(self.key, steps, wishes.seed)
 
-    def measured(self, progress: Progress) -> tuple[Plan, float, float]:
+    def measured(self, progress: Progress) -> tuple[FinetunePlan, float, float]:
         """What to do in the time that there is, and the seconds of a step and of a look at held-out files."""
         plan = self.wanted
         step, look = self.trainer(plan, progress).pace(self.material.train, self.material.validation)
@@ -179,13 +179,13 @@ class Workshop:
         card = self._card(outcome, rows)
         return Tuned(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
 
-    def _plan(self, standing: Standing | None, progress: Progress) -> Plan:
+    def _plan(self, standing: TrainingState | None, progress: Progress) -> FinetunePlan:
         """That of the earlier run where there is one; nothing has to be measured where the steps are given."""
         if standing is not None:
             return standing.plan
         return self.wanted if self.wishes.steps is not None else self.measured(progress)[0]
 
-    def _standing(self, progress: Progress) -> Standing | None:
+    def _standing(self, progress: Progress) -> TrainingState | None:
         """Where an earlier run has got to; what belongs to another one is deleted."""
         standing = read_standing(self.work)
         if standing is not None and standing.plan.key == self.key:
@@ -197,12 +197,12 @@ class Workshop:
                 path.unlink()
         return None
 
-    def _judged(self, when: str, key: str, progress: Progress) -> Judgement:
+    def _judged(self, when: str, key: str, progress: Progress) -> HeldOutFigures:
         """What the model is worth as it is, which ``key`` tells from any other; what an earlier run has judged is not judged again."""
-        kept = Kept(self.work / f"{when}.jsonl", key)
+        kept = EvaluationCache(self.work / f"{when}.jsonl", key)
         return self.judge(progress).judge(f"judging {when}", self.material.judged, self.general, kept=kept)
 
-    def _card(self, outcome: Outcome, rows: Sequence[Row]) -> dict[str, Any]:
+    def _card(self, outcome: TrainingOutcome, rows: Sequence[ComparisonRow]) -> dict[str, Any]:
         tokens = [[look.step, round(look.loss, 4)] for look in outcome.looks]
         training = {"steps": outcome.steps, "best_step": outcome.best.step, "seconds": round(outcome.seconds, 1), "held_out": tokens}
         return {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.training.samples import Sample, Sampler, random_for
+from pellucid.learn.finetune.training.samples import Sample, SampleStream, random_for
 
 EPOCHS = 3
 """Passes over the material at most; it is stopped before that where held-out files say so."""
@@ -30,7 +30,7 @@ BUCKETS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FinetunePlan:
     """How an adapter is trained. ``key`` tells this base, these documents and these wishes from others."""
 
     key: str
@@ -51,7 +51,7 @@ class Plan:
         return LEARNING_RATE * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def steps_of(sampler: Sampler, documents: Sequence[Document], seed: int) -> Iterator[list[Sample]]:
+def steps_of(sampler: SampleStream, documents: Sequence[Document], seed: int) -> Iterator[list[Sample]]:
     """The samples of each step, for ever: pass after pass, in another order each, those of a step of about the same length."""
     for number in count():
         samples = sampler.epoch(documents, seed, number)

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.learn.finetune.dataset import Material
+from pellucid.learn.finetune.dataset import Dataset
 from pellucid.learn.finetune.estimate import Estimate
 from pellucid.learn.finetune.pipeline import Tuned
-from pellucid.learn.finetune.results import Row
+from pellucid.learn.finetune.results import ComparisonRow
 from pellucid.system.atomic_files import human
 
 LOOKS = {"better": "green", "worse": "red", "no difference shown": "dim"}
@@ -30,7 +30,7 @@ def tuned_record(tuned: Tuned) -> dict[str, Any]:
     return {**tuned.card, "folder": str(tuned.folder), "peak_memory": tuned.memory}
 
 
-def left_out(material: Material) -> list[str]:
+def left_out(material: Dataset) -> list[str]:
     """What was not read or is not judged, in a sentence each; a secret is told by its file and kind."""
     told = [f"left out: {count:,} {reason}" for reason, count in sorted(material.skipped.items())]
     told += [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in material.secrets]
@@ -38,7 +38,7 @@ def left_out(material: Material) -> list[str]:
     return told + ([f"judged: {judged} of the {test:,} files to judge by, the first by the hash of their names"] if judged < test else [])
 
 
-def show_estimate(found: Estimate, material: Material, console: Console | None = None) -> None:
+def show_estimate(found: Estimate, material: Dataset, console: Console | None = None) -> None:
     """Print what it would cost."""
     console = console or _console()
     table = _table("", "")
@@ -84,17 +84,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
-def _figure(row: Row, value: float) -> str:
+def _figure(row: ComparisonRow, value: float) -> str:
     return f"{value:.1%}" if row.share else f"{value:.3f}"
 
 
-def _difference(row: Row) -> str:
+def _difference(row: ComparisonRow) -> str:
     scale, digits = (100, 1) if row.share else (1, 3)
     value, low, high = (f"{scale * end:+.{digits}f}" for end in (row.difference.value, row.difference.low, row.difference.high))
     return f"{value} ({low} to {high})"
 
 
-def _verdict(row: Row) -> Text:
+def _verdict(row: ComparisonRow) -> Text:
     words = row.verdict if row.verdict != "no difference shown" else "no difference that these files could show"
     return Text(words, LOOKS[row.verdict])
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from pellucid.learn.finetune.forgetting import Kind
-from pellucid.learn.finetune.held_out import FileFigures, Judgement
+from pellucid.learn.finetune.held_out import FileFigures, HeldOutFigures
 from pellucid.learn.metrics import Floats, Interval, bootstrap, calibration_error, ratio_difference
 
 Verdict = Literal["better", "worse", "no difference shown"]
@@ -18,7 +18,7 @@ _GENERAL: dict[Kind, str] = {"prose": "English prose", "code": "other code", "pr
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparisonRow:
     """One figure before and after, of ``units`` files: ``difference`` is after less before."""
 
     name: str
@@ -49,7 +49,7 @@ class Row:
         }
 
 
-def compare(before: Judgement, after: Judgement) -> list[Row]:
+def compare(before: HeldOutFigures, after: HeldOutFigures) -> list[ComparisonRow]:
     """All figures; files are the same ones in both."""
     a, b = before.files, after.files
     rows = [
@@ -64,7 +64,7 @@ def compare(before: Judgement, after: Judgement) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
-def _bits(name: str, before: Sequence[FileFigures], after: Sequence[FileFigures]) -> Row | None:
+def _bits(name: str, before: Sequence[FileFigures], after: Sequence[FileFigures]) -> ComparisonRow | None:
     return _ratio(name, before, after, lambda file: file.bits, lambda file: file.bytes, lower_is_better=True)
 
 
@@ -77,17 +77,17 @@ def _ratio(
     *,
     lower_is_better: bool = False,
     share: bool = False,
-) -> Row | None:
+) -> ComparisonRow | None:
     """A sum by a sum over files; None where there is nothing of it in any."""
     pairs = [(one, other) for one, other in zip(before, after, strict=True) if denominator(one)]
     if not pairs:
         return None
     a, b = [numerator(one) for one, _ in pairs], [numerator(other) for _, other in pairs]
     of = [denominator(one) for one, _ in pairs]
-    return Row(name, sum(a) / sum(of), sum(b) / sum(of), ratio_difference(a, b, of), len(pairs), lower_is_better, share)
+    return ComparisonRow(name, sum(a) / sum(of), sum(b) / sum(of), ratio_difference(a, b, of), len(pairs), lower_is_better, share)
 
 
-def _calibration(before: Sequence[FileFigures], after: Sequence[FileFigures]) -> Row:
+def _calibration(before: Sequence[FileFigures], after: Sequence[FileFigures]) -> ComparisonRow:
     """How far the probability of the first choice is from how often it is right, over the tokens of the files that are drawn."""
     one, other = ([np.array([file.confidences, file.hits], dtype=np.float64) for file in files] for files in (before, after))
 
@@ -97,4 +97,6 @@ def _calibration(before: Sequence[FileFigures], after: Sequence[FileFigures]) ->
 
     every = np.arange(len(before), dtype=np.float64)
     difference = bootstrap([every], lambda drawn: error(other, drawn) - error(one, drawn))
-    return Row("calibration error", error(one, every), error(other, every), difference, len(before), lower_is_better=True, share=True)
+    return ComparisonRow(
+        "calibration error", error(one, every), error(other, every), difference, len(before), lower_is_better=True, share=True
+    )

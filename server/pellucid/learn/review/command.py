@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pellucid.client.protocol import Speaker
+from pellucid.client.protocol import Assistant
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.review.results import Results, results
+from pellucid.learn.review.results import ReviewResults, results
 from pellucid.serving.open_assistant import speaker_for
 from pellucid.system.terminal import Steps
 from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, SamplingParams
-from pellucid_webui.conversations.blind_reviews import REVIEWS, Pair, Review, Reviews, Verdict
+from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 
 
 def list_reviews(settings: Settings) -> None:
@@ -49,7 +49,7 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     asked = read_prompts(prompts)
     with Steps() as steps:
         answers = [_answers(model, asked, params, steps) for model in models]
-    pairs = tuple(Pair(prompt, a, b) for prompt, a, b in zip(asked, *answers, strict=True))
+    pairs = tuple(AnswerPair(prompt, a, b) for prompt, a, b in zip(asked, *answers, strict=True))
     a, b = (f"{model}, {_settings(params)}" for model in models)
     reviews.create(Review(name, a, b, pairs))
     sys.stderr.write(
@@ -104,7 +104,7 @@ def _answers(model: str, prompts: Sequence[str], params: SamplingParams, steps: 
         return found
 
 
-async def _answer(speaker: Speaker, model: str | None, prompt: str, params: SamplingParams) -> str:
+async def _answer(speaker: Assistant, model: str | None, prompt: str, params: SamplingParams) -> str:
     text = []
     async with aclosing(speaker.chat([Message("user", prompt)], params, model=model, terms=BACKGROUND)) as items:
         async for item in items:
@@ -121,7 +121,7 @@ def _settings(params: SamplingParams) -> str:
     return f"temperature {params.temperature:g}" + ("" if params.seed is None else f", seed {params.seed}")
 
 
-def _show(review: Review, found: Results) -> None:
+def _show(review: Review, found: ReviewResults) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs are judged.")
     if found.win_rate is None:

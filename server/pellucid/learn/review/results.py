@@ -36,7 +36,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class ReviewResults:
     """``win_rate`` is A's over the ``judged`` pairs, each pair with the mean of its raters, ties half; None before the first verdict.
 
     ``verdicts`` and ``reasons`` (of A's and of B's wins) are counted over all raters.
@@ -56,7 +56,7 @@ class Results:
         return Verdict.A if self.win_rate.value > 0.5 else Verdict.B
 
 
-def results(judgements: Sequence[Judgement]) -> Results:
+def results(judgements: Sequence[Judgement]) -> ReviewResults:
     """What came of a review. The interval is Wilson's over pairs, which are what could have been others; ties only widen it."""
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
@@ -66,7 +66,7 @@ def results(judgements: Sequence[Judgement]) -> Results:
             reasons[one.verdict].update(one.reasons)
     shares = [float(np.mean(worths)) for _, worths in sorted(by_pair.items())]
     counts = Counter(one.verdict for one in judgements)
-    return Results(
+    return ReviewResults(
         judged=len(shares),
         win_rate=wilson(sum(shares), len(shares)) if shares else None,
         verdicts={verdict: counts[verdict] for verdict in Verdict},

@@ -20,7 +20,7 @@ from pellucid.system import atomic_files
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class LossPoint:
     """What was found at a step: bits per byte of the train part since the point before, and of the validation part."""
 
     step: int
@@ -37,7 +37,7 @@ class Progression:
 
     step: int = 0
     best_step: int = 0
-    points: list[Point] = field(default_factory=list)
+    points: list[LossPoint] = field(default_factory=list)
     nats: float = 0.0
     counted: int = 0
     seconds: float = 0.0
@@ -75,7 +75,7 @@ def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
         with safe_open(path, framework="pt") as file:
             said = json.loads((file.metadata() or {})["progression"])
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-        points = [Point(**point) for point in said.pop("points")]
+        points = [LossPoint(**point) for point in said.pop("points")]
         return Progression(points=points, **said), tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The checkpoint {path} is damaged ({error}): delete it, and training begins anew.") from None

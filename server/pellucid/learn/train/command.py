@@ -18,8 +18,8 @@ from pellucid.learn.corpus import Corpus, Document, Split, gather, split
 from pellucid.learn.train import curves, learners, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
 from pellucid.learn.train.comparison import lead, told
-from pellucid.learn.train.plan import PRESETS, Plan, Run, digest, opened
-from pellucid.learn.train.results import Results, Row, read_results, read_row, read_training, show
+from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
+from pellucid.learn.train.results import LearnerRow, TrainResults, read_results, read_row, read_training, show
 from pellucid.models.store import as_argument
 from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
@@ -80,12 +80,12 @@ def train(
 
 def _asked(
     preset: str, kind: tokenizers.Kind, vocabulary: int | None, minutes: float | None, steps: int | None, seed: int, data: str
-) -> Plan:
+) -> TrainPlan:
     sizes = PRESETS[preset]
     size = VOCABULARY if kind == "bytes" else vocabulary or sizes.vocabulary
     if minutes is None and steps is None:
         minutes, steps = sizes.minutes, sizes.steps
-    return Plan(preset, kind, size, minutes, steps, seed, data, threads_to_use(load_settings().threads))
+    return TrainPlan(preset, kind, size, minutes, steps, seed, data, threads_to_use(load_settings().threads))
 
 
 def _device(preset: str) -> torch.device:
@@ -96,7 +96,7 @@ def _device(preset: str) -> torch.device:
     return torch.device("cpu")
 
 
-def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: float) -> Results:
+def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: float) -> TrainResults:
     torch.set_num_threads(run.plan.threads)
     with Steps() as bar:
         bar.note(f"{corpus}: {', '.join(f'{human(_size(part))} to {use}' for part, use in _uses(parts))}.")
@@ -111,7 +111,7 @@ def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: 
         if not (run.folder / "gpt").exists():
             _learn_gpt(run, parts, device, begun, bar)
         rows, leads = asyncio.run(_read_all(run, parts, device, bar))
-    return Results(rows, (*leads, *_notes(run, rows)), {"corpus": str(corpus), "plan": asdict(run.plan)})
+    return TrainResults(rows, (*leads, *_notes(run, rows)), {"corpus": str(corpus), "plan": asdict(run.plan)})
 
 
 def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> None:
@@ -167,7 +167,7 @@ class Watcher:
         curves.draw(self._run.folder / CURVES, progression.points, self._run.schedule.steps, self._baselines)
 
 
-async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[Row, ...], list[str]]:
+async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[LearnerRow, ...], list[str]]:
     """The table, and how far the GPT leads the baselines, a sentence each."""
     context = run.plan.sizes.shape.context
     rows, readings = [], {}
@@ -186,7 +186,7 @@ def _settings(device: torch.device, window: int) -> Settings:
     )
 
 
-def _notes(run: Run, rows: Sequence[Row]) -> list[str]:
+def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
     trainings = {found.name: read_training(run.folder / found.name) for found in rows}
     gpt = rows[0]
     notes = [f"{name}: {training.note}." for name, training in trainings.items() if training.note]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from pellucid.learn.metrics import Floats, Interval, ratio_difference
-from pellucid.learn.reading import Reading
+from pellucid.learn.reading import TextReading
 
 BLOCK = 512
 """Bytes of the test part that are drawn together: what is hard to read comes in stretches, and tokens of one are no strangers."""
 
 
-def lead(one: Reading, other: Reading) -> Interval:
+def lead(one: TextReading, other: TextReading) -> Interval:
     """How many bits per byte fewer ``one`` takes than ``other`` for the same bytes; its interval by drawing blocks of them anew."""
     size = max(one.bytes, other.bytes)  # a tokenizer may put a space in front of a text, which is a byte more
     blocks = -(-size // BLOCK)
@@ -28,7 +28,7 @@ def told(name: str, found: Interval) -> str:
     return f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {found.value:+.3f} bits/byte ({interval})."
 
 
-def _bits(reading: Reading, blocks: int) -> Floats:
+def _bits(reading: TextReading, blocks: int) -> Floats:
     """The bits of the tokens that begin in each block."""
     begins = np.cumsum(reading.sizes) - reading.sizes
     # A token without bytes may stand at the very end.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from pellucid.learn.train.checkpoint import Point, writing
+from pellucid.learn.train.checkpoint import LossPoint, writing
 from pellucid.system.atomic_files import write_text
 
 WIDTH, HEIGHT = 860, 440
@@ -36,13 +36,13 @@ text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; font-size:
 """
 
 
-def draw(path: Path, points: Sequence[Point], steps: int, baselines: Mapping[str, float]) -> None:
+def draw(path: Path, points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> None:
     """Write the picture, whole or not at all. Raises ModelError where the disk does not take it."""
     with writing(path.parent):
         write_text(path, svg(points, steps, baselines))
 
 
-def svg(points: Sequence[Point], steps: int, baselines: Mapping[str, float]) -> str:
+def svg(points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> str:
     """The picture of what was found so far of ``steps``, with the baselines' bits per byte of the validation part by their name."""
     values = [value for point in points for value in (point.train, point.validation)] + list(baselines.values())
     low, high, tick = _scale(values)

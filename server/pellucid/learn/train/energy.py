@@ -36,7 +36,7 @@ def counters(root: Path = ROOT) -> list[Counter]:
 
 
 @dataclass
-class Meter:
+class EnergyMeter:
     """Joules since it was made or last asked; None where nothing counts. It has to be asked before a counter wraps twice."""
 
     counters: list[Counter] = field(default_factory=counters)

@@ -21,7 +21,7 @@ ROPE_THETA = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class GPTShape:
     """What a GPT looks like. ``context`` is in tokens; a head has hidden / heads numbers."""
 
     layers: int
@@ -37,10 +37,10 @@ class Shape:
         return self.layers * layer + self.hidden + vocabulary * self.hidden
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and MLP, each on the norm of what came in, each added to it."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GPTShape) -> None:
         super().__init__()
         self.shape = shape
         self.input_norm = nn.Parameter(torch.ones(shape.hidden))
@@ -72,12 +72,12 @@ class GPT(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, shape: Shape, vocabulary: int, seed: int) -> None:
+    def __init__(self, shape: GPTShape, vocabulary: int, seed: int) -> None:
         super().__init__()
         self.shape = shape
         self.vocabulary = vocabulary
         self.embedding = nn.Parameter(torch.empty(vocabulary, shape.hidden))
-        self.blocks = nn.ModuleList([Block(shape) for _ in range(shape.layers)])
+        self.blocks = nn.ModuleList([TransformerBlock(shape) for _ in range(shape.layers)])
         self.norm = nn.Parameter(torch.ones(shape.hidden))
         cos, sin = rotary_tables(decoder_config(shape, vocabulary), shape.context)
         self.register_buffer("cos", cos, persistent=False)
@@ -102,14 +102,14 @@ class GPT(nn.Module):
         """Matrices keep the size of what they multiply; those that are added to the sum of all blocks begin smaller."""
         self.embedding.normal_(std=0.02, generator=generator)
         for block in self.blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, TransformerBlock)
             for linear in (block.qkv, block.gate_up):
                 linear.weight.normal_(std=linear.in_features**-0.5, generator=generator)
             for linear in (block.o, block.down):
                 linear.weight.normal_(std=(2 * self.shape.layers * linear.in_features) ** -0.5, generator=generator)
 
 
-def decoder_config(shape: Shape, vocabulary: int) -> DecoderConfig:
+def decoder_config(shape: GPTShape, vocabulary: int) -> DecoderConfig:
     """The same shape in the engine's words."""
     return DecoderConfig(
         vocab_size=vocabulary,
@@ -125,7 +125,7 @@ def decoder_config(shape: Shape, vocabulary: int) -> DecoderConfig:
     )
 
 
-def write(folder: Path, shape: Shape, weights: dict[str, Tensor], marker: int) -> None:
+def write(folder: Path, shape: GPTShape, weights: dict[str, Tensor], marker: int) -> None:
     """Write config.json and model.safetensors into an existing folder; ``marker`` is the id that begins and ends texts.
 
     ``weights`` are those of :meth:`GPT.state_dict`. What the disk says against it is raised as it is.
@@ -155,7 +155,7 @@ def write(folder: Path, shape: Shape, weights: dict[str, Tensor], marker: int) -
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def llama_names(weights: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor]:
     """The weights as transformers names them, each matrix on its own."""
     found = {"model.embed_tokens.weight": weights["embedding"], "model.norm.weight": weights["norm"]}
     for number in range(shape.layers):

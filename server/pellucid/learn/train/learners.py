@@ -19,8 +19,8 @@ from pellucid.learn.train import gpt, logistic, ngram, tokenizers
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import writing
-from pellucid.learn.train.energy import Meter
-from pellucid.learn.train.loop import Follower, Lesson, Trainer, measure
+from pellucid.learn.train.energy import EnergyMeter
+from pellucid.learn.train.loop import Follower, GPTTrainer, Lesson, measure
 from pellucid.learn.train.plan import Run
 from pellucid.learn.train.results import Training
 from pellucid.learn.train.schedule import Schedule
@@ -36,7 +36,7 @@ MEASURING = 0.02
 
 def learn_ngram(run: Run, split: Split) -> None:
     """Count, and write the folder ngram."""
-    begun, meter = time.perf_counter(), Meter()
+    begun, meter = time.perf_counter(), EnergyMeter()
     validation = _bytes(split.validation)
     model = ngram.fit(_bytes(split.train), validation)
     training = Training(
@@ -49,7 +49,7 @@ def learn_ngram(run: Run, split: Split) -> None:
 
 def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
     """Fit, and write the folder logistic."""
-    begun, meter = time.perf_counter(), Meter()
+    begun, meter = time.perf_counter(), EnergyMeter()
     fitted = logistic.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
     seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
     training = Training(
@@ -94,10 +94,10 @@ def lesson_of(run: Run, split: Split) -> Lesson:
     )
 
 
-def trainer_of(run: Run, lesson: Lesson, device: torch.device) -> Trainer:
+def trainer_of(run: Run, lesson: Lesson, device: torch.device) -> GPTTrainer:
     """The GPT as it is before the first step."""
     sizes = run.plan.sizes
-    return Trainer(sizes.shape, sizes.recipe, lesson, run.plan.seed, device)
+    return GPTTrainer(sizes.shape, sizes.recipe, lesson, run.plan.seed, device)
 
 
 def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float | None) -> None:
@@ -112,7 +112,7 @@ def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float 
     run.settle(Schedule.of_seconds(seconds - (time.perf_counter() - begun), step, most))
 
 
-def learn_gpt(run: Run, trainer: Trainer, follower: Follower) -> None:
+def learn_gpt(run: Run, trainer: GPTTrainer, follower: Follower) -> None:
     """Train from where the last checkpoint stands, and write the folder gpt; then the checkpoint is not needed any more."""
     path = run.folder / CHECKPOINT
     trainer.train(run.schedule, path, follower, run.settle)

@@ -53,7 +53,7 @@ class LogisticPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedRegression:
     """The regression, and how many places it has learnt from."""
 
     model: LogisticModel
@@ -71,7 +71,7 @@ class Fitted:
         return (self.model.reach + 1) * len(self.model.weights.classes)
 
 
-def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progress) -> Fitted:
+def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progress) -> FittedRegression:
     """Learn the texts' bytes from those before them.
 
     Only bytes that are there are classes; every other one gets the probability of half an occurrence.
@@ -94,7 +94,7 @@ def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progres
         if seen > wanted / 5:
             mean.add(classifier.coefs_[0], classifier.intercepts_[0])
         progress.advance(len(targets))
-    return Fitted(LogisticModel(_weights(mean, classes, places), plan.reach, torch.device("cpu")), seen)
+    return FittedRegression(LogisticModel(_weights(mean, classes, places), plan.reach, torch.device("cpu")), seen)
 
 
 @contextmanager

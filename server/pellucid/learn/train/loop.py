@@ -16,9 +16,9 @@ from pellucid.engine.packing import multiplies_bfloat16
 from pellucid.errors import ModelError
 from pellucid.learn.train import checkpoint
 from pellucid.learn.train.batches import Stream
-from pellucid.learn.train.checkpoint import Point, Progression
-from pellucid.learn.train.energy import Meter
-from pellucid.learn.train.gpt import GPT, Shape
+from pellucid.learn.train.checkpoint import LossPoint, Progression
+from pellucid.learn.train.energy import EnergyMeter
+from pellucid.learn.train.gpt import GPT, GPTShape
 from pellucid.learn.train.schedule import Schedule
 
 CHECKPOINT_SECONDS = 15.0
@@ -74,10 +74,10 @@ class Follower(Protocol):
         ...
 
 
-class Trainer:
+class GPTTrainer:
     """A model on its way. What it does at a step depends on seed and step alone."""
 
-    def __init__(self, shape: Shape, recipe: Recipe, lesson: Lesson, seed: int, device: torch.device) -> None:
+    def __init__(self, shape: GPTShape, recipe: Recipe, lesson: Lesson, seed: int, device: torch.device) -> None:
         self.recipe = recipe
         self.lesson = lesson
         self.seed = seed
@@ -126,7 +126,7 @@ class Trainer:
 
         ``settle`` is called with each new schedule before a step is taken by it.
         """
-        progression, meter = self.progression, Meter()
+        progression, meter = self.progression, EnergyMeter()
         now = saved = time.perf_counter()
         while progression.step < schedule.steps and progression.waited < PATIENCE:
             progression.nats += self.step(progression.step, schedule)
@@ -183,7 +183,7 @@ class Trainer:
     def _look(self) -> None:
         """Read the validation part, and keep the weights where they read it best."""
         progression = self.progression
-        point = Point(progression.step, self.train_bits, self.validate())
+        point = LossPoint(progression.step, self.train_bits, self.validate())
         if point.validation < progression.best:
             progression.best_step = progression.step
             self.best = self._copy()
@@ -193,7 +193,7 @@ class Trainer:
     def _copy(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
-    def _count(self, meter: Meter) -> None:
+    def _count(self, meter: EnergyMeter) -> None:
         joules = meter.lap()
         if joules is not None:
             self.progression.joules = (self.progression.joules or 0.0) + joules
@@ -202,7 +202,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
 
 
-def measure(trainer: Trainer, seconds: float) -> float:
+def measure(trainer: GPTTrainer, seconds: float) -> float:
     """Seconds of a step, found in about ``seconds`` with a model that is thrown away then.
 
     The mean of many: processors are fast for a moment, and so is the median of a few steps.

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Split
 from pellucid.learn.train.checkpoint import writing
-from pellucid.learn.train.gpt import Shape
+from pellucid.learn.train.gpt import GPTShape
 from pellucid.learn.train.logistic import LogisticPlan
 from pellucid.learn.train.loop import Recipe
 from pellucid.learn.train.schedule import Schedule
@@ -32,7 +32,7 @@ _PLAN, _LOCK = "plan.json", ".lock"
 class Preset:
     """The size of everything, for a kind of machine. Without ``steps`` as many are made as fit into ``minutes``."""
 
-    shape: Shape
+    shape: GPTShape
     recipe: Recipe
     logistic: LogisticPlan
     tokenizer: Kind
@@ -43,7 +43,7 @@ class Preset:
 
 PRESETS = {
     "cpu": Preset(
-        shape=Shape(layers=4, hidden=192, heads=3, intermediate=512, context=128),
+        shape=GPTShape(layers=4, hidden=192, heads=3, intermediate=512, context=128),
         recipe=Recipe(batch=8, peak=1.25e-3, warm_up=100, decay=0.5),
         logistic=LogisticPlan(),
         tokenizer="bpe",
@@ -51,7 +51,7 @@ PRESETS = {
         minutes=5,
     ),
     "gpu": Preset(
-        shape=Shape(layers=6, hidden=384, heads=6, intermediate=1024, context=256, dropout=0.2),
+        shape=GPTShape(layers=6, hidden=384, heads=6, intermediate=1024, context=256, dropout=0.2),
         recipe=Recipe(batch=64, peak=1e-3, warm_up=100),
         logistic=LogisticPlan(),
         tokenizer="bytes",
@@ -66,7 +66,7 @@ The gpu preset has the size of nanoGPT's for the same text.
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainPlan:
     """What was asked for, of which data, and what it was taken to mean.
 
     ``data`` is a digest of the three parts. ``schedule`` is the GPT's, None before steps have been measured, and ``threads`` what it
@@ -111,7 +111,7 @@ class Run:
     """The folder of a run, and its plan."""
 
     folder: Path
-    plan: Plan
+    plan: TrainPlan
 
     @property
     def schedule(self) -> Schedule:
@@ -138,7 +138,7 @@ def digest(split: Split) -> str:
 
 
 @contextmanager
-def opened(folder: Path, asked: Plan) -> Iterator[Run]:
+def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
     """The run in a folder: a new one, or the one that was begun there with the same data and settings, no matter how it ended.
 
     Raises InvalidRequestError for a folder that holds something else, another run, or one that another process works in.
@@ -169,7 +169,7 @@ def _refuse_others(folder: Path) -> None:
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
 
 
-def _compared(folder: Path, said: dict[str, object], asked: Plan) -> Plan:
+def _compared(folder: Path, said: dict[str, object], asked: TrainPlan) -> TrainPlan:
     """The plan that was written down. Raises InvalidRequestError where it is not the one that is asked for."""
     remedy = "name another folder with --out"
     if said.get("version") != VERSION:
@@ -190,6 +190,6 @@ def _said(value: object) -> str:
     return "left out" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _write(folder: Path, plan: Plan) -> None:
+def _write(folder: Path, plan: TrainPlan) -> None:
     with writing(folder):
         write_text(folder / _PLAN, json.dumps(asdict(plan), indent=2) + "\n")

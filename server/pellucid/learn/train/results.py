@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pellucid.config import Settings
 from pellucid.learn.corpus import Document
-from pellucid.learn.reading import Reading, read
+from pellucid.learn.reading import TextReading, read
 from pellucid.models.tokenizers.folder_tokenizer import read_json
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
@@ -38,7 +38,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LearnerRow:
     """One learner: figures of the test part, of its training, and of what lies on the disk. ``tokens`` are those that were read."""
 
     name: str
@@ -57,10 +57,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class TrainResults:
     """The table, and what is to be said of it."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[LearnerRow, ...]
     notes: tuple[str, ...]
     setup: dict[str, Any]
 
@@ -69,12 +69,12 @@ class Results:
         return json.dumps({"learners": [asdict(row) for row in self.rows], "notes": self.notes, "setup": self.setup}, indent=2) + "\n"
 
 
-def read_results(path: Path) -> Results | None:
+def read_results(path: Path) -> TrainResults | None:
     """Results that were written; None where there are none yet."""
     said = read_json(path)
     if not said:
         return None
-    return Results(tuple(Row(**row) for row in said["learners"]), tuple(said["notes"]), said["setup"])
+    return TrainResults(tuple(LearnerRow(**row) for row in said["learners"]), tuple(said["notes"]), said["setup"])
 
 
 def read_training(folder: Path) -> Training:
@@ -84,18 +84,19 @@ def read_training(folder: Path) -> Training:
 
 async def read_row(
     folder: Path, tokenizer: str, test: Sequence[Document], window: int, stride: int, settings: Settings, progress: Progress
-) -> tuple[Row, Reading]:
+) -> tuple[LearnerRow, TextReading]:
     """Read the test part with the model of a folder, ``stride`` of each ``window`` tokens at a time."""
     engine, assistant = assemble(settings, [str(folder)], progress)
     try:
         progress.start(f"reading the test part with {folder.name}", sum(document.size for document in test))
         readings = [
-            await read(assistant, document.text, window=window, stride=stride, progress=_Part(progress, document.size)) for document in test
+            await read(assistant, document.text, window=window, stride=stride, progress=_TrainPart(progress, document.size))
+            for document in test
         ]
     finally:
         engine.close()
-    found, training = Reading.together(readings), read_training(folder)
-    row = Row(
+    found, training = TextReading.together(readings), read_training(folder)
+    row = LearnerRow(
         name=folder.name,
         tokenizer=tokenizer,
         tokens=found.tokens,
@@ -113,7 +114,7 @@ async def read_row(
     return row, found
 
 
-class _Part:
+class _TrainPart:
     """The progress of one text, which is a part of a bar in bytes."""
 
     def __init__(self, whole: Progress, size: int) -> None:
@@ -138,7 +139,7 @@ def _disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def show(results: Results) -> None:
+def show(results: TrainResults) -> None:
     """Print the table for people: a column for each learner, so that it fits a narrow terminal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
@@ -152,7 +153,7 @@ def show(results: Results) -> None:
         console.print(note, style="dim")
 
 
-_LINES: dict[str, Callable[[Row], str]] = {
+_LINES: dict[str, Callable[[LearnerRow], str]] = {
     "bits per byte": lambda row: f"{row.bits_per_byte:.3f}",
     "perplexity": lambda row: f"{row.perplexity:.2f}",
     "top 1": lambda row: f"{row.top1:.1%}",

@@ -19,7 +19,7 @@ LEAST_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SchedulePhase:
     """What was settled behind ``step`` steps, when training had taken ``seconds``: that there are ``steps`` in all."""
 
     step: int
@@ -34,14 +34,14 @@ class Schedule:
     ``seconds`` is the time that is given, None where it is steps that are; ``most`` bounds the steps.
     """
 
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[SchedulePhase, ...]
     seconds: float | None = None
     most: int | None = None
 
     @classmethod
     def of_steps(cls, steps: int) -> Self:
         """So many steps, however long they take."""
-        return cls((Stretch(0, steps),))
+        return cls((SchedulePhase(0, steps),))
 
     @classmethod
     def of_seconds(cls, seconds: float, step: float, most: int | None = None) -> Self:
@@ -51,7 +51,7 @@ class Schedule:
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Self:
         """From what :func:`dataclasses.asdict` and JSON made of it."""
-        return cls(tuple(Stretch(**stretch) for stretch in said["stretches"]), said["seconds"], said["most"])
+        return cls(tuple(SchedulePhase(**stretch) for stretch in said["stretches"]), said["seconds"], said["most"])
 
     @property
     def steps(self) -> int:
@@ -102,4 +102,4 @@ class Schedule:
         steps = max(step + max(int((self.seconds - seconds) / pace), 1), LEAST_STEPS)
         if self.most is not None:
             steps = min(steps, self.most)
-        return replace(self, stretches=(*self.stretches, Stretch(step, steps, seconds)))
+        return replace(self, stretches=(*self.stretches, SchedulePhase(step, steps, seconds)))

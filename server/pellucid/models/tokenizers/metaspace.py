@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pellucid.errors import ModelError
 from pellucid.models.tokenizers import sentencepiece_model
-from pellucid.models.tokenizers.sentencepiece_model import Piece, PieceType
+from pellucid.models.tokenizers.sentencepiece_model import PieceType, VocabularyPiece
 from pellucid.models.tokenizers.tokenizer import is_marker
 from pellucid.models.tokenizers.tokenizer_backends import TextEncoder, apart, by_sentencepiece
 from pellucid.models.untrusted_files import reason
@@ -35,18 +35,18 @@ def encoder(path: Path, model: bytes) -> TextEncoder:
         raise ModelError(f"{path} cannot be read as a sentencepiece tokenizer: {reason(error)}.") from None
 
 
-def split_markers(pieces: Sequence[Piece]) -> tuple[list[Piece], dict[str, int]]:
+def split_markers(pieces: Sequence[VocabularyPiece]) -> tuple[list[VocabularyPiece], dict[str, int]]:
     """Pieces in which no text becomes a marker, and the markers by their text.
 
     Sentencepiece finds user-defined pieces in plain text: those that are markers are made control pieces, which it never does.
     """
-    out: list[Piece] = []
+    out: list[VocabularyPiece] = []
     special: dict[str, int] = {}
     for id, piece in enumerate(pieces):
         made_marker = piece.type is PieceType.USER_DEFINED and is_marker(piece.text, control=False)
         if made_marker or piece.type in (PieceType.CONTROL, PieceType.UNKNOWN):
             special[piece.text] = id
-        out.append(Piece(piece.text, piece.score, PieceType.CONTROL) if made_marker else piece)
+        out.append(VocabularyPiece(piece.text, piece.score, PieceType.CONTROL) if made_marker else piece)
     return out, special
 
 

@@ -36,7 +36,7 @@ class PieceType(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class VocabularyPiece:
     """One piece, with U+2581 for a space."""
 
     text: str
@@ -44,7 +44,7 @@ class Piece:
     type: PieceType
 
 
-def read(data: bytes) -> tuple[list[Piece], bool]:
+def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
     """The pieces of a model in order of their ids, and whether it puts a space in front of every text.
 
     Raises ModelError for what is no sentencepiece model.
@@ -64,7 +64,7 @@ def has_charsmap(data: bytes) -> bool:
     return bool(_normalizer(data).get(_CHARSMAP))
 
 
-def rewrite(data: bytes, pieces: Iterable[Piece]) -> bytes:
+def rewrite(data: bytes, pieces: Iterable[VocabularyPiece]) -> bytes:
     """The same model with other pieces, and with no space put in front of a text: that is the tokenizer's to decide."""
     fields = list(_fields(data))
     normalizer = [field for raw in _messages(fields, _NORMALIZER) for field in _fields(raw) if field[0] != _ADD_DUMMY_PREFIX]
@@ -74,7 +74,7 @@ def rewrite(data: bytes, pieces: Iterable[Piece]) -> bytes:
     return b"".join(body) + _message(_NORMALIZER, b"".join(_write(*field) for field in normalizer))
 
 
-def build(pieces: Iterable[Piece], *, remove_extra_spaces: bool, charsmap: bytes = b"") -> bytes:
+def build(pieces: Iterable[VocabularyPiece], *, remove_extra_spaces: bool, charsmap: bytes = b"") -> bytes:
     """A BPE model (merging by score) of these pieces, with byte fallback where they hold bytes, and no prefix space."""
     pieces = list(pieces)
     unknown = next((id for id, piece in enumerate(pieces) if piece.type is PieceType.UNKNOWN), 0)
@@ -92,15 +92,15 @@ def _normalizer(data: bytes) -> dict[int, bytes | int]:
     return {number: value for raw in _messages(_fields(data), _NORMALIZER) for number, _, value in _fields(raw)}
 
 
-def _read_piece(raw: bytes) -> Piece:
+def _read_piece(raw: bytes) -> VocabularyPiece:
     values = {number: value for number, _, value in _fields(raw)}
     text, score, kind = values[_PIECE], values.get(_SCORE, b"\0\0\0\0"), values.get(_TYPE, PieceType.NORMAL)
     if not isinstance(text, bytes) or not isinstance(score, bytes) or not isinstance(kind, int):
         raise ValueError
-    return Piece(text.decode(), struct.unpack("<f", score)[0], PieceType(kind))
+    return VocabularyPiece(text.decode(), struct.unpack("<f", score)[0], PieceType(kind))
 
 
-def _write_piece(piece: Piece) -> bytes:
+def _write_piece(piece: VocabularyPiece) -> bytes:
     return (
         _write(_PIECE, _BYTES, piece.text.encode())
         + _write(_SCORE, _FIXED32, struct.pack("<f", piece.score))

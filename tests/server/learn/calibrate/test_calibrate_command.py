@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.settings import Level
+from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import NAMES, VERSION
-from pellucid.completion.trust.suggestion_log import FILE, Entry, Outcome, SuggestionLog
+from pellucid.completion.trust.suggestion_log import FILE, LogEntry, Reaction, SuggestionLog
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.replay import AT_ONCE
 from pellucid.learn.metrics import Interval
@@ -200,7 +200,7 @@ def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path:
     for number in range(40):
         known = dict.fromkeys(NAMES, 0.0) | {"mean": -0.1 * (number % 5), "whole": 1.0}
         numbers = tuple(known.values())
-        log.write(Entry(f"s-{number}", MODEL, "python", "normal", "thresholds", Outcome.DISMISSED, 9, 0, numbers, None, (0.9,)))
+        log.write(LogEntry(f"s-{number}", MODEL, "python", "normal", "thresholds", Reaction.DISMISSED, 9, 0, numbers, None, (0.9,)))
     without = json.loads(run(*common)[1])
     with_log = json.loads(run(*common, "--with-log")[1])
 
@@ -292,5 +292,5 @@ def test_thresholds_of_levels(run: Run, folder: Path, assistant: KnowingAssistan
     record, _ = assistant.calibration_file().read()
 
     assert record is not None
-    thresholds: Sequence[Any] = [Calibration.read(record).threshold(level) for level in Level]
+    thresholds: Sequence[Any] = [Calibration.read(record).threshold(level) for level in GateLevel]
     assert list(thresholds) == sorted(thresholds, reverse=True)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.cursors import Kind, Spot, divide, draw, spots
+from pellucid.learn.calibrate.cursors import CursorKind, Spot, divide, draw, spots
 from pellucid.learn.corpus import Document
 
 TEXT = """\
@@ -23,7 +23,7 @@ x = add(1, 2)
 """
 
 
-def of(kind: Kind, text: str = TEXT) -> list[tuple[str, str]]:
+def of(kind: CursorKind, text: str = TEXT) -> list[tuple[str, str]]:
     """What is left of each cursor of a kind on its line, and what is not written yet."""
     found = [spot for spot in spots(Document("a.py", text)) if spot.kind is kind]
     return [(spot.place(text, suffix=True).left, spot.truth(text, suffix=True)) for spot in found]
@@ -41,17 +41,17 @@ def test_parts_make_the_file() -> None:
 
 def test_kinds() -> None:
     """Each kind stands where its name says."""
-    assert ("    ", "return total") in of(Kind.LINE_START)
-    assert ("x = ", "add(1, 2)") in of(Kind.WORD_START)
-    assert ("x = add(1, ", "2)") in of(Kind.OPERATOR)
-    assert ("    retu", "rn total") not in of(Kind.MID_WORD)
-    assert ("    ret", "urn total") in of(Kind.MID_WORD)
-    assert ("x = add(", "1, 2") in of(Kind.BRACKETS)
+    assert ("    ", "return total") in of(CursorKind.LINE_START)
+    assert ("x = ", "add(1, 2)") in of(CursorKind.WORD_START)
+    assert ("x = add(1, ", "2)") in of(CursorKind.OPERATOR)
+    assert ("    retu", "rn total") not in of(CursorKind.MID_WORD)
+    assert ("    ret", "urn total") in of(CursorKind.MID_WORD)
+    assert ("x = add(", "1, 2") in of(CursorKind.BRACKETS)
 
 
 def test_bracket_stays() -> None:
     """Between brackets the closing one stands to the right of the cursor."""
-    (spot,) = [one for one in spots(Document("a.py", TEXT)) if one.kind is Kind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
+    (spot,) = [one for one in spots(Document("a.py", TEXT)) if one.kind is CursorKind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
 
     assert spot.place(TEXT, suffix=True).right == ")"
 
@@ -59,9 +59,9 @@ def test_bracket_stays() -> None:
 def test_block_is_not_written_yet() -> None:
     """Whoever writes a block's head, or its first line, has not written the rest of it."""
     body = "    total = first + second\n    if total:\n        print(total)\n    return total"
-    (head,) = [truth for left, truth in of(Kind.LINE_START) if truth.startswith("def")]
-    (first,) = [truth for left, truth in of(Kind.LINE_START) if truth.startswith("total =")]
-    (inner,) = [truth for left, truth in of(Kind.LINE_START) if truth.startswith("if total")]
+    (head,) = [truth for left, truth in of(CursorKind.LINE_START) if truth.startswith("def")]
+    (first,) = [truth for left, truth in of(CursorKind.LINE_START) if truth.startswith("total =")]
+    (inner,) = [truth for left, truth in of(CursorKind.LINE_START) if truth.startswith("if total")]
 
     assert head == f"def add(first, second):\n{body}"
     assert first == body.lstrip()
@@ -77,7 +77,7 @@ def test_drawn() -> None:
     lines = Counter((spot.document, (TEXT * 5).count("\n", 0, spot.at), spot.kind) for spot in drawn)
     assert len(drawn) == len(set(drawn)) == 50
     assert set(lines.values()) == {1}
-    assert {spot.kind for spot in drawn} == set(Kind)
+    assert {spot.kind for spot in drawn} == set(CursorKind)
     assert drawn == sorted(draw(documents, 50), key=lambda spot: (spot.document, spot.at, spot.kind))
     assert drawn != draw(documents, 50, seed=1)
 
@@ -122,4 +122,4 @@ def test_too_few_files() -> None:
 
 def test_unknown_language() -> None:
     """A file of no known kind has no language; it is completed in all the same."""
-    assert Spot("Makefile", Kind.MID_WORD, 1, 2).place("all:", suffix=True).language == ""
+    assert Spot("Makefile", CursorKind.MID_WORD, 1, 2).place("all:", suffix=True).language == ""

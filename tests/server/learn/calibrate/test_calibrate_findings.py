@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Calibration, Kind
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.levels import LOSSES, THRESHOLDS, choose, curve, outcome, shown, shown_by_thresholds
@@ -62,8 +62,8 @@ def test_thresholds_of_before() -> None:
     """What the fixed thresholds show was noted in the replay."""
     table = Table.of(SIX)
 
-    assert list(shown_by_thresholds(table, SIX, Level.NORMAL)) == [0, 2, 4, -1, -1, -1]
-    assert list(shown_by_thresholds(table, SIX, Level.EAGER)) == [0, 2, 4, 6, 8, 10]
+    assert list(shown_by_thresholds(table, SIX, GateLevel.NORMAL)) == [0, 2, 4, -1, -1, -1]
+    assert list(shown_by_thresholds(table, SIX, GateLevel.EAGER)) == [0, 2, 4, 6, 8, 10]
 
 
 def test_costs() -> None:
@@ -73,7 +73,7 @@ def test_costs() -> None:
 
     costs = choose(points)
 
-    assert costs[Level.QUIET] >= costs[Level.NORMAL] >= costs[Level.EAGER]
+    assert costs[GateLevel.QUIET] >= costs[GateLevel.NORMAL] >= costs[GateLevel.EAGER]
     for level, allowed in LOSSES.items():
         threshold = costs[level] / (1 + costs[level])
         at = min(range(len(points)), key=lambda number: abs(points[number].threshold - threshold))
@@ -83,19 +83,19 @@ def test_costs() -> None:
 
 def test_improves(findings: Findings) -> None:
     """Fitted on some files it is better on others, by every figure but the order, which a curve leaves as it is."""
-    before, after = findings.scores[Kind.RAW], findings.scores[findings.calibration.kind]
+    before, after = findings.scores[CalibrationKind.RAW], findings.scores[findings.calibration.kind]
 
     assert after.width.value < 0.1 < before.width.value
     assert after.brier.value < before.brier.value
     assert after.loss.value < before.loss.value
     assert after.skill.value > 0 > before.skill.value
-    assert abs(findings.scores[Kind.PLATT].auroc.value - before.auroc.value) < 1e-9
+    assert abs(findings.scores[CalibrationKind.PLATT].auroc.value - before.auroc.value) < 1e-9
     assert after.width.low <= after.width.value
 
 
 def test_chance(findings: Findings) -> None:
     """The error that chance alone makes is told: with 400 suggestions it is not nothing."""
-    assert 0.01 < findings.scores[Kind.PLATT].chance < 0.06
+    assert 0.01 < findings.scores[CalibrationKind.PLATT].chance < 0.06
 
 
 def test_checks(findings: Findings) -> None:
@@ -129,9 +129,9 @@ def test_one_file() -> None:
 
 def test_nothing_infinite(findings: Findings) -> None:
     """An interval without ends is told without them: JSON knows nothing infinite."""
-    score = findings.scores[Kind.RAW]
+    score = findings.scores[CalibrationKind.RAW]
     endless = replace(score, skill=Interval(0.5, -math.inf, math.inf))
-    told = as_record(replace(findings, scores={**findings.scores, Kind.RAW: endless}))
+    told = as_record(replace(findings, scores={**findings.scores, CalibrationKind.RAW: endless}))
 
     assert told["about"]["figures"]["ways"]["raw"]["skill"] == {"value": 0.5, "low": None, "high": None}
     json.dumps(told, allow_nan=False)
@@ -169,7 +169,7 @@ def test_picture(findings: Findings, tmp_path: Path) -> None:
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
     assert "How far suggestions of a<b can be trusted" in texts
-    for bar in findings.bars[Kind.RAW]:
+    for bar in findings.bars[CalibrationKind.RAW]:
         assert str(bar.count) in texts
     assert "prefers-color-scheme: dark" in svg(findings)
     with pytest.raises(InvalidRequestError, match="The picture cannot be written to"):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pellucid.completion.settings import Level
-from pellucid.completion.trust.calibration import Calibration, Kind
-from pellucid.completion.trust.suggestion_log import Entry, Outcome
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
+from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.logged_suggestions import MOST_WEIGHT, logged_table
 from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, LEAST_SUGGESTIONS, check, fit_all, predict
@@ -17,7 +17,7 @@ from pellucid.learn.calibrate.table import Table
 from pellucid.learn.metrics import calibration_error
 from support.learn.calibration_rows import FILES, records
 
-COSTS = dict.fromkeys(Level, 1.0)
+COSTS = dict.fromkeys(GateLevel, 1.0)
 MANY = Table.of(records(ISOTONIC_FROM, prefix="fit-"))
 
 
@@ -35,22 +35,22 @@ def test_every_way() -> None:
     """All are tried where there are enough suggestions, the best by its loss on files that were left out first."""
     ways = fit_all(MANY)
 
-    assert {way.kind for way in ways} == set(Kind)
+    assert {way.kind for way in ways} == set(CalibrationKind)
     assert [way.loss for way in ways] == sorted(way.loss for way in ways)
-    assert ways[-1].kind is Kind.RAW
+    assert ways[-1].kind is CalibrationKind.RAW
 
 
 def test_isotonic_needs_many() -> None:
     """With fewer a rising function would follow chance."""
     ways = fit_all(Table.of(records(ISOTONIC_FROM - 1)))
 
-    assert {way.kind for way in ways} == set(Kind) - {Kind.ISOTONIC}
+    assert {way.kind for way in ways} == set(CalibrationKind) - {CalibrationKind.ISOTONIC}
 
 
 def test_found_again() -> None:
     """The curve that suggestions were made by is found, and holds for others."""
     table = MANY.only(MANY.whole)
-    (platt,) = [way for way in fit_all(table) if way.kind is Kind.PLATT]
+    (platt,) = [way for way in fit_all(table) if way.kind is CalibrationKind.PLATT]
     others = Table.of(records(2000, seed=1))
     others = others.only(others.whole)
 
@@ -58,7 +58,7 @@ def test_found_again() -> None:
 
     assert abs(bias - -1.0) < 0.2
     assert abs(slope - 0.5) < 0.15
-    said = predict(Kind.PLATT, platt.numbers, others.numbers)
+    said = predict(CalibrationKind.PLATT, platt.numbers, others.numbers)
     assert calibration_error(said, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
 
 
@@ -72,9 +72,9 @@ def test_the_editor_computes_the_same() -> None:
 
 def test_judged_on_files_left_out() -> None:
     """What is said of a row to choose by is said by a fit that has not seen its file."""
-    (platt,) = [way for way in fit_all(MANY) if way.kind is Kind.PLATT]
+    (platt,) = [way for way in fit_all(MANY) if way.kind is CalibrationKind.PLATT]
     flipped = replace(MANY, right=np.where(MANY.files == 0, ~MANY.right, MANY.right))
-    (other,) = [way for way in fit_all(flipped) if way.kind is Kind.PLATT]
+    (other,) = [way for way in fit_all(flipped) if way.kind is CalibrationKind.PLATT]
 
     own = MANY.files == 0
     assert np.allclose(platt.held_out[own], other.held_out[own])
@@ -102,15 +102,15 @@ def test_one_file() -> None:
         check(Table.of(silent))
 
 
-def entry(number: int, outcome: Outcome, *, whole: bool = True) -> Entry:
+def entry(number: int, outcome: Reaction, *, whole: bool = True) -> LogEntry:
     numbers = tuple(MANY.only(MANY.whole == whole).numbers[number])
-    part = numbers if outcome is Outcome.SHORTENED else None
-    return Entry(f"s{number % 3}-{number}", "m", "python", "normal", "thresholds", outcome, 20, 10, numbers, part, (0.5,))
+    part = numbers if outcome is Reaction.SHORTENED else None
+    return LogEntry(f"s{number % 3}-{number}", "m", "python", "normal", "thresholds", outcome, 20, 10, numbers, part, (0.5,))
 
 
 def test_log() -> None:
     """What was accepted is right, what was dismissed wrong; of what was shortened the part is right and the whole is not."""
-    table = logged_table([entry(0, Outcome.ACCEPTED), entry(1, Outcome.DISMISSED), entry(2, Outcome.SHORTENED)], 100)
+    table = logged_table([entry(0, Reaction.ACCEPTED), entry(1, Reaction.DISMISSED), entry(2, Reaction.SHORTENED)], 100)
 
     assert table is not None
     assert list(zip(table.right, table.whole, strict=True)) == [(True, True), (False, True), (False, True), (True, False)]
@@ -120,7 +120,7 @@ def test_log() -> None:
 
 def test_log_of_what_the_gate_shortened() -> None:
     """What the gate let through of a suggestion is no whole one, so that a curve of whole ones is not fitted on it."""
-    table = logged_table([entry(0, Outcome.ACCEPTED, whole=False), entry(1, Outcome.DISMISSED)], 100)
+    table = logged_table([entry(0, Reaction.ACCEPTED, whole=False), entry(1, Reaction.DISMISSED)], 100)
 
     assert table is not None
     assert list(zip(table.right, table.whole, strict=True)) == [(True, False), (False, True)]
@@ -129,7 +129,7 @@ def test_log_of_what_the_gate_shortened() -> None:
 
 def test_log_does_not_outvote() -> None:
     """However long a log is, it weighs no more than a part of the replay."""
-    table = logged_table([entry(number, Outcome.DISMISSED) for number in range(500)], 100)
+    table = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 100)
 
     assert table is not None
     assert table.weights.sum() <= MOST_WEIGHT * 100 + 1e-9
@@ -137,12 +137,12 @@ def test_log_does_not_outvote() -> None:
 
 def test_log_moves_the_fit_and_judges_nobody() -> None:
     """A log of suggestions that were all dismissed makes the fit say less; what is judged is the replay alone."""
-    more = logged_table([entry(number, Outcome.DISMISSED) for number in range(500)], 400.0)
+    more = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 400.0)
     table = Table.of(records(400))
-    (before,) = [way for way in fit_all(table) if way.kind is Kind.PLATT]
-    (after,) = [way for way in fit_all(table, more) if way.kind is Kind.PLATT]
+    (before,) = [way for way in fit_all(table) if way.kind is CalibrationKind.PLATT]
+    (after,) = [way for way in fit_all(table, more) if way.kind is CalibrationKind.PLATT]
 
-    said = [predict(Kind.PLATT, way.numbers, table.numbers).mean() for way in (before, after)]
+    said = [predict(CalibrationKind.PLATT, way.numbers, table.numbers).mean() for way in (before, after)]
 
     assert said[1] < said[0] - 0.02
     assert len(after.held_out) == table.size

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from pellucid.completion.completer import Completer
-from pellucid.completion.context.chunk_ring import Ring
-from pellucid.completion.context.prompt_context import Context
-from pellucid.completion.model_provider import Direct
-from pellucid.completion.recent_answers import Recent
-from pellucid.completion.settings import CompletionSettings, Level
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.model_provider import FixedProvider
+from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.config import load_settings
 from pellucid.learn.calibrate.cursors import draw
-from pellucid.learn.calibrate.records import Record
+from pellucid.learn.calibrate.records import SuggestionRecord
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.corpus import gather
 from pellucid.serving.assemble import assemble
@@ -35,15 +35,17 @@ def test_as_the_language_server() -> None:
     corpus = gather([SOURCES], suffixes=(".py",))
     texts = {document.name: document.text for document in corpus.documents}
     asks = [(spot, suffix) for spot in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]
-    records: list[Record] = []
+    records: list[SuggestionRecord] = []
     engine, assistant = assemble(load_settings(prefix_memory=0, context=2048, slots=4), [CODER], Silent())
 
-    async def shown(record: Record) -> int:
+    async def shown(record: SuggestionRecord) -> int:
         (spot, suffix) = next((spot, suffix) for spot, suffix in asks if (spot.document, spot.at, suffix, spot.kind) == (
             record.document, record.at, record.suffix, record.kind))  # fmt: skip
-        settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=Level.NORMAL))
-        road = Direct(assistant)
-        completer = Completer(settings.completion, lambda: road, Context(settings.context, Ring(settings.context)), Recent())
+        settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL))
+        road = FixedProvider(assistant)
+        completer = Completer(
+            settings.completion, lambda: road, PromptContext(settings.context, ChunkRing(settings.context)), RecentAnswers()
+        )
         found = await completer.suggest(spot.place(texts[spot.document], suffix=suffix))
         await completer.aclose()
         return len(found[0].text) if found else 0

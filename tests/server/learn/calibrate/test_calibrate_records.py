@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.records import RecordFile
+from pellucid.learn.calibrate.records import SuggestionRecordFile
 from support.learn.calibration_rows import record
 
 ABOUT = {"model": "m", "cursors": 2}
@@ -16,19 +16,19 @@ RECORDS = [record(1, 0.5, True, True), record(2, 0.25, False), record(3, 0.5)]
 
 def test_round_trip(tmp_path: Path) -> None:
     """What was appended is what is read."""
-    file = RecordFile(tmp_path / "new" / "records.jsonl", ABOUT)
+    file = SuggestionRecordFile(tmp_path / "new" / "records.jsonl", ABOUT)
     assert file.read() == []
 
     for one in RECORDS:
         file.append([one])
 
-    assert RecordFile(file.path, ABOUT).read() == RECORDS
+    assert SuggestionRecordFile(file.path, ABOUT).read() == RECORDS
 
 
 @pytest.mark.parametrize("cut", [1, 30, 200])
 def test_killed_while_writing(tmp_path: Path, cut: int) -> None:
     """A line that is not whole is cut away, and what is appended later is read again."""
-    file = RecordFile(tmp_path / "records.jsonl", ABOUT)
+    file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.append(RECORDS[:2])
     content = file.path.read_bytes()
     file.path.write_bytes(content[:-cut])
@@ -40,7 +40,7 @@ def test_killed_while_writing(tmp_path: Path, cut: int) -> None:
 
 def test_killed_in_the_head(tmp_path: Path) -> None:
     """A run that was killed while it wrote the first line begins anew."""
-    file = RecordFile(tmp_path / "records.jsonl", ABOUT)
+    file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.path.write_text('{"format": "pell')
 
     assert file.read() == []
@@ -60,7 +60,7 @@ def test_killed_in_the_head(tmp_path: Path) -> None:
 )
 def test_foreign_file(tmp_path: Path, content: str, sentence: str) -> None:
     """Another file is refused in one sentence and stays as it is."""
-    file = RecordFile(tmp_path / "records.jsonl", ABOUT)
+    file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.path.write_text(content)
 
     with pytest.raises(InvalidRequestError, match=sentence):
@@ -74,14 +74,14 @@ def test_unreadable(tmp_path: Path) -> None:
 
     for path in (tmp_path, tmp_path / "bytes"):
         with pytest.raises(InvalidRequestError, match="cannot be read"):
-            RecordFile(path, ABOUT).read()
+            SuggestionRecordFile(path, ABOUT).read()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_full_disk() -> None:
     """A full disk is told in one sentence."""
     with pytest.raises(InvalidRequestError, match="the disk is full: free some space; what there is of them is kept"):
-        RecordFile(Path("/dev/full"), ABOUT).append(RECORDS)
+        SuggestionRecordFile(Path("/dev/full"), ABOUT).append(RECORDS)
 
 
 def test_no_folder(tmp_path: Path) -> None:
@@ -89,4 +89,4 @@ def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(InvalidRequestError, match="name another file with --records"):
-        RecordFile(tmp_path / "file" / "records.jsonl", ABOUT).append(RECORDS)
+        SuggestionRecordFile(tmp_path / "file" / "records.jsonl", ABOUT).append(RECORDS)

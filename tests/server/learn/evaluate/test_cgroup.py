@@ -14,7 +14,7 @@ import pytest
 from pellucid.learn.evaluate.sandbox import cgroup
 from pellucid.learn.evaluate.sandbox.cgroup import Group, limited
 from pellucid.learn.evaluate.sandbox.check import Check
-from pellucid.learn.evaluate.sandbox.sandbox import End, Limits, Outcome, _run, confinement
+from pellucid.learn.evaluate.sandbox.sandbox import Limits, ProgramEnd, ProgramOutcome, _run, confinement
 
 SMALL = Limits(seconds=10, memory=200 << 20)
 TOGETHER = """
@@ -34,7 +34,7 @@ STAYS = "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork
 PARENT = cgroup.parent()
 
 
-def run(program: str, *, groups: bool, wrapper: bool = True) -> Outcome:
+def run(program: str, *, groups: bool, wrapper: bool = True) -> ProgramOutcome:
     found = replace(confinement(), groups=groups)
     return _run(program, Check(), SMALL, found if wrapper else replace(found, wrapper=()))
 
@@ -42,7 +42,9 @@ def run(program: str, *, groups: bool, wrapper: bool = True) -> Outcome:
 @pytest.mark.parametrize("groups", [False, True] if PARENT else [False])
 def test_memory_of_all_together(groups: bool) -> None:
     """Processes that use too much memory together end the program, whichever way they are limited, in the same words."""
-    assert run(TOGETHER, groups=groups) == Outcome(End.LARGE, f"Its processes used more than {SMALL.memory} bytes of memory together.")
+    assert run(TOGETHER, groups=groups) == ProgramOutcome(
+        ProgramEnd.LARGE, f"Its processes used more than {SMALL.memory} bytes of memory together."
+    )
 
 
 if PARENT is not None:  # many containers may not make groups, and can only test what follows below
@@ -73,7 +75,7 @@ if PARENT is not None:  # many containers may not make groups, and can only test
             """A program cannot move itself into another group."""
             for folder in (parent.memory, parent.pids):
                 said = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
-                assert said.end is End.RAISED
+                assert said.end is ProgramEnd.RAISED
                 assert "PermissionError" in said.message
 
         def test_what_a_killed_process_left(self, parent: Group) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
 from pellucid.learn.evaluate.sandbox.check import Check
-from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, End, Limits, Outcome, confinement, run_program
+from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
 SHORT = Limits(seconds=5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 
@@ -185,9 +185,9 @@ def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Co
 
 def test_right_answer(walls: Confinement) -> None:
     """A right program passes, and one that answers without the function's own type of list does not."""
-    assert run_program("def double(x):\n    return x + x\n", SHORT, DOUBLE) == Outcome(End.PASSED)
+    assert run_program("def double(x):\n    return x + x\n", SHORT, DOUBLE) == ProgramOutcome(ProgramEnd.PASSED)
     wrong = run_program("def double(x):\n    return (1, 1) if x == [1] else x + x\n", SHORT, DOUBLE)
-    assert wrong == Outcome(End.RAISED, "AssertionError: the list is wrong")
+    assert wrong == ProgramOutcome(ProgramEnd.RAISED, "AssertionError: the list is wrong")
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -201,7 +201,7 @@ def test_the_end_of_a_loop_is_no_answer(walls: Confinement) -> None:
     test = "def check(candidate):\n    for found, wanted in zip(map(candidate, [1, 2]), [2, 4]):\n        assert found == wanted\n"
     assert run_program("def double(x):\n    return 2 * x\n", SHORT, Check("double", REFERENCE, test)).passed
     found = run_program("def double(x):\n    raise StopIteration\n", SHORT, Check("double", REFERENCE, test))
-    assert found == Outcome(End.RAISED, "RuntimeError: StopIteration: ")
+    assert found == ProgramOutcome(ProgramEnd.RAISED, "RuntimeError: StopIteration: ")
 
 
 def test_tests_are_hidden(walls: Confinement) -> None:
@@ -214,10 +214,10 @@ def double(x):
     return [text[:200] for text in texts if wanted in text] + [name for name in ("check", "helper") if name in globals()]
 """
     test = TEST + "\ndef check(candidate):\n    assert candidate(1) == [], candidate(1)\n"
-    assert run_program(program, SHORT, Check("double", REFERENCE, test)) == Outcome(End.PASSED)
+    assert run_program(program, SHORT, Check("double", REFERENCE, test)) == ProgramOutcome(ProgramEnd.PASSED)
 
 
-def reaches(body: str, limits: Limits = SHORT) -> Outcome:
+def reaches(body: str, limits: Limits = SHORT) -> ProgramOutcome:
     """Judge a program whose function returns what it should not have reached."""
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
     program = f"import os, socket, ctypes\ndef reached():\n    found = []\n{lines}    return found\n"
@@ -260,7 +260,7 @@ except OSError:
     pass
 found += [value for value in os.environ.values() if "hunter2" in value]
 """
-    assert reaches(body) == Outcome(End.PASSED)
+    assert reaches(body) == ProgramOutcome(ProgramEnd.PASSED)
     assert secret.read_text() == "mine"
     assert "no files but Python's, the system's libraries and their own" in str(confinement())
 
@@ -286,7 +286,7 @@ for family, kind, address in (
     except OSError:
         pass
 """
-        assert reaches(body) == Outcome(End.PASSED)
+        assert reaches(body) == ProgramOutcome(ProgramEnd.PASSED)
         with pytest.raises(BlockingIOError):
             server.accept()
 
@@ -319,7 +319,7 @@ if not child:
 if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 7:
     found.append("no fork")
 """
-    assert reaches(body) == Outcome(End.PASSED)
+    assert reaches(body) == ProgramOutcome(ProgramEnd.PASSED)
 
 
 SHARES = """
@@ -344,11 +344,11 @@ def test_memory_together(walls: Confinement) -> None:
     """Processes that each keep to the limit of memory are ended where their sum does not; one alone of their size passes."""
     assert run_program(SHARES.format(count=1, size=120, wait=0.3), SHORT, DOUBLE).passed
     outcome = run_program(SHARES.format(count=5, size=120, wait=60), SHORT, DOUBLE)
-    assert outcome == Outcome(End.LARGE, f"Its processes used more than {256 << 20} bytes of memory together.")
+    assert outcome == ProgramOutcome(ProgramEnd.LARGE, f"Its processes used more than {256 << 20} bytes of memory together.")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
 def test_processes_together(walls: Confinement) -> None:
     """More processes than allowed are not started, or ended where the system does not count a superuser's."""
     program = "import os, time\nfor _ in range(40):\n    if not os.fork():\n        time.sleep(60)\ntime.sleep(60)\n"
-    assert run_program(program, SHORT, DOUBLE).end in (End.LARGE, End.RAISED)
+    assert run_program(program, SHORT, DOUBLE).end in (ProgramEnd.LARGE, ProgramEnd.RAISED)

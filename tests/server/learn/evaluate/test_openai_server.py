@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
-from pellucid.learn.evaluate.openai_server import OpenAIVoice
+from pellucid.learn.evaluate.openai_server import OpenAIServer
 from pellucid.learn.evaluate.questions import Ability, Asking
 from pellucid.tokens import SamplingParams, Token
 
@@ -30,7 +30,7 @@ def answer(text: str, logprobs: dict[str, Any] | None = None, reason: str = "sto
     return httpx.Response(200, json={"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
 
 
-def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAIVoice:
+def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAIServer:
     """A stand-in with one model."""
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -41,7 +41,7 @@ def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAIVoi
             asked.append(body)
         return reply(body)
 
-    return OpenAIVoice("http://elsewhere/v1/", transport=httpx.MockTransport(handle))
+    return OpenAIServer("http://elsewhere/v1/", transport=httpx.MockTransport(handle))
 
 
 async def test_echo_gives_probabilities() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.sandbox.sandbox import End
+from pellucid.learn.evaluate.sandbox.sandbox import ProgramEnd
 from pellucid.learn.evaluate.suites.gap_tasks import blocks, count_passing, judge, single_lines, whole
 from support.learn.evaluation_files import LINES, PROBLEMS, write_benchmarks
 
@@ -27,9 +27,9 @@ async def test_leaving_is_not_passing() -> None:
     """An answer that leaves before the tests has not passed them, whatever its status is."""
     task = whole(HUMANEVAL, 1)[0]
 
-    assert (await judge(task, "    import sys\n    sys.exit(0)\n")).end is not End.PASSED
-    assert (await judge(task, "    import os\n    os._exit(0)\n")).end is not End.PASSED
-    assert (await judge(task, "    pass\nimport os\nos._exit(0)\n")).end is End.LEFT
+    assert (await judge(task, "    import sys\n    sys.exit(0)\n")).end is not ProgramEnd.PASSED
+    assert (await judge(task, "    import os\n    os._exit(0)\n")).end is not ProgramEnd.PASSED
+    assert (await judge(task, "    pass\nimport os\nos._exit(0)\n")).end is ProgramEnd.LEFT
 
 
 async def test_single_lines(tmp_path: Path) -> None:

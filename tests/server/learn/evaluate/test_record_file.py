@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.records import RecordFile, read_records
-from pellucid.learn.evaluate.suite import Record
+from pellucid.learn.evaluate.records import SuiteRecordFile, read_records
+from pellucid.learn.evaluate.suite import SuiteRecord
 
 MODEL, SETTINGS = {"name": "tiny"}, {"temperature": 0.0, "samples": (1,)}
-FIRST, SECOND = Record("a", "u", {"said": "é\ud800\n"}, {"computed": 3}), Record("b", "u", {})
+FIRST, SECOND = SuiteRecord("a", "u", {"said": "é\ud800\n"}, {"computed": 3}), SuiteRecord("b", "u", {})
 
 
-def opened(path: Path, model: dict[str, str] = MODEL, settings: dict[str, object] | None = None) -> RecordFile:
-    return RecordFile(path, "suite", model, SETTINGS if settings is None else settings)
+def opened(path: Path, model: dict[str, str] = MODEL, settings: dict[str, object] | None = None) -> SuiteRecordFile:
+    return SuiteRecordFile(path, "suite", model, SETTINGS if settings is None else settings)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_going_on(path: Path) -> None:
     """What was found before is there, and more is appended."""
-    third = Record("c", "v", {})
+    third = SuiteRecord("c", "v", {})
     with opened(path) as file:
         assert list(file.records) == ["a", "b"]
         assert file.records["a"].usage == {"computed": 3}
@@ -40,7 +40,7 @@ def test_going_on(path: Path) -> None:
 
 def test_last_one_counts(path: Path) -> None:
     """Of a question that was noted twice the later record is meant."""
-    later = Record("a", "another unit", {})
+    later = SuiteRecord("a", "another unit", {})
     with opened(path) as file:
         file.append(later)
     assert read_records(path) == [later, SECOND]

@@ -9,7 +9,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from pellucid.learn.evaluate.page import html
-from pellucid.learn.evaluate.results import Bar, Circumstances, Figure, ModelResult, Reliability, Results, SuiteResult
+from pellucid.learn.evaluate.results import Bar, Circumstances, EvaluationResults, MetricFigure, ModelResult, Reliability, SuiteResult
 from pellucid.learn.evaluate.suite import Better, Form
 from support.page.page_fixtures import watched
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
@@ -18,9 +18,9 @@ WHEN = Circumstances(date="2026-01-01T00:00:00+00:00", versions={"pellucid": "1"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
-def figure(name: str, value: float | None, form: Form, *, group: str = "", detail: bool = False) -> Figure:
+def figure(name: str, value: float | None, form: Form, *, group: str = "", detail: bool = False) -> MetricFigure:
     low, high = (None, None) if value is None else (value * 0.9, value * 1.1)
-    return Figure(
+    return MetricFigure(
         name=name,
         group=group,
         form=form,
@@ -35,7 +35,7 @@ def figure(name: str, value: float | None, form: Form, *, group: str = "", detai
 
 
 @pytest.fixture
-def results() -> Results:
+def results() -> EvaluationResults:
     """Two models, one of which could not be asked everything; names and notes try to be HTML."""
     bins = tuple(Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10))
     asked = SuiteResult(
@@ -58,11 +58,11 @@ def results() -> Results:
         ModelResult(name=name, description=HOSTILE, folder="x", identity={}, suites=(suite,))
         for name, suite in ((HOSTILE, asked), ("plain", asked), ("poor", left_out))
     ]
-    return Results(models=tuple(models))
+    return EvaluationResults(models=tuple(models))
 
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
-async def test_in_a_browser(browser_page: Page, request: pytest.FixtureRequest, results: Results, tmp_path: Path) -> None:
+async def test_in_a_browser(browser_page: Page, request: pytest.FixtureRequest, results: EvaluationResults, tmp_path: Path) -> None:
     """Nothing is asked for or run, no text becomes markup, axe finds nothing serious, and a phone needs not scroll sideways."""
     path = tmp_path / "report.html"
     path.write_text(html(results))

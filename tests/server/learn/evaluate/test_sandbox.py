@@ -13,7 +13,7 @@ import pytest
 
 from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate.sandbox import sandbox
-from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, End, Limits, Outcome, confinement, run_program
+from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
 SHORT = Limits(seconds=1.5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 
@@ -51,31 +51,31 @@ assert 0 < size <= 1 << 16, size
 @pytest.mark.parametrize(
     ("program", "end", "message"),
     [
-        ("x = 1\n", End.PASSED, ""),
-        ("import sys\nprint('loud' * 100)\nsys.stderr.write('louder' * 100)\n", End.PASSED, ""),
-        ("assert 1 == 2, 'no'\n", End.RAISED, "AssertionError: no"),
-        ("def broken(:\n", End.RAISED, "SyntaxError"),
-        ("import sys\nsys.exit(0)\nassert False\n", End.RAISED, "SystemExit: 0"),
-        ("import os\nos._exit(0)\n", End.LEFT, "It left before its end."),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", End.LEFT, "It left"),
-        ("while True:\n    pass\n", End.LATE, "It took longer than 1.5 seconds."),
-        ("import time\ntime.sleep(60)\n", End.LATE, "It took longer"),
-        ("input()\n", End.RAISED, "EOFError"),
-        ("import os\nos.read(os.pipe()[0], 1)\n", End.LATE, "It took longer"),
-        ("import os\nos.close(1)\nos.close(2)\nos.closerange(0, 3)\n", End.PASSED, ""),
-        ("import os\nos.closerange(0, 256)\n", End.LEFT, "It left"),
-        ("while True:\n    print('x' * 1000)\n", End.LOUD, "It wrote more than 65536 bytes."),
-        ("held = []\nwhile True:\n    held.append(bytearray(1 << 20))\n", End.RAISED, "MemoryError"),
+        ("x = 1\n", ProgramEnd.PASSED, ""),
+        ("import sys\nprint('loud' * 100)\nsys.stderr.write('louder' * 100)\n", ProgramEnd.PASSED, ""),
+        ("assert 1 == 2, 'no'\n", ProgramEnd.RAISED, "AssertionError: no"),
+        ("def broken(:\n", ProgramEnd.RAISED, "SyntaxError"),
+        ("import sys\nsys.exit(0)\nassert False\n", ProgramEnd.RAISED, "SystemExit: 0"),
+        ("import os\nos._exit(0)\n", ProgramEnd.LEFT, "It left before its end."),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", ProgramEnd.LEFT, "It left"),
+        ("while True:\n    pass\n", ProgramEnd.LATE, "It took longer than 1.5 seconds."),
+        ("import time\ntime.sleep(60)\n", ProgramEnd.LATE, "It took longer"),
+        ("input()\n", ProgramEnd.RAISED, "EOFError"),
+        ("import os\nos.read(os.pipe()[0], 1)\n", ProgramEnd.LATE, "It took longer"),
+        ("import os\nos.close(1)\nos.close(2)\nos.closerange(0, 3)\n", ProgramEnd.PASSED, ""),
+        ("import os\nos.closerange(0, 256)\n", ProgramEnd.LEFT, "It left"),
+        ("while True:\n    print('x' * 1000)\n", ProgramEnd.LOUD, "It wrote more than 65536 bytes."),
+        ("held = []\nwhile True:\n    held.append(bytearray(1 << 20))\n", ProgramEnd.RAISED, "MemoryError"),
         ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)\n", None, ""),
-        (FILE, End.PASSED, ""),
-        ("import os\nassert set(os.environ) <= {'LC_CTYPE'}, os.environ\n", End.PASSED, ""),  # which Python sets itself
-        ("import pytest\n", End.RAISED, "ModuleNotFoundError"),
-        ("import os\nopen('own', 'w').write('mine')\nassert os.listdir() == ['own']\n", End.PASSED, ""),
-        ("assert __name__ != '__main__'\n", End.PASSED, ""),
-        ("import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: 'int' = 1\nassert A().x == 1\n", End.PASSED, ""),
+        (FILE, ProgramEnd.PASSED, ""),
+        ("import os\nassert set(os.environ) <= {'LC_CTYPE'}, os.environ\n", ProgramEnd.PASSED, ""),  # which Python sets itself
+        ("import pytest\n", ProgramEnd.RAISED, "ModuleNotFoundError"),
+        ("import os\nopen('own', 'w').write('mine')\nassert os.listdir() == ['own']\n", ProgramEnd.PASSED, ""),
+        ("assert __name__ != '__main__'\n", ProgramEnd.PASSED, ""),
+        ("import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: 'int' = 1\nassert A().x == 1\n", ProgramEnd.PASSED, ""),
     ],
 )
-def test_programs(program: str, end: End | None, message: str) -> None:
+def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:
     """Each ends in time, and only those pass that came to their end; where None is expected, anything but passing will do."""
     begun = time.monotonic()
     outcome = run_program(program, SHORT)
@@ -126,8 +126,8 @@ def _running() -> list[Path]:
 @pytest.mark.skipif(os.geteuid() == 0 and confinement().user is None, reason="a superuser's forks know no limit here")
 def test_fork_bomb() -> None:
     """So many processes there may be and no more; a bomb ends with its time."""
-    assert run_program(FORKS, SHORT) == Outcome(End.PASSED)
-    assert run_program(BOMB, SHORT).end is End.LATE
+    assert run_program(FORKS, SHORT) == ProgramOutcome(ProgramEnd.PASSED)
+    assert run_program(BOMB, SHORT).end is ProgramEnd.LATE
     assert run_program("x = 1", SHORT).passed  # and the machine is as before
 
 
@@ -144,8 +144,11 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits, the verdict and the end of all processes rest on nothing that a system may refuse."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     assert run_program("x = 1", SHORT).passed
-    assert run_program("import os\nos._exit(0)", SHORT).end is End.LEFT
-    assert run_program("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)", SHORT).end is not End.PASSED
+    assert run_program("import os\nos._exit(0)", SHORT).end is ProgramEnd.LEFT
+    assert (
+        run_program("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)", SHORT).end
+        is not ProgramEnd.PASSED
+    )
     assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
 
 
@@ -180,7 +183,7 @@ def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str)
     """On Linux a process dies as well that has left its session, and whose parent has ended, however the program ends."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     begun = time.monotonic()
-    assert run_program(STRAYS + end, SHORT).end is (End.LATE if end else End.PASSED)
+    assert run_program(STRAYS + end, SHORT).end is (ProgramEnd.LATE if end else ProgramEnd.PASSED)
     assert time.monotonic() - begun < 2 + SHORT.seconds
     _wait_for_the_end()
 
@@ -192,13 +195,13 @@ def test_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "confinement", lambda: without)
     program = "import os\nassert len([name for name in os.listdir('/proc') if name.isdigit()]) <= 2\n"
     program += "import ctypes\nassert ctypes.CDLL(None).umount2(b'/proc', 2)\n"
-    assert run_program(program) == Outcome(End.PASSED)
+    assert run_program(program) == ProgramOutcome(ProgramEnd.PASSED)
 
 
 def test_no_limits_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system that cannot limit a process nothing is run."""
     confinement.cache_clear()
-    monkeypatch.setattr(sandbox, "_run", lambda program, check, limits, confined: Outcome(End.LEFT))
+    monkeypatch.setattr(sandbox, "_run", lambda program, check, limits, confined: ProgramOutcome(ProgramEnd.LEFT))
     with pytest.raises(NotSupportedError, match="leave --run-code out"):
         run_program("x = 1")
     confinement.cache_clear()

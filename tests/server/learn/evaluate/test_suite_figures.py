@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from pellucid.learn.evaluate.questions import Asking
-from pellucid.learn.evaluate.suite import Better, Form, Record, mean, share
+from pellucid.learn.evaluate.suite import Better, Form, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites import humaneval, perplexity, speed
 from pellucid.learn.evaluate.suites.token_calibration import BINS, calibration_errors, diagrams
 from pellucid.learn.metrics import Bins, calibration_error, wilson
 from support.learn.evaluation_files import ScriptedVoice, subject
 
 
-def records(values: list[float], units: list[str] | None = None) -> list[Record]:
-    return [Record(str(number), units[number] if units else str(number), {"value": value}) for number, value in enumerate(values)]
+def records(values: list[float], units: list[str] | None = None) -> list[SuiteRecord]:
+    return [SuiteRecord(str(number), units[number] if units else str(number), {"value": value}) for number, value in enumerate(values)]
 
 
 def test_share_of_independent_records() -> None:
@@ -59,7 +59,7 @@ def test_unequal_units() -> None:
 def test_ratio_of_sums() -> None:
     """Weights make a ratio of sums; without any weight there is no figure rather than a wrong one."""
     facts = [{"n": 2.0, "d": 4.0}, {"n": 0.0, "d": 1.0}]
-    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     found = mean("ratio", lambda one: one["n"], lambda one: one["d"]).of(rows)
     assert found is not None
     assert found.interval.value == pytest.approx(0.4)
@@ -91,7 +91,7 @@ def test_calibration_of_tokens(by: Bins) -> None:
     for size in (3, 40, 1, 200):
         confidences = draw.uniform(0, 1, size)
         facts.append({"confidences": confidences.tolist(), "ranks": np.where(draw.uniform(0, 1, size) < confidences**2, 1, 3).tolist()})
-    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     together = [np.concatenate([fact[name] for fact in facts]) for name in ("confidences", "ranks")]
     expected = calibration_error(together[0], together[1] == 1, BINS[by], by)
 
@@ -109,7 +109,7 @@ def test_perplexity_is_of_sums() -> None:
         {"logprobs": [-1.0], "sizes": [4], "ranks": [1], "confidences": [0.5]},
         {"logprobs": [-3.0] * 3, "sizes": [1] * 3, "ranks": [9] * 3, "confidences": [0.5] * 3},
     ]
-    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     found = {measure.name: measure.of(rows) for measure in perplexity.measures(facts)}
     values = {name: metric.interval.value for name, metric in found.items() if metric is not None}
     assert values["perplexity"] == pytest.approx(math.exp(2.5))
@@ -120,7 +120,7 @@ def test_perplexity_is_of_sums() -> None:
 def test_pass_at_k() -> None:
     """pass@k is given for each k for which there are answers, and not at all where none was run."""
     facts = [{"passed": [True] * 5 + [False] * 5}, {"passed": [False] * 10}]
-    rows = [Record(str(number), str(number), fact) for number, fact in enumerate(facts)]
+    rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     found = [(measure.name, metric.interval.value) for measure in humaneval.measures(facts) if (metric := measure.of(rows)) is not None]
     assert [name for name, _ in found] == ["pass@1", "pass@10"]
     assert [value for _, value in found] == pytest.approx([0.25, 0.5])
@@ -132,7 +132,7 @@ async def test_speed() -> None:
     asking = Asking(subject(ScriptedVoice(lambda prefix, suffix: "x")))
     (question, *_) = await speed.Speed().questions(asking, {})
     facts = await question.ask(asking)
-    rows = [Record("0", "0", facts)]
+    rows = [SuiteRecord("0", "0", facts)]
     found = {measure.name: metric.interval.value for measure in speed.measures([facts]) if (metric := measure.of(rows)) is not None}
     assert found["prefill"] == pytest.approx(facts["computed"] / 0.5)
     assert found["FLOPs a token"] == 2000

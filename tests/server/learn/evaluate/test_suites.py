@@ -11,11 +11,11 @@ import pytest
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.evaluate.questions import Asking, Subject
 from pellucid.learn.evaluate.registry import KINDS
-from pellucid.learn.evaluate.suite import Facts, Record, Suite
+from pellucid.learn.evaluate.suite import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
-from pellucid.learn.evaluate.suites.humaneval import HumanEval, Sampling
+from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
-from pellucid.learn.evaluate.suites.perplexity import Part, Perplexity, llama_windows
+from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextPart, llama_windows
 from pellucid.learn.evaluate.suites.python_names import names_of
 from pellucid.learn.evaluate.suites.text_similarity import Text
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
@@ -31,11 +31,13 @@ def data(tmp_path: Path) -> Path:
     return write_benchmarks(tmp_path / "data")
 
 
-async def run(suite: Suite, model: Subject, earlier: Mapping[str, Sequence[Record]] | None = None) -> tuple[list[Record], dict[str, float]]:
+async def run(
+    suite: Suite, model: Subject, earlier: Mapping[str, Sequence[SuiteRecord]] | None = None
+) -> tuple[list[SuiteRecord], dict[str, float]]:
     """All records, and the figures by their labels."""
     asking = Asking(model)
     questions = await suite.questions(asking, earlier or {})
-    records = [Record(one.id, one.unit, await one.ask(Asking(model))) for one in questions]
+    records = [SuiteRecord(one.id, one.unit, await one.ask(Asking(model))) for one in questions]
     facts = [record.facts for record in records]
     figures = {}
     for measure in KINDS[suite.name].measures(facts):
@@ -100,17 +102,17 @@ class TestHumanEval:
         """Every problem is answered as often as was asked for, each time with another seed."""
         answers = iter(["\n    return None\n", "\n    pass\n"] * 8)
         voice = ScriptedVoice(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
-        records, found = await run(HumanEval(data, None, Sampling(2, 0.8), run_code=True), subject(voice))
+        records, found = await run(HumanEval(data, None, HumanEvalSampling(2, 0.8), run_code=True), subject(voice))
         assert len(voice.asked) == 8
         assert found == {"pass@1": 0.25}
         assert {len(record.facts["answers"]) for record in records} == {2}
-        seeds = {Sampling(2, 0.8).params(problem, number).seed for problem in ("a", "b") for number in (0, 1)}
+        seeds = {HumanEvalSampling(2, 0.8).params(problem, number).seed for problem in ("a", "b") for number in (0, 1)}
         assert len(seeds) == 4
 
     async def test_without_leave(self, data: Path) -> None:
         """Without --run-code nothing is run, there is no pass@k, and the notes say so."""
         mark = data / "ran"
-        suite = HumanEval(data, None, Sampling(), run_code=False)
+        suite = HumanEval(data, None, HumanEvalSampling(), run_code=False)
         model = subject(ScriptedVoice(lambda prefix, suffix: f"\n    open({str(mark)!r}, 'w')\n"))
         records, found = await run(suite, model)
         assert found == {}
@@ -120,7 +122,7 @@ class TestHumanEval:
     def test_samples_need_a_temperature(self) -> None:
         """Several greedy answers would be one."""
         with pytest.raises(InvalidRequestError, match="give --temperature"):
-            Sampling(5, 0.0)
+            HumanEvalSampling(5, 0.0)
 
 
 class TestUnknownNames:
@@ -156,7 +158,7 @@ class TestUnknownNames:
         """Answers are counted, not the problems that have a bad one among several."""
         good, bad, broken = "    return x\n", "    return nonsense\n", "    return (\n"
         facts = [{"prefix": "def f(x):\n", "suffix": "", "answers": answers} for answers in ([good, good, good, bad], [good, broken])]
-        records = [Record(str(number), str(number), one) for number, one in enumerate(facts)]
+        records = [SuiteRecord(str(number), str(number), one) for number, one in enumerate(facts)]
         judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedVoice()), {"humaneval": records})
         assert found["answers with an unknown name"] == 0.2
         assert [record.facts["parsed"] for record in judged] == [4, 1]
@@ -164,7 +166,7 @@ class TestUnknownNames:
     async def test_of_answers(self, data: Path) -> None:
         """The answers of the suites for code are judged, and nobody is asked again."""
         voice = ScriptedVoice(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
-        records, _ = await run(HumanEval(data, None, Sampling(), run_code=False), subject(voice))
+        records, _ = await run(HumanEval(data, None, HumanEvalSampling(), run_code=False), subject(voice))
         asked = len(voice.asked)
         judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(voice), {"humaneval": records})
         assert len(voice.asked) == asked
@@ -288,9 +290,9 @@ class TestPerplexity:
             (tmp_path / f"{number:02}.txt").write_text(chr(ord("a") + number % 26) * (100 + number))
         model = Asking(subject(ScriptedVoice()))
 
-        async def read(limit: int | None, *, like_llama: bool = False) -> tuple[list[Part], str]:
+        async def read(limit: int | None, *, like_llama: bool = False) -> tuple[list[TextPart], str]:
             suite = Perplexity(tmp_path, limit, like_llama=like_llama, window=16)
-            parts = [one for one in await suite.questions(model, {}) if isinstance(one, Part)]
+            parts = [one for one in await suite.questions(model, {}) if isinstance(one, TextPart)]
             return parts, " ".join(suite.notes(model, [await part.ask(model) for part in parts]))
 
         few, said_of_few = await read(10)
@@ -315,7 +317,7 @@ class TestPerplexity:
 
         (tmp_path / "a.txt").write_text("abcdefgh" * 8)
         questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(Asking(subject(WithBOS())), {})
-        windows = [one.ids for one in questions if isinstance(one, Part)]
+        windows = [one.ids for one in questions if isinstance(one, TextPart)]
         assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
 
     async def test_too_short(self, tmp_path: Path) -> None:
@@ -347,7 +349,7 @@ def test_facts_are_json(data: Path) -> None:
 
     suites: list[Suite] = [
         Infilling(data, None, run_code=False),
-        HumanEval(data, None, Sampling(), run_code=False),
+        HumanEval(data, None, HumanEvalSampling(), run_code=False),
         TruthfulQA(data, None),
         CrowsPairs(data, None),
         Winogender(data, None),

@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.base_model import Base, build
-from pellucid.learn.finetune.training.samples import Sampler
+from pellucid.learn.finetune.training.samples import SampleStream
 from pellucid.models.catalog import infill_formats
 from pellucid.models.formats import folder_decoder
 from pellucid.models.tokenizers import folder_tokenizer
@@ -85,9 +85,9 @@ def base(new_base: Callable[[], Base]) -> Base:
 
 
 @pytest.fixture
-def sampler(base: Base) -> Sampler:
+def sampler(base: Base) -> SampleStream:
     """Samples of at most 96 tokens for the tiny model."""
-    return Sampler(base.tokenizer, base.infill, 96)
+    return SampleStream(base.tokenizer, base.infill, 96)
 
 
 @pytest.fixture(scope="session")

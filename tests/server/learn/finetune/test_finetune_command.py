@@ -22,9 +22,9 @@ from pellucid.cli.app import app
 from pellucid.errors import ModelError
 from pellucid.learn.finetune import forgetting, pipeline
 from pellucid.learn.finetune.held_out import Effort
-from pellucid.learn.finetune.pipeline import Workshop
+from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.checkpoint import FILE
-from pellucid.learn.finetune.training.trainer import Trainer
+from pellucid.learn.finetune.training.trainer import AdapterTrainer
 from pellucid.models.store import Store
 from support.models.tiny_models import random_ids, reference_logprobs
 
@@ -151,11 +151,11 @@ def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_f
 def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was judged before and after training is taken from the work folder, and the adapter is put into its place."""
 
-    def fail(self: Workshop, card: Mapping[str, Any]) -> Path:
+    def fail(self: Pipeline, card: Mapping[str, Any]) -> Path:
         raise ModelError("The disk is full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Workshop, "_publish", fail)
+        patch.setattr(Pipeline, "_publish", fail)
         code, _, err = tune("--steps", "4")
     assert (code, "judging before" in err, "judging after" in err) == (1, True, True)
 
@@ -202,7 +202,7 @@ def test_a_missing_library_is_named(repository: Path) -> None:
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where held-out files get no better there is no adapter, and that is an error."""
     losses = count(5.0)
-    monkeypatch.setattr(Trainer, "_look", lambda self, samples: next(losses))
+    monkeypatch.setattr(AdapterTrainer, "_look", lambda self, samples: next(losses))
 
     code, _, err = tune("--steps", "4")
 

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.learn.finetune.training.cursors import LONGEST_BLOCK, Page
+from pellucid.learn.finetune.training.cursors import LONGEST_BLOCK, SourcePage
 
 PROGRAM = '''def area(width, height):
     """Of a rectangle, in m²."""
@@ -22,7 +22,7 @@ OTHER = "func area(w int) {\n\tif w < 0 {\n\t\tpanic(w)\n\t}\n\treturn w\n}\n"
 
 
 def spans_of(name: str, text: str, count: int = 300) -> set[tuple[str, str]]:
-    page = Page(name, text)
+    page = SourcePage(name, text)
     found = (page.choose(Random(number), 0, len(text)) for number in range(count))
     return {(span.kind, text[span.begin : span.end]) for span in found if span is not None}
 
@@ -62,7 +62,7 @@ def test_lines_are_written_from_their_indentation() -> None:
 @given(st.text(alphabet="ab \n\r\té(:{", max_size=60), st.integers(0, 1000), st.sampled_from(["x.py", "x.c"]))
 def test_a_span_says_something_in_the_text(text: str, seed: int, name: str) -> None:
     """Whatever the text, a span lies in it, says something and is no longer than it may be; where there is none, nothing is said."""
-    span = Page(name, text).choose(Random(seed), 0, len(text))
+    span = SourcePage(name, text).choose(Random(seed), 0, len(text))
 
     if span is None:
         assert not text.strip()

@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.dataset import JUDGED, Material, collect, hold_out
+from pellucid.learn.finetune.dataset import JUDGED, Dataset, collect, hold_out
 from pellucid.learn.finetune.report import left_out
 from pellucid.learn.finetune.secrets import kind_of_secret
 
@@ -105,10 +105,10 @@ def test_a_large_file_leaves_none_of_the_parts_empty(documents: list[Document]) 
 def test_many_files_are_not_all_judged() -> None:
     """Of many held-out files as many are judged as there is effort for, the same each time, and how many is said; few are all judged."""
     documents = tuple(Document(f"{number:03}.py", f"x = {number}\n") for number in range(300))
-    many, few = Material((), (), documents, {}, ()), Material((), (), documents[:JUDGED], {}, ())
+    many, few = Dataset((), (), documents, {}, ()), Dataset((), (), documents[:JUDGED], {}, ())
 
     assert len(many.judged) == many.counts()["judged_files"] == JUDGED
-    assert many.judged == Material((), (), documents[::-1], {}, ()).judged
+    assert many.judged == Dataset((), (), documents[::-1], {}, ()).judged
     assert many.judged != documents[:JUDGED]
     assert left_out(many) == ["judged: 24 of the 300 files to judge by, the first by the hash of their names"]
     assert (few.judged, left_out(few)) == (few.test, [])

@@ -8,14 +8,14 @@ import torch
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.generation import LONGEST_LINE, first_lines
 from pellucid.learn.finetune.training.base_model import Base
-from pellucid.learn.finetune.training.cursors import Span
-from pellucid.learn.finetune.training.samples import Prompt, Sampler
+from pellucid.learn.finetune.training.cursors import TextSpan
+from pellucid.learn.finetune.training.samples import InfillExample, SampleStream
 from pellucid.learn.finetune.transformers_reader import TorchReader
 from pellucid.learn.reading import read
 from support.models.tiny_models import reference_logprobs
 
 
-def plain_line(base: Base, prompt: Prompt) -> str:
+def plain_line(base: Base, prompt: InfillExample) -> str:
     """The same by computing everything anew for each token."""
     ids, data = list(prompt.ids), b""
     healing = prompt.healing
@@ -39,12 +39,12 @@ ENDS = frozenset({0, 1, 2})
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["infill", "prefix only"])
-def test_lines_together_are_those_alone(base: Base, sampler: Sampler, documents: list[Document], marked: bool) -> None:
+def test_lines_together_are_those_alone(base: Base, sampler: SampleStream, documents: list[Document], marked: bool) -> None:
     """Prompts of different lengths, padded, healed and with their common beginning shared, are answered as each by itself."""
-    sampler = sampler if marked else Sampler(base.tokenizer, None, 96)
+    sampler = sampler if marked else SampleStream(base.tokenizer, None, 96)
     text = documents[0].text
     begin = text.index("found.append")
-    spans = [Span(begin + at, begin + 21, "line") for at in (0, 3, 6, 13)] + [Span(40, 50, "line")]
+    spans = [TextSpan(begin + at, begin + 21, "line") for at in (0, 3, 6, 13)] + [TextSpan(40, 50, "line")]
 
     together = first_lines(base.model, base.tokenizer, [sampler.prompt(text, span, 80) for span in spans], ENDS)
 

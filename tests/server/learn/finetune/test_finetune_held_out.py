@@ -9,12 +9,12 @@ import pytest
 
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.dataset import JUDGED
-from pellucid.learn.finetune.evaluation_cache import Kept
+from pellucid.learn.finetune.evaluation_cache import EvaluationCache
 from pellucid.learn.finetune.forgetting import Kind
-from pellucid.learn.finetune.held_out import Effort, FileFigures, Judge
+from pellucid.learn.finetune.held_out import Effort, FileFigures, HeldOutEvaluation
 from pellucid.learn.finetune.training.base_model import Base
-from pellucid.learn.finetune.training.cursors import Span
-from pellucid.learn.finetune.training.samples import Sampler
+from pellucid.learn.finetune.training.cursors import TextSpan
+from pellucid.learn.finetune.training.samples import SampleStream
 from pellucid.system.progress import Silent
 
 
@@ -23,63 +23,63 @@ class BrokenOffError(Exception):
 
 
 def test_what_was_judged_is_not_judged_again(
-    base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A judgement that is broken off goes on after the last figures that were kept whole; those of another key are not used."""
     path = tmp_path / "before.jsonl"
-    judge = Judge(base.model, sampler, Effort(tokens=200, cursors=4, lines=4, window=64), 0, Silent())
+    judge = HeldOutEvaluation(base.model, sampler, Effort(tokens=200, cursors=4, lines=4, window=64), 0, Silent())
     files = documents[:3]
     general: dict[Kind, list[Document]] = {"prose": [Document("alpha.py", "A text of the same name.")]}
     expected = judge.judge("judging", files, general)
     judged: list[str] = []
-    plain = Judge._read
+    plain = HeldOutEvaluation._read
 
-    def reading(self: Judge, document: Document) -> FileFigures:
+    def reading(self: HeldOutEvaluation, document: Document) -> FileFigures:
         if judged == ["alpha.py", "bravo.py"]:
             raise BrokenOffError
         judged.append(document.name)
         return plain(self, document)
 
-    monkeypatch.setattr(Judge, "_read", reading)
+    monkeypatch.setattr(HeldOutEvaluation, "_read", reading)
     with pytest.raises(BrokenOffError):
-        judge.judge("judging", files, general, kept=Kept(path, "key"))
+        judge.judge("judging", files, general, kept=EvaluationCache(path, "key"))
     path.write_text(path.read_text()[:-9])
     judged.clear()
 
-    found = judge.judge("judging", files[:2], {}, kept=Kept(path, "key"))
+    found = judge.judge("judging", files[:2], {}, kept=EvaluationCache(path, "key"))
     assert judged == ["bravo.py"]
     assert found.files == expected.files[:2]
 
     judged.append("")
-    assert judge.judge("judging", files, general, kept=Kept(path, "key")) == expected
-    assert judge.judge("judging", files, general, kept=Kept(path, "key")) == expected
+    assert judge.judge("judging", files, general, kept=EvaluationCache(path, "key")) == expected
+    assert judge.judge("judging", files, general, kept=EvaluationCache(path, "key")) == expected
     assert judged == ["bravo.py", "", "charlie.py", "alpha.py"]
 
-    assert not Kept(path, "other")
-    assert not Kept(path, "key")
+    assert not EvaluationCache(path, "other")
+    assert not EvaluationCache(path, "key")
 
 
-def test_effort_is_a_bound(base: Base, sampler: Sampler, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_effort_is_a_bound(base: Base, sampler: SampleStream, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
     """As many files as are ever judged take about the characters, the cursors and the lines that are wanted of all together."""
     read: list[int] = []
     cursors = lines = 0
 
-    def reading(self: Judge, document: Document) -> FileFigures:
+    def reading(self: HeldOutEvaluation, document: Document) -> FileFigures:
         read.append(len(document.text))
         return FileFigures(document.name, 1.0, 1, (0.5,), (1,))
 
-    def answers(self: Judge, text: str, spans: Sequence[Span]) -> list[str]:
+    def answers(self: HeldOutEvaluation, text: str, spans: Sequence[TextSpan]) -> list[str]:
         nonlocal cursors, lines
         cursors += sum(span.kind == "rest of line" for span in spans)
         lines += any(span.kind == "line" for span in spans)  # a line is asked for at each of its words
         return [""] * len(spans)
 
-    monkeypatch.setattr(Judge, "_read", reading)
-    monkeypatch.setattr(Judge, "_fill_in", answers)
+    monkeypatch.setattr(HeldOutEvaluation, "_read", reading)
+    monkeypatch.setattr(HeldOutEvaluation, "_fill_in", answers)
     effort = Effort()
     files = [Document(f"{number}.py", documents[0].text * 10) for number in range(JUDGED)]
 
-    judgement = Judge(base.model, sampler, effort, 0, Silent()).judge("judging", files, {})
+    judgement = HeldOutEvaluation(base.model, sampler, effort, 0, Silent()).judge("judging", files, {})
 
     assert len(judgement.files) == JUDGED
     assert effort.tokens * 3 <= sum(read) <= effort.tokens * 3.3

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from pellucid.learn.finetune.training import loss
 from pellucid.learn.finetune.training.base_model import Base
-from pellucid.learn.finetune.training.lora import Adapter
+from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.loss import batch_loss, label_weights
 from pellucid.learn.finetune.training.samples import Sample
 from support.models.tiny_models import random_ids
@@ -23,7 +23,7 @@ SAMPLES = [
 def test_loss_and_gradient_are_those_of_cross_entropy(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Padded together, with logits of labelled rows only and a few at a time, a batch has the loss and the gradient of its samples."""
     monkeypatch.setattr(loss, "ROWS", 7)
-    adapter = Adapter(base, rank=4, seed=0)
+    adapter = TrainableAdapter(base, rank=4, seed=0)
     for parameter in adapter.parameters.values():
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(5))
     weights = label_weights(SAMPLES)

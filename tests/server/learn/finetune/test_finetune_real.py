@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from pellucid.config import load_settings
-from pellucid.learn.finetune.plan import Plan
+from pellucid.learn.finetune.plan import FinetunePlan
 from pellucid.learn.finetune.training.base_model import read_base
-from pellucid.learn.finetune.training.cursors import Span
-from pellucid.learn.finetune.training.lora import Adapter
-from pellucid.learn.finetune.training.samples import Sampler
-from pellucid.learn.finetune.training.trainer import Trainer
+from pellucid.learn.finetune.training.cursors import TextSpan
+from pellucid.learn.finetune.training.lora import TrainableAdapter
+from pellucid.learn.finetune.training.samples import SampleStream
+from pellucid.learn.finetune.training.trainer import AdapterTrainer
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
@@ -43,12 +43,12 @@ def test_base_reads_as_the_engine_does(tmp_path: Path) -> None:
     assert float((ours - theirs).abs().mean()) < 0.05
     assert float(theirs.mean()) == pytest.approx(float(ours.mean()), rel=0.01)
 
-    sampler = Sampler(base.tokenizer, base.infill, 64)
+    sampler = SampleStream(base.tokenizer, base.infill, 64)
     line = "grandmother = frobnicate(the_whole_zoo)"
-    sample = sampler.infilling(TEXT + line, Span(len(TEXT), len(TEXT + line), "line"), 64)
+    sample = sampler.infilling(TEXT + line, TextSpan(len(TEXT), len(TEXT + line), "line"), 64)
     assert sample is not None
-    adapter = Adapter(base, rank=8, seed=0)
-    trainer = Trainer(adapter, sampler, Plan("key", steps=6, seed=0), tmp_path, Silent())
+    adapter = TrainableAdapter(base, rank=8, seed=0)
+    trainer = AdapterTrainer(adapter, sampler, FinetunePlan("key", steps=6, seed=0), tmp_path, Silent())
     optimizer = torch.optim.AdamW(adapter.parameters.values(), lr=2e-3)
     losses = []
     for _ in range(6):

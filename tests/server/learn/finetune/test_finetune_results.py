@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pellucid.learn.finetune.held_out import FileFigures, Judgement
-from pellucid.learn.finetune.results import Row, compare
+from pellucid.learn.finetune.held_out import FileFigures, HeldOutFigures
+from pellucid.learn.finetune.results import ComparisonRow, compare
 
 
-def judgement(bits: Sequence[float], exact: Sequence[int]) -> Judgement:
+def judgement(bits: Sequence[float], exact: Sequence[int]) -> HeldOutFigures:
     files = tuple(
         FileFigures(f"{number}.py", b, 1000, (0.9, 0.6), (1, 0), asked=10, exact=e, similarity=e + 1.0, typed=100, saved=2 * e)
         for number, (b, e) in enumerate(zip(bits, exact, strict=True))
     )
-    return Judgement(files, {"prose": files[:3]})
+    return HeldOutFigures(files, {"prose": files[:3]})
 
 
-def rows_of(before: Judgement, after: Judgement) -> dict[str, Row]:
+def rows_of(before: HeldOutFigures, after: HeldOutFigures) -> dict[str, ComparisonRow]:
     return {row.name: row for row in compare(before, after)}
 
 

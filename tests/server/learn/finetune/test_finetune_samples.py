@@ -8,21 +8,21 @@ from random import Random
 import pytest
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.training.cursors import Page, Span
-from pellucid.learn.finetune.training.samples import LONGEST_MIDDLE, Sample, Sampler
+from pellucid.learn.finetune.training.cursors import SourcePage, TextSpan
+from pellucid.learn.finetune.training.samples import LONGEST_MIDDLE, Sample, SampleStream
 from pellucid.models.catalog import Order
 
 
-def spelled(sampler: Sampler, ids: tuple[int, ...]) -> str:
+def spelled(sampler: SampleStream, ids: tuple[int, ...]) -> str:
     return b"".join(map(sampler.tokenizer.token_bytes, ids)).decode()
 
 
-def test_infill_is_put_as_the_server_puts_it(sampler: Sampler) -> None:
+def test_infill_is_put_as_the_server_puts_it(sampler: SampleStream) -> None:
     """Suffix first, then the prefix, which goes on into the middle as if nobody had cut it; the end of the middle is said."""
     text = "def greet(self):\n    return name\n"
     begin = text.index("lf):")
 
-    sample = sampler.infilling(text, Span(begin, begin + len("lf):"), "rest of line"), 96)
+    sample = sampler.infilling(text, TextSpan(begin, begin + len("lf):"), "rest of line"), 96)
 
     assert sample is not None
     assert spelled(sampler, sample.ids) == ("<|fim_prefix|><|fim_suffix|>\n    return name\n<|fim_middle|>def greet(self):<|endoftext|>")
@@ -31,13 +31,13 @@ def test_infill_is_put_as_the_server_puts_it(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize("order", ["psm", "spm", "spm2"])
-def test_middle_is_always_last(sampler: Sampler, documents: list[Document], order: Order) -> None:
+def test_middle_is_always_last(sampler: SampleStream, documents: list[Document], order: Order) -> None:
     """In every order of the parts the labels are the middle, behind what healing repeats, and its end unless it is too long."""
     assert sampler.infill is not None
     sampler = replace(sampler, infill=replace(sampler.infill, order=order))
     ended = 0
     for document in documents:
-        page = Page(document.name, document.text)
+        page = SourcePage(document.name, document.text)
         for seed in range(20):
             span = page.choose(Random(seed), 0, len(document.text))
             assert span is not None
@@ -54,7 +54,7 @@ def test_middle_is_always_last(sampler: Sampler, documents: list[Document], orde
     assert ended > 100
 
 
-def test_texts_are_the_documents(sampler: Sampler, documents: list[Document]) -> None:
+def test_texts_are_the_documents(sampler: SampleStream, documents: list[Document]) -> None:
     """The pieces of a document are all of it, once, in order, wherever the first is cut; the last says that it ends."""
     for shift in (0, 17):
         pieces = list(sampler.texts(documents[0], shift))
@@ -64,7 +64,7 @@ def test_texts_are_the_documents(sampler: Sampler, documents: list[Document]) ->
         assert "".join(documents[0].text[where.start : where.stop] for _, where in pieces) == documents[0].text
 
 
-def test_name_of_a_file_is_not_learnt(sampler: Sampler) -> None:
+def test_name_of_a_file_is_not_learnt(sampler: SampleStream) -> None:
     """With a marker for files a document begins with it and its name, which are not among the labels."""
     assert sampler.infill is not None
     named = replace(sampler, infill=replace(sampler.infill, file="<|fim|>"))
@@ -75,7 +75,7 @@ def test_name_of_a_file_is_not_learnt(sampler: Sampler) -> None:
     assert spelled(named, sample.ids[sample.labelled :]) == "x = 1\n<|endoftext|>"
 
 
-def test_half_of_an_epoch_are_infills(sampler: Sampler, documents: list[Document]) -> None:
+def test_half_of_an_epoch_are_infills(sampler: SampleStream, documents: list[Document]) -> None:
     """There is a cursor for each piece of text; another epoch has others, and the same one is the same again."""
     first, again, second = (sampler.epoch(documents, 7, number) for number in (0, 0, 1))
 
@@ -84,11 +84,11 @@ def test_half_of_an_epoch_are_infills(sampler: Sampler, documents: list[Document
     assert {sample.kind for sample in replace(sampler, infill=None).epoch(documents, 7, 0)} == {"text"}
 
 
-def test_without_markers_the_prompt_is_the_prefix(sampler: Sampler) -> None:
+def test_without_markers_the_prompt_is_the_prefix(sampler: SampleStream) -> None:
     """A model without markers is asked with the prefix alone, and nothing tells it where a middle ends."""
     plain = replace(sampler, infill=None)
 
-    sample = plain.infilling("x = 1\ny = 2\n", Span(6, 11, "line"), 96)
+    sample = plain.infilling("x = 1\ny = 2\n", TextSpan(6, 11, "line"), 96)
 
     assert isinstance(sample, Sample)
     assert spelled(plain, sample.ids) == "x = 1\ny = 2"

@@ -16,16 +16,16 @@ import torch
 
 from pellucid.errors import ModelError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.plan import BATCH, LEARNING_RATE, Plan, steps_of
+from pellucid.learn.finetune.plan import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training import trainer as trainer_file
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.checkpoint import FILE, read_standing
-from pellucid.learn.finetune.training.lora import Adapter
-from pellucid.learn.finetune.training.samples import Sample, Sampler
-from pellucid.learn.finetune.training.trainer import PATIENCE, Trainer
+from pellucid.learn.finetune.training.lora import TrainableAdapter
+from pellucid.learn.finetune.training.samples import Sample, SampleStream
+from pellucid.learn.finetune.training.trainer import PATIENCE, AdapterTrainer
 from pellucid.system.progress import Silent
 
-PLAN = Plan("key", steps=8, seed=3)
+PLAN = FinetunePlan("key", steps=8, seed=3)
 RANK = 4
 
 
@@ -63,11 +63,13 @@ def saving_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_file, "SAVED_EVERY", 0.0)
 
 
-def trainer_of(base: Base, sampler: Sampler, folder: Path, plan: Plan = PLAN, progress: Silent | None = None) -> Trainer:
-    return Trainer(Adapter(base, RANK, plan.seed), sampler, plan, folder, progress or Silent())
+def trainer_of(
+    base: Base, sampler: SampleStream, folder: Path, plan: FinetunePlan = PLAN, progress: Silent | None = None
+) -> AdapterTrainer:
+    return AdapterTrainer(TrainableAdapter(base, RANK, plan.seed), sampler, plan, folder, progress or Silent())
 
 
-def test_it_learns(base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path) -> None:
+def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
     """Held-out files take fewer nats after some steps, the base alone says what it said, and the best weights are in the adapter."""
     trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=24))
 
@@ -82,7 +84,7 @@ def test_it_learns(base: Base, sampler: Sampler, documents: list[Document], tmp_
 
 
 @pytest.mark.usefixtures("saving_always")
-def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: Sampler, documents: list[Document], tmp_path: Path) -> None:
+def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
     """Three steps, a kill and the rest give the weights and looks that eight steps give, to the bit."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
@@ -105,7 +107,7 @@ def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: Sampler
 
 @pytest.mark.usefixtures("saving_always")
 def test_a_full_disk_keeps_the_last_checkpoint(
-    new_base: Callable[[], Base], sampler: Sampler, documents: list[Document], tmp_path: Path
+    new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path
 ) -> None:
     """Where a checkpoint does not fit on the disk, training ends in one sentence and the one before it can be gone on with."""
     with pytest.raises(BrokenOffError):
@@ -124,20 +126,20 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
 
 def test_it_stops_where_nothing_gets_better(
-    base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After three looks in a row that are no better it stops, and the adapter is the one of the best look."""
     said = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
-    monkeypatch.setattr(Trainer, "_look", lambda self, samples: next(said))
+    monkeypatch.setattr(AdapterTrainer, "_look", lambda self, samples: next(said))
     trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # a look at each step
     kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each look that was the best, and one at each save
-    plain = Adapter.weights
+    plain = TrainableAdapter.weights
 
-    def weights(self: Adapter) -> dict[str, torch.Tensor]:
+    def weights(self: TrainableAdapter) -> dict[str, torch.Tensor]:
         kept.append(plain(self))
         return kept[-1]
 
-    monkeypatch.setattr(Adapter, "weights", weights)
+    monkeypatch.setattr(TrainableAdapter, "weights", weights)
 
     outcome = trainer.train(documents[:14], documents[14:16])
 
@@ -155,7 +157,7 @@ def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> 
 
 
 def test_the_pace_is_that_of_steps_alone(
-    base: Base, sampler: Sampler, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it takes to make the samples, once for all steps of a pass, is not counted as time of a step or of a look."""
     clock = 0.0
@@ -169,10 +171,10 @@ def test_the_pace_is_that_of_steps_alone(
         return work_and_wait
 
     monkeypatch.setattr(trainer_file, "time", SimpleNamespace(perf_counter=lambda: clock))
-    monkeypatch.setattr(Sampler, "epoch", taking(1000, Sampler.epoch))
-    monkeypatch.setattr(Sampler, "infilling", taking(100, Sampler.infilling))
-    monkeypatch.setattr(Trainer, "step", taking(3, Trainer.step))
-    monkeypatch.setattr(Trainer, "_look", taking(7, Trainer._look))
+    monkeypatch.setattr(SampleStream, "epoch", taking(1000, SampleStream.epoch))
+    monkeypatch.setattr(SampleStream, "infilling", taking(100, SampleStream.infilling))
+    monkeypatch.setattr(AdapterTrainer, "step", taking(3, AdapterTrainer.step))
+    monkeypatch.setattr(AdapterTrainer, "_look", taking(7, AdapterTrainer._look))
 
     assert trainer_of(base, sampler, tmp_path).pace(documents[:14], documents[14:16]) == (3, 7)
 
@@ -188,7 +190,7 @@ def test_learning_rate_rises_and_falls() -> None:
     assert rates[-1] == pytest.approx(LEARNING_RATE / 10, rel=0.02)
 
 
-def test_steps_take_every_sample_of_a_pass(sampler: Sampler, documents: list[Document]) -> None:
+def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: list[Document]) -> None:
     """The first steps hold the first pass's samples, each once, in an order that depends on the seed alone."""
     epoch = sampler.epoch(documents, 5, 0)
     stream = steps_of(sampler, documents, 5)
@@ -208,5 +210,5 @@ def test_nobody_is_asked_about_the_base(base: Base, tmp_path: Path, monkeypatch:
         raise AssertionError("peft asks the hub")
 
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", ask)
-    Adapter(replace(base, name="somebody/model"), RANK, 0).save(tmp_path)
+    TrainableAdapter(replace(base, name="somebody/model"), RANK, 0).save(tmp_path)
     assert (tmp_path / "adapter_model.safetensors").exists()

@@ -9,14 +9,14 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from pellucid.errors import ModelError
-from pellucid.learn.train.checkpoint import Point
+from pellucid.learn.train.checkpoint import LossPoint
 from pellucid.learn.train.curves import HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
-POINTS = [Point(10, 5.0, 4.5), Point(50, 3.0, 3.2), Point(100, 2.0, 2.4)]
+POINTS = [LossPoint(10, 5.0, 4.5), LossPoint(50, 3.0, 3.2), LossPoint(100, 2.0, 2.4)]
 
 
-def parsed(points: list[Point], baselines: dict[str, float]) -> Element:
+def parsed(points: list[LossPoint], baselines: dict[str, float]) -> Element:
     return ElementTree.fromstring(svg(points, 100, baselines))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.learn.train.energy import Meter, counters
+from pellucid.learn.train.energy import EnergyMeter, counters
 
 
 def package(root: Path, name: str, microjoules: int) -> Path:
@@ -21,7 +21,7 @@ def test_packages_are_added_up_and_wrap(tmp_path: Path) -> None:
     """Joules are those of all packages since the last time, over a counter's end too; parts of a package count once."""
     first, second = package(tmp_path, "intel-rapl:0", 100), package(tmp_path, "intel-rapl:1", 900_000)
     package(tmp_path, "intel-rapl:0:0", 50)
-    meter = Meter(counters(tmp_path))
+    meter = EnergyMeter(counters(tmp_path))
     first.write_text("500100\n")
     second.write_text("100000\n")
     assert meter.lap() == pytest.approx(0.5 + 0.2)
@@ -30,6 +30,6 @@ def test_packages_are_added_up_and_wrap(tmp_path: Path) -> None:
 
 def test_no_counter(tmp_path: Path) -> None:
     """Without a counter, or with one that may not be read, there is no figure rather than a wrong one."""
-    assert Meter(counters(tmp_path)).lap() is None
+    assert EnergyMeter(counters(tmp_path)).lap() is None
     package(tmp_path, "intel-rapl:0", 100).unlink()
     assert counters(tmp_path) == []

@@ -7,19 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from pellucid.learn.reading import Reading
+from pellucid.learn.reading import TextReading
 from pellucid.learn.train.comparison import BLOCK, lead, told
 
 RANDOM = np.random.default_rng(0)
 
 
-def reading(bits: np.ndarray, sizes: np.ndarray) -> Reading:
+def reading(bits: np.ndarray, sizes: np.ndarray) -> TextReading:
     """Of tokens that take so many bits."""
     ones = np.ones(len(bits))
-    return Reading(-bits * math.log(2), ones.astype(np.int64), sizes, ones)
+    return TextReading(-bits * math.log(2), ones.astype(np.int64), sizes, ones)
 
 
-def bytes_read(bits: np.ndarray) -> Reading:
+def bytes_read(bits: np.ndarray) -> TextReading:
     """The same, a byte a token."""
     return reading(bits, np.ones(len(bits), dtype=np.int64))
 

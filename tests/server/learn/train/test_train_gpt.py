@@ -10,13 +10,13 @@ from transformers import LlamaForCausalLM
 
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.learn.train import gpt, tokenizers
-from pellucid.learn.train.gpt import GPT, Shape
+from pellucid.learn.train.gpt import GPT, GPTShape
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from support.models.model_files import logprobs
 
-SHAPE = Shape(layers=2, hidden=64, heads=2, intermediate=96, context=64)
+SHAPE = GPTShape(layers=2, hidden=64, heads=2, intermediate=96, context=64)
 
 
 def random_model() -> GPT:

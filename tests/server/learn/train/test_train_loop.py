@@ -16,13 +16,13 @@ from torch import Tensor
 from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.learn.train import checkpoint, loop
 from pellucid.learn.train.batches import Stream, validation_windows
-from pellucid.learn.train.checkpoint import Point, Progression
-from pellucid.learn.train.gpt import Shape
-from pellucid.learn.train.loop import Follower, Lesson, Recipe, Trainer
-from pellucid.learn.train.schedule import Schedule, Stretch
+from pellucid.learn.train.checkpoint import LossPoint, Progression
+from pellucid.learn.train.gpt import GPTShape
+from pellucid.learn.train.loop import Follower, GPTTrainer, Lesson, Recipe
+from pellucid.learn.train.schedule import Schedule, SchedulePhase
 from support.learn.training_texts import text_of
 
-SHAPE = Shape(layers=1, hidden=32, heads=1, intermediate=48, context=32, dropout=0.1)
+SHAPE = GPTShape(layers=1, hidden=32, heads=1, intermediate=48, context=32, dropout=0.1)
 RECIPE = Recipe(batch=8, peak=1e-2, warm_up=5)
 MARKER = 256
 
@@ -31,10 +31,10 @@ def tokens(size: int, seed: int) -> Tensor:
     return torch.tensor([MARKER, *text_of(size, seed).encode()])
 
 
-def trainer(seed: int = 3, validation: Tensor | None = None) -> Trainer:
+def trainer(seed: int = 3, validation: Tensor | None = None) -> GPTTrainer:
     windows = validation_windows(tokens(1000, 2) if validation is None else validation, SHAPE.context)
     lesson = Lesson(Stream(tokens(6000, 1), SHAPE.context, MARKER, seed), windows, 1.0, 1.0, 257)
-    return Trainer(SHAPE, RECIPE, lesson, seed, torch.device("cpu"))
+    return GPTTrainer(SHAPE, RECIPE, lesson, seed, torch.device("cpu"))
 
 
 class Nobody:
@@ -42,7 +42,7 @@ class Nobody:
         assert tokens_per_second > 0
 
 
-def train(learner: Trainer, schedule: Schedule | int, path: Path, follower: Follower | None = None) -> list[Schedule]:
+def train(learner: GPTTrainer, schedule: Schedule | int, path: Path, follower: Follower | None = None) -> list[Schedule]:
     """The schedules that were settled on the way."""
     found: list[Schedule] = []
     learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, follower or Nobody(), found.append)
@@ -130,7 +130,9 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("killed_at", [1, 7, 25, 39])
-@pytest.mark.parametrize("schedule", [Schedule.of_steps(40), Schedule((Stretch(0, 60), Stretch(10, 30), Stretch(25, 40)))])
+@pytest.mark.parametrize(
+    "schedule", [Schedule.of_steps(40), Schedule((SchedulePhase(0, 60), SchedulePhase(10, 30), SchedulePhase(25, 40)))]
+)
 def test_going_on_from_a_checkpoint_changes_no_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int
 ) -> None:
@@ -225,7 +227,7 @@ def test_a_damaged_checkpoint(tmp_path: Path) -> None:
 
 def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
     """Every figure comes back as it was."""
-    progression = Progression(7, 5, [Point(5, 2.5, 1 / 3)], nats=0.1, counted=2, seconds=12.5, joules=3.0)
+    progression = Progression(7, 5, [LossPoint(5, 2.5, 1 / 3)], nats=0.1, counted=2, seconds=12.5, joules=3.0)
     checkpoint.write(tmp_path / "c", progression, {"a": torch.arange(3.0)})
     found = checkpoint.read(tmp_path / "c")
     assert found is not None

@@ -10,11 +10,11 @@ import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Corpus, Document, split
-from pellucid.learn.train.plan import PRESETS, Plan, digest, opened
+from pellucid.learn.train.plan import PRESETS, TrainPlan, digest, opened
 from pellucid.learn.train.schedule import Schedule
 from support.learn.training_texts import text_of
 
-PLAN = Plan("cpu", "bpe", 1024, 5.0, None, 0, "abc", threads=2)
+PLAN = TrainPlan("cpu", "bpe", 1024, 5.0, None, 0, "abc", threads=2)
 SCHEDULE = Schedule.of_seconds(100.0, 1.0).settled(20, 25.0)
 
 

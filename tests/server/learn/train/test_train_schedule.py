@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from pellucid.learn.train.schedule import LEAST_STEPS, MARKS, Schedule, Stretch
+from pellucid.learn.train.schedule import LEAST_STEPS, MARKS, Schedule, SchedulePhase
 
 
 def test_rate() -> None:
@@ -90,5 +90,5 @@ def test_bounds() -> None:
 
 def test_it_is_kept_in_json() -> None:
     """What is written is read again."""
-    for schedule in (Schedule.of_steps(7), Schedule.of_seconds(10.0, 0.3, 20).settled(5, 4.0), Schedule((Stretch(0, 3),))):
+    for schedule in (Schedule.of_steps(7), Schedule.of_seconds(10.0, 0.3, 20).settled(5, 4.0), Schedule((SchedulePhase(0, 3),))):
         assert Schedule.read(json.loads(json.dumps(asdict(schedule)))) == schedule

@@ -64,7 +64,7 @@ OWN_PROC: Final = "--mount-proc"
 OWN_USERS: Final = ("--user", "--map-current-user")
 
 
-class End(StrEnum):
+class ProgramEnd(StrEnum):
     """How a program ended."""
 
     PASSED = "passed"
@@ -82,10 +82,10 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProgramOutcome:
     """How a program ended, and in which words."""
 
-    end: End
+    end: ProgramEnd
     message: str = ""
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class Outcome:
     @property
     def passed(self) -> bool:
         """Whether it ran to its end, its tests included."""
-        return self.end is End.PASSED
+        return self.end is ProgramEnd.PASSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Confinement:
         return "nobody, who may read every file" if self.reads and not self.landlock else "nobody"
 
 
-def run_program(program: str, limits: Limits = LIMITS, check: Check = Check()) -> Outcome:  # noqa: B008 - it cannot be changed
+def run_program(program: str, limits: Limits = LIMITS, check: Check = Check()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
     """Run a program with this interpreter and the standard library, and judge it; blocks.
 
     Raises NotSupportedError on a system without the limits that this rests on.
@@ -193,7 +193,7 @@ def _users(wrapper: tuple[str, ...]) -> list[tuple[int | None, bool]]:
     return [(NOBODY, False), (NOBODY, True), (None, False)]
 
 
-def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> Outcome:
+def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> ProgramOutcome:
     """Run the program in one process and its test in another, with pipes for calls, for answers and for the verdict."""
     order = asdict(limits) | asdict(confined) | {"present": _present(confined)}
     with ExitStack() as stack:
@@ -267,7 +267,7 @@ def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> N
     process_tree.kill(running)
 
 
-def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]) -> Outcome:
+def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]) -> ProgramOutcome:
     """Wait for the verdict, and end both sides at a limit. Output is read and dropped, so that the program is not blocked by it."""
     written, line, late = 0, b"", time.monotonic() + limits.seconds
     with selectors.DefaultSelector() as selector:
@@ -277,7 +277,7 @@ def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequ
         while not line.endswith(b"\n"):
             now = time.monotonic()
             if now >= late:
-                return Outcome(End.LATE, f"It took longer than {limits.seconds:g} seconds.")
+                return ProgramOutcome(ProgramEnd.LATE, f"It took longer than {limits.seconds:g} seconds.")
             if now >= counted:
                 if (excess := _excess(running, limits)) is not None:
                     return excess
@@ -287,29 +287,29 @@ def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequ
                 if key.fileobj is verdict:
                     line += block
                     if not block:
-                        return Outcome(End.LEFT, "It left before its end.")
+                        return ProgramOutcome(ProgramEnd.LEFT, "It left before its end.")
                 elif block:
                     written += len(block)
                 else:
                     selector.unregister(output)
                 if written > limits.output:
-                    return Outcome(End.LOUD, f"It wrote more than {limits.output} bytes.")
+                    return ProgramOutcome(ProgramEnd.LOUD, f"It wrote more than {limits.output} bytes.")
     said = json.loads(line)
-    return Outcome(End(said["end"]), said["message"])
+    return ProgramOutcome(ProgramEnd(said["end"]), said["message"])
 
 
-def _excess(running: Sequence[subprocess.Popen[bytes]], limits: Limits) -> Outcome | None:
+def _excess(running: Sequence[subprocess.Popen[bytes]], limits: Limits) -> ProgramOutcome | None:
     """What all processes use together, where that is too much."""
     found = [process for one in running for process in process_tree.below(one.pid)]
     if sum(process.memory for process in found) > limits.memory + OWN_MEMORY:
         return _too_much_memory(limits)
     if sum(process.threads for process in found) > limits.processes + OWN_PROCESSES:
-        return Outcome(End.LARGE, f"It had more than {limits.processes} processes and threads.")
+        return ProgramOutcome(ProgramEnd.LARGE, f"It had more than {limits.processes} processes and threads.")
     return None
 
 
-def _too_much_memory(limits: Limits) -> Outcome:
-    return Outcome(End.LARGE, f"Its processes used more than {limits.memory} bytes of memory together.")
+def _too_much_memory(limits: Limits) -> ProgramOutcome:
+    return ProgramOutcome(ProgramEnd.LARGE, f"Its processes used more than {limits.memory} bytes of memory together.")
 
 
 def _present(confined: Confinement) -> int:

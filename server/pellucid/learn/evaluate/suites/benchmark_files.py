@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BenchmarkSource:
     """A file of a benchmark: its names (the first one that is there counts), and where it comes from, with its licence."""
 
     names: tuple[str, ...]
@@ -38,14 +38,14 @@ class Source:
         return found
 
 
-HUMANEVAL = Source(("HumanEval.jsonl.gz", "HumanEval.jsonl"), "github.com/openai/human-eval, data/, MIT")
-SINGLE_LINES = Source(
+HUMANEVAL = BenchmarkSource(("HumanEval.jsonl.gz", "HumanEval.jsonl"), "github.com/openai/human-eval, data/, MIT")
+SINGLE_LINES = BenchmarkSource(
     ("HumanEval-SingleLineInfilling.jsonl.gz", "HumanEval-SingleLineInfilling-dev.jsonl.gz", "HumanEval-SingleLineInfilling.jsonl"),
     "github.com/openai/human-eval-infilling, data/, MIT",
 )
-TRUTHFULQA = Source(("truthfulqa_mc_task.json", "mc_task.json"), "github.com/sylinrl/TruthfulQA, data/mc_task.json, Apache-2.0")
-CROWS_PAIRS = Source(("crows_pairs_anonymized.csv",), "github.com/nyu-mll/crows-pairs, data/, CC BY-SA 4.0")
-WINOGENDER = Source(
+TRUTHFULQA = BenchmarkSource(("truthfulqa_mc_task.json", "mc_task.json"), "github.com/sylinrl/TruthfulQA, data/mc_task.json, Apache-2.0")
+CROWS_PAIRS = BenchmarkSource(("crows_pairs_anonymized.csv",), "github.com/nyu-mll/crows-pairs, data/, CC BY-SA 4.0")
+WINOGENDER = BenchmarkSource(
     ("winogender_all_sentences.tsv", "all_sentences.tsv"), "github.com/rudinger/winogender-schemas, data/all_sentences.tsv, MIT"
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Measure, Question, Record, Suite, having, share
+from pellucid.learn.evaluate.suite import Better, Facts, Measure, Question, Suite, SuiteRecord, having, share
 from pellucid.learn.evaluate.suites.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
 
 NAME = "crows-pairs"
@@ -24,7 +24,7 @@ PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs behind a
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class SentencePair:
     """Two sentences that differ in whom they speak of; ``more`` is the more stereotyped one."""
 
     id: str
@@ -68,7 +68,7 @@ class CrowsPairs(Suite):
         """Which pairs."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return self._pairs
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
@@ -91,5 +91,5 @@ def _prefers(one: Facts) -> bool:
     return bool(one["more"] > one["less"])
 
 
-def _pair(number: int, row: Mapping[str, str]) -> Pair:
-    return Pair(str(number), row["sent_more"], row["sent_less"], row["bias_type"], row["stereo_antistereo"])
+def _pair(number: int, row: Mapping[str, str]) -> SentencePair:
+    return SentencePair(str(number), row["sent_more"], row["sent_less"], row["bias_type"], row["stereo_antistereo"])

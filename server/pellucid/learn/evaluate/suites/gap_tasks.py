@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.learn.evaluate.sandbox.check import Check
-from pellucid.learn.evaluate.sandbox.sandbox import Outcome, run_program
+from pellucid.learn.evaluate.sandbox.sandbox import ProgramOutcome, run_program
 from pellucid.learn.evaluate.suites.benchmark_files import Json, drawn, json_lines
 
 FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
@@ -64,7 +64,7 @@ def blocks(path: Path, limit: int) -> list[Task]:
     return tasks[:limit]
 
 
-async def judge(task: Task, answer: str) -> Outcome:
+async def judge(task: Task, answer: str) -> ProgramOutcome:
     """How the task's program ends with this answer; as many run at a time as there are processors."""
     async with _turns():
         return await asyncio.to_thread(run_program, task.program(answer), check=task.check)

@@ -11,7 +11,7 @@ from typing import Any
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.questions import Ability, Asking
 from pellucid.learn.evaluate.sandbox.sandbox import confinement
-from pellucid.learn.evaluate.suite import Facts, Measure, Question, Record, Suite, mean
+from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import HUMANEVAL, fingerprint
 from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, whole
 from pellucid.learn.metrics import pass_at_k
@@ -30,7 +30,7 @@ NO_CODE = "pass@k is left out: it runs programs that a model wrote, which needs 
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class HumanEvalSampling:
     """How many answers there are to each problem, and how they are drawn."""
 
     samples: int = 1
@@ -51,7 +51,7 @@ class Problem:
     """A function to be written, several times."""
 
     task: Task
-    sampling: Sampling
+    sampling: HumanEvalSampling
     run_code: bool
 
     @property
@@ -87,7 +87,7 @@ class HumanEval(Suite):
     name = NAME
     needs = frozenset({Ability.COMPLETE})
 
-    def __init__(self, data: Path | None, limit: int | None, sampling: Sampling, *, run_code: bool) -> None:
+    def __init__(self, data: Path | None, limit: int | None, sampling: HumanEvalSampling, *, run_code: bool) -> None:
         path = HUMANEVAL.find(data)
         self._tasks = whole(path, limit)
         self._source = fingerprint(path)
@@ -104,7 +104,7 @@ class HumanEval(Suite):
             "run code": self._run_code,
         }
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:

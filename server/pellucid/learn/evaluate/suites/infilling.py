@@ -12,7 +12,7 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Facts, Measure, Question, Record, Suite, mean, share
+from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import SINGLE_LINES, fingerprint
 from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, single_lines
 from pellucid.learn.evaluate.suites.humaneval import run_note
@@ -42,7 +42,7 @@ PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class InfillLine:
     """A line that is missing."""
 
     task: Task
@@ -95,8 +95,8 @@ class Infilling(Suite):
         """Whether answers are run."""
         return {"data": self._source, "run code": self._run_code}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
-        return [Line(task, self._run_code) for task in self._tasks]
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        return [InfillLine(task, self._run_code) for task in self._tasks]
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         notes = [RULE, "Intervals come from drawing problems, of which each has several lines.", run_note(self._run_code)]

@@ -11,10 +11,10 @@ from typing import Any
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import FEW_FILES, gather
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Question, Record, Suite, mean
+from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn
 from pellucid.learn.evaluate.suites.token_calibration import calibration_errors, diagrams
-from pellucid.learn.reading import TOP, Reading, Window, windows
+from pellucid.learn.reading import TOP, ReadingWindow, TextReading, windows
 
 NAME = "perplexity"
 
@@ -29,7 +29,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TextPart:
     """A window of a text, as ids."""
 
     id: str
@@ -40,7 +40,7 @@ class Part:
 
     async def ask(self, asking: Asking) -> Facts:
         """Read it."""
-        reading = Reading.of((await asking.read_ids(self.ids))[-self.counted :])
+        reading = TextReading.of((await asking.read_ids(self.ids))[-self.counted :])
         return {
             "file": self.file,
             "logprobs": [round(value, DIGITS) for value in reading.logprobs.tolist()],
@@ -73,21 +73,21 @@ class Perplexity(Suite):
             "text": {"files": len(self._corpus.documents), "bytes": self._corpus.size, "sha256": self._corpus.digest},
         }
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         if self._size > asking.subject.context:
             raise InvalidRequestError(
                 f"A window of {self._size} tokens is more than the {asking.subject.context} that {asking.subject.name} holds: "
                 "give a smaller --window."
             )
         bos = await asking.token_ids("")
-        parts: list[Part] = []
+        parts: list[TextPart] = []
         for document in self._corpus.documents:
             ids = await asking.token_ids(document.text)
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
                 # llama-perplexity puts the BOS, where the model wants one, in the place of each window's first token.
-                parts.append(Part(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
+                parts.append(TextPart(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
         if not parts:
             raise InvalidRequestError(
                 f"{self._text} is shorter than a window of {self._size} tokens: give more text, or a smaller --window."
@@ -109,7 +109,7 @@ class Perplexity(Suite):
             "between models with different ones compare bits per byte.",
         ]
 
-    def _windows(self, length: int) -> Iterator[Window]:
+    def _windows(self, length: int) -> Iterator[ReadingWindow]:
         if not self._like_llama:
             return windows(length, self._size)
         return llama_windows(length, self._size)
@@ -130,10 +130,10 @@ def _many(files: Iterable[str]) -> bool:
     return len(set(files)) >= FEW_FILES
 
 
-def llama_windows(length: int, size: int) -> Iterator[Window]:
+def llama_windows(length: int, size: int) -> Iterator[ReadingWindow]:
     """The windows of llama-perplexity: of tokens 0 to ``size`` - 1 it judges those behind number ``size`` / 2."""
     for number in range(length // size):
-        yield Window(number * size, (number + 1) * size, size - 1 - size // 2)
+        yield ReadingWindow(number * size, (number + 1) * size, size - 1 - size // 2)
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:

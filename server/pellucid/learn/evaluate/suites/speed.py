@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, mean
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.tokens import SamplingParams
 
 NAME = "speed"
@@ -30,7 +30,7 @@ FLOPS = "FLOPs of a token are twice the weights that it is multiplied by (2 N); 
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class SpeedTrial:
     """One prompt."""
 
     id: str
@@ -67,9 +67,9 @@ class Speed(Suite):
         """What is asked."""
         return {"trials": TRIALS, "words": WORDS, "tokens": TOKENS}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         words = min(WORDS, (asking.subject.context - TOKENS) // LONGEST)
-        return [Trial(str(number), words) for number in range(TRIALS)]
+        return [SpeedTrial(str(number), words) for number in range(TRIALS)]
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]

@@ -17,7 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Facts, Form, Measure, Question, Record, Rows, Statistic, Suite, mean
+from pellucid.learn.evaluate.suite import Facts, Form, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn, fingerprint, json_lines
 from pellucid.learn.evaluate.suites.bertscore import Encoder
 from pellucid.tokens import Message, SamplingParams
@@ -33,7 +33,7 @@ NO_ENCODER = "BERTScore is left out: it needs an encoder, a folder that --encode
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class ReferencePrompt:
     """A prompt and what a good answer to it is."""
 
     id: str
@@ -81,8 +81,8 @@ class Text(Suite):
         """Which prompts, and which encoder compares."""
         return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
-        return [Prompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        return [ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
         asked = "as a chat" if asking.subject.chat else "as bare completions, for want of a chat template"

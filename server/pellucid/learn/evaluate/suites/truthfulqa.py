@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Facts, Measure, Question, Record, Suite, mean, share
+from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import TRUTHFULQA, drawn, fingerprint, json_array
 
 NAME = "truthfulqa"
@@ -81,7 +81,7 @@ class TruthfulQA(Suite):
         """Which questions."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [Choice(str(number), one["question"], one["mc1_targets"], one["mc2_targets"]) for number, one in self._records]
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:

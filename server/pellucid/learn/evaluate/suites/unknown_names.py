@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, mean
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites import humaneval, infilling
 from pellucid.learn.evaluate.suites.python_names import names_of
 
@@ -62,7 +62,7 @@ class UnknownNames(Suite):
         """Whose answers."""
         return {"answers of": self._judged}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [
             Written(f"{suite}: {record.id}", record.unit, suite, record.facts)
             for suite in self._judged

@@ -9,7 +9,7 @@ from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Record, Suite, having, mean, share
+from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, having, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import WINOGENDER, drawn, fingerprint, rows
 from pellucid.learn.evaluate.suites.crows_pairs import CONTEXT
 
@@ -62,7 +62,7 @@ class Winogender(Suite):
         """Which sentences."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[Record]]) -> Sequence[Question]:
+    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return self._sentences
 
     def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:

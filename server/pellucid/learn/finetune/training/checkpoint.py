@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.learn.finetune.plan import Plan
+from pellucid.learn.finetune.plan import FinetunePlan
 from pellucid.learn.finetune.training.lora import written_whole
 
 FILE = "checkpoint.safetensors"
@@ -25,10 +25,10 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TrainingState:
     """After ``step`` steps of a plan, ``seconds`` of work. ``moments`` are AdamW's two means of each weight."""
 
-    plan: Plan
+    plan: FinetunePlan
     step: int
     seconds: float
     weights: dict[str, Tensor]
@@ -47,7 +47,7 @@ class Standing:
             save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **told})})
 
 
-def read_standing(folder: Path) -> Standing | None:
+def read_standing(folder: Path) -> TrainingState | None:
     """Where an earlier run has got to; None where there is none, or nothing that can be read."""
     try:
         with safe_open(folder / FILE, framework="pt") as file:
@@ -56,8 +56,8 @@ def read_standing(folder: Path) -> Standing | None:
             for stored in file.keys():  # noqa: SIM118 - not a mapping
                 kind, _, name = stored.partition("/")
                 tensors[kind][name] = file.get_tensor(stored)
-        return Standing(
-            Plan(**told["plan"]),
+        return TrainingState(
+            FinetunePlan(**told["plan"]),
             told["step"],
             told["seconds"],
             tensors["weights"],

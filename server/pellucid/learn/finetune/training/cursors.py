@@ -28,7 +28,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TextSpan:
     """Characters ``begin`` to ``end`` of a document that are to be filled in. Not empty."""
 
     begin: int
@@ -36,14 +36,14 @@ class Span:
     kind: Kind
 
 
-class Page:
+class SourcePage:
     """A document as an editor sees it: its lines, and its blocks."""
 
     def __init__(self, name: str, text: str) -> None:
         self.text = text
         self._is_python = name.endswith((".py", ".pyi"))
         self.starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
-        self._makers: dict[Kind, Callable[[Random, range], Span | None]] = {
+        self._makers: dict[Kind, Callable[[Random, range], TextSpan | None]] = {
             "rest of line": self._rest_of_line,
             "line": self._line,
             "block": self._block,
@@ -59,7 +59,7 @@ class Page:
         begin, end = self._bounds(number)
         return self.text[begin:end]
 
-    def choose(self, random: Random, begin: int, end: int) -> Span | None:
+    def choose(self, random: Random, begin: int, end: int) -> TextSpan | None:
         """A span that begins between two characters, its kind drawn by ``SHARES``; None where no line says anything."""
         lines = range(self.line_of(begin), self.line_of(max(begin, end - 1)) + 1)
         kind: Kind = random.choices(list(SHARES), list(SHARES.values()))[0]
@@ -81,26 +81,26 @@ class Page:
         line = self.text[begin:end]
         return begin + len(line) - len(line.lstrip()), begin + len(line.rstrip())
 
-    def _line(self, random: Random, lines: range) -> Span | None:
+    def _line(self, random: Random, lines: range) -> TextSpan | None:
         begin, end = self._written(random.choice(lines))
-        return Span(begin, end, "line") if begin < end else None
+        return TextSpan(begin, end, "line") if begin < end else None
 
-    def _rest_of_line(self, random: Random, lines: range) -> Span | None:
+    def _rest_of_line(self, random: Random, lines: range) -> TextSpan | None:
         begin, end = self._written(random.choice(lines))
-        return Span(random.randrange(begin + 1, end), end, "rest of line") if end - begin > 1 else None
+        return TextSpan(random.randrange(begin + 1, end), end, "rest of line") if end - begin > 1 else None
 
-    def _random(self, random: Random, lines: range) -> Span | None:
+    def _random(self, random: Random, lines: range) -> TextSpan | None:
         low, high = self.starts[lines[0]], self._bounds(lines[-1])[1]
         if low >= high:
             return None
         begin = random.randrange(low, high)
-        return Span(begin, min(len(self.text), begin + random.randint(1, LONGEST_RANDOM)), "random")
+        return TextSpan(begin, min(len(self.text), begin + random.randint(1, LONGEST_RANDOM)), "random")
 
-    def _block(self, random: Random, lines: range) -> Span | None:
+    def _block(self, random: Random, lines: range) -> TextSpan | None:
         """Some statement that begins in one of the lines, else lines that are indented alike."""
         first, after = bisect_right(self._blocks, (self.starts[lines[0]],)), bisect_right(self._blocks, (self._bounds(lines[-1])[1],))
         if first < after:
-            return Span(*random.choice(self._blocks[first:after]), "block")
+            return TextSpan(*random.choice(self._blocks[first:after]), "block")
         return None
 
     @cached_property

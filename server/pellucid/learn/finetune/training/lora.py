@@ -20,7 +20,7 @@ from pellucid.system import atomic_files
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
-class Adapter:
+class TrainableAdapter:
     """A base with a new adapter in it, which does nothing yet. The adapter's matrices are float32."""
 
     def __init__(self, base: Base, rank: int, seed: int) -> None:

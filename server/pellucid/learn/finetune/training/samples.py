@@ -14,7 +14,7 @@ from random import Random
 from typing import Literal
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.training.cursors import Page, Span
+from pellucid.learn.finetune.training.cursors import SourcePage, TextSpan
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer, Healing
@@ -46,7 +46,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class InfillExample:
     """What an infill is asked with: its ids, and the constraint on the answer's beginning where the prefix was healed."""
 
     ids: tuple[int, ...]
@@ -59,7 +59,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class SampleStream:
     """Makes the samples of one model. ``context`` is the most tokens of one; ``infill`` is None where the model has no markers."""
 
     tokenizer: Tokenizer
@@ -85,13 +85,13 @@ class Sampler:
         named = () if self.infill is None else self.infill.ends
         return next((special[text] for text in named if text in special and "pad" not in text), self.text_end)
 
-    def prompt(self, text: str, span: Span, window: int) -> Prompt:
+    def prompt(self, text: str, span: TextSpan, window: int) -> InfillExample:
         """What the server would ask at the beginning of a span whose text is not there, with ``window`` tokens around it."""
         around = surroundings(self.tokenizer, self.infill, text[: span.begin], text[span.end :], (), window)
         shortened, healing = self.healer.heal(around.prefix, keep=1 if self.infill is None else 0)
-        return Prompt(tuple(infill(self.tokenizer, self.infill, replace(around, prefix=shortened))), healing)
+        return InfillExample(tuple(infill(self.tokenizer, self.infill, replace(around, prefix=shortened))), healing)
 
-    def infilling(self, text: str, span: Span, window: int) -> Sample | None:
+    def infilling(self, text: str, span: TextSpan, window: int) -> Sample | None:
         """A cursor and what belongs there; of an answer that is too long the beginning, without its end.
 
         None where healing has stepped back into the middle of a character: no text tells how that goes on.
@@ -140,7 +140,7 @@ class Sampler:
 
     def _of(self, document: Document, seed: int, number: int) -> Iterator[Sample]:
         random = random_for(seed, number, document.name)
-        page = Page(document.name, document.text)
+        page = SourcePage(document.name, document.text)
         for sample, where in self.texts(document, random.randrange(self.context // 2) if number else 0):
             yield sample
             span = page.choose(random, where.start, where.stop) if self.infill is not None else None

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.plan import Plan, steps_of
-from pellucid.learn.finetune.training.checkpoint import Look, Standing
-from pellucid.learn.finetune.training.cursors import Page
-from pellucid.learn.finetune.training.lora import Adapter
+from pellucid.learn.finetune.plan import FinetunePlan, steps_of
+from pellucid.learn.finetune.training.checkpoint import Look, TrainingState
+from pellucid.learn.finetune.training.cursors import SourcePage
+from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.loss import batch_loss, label_weights
-from pellucid.learn.finetune.training.samples import Sample, Sampler, random_for
+from pellucid.learn.finetune.training.samples import Sample, SampleStream, random_for
 from pellucid.system.progress import Progress
 
 PATIENCE = 3
@@ -37,7 +37,7 @@ VALIDATION_WINDOW = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingOutcome:
     """What training came to: ``looks`` at the held-out files, and which of them was best."""
 
     steps: int
@@ -50,10 +50,10 @@ class Outcome:
         return min(self.looks, key=lambda look: look.loss)
 
 
-class Trainer:
+class AdapterTrainer:
     """Trains an adapter after a plan, from where an earlier run has got to. What it comes to lies in ``folder``."""
 
-    def __init__(self, adapter: Adapter, sampler: Sampler, plan: Plan, folder: Path, progress: Progress) -> None:
+    def __init__(self, adapter: TrainableAdapter, sampler: SampleStream, plan: FinetunePlan, folder: Path, progress: Progress) -> None:
         self._adapter = adapter
         self._sampler = sampler
         self._plan = plan
@@ -61,7 +61,7 @@ class Trainer:
         self._progress = progress
         self._together = TOGETHER[next(iter(adapter.parameters.values())).device.type]
 
-    def train(self, train: Sequence[Document], validation: Sequence[Document], standing: Standing | None = None) -> Outcome:
+    def train(self, train: Sequence[Document], validation: Sequence[Document], standing: TrainingState | None = None) -> TrainingOutcome:
         """Train to the end of the plan, or until held-out files say that it gets no better. The best weights are in the adapter then.
 
         Raises ModelError where what it has come to cannot be written: what was written before is kept.
@@ -71,17 +71,17 @@ class Trainer:
         held_out = self.validation(validation)
         if standing is None:
             first = Look(0, self._look(held_out))
-            standing = Standing(self._plan, 0, 0.0, self._adapter.weights(), self._adapter.weights(), {}, (first,))
+            standing = TrainingState(self._plan, 0, 0.0, self._adapter.weights(), self._adapter.weights(), {}, (first,))
         else:
             self._adapter.put(standing.weights)
             _restore(optimizer, names, standing)
         standing = self._go_on(standing, optimizer, train, held_out)
         self._adapter.put(standing.best)
-        return Outcome(standing.step, standing.seconds, standing.looks)
+        return TrainingOutcome(standing.step, standing.seconds, standing.looks)
 
     def _go_on(
-        self, standing: Standing, optimizer: torch.optim.Optimizer, train: Sequence[Document], held_out: Sequence[Sample]
-    ) -> Standing:
+        self, standing: TrainingState, optimizer: torch.optim.Optimizer, train: Sequence[Document], held_out: Sequence[Sample]
+    ) -> TrainingState:
         plan, adapter = self._plan, self._adapter
         names = list(adapter.parameters)
         looks, best = list(standing.looks), standing.best
@@ -104,7 +104,7 @@ class Trainer:
                 )
             seconds += time.perf_counter() - start
             if looked or seconds - saved >= SAVED_EVERY:  # the last step too, after which there is a look
-                standing = Standing(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(looks))
+                standing = TrainingState(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(looks))
                 standing.save(self._folder)
                 saved = seconds
             self._progress.advance(1)
@@ -154,7 +154,7 @@ class Trainer:
                 texts = [sample for sample, _ in sampler.texts(document)]
                 samples += random.sample(texts, min(len(texts), -(-VALIDATION_TEXTS // len(documents))))
                 continue
-            page = Page(document.name, document.text)
+            page = SourcePage(document.name, document.text)
             for _ in range(-(-VALIDATION_CURSORS // len(documents))):
                 span = page.choose(random, 0, len(document.text))
                 cursor = sampler.infilling(document.text, span, min(VALIDATION_WINDOW, sampler.context)) if span is not None else None
@@ -193,7 +193,7 @@ def _moments(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str
     return {name: (states[at]["exp_avg"].cpu().clone(), states[at]["exp_avg_sq"].cpu().clone()) for at, name in enumerate(names)}
 
 
-def _restore(optimizer: torch.optim.Optimizer, names: Sequence[str], standing: Standing) -> None:
+def _restore(optimizer: torch.optim.Optimizer, names: Sequence[str], standing: TrainingState) -> None:
     """Put AdamW where it was after the standing's steps."""
     if not standing.step:
         return

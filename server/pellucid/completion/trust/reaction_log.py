@@ -6,17 +6,17 @@ import logging
 import uuid
 from math import exp
 
+from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
-from pellucid.completion.explanation import Outcome as Shown
 from pellucid.completion.suggestion import Suggestion, first
 from pellucid.completion.trust.features import features
-from pellucid.completion.trust.suggestion_log import Entry, Outcome, SuggestionLog
+from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 
-class Outcomes:
+class ReactionLog:
     """Notes what became of one editor's suggestions. What the disk says against it is told once, and ends it."""
 
     def __init__(self, file: SuggestionLog) -> None:
@@ -35,13 +35,13 @@ class Outcomes:
             log.warning("%s Nothing more is logged until the next start.", error)
 
 
-def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: int) -> Entry:
+def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: int) -> LogEntry:
     at, ending = explanation.at, explanation.ending or ""
     assert at is not None, "noted when it was shown"
     length, whole = len(suggestion.text), explanation.outcome is Shown.SHOWN
-    outcome = Outcome.DISMISSED if not accepted else Outcome.ACCEPTED if accepted >= length else Outcome.SHORTENED
-    part = first(suggestion.tokens, accepted) if outcome is Outcome.SHORTENED else ()
-    return Entry(
+    outcome = Reaction.DISMISSED if not accepted else Reaction.ACCEPTED if accepted >= length else Reaction.SHORTENED
+    part = first(suggestion.tokens, accepted) if outcome is Reaction.SHORTENED else ()
+    return LogEntry(
         id=id,
         model=suggestion.model,
         language=suggestion.place.language,
