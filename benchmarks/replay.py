@@ -40,7 +40,7 @@ from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, GateLevel
-from pellucid.completion.suggestion import Place
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust import threshold_gate
 from pellucid.completion.trust.calibrated_gate import Candidate
 from pellucid.completion.trust.threshold_gate import GateVerdict, passed
@@ -120,7 +120,7 @@ async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
         return passed(candidate.tokens)
 
     path = STDLIB / cursor.file
-    place = Place(path.as_uri(), cursor.before, cursor.below if case.suffix else "", "python", str(path))
+    place = DocumentCursor(path.as_uri(), cursor.before, cursor.below if case.suffix else "", "python", str(path))
     settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False))
     completer = Completer(
         settings.completion, lambda: launcher, PromptContext(settings.context, ChunkRing(settings.context)), RecentAnswers(), gate=note

@@ -14,7 +14,7 @@ from pygls.workspace import PositionCodec, TextDocument, Workspace
 from pygls.workspace.position_codec import ServerTextPosition
 
 from pellucid.completion.context.uris import file_path
-from pellucid.completion.suggestion import Place
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import InvalidRequestError
 
 BETWEEN_CELLS = "\n\n"
@@ -143,7 +143,7 @@ def install(server: LanguageServer) -> Documents:
     return documents
 
 
-def place_at(documents: Workspace, uri: str, position: types.Position) -> Place:
+def cursor_at(documents: Workspace, uri: str, position: types.Position) -> DocumentCursor:
     """The place that a client means; in a cell of a notebook the other cells stand before and after it.
 
     Raises InvalidRequestError where the document is neither open nor a file that can be read.
@@ -155,7 +155,8 @@ def place_at(documents: Workspace, uri: str, position: types.Position) -> Place:
         above, below = _other_cells(documents, notebook, document)
         before, after, file = BETWEEN_CELLS.join((*above, before)), BETWEEN_CELLS.join((after, *below)), notebook.uri
     path = file_path(file)
-    return Place(uri, before, after, document.language_id or "", None if path is None else str(path), (position.line, position.character))
+    name = None if path is None else str(path)
+    return DocumentCursor(uri, before, after, document.language_id or "", name, (position.line, position.character))
 
 
 def split_lines(text: str) -> tuple[str, ...]:

@@ -103,8 +103,8 @@ def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[Con
 def _hint(unknown: str) -> str:
     """What may be meant by a setting that there is not: one of the same name elsewhere, or one that is spelt nearly so."""
     paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(EditorSettings)}
-    near = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
-    close = [path for path, name in paths.items() if name in near]
+    shorten_cursor = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
+    close = [path for path, name in paths.items() if name in shorten_cursor]
     return f"did you mean {close[0]}?" if close else "the README lists all."
 
 

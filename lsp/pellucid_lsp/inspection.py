@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.recent_answers import after_typing
-from pellucid.completion.suggestion import Place, Suggestion, unified
+from pellucid.completion.recent_answers import drop_typed
+from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
@@ -39,12 +39,12 @@ def _requests(server: Pellucid) -> None:
     @server.request("pellucid/tokens")
     def tokens(given: Any) -> Json | None:
         params = Params(given, "pellucid/tokens")
-        id, place = params.text("id"), _position(params)
-        if id is None and place is None:
+        id, cursor = params.text("id"), _position(params)
+        if id is None and cursor is None:
             raise InvalidRequestError("pellucid/tokens needs an id, or a textDocument and a position.")
         found = server.session.recent.get(id) if id is not None else None
-        if id is None and place is not None:
-            there = _accepted_at(server, *place)
+        if id is None and cursor is not None:
+            there = _accepted_at(server, *cursor)
             found = None if there is None else there[0]
         if found is None:
             return None
@@ -61,11 +61,11 @@ def _requests(server: Pellucid) -> None:
         suggestion = server.session.recent.get(id)
         if suggestion is None:
             raise InvalidRequestError(f"pellucid/branch: the suggestion {id} is forgotten; ask for a new one.", param="id")
-        place, range = _where(server, suggestion)
-        branched = await server.session.branch(suggestion, place, index, alternative)
+        cursor, range = _where(server, suggestion)
+        branched = await server.session.branch(suggestion, cursor, index, alternative)
         if branched is None:
             return None
-        item = inline_item(branched, None, server.line_end(place.uri))
+        item = inline_item(branched, None, server.line_end(cursor.uri))
         item.range = range
         return item
 
@@ -158,7 +158,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
     if document is None or wanted is None:
         raise InvalidRequestError("pellucid/score needs a textDocument and a range.")
     uri = _needed(document, "uri", "text")
-    start, end = (server.place(uri, _read_position(_part(wanted, name))) for name in ("start", "end"))
+    start, end = (server.cursor(uri, _read_position(_part(wanted, name))) for name in ("start", "end"))
     text = end.before[len(start.before) :]
     if not text or len(text) > SCORE_LIMIT:
         raise InvalidRequestError(f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once; this range has {len(text)}.", param="range")
@@ -177,7 +177,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
     except UnavailableError:
         launcher.lost(client)
         raise
-    tokens = after_typing(tuple(found), len(before))
+    tokens = drop_typed(tuple(found), len(before))
     where = types.Position(*start.position)
     return {"model": model.name, "tokens": tokens_report(tokens, where, server.documents.position_codec)}
 
@@ -185,7 +185,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
 def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[Suggestion, int] | None:
     """The accepted suggestion that stands at a position, and the index of its token there."""
     document = server.documents.get_text_document(uri)
-    at = len(unified(document.source[: document.offset_at_position(position)]))
+    at = len(normalize_newlines(document.source[: document.offset_at_position(position)]))
     text = server.text(uri)
     for suggestion in server.session.recent.accepted(uri):
         start = locate(text, suggestion)
@@ -198,8 +198,8 @@ def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[
 def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
     """Where a suggestion begins in its document now: where it would be inserted or, once accepted, wherever it stands."""
     if not server.session.recent.is_accepted(suggestion.id):
-        return types.Position(*suggestion.place.position)
-    text = server.text(suggestion.place.uri)
+        return types.Position(*suggestion.cursor.position)
+    text = server.text(suggestion.cursor.uri)
     at = locate(text, suggestion)
     if at is None:
         return None
@@ -207,28 +207,28 @@ def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
     return types.Position(text.count("\n", 0, at), server.documents.position_codec.client_num_units(text[line_start:at]))
 
 
-def _where(server: Pellucid, suggestion: Suggestion) -> tuple[Place, types.Range]:
+def _where(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentCursor, types.Range]:
     """The place of a suggestion as the document is now, without its text where that was accepted, and the range of that text.
 
     Raises InvalidRequestError where neither fits the document any more.
     """
-    uri, codec = suggestion.place.uri, server.documents.position_codec
+    uri, codec = suggestion.cursor.uri, server.documents.position_codec
     suggestion = server.session.recent.accepted_part(suggestion)
     start = _start(server, suggestion)
     if start is not None:
         *_, last = ranges_of(suggestion.tokens, start, codec)
-        place = server.place(uri, start)
-        if place.after.startswith(suggestion.text) and _fits(suggestion, place, place.after[len(suggestion.text) :]):
-            return replace(place, after=place.after[len(suggestion.text) :]), types.Range(start, last.end)
-    start = types.Position(*suggestion.place.position)
-    place = server.place(uri, start)
-    if _fits(suggestion, place, place.after):
-        return place, types.Range(start, start)
+        cursor = server.cursor(uri, start)
+        if cursor.after.startswith(suggestion.text) and _fits(suggestion, cursor, cursor.after[len(suggestion.text) :]):
+            return replace(cursor, after=cursor.after[len(suggestion.text) :]), types.Range(start, last.end)
+    start = types.Position(*suggestion.cursor.position)
+    cursor = server.cursor(uri, start)
+    if _fits(suggestion, cursor, cursor.after):
+        return cursor, types.Range(start, start)
     raise InvalidRequestError("pellucid/branch: the document has changed at the suggestion's place; ask for a new one.", param="id")
 
 
-def _fits(suggestion: Suggestion, place: Place, after: str) -> bool:
-    return place.before.endswith(suggestion.place.before[-NEAR:]) and after.startswith(suggestion.place.after[:NEAR])
+def _fits(suggestion: Suggestion, cursor: DocumentCursor, after: str) -> bool:
+    return cursor.before.endswith(suggestion.cursor.before[-NEAR:]) and after.startswith(suggestion.cursor.after[:NEAR])
 
 
 def _accept_part(server: Pellucid, id: str | None, length: int | None) -> None:
@@ -236,9 +236,9 @@ def _accept_part(server: Pellucid, id: str | None, length: int | None) -> None:
     suggestion = _known(server, id)
     if suggestion is None or not length:
         return
-    lead, inserted = suggestion.place.selected, suggestion.text.replace("\n", server.line_end(suggestion.place.uri))
+    lead, inserted = suggestion.cursor.selected, suggestion.text.replace("\n", server.line_end(suggestion.cursor.uri))
     accepted = (lead + inserted).encode("utf-16-le")[: 2 * length].decode("utf-16-le", errors="ignore")
-    characters = len(unified(accepted)) - len(lead)
+    characters = len(normalize_newlines(accepted)) - len(lead)
     if characters > 0:
         server.session.accept(suggestion, characters)
 

@@ -17,9 +17,9 @@ from pygls.lsp.server import LanguageServer
 
 from pellucid.completion.context.uris import file_path
 from pellucid.completion.settings import Popup
-from pellucid.completion.suggestion import Place, Suggestion, unified
+from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
 from pellucid.errors import ConfigError, PellucidError
-from pellucid_lsp.documents import Documents, install, place_at
+from pellucid_lsp.documents import Documents, cursor_at, install
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.loading_progress import LoadingBar
 from pellucid_lsp.protocol import Handler, Protocol, answering
@@ -99,7 +99,7 @@ class Pellucid(LanguageServer):
         await self.settled.wait()
         version = self.documents.get_text_document(uri).version
         try:
-            found = await self.session.suggest(self.place(uri, position, selected), version, invoked=invoked)
+            found = await self.session.suggest(self.cursor(uri, position, selected), version, invoked=invoked)
         except PellucidError as error:
             self.tell(error)
             return []
@@ -110,21 +110,21 @@ class Pellucid(LanguageServer):
         self.session.delivered(found)
         return found
 
-    def place(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> Place:
+    def cursor(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> DocumentCursor:
         """The place of a position, as if the selected item of the completion menu had been taken."""
-        place = place_at(self.documents, uri, position)
+        cursor = cursor_at(self.documents, uri, position)
         line, character = position.line, position.character
         if selected is not None:
             start = selected.range.start
-            before = place_at(self.documents, uri, start).before + selected.text
-            after = place_at(self.documents, uri, selected.range.end).after
-            place = replace(place, before=before, after=after, selected=selected.text)
+            before = cursor_at(self.documents, uri, start).before + selected.text
+            after = cursor_at(self.documents, uri, selected.range.end).after
+            cursor = replace(cursor, before=before, after=after, selected=selected.text)
             line, character = start.line, start.character + self.documents.position_codec.client_num_units(selected.text)
-        return replace(place, before=unified(place.before), after=unified(place.after), position=(line, character))
+        return replace(cursor, before=normalize_newlines(cursor.before), after=normalize_newlines(cursor.after), position=(line, character))
 
     def text(self, uri: str) -> str:
         """The text of a document, with line feeds at the ends of its lines."""
-        return unified(self.documents.get_text_document(uri).source)
+        return normalize_newlines(self.documents.get_text_document(uri).source)
 
     def line_end(self, uri: str) -> str:
         """What ends the lines of a document."""
@@ -299,5 +299,5 @@ def _popup(server: Pellucid) -> None:
         uri = params.text_document.uri
         found = await server.suggestions(uri, params.position, None, invoked=False)
         codec = server.documents.position_codec
-        items = [completion_item(one, codec.client_num_units(word_before(one.place)), server.line_end(uri)) for one in found]
+        items = [completion_item(one, codec.client_num_units(word_before(one.cursor)), server.line_end(uri)) for one in found]
         return types.CompletionList(is_incomplete=True, items=items)

@@ -21,7 +21,7 @@ from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.request_sharing import SharedRequests
-from pellucid.completion.suggestion import Place, Suggestion
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
@@ -49,7 +49,7 @@ class EditorSession:
         self.settings = settings
         self.recent = RecentAnswers()
         self.journal = Journal()
-        self._served = ModelChoice()
+        self._models = ModelChoice()
         self._outcomes: ReactionLog | None = None
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
         self._folders = tuple(folders)
@@ -57,7 +57,7 @@ class EditorSession:
         self._running: SharedRequests[list[Suggestion]] = SharedRequests()
         self._launcher: Launcher | None = None
         self._idle: asyncio.Task[None] | None = None
-        self._last: Place | None = None
+        self._last: DocumentCursor | None = None
         self._privacy = Privacy(self._folders, settings.context.exclude)
         self.ring = ChunkRing(settings.context, self._may_send)
         self._build()
@@ -76,27 +76,27 @@ class EditorSession:
         """Whether anything is suggested in this editor."""
         return self.settings.enabled and self.switch.everywhere and self.switch.here
 
-    async def suggest(self, place: Place, version: int | None, *, invoked: bool = False) -> list[Suggestion]:
+    async def suggest(self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False) -> list[Suggestion]:
         """The suggestions at a place of a version of a document; none where another place of it is asked about meanwhile.
 
         Raises a PellucidError where there can be none for a reason that the user can mend.
         """
-        refusal = self._language_off(place) or self.refusal(place)
+        refusal = self._language_off(cursor) or self.refusal(cursor)
         if refusal is not None:
-            self.ring.forget(place.uri)
-            self.journal.explanations.begin(place).end(Decision.OFF, refusal)
+            self.ring.forget(cursor.uri)
+            self.journal.explanations.begin(cursor).end(Decision.OFF, refusal)
             return []
-        self._last = place
-        self.ring.note_visit(place.uri, self._filename(place.uri), place.before + place.after, place.before.count("\n"))
+        self._last = cursor
+        self.ring.note_visit(cursor.uri, self._filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n"))
         self._restart_idle()
         completer = self.completer
-        question = (place, version, invoked)
-        return await self._running.answer(place.uri, question, lambda: completer.suggest(place, invoked=invoked)) or []
+        question = (cursor, version, invoked)
+        return await self._running.answer(cursor.uri, question, lambda: completer.suggest(cursor, invoked=invoked)) or []
 
-    async def branch(self, suggestion: Suggestion, place: Place, index: int, alternative: int) -> Suggestion | None:
+    async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
         """Another way of a suggestion; raises InvalidRequestError for a document that nothing is sent of."""
-        self.require(place)
-        return await self.completer.branch(suggestion, place, index, alternative)
+        self.require(cursor)
+        return await self.completer.branch(suggestion, cursor, index, alternative)
 
     def delivered(self, suggestions: Sequence[Suggestion]) -> None:
         """The editor has them now."""
@@ -204,15 +204,15 @@ class EditorSession:
         """Whether a document may be read by the model."""
         return self.enabled and self._may_send(uri, text)
 
-    def refusal(self, place: Place) -> str | None:
+    def refusal(self, cursor: DocumentCursor) -> str | None:
         """Why nothing of a document is sent to the model, in a sentence; None if it may be."""
         if not self.enabled:
             return self._why_off()
-        return self._privacy.refusal(place.path, place.before + place.after, place.uri)
+        return self._privacy.refusal(cursor.path, cursor.before + cursor.after, cursor.uri)
 
-    def require(self, place: Place) -> None:
+    def require(self, cursor: DocumentCursor) -> None:
         """Raise InvalidRequestError for a document that nothing is sent of."""
-        refusal = self.refusal(place)
+        refusal = self.refusal(cursor)
         if refusal is not None:
             raise InvalidRequestError(refusal, param="textDocument")
 
@@ -240,7 +240,7 @@ class EditorSession:
 
     def _gate(self) -> dict[str, str]:
         """What decides about suggestions, and if it is not a calibration of the model, why not."""
-        why_not = self._served.why_not(self.journal.model)
+        why_not = self._models.why_not(self.journal.model)
         return {"by": BY_CALIBRATION, "reason": CALIBRATED} if why_not is None else {"by": BY_THRESHOLDS, "reason": why_not}
 
     def _log(self) -> str | None:
@@ -274,7 +274,7 @@ class EditorSession:
             self.recent,
             self.journal,
             model=self.settings.model,
-            served=self._served,
+            models=self._models,
         )
 
     def _end_work(self) -> Completer:
@@ -287,9 +287,9 @@ class EditorSession:
     def _may_send(self, uri: str, text: str) -> bool:
         return self._privacy.refusal(None, text, uri) is None
 
-    def _language_off(self, place: Place) -> str | None:
-        if place.language in self.settings.completion.languages_off:
-            return f"The setting pellucid.completion.languagesOff has {place.language} in it."
+    def _language_off(self, cursor: DocumentCursor) -> str | None:
+        if cursor.language in self.settings.completion.languages_off:
+            return f"The setting pellucid.completion.languagesOff has {cursor.language} in it."
         return None
 
     def _why_off(self) -> str:
@@ -316,6 +316,6 @@ class EditorSession:
     async def _read_ahead(self) -> None:
         await asyncio.sleep(IDLE_SECONDS)
         with suppress(PellucidError):  # nobody waits for it; whoever asks next is told
-            while (place := self._last) is not None and self.refusal(place) is None and self.ring.promote():
-                await self.completer.prefill(place)
+            while (cursor := self._last) is not None and self.refusal(cursor) is None and self.ring.promote():
+                await self.completer.prefill(cursor)
                 await asyncio.sleep(TICK_SECONDS)

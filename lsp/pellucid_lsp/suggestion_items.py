@@ -6,7 +6,7 @@ import re
 
 from lsprotocol import types
 
-from pellucid.completion.suggestion import Place, Suggestion
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.threshold_gate import measure
 
 ACCEPTED = "pellucid.accepted"
@@ -19,7 +19,7 @@ LABEL = 60
 def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo | None, line_end: str) -> types.InlineCompletionItem:
     """An item of ghost text; with a selected item of the menu it goes on from that one's text."""
     text = suggestion.text.replace("\n", line_end)
-    here = types.Position(*suggestion.place.position)
+    here = types.Position(*suggestion.cursor.position)
     where = types.Range(here, here)
     if selected is not None:
         text, where = selected.text + text, selected.range
@@ -28,8 +28,8 @@ def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo |
 
 def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.CompletionItem:
     """An item of the completion menu, which replaces the word that is being typed; ``units`` is that word's width."""
-    word = word_before(suggestion.place)
-    line, character = suggestion.place.position
+    word = word_before(suggestion.cursor)
+    line, character = suggestion.cursor.position
     text = (word + suggestion.text).replace("\n", line_end)
     shown = (word + suggestion.text).strip().partition("\n")[0]
     label = shown if len(shown) <= LABEL else shown[: LABEL - 1] + "…"
@@ -38,7 +38,7 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
         label=label,
         kind=types.CompletionItemKind.Text,
         detail=f"Pellucid, {sure:.0%} a token",
-        documentation=types.MarkupContent(types.MarkupKind.PlainText, suggestion.place.left + suggestion.text),
+        documentation=types.MarkupContent(types.MarkupKind.PlainText, suggestion.cursor.left + suggestion.text),
         filter_text=(word + suggestion.text).partition("\n")[0],
         sort_text="\uffff",  # below what a language's own server knows for certain
         text_edit=types.TextEdit(types.Range(types.Position(line, character - units), types.Position(line, character)), text),
@@ -46,9 +46,9 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
     )
 
 
-def word_before(place: Place) -> str:
+def word_before(cursor: DocumentCursor) -> str:
     """The word that the cursor stands at the end of."""
-    found = re.match(r"\w*", place.left[::-1])  # backwards: forwards every word of the line would be tried
+    found = re.match(r"\w*", cursor.left[::-1])  # backwards: forwards every word of the line would be tried
     assert found is not None, "it may be empty"
     return found.group()[::-1]
 

@@ -25,12 +25,12 @@ def locate(text: str, suggestion: Suggestion) -> int | None:
     Of several places the one with the same text before it counts, then the one nearest to the line where it was inserted.
     A telling text is found after anything else as well.
     """
-    place, wanted = suggestion.place, suggestion.text
-    here, tail = place.before[-CONTEXT:], _tail(place.before)
-    lines = _after_line_start(text, place.before, wanted) | (_occurrences(text, tail, wanted) if tail else {})
+    cursor, wanted = suggestion.cursor, suggestion.text
+    here, tail = cursor.before[-CONTEXT:], _tail(cursor.before)
+    lines = _after_line_start(text, cursor.before, wanted) | (_occurrences(text, tail, wanted) if tail else {})
     if not lines and _is_telling(wanted) and text.count(wanted) == 1:
         return text.index(wanted)
-    return min(lines, key=lambda at: (not text.endswith(here, 0, at), abs(lines[at] - place.position[0])), default=None)
+    return min(lines, key=lambda at: (not text.endswith(here, 0, at), abs(lines[at] - cursor.position[0])), default=None)
 
 
 def token_at(suggestion: Suggestion, offset: int) -> int | None:

@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.workspace.position_codec import ServerTextPosition
 
 from pellucid.errors import InvalidRequestError
-from pellucid_lsp.documents import Codec, Documents, OpenDocument, install, place_at, split_lines
+from pellucid_lsp.documents import Codec, Documents, OpenDocument, cursor_at, install, split_lines
 
 ENCODINGS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
 PIECES = [
@@ -227,34 +227,34 @@ class TestPlace:
         """A place has all the text before and after the cursor, the language and the path."""
         documents = Documents(None)
         documents.put_text_document(types.TextDocumentItem("file:///w/a%20b.py", "python", 1, "x = 😋\r\ny\f"))
-        place = place_at(documents, "file:///w/a%20b.py", types.Position(0, 6))
-        assert (place.before, place.after) == ("x = 😋", "\r\ny\f")
-        assert (place.language, place.path) == ("python", "/w/a b.py")
+        cursor = cursor_at(documents, "file:///w/a%20b.py", types.Position(0, 6))
+        assert (cursor.before, cursor.after) == ("x = 😋", "\r\ny\f")
+        assert (cursor.language, cursor.path) == ("python", "/w/a b.py")
 
     def test_an_unsaved_buffer_has_no_path(self) -> None:
         """What is not a file has no path."""
         documents = Documents(None)
         documents.put_text_document(types.TextDocumentItem("untitled:Untitled-1", "python", 1, "x"))
-        assert place_at(documents, "untitled:Untitled-1", types.Position(0, 1)).path is None
+        assert cursor_at(documents, "untitled:Untitled-1", types.Position(0, 1)).path is None
 
     def test_a_place_in_a_code_cell(self) -> None:
         """The other cells stand around the cursor: code as it is, prose as comments, empty cells not at all."""
         documents = opened(code("import os"), prose("# Load\n\nthe data"), code("  \n"), code("x = 1\ny = 2"), code("print(x)"))
-        place = place_at(documents, cell_uri(3), types.Position(1, 1))
-        assert place.before == "import os\n\n# # Load\n#\n# the data\n\nx = 1\ny"
-        assert place.after == " = 2\n\nprint(x)"
-        assert (place.uri, place.language, place.path) == (cell_uri(3), "python", "/project/a b/notes.ipynb")
+        cursor = cursor_at(documents, cell_uri(3), types.Position(1, 1))
+        assert cursor.before == "import os\n\n# # Load\n#\n# the data\n\nx = 1\ny"
+        assert cursor.after == " = 2\n\nprint(x)"
+        assert (cursor.uri, cursor.language, cursor.path) == (cell_uri(3), "python", "/project/a b/notes.ipynb")
 
     def test_a_place_in_a_cell_of_prose(self) -> None:
         """Between prose code is fenced."""
-        place = place_at(opened(code("x = 1"), prose("The "), prose("End")), cell_uri(1), types.Position(0, 4))
-        assert place.before == "```python\nx = 1\n```\n\nThe "
-        assert place.after == "\n\nEnd"
+        cursor = cursor_at(opened(code("x = 1"), prose("The "), prose("End")), cell_uri(1), types.Position(0, 4))
+        assert cursor.before == "```python\nx = 1\n```\n\nThe "
+        assert cursor.after == "\n\nEnd"
 
     def test_prose_is_left_out_where_comments_are_unknown(self) -> None:
         """In a language whose comments are not known prose would be code, so it is left out."""
-        place = place_at(opened(prose("Words"), code("x", "brainfuck")), cell_uri(1), types.Position(0, 1))
-        assert place.before == "x"
+        cursor = cursor_at(opened(prose("Words"), code("x", "brainfuck")), cell_uri(1), types.Position(0, 1))
+        assert cursor.before == "x"
 
     def test_a_cell_that_was_taken_out_stands_alone(self) -> None:
         """A cell that is open but not in its notebook any more is a text of its own."""
@@ -266,4 +266,4 @@ class TestPlace:
         documents.update_notebook_document(
             types.DidChangeNotebookDocumentParams(types.VersionedNotebookDocumentIdentifier(2, NOTEBOOK), change)
         )
-        assert place_at(documents, cell_uri(1), types.Position(0, 1)).before == "b"
+        assert cursor_at(documents, cell_uri(1), types.Position(0, 1)).before == "b"

@@ -52,7 +52,7 @@ class World:
     def log(self) -> Path:
         return self.around.logs / f"serve-{self.port}.log"
 
-    def say(self, name: str, text: str = "") -> None:
+    def make_tokens(self, name: str, text: str = "") -> None:
         """Tell the fake server how to be."""
         (self.folder / name).write_text(text)
 
@@ -254,11 +254,11 @@ async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
 
 async def test_loading_is_told(world: World) -> None:
     """While the server loads, what it is at and how far is told, each change once."""
-    world.say("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
+    world.make_tokens("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.condition.state is State.LOADING)
-    world.say("next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4}))
+    world.make_tokens("next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4}))
     (world.folder / "next.json").replace(world.folder / "unready.json")
     await until(lambda: launcher.condition.percent == 75)
     (world.folder / "unready.json").unlink()
@@ -301,7 +301,7 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
 
 async def test_a_start_that_fails_is_explained(world: World) -> None:
     """A server that ends instead of serving is told with its last words and its log, and starts are spaced, not stormed."""
-    world.say("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it.")
+    world.make_tokens("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it.")
     launcher = world.launcher()
     expected = (
         f"The model server could not be started: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it. Its log is {world.log}."
@@ -319,7 +319,7 @@ async def test_a_start_that_fails_is_explained(world: World) -> None:
 
 async def test_failing_starts_are_spaced(world: World) -> None:
     """Before each new start it waits twice as long as before the last one, up to half a minute."""
-    world.say("fails", "no")
+    world.make_tokens("fails", "no")
     launcher = world.launcher(around=replace(world.around, clock=lambda: 0.0))
     for _ in range(9):
         with pytest.raises(UnavailableError, match=r"could not be started: no\. "):
@@ -330,7 +330,7 @@ async def test_failing_starts_are_spaced(world: World) -> None:
 
 async def test_a_server_that_dies_while_it_loads(world: World) -> None:
     """A server that ends while it loads its model is an error with its last words, not one start after another."""
-    world.say("unready.json", json.dumps({"state": "loading"}))
+    world.make_tokens("unready.json", json.dumps({"state": "loading"}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.condition.state is State.LOADING)
@@ -442,7 +442,7 @@ async def test_restart_stops_what_any_editor_started(world: World) -> None:
 
 async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
     """A server that does not leave when it is asked to is killed after its time."""
-    world.say("stubborn")
+    world.make_tokens("stubborn")
     times = iter(range(10_000))
     launcher = world.launcher(around=replace(world.around, clock=lambda: float(next(times))))
     await launcher.client()
@@ -494,7 +494,7 @@ async def test_a_leaving_server_is_waited_for(world: World) -> None:
     """A server that is shutting down is not used: the next one is started when it has gone."""
     launcher = world.launcher()
     client = await launcher.client()
-    world.say("unready.json", json.dumps({"state": "leaving"}))
+    world.make_tokens("unready.json", json.dumps({"state": "leaving"}))
     launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: "shutting down" in launcher.condition.message)
@@ -509,7 +509,7 @@ async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
     """A server that says it serves nothing any more is stopped and started anew, if an editor started it."""
     launcher = world.launcher()
     client = await launcher.client()
-    world.say("unready.json", json.dumps({"state": "failed"}))
+    world.make_tokens("unready.json", json.dumps({"state": "failed"}))
     launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.condition.state is State.STARTING)
@@ -544,7 +544,7 @@ async def test_a_wrong_address_is_one_sentence(world: World) -> None:
 
 async def test_a_folder_that_cannot_be_made(world: World) -> None:
     """Where the records cannot be written, that is the sentence."""
-    world.say("file")
+    world.make_tokens("file")
     launcher = world.launcher(around=replace(world.around, records=world.folder / "file" / "records"))
 
     with pytest.raises(UnavailableError, match=r"^The folder .*records cannot be made \(Not a directory\)"):

@@ -25,7 +25,7 @@ FIRST = {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 1
 PRIVATE_KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEpAIBAAKCAQEA' * 4}\n-----END RSA PRIVATE KEY-----\n"
 
 
-def say(assistant: ScriptedAssistant, *texts: str) -> None:
+def make_tokens(assistant: ScriptedAssistant, *texts: str) -> None:
     """Have the model server say this from now on."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
 
@@ -33,7 +33,7 @@ def say(assistant: ScriptedAssistant, *texts: str) -> None:
 @pytest.fixture(autouse=True)
 def sum_is_said(assistant: ScriptedAssistant) -> None:
     """Unless told otherwise the model server completes the function of TEXT."""
-    say(assistant, *SUM)
+    make_tokens(assistant, *SUM)
 
 
 def position(at: tuple[int, int]) -> types.Position:
@@ -124,7 +124,7 @@ async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 async def test_selected_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
     """With a selected item of the menu the suggestion replaces its range, begins with its text and goes on from there."""
-    say(assistant, " a", "\n", "x")
+    make_tokens(assistant, " a", "\n", "x")
     editor = await connect()
     editor.open(URI, TEXT)
     range = types.Range(types.Position(1, 4), types.Position(1, 7))
@@ -219,7 +219,7 @@ async def test_document_changed_meanwhile(connect: Connect, assistant: ScriptedA
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_positions(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
     """Positions are counted as the client counts, also behind characters beyond the BMP."""
-    say(assistant, "'😀'", " +", " é", "\n", "y")
+    make_tokens(assistant, "'😀'", " +", " é", "\n", "y")
     general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
     editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
     assert editor.result.capabilities.position_encoding == encoding
@@ -240,7 +240,7 @@ async def test_positions(connect: Connect, assistant: ScriptedAssistant, encodin
 
 async def test_crlf(connect: Connect, assistant: ScriptedAssistant) -> None:
     """The model reads line feeds, and a document with other line ends gets its own."""
-    say(assistant, "if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x")
+    make_tokens(assistant, "if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x")
     editor = await connect(shape="block")
     editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
 
@@ -263,7 +263,7 @@ async def test_notebook(connect: Connect, assistant: ScriptedAssistant) -> None:
             [types.TextDocumentItem(uri, "python", 1, text) for uri, text in zip(uris, texts, strict=True)],
         )
     )
-    say(assistant, "math", ".pi", "\n", "z")
+    make_tokens(assistant, "math", ".pi", "\n", "z")
 
     assert await editor.texts(uris[1], 0, 4) == ["math.pi"]
     assert assistant.calls[0]["prefix"] == "import math\n\n\ny = "
@@ -379,7 +379,7 @@ async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
     id = id_of(item)
-    say(assistant, " thing", "\n", "\n", "\n", "x")
+    make_tokens(assistant, " thing", "\n", "\n", "\n", "x")
 
     branched = await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
 
@@ -397,7 +397,7 @@ async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: Scr
     editor = await connect()
     editor.open(URI, TEXT)
     id = await accepted(editor)
-    say(assistant, " thing", "\n", "\n", "\n", "x")
+    make_tokens(assistant, " thing", "\n", "\n", "\n", "x")
 
     branched = await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
 

@@ -35,11 +35,11 @@ def test_it_is_where_the_server_s_own_settings_say(
     (config_home / "config.toml").write_text(file)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    served = load_settings()
+    models = load_settings()
 
     found = find(ServerSettings(), variables, config_home / "config.toml")
 
-    assert found == ServerAddress(served.url, served.host, served.port, served.key)
+    assert found == ServerAddress(models.url, models.host, models.port, models.key)
 
 
 @pytest.mark.parametrize(

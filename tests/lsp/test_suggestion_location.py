@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import Place, Suggestion
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid_lsp.suggestion_location import locate, token_at
-from support.editors.said_tokens import say
+from support.editors.token_factory import make_tokens
 
-HERE = Place("file:///a.py", "def f():\n    return ", "\n", position=(1, 11))
-ACCEPTED = Suggestion("1", HERE, "a + b", say("a", " +", " b"), "m", SuggestionShape.LINE)
+HERE = DocumentCursor("file:///a.py", "def f():\n    return ", "\n", position=(1, 11))
+ACCEPTED = Suggestion("1", HERE, "a + b", make_tokens("a", " +", " b"), "m", SuggestionShape.LINE)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_locate(marked: str) -> None:
 )
 def test_what_tells_it(before: str, text: str, marked: str) -> None:
     """Its line up to it does, or a good deal of text before it, or a telling text that there is once; else it is gone."""
-    suggestion = Suggestion("1", Place("file:///a.py", before, ""), text, say(text), "m", SuggestionShape.LINE)
+    suggestion = Suggestion("1", DocumentCursor("file:///a.py", before, ""), text, make_tokens(text), "m", SuggestionShape.LINE)
 
     assert locate(marked.replace("▶", ""), suggestion) == (marked.index("▶") if "▶" in marked else None)
 
@@ -61,7 +61,7 @@ def test_what_tells_it(before: str, text: str, marked: str) -> None:
 @pytest.mark.parametrize("before", ["    foo(bar(baz", "", "nowhere", "a\n" * 20 + "    foo(bar(baz"])
 def test_a_long_document_is_read_a_few_times(before: str) -> None:
     """A short text in a long document is looked for in time that grows with the document, not with its square."""
-    suggestion = Suggestion("1", Place("file:///a.py", before, ""), ")", say(")"), "m", SuggestionShape.LINE)
+    suggestion = Suggestion("1", DocumentCursor("file:///a.py", before, ""), ")", make_tokens(")"), "m", SuggestionShape.LINE)
     short, long = (_Counted("    foo(bar(baz), qux[1])\n" * lines) for lines in (300, 3_000))
 
     assert (locate(long, suggestion) is None) == (locate(short, suggestion) is None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pellucid.completion.settings import GateLevel, SuggestionShape
-from pellucid.completion.suggestion import Place, Prompt
+from pellucid.completion.suggestion import DocumentCursor, Prompt
 from pellucid.completion.trust.features import CursorFeatures
 from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.tokens import Usage
@@ -91,9 +91,9 @@ class Explanation:
         self.milliseconds["total"] = self.elapsed
 
 
-def explanation_of(place: Place) -> Explanation:
+def new_explanation(cursor: DocumentCursor) -> Explanation:
     """The explanation of a request at a place, which nobody will ask for."""
-    return Explanation(place.uri, position=place.position)
+    return Explanation(cursor.uri, position=cursor.position)
 
 
 @dataclass
@@ -114,9 +114,9 @@ class Explanations:
         self._by_uri: dict[str, Explanation] = {}
         self._last: Explanation | None = None
 
-    def begin(self, place: Place) -> Explanation:
+    def begin(self, cursor: DocumentCursor) -> Explanation:
         """A new one, for a request at this place."""
-        self._last = self._by_uri[place.uri] = explanation_of(place)
+        self._last = self._by_uri[cursor.uri] = new_explanation(cursor)
         return self._last
 
     def name(self, explanation: Explanation, id: str) -> None:

@@ -6,29 +6,29 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from pellucid.completion.suggestion import Place
+from pellucid.completion.suggestion import DocumentCursor
 
 
 class Prefetch:
     """The one task, and the place that it is for."""
 
     def __init__(self) -> None:
-        self._place: Place | None = None
+        self._cursor: DocumentCursor | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def is_for(self, place: Place) -> bool:
+    def is_for(self, cursor: DocumentCursor) -> bool:
         """Whether this place's answer is being generated."""
-        return self._task is not None and not self._task.done() and self._place == place
+        return self._task is not None and not self._task.done() and self._cursor == cursor
 
-    async def start(self, place: Place, work: Coroutine[Any, Any, None]) -> None:
+    async def start(self, cursor: DocumentCursor, work: Coroutine[Any, Any, None]) -> None:
         """Generate for a place, in the stead of another one."""
         former = self._task
-        self._place, self._task = place, asyncio.create_task(work)
+        self._cursor, self._task = cursor, asyncio.create_task(work)
         await _end(former)
 
     async def stop(self) -> None:
         """Generate nothing; what has come so far is kept by whoever generated it."""
-        former, self._task, self._place = self._task, None, None
+        former, self._task, self._cursor = self._task, None, None
         await _end(former)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import Place, Suggestion, first
+from pellucid.completion.suggestion import DocumentCursor, Suggestion, truncate
 from pellucid.tokens import Token
 
 K = TypeVar("K")
@@ -34,7 +34,7 @@ class RecentAnswer:
     ``complete``: it has ended; else there may be more than was waited for. ``cut_off``: it has ended at the limit of tokens.
     """
 
-    place: Place
+    cursor: DocumentCursor
     tokens: tuple[Token, ...]
     shape: SuggestionShape
     complete: bool
@@ -49,7 +49,7 @@ class RecentAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class ContinuedAnswer:
+class RemainingAnswer:
     """An answer of which ``typed`` is in the document already; ``tokens`` are what is left of it."""
 
     answer: RecentAnswer
@@ -73,20 +73,20 @@ class RecentAnswers:
 
     def keep(self, answer: RecentAnswer) -> None:
         """Remember an answer, in the stead of an older one at the same place."""
-        answer = replace(answer, place=near(answer.place))
-        _put(self._answers, _key(answer.place), answer, ANSWERS)
+        answer = replace(answer, cursor=shorten_cursor(answer.cursor))
+        _put(self._answers, _key(answer.cursor), answer, ANSWERS)
 
-    def find(self, place: Place) -> ContinuedAnswer | None:
+    def find(self, cursor: DocumentCursor) -> RemainingAnswer | None:
         """The newest answer that goes on from here, something of it being left."""
         for answer in reversed(self._answers.values()):
-            found = _continue(answer, place)
+            found = _continue(answer, cursor)
             if found is not None:
                 return found
         return None
 
     def add(self, suggestion: Suggestion) -> None:
         """Remember a suggestion by its id."""
-        suggestion = replace(suggestion, place=near(suggestion.place))
+        suggestion = replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
         _put(self._suggestions, suggestion.id, suggestion, SUGGESTIONS)
 
     def get(self, id: str) -> Suggestion | None:
@@ -95,11 +95,11 @@ class RecentAnswers:
 
     def dismiss(self, suggestion: Suggestion) -> None:
         """Do not offer this text at its place again."""
-        _put(self._dismissed, _with_text(suggestion.place, suggestion.text), None, SUGGESTIONS)
+        _put(self._dismissed, _with_text(suggestion.cursor, suggestion.text), None, SUGGESTIONS)
 
-    def is_dismissed(self, place: Place, text: str) -> bool:
+    def is_dismissed(self, cursor: DocumentCursor, text: str) -> bool:
         """Whether the user did not want this text here."""
-        return _with_text(near(place), text) in self._dismissed
+        return _with_text(shorten_cursor(cursor), text) in self._dismissed
 
     def forget_answers(self) -> None:
         """Another model has its own."""
@@ -118,22 +118,22 @@ class RecentAnswers:
     def accepted_part(self, suggestion: Suggestion) -> Suggestion:
         """What of a suggestion was accepted; all of it, if nothing was."""
         length = self._accepted.get(suggestion.id, len(suggestion.text))
-        return replace(suggestion, text=suggestion.text[:length], tokens=first(suggestion.tokens, length))
+        return replace(suggestion, text=suggestion.text[:length], tokens=truncate(suggestion.tokens, length))
 
     def accepted(self, uri: str) -> Iterator[Suggestion]:
         """What was accepted in a document, the newest first."""
         for id in reversed(self._accepted):
             suggestion = self._suggestions.get(id)
-            if suggestion is not None and suggestion.place.uri == uri:
+            if suggestion is not None and suggestion.cursor.uri == uri:
                 yield self.accepted_part(suggestion)
 
 
-def near(place: Place) -> Place:
+def shorten_cursor(cursor: DocumentCursor) -> DocumentCursor:
     """The place with as much text around it as tells it from others."""
-    return replace(place, before=place.before[-TAIL:], after=place.after[:HEAD])
+    return replace(cursor, before=cursor.before[-TAIL:], after=cursor.after[:HEAD])
 
 
-def after_typing(tokens: tuple[Token, ...], length: int) -> tuple[Token, ...]:
+def drop_typed(tokens: tuple[Token, ...], length: int) -> tuple[Token, ...]:
     """The tokens without their first ``length`` characters; a token that was typed in part has the rest of its text."""
     left = list(tokens)
     while left and length > 0 and length >= len(left[0].text):
@@ -143,22 +143,22 @@ def after_typing(tokens: tuple[Token, ...], length: int) -> tuple[Token, ...]:
     return tuple(left)
 
 
-def _continue(answer: RecentAnswer, place: Place) -> ContinuedAnswer | None:
+def _continue(answer: RecentAnswer, cursor: DocumentCursor) -> RemainingAnswer | None:
     """What is left of an answer at a place that typing into it has reached."""
-    if answer.place.uri != place.uri:
+    if answer.cursor.uri != cursor.uri:
         return None
     text = answer.text
-    for length in range(min(len(text), len(place.before) + 1)):
+    for length in range(min(len(text), len(cursor.before) + 1)):
         typed = text[:length]
-        if not (place.before.endswith(typed) and _stands_at(answer.place.before, place.before, len(place.before) - length)):
+        if not (cursor.before.endswith(typed) and _stands_at(answer.cursor.before, cursor.before, len(cursor.before) - length)):
             continue
-        if place.after[:HEAD] == answer.place.after:
-            return ContinuedAnswer(answer, typed, after_typing(answer.tokens, length))
+        if cursor.after[:HEAD] == answer.cursor.after:
+            return RemainingAnswer(answer, typed, drop_typed(answer.tokens, length))
         closer = PAIRS.get(typed[-1:], "")
-        if closer and place.after.startswith(closer) and place.after[1 : HEAD + 1] == answer.place.after:
+        if closer and cursor.after.startswith(closer) and cursor.after[1 : HEAD + 1] == answer.cursor.after:
             rest = text[length : length + _closing(text[length:], closer)]
             if rest:
-                return ContinuedAnswer(answer, typed, first(after_typing(answer.tokens, length), len(rest)))
+                return RemainingAnswer(answer, typed, truncate(drop_typed(answer.tokens, length), len(rest)))
     return None
 
 
@@ -180,12 +180,12 @@ def _closing(text: str, closer: str) -> int:
     return len(text)
 
 
-def _key(place: Place) -> tuple[str, str, str]:
-    return place.uri, place.before, place.after
+def _key(cursor: DocumentCursor) -> tuple[str, str, str]:
+    return cursor.uri, cursor.before, cursor.after
 
 
-def _with_text(place: Place, text: str) -> tuple[str, str, str]:
-    return place.uri, (place.before + text)[-TAIL:], place.after
+def _with_text(cursor: DocumentCursor, text: str) -> tuple[str, str, str]:
+    return cursor.uri, (cursor.before + text)[-TAIL:], cursor.after
 
 
 def _put(kept: OrderedDict[K, V], key: K, value: V, limit: int) -> None:

@@ -10,7 +10,7 @@ from pellucid.tokens import Extra, Token
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DocumentCursor:
     """A cursor in a document: all the text before it and all the text after it.
 
     Lines end with a line feed, whatever the document has. ``path`` is None for what is not a file (an unsaved buffer).
@@ -47,7 +47,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Shaped:
+class TrimmedAnswer:
     """What of an answer is suggested. The texts of ``tokens`` join to ``text``; ``ending`` says why it ends there."""
 
     text: str
@@ -60,14 +60,14 @@ class Suggestion:
     """What is suggested at a place. The texts of ``tokens`` join to ``text``; the first and the last may be cut."""
 
     id: str
-    place: Place
+    cursor: DocumentCursor
     text: str
     tokens: tuple[Token, ...]
     model: str
     shape: SuggestionShape
 
 
-def first(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
+def truncate(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
     """The tokens of the first ``length`` characters; the last one's text is cut where they end."""
     kept: list[Token] = []
     for token in tokens:
@@ -78,7 +78,7 @@ def first(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
     return tuple(kept)
 
 
-def unified(text: str) -> str:
+def normalize_newlines(text: str) -> str:
     """The text with line feeds at the ends of its lines."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 

@@ -17,7 +17,7 @@ from pellucid.completion.model_choice import UNKNOWN, ModelChoice
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending import Ending
-from pellucid.completion.suggestion import Place, first
+from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import CursorFeatures, features
@@ -26,11 +26,11 @@ from pellucid.errors import NotFoundError
 from pellucid.tokens import ModelCard, Token
 from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.known_calibrations import RAW, as_sent, doubtful
-from support.editors.said_tokens import joined, say, token
 from support.editors.scripted_provider import MODEL, ScriptedProvider
+from support.editors.token_factory import joined, make_tokens, token
 
-HERE = Place("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
-LINE = (*say("urn", " a", " +", " b", p=0.8), *say("\n", "\n", "def"))
+HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
+LINE = (*make_tokens("urn", " a", " +", " b", p=0.8), *make_tokens("\n", "\n", "def"))
 
 
 class CalibratedServer(ScriptedProvider):
@@ -50,7 +50,7 @@ def candidate(tokens: tuple[Token, ...], calibration: Calibration | None = RAW) 
 
 def test_sure() -> None:
     """A suggestion that is probably right is shown whole, and the reason tells the probability."""
-    verdict = decide(candidate(say("urn", " a", p=0.8)), GateLevel.NORMAL)
+    verdict = decide(candidate(make_tokens("urn", " a", p=0.8)), GateLevel.NORMAL)
 
     assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
     assert "right with a probability of 0.80, above 0.50 of the level normal" in verdict.reason
@@ -59,7 +59,7 @@ def test_sure() -> None:
 
 def test_unsure() -> None:
     """One that is probably wrong, and of which no part is worth its risk, is hidden."""
-    verdict = decide(candidate(say("urn", " a", p=0.3)), GateLevel.NORMAL)
+    verdict = decide(candidate(make_tokens("urn", " a", p=0.3)), GateLevel.NORMAL)
 
     assert verdict.length == 0
     assert verdict.reason == "It is right with a probability of 0.30, not above 0.50 of the level normal."
@@ -67,7 +67,7 @@ def test_unsure() -> None:
 
 def test_shortened() -> None:
     """The longest part that is worth its risk is shown in its stead."""
-    tokens = (*say("urn", " value", ".", "na", p=0.9), token("me", 0.001), *say(" +", " b"))
+    tokens = (*make_tokens("urn", " value", ".", "na", p=0.9), token("me", 0.001), *make_tokens(" +", " b"))
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
 
@@ -77,14 +77,14 @@ def test_shortened() -> None:
 
 def test_levels() -> None:
     """A level that fears the wrong more hides what another shows."""
-    shown = [decide(candidate(say("urn", " a", p=0.4)), level).length > 0 for level in GateLevel]
+    shown = [decide(candidate(make_tokens("urn", " a", p=0.4)), level).length > 0 for level in GateLevel]
 
     assert shown == [False, False, True]
 
 
 def test_no_calibration() -> None:
     """Without a calibration the thresholds decide, which the verdict tells."""
-    verdict = decide(candidate(say("urn", " a", p=0.95), None), GateLevel.NORMAL)
+    verdict = decide(candidate(make_tokens("urn", " a", p=0.95), None), GateLevel.NORMAL)
 
     assert verdict.by == BY_THRESHOLDS
     assert verdict.reason == "Every probability is above its threshold."
@@ -100,20 +100,20 @@ def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], dat
     verdict = decide(candidate(tokens, doubtful()), level)
 
     if verdict.length:
-        part = first(tokens, verdict.length)
+        part = truncate(tokens, verdict.length)
         numbers = features(part, CursorFeatures.of(HERE), Ending.LINE, whole=verdict.length == len(text))
         assert doubtful().probability(numbers) > doubtful().threshold(level)
     assert text[: verdict.length].strip() or not verdict.length
 
 
-def completer(server: ScriptedProvider, served: ModelChoice | None = None, level: str = "normal") -> Completer:
+def completer(server: ScriptedProvider, models: ModelChoice | None = None, level: str = "normal") -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, "level": level}})
     return Completer(
         settings.completion,
         lambda: cast("Any", server),
         PromptContext(settings.context, ChunkRing(settings.context)),
         RecentAnswers(),
-        served=served,
+        models=models,
     )
 
 
@@ -157,23 +157,23 @@ async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: 
     """Where the thresholds decide it is known why, and suggestions come all the same."""
     server = CalibratedServer([LINE])
     server.told, server.note = told, note
-    served = ModelChoice()
-    assert served.why_not(MODEL) == UNKNOWN
+    models = ModelChoice()
+    assert models.why_not(MODEL) == UNKNOWN
 
-    (suggestion,) = await completer(server, served).suggest(HERE)
+    (suggestion,) = await completer(server, models).suggest(HERE)
 
     assert suggestion.text == "urn a + b"
-    assert served.calibration(MODEL) is None
-    assert sentence in (served.why_not(MODEL) or "")
+    assert models.calibration(MODEL) is None
+    assert sentence in (models.why_not(MODEL) or "")
 
 
 async def test_kept_when_settings_change() -> None:
     """A completer of other settings knows the calibration before it has asked anybody."""
-    server, served = CalibratedServer([LINE]), ModelChoice()
+    server, models = CalibratedServer([LINE]), ModelChoice()
     server.told = as_sent()
-    await completer(server, served).suggest(HERE)
+    await completer(server, models).suggest(HERE)
 
-    assert served.calibration(MODEL) == RAW
-    assert served.why_not(MODEL) is None
+    assert models.calibration(MODEL) == RAW
+    assert models.why_not(MODEL) is None
     with pytest.raises(NotFoundError, match="does not serve 'other'"):
-        await served.find(cast("Any", server), "other")
+        await models.find(cast("Any", server), "other")

@@ -13,15 +13,15 @@ from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision
 from pellucid.completion.recent_answers import RecentAnswers
-from pellucid.completion.suggestion import Place
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
 from pellucid_lsp.editor_settings import EditorSettings
-from support.editors.said_tokens import say, token
 from support.editors.scripted_provider import ScriptedProvider
+from support.editors.token_factory import make_tokens, token
 
-HERE = Place("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
-LINE = (*say("urn", " a", " +", " b"), *say("\n", "\n", "def"))
+HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
+LINE = (*make_tokens("urn", " a", " +", " b"), *make_tokens("\n", "\n", "def"))
 LOST = UnavailableError("The server ended the connection in the middle of the answer.")
 
 
@@ -31,12 +31,12 @@ def completer(server: ScriptedProvider, **completion: Any) -> Completer:
     return Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), model=settings.model)
 
 
-def typed(text: str, place: Place = HERE) -> Place:
-    return replace(place, before=place.before + text)
+def typed(text: str, cursor: DocumentCursor = HERE) -> DocumentCursor:
+    return replace(cursor, before=cursor.before + text)
 
 
-async def texts(made: Completer, place: Place = HERE, *, invoked: bool = False) -> list[str]:
-    return [suggestion.text for suggestion in await made.suggest(place, invoked=invoked)]
+async def texts(made: Completer, cursor: DocumentCursor = HERE, *, invoked: bool = False) -> list[str]:
+    return [suggestion.text for suggestion in await made.suggest(cursor, invoked=invoked)]
 
 
 async def test_line() -> None:
@@ -76,7 +76,7 @@ async def test_typing_into_asks_nothing() -> None:
 
 async def test_typing_something_else_asks_again() -> None:
     """Other text than was suggested is another place."""
-    server = ScriptedProvider([LINE, say("rn", "\n")])
+    server = ScriptedProvider([LINE, make_tokens("rn", "\n")])
     made = completer(server)
     await texts(made)
 
@@ -179,8 +179,8 @@ async def test_explanation() -> None:
 
 async def test_several_when_invoked() -> None:
     """Asked for by hand there are several: the best one, and what follows the most probable other ways."""
-    first = (token("urn", 0.6, other=("ry", 0.3)), token(" a", 0.9, other=(" b", 0.08)), *say(" +", " b", "\n", "\n", "\n"))
-    server = ScriptedProvider([first, say(":", "\n", "\n", "x"), say(" -", " a", "\n", "\n", "x")])
+    first = (token("urn", 0.6, other=("ry", 0.3)), token(" a", 0.9, other=(" b", 0.08)), *make_tokens(" +", " b", "\n", "\n", "\n"))
+    server = ScriptedProvider([first, make_tokens(":", "\n", "\n", "x"), make_tokens(" -", " a", "\n", "\n", "x")])
 
     found = await completer(server).suggest(HERE, invoked=True)
 
@@ -191,7 +191,7 @@ async def test_several_when_invoked() -> None:
 
 async def test_branch() -> None:
     """Another alternative of a token is gone on from, with the probabilities of its way."""
-    server = ScriptedProvider([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), say(":", "\n", "\n", "x")])
+    server = ScriptedProvider([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), make_tokens(":", "\n", "\n", "x")])
     made = completer(server)
     (suggestion,) = await made.suggest(HERE)
 
@@ -206,7 +206,7 @@ async def test_branch() -> None:
 
 async def test_ahead() -> None:
     """While a suggestion is shown, what follows it is generated, so that it is there when it is accepted."""
-    server = ScriptedProvider([LINE, say("    ", "c", " =", " 2", "\n", "\n", "\n", "z", " =")])
+    server = ScriptedProvider([LINE, make_tokens("    ", "c", " =", " 2", "\n", "\n", "\n", "z", " =")])
     made = completer(server, ahead=True)
     assert await texts(made) == ["urn a + b"]
     while len(server.asked) < 2 or not server.asked[1].closed:
@@ -221,7 +221,7 @@ async def test_ahead() -> None:
 
 async def test_another_request_ends_what_is_generated_ahead() -> None:
     """What is generated ahead makes room for what is asked for now."""
-    server = ScriptedProvider([LINE, (None,), say("rn", "\n")])
+    server = ScriptedProvider([LINE, (None,), make_tokens("rn", "\n")])
     made = completer(server, ahead=True)
     await texts(made)
     while len(server.asked) < 2:
@@ -246,7 +246,7 @@ async def test_time_is_up() -> None:
     """When the time is up the lines that are whole are suggested, and the rest is gone on with when it is asked for."""
     now = iter(range(1000))
     settings = EditorSettings.read({"completion": {"ahead": False, "shape": "block", "budgetMs": 4000}})
-    lines = say("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
+    lines = make_tokens("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
     server = ScriptedProvider([(*lines, None)])
     context = PromptContext(settings.context, ChunkRing(settings.context))
     made = Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), clock=lambda: float(next(now)))
@@ -275,7 +275,7 @@ async def test_files_only_to_models_that_know_them() -> None:
 
 async def test_a_line_that_was_cut_off_stays_out() -> None:
     """What the limit of tokens cut off in the midst of a line is not suggested, the second time neither."""
-    said = say("x", " = 1", "\n    ", "y", " = fo")
+    said = make_tokens("x", " = 1", "\n    ", "y", " = fo")
     server = ScriptedProvider([(*said, Finish(FinishReason.LENGTH, Usage()))])
     made = completer(server, shape="block")
     here = replace(HERE, before="def f():\n    ")
@@ -287,7 +287,7 @@ async def test_a_line_that_was_cut_off_stays_out() -> None:
 
 async def test_what_is_generated_ahead_is_not_waited_for() -> None:
     """Whoever reaches the place that is being generated for goes on from what there is, as quickly as anywhere."""
-    server = ScriptedProvider([LINE, (*say("    ", "c"), None), say(" =", " 2", "\n", "\n", "\n", "z")])
+    server = ScriptedProvider([LINE, (*make_tokens("    ", "c"), None), make_tokens(" =", " 2", "\n", "\n", "\n", "z")])
     made = completer(server, ahead=True)
     await texts(made)
     while len(server.asked) < 2 or server.asked[1].given < 2:
@@ -302,7 +302,7 @@ async def test_what_is_generated_ahead_is_not_waited_for() -> None:
 
 async def test_a_candidate_that_fails_costs_only_itself() -> None:
     """The best suggestion is there although another one's request failed."""
-    first = (token("urn", 0.6, other=("ry", 0.3)), *say(" a", "\n", "\n"))
+    first = (token("urn", 0.6, other=("ry", 0.3)), *make_tokens(" a", "\n", "\n"))
     server = ScriptedProvider([first, (PellucidError("no memory"),)])
 
     assert [one.text for one in await completer(server).suggest(HERE, invoked=True)] == ["urn a"]

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.shaping.ending import Ending
-from pellucid.completion.suggestion import Place
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.features import NAMES, CursorFeatures, features
-from support.editors.said_tokens import say, token
+from support.editors.token_factory import make_tokens, token
 
-HERE = Place("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
+HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
 
 
-def numbers(place: Place = HERE, *texts: str, p: float = 0.5, ending: str = Ending.LINE, whole: bool = True) -> dict[str, float]:
-    tokens = say(*texts, p=p)
-    return dict(zip(NAMES, features(tokens, CursorFeatures.of(place), ending, whole=whole), strict=True))
+def numbers(cursor: DocumentCursor = HERE, *texts: str, p: float = 0.5, ending: str = Ending.LINE, whole: bool = True) -> dict[str, float]:
+    tokens = make_tokens(*texts, p=p)
+    return dict(zip(NAMES, features(tokens, CursorFeatures.of(cursor), ending, whole=whole), strict=True))
 
 
 def test_probabilities() -> None:
@@ -58,24 +58,24 @@ def test_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name", "value"),
+    ("cursor", "name", "value"),
     [
         (HERE, "mid-word", 1.0),
         (HERE, "no suffix", 0.0),
         (HERE, "line start", 0.0),
         (HERE, "in text", 0.0),
         (HERE, "indentation", 0.1),
-        (Place("file:///a.py", "x = 1\n    ", "", "python"), "line start", 1.0),
-        (Place("file:///a.py", "x = 1\n    ", "", "python"), "no suffix", 1.0),
-        (Place("file:///a.py", "# to do: the ", "", "python"), "in text", 1.0),
-        (Place("file:///a.py", "    return total\n    ret", "", "python"), "like above", 1.0),
-        (Place("file:///a.py", "return total\nx = 1\nret", "", "python"), "seen before", 1.0),
-        (Place("file:///a.py", "return totals\nx = 1\nret", "", "python"), "seen before", 0.0),
+        (DocumentCursor("file:///a.py", "x = 1\n    ", "", "python"), "line start", 1.0),
+        (DocumentCursor("file:///a.py", "x = 1\n    ", "", "python"), "no suffix", 1.0),
+        (DocumentCursor("file:///a.py", "# to do: the ", "", "python"), "in text", 1.0),
+        (DocumentCursor("file:///a.py", "    return total\n    ret", "", "python"), "like above", 1.0),
+        (DocumentCursor("file:///a.py", "return total\nx = 1\nret", "", "python"), "seen before", 1.0),
+        (DocumentCursor("file:///a.py", "return totals\nx = 1\nret", "", "python"), "seen before", 0.0),
     ],
 )
-def test_place(place: Place, name: str, value: float) -> None:
+def test_cursor(cursor: DocumentCursor, name: str, value: float) -> None:
     """What the place says: where the cursor stands, and whether the line stood before."""
-    assert isclose(numbers(place, "urn", " total")[name], value)
+    assert isclose(numbers(cursor, "urn", " total")[name], value)
 
 
 @given(texts=st.lists(st.sampled_from(["a", " b", "\n", "(", "é", ""]), min_size=1, max_size=8), p=st.floats(1e-9, 1.0))

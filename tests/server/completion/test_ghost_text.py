@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.shaping.ghost_text import DEEPEST, GhostText, shape_of
-from pellucid.completion.suggestion import Place, Shaped
+from pellucid.completion.shaping.ghost_text import DEEPEST, GhostText, choose_shape
+from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
 from pellucid.text.stopping import StopGate, SuffixStop
 from pellucid.tokens import Token
 
@@ -38,10 +38,10 @@ class Case:
     becomes: SuggestionShape | None = None
 
     @property
-    def place(self) -> Place:
+    def cursor(self) -> DocumentCursor:
         """The cursor's place."""
         before, after = self.buffer.split(CURSOR)
-        return Place(f"file:///example.{self.language}", before, after, self.language)
+        return DocumentCursor(f"file:///example.{self.language}", before, after, self.language)
 
 
 def _read(path: Path) -> list[Case]:
@@ -64,7 +64,7 @@ def in_words(text: str, size: int = 4) -> list[Token]:
     return tokens(*(text[at : at + size] for at in range(0, len(text), size)))
 
 
-def fed(ghost: GhostText, said: list[Token]) -> Shaped:
+def fed(ghost: GhostText, said: list[Token]) -> TrimmedAnswer:
     """What is suggested of these tokens."""
     for token in said:
         ghost.feed(token)
@@ -73,28 +73,28 @@ def fed(ghost: GhostText, said: list[Token]) -> Shaped:
 
 def through_the_core(case: Case) -> list[Token]:
     """What the core lets through of the answer."""
-    gate = StopGate([SuffixStop(case.place.before, case.place.after)])
+    gate = StopGate([SuffixStop(case.cursor.before, case.cursor.after)])
     return gate.feed(in_words(case.answer)) + gate.finish()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.language}: {case.name}")
 def test_golden(case: Case) -> None:
     """What is suggested of an answer, and why it ends there, is what a user of the language expects."""
-    shape = shape_of(case.place, case.shape, invoked=case.invoked)
-    ghost = GhostText(case.place, shape)
+    shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
+    ghost = GhostText(case.cursor, shape)
 
-    shaped = fed(ghost, through_the_core(case))
+    trimmed = fed(ghost, through_the_core(case))
 
-    assert shaped.text == case.shown
-    assert case.ending in (None, shaped.ending)
+    assert trimmed.text == case.shown
+    assert case.ending in (None, trimmed.ending)
     assert case.becomes in (None, shape)
-    assert "".join(token.text for token in shaped.tokens) == shaped.text
+    assert "".join(token.text for token in trimmed.tokens) == trimmed.text
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.closes], ids=lambda case: f"{case.language}: {case.name}")
 def test_the_stream_is_closed_before_its_end(case: Case) -> None:
     """Where the thought has ended, no more tokens are waited for."""
-    ghost = GhostText(case.place, shape_of(case.place, case.shape, invoked=case.invoked))
+    ghost = GhostText(case.cursor, choose_shape(case.cursor, case.shape, invoked=case.invoked))
 
     for token in tokens(*case.answer[:-1]):
         ghost.feed(token)
@@ -107,13 +107,13 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
     """However a text is cut into tokens, with empty ones among them, the same of it is suggested."""
     case = data.draw(st.sampled_from(CASES), label="case")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=12), label="cuts"))
-    shape = shape_of(case.place, case.shape, invoked=case.invoked)
-    expected = fed(GhostText(case.place, shape), tokens(*case.answer))
+    shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
+    expected = fed(GhostText(case.cursor, shape), tokens(*case.answer))
 
     pieces = [case.answer[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(case.answer)], strict=True)]
-    shaped = fed(GhostText(case.place, shape), tokens(*pieces))
+    trimmed = fed(GhostText(case.cursor, shape), tokens(*pieces))
 
-    assert (shaped.text, shaped.ending) == (expected.text, expected.ending)
+    assert (trimmed.text, trimmed.ending) == (expected.text, expected.ending)
 
 
 @given(
@@ -128,29 +128,29 @@ def test_a_suggestion_is_how_the_answer_begins(
     before: str, after: str, answer: str, language: str, shape: SuggestionShape, size: int
 ) -> None:
     """Of any answer at any place a beginning is suggested, and its tokens join to it; what is known once stays."""
-    place = Place("untitled:1", before, after, language)
-    ghost, letters = GhostText(place, shape), GhostText(place, shape)
+    cursor = DocumentCursor("untitled:1", before, after, language)
+    ghost, letters = GhostText(cursor, shape), GhostText(cursor, shape)
 
     for token in in_words(answer, size):
         ghost.feed(token)
     early = ghost.so_far()
-    shaped = ghost.finish()
+    trimmed = ghost.finish()
 
-    assert early is None or shaped.text.startswith(early.text) or shaped.ending in ("repetition", "suffix")
-    assert answer.startswith(shaped.text)
-    assert "".join(token.text for token in shaped.tokens) == shaped.text
-    assert fed(letters, tokens(*answer)).text == shaped.text
+    assert early is None or trimmed.text.startswith(early.text) or trimmed.ending in ("repetition", "suffix")
+    assert answer.startswith(trimmed.text)
+    assert "".join(token.text for token in trimmed.tokens) == trimmed.text
+    assert fed(letters, tokens(*answer)).text == trimmed.text
 
 
 def test_whole_lines_when_time_is_up() -> None:
     """When time is up, the lines that are whole are there, and before the first of them nothing."""
-    ghost = GhostText(Place("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
+    ghost = GhostText(DocumentCursor("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
     early = []
 
     for token in tokens("if", " x", ":\n", "        return", " 1\n", "\n", "    ret"):
         ghost.feed(token)
-        shaped = ghost.so_far()
-        early.append(None if shaped is None else shaped.text)
+        trimmed = ghost.so_far()
+        early.append(None if trimmed is None else trimmed.text)
 
     assert early == [None, None, "if x:", "if x:", *["if x:\n        return 1"] * 3]
     late = ghost.so_far()
@@ -160,8 +160,8 @@ def test_whole_lines_when_time_is_up() -> None:
 
 def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
     """Where the model had no more tokens, the line that it was in is left out, unless it is the only one."""
-    place = Place("untitled:1", "def f(x):\n    ", "", "python")
-    long, short = GhostText(place, SuggestionShape.BLOCK), GhostText(place, SuggestionShape.BLOCK)
+    cursor = DocumentCursor("untitled:1", "def f(x):\n    ", "", "python")
+    long, short = GhostText(cursor, SuggestionShape.BLOCK), GhostText(cursor, SuggestionShape.BLOCK)
     for token in tokens("y = 1\n", "    z ="):
         long.feed(token)
     short.feed(*tokens("y ="))
@@ -173,21 +173,21 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
 def test_half_characters() -> None:
     """A character in several tokens is kept whole with all of its tokens, or cut with all of them."""
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")
-    ghost = GhostText(Place("untitled:1", "", "", "python"), SuggestionShape.LINE)
+    ghost = GhostText(DocumentCursor("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
-    shaped = fed(ghost, halves)
+    trimmed = fed(ghost, halves)
 
-    assert shaped.text == "x = '😀'"
-    assert shaped.tokens == tuple(halves[:6])
+    assert trimmed.text == "x = '😀'"
+    assert trimmed.tokens == tuple(halves[:6])
 
 
 def test_a_token_is_cut_where_the_suggestion_ends() -> None:
     """The last token has only the text that is suggested."""
-    ghost = GhostText(Place("untitled:1", "", "", "python"), SuggestionShape.LINE)
+    ghost = GhostText(DocumentCursor("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
-    shaped = fed(ghost, tokens("x = 1", "  \n\ny"))
+    trimmed = fed(ghost, tokens("x = 1", "  \n\ny"))
 
-    assert [token.text for token in shaped.tokens] == ["x = 1"]
+    assert [token.text for token in trimmed.tokens] == ["x = 1"]
 
 
 @pytest.mark.parametrize("language", ["python", "javascript", "typescript", "go", "rust", "c", "java", "html", "markdown"])
@@ -201,26 +201,29 @@ def test_a_docstring_that_began_far_above_is_known() -> None:
     inside = '"""A docstring.\n' + "    A line (\n" * 1000
     outside = "x = 1\n" * 1000 + '"""A docstring."""\n' + "x = 2\n" * 395
 
-    assert shape_of(Place("untitled:1", f"{inside}    Args:\n        ", "", "python")) is SuggestionShape.LINE
-    assert shape_of(Place("untitled:1", f'{inside}    Done.\n    """\n\n\ndef f():\n    ', "", "python")) is SuggestionShape.BLOCK
-    assert shape_of(Place("untitled:1", f"{outside}def f():\n    ", "", "python")) is SuggestionShape.BLOCK
+    def shape_after(before: str) -> SuggestionShape:
+        return choose_shape(DocumentCursor("untitled:1", before, "", "python"))
+
+    assert shape_after(f"{inside}    Args:\n        ") is SuggestionShape.LINE
+    assert shape_after(f'{inside}    Done.\n    """\n\n\ndef f():\n    ') is SuggestionShape.BLOCK
+    assert shape_after(f"{outside}def f():\n    ") is SuggestionShape.BLOCK
 
 
 @pytest.mark.parametrize("language", ["javascript", "python", "html", "markdown"])
 def test_a_file_of_one_long_line(language: str) -> None:
     """In a minified file, which is one line, the end of the answer's line is found all the same."""
     line = "f(1);" * 200_000
-    ghost = GhostText(Place("untitled:1", line, line, language), SuggestionShape.LINE)
+    ghost = GhostText(DocumentCursor("untitled:1", line, line, language), SuggestionShape.LINE)
 
-    shaped = fed(ghost, tokens("g(", "2)", ";\n", "h"))
+    trimmed = fed(ghost, tokens("g(", "2)", ";\n", "h"))
 
-    assert shaped.text == "g(2);"
+    assert trimmed.text == "g(2);"
 
 
 @pytest.mark.parametrize(("said", "shown"), [("", ""), ("total = 0\n", "total = 0")])
 def test_white_space_without_end(said: str, shown: str) -> None:
     """A model that goes on with white space for ever is stopped, and what it said before that stays."""
-    ghost = GhostText(Place("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
+    ghost = GhostText(DocumentCursor("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
     spaces = 0
     for token in tokens(said, *" " * 1000):
         ghost.feed(token)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.shaping.language_syntax import opens_block, scan, syntax_of
-from pellucid.completion.suggestion import Place
+from pellucid.completion.shaping.language_syntax import find_syntax, opens_block, scan_line
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.text.brackets import is_balanced, opened_in
 from pellucid_lsp.suggestion_items import word_before
 
@@ -30,9 +30,9 @@ FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
         ("text.brackets", r"""print(opened_in('\\"' * (LONG // 2), ")"))"""),
         (
             "completion.shaping.language_syntax",
-            r"""s, x = syntax_of("lua"), "function " * (LONG // 9); opens_block(x, scan(x, None, s), s)""",
+            r"""s, x = find_syntax("lua"), "function " * (LONG // 9); opens_block(x, scan_line(x, None, s), s)""",
         ),
-        ("completion.shaping.language_syntax", r"""print(scan("`" + "\\`" * (LONG // 2), None, syntax_of("javascript")).code)"""),
+        ("completion.shaping.language_syntax", r"""print(scan_line("`" + "\\`" * (LONG // 2), None, find_syntax("javascript")).code)"""),
         ("completion.shaping.block_scope", r"""print(block_scope._DECLARES.match("a(" + ")" * LONG))"""),
         ("learn.evaluate.suites.infilling", r"""print(len(identifiers("\\'" * (LONG // 2))))"""),
     ],
@@ -47,8 +47,8 @@ def test_time_is_bounded(module: str, program: str) -> None:
 
 def test_time_of_items_is_bounded() -> None:
     """The word before a cursor is found in a line of a million characters while a process starts and ends."""
-    imports = "from pellucid_lsp.suggestion_items import *; from pellucid.completion.suggestion import Place"
-    command = [sys.executable, "-c", f"""{imports}; word_before(Place("", "a" * {LONG} + "(", ""))"""]
+    imports = "from pellucid_lsp.suggestion_items import *; from pellucid.completion.suggestion import DocumentCursor"
+    command = [sys.executable, "-c", f"""{imports}; word_before(DocumentCursor("", "a" * {LONG} + "(", ""))"""]
     subprocess.run(command, timeout=60, check=True, capture_output=True)
 
 
@@ -70,9 +70,9 @@ def test_brackets_outside_of_strings(text: str) -> None:
 @given(st.lists(st.sampled_from(["function", " ", "a", "(", ")", "function f(a)", "(a)"]), max_size=8).map("".join))
 def test_functions_without_a_word_before_them(line: str) -> None:
     """In Lua a block begins at the end of ``function NAME (...)``, wherever in its line."""
-    syntax = syntax_of("lua")
+    syntax = find_syntax("lua")
     code = line.rstrip()
-    found = scan(line, None, syntax)
+    found = scan_line(line, None, syntax)
     last_opens = bool(found.marks) and found.marks[-1].opens and found.marks[-1].at == len(code) - 1
     assert opens_block(line, found, syntax) == (last_opens or FUNCTION.match(code) is not None)
 
@@ -81,4 +81,4 @@ def test_functions_without_a_word_before_them(line: str) -> None:
 def test_the_word_before_the_cursor(before: str) -> None:
     """The word consists of the letters, digits and underscores at the end of the last line."""
     found = re.search(r"\w+\Z", before.rpartition("\n")[2])
-    assert word_before(Place("", before, "")) == (found.group() if found else "")
+    assert word_before(DocumentCursor("", before, "")) == (found.group() if found else "")

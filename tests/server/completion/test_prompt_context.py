@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
 from pellucid.completion.context.prompt_context import DOCUMENTS, PromptContext, window_end, window_start
 from pellucid.completion.settings import ContextSettings
-from pellucid.completion.suggestion import Place, Prompt
+from pellucid.completion.suggestion import DocumentCursor, Prompt
 
 SMALL = ContextSettings(prefix_tokens=40, suffix_tokens=20, files_tokens=100)
 PREFIX, SUFFIX = int(40 * CHARACTERS_PER_TOKEN), int(20 * CHARACTERS_PER_TOKEN)
@@ -20,8 +20,8 @@ typings = st.lists(st.sampled_from(["a", "b", "(", " ", "\n", "\n    ", "\r\n", 
 CODE = "".join(f"def function_{number}(argument):\n    return argument + {number}\n\n\n" for number in range(400))
 
 
-def place(before: str, after: str = "", uri: str = "file:///a.py") -> Place:
-    return Place(uri, before, after, "python", "/a.py")
+def cursor(before: str, after: str = "", uri: str = "file:///a.py") -> DocumentCursor:
+    return DocumentCursor(uri, before, after, "python", "/a.py")
 
 
 def context(some: ContextSettings = SMALL) -> PromptContext:
@@ -34,10 +34,10 @@ class TestTyping:
     def test_each_prompt_begins_with_the_one_before(self, before: str, after: str, typed: list[str]) -> None:
         """300 keystrokes at one place, new lines among them, only append to the prompt: the suffix stays the same."""
         ours = context(ContextSettings())
-        last = ours.prompt(place(CODE + before, after + CODE))
+        last = ours.prompt(cursor(CODE + before, after + CODE))
         for key in typed:
             before += key
-            prompt = ours.prompt(place(CODE + before, after + CODE))
+            prompt = ours.prompt(cursor(CODE + before, after + CODE))
             assert prompt.prefix.startswith(last.prefix)
             assert (prompt.suffix, prompt.extra) == (last.suffix, last.extra)
             last = prompt
@@ -46,10 +46,10 @@ class TestTyping:
     def test_the_window_slides_seldom(self, before: str, after: str, typed: list[str]) -> None:
         """However small the budget, the start of the window moves at most once for each half of it that is typed."""
         ours = context()
-        starts = [len(before) - len(ours.prompt(place(before, after)).prefix)]
+        starts = [len(before) - len(ours.prompt(cursor(before, after)).prefix)]
         for key in typed:
             before += key
-            prompt = ours.prompt(place(before, after))
+            prompt = ours.prompt(cursor(before, after))
             assert len(prompt.prefix) <= 1.5 * PREFIX + 1
             starts.append(len(before) - len(prompt.prefix))
         moves = sum(one != other for one, other in pairwise(starts))
@@ -58,7 +58,7 @@ class TestTyping:
     def test_the_window_keeps_its_size(self) -> None:
         """Over a long stretch of typing the window holds between a half and one and a half of the budget, and slides by halves."""
         ours, typed = context(), "word\n" * 200
-        sizes = [len(ours.prompt(place(CODE + typed[:length])).prefix) for length in range(len(typed))]
+        sizes = [len(ours.prompt(cursor(CODE + typed[:length])).prefix) for length in range(len(typed))]
         assert min(sizes) >= PREFIX / 2
         assert PREFIX * 1.4 <= max(sizes) <= PREFIX * 1.5
         assert sum(later < earlier for earlier, later in pairwise(sizes)) <= 1_000 / (PREFIX / 2)
@@ -66,45 +66,45 @@ class TestTyping:
     def test_a_file_of_long_lines_is_appended_to_as_well(self) -> None:
         """A window that begins inside of a line is kept like any other."""
         ours, line = context(), "x" * 5_000
-        first = ours.prompt(place(line))
-        assert ours.prompt(place(line + "yz")).prefix == first.prefix + "yz"
+        first = ours.prompt(cursor(line))
+        assert ours.prompt(cursor(line + "yz")).prefix == first.prefix + "yz"
 
     def test_taking_back_what_was_typed_gives_the_same_prompt(self) -> None:
         """After a backspace the prompt is the one of before, which the cache still holds."""
         ours = context()
-        first = ours.prompt(place(CODE, CODE))
-        ours.prompt(place(CODE + "abc", CODE))
-        assert ours.prompt(place(CODE, CODE)) == first
+        first = ours.prompt(cursor(CODE, CODE))
+        ours.prompt(cursor(CODE + "abc", CODE))
+        assert ours.prompt(cursor(CODE, CODE)) == first
 
 
 class TestMoving:
     def test_an_edit_above_the_window_leaves_the_prompt_as_it_is(self) -> None:
         """Lines that are added or taken away above the window move it along."""
         ours, typed = context(), CODE + "x" * (PREFIX // 4)
-        ours.prompt(place(CODE))
-        first = ours.prompt(place(typed))
-        assert ours.prompt(place("import os\n" + typed)) == first
-        assert ours.prompt(place(typed)) == first
+        ours.prompt(cursor(CODE))
+        first = ours.prompt(cursor(typed))
+        assert ours.prompt(cursor("import os\n" + typed)) == first
+        assert ours.prompt(cursor(typed)) == first
 
     def test_a_window_found_again_is_not_moved_to_the_same_text_elsewhere(self) -> None:
         """With an edit above, the window is where it was in the text, even where other places look like it."""
         ours, lines = context(), "same line\n" * 100
-        first = ours.prompt(place(lines))
-        assert ours.prompt(place("x = 1\n" + lines)).prefix == first.prefix
+        first = ours.prompt(cursor(lines))
+        assert ours.prompt(cursor("x = 1\n" + lines)).prefix == first.prefix
 
     def test_a_window_that_lost_its_beginning_is_given_up(self) -> None:
         """Where more was taken away than stood above the window, the text that is left is read from its own beginning."""
         ours = context(ContextSettings(prefix_tokens=400))
-        ours.prompt(place("same line\n" * 1_000))
+        ours.prompt(cursor("same line\n" * 1_000))
         left = "\n" + "same line\n" * 128
-        assert ours.prompt(place(left)).prefix == left
+        assert ours.prompt(cursor(left)).prefix == left
 
     def test_a_jump_up_takes_a_new_window(self) -> None:
         """Far above the old window there is a new one, of the budget's size."""
         ours = context()
-        ours.prompt(place(CODE, ""))
+        ours.prompt(cursor(CODE, ""))
         half = CODE.index("def function_200")
-        prompt = ours.prompt(place(CODE[:half], CODE[half:]))
+        prompt = ours.prompt(cursor(CODE[:half], CODE[half:]))
         assert CODE[:half].endswith(prompt.prefix)
         assert PREFIX / 2 <= len(prompt.prefix) <= PREFIX
 
@@ -112,54 +112,54 @@ class TestMoving:
         """Who jumps elsewhere, edits there and comes back finds the prompt of before, for the last few places."""
         ours, typed = context(), "x" * (PREFIX // 4)
         up_there = CODE.index("def function_200")
-        ours.prompt(place(CODE, "\n"))
-        first = ours.prompt(place(CODE + typed, "\n"))
-        up = ours.prompt(place(CODE[:up_there], CODE[up_there:] + typed + "\n"))
-        edited = ours.prompt(place(CODE[:up_there] + "y = 1\n", CODE[up_there:] + typed + "\n"))
-        back = ours.prompt(place(CODE[:up_there] + "y = 1\n" + CODE[up_there:] + typed, "\n"))
+        ours.prompt(cursor(CODE, "\n"))
+        first = ours.prompt(cursor(CODE + typed, "\n"))
+        up = ours.prompt(cursor(CODE[:up_there], CODE[up_there:] + typed + "\n"))
+        edited = ours.prompt(cursor(CODE[:up_there] + "y = 1\n", CODE[up_there:] + typed + "\n"))
+        back = ours.prompt(cursor(CODE[:up_there] + "y = 1\n" + CODE[up_there:] + typed, "\n"))
         assert edited.prefix == up.prefix + "y = 1\n"
         assert back == first
 
     def test_a_step_up_within_the_window_does_not_starve_the_prefix(self) -> None:
         """Where less than half of the budget would be left of the window, it moves up."""
         ours = context()
-        ours.prompt(place(CODE))
-        assert len(ours.prompt(place(CODE[:-PREFIX])).prefix) >= PREFIX / 2
+        ours.prompt(cursor(CODE))
+        assert len(ours.prompt(cursor(CODE[:-PREFIX])).prefix) >= PREFIX / 2
 
     def test_a_closed_document_is_forgotten(self) -> None:
         """A document that is opened again starts anew."""
         ours = context()
-        ours.prompt(place(CODE))
+        ours.prompt(cursor(CODE))
         typed = "x" * (PREFIX // 3)
-        grown = ours.prompt(place(CODE + typed)).prefix
+        grown = ours.prompt(cursor(CODE + typed)).prefix
         ours.forget("file:///a.py")
-        assert ours.prompt(place(CODE + typed)).prefix == context().prompt(place(CODE + typed)).prefix != grown
+        assert ours.prompt(cursor(CODE + typed)).prefix == context().prompt(cursor(CODE + typed)).prefix != grown
 
     def test_the_latest_documents_are_remembered(self) -> None:
         """However many are opened, and asked for after they were closed, the windows of the last ones alone are kept."""
         ours, typed = context(), CODE + "x" * (PREFIX // 3)
         for number in range(DOCUMENTS + 2):
-            ours.prompt(place(CODE, uri=f"file:///{number}.py"))
-            ours.prompt(place(CODE, uri="file:///0.py"))
-        fresh = context().prompt(place(typed)).prefix
-        grown = [deepcopy(ours).prompt(place(typed, uri=f"file:///{number}.py")).prefix != fresh for number in range(DOCUMENTS + 2)]
+            ours.prompt(cursor(CODE, uri=f"file:///{number}.py"))
+            ours.prompt(cursor(CODE, uri="file:///0.py"))
+        fresh = context().prompt(cursor(typed)).prefix
+        grown = [deepcopy(ours).prompt(cursor(typed, uri=f"file:///{number}.py")).prefix != fresh for number in range(DOCUMENTS + 2)]
         kept = [number for number, more in enumerate(grown) if more]
         assert kept == [0, *range(3, DOCUMENTS + 2)]
 
     def test_documents_have_windows_of_their_own(self) -> None:
         """Work in another document does not move a window."""
         ours = context()
-        ours.prompt(place(CODE))
-        ours.prompt(place("other", uri="file:///b.py"))
+        ours.prompt(cursor(CODE))
+        ours.prompt(cursor("other", uri="file:///b.py"))
         typed = "x" * (PREFIX // 3)
-        assert len(ours.prompt(place(CODE + typed)).prefix) > PREFIX
+        assert len(ours.prompt(cursor(CODE + typed)).prefix) > PREFIX
 
 
 class TestBudget:
     @given(texts, texts)
     def test_a_fresh_prompt_keeps_to_its_budget(self, before: str, after: str) -> None:
         """What is sent is the end of what is before the cursor and the beginning of what is after it, within the budget."""
-        prompt = context().prompt(place(before, after))
+        prompt = context().prompt(cursor(before, after))
         assert before.endswith(prompt.prefix)
         assert after.startswith(prompt.suffix)
         assert min(len(before), PREFIX // 2 - 1) <= len(prompt.prefix) <= PREFIX
@@ -178,7 +178,7 @@ class TestBudget:
     @given(texts)
     def test_no_suffix(self, after: str) -> None:
         """A budget of nothing sends nothing of what is after the cursor."""
-        assert context(ContextSettings(suffix_tokens=0)).prompt(place("x", after)).suffix == ""
+        assert context(ContextSettings(suffix_tokens=0)).prompt(cursor("x", after)).suffix == ""
 
 
 class TestChunks:
@@ -189,23 +189,23 @@ class TestChunks:
         ours, chunk = PromptContext(some, ring), "def area(width, height):\n    checked(width, height)\n    return width * height\n"
         ring.note_edit("file:///b.py", "b.py", chunk, 0)
         assert ring.promote()
-        first = ours.prompt(place(CODE))
+        first = ours.prompt(cursor(CODE))
         assert [extra.text for extra in first.extra] == [chunk]
-        assert ours.prompt(place(CODE + chunk)).extra == first.extra
+        assert ours.prompt(cursor(CODE + chunk)).extra == first.extra
         ours.forget("file:///a.py")
-        assert ours.prompt(place(CODE + chunk)).extra == ()
+        assert ours.prompt(cursor(CODE + chunk)).extra == ()
 
     def test_a_new_chunk_is_sent_from_the_next_prompt_on(self) -> None:
         """When the ring changes, so does the prompt, at the end of its chunks."""
         some = ContextSettings()
         ring = ChunkRing(some)
         ours = PromptContext(some, ring)
-        assert ours.prompt(place("x")) == Prompt("x", "")
+        assert ours.prompt(cursor("x")) == Prompt("x", "")
         ring.note_edit("file:///b.py", "b.py", "one = 1\ntwo = 2\nthree = 3\n", 0)
         ring.promote()
-        assert [extra.filename for extra in ours.prompt(place("x")).extra] == ["b.py"]
+        assert [extra.filename for extra in ours.prompt(cursor("x")).extra] == ["b.py"]
         ring.forget("file:///b.py")
-        assert ours.prompt(place("x")) == Prompt("x", "")
+        assert ours.prompt(cursor("x")) == Prompt("x", "")
 
     def test_each_prompt_is_checked(self) -> None:
         """While one types at a place nothing is sent of a file that is ignored since, though its chunks were chosen before."""
@@ -215,9 +215,9 @@ class TestChunks:
         for name in ("b", "c"):
             ring.note_edit(f"file:///{name}.py", f"{name}.py", f"{name}1 = 1\n{name}2 = 2\n{name}3 = 3\n", 0)
             assert ring.promote()
-        assert [extra.filename for extra in ours.prompt(place("x")).extra] == ["b.py", "c.py"]
+        assert [extra.filename for extra in ours.prompt(cursor("x")).extra] == ["b.py", "c.py"]
         forbidden.add("file:///b.py")
-        assert [extra.filename for extra in ours.prompt(place("xy")).extra] == ["c.py"]
+        assert [extra.filename for extra in ours.prompt(cursor("xy")).extra] == ["c.py"]
 
     @given(texts)
     def test_the_document_itself_is_not_among_them(self, text: str) -> None:
@@ -227,4 +227,4 @@ class TestChunks:
         ring = ChunkRing(some)
         ring.note_edit("file:///a.py", "a.py", CODE, 100)
         ring.promote()
-        assert PromptContext(some, ring).prompt(place(text)).extra == ()
+        assert PromptContext(some, ring).prompt(cursor(text)).extra == ()

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.recent_answers import HEAD, TAIL, RecentAnswer, RecentAnswers, after_typing
+from pellucid.completion.recent_answers import HEAD, TAIL, RecentAnswer, RecentAnswers, drop_typed
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import Place, Suggestion
-from support.editors.said_tokens import joined, say
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from support.editors.token_factory import joined, make_tokens
 
-HERE = Place("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")
-ANSWER = RecentAnswer(HERE, say("return", " a", " +", " b"), SuggestionShape.LINE, complete=True, model="m")
+HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")
+ANSWER = RecentAnswer(HERE, make_tokens("return", " a", " +", " b"), SuggestionShape.LINE, complete=True, model="m")
 
 
 def recent(*answers: RecentAnswer) -> RecentAnswers:
@@ -24,8 +24,8 @@ def recent(*answers: RecentAnswer) -> RecentAnswers:
     return known
 
 
-def typed(text: str, place: Place = HERE) -> Place:
-    return replace(place, before=place.before + text)
+def typed(text: str, cursor: DocumentCursor = HERE) -> DocumentCursor:
+    return replace(cursor, before=cursor.before + text)
 
 
 def test_same_place() -> None:
@@ -47,7 +47,7 @@ def test_typing_into(length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "cursor",
     [
         typed("x"),
         typed("return b"),
@@ -58,14 +58,14 @@ def test_typing_into(length: int) -> None:
         replace(HERE, before="# more\n" + HERE.before),
     ],
 )
-def test_other_places(place: Place) -> None:
+def test_other_places(cursor: DocumentCursor) -> None:
     """Other text, another file, another surrounding, and an answer that is typed to its end: nothing is found."""
-    assert recent(ANSWER).find(place) is None
+    assert recent(ANSWER).find(cursor) is None
 
 
 def test_an_empty_document_is_not_every_place() -> None:
     """What was said in an empty document is said there only."""
-    known = recent(replace(ANSWER, place=replace(HERE, before="", after="")))
+    known = recent(replace(ANSWER, cursor=replace(HERE, before="", after="")))
 
     assert known.find(replace(HERE, before="", after="")) is not None
     assert known.find(replace(HERE, before="x = 1\n", after="")) is None
@@ -74,14 +74,14 @@ def test_an_empty_document_is_not_every_place() -> None:
 def test_edits_far_away_do_not_count() -> None:
     """More text than tells a place from others may change around it."""
     far = replace(HERE, before="a" * 10 + "b" * TAIL, after="c" * HEAD + "d" * 10)
-    known = recent(replace(ANSWER, place=far))
+    known = recent(replace(ANSWER, cursor=far))
 
     assert known.find(replace(far, before="zzz" + "b" * TAIL, after="c" * HEAD)) is not None
 
 
 def test_newest_first() -> None:
     """Of two answers at one place the newer one counts."""
-    newer = replace(ANSWER, tokens=say("pass"))
+    newer = replace(ANSWER, tokens=make_tokens("pass"))
 
     found = recent(ANSWER, newer).find(HERE)
 
@@ -100,7 +100,7 @@ def test_newest_first() -> None:
 )
 def test_brackets_that_the_editor_closes(said: str, typing: str, closed: str, left: str) -> None:
     """A bracket or quote that the editor closes by itself is not suggested twice."""
-    known = recent(replace(ANSWER, tokens=say(*said)))
+    known = recent(replace(ANSWER, tokens=make_tokens(*said)))
 
     found = known.find(replace(typed(typing), after=closed + HERE.after))
 
@@ -110,11 +110,11 @@ def test_brackets_that_the_editor_closes(said: str, typing: str, closed: str, le
 
 def test_nothing_left_before_the_closed_bracket() -> None:
     """Where the answer closes at once what the editor has closed, nothing is left."""
-    assert recent(replace(ANSWER, tokens=say("f(", ")"))).find(replace(typed("f("), after=")" + HERE.after)) is None
+    assert recent(replace(ANSWER, tokens=make_tokens("f(", ")"))).find(replace(typed("f("), after=")" + HERE.after)) is None
 
 
-def suggestion(text: str = "return a", place: Place = HERE) -> Suggestion:
-    return Suggestion("1", place, text, say(text), "m", SuggestionShape.LINE)
+def suggestion(text: str = "return a", cursor: DocumentCursor = HERE) -> Suggestion:
+    return Suggestion("1", cursor, text, make_tokens(text), "m", SuggestionShape.LINE)
 
 
 def test_dismissed() -> None:
@@ -145,7 +145,7 @@ def test_accepted() -> None:
 def test_accepted_in_parts() -> None:
     """A part that was accepted grows with the next one, and counts once; the whole suggestion stays known."""
     known = RecentAnswers()
-    one = replace(suggestion(), tokens=say("return", " a"))
+    one = replace(suggestion(), tokens=make_tokens("return", " a"))
     known.add(one)
 
     assert known.accept(one, 3)
@@ -171,7 +171,7 @@ def test_forgetting() -> None:
     """Only the last answers and suggestions are kept."""
     known = RecentAnswers()
     for number in range(300):
-        known.keep(replace(ANSWER, place=replace(HERE, before=f"{number}\n")))
+        known.keep(replace(ANSWER, cursor=replace(HERE, before=f"{number}\n")))
         known.add(replace(suggestion(), id=str(number)))
 
     assert known.find(replace(HERE, before="0\n")) is None
@@ -181,6 +181,6 @@ def test_forgetting() -> None:
 
 def test_half_characters_stay() -> None:
     """Tokens without text of their own, halves of a character, stay before the token that completes it."""
-    tokens = say("a", "", "é")
+    tokens = make_tokens("a", "", "é")
 
-    assert [one.text for one in after_typing(tokens, 1)] == ["", "é"]
+    assert [one.text for one in drop_typed(tokens, 1)] == ["", "é"]

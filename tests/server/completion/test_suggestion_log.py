@@ -17,17 +17,17 @@ from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.completion.shaping.ending import Ending
-from pellucid.completion.suggestion import Place, Suggestion
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.features import NAMES, CursorFeatures
 from pellucid.completion.trust.reaction_log import ReactionLog
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import EditorSettings
-from support.editors.said_tokens import say
+from support.editors.token_factory import make_tokens
 
-HERE = Place("file:///secret_project/a.py", "def secret(a, b):\n    ret", "\n\nhidden = 1\n", "python")
+HERE = DocumentCursor("file:///secret_project/a.py", "def secret(a, b):\n    ret", "\n\nhidden = 1\n", "python")
 SECRETS = ("secret", "ret", "urn", "value", "hidden", "a.py")
-TOKENS = say("urn", " value", " +", " 1", p=0.5)
+TOKENS = make_tokens("urn", " value", " +", " 1", p=0.5)
 SUGGESTION = Suggestion("lsp-1-1", HERE, "urn value + 1", TOKENS, "model", SuggestionShape.LINE)
 ENTRY = LogEntry("s-1", "model", "python", "normal", "calibration", Reaction.ACCEPTED, 13, 13, tuple(map(float, range(22))), None, (0.5,))
 

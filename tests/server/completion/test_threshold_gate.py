@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.settings import GateLevel
-from pellucid.completion.suggestion import first
+from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.threshold_gate import THRESHOLDS, judge, measure
-from support.editors.said_tokens import joined, say, token
+from support.editors.token_factory import joined, make_tokens, token
 
 probabilities = st.floats(1e-6, 1.0)
 texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", ")", ""]), max_size=12).map(lambda words: ["go", *words])
@@ -19,21 +19,21 @@ texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", 
 
 def test_sure() -> None:
     """A suggestion of which every token is sure is shown whole at every level."""
-    tokens = say("return", " a", " +", " b", p=0.95)
+    tokens = make_tokens("return", " a", " +", " b", p=0.95)
 
     assert [judge(tokens, level).length for level in GateLevel] == [len("return a + b")] * 3
 
 
 def test_values() -> None:
     """The values are the first probability, the geometric mean and the least one."""
-    values = measure((*say("a", p=0.5), *say("b", p=0.125), token("", 1e-3)))
+    values = measure((*make_tokens("a", p=0.5), *make_tokens("b", p=0.125), token("", 1e-3)))
 
     assert all(isclose(values[name], wanted) for name, wanted in {"first": 0.5, "mean": 0.25, "least": 0.125}.items())
 
 
 def test_unsure_first_token_hides_all() -> None:
     """Without a sure first token nothing is shown, and the reason names it."""
-    verdict = judge((token("return", 0.1), *say(" a", " +")), GateLevel.QUIET)
+    verdict = judge((token("return", 0.1), *make_tokens(" a", " +")), GateLevel.QUIET)
 
     assert verdict.length == 0
     assert "first token's probability is 0.10, below 0.50 of the level quiet" in verdict.reason
@@ -41,14 +41,14 @@ def test_unsure_first_token_hides_all() -> None:
 
 def test_shortened_to_whole_lines() -> None:
     """A weak token in a later line takes its line with it, and the lines before stay."""
-    tokens = (*say("if", " a", ":", "\n", "    ", "return", " a"), token("x", 0.001), *say("\n", "b"))
+    tokens = (*make_tokens("if", " a", ":", "\n", "    ", "return", " a"), token("x", 0.001), *make_tokens("\n", "b"))
 
     assert joined(tokens)[: judge(tokens, GateLevel.NORMAL).length] == "if a:"
 
 
 def test_shortened_to_whole_words() -> None:
     """A weak token in the first line takes all from its word on."""
-    tokens = (*say("return", " value", ".", "na"), token("me", 0.001), *say(" +", " b"))
+    tokens = (*make_tokens("return", " value", ".", "na"), token("me", 0.001), *make_tokens(" +", " b"))
 
     assert joined(tokens)[: judge(tokens, GateLevel.NORMAL).length] == "return value."
 
@@ -64,7 +64,7 @@ def test_what_is_shown_is_sure(level: GateLevel, words: list[str], data: st.Data
 
     assert text[: verdict.length].strip() or verdict.length == 0
     if verdict.length:
-        values = measure(first(tokens, verdict.length))
+        values = measure(truncate(tokens, verdict.length))
         assert all(values[name] >= least for name, least in THRESHOLDS[level].items())
 
 

@@ -19,7 +19,7 @@ from pellucid.completion.model_provider import FixedProvider
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.shaping.ending import Ending
-from pellucid.completion.suggestion import Place
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.errors import PellucidError
@@ -71,7 +71,7 @@ async def complete(speaker: Assistant, before: str, after: str, language: str, l
     road = FixedProvider(speaker)
     completer = Completer(settings, lambda: road, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note)
     # A newer request for a document supersedes the older one: each has its own, since other people have this page open as well.
-    place = Place(f"untitled:page-{next(_NUMBERS)}", before, after, language)
+    place = DocumentCursor(f"untitled:page-{next(_NUMBERS)}", before, after, language)
     try:
         found = await completer.suggest(place)
         explanation = completer.journal.explanations.find()
@@ -102,7 +102,9 @@ def empty(before: str, after: str) -> dict[str, Any]:
     }
 
 
-async def _picture(speaker: Assistant, place: Place, shown: str, tokens: Sequence[Token], explanation: Explanation) -> dict[str, Any]:
+async def _picture(
+    speaker: Assistant, place: DocumentCursor, shown: str, tokens: Sequence[Token], explanation: Explanation
+) -> dict[str, Any]:
     whole = "".join(token.text for token in tokens)
     verdict = explanation.verdict
     rows = [] if verdict is None else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]

@@ -53,7 +53,7 @@ _DEFINITION = re.compile(
 _DECORATION = re.compile(r"\s*(?:@|#[\[\s]|//|/\*|\*|--)")
 
 
-class Worth(IntEnum):
+class ChunkPriority(IntEnum):
     """How much a place is likely to help: what was worked on more than what was only opened."""
 
     OPENED = 0
@@ -69,7 +69,7 @@ class ChunkCandidate:
     filename: str
     text: str
     line: int
-    worth: Worth
+    priority: ChunkPriority
 
     @property
     def document(self) -> str:
@@ -78,12 +78,12 @@ class ChunkCandidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FileChunk:
+class ContextChunk:
     """A piece of a document as it is sent. ``said`` are its lines that say something, without their indentation."""
 
     uri: str
     extra: Extra
-    worth: Worth
+    priority: ChunkPriority
     said: frozenset[str] = field(repr=False)
 
     @property
@@ -116,7 +116,7 @@ class ChunkRing:
         self._budget = settings.files_tokens
         self._may_send = may_send
         self._queue: list[ChunkCandidate] = []
-        self._chunks: list[FileChunk] = []
+        self._chunks: list[ContextChunk] = []
         self._here: ChunkCandidate | None = None
         self._version = 0
 
@@ -127,15 +127,15 @@ class ChunkRing:
 
     def note_open(self, uri: str, filename: str, text: str) -> None:
         """A document was opened: its first definition may help."""
-        self._enqueue(ChunkCandidate(uri, filename, text, -1, Worth.OPENED))
+        self._enqueue(ChunkCandidate(uri, filename, text, -1, ChunkPriority.OPENED))
 
     def note_edit(self, uri: str, filename: str, text: str, line: int) -> None:
         """A document was edited at a line; ``text`` is what it says now."""
-        self._enqueue(ChunkCandidate(uri, filename, text, line, Worth.EDITED))
+        self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.EDITED))
 
     def note_visit(self, uri: str, filename: str, text: str, line: int) -> None:
         """The cursor stands here now. The place that it left by that, in another document or far away in this one, may help."""
-        here = ChunkCandidate(uri, filename, text, line, Worth.VISITED)
+        here = ChunkCandidate(uri, filename, text, line, ChunkPriority.VISITED)
         left, self._here = self._here, here
         if left is not None and not _near(left, here):
             self._enqueue(left)
@@ -146,7 +146,7 @@ class ChunkRing:
         Those of the document where the cursor stands wait until it is left: they would not be sent with it.
         """
         here = self._here.document if self._here else None
-        for candidate in sorted(self._queue, key=lambda one: one.worth, reverse=True):
+        for candidate in sorted(self._queue, key=lambda one: one.priority, reverse=True):
             if candidate.document == here:
                 continue
             self._queue.remove(candidate)
@@ -181,28 +181,28 @@ class ChunkRing:
         if not self._budget:
             return
         replaced = [old for old in self._queue if _near(old, new)]
-        worth = max([new.worth, *(old.worth for old in replaced)])
-        self._queue = [replace(new, worth=worth), *(old for old in self._queue if old not in replaced)]
+        priority = max([new.priority, *(old.priority for old in replaced)])
+        self._queue = [replace(new, priority=priority), *(old for old in self._queue if old not in replaced)]
         if len(self._queue) > MOST_CANDIDATES:
-            least = min(reversed(self._queue), key=lambda one: one.worth)
+            least = min(reversed(self._queue), key=lambda one: one.priority)
             self._queue.remove(least)
 
     def _admit(self, candidate: ChunkCandidate) -> bool:
         """Puts a candidate into the ring, if it says something new and there is room for it."""
         most = int(self._budget / CHUNKS_AT_LEAST * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
-        chunk = FileChunk(candidate.uri, Extra(candidate.filename, text), candidate.worth, _said(text))
+        chunk = ContextChunk(candidate.uri, Extra(candidate.filename, text), candidate.priority, _said(text))
         if len(chunk.said) < LEAST_LINES or any(_similarity(chunk.said, old.said) > SAME for old in self._chunks):
             return False
         others = [old for old in self._chunks if not (old.document == chunk.document and _similarity(chunk.said, old.said) > OLDER)]
         if _tokens(others) + chunk.tokens > self._budget:
-            if chunk.worth is Worth.OPENED:  # not worth the cache of what was worked on
+            if chunk.priority is ChunkPriority.OPENED:  # not worth the cache of what was worked on
                 return False
             others = _evicted(others, self._budget / 2)
         self._chunks = [*others, chunk]
         return True
 
-    def _keep(self, chunks: list[FileChunk]) -> None:
+    def _keep(self, chunks: list[ContextChunk]) -> None:
         if len(chunks) != len(self._chunks):
             self._chunks = chunks
             self._version += 1
@@ -246,10 +246,10 @@ def _is_border(lines: Sequence[str], index: int) -> bool:
     return index == 0 or not lines[index - 1].strip() or _DEFINITION.match(lines[index]) is not None
 
 
-def _evicted(chunks: Sequence[FileChunk], budget: float) -> list[FileChunk]:
+def _evicted(chunks: Sequence[ContextChunk], budget: float) -> list[ContextChunk]:
     """What stays when the oldest go until the rest fits; those that were only opened go before the others."""
     kept = list(chunks)
-    for chunk in sorted(chunks, key=lambda one: one.worth is not Worth.OPENED):
+    for chunk in sorted(chunks, key=lambda one: one.priority is not ChunkPriority.OPENED):
         if _tokens(kept) <= budget:
             break
         kept.remove(chunk)
@@ -279,5 +279,5 @@ def _share(part: frozenset[str], whole: frozenset[str]) -> float:
     return len(part & whole) / len(part) if part else 0.0
 
 
-def _tokens(chunks: Sequence[FileChunk]) -> float:
+def _tokens(chunks: Sequence[ContextChunk]) -> float:
     return sum(chunk.tokens for chunk in chunks)

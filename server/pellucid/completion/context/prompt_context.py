@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
 from pellucid.completion.settings import ContextSettings
-from pellucid.completion.suggestion import Place, Prompt
+from pellucid.completion.suggestion import DocumentCursor, Prompt
 from pellucid.tokens import Extra
 
 SLACK = 0.5
@@ -55,20 +55,20 @@ class PromptContext:
         self._ring = ring
         self._windows: dict[str, tuple[ContextWindow, ...]] = {}
 
-    def prompt(self, place: Place) -> Prompt:
+    def prompt(self, cursor: DocumentCursor) -> Prompt:
         """What is sent for a place. Where more was typed since, it is what was sent before, and more at the end of the prefix.
 
         Without the chunks of other files, though, that may not be sent any more.
         """
         self._ring.check()
-        before, after, version = place.before, place.after, self._ring.version
-        known = self._windows.pop(place.uri, ())
-        last, start = self._found_again(known, place) or (None, window_start(before, self._prefix))
+        before, after, version = cursor.before, cursor.after, self._ring.version
+        known = self._windows.pop(cursor.uri, ())
+        last, start = self._found_again(known, cursor) or (None, window_start(before, self._prefix))
         prefix, suffix = before[start:], after[: window_end(after, self._suffix)]
-        extra = last.extra if last is not None and last.version == version else self._ring.chunks(prefix + suffix, place.uri)
+        extra = last.extra if last is not None and last.version == version else self._ring.chunks(prefix + suffix, cursor.uri)
         window = ContextWindow(start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK], extra, version)
         others = (one for one in known if one is not last and one.start != start)
-        self._windows[place.uri] = (window, *others)[:WINDOWS]
+        self._windows[cursor.uri] = (window, *others)[:WINDOWS]
         if len(self._windows) > DOCUMENTS:
             del self._windows[next(iter(self._windows))]
         return Prompt(prefix, suffix, extra)
@@ -77,13 +77,13 @@ class PromptContext:
         """The document was closed."""
         self._windows.pop(uri, None)
 
-    def _found_again(self, windows: Sequence[ContextWindow], place: Place) -> tuple[ContextWindow, int] | None:
+    def _found_again(self, windows: Sequence[ContextWindow], cursor: DocumentCursor) -> tuple[ContextWindow, int] | None:
         """The latest window of the document that is still there and of a good size, and where it begins now."""
         for window in windows:
-            grown = len(place.before) + len(place.after) - window.length
+            grown = len(cursor.before) + len(cursor.after) - window.length
             starts = (window.start, window.start + grown) if window.start else (0,)  # the second: something changed above it
             for start in starts:
-                if self._fits(place.before, start, window.landmark):
+                if self._fits(cursor.before, start, window.landmark):
                     return window, start
         return None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from pellucid.completion.shaping.cursor_scope import Bracket, Cursor
 from pellucid.completion.shaping.ending import Ending, ScopeEnd
-from pellucid.completion.shaping.language_syntax import Mark, Scan, indentation, opens_block, scan
+from pellucid.completion.shaping.language_syntax import BracketMark, LineScan, indentation, opens_block, scan_line
+from pellucid.completion.shaping.parsed_cursor import Bracket, ParsedCursor
 from pellucid.text.brackets import CLOSING, OPENING, QUOTES
 from pellucid.text.stopping import WORTH_CUTTING
 
@@ -46,11 +46,11 @@ class Scope(Protocol):
 class OpenBrackets:
     """The brackets that are open while an answer is written: those before the cursor, and its own."""
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-        self._theirs = list(cursor.brackets)
+    def __init__(self, parsed: ParsedCursor) -> None:
+        self._parsed = parsed
+        self._theirs = list(parsed.brackets)
         self._own: list[str] = []
-        self.started = cursor.brackets[-1].line if cursor.brackets else None  # the line of the innermost; it closes as a whole
+        self.started = parsed.brackets[-1].line if parsed.brackets else None  # the line of the innermost; it closes as a whole
 
     @property
     def own(self) -> int:
@@ -66,7 +66,7 @@ class OpenBrackets:
         """From here on the answer may close nothing but its own."""
         self.started = None
 
-    def follow(self, line: str, marks: tuple[Mark, ...], *, keep: bool) -> Mark | None:
+    def follow(self, line: str, marks: tuple[BracketMark, ...], *, keep: bool) -> BracketMark | None:
         """The first mark that closes what the answer should not: what it did not open and what is closed after the cursor."""
         own, theirs = list(self._own), list(self._theirs)
         for mark in marks:
@@ -82,11 +82,11 @@ class OpenBrackets:
             self._own, self._theirs = own, theirs
         return None
 
-    def _may_close(self, theirs: list[Bracket], mark: Mark, *, alone: bool) -> bool:
+    def _may_close(self, theirs: list[Bracket], mark: BracketMark, *, alone: bool) -> bool:
         """Whether a bracket from before the cursor may be closed; on lines of their own only those of one line are."""
         if not theirs or theirs[-1].closing != mark.closing or (alone and theirs[-1].line != self.started):
             return False
-        if self._cursor.is_closed(theirs[-1]):
+        if self._parsed.is_closed(theirs[-1]):
             return False
         theirs.pop()
         return True
@@ -97,56 +97,56 @@ class LineScope:
 
     blanks = 0
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-        self._brackets = OpenBrackets(cursor)
+    def __init__(self, parsed: ParsedCursor) -> None:
+        self._parsed = parsed
+        self._brackets = OpenBrackets(parsed)
         self._first = True
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        left = len(self._cursor.left) if self._first else 0
-        found = self._cursor.scan_on(line) if self._first else scan(line, self._cursor.inside, self._cursor.syntax)
+        left = len(self._parsed.left) if self._first else 0
+        found = self._parsed.scan_on(line) if self._first else scan_line(line, self._parsed.inside, self._parsed.syntax)
         if not line[left:].strip():
             self._first = self._first and not whole
             return None
-        if self._cursor.quoted and (at := _closing_at(line, left, self._cursor.right)) is not None:
+        if self._parsed.quoted and (at := _closing_at(line, left, self._parsed.right)) is not None:
             return ScopeEnd(at, Ending.SUFFIX)
         wrong = self._brackets.follow(line, _after(found, left), keep=False)
         if wrong is not None:
-            return ScopeEnd(_without_right(line, wrong, self._cursor.right), Ending.SUFFIX)
+            return ScopeEnd(_without_right(line, wrong, self._parsed.right), Ending.SUFFIX)
         if not whole:
             return None
-        said = _right_in(line, left, self._cursor.right)
+        said = _right_in(line, left, self._parsed.right)
         return ScopeEnd(len(line), Ending.LINE) if said is None else ScopeEnd(said, Ending.SUFFIX)
 
 
 class BlockScope:
     """A block of code: what the line above or left of the cursor opens, else the scope that the cursor stands in."""
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-        self._syntax = cursor.syntax
-        self._brackets = OpenBrackets(cursor)
-        self._inside = cursor.inside
-        self._in_text = cursor.inside is not None  # the block is a comment or a string
-        self._opener = cursor.opener_indent  # what is indented no more than this is not in the block
-        self._braced = cursor.opener_brackets
+    def __init__(self, parsed: ParsedCursor) -> None:
+        self._parsed = parsed
+        self._syntax = parsed.syntax
+        self._brackets = OpenBrackets(parsed)
+        self._inside = parsed.inside
+        self._in_text = parsed.inside is not None  # the block is a comment or a string
+        self._opener = parsed.opener_indent  # what is indented no more than this is not in the block
+        self._braced = parsed.opener_brackets
         self._indent: int | None = None  # of the block
         self._alone = False  # a single statement is wanted
         self._header = ""  # the last line at the block's indentation
         self._bodied = False  # something is indented below it
         self._blank = False  # the line before is blank
         self._first = True
-        if cursor.left.strip() and self._opener is None:
-            self._indent = indentation(cursor.left)
-            self._alone = self._indent == 0 and not cursor.brackets
+        if parsed.left.strip() and self._opener is None:
+            self._indent = indentation(parsed.left)
+            self._alone = self._indent == 0 and not parsed.brackets
 
     @property
     def blanks(self) -> int:
         return 1 if self._inside is None else 1_000
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        left = len(self._cursor.left) if self._first else 0
-        found = self._cursor.scan_on(line) if self._first else scan(line, self._inside, self._syntax)
+        left = len(self._parsed.left) if self._first else 0
+        found = self._parsed.scan_on(line) if self._first else scan_line(line, self._inside, self._syntax)
         end = self._judge(line, found, left, whole=whole)
         if whole and end is None:
             self._inside = found.inside
@@ -154,12 +154,12 @@ class BlockScope:
             self._blank = not line.strip()
         return end
 
-    def _judge(self, line: str, found: Scan, left: int, *, whole: bool) -> ScopeEnd | None:
+    def _judge(self, line: str, found: LineScan, left: int, *, whole: bool) -> ScopeEnd | None:
         if self._in_text:
             return self._judge_text(line, found, whole=whole)
         if not line[left:].strip():  # the cursor's own line, which is complete, or a blank one
             return None
-        starts = self._inside is None and not (self._first and self._cursor.left.strip())
+        starts = self._inside is None and not (self._first and self._parsed.left.strip())
         closes = _closes_first(line, found)
         if starts and not closes:
             end = self._judge_indentation(line, whole=whole)
@@ -170,11 +170,11 @@ class BlockScope:
             return ScopeEnd(wrong.at, Ending.SUFFIX if line[left : wrong.at].strip() else Ending.SCOPE)
         return self._judge_whole(line, found, starts=starts, closes=closes) if whole else None
 
-    def _judge_text(self, line: str, found: Scan, *, whole: bool) -> ScopeEnd | None:
+    def _judge_text(self, line: str, found: LineScan, *, whole: bool) -> ScopeEnd | None:
         """A line of the comment or string that the cursor stands in: the block ends with it."""
         if found.left is None or self._inside is None:
             return None
-        if _is_ended_below(self._cursor, self._inside):
+        if _is_ended_below(self._parsed, self._inside):
             return ScopeEnd(found.left - len(self._inside), Ending.SUFFIX)
         return ScopeEnd(len(line), Ending.SCOPE) if whole else None
 
@@ -188,12 +188,12 @@ class BlockScope:
         if self._syntax.words and word in CLOSING_WORDS:
             return self._judge_closing_word(line, indent, whole=whole)
         if self._indent is None:
-            least = self._opener if self._opener is not None else indentation(self._cursor.left) - 1
+            least = self._opener if self._opener is not None else indentation(self._parsed.left) - 1
             if indent < least or (indent == least and not self._braced):
                 return ScopeEnd(0, Ending.SCOPE)
             if whole:
                 self._indent = indent
-                self._alone = self._alone or (indent == 0 and self._opener is None and not self._cursor.brackets)
+                self._alone = self._alone or (indent == 0 and self._opener is None and not self._parsed.brackets)
             return None
         if self._syntax.comments == ("//",) and _is_marginal(text, whole=whole):
             return None
@@ -218,10 +218,10 @@ class BlockScope:
         return ScopeEnd(len(line), Ending.SCOPE) if whole else None
 
     def _is_below(self, line: str, indent: int) -> bool:
-        below = next((one for one in self._cursor.lines_below() if indentation(one) <= indent), "")
+        below = next((one for one in self._parsed.lines_below() if indentation(one) <= indent), "")
         return indentation(below) == indent and _first_word(below.strip()) == _first_word(line.strip())
 
-    def _judge_whole(self, line: str, found: Scan, *, starts: bool, closes: bool) -> ScopeEnd | None:
+    def _judge_whole(self, line: str, found: LineScan, *, starts: bool, closes: bool) -> ScopeEnd | None:
         opens = opens_block(line, found, self._syntax)
         indent = indentation(line)
         if self._brackets.closed:
@@ -258,7 +258,7 @@ class BlockScope:
         self._header, self._bodied = line, False
 
 
-def _after(found: Scan, left: int) -> tuple[Mark, ...]:
+def _after(found: LineScan, left: int) -> tuple[BracketMark, ...]:
     return tuple(mark for mark in found.marks if mark.at >= left)
 
 
@@ -276,7 +276,7 @@ def _closing_at(line: str, left: int, right: str) -> int | None:
     return None
 
 
-def _without_right(line: str, closing: Mark, right: str) -> int:
+def _without_right(line: str, closing: BracketMark, right: str) -> int:
     """Where a line ends before a closing bracket, and before what stands between the cursor and that bracket already."""
     between = right[: max(right.find(closing.closing), 0)].rstrip()
     said = line[: closing.at].rstrip()
@@ -292,7 +292,7 @@ def _right_in(line: str, left: int, right: str) -> int | None:
     return None if match is None else left + match.start()
 
 
-def _closes_first(line: str, found: Scan) -> bool:
+def _closes_first(line: str, found: LineScan) -> bool:
     return bool(found.marks) and not found.marks[0].opens and not line[: found.marks[0].at].strip()
 
 
@@ -313,9 +313,9 @@ def _first_word(text: str) -> str:
     return match.group() if match else ""
 
 
-def _is_ended_below(cursor: Cursor, closing: str) -> bool:
+def _is_ended_below(parsed: ParsedCursor, closing: str) -> bool:
     """Whether the comment or string that the cursor stands in is ended after it."""
-    after = cursor.place.after
+    after = parsed.cursor.after
     begin = {"*/": "/*", "-->": "<!--", "]]": "[["}.get(closing)
     if begin is None:
         return after.count(closing) % 2 == 1

@@ -14,13 +14,13 @@ def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
     way = 0.0
     for index, token in enumerate(tokens):
         for number, alternative in enumerate(token.top):
-            if alternative.id != token.id and forced(tokens, index, number) is not None and alternative.text.strip():
+            if alternative.id != token.id and force_alternative(tokens, index, number) is not None and alternative.text.strip():
                 found.append((way + alternative.logprob, index, number))
         way += token.logprob or 0.0
     return found
 
 
-def forced(tokens: Sequence[Token], index: int, alternative: int) -> tuple[Token, ...] | None:
+def force_alternative(tokens: Sequence[Token], index: int, alternative: int) -> tuple[Token, ...] | None:
     """The tokens up to ``index``, and the alternative in that one's place.
 
     None where there is no such alternative, or where it does not agree with what the token has in the document already,

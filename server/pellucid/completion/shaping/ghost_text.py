@@ -6,11 +6,11 @@ import re
 
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.block_scope import BlockScope, LineScope, Scope
-from pellucid.completion.shaping.cursor_scope import Cursor
 from pellucid.completion.shaping.ending import Ending, ScopeEnd
-from pellucid.completion.shaping.prose import InFence, Paragraph, fenced
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.shaping.prose import FencedScope, ParagraphScope, find_fenced_block
 from pellucid.completion.shaping.repetition import Repetition, goes_in_circles
-from pellucid.completion.suggestion import Place, Shaped, first
+from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, truncate
 from pellucid.text.brackets import CLOSING
 from pellucid.tokens import Token
 
@@ -24,7 +24,7 @@ _PUNCTUATION = re.compile(r"""(?:[\s)\]}>;:,"'`]|\*/|-->|</[\w:.-]+>)*""")
 _LAST_BREAK = re.compile(r"\r?\n[ \t]*")
 
 
-def shape_of(place: Place, wanted: SuggestionShape = SuggestionShape.AUTO, *, invoked: bool = False) -> SuggestionShape:
+def choose_shape(cursor: DocumentCursor, wanted: SuggestionShape = SuggestionShape.AUTO, *, invoked: bool = False) -> SuggestionShape:
     """Whether a line or a block is suggested here: LINE or BLOCK.
 
     What is wanted, if that is not AUTO. Else a line, where something other than closing punctuation is right of the
@@ -33,20 +33,20 @@ def shape_of(place: Place, wanted: SuggestionShape = SuggestionShape.AUTO, *, in
     """
     if wanted is not SuggestionShape.AUTO:
         return wanted
-    block = fenced(place)
-    return _shape_of(Cursor(block.place if block else place), invoked=invoked)
+    block = find_fenced_block(cursor)
+    return _shape_of(ParsedCursor(block.cursor if block else cursor), invoked=invoked)
 
 
-def _shape_of(cursor: Cursor, *, invoked: bool) -> SuggestionShape:
-    if not _PUNCTUATION.fullmatch(cursor.right):
+def _shape_of(parsed: ParsedCursor, *, invoked: bool) -> SuggestionShape:
+    if not _PUNCTUATION.fullmatch(parsed.right):
         return SuggestionShape.LINE
     if invoked:
         return SuggestionShape.BLOCK
-    if cursor.in_text or cursor.syntax.prose:
-        return SuggestionShape.BLOCK if cursor.begins_text else SuggestionShape.LINE
-    if cursor.right.strip():  # brackets that an editor has closed: `{|}` is a block, `f(|)` and `<p>|</p>` are lines
-        return SuggestionShape.BLOCK if cursor.opener == cursor.number and cursor.left.rstrip().endswith("{") else SuggestionShape.LINE
-    return SuggestionShape.BLOCK if cursor.opener is not None or cursor.begins_anew else SuggestionShape.LINE
+    if parsed.in_text or parsed.syntax.prose:
+        return SuggestionShape.BLOCK if parsed.begins_text else SuggestionShape.LINE
+    if parsed.right.strip():  # brackets that an editor has closed: `{|}` is a block, `f(|)` and `<p>|</p>` are lines
+        return SuggestionShape.BLOCK if parsed.opener == parsed.number and parsed.left.rstrip().endswith("{") else SuggestionShape.LINE
+    return SuggestionShape.BLOCK if parsed.opener is not None or parsed.begins_anew else SuggestionShape.LINE
 
 
 class GhostText:
@@ -61,17 +61,17 @@ class GhostText:
     space at the end is cut. The result does not depend on how the text is cut into tokens.
     """
 
-    def __init__(self, place: Place, shape: SuggestionShape, *, max_lines: int = 12) -> None:
+    def __init__(self, cursor: DocumentCursor, shape: SuggestionShape, *, max_lines: int = 12) -> None:
         assert shape is not SuggestionShape.AUTO, "shape_of says which"
-        block = fenced(place)
+        block = find_fenced_block(cursor)
         self.ended = False
-        self._cursor = Cursor(block.place if block else place)
-        self._scope = _scope(self._cursor, shape)
+        self._parsed = ParsedCursor(block.cursor if block else cursor)
+        self._scope = _scope(self._parsed, shape)
         if block is not None:
-            self._scope = InFence(self._scope, block.fence, is_closed=block.place.after != place.after)
-        self._repetition = Repetition(self._cursor)
-        self._fences = block is not None or self._cursor.syntax.prose  # whether a fence may be meant
-        self._left = self._cursor.left
+            self._scope = FencedScope(self._scope, block.fence, is_closed=block.cursor.after != cursor.after)
+        self._repetition = Repetition(self._parsed)
+        self._fences = block is not None or self._parsed.syntax.prose  # whether a fence may be meant
+        self._left = self._parsed.left
         self._max_lines = max_lines
         self._tokens: list[Token] = []
         self._text = ""
@@ -96,7 +96,7 @@ class GhostText:
             else:
                 self._look()
 
-    def finish(self, *, cut_off: bool = False) -> Shaped:
+    def finish(self, *, cut_off: bool = False) -> TrimmedAnswer:
         """All that is suggested, now that the thought has ended or no more comes.
 
         Where the model was ``cut_off`` by a limit of tokens, the line that it was in is left out, if there is one before.
@@ -107,13 +107,13 @@ class GhostText:
             else:
                 self._take_last()
         assert self._end is not None
-        return self._shaped(*self._end)
+        return self._trimmed(*self._end)
 
-    def so_far(self) -> Shaped | None:
+    def so_far(self) -> TrimmedAnswer | None:
         """The lines that are whole, now that time is up; None if there is none yet."""
         if self.ended:
             return self.finish()
-        return self._shaped(self._ends[-1], Ending.TIME) if self._ends else None
+        return self._trimmed(self._ends[-1], Ending.TIME) if self._ends else None
 
     def _take_last(self) -> None:
         """Judge the line that the answer breaks off in."""
@@ -177,17 +177,17 @@ class GhostText:
     @property
     def _may_break(self) -> bool:
         """Whether the answer may leave the cursor's line as it is."""
-        if isinstance(self._scope, LineScope) and self._cursor.opener != self._cursor.number:
+        if isinstance(self._scope, LineScope) and self._parsed.opener != self._parsed.number:
             return False
-        return self._cursor.opener is not None or self._cursor.begins_text or not self._cursor.right.strip()
+        return self._parsed.opener is not None or self._parsed.begins_text or not self._parsed.right.strip()
 
     def _judge(self, end: int, *, whole: bool) -> bool:
         verdict = self._scope.judge(self._line(end), whole=whole)
         if verdict is not None:
-            self._stop(self._place_of(verdict), verdict.why)
+            self._stop(self._offset_of(verdict), verdict.why)
         return verdict is not None
 
-    def _place_of(self, verdict: ScopeEnd) -> int:
+    def _offset_of(self, verdict: ScopeEnd) -> int:
         return self._begin + max(verdict.at - (len(self._left) if self._begin == 0 else 0), 0)
 
     def _line(self, end: int) -> str:
@@ -203,23 +203,23 @@ class GhostText:
         self.ended = True
         self._end = end, why
 
-    def _shaped(self, end: int, why: Ending) -> Shaped:
+    def _trimmed(self, end: int, why: Ending) -> TrimmedAnswer:
         text = self._text[:end].rstrip()
         if not text:
-            return Shaped("", (), Ending.BLANK if why in (Ending.LINE, Ending.STOP) else why)
+            return TrimmedAnswer("", (), Ending.BLANK if why in (Ending.LINE, Ending.STOP) else why)
         text += self._break_before_closing(text, end)
-        return Shaped(text, first(self._tokens, len(text)), why)
+        return TrimmedAnswer(text, truncate(self._tokens, len(text)), why)
 
     def _break_before_closing(self, text: str, end: int) -> str:
         """The line end that belongs before a bracket right of the cursor, where the answer put its own on a new line."""
-        right = self._cursor.right.lstrip()
-        if "\n" not in text or not right.startswith((*CLOSING, self._cursor.inside or "</")):
+        right = self._parsed.right.lstrip()
+        if "\n" not in text or not right.startswith((*CLOSING, self._parsed.inside or "</")):
             return ""
         space = self._text[len(text) : end]
         return space if _LAST_BREAK.fullmatch(space) else ""
 
 
-def _scope(cursor: Cursor, shape: SuggestionShape) -> Scope:
+def _scope(parsed: ParsedCursor, shape: SuggestionShape) -> Scope:
     if shape is SuggestionShape.LINE:
-        return LineScope(cursor)
-    return Paragraph(cursor) if cursor.syntax.prose else BlockScope(cursor)
+        return LineScope(parsed)
+    return ParagraphScope(parsed) if parsed.syntax.prose else BlockScope(parsed)

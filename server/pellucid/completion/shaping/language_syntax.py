@@ -38,7 +38,7 @@ class Syntax:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class BracketMark:
     """A bracket or tag of a line: where it begins, and what closes it or what it closes. ``opens`` tells which."""
 
     at: int
@@ -47,14 +47,14 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class LineScan:
     """What a line has outside of strings and comments.
 
     ``inside`` is what ends the string or comment that goes on at the end of the line, and ``left`` where in the line
     the one ends that the line began in. ``code``: where the line's own comment begins; its length if it has none.
     """
 
-    marks: tuple[Mark, ...]
+    marks: tuple[BracketMark, ...]
     inside: str | None
     left: int | None
     code: int
@@ -97,14 +97,14 @@ _LANGUAGES = {
 _SYNTAX = {name: syntax for names, syntax in _LANGUAGES.items() for name in names.split()}
 
 
-def syntax_of(language: str) -> Syntax:
+def find_syntax(language: str) -> Syntax:
     """The syntax of a language by its id in the protocol, or as a Markdown fence names it."""
     return _SYNTAX.get(language.lower(), _OTHER)
 
 
-def scan(line: str, inside: str | None, syntax: Syntax) -> Scan:
+def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:
     """Read one line that begins inside a string or comment which ends with ``inside``, or in none."""
-    marks: list[Mark] = []
+    marks: list[BracketMark] = []
     at, left = 0, None
     pattern, closings = _pattern(syntax)
     began_inside = inside is not None
@@ -112,21 +112,21 @@ def scan(line: str, inside: str | None, syntax: Syntax) -> Scan:
         if inside is not None:
             end = _find(line, inside, at)
             if end < 0:
-                return Scan(tuple(marks), inside, left, len(line), quoted=False)
+                return LineScan(tuple(marks), inside, left, len(line), quoted=False)
             at = end + len(inside)
             if began_inside and left is None:
                 left = at
             inside = None
         match = pattern.search(line, at)
         if match is None:
-            return Scan(tuple(marks), None, left, len(line), quoted=False)
+            return LineScan(tuple(marks), None, left, len(line), quoted=False)
         if match.lastgroup == "span":
             inside = closings[match.group()]
         elif match.lastgroup == "comment":
-            return Scan(tuple(marks), None, left, match.start(), quoted=False)
+            return LineScan(tuple(marks), None, left, match.start(), quoted=False)
         elif match.lastgroup == "string":
             if match.end() == len(line) and not _is_ended(match.group()):
-                return Scan(tuple(marks), None, left, len(line), quoted=True)
+                return LineScan(tuple(marks), None, left, len(line), quoted=True)
         else:
             marks += _marks(match)
         at = match.end()
@@ -138,19 +138,19 @@ def _is_ended(string: str) -> bool:
     return len(string) > 1 and string[-1] == string[0] and not hidden
 
 
-def _marks(match: re.Match[str]) -> list[Mark]:
+def _marks(match: re.Match[str]) -> list[BracketMark]:
     groups = match.groupdict()
     if bracket := groups.get("bracket"):
         opens = bracket in OPENING
-        return [Mark(match.start(), CLOSING[OPENING.index(bracket)] if opens else bracket, opens)]
+        return [BracketMark(match.start(), CLOSING[OPENING.index(bracket)] if opens else bracket, opens)]
     if name := groups.get("end"):
-        return [Mark(match.start(), f"</{name}>", opens=False)]
+        return [BracketMark(match.start(), f"</{name}>", opens=False)]
     if groups.get("late"):
-        return [Mark(match.start("late"), "/>", opens=False)]
+        return [BracketMark(match.start("late"), "/>", opens=False)]
     name = groups["begin"]
     if name.lower() in VOID or name.startswith("!") or groups["empty"] == "/>":
         return []
-    return [Mark(match.start(), f"</{name}>", opens=True)]
+    return [BracketMark(match.start(), f"</{name}>", opens=True)]
 
 
 def _find(line: str, closing: str, at: int) -> int:
@@ -193,7 +193,7 @@ _BLOCK_WORD = re.compile(r"\s*(?:def|class|module|if|unless|while|until|case|for
 _FUNCTION = re.compile(r"\bfunction\b")
 
 
-def opens_block(line: str, found: Scan, syntax: Syntax) -> bool:
+def opens_block(line: str, found: LineScan, syntax: Syntax) -> bool:
     """Whether a block begins at the end of this line."""
     code = line[: found.code].rstrip()
     if not code or found.inside is not None or found.quoted:

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, replace
 
 from pellucid.completion.shaping.block_scope import Scope
-from pellucid.completion.shaping.cursor_scope import Cursor
 from pellucid.completion.shaping.ending import Ending, ScopeEnd
 from pellucid.completion.shaping.language_syntax import indentation
-from pellucid.completion.suggestion import Place
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.suggestion import DocumentCursor
 
 _FENCE = re.compile(r" *(?:[-*+>] *)?(`{3,}|~{3,})\s*([\w+#-]*)")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])(?:\s|$)")
@@ -18,19 +18,19 @@ _MAY_BE_ITEM = re.compile(r"\s*(?:[-*+]?|\d+[.)]?)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Fenced:
+class FencedBlock:
     """A place in a fenced block of Markdown: as if the block were a file, and the fence that ends it."""
 
-    place: Place
+    cursor: DocumentCursor
     fence: str
 
 
-def fenced(place: Place) -> Fenced | None:
+def find_fenced_block(cursor: DocumentCursor) -> FencedBlock | None:
     """The fenced block that the cursor stands in, if it does."""
-    if place.language not in ("markdown", "md"):
+    if cursor.language not in ("markdown", "md"):
         return None
     open_fence, language, begin, at = "", "", 0, 0
-    for line in place.before.splitlines(keepends=True)[: None if not place.left else -1]:
+    for line in cursor.before.splitlines(keepends=True)[: None if not cursor.left else -1]:
         at += len(line)
         match = _FENCE.match(line)
         if match is None:
@@ -41,8 +41,8 @@ def fenced(place: Place) -> Fenced | None:
             open_fence = ""
     if not open_fence:
         return None
-    return Fenced(
-        replace(place, before=place.before[begin:], after=_until(open_fence, place.after), language=language or "text"), open_fence
+    return FencedBlock(
+        replace(cursor, before=cursor.before[begin:], after=_until(open_fence, cursor.after), language=language or "text"), open_fence
     )
 
 
@@ -55,7 +55,7 @@ def _until(fence: str, after: str) -> str:
     return after
 
 
-class InFence:
+class FencedScope:
     """A block within a fence: ends with the fence too, which is suggested where the text has none."""
 
     def __init__(self, scope: Scope, fence: str, *, is_closed: bool) -> None:
@@ -78,16 +78,16 @@ class InFence:
         return self._scope.judge(line, whole=whole)
 
 
-class Paragraph:
+class ParagraphScope:
     """A paragraph, a list item, a heading, or a fenced block that the answer begins."""
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
+    def __init__(self, parsed: ParsedCursor) -> None:
+        self._parsed = parsed
         self._first = True
         self._item: int | None = None  # indentation of the list item
         self._fence = ""
-        self._begun = bool(cursor.left.strip())
-        self._note(cursor.left)
+        self._begun = bool(parsed.left.strip())
+        self._note(parsed.left)
 
     @property
     def blanks(self) -> int:
@@ -100,7 +100,7 @@ class Paragraph:
         return end
 
     def _judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        if not line.strip() or (self._first and self._cursor.left.strip()):
+        if not line.strip() or (self._first and self._parsed.left.strip()):
             return None
         fence = _FENCE.match(line)
         if self._fence:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from itertools import islice, takewhile
 
-from pellucid.completion.shaping.cursor_scope import Cursor
-from pellucid.completion.shaping.language_syntax import Syntax, indentation, scan
+from pellucid.completion.shaping.language_syntax import Syntax, indentation, scan_line
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.text.stopping import COMMON_LINES, TELLING
 
 BELOW = 3
@@ -33,13 +33,13 @@ _SPACE = re.compile(r"\s+")
 class Repetition:
     """Remembers the lines around the cursor and those of the answer, and finds what comes again."""
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._syntax: Syntax = cursor.syntax
-        self._below = [(indentation(line), self._bare(line)) for line in _near(cursor)]
-        if cursor.right.strip() and not cursor.left.strip():
-            self._below.insert(0, (indentation(cursor.left + cursor.right), self._bare(cursor.right)))
-        self._above = cursor.above
-        self._lines = cursor.lines_above()[-ABOVE:]
+    def __init__(self, parsed: ParsedCursor) -> None:
+        self._syntax: Syntax = parsed.syntax
+        self._below = [(indentation(line), self._bare(line)) for line in _near(parsed)]
+        if parsed.right.strip() and not parsed.left.strip():
+            self._below.insert(0, (indentation(parsed.left + parsed.right), self._bare(parsed.right)))
+        self._above = parsed.above
+        self._lines = parsed.lines_above()[-ABOVE:]
         self._given = len(self._lines)
 
     def is_below(self, line: str) -> bool:
@@ -80,14 +80,14 @@ class Repetition:
 
     def _bare(self, line: str) -> str:
         """The line without its comment and white space."""
-        found = scan(line, None, self._syntax)
+        found = scan_line(line, None, self._syntax)
         return _SPACE.sub("", line[: found.code]) or _SPACE.sub("", line)
 
 
-def _near(cursor: Cursor) -> list[str]:
+def _near(parsed: ParsedCursor) -> list[str]:
     """The next lines below the cursor; beyond the end of its block, where others may be alike, only the first."""
-    lines = list(islice(cursor.lines_below(), BELOW))
-    inside = list(takewhile(lambda line: indentation(line) >= cursor.indent, lines))
+    lines = list(islice(parsed.lines_below(), BELOW))
+    inside = list(takewhile(lambda line: indentation(line) >= parsed.indent, lines))
     return inside or lines[:1]
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pellucid.completion.settings import GateLevel
-from pellucid.completion.suggestion import Place, first
+from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import CursorFeatures, features
-from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth, judge, measure, parts
+from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, measure, parts
 from pellucid.tokens import Token
 
 BY_CALIBRATION = "calibration"
@@ -22,7 +22,7 @@ class Candidate:
     ``ending`` says why it ends there, ``calibration`` what is known of such suggestions, if anything.
     """
 
-    place: Place
+    cursor: DocumentCursor
     tokens: tuple[Token, ...]
     ending: str
     calibration: Calibration | None = None
@@ -54,7 +54,7 @@ def weigh(candidate: Candidate, calibration: Calibration, level: GateLevel) -> G
     Worth showing is what gains more when it is right than it costs when it is wrong: p - (1 - p) * cost > 0.
     """
     least = calibration.threshold(level)
-    at = CursorFeatures.of(candidate.place)
+    at = CursorFeatures.of(candidate.cursor)
     text = candidate.text
     sure = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=True))
     values, thresholds = measure(candidate.tokens) | {"right": sure}, {"right": least}
@@ -63,9 +63,9 @@ def weigh(candidate: Candidate, calibration: Calibration, level: GateLevel) -> G
         return GateVerdict(len(text), why, values, thresholds, BY_CALIBRATION)
     why = f"It is right with a probability of {sure:.2f}, not above {least:.2f} of the level {level}"
     for length in parts(candidate.tokens, text):
-        if not is_worth(text[:length]):
+        if not is_worth_showing(text[:length]):
             continue
-        part = calibration.probability(features(first(candidate.tokens, length), at, candidate.ending, whole=False))
+        part = calibration.probability(features(truncate(candidate.tokens, length), at, candidate.ending, whole=False))
         if part > least:
             return GateVerdict(length, f"{why}; what stands before that is so with {part:.2f}.", values, thresholds, BY_CALIBRATION)
     return GateVerdict(0, f"{why}.", values, thresholds, BY_CALIBRATION)

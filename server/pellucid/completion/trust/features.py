@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 
-from pellucid.completion.shaping.cursor_scope import Cursor
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.shaping.language_syntax import indentation
-from pellucid.completion.suggestion import Place
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.text.brackets import is_balanced
 from pellucid.tokens import Token
@@ -68,11 +68,11 @@ class CursorFeatures:
     lines: frozenset[str]
 
     @classmethod
-    def of(cls, place: Place) -> CursorFeatures:
+    def of(cls, cursor: DocumentCursor) -> CursorFeatures:
         """Read them off a place."""
-        cursor = Cursor(place)
-        lines = frozenset(line.strip() for line in place.before[-FAR:].split("\n")[:-1])
-        return cls(place.left, bool(place.after.strip()), cursor.in_text, (cursor.above or "").strip(), lines)
+        parsed = ParsedCursor(cursor)
+        lines = frozenset(line.strip() for line in cursor.before[-FAR:].split("\n")[:-1])
+        return cls(cursor.left, bool(cursor.after.strip()), parsed.in_text, (parsed.above or "").strip(), lines)
 
 
 def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole: bool) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from math import exp
 
 from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
-from pellucid.completion.suggestion import Suggestion, first
+from pellucid.completion.suggestion import Suggestion, truncate
 from pellucid.completion.trust.features import features
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.errors import ConfigError
@@ -40,11 +40,11 @@ def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: 
     assert at is not None, "noted when it was shown"
     length, whole = len(suggestion.text), explanation.outcome is Shown.SHOWN
     outcome = Reaction.DISMISSED if not accepted else Reaction.ACCEPTED if accepted >= length else Reaction.SHORTENED
-    part = first(suggestion.tokens, accepted) if outcome is Reaction.SHORTENED else ()
+    part = truncate(suggestion.tokens, accepted) if outcome is Reaction.SHORTENED else ()
     return LogEntry(
         id=id,
         model=suggestion.model,
-        language=suggestion.place.language,
+        language=suggestion.cursor.language,
         level=explanation.level,
         gate="" if explanation.verdict is None else explanation.verdict.by,
         outcome=outcome,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import exp, log
 
 from pellucid.completion.settings import GateLevel
-from pellucid.completion.suggestion import first
+from pellucid.completion.suggestion import truncate
 from pellucid.tokens import Token
 
 FLOOR = 1e-6
@@ -53,7 +53,7 @@ def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:
         return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
     why = f"The {_words(failing)} is {values[failing]:.2f}, below {thresholds[failing]:.2f} of the level {level}"
     for length in parts(tokens, text):
-        if _failing(measure(first(tokens, length)), thresholds) is None and is_worth(text[:length]):
+        if _failing(measure(truncate(tokens, length)), thresholds) is None and is_worth_showing(text[:length]):
             return GateVerdict(length, f"{why}; what stands before that is sure enough.", values, thresholds)
     return GateVerdict(0, f"{why}.", values, thresholds)
 
@@ -107,6 +107,6 @@ def _inside_word(text: str, at: int) -> bool:
     return re.match(r"\w\w", text[at - 1 : at + 1]) is not None
 
 
-def is_worth(text: str) -> bool:
+def is_worth_showing(text: str) -> bool:
     """Whether a part is more quickly read than typed."""
     return len(re.sub(r"[\s,;:.]", "", text)) >= WORTH_SHOWING

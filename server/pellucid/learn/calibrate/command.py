@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pellucid.bench.plot import check_path
-from pellucid.completion.suggestion import unified
+from pellucid.completion.suggestion import normalize_newlines
 from pellucid.completion.trust.features import VERSION
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
@@ -99,7 +99,7 @@ def _replayed(
     settings: Settings, wish: Wish, corpus: Corpus, spots: Sequence[Spot], assistant: LocalAssistant, file: CalibrationFile
 ) -> list[SuggestionRecord]:
     """What is suggested at all cursors, each with the text behind it and without."""
-    texts = {document.name: unified(document.text) for document in corpus.documents}
+    texts = {document.name: normalize_newlines(document.text) for document in corpus.documents}
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
     about = {"model": file.key, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
     run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another one are not in the way

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from pellucid.completion.shaping.language_syntax import indentation
-from pellucid.completion.suggestion import Place, unified
+from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
 
@@ -60,12 +60,12 @@ class Spot:
     at: int
     end: int
 
-    def place(self, text: str, *, suffix: bool) -> Place:
+    def place(self, text: str, *, suffix: bool) -> DocumentCursor:
         """The cursor as an editor would ask there, with the text behind it or at the end of a file that goes no further."""
         language = LANGUAGES.get(PurePath(self.document).suffix.removeprefix("."), "")
         # An editor's document has one address for both, but they are two states of it whose windows are to be found again.
         uri = f"file:///{self.document}{'' if suffix else '#alone'}"
-        return Place(uri, text[: self.at], text[self.end :] if suffix else "", language, self.document)
+        return DocumentCursor(uri, text[: self.at], text[self.end :] if suffix else "", language, self.document)
 
     def truth(self, text: str, *, suffix: bool) -> str:
         """What the file says at the cursor: what is not there yet, without a text behind it all the rest of the file."""
@@ -95,7 +95,7 @@ def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Spot]
     Whoever writes a line is asked several times on it, and what the model has read then serves again; so it is here. They are in the
     order of the files and of the places in them. Who asks for more gets the same ones and others: what was replayed is not lost.
     """
-    lines = [line for document in documents for line in _lines(Document(document.name, unified(document.text)))]
+    lines = [line for document in documents for line in _lines(Document(document.name, normalize_newlines(document.text)))]
     dice = random.Random(seed)  # noqa: S311 -- not for secrets
     dice.shuffle(lines)
     drawn: list[Spot] = []

@@ -14,10 +14,10 @@ from pellucid.completion.explanation import Explanation
 from pellucid.completion.model_provider import FixedProvider
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
-from pellucid.completion.suggestion import first
+from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibrated_gate import Candidate
 from pellucid.completion.trust.features import CursorFeatures, features
-from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth, judge, passed
+from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, passed
 from pellucid.completion.trust.threshold_gate import parts as lengths
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import Spot
@@ -94,12 +94,12 @@ def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candi
     record = SuggestionRecord(spot.document, spot.kind, spot.at, suffix, str(explanation.ending))
     if candidate is None:
         return record
-    at = CursorFeatures.of(candidate.place)
+    at = CursorFeatures.of(candidate.cursor)
     text = candidate.text
     found = [SuggestionPart(len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth))]
     for length in lengths(candidate.tokens, text):
-        if is_worth(text[:length]):
-            numbers = _numbers(features(first(candidate.tokens, length), at, candidate.ending, whole=False))
+        if is_worth_showing(text[:length]):
+            numbers = _numbers(features(truncate(candidate.tokens, length), at, candidate.ending, whole=False))
             found.append(SuggestionPart(length, numbers, is_right(text[:length], truth)))
     shown = {str(level): judge(candidate.tokens, level).length for level in GateLevel}
     return replace(record, parts=tuple(found), shown=shown)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pellucid.completion.shaping.language_syntax import Scan, Syntax, indentation, opens_block, scan, syntax_of
-from pellucid.completion.suggestion import Place
+from pellucid.completion.shaping.language_syntax import LineScan, Syntax, find_syntax, indentation, opens_block, scan_line
+from pellucid.completion.suggestion import DocumentCursor
 from pellucid.text.stopping import LONGEST_LINE
 
 MANY_LINES = 400
@@ -34,20 +34,20 @@ class Bracket:
     last: bool
 
 
-class Cursor:
+class ParsedCursor:
     """A place, read as far as its language's syntax goes."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.syntax: Syntax = syntax_of(place.language)
-        self.left = place.left[-LONGEST_LINE:]
-        self.right = place.right
+    def __init__(self, cursor: DocumentCursor) -> None:
+        self.cursor = cursor
+        self.syntax: Syntax = find_syntax(cursor.language)
+        self.left = cursor.left[-LONGEST_LINE:]
+        self.right = cursor.right
         self.brackets: tuple[Bracket, ...] = ()
         self.inside: str | None = None
-        far, lines = _split(place.before)
+        far, lines = _split(cursor.before)
         self.inside = _inside_after(far, self.syntax)
         self._lines = [line[-LONGEST_LINE:].rstrip("\r") for line in lines]
-        self._scans: list[Scan] = []
+        self._scans: list[LineScan] = []
         self._starts: list[int] = []  # of each line, the one where its statement begins
         self._begun_inside: str | None = None  # what the cursor's line begins in
         for number, line in enumerate(self._lines):
@@ -56,7 +56,7 @@ class Cursor:
     def _read(self, number: int, line: str) -> None:
         self._begun_inside = self.inside
         began_inside = self.inside is not None
-        found = scan(line, self.inside, self.syntax)
+        found = scan_line(line, self.inside, self.syntax)
         self._scans.append(found)
         self.inside = found.inside
         indent = indentation(line)
@@ -133,12 +133,12 @@ class Cursor:
         """Whether it stands at the margin below a blank line, or where a file begins."""
         return not self.left and not self.brackets and not any(line.strip() for line in self._lines[-2:])
 
-    def scan_on(self, line: str) -> Scan:
+    def scan_on(self, line: str) -> LineScan:
         """Read the cursor's line with what an answer adds to it. Where it stands in a comment or string, only what is added."""
         if self.inside is None:
-            return scan(line, self._begun_inside, self.syntax)
+            return scan_line(line, self._begun_inside, self.syntax)
         size = len(self.left)
-        found = scan(line[size:], self.inside, self.syntax)
+        found = scan_line(line[size:], self.inside, self.syntax)
         marks = tuple(replace(mark, at=mark.at + size) for mark in found.marks)
         return replace(found, marks=marks, left=None if found.left is None else found.left + size, code=found.code + size)
 
@@ -154,7 +154,7 @@ class Cursor:
 
     def lines_below(self) -> Iterator[str]:
         """The lines below the cursor's that are not blank."""
-        for line in self.place.after[len(self.right) :][:FAR_BELOW].split("\n"):
+        for line in self.cursor.after[len(self.right) :][:FAR_BELOW].split("\n"):
             if line.strip():
                 yield line.rstrip("\r")
 
@@ -178,7 +178,7 @@ class Cursor:
     def _closings_right(self) -> int:
         """How many brackets are closed right of the cursor that are not opened there."""
         depth = closed = 0
-        for mark in scan(self.right[:LONGEST_LINE], None, self.syntax).marks:
+        for mark in scan_line(self.right[:LONGEST_LINE], None, self.syntax).marks:
             if mark.opens:
                 depth += 1
             elif depth:
@@ -221,5 +221,5 @@ def _inside_after(text: str, syntax: Syntax) -> str | None:
     inside = None
     for line in text.split("\n") if telling else ():
         if any(part in line for part in telling):
-            inside = scan(line[-LONGEST_LINE:], inside, syntax).inside
+            inside = scan_line(line[-LONGEST_LINE:], inside, syntax).inside
     return inside
