@@ -43,7 +43,7 @@ from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust import threshold_gate
 from pellucid.completion.trust.calibrated_gate import Candidate
-from pellucid.completion.trust.threshold_gate import GateVerdict, passed
+from pellucid.completion.trust.threshold_gate import GateVerdict, show_all
 from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
 from pellucid_lsp.model_server.launch import Launcher
 from threshold_search import judged, search
@@ -117,7 +117,7 @@ async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
         case.tokens = [(token.text, token.logprob) for token in candidate.tokens]
-        return passed(candidate.tokens)
+        return show_all(candidate.tokens)
 
     path = STDLIB / cursor.file
     place = DocumentCursor(path.as_uri(), cursor.before, cursor.below if case.suffix else "", "python", str(path))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.recent_answers import drop_typed
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
+from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report

@@ -91,7 +91,7 @@ class EditorSession:
         self._restart_idle()
         completer = self.completer
         question = (cursor, version, invoked)
-        return await self._running.answer(cursor.uri, question, lambda: completer.suggest(cursor, invoked=invoked)) or []
+        return await self._running.run(cursor.uri, question, lambda: completer.suggest(cursor, invoked=invoked)) or []
 
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
         """Another way of a suggestion; raises InvalidRequestError for a document that nothing is sent of."""
@@ -116,7 +116,7 @@ class EditorSession:
 
     def closed(self, uri: str) -> None:
         """A document was closed."""
-        self._running.end(uri)
+        self._running.cancel(uri)
         if self._last is not None and self._last.uri == uri:
             self._stop_idle()
         self.context.forget(uri)
@@ -124,7 +124,7 @@ class EditorSession:
 
     async def restart(self) -> None:
         """Start the model server anew, or connect anew to one that was started by hand."""
-        self._running.end_all()
+        self._running.cancel_all()
         await self.completer.aclose()
         await self.launcher.restart()
 
@@ -219,7 +219,7 @@ class EditorSession:
     def status(self) -> dict[str, Any]:
         """The state as ``pellucid/status`` tells it."""
         condition = None if self._launcher is None else self._launcher.condition
-        state, message, progress, url = "idle", "Nothing was asked of a model server yet.", None, self.settings.server.url
+        state, message, progress, url = "idle", "No model server has been asked yet.", None, self.settings.server.url
         if condition is not None:
             state, message, progress, url = str(condition.state), condition.message, condition.percent, condition.url
         if not self.enabled:
@@ -240,7 +240,7 @@ class EditorSession:
 
     def _gate(self) -> dict[str, str]:
         """What decides about suggestions, and if it is not a calibration of the model, why not."""
-        why_not = self._models.why_not(self.journal.model)
+        why_not = self._models.why_not_calibrated(self.journal.model)
         return {"by": BY_CALIBRATION, "reason": CALIBRATED} if why_not is None else {"by": BY_THRESHOLDS, "reason": why_not}
 
     def _log(self) -> str | None:
@@ -279,7 +279,7 @@ class EditorSession:
 
     def _end_work(self) -> Completer:
         """End what runs, but for the completer's own, which is given to be closed."""
-        self._running.end_all()
+        self._running.cancel_all()
         self._stop_idle()
         self._last = None
         return self.completer

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.model_choice import NOT_CALIBRATED
 from pellucid.completion.trust.suggestion_log import FILE, Reaction, SuggestionLog
 from pellucid.tokens import ModelCard
 from support.editors import lsp_client
@@ -59,8 +60,8 @@ async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) ->
     assert await editor.texts(URI, *AT) == ["urn a"]
 
     after = (await editor.request("pellucid/status")).gate
-    assert (before.by, before.reason) == ("thresholds", "Nothing was asked of a model server yet.")
-    assert (after.by, after.reason[:46]) == ("thresholds", "The model server tells of no calibration of th")
+    assert (before.by, before.reason) == ("thresholds", "No model server has been asked yet.")
+    assert (after.by, after.reason) == ("thresholds", NOT_CALIBRATED)
     assert (await editor.request("pellucid/explain", {"textDocument": {"uri": URI}})).gate.by == "thresholds"
 
 

@@ -165,7 +165,7 @@ async def test_only_their_owner_reads_logs_and_records(world: World, there: bool
 async def test_a_server_is_started(world: World) -> None:
     """Where none answers one is started, with its address, the idle time in seconds, and no model that was not asked for."""
     launcher = world.launcher(idle_minutes=3)
-    assert launcher.condition == Condition(State.IDLE, "Nothing was asked of a model server yet.", world.url)
+    assert launcher.condition == Condition(State.IDLE, "No model server has been asked yet.", world.url)
 
     await launcher.client()
 

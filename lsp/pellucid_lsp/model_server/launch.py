@@ -94,7 +94,7 @@ class Launcher:
         self._ending: set[asyncio.Task[Client]] = set()
         self._process: ServerProcess | None = None
         self._closed = False
-        self.condition = Condition(State.IDLE, "Nothing was asked of a model server yet.", self._known_url())
+        self.condition = Condition(State.IDLE, "No model server has been asked yet.", self._known_url())
 
     async def client(self) -> Client:
         """A client of the server, once that is ready; it is started where there is none. Raises UnavailableError.

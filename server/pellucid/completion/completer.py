@@ -1,74 +1,49 @@
-"""From a place to suggestions: what is known already, else what the model says, shaped, and as much of it as is sure."""
+"""Turns a cursor into suggestions: reuses a recent answer or asks the model, trims the answer, and keeps the confident part."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import count
 
-from pellucid.client.protocol import Assistant
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, new_explanation
+from pellucid.completion.generation import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider import ModelProvider
 from pellucid.completion.prefetch import Prefetch
-from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers, RemainingAnswer, drop_typed
+from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers, RemainingAnswer
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.ending import Ending
-from pellucid.completion.shaping.ghost_text import GhostText, choose_shape
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, truncate
+from pellucid.completion.shaping.ghost_text import choose_shape, trim_answer
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
 from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide
-from pellucid.completion.trust.features import CursorFeatures
-from pellucid.completion.trust.threshold_gate import passed
-from pellucid.errors import PellucidError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.completion.trust.threshold_gate import show_all
+from pellucid.errors import PellucidError
+from pellucid.tokens import Token
 
-NAME = f"lsp-{os.getpid()}"
-"""What the model server knows this editor's requests by."""
-
-IDS = count(1)
-"""Numbers of suggestions: each has its own, whatever settings it was made by."""
-
-ATTEMPTS = 3
-"""How often an answer is begun when the server goes away in the midst of it."""
-
-AHEAD_LINES = 4
-"""Lines that are generated ahead."""
-
+SUGGESTION_NUMBERS = count(1)
+"""Numbers for the ids of suggestions. They are unique in this process, across changes of the settings."""
 
 NOTHING: Mapping[str, str] = {
     Ending.LINE: "The line is complete as it is.",
     Ending.SCOPE: "The block is complete as it is.",
-    Ending.SUFFIX: "The answer only says what stands behind the cursor already.",
-    Ending.ABOVE: "The answer only says the line above once more.",
+    Ending.SUFFIX: "The answer only repeats text that already follows the cursor.",
+    Ending.ABOVE: "The answer only repeats the line above.",
     Ending.REPETITION: "The answer only repeats itself.",
     Ending.BLANK: "The answer is only white space.",
-    Ending.STOP: "The model has nothing to say here.",
+    Ending.STOP: "The model has nothing to add here.",
 }
 """Why nothing of an answer is suggested, by its ending."""
 
 
-_Answered = tuple[RecentAnswer, TrimmedAnswer]
-
-
-@dataclass
-class _Request:
-    """One answer that is asked for: where, in which shape, on what terms; ``said`` is its beginning, known already."""
-
-    cursor: DocumentCursor
-    shape: SuggestionShape
-    terms: Terms
-    said: tuple[Token, ...] = ()
-    ahead: bool = False
-
-
 class Completer:
-    """Answers for one editor. Cancelling a call ends its generation in the model server."""
+    """Suggests completions in one editor. Cancelling a call also cancels its generation in the model server."""
 
     def __init__(
         self,
@@ -84,38 +59,81 @@ class Completer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = journal or Journal()
-        self._settings = settings
-        self._model = model
-        self._provider = provider
-        self._context = context
         self.recent = recent
-        self._gate = gate
+        self._settings = settings
         self._models = models or ModelChoice()
-        self._clock = clock
-        self._ahead = Prefetch()
+        self._gate = gate
+        self._generator = AnswerGenerator(settings, model, provider, self._models, context, recent, self.journal, clock)
+        self._prefetch = Prefetch()
+        self._typed_into: tuple[RecentAnswer, TrimmedAnswer | None] | None = None
 
     async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False) -> list[Suggestion]:
-        """The suggestions at a place, the best first; several only when invoked. Raises a PellucidError where there can be none."""
-        with self._explained(cursor) as explanation:
-            suggestions = await self._suggest(cursor, invoked, explanation)
+        """Return the suggestions at a cursor, the best first; several only if ``invoked`` by hand.
+
+        Raise a PellucidError if the model cannot be asked.
+        """
+        with self._explain(cursor) as explanation:
+            # 1. Parse the code around the cursor: it decides whether a line or a block is suggested.
+            parsed = ParsedCursor(cursor)
+            shape = explanation.shape = choose_shape(parsed, self._settings.shape, invoked=invoked)
+
+            # 2. Look up a recent answer that continues here. Without one, wait for a pause in typing.
+            remaining = self.recent.find(cursor)
+            if self._settings.delay_ms and not invoked:
+                if remaining is None:
+                    await asyncio.sleep(self._settings.delay_ms / 1000)
+                    remaining = self.recent.find(cursor)  # a prefetch may have reached the cursor meanwhile
+                explanation.lap("delay")
+
+            # 3. Reuse that answer if it is long enough. If not, a running prefetch may have more of it.
+            usable = self._reuse(parsed, shape, remaining, explanation)
+            if usable is None and await self._prefetch.stop():
+                remaining = self.recent.find(cursor)
+                usable = self._reuse(parsed, shape, remaining, explanation)
+
+            # 4. Otherwise ask the model for what is missing. The stream is closed where the suggestion ends.
+            if usable is None:
+                explanation.source = AnswerSource.MODEL
+                request = AnswerRequest(parsed, shape, () if remaining is None else remaining.tokens)
+                usable = await self._generator.generate(request, explanation)
+                self._typed_into = (usable.answer, usable.trimmed) if usable.final else None
+                self.journal.latency = explanation.elapsed
+
+            # 5. Show as much of the answer as the gate lets through; all of it if the user asked for it.
+            best = self._present(parsed, usable, explanation, None if invoked else self._settings.level)
+            suggestions = [] if best is None else [best]
+
+            # 6. Offer alternatives if the user asked for them.
+            if best is not None and invoked:
+                suggestions += await self._generate_alternatives(parsed, best)
+
+        # 7. Generate what follows the suggestion while it is shown.
         self.journal.counts.hidden += explanation.outcome is Decision.HIDDEN
         if suggestions and self._settings.ahead:
-            await self._look_ahead(cursor, suggestions[0])
+            await self._prefetch_after(cursor, suggestions[0])
         return suggestions
 
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
-        """The suggestion up to token ``index``, then another alternative of that token, then what follows from it."""
-        said = force_alternative(suggestion.tokens, index, alternative)
-        if said is None:
+        """Return a suggestion that takes an alternative to the token at ``index`` and continues from it, or None."""
+        forced = force_alternative(suggestion.tokens, index, alternative)
+        if forced is None:
             return None
-        with self._explained(cursor) as explanation:
-            terms = self._terms(cursor, f"branch-{index}-{alternative}")
-            answer, trimmed = await self._answer(_Request(cursor, SuggestionShape.BLOCK, terms, said), explanation)
-            return self._present(cursor, answer, trimmed, explanation, None)
+        with self._explain(cursor) as explanation:
+            parsed = ParsedCursor(cursor)
+            request = AnswerRequest(parsed, SuggestionShape.BLOCK, forced, f"branch-{index}-{alternative}")
+            return self._present(parsed, await self._generator.generate(request, explanation), explanation, None)
+
+    async def prefill(self, cursor: DocumentCursor) -> None:
+        """Have the model read the prompt at a cursor, so that the next answer there begins at once."""
+        await self._generator.prefill(cursor)
+
+    async def aclose(self) -> None:
+        """Stop generating."""
+        await self._prefetch.stop()
 
     @contextmanager
-    def _explained(self, cursor: DocumentCursor) -> Iterator[Explanation]:
-        """The explanation of a request, which says so if that fails."""
+    def _explain(self, cursor: DocumentCursor) -> Iterator[Explanation]:
+        """Begin the explanation of a request. It records an error that ends the request."""
         explanation = self.journal.explanations.begin(cursor)
         try:
             yield explanation
@@ -125,269 +143,103 @@ class Completer:
         finally:
             explanation.stop()
 
-    async def prefill(self, cursor: DocumentCursor) -> None:
-        """Have the model read the prompt of a place, so that the next answer there begins at once."""
-        provider = self._provider()
-        client = await provider.client()
-        model = await self._models.find(client, self._model)
-        prompt = self._context.prompt(cursor)
-        terms = Terms(Priority.BACKGROUND, key=f"{NAME}:prefill")
-        extra = prompt.extra if model.files else ()
-        params = SamplingParams(max_tokens=0)
-        async with aclosing(
-            client.complete(prompt.prefix, prompt.suffix, extra, params, model=model.name, terms=terms, heal=False)
-        ) as items:
-            async for _ in items:
-                pass
-
-    async def aclose(self) -> None:
-        """Generate nothing any more."""
-        await self._ahead.stop()
-
-    async def _suggest(self, cursor: DocumentCursor, invoked: bool, explanation: Explanation) -> list[Suggestion]:
-        shape = explanation.shape = choose_shape(cursor, self._settings.shape, invoked=invoked)
-        if not invoked and self._settings.delay_ms:
-            if self.recent.find(cursor) is None:
-                await asyncio.sleep(self._settings.delay_ms / 1000)
-            explanation.lap("delay")
-        answer, trimmed = await self._find_or_ask(cursor, shape, explanation)
-        best = self._present(cursor, answer, trimmed, explanation, None if invoked else self._settings.level)
-        if not invoked or best is None:
-            return [] if best is None else [best]
-        others = await self._others(cursor, best)
-        return [best, *others]
-
-    async def _find_or_ask(self, cursor: DocumentCursor, shape: SuggestionShape, explanation: Explanation) -> _Answered:
-        """What was said before and goes on here or, as far as that does not reach, what the model says."""
-        known = self._known(cursor, shape, explanation)
-        if known is not None:
-            return known
-        await self._ahead.stop()  # what it has come to may be the beginning of what is wanted here
-        known = self._known(cursor, shape, explanation)
-        if known is not None:
-            return known
-        found = self.recent.find(cursor)
-        explanation.source, explanation.shape = AnswerSource.MODEL, shape
-        request = _Request(cursor, shape, self._terms(cursor), () if found is None else found.tokens)
-        result = await self._answer(request, explanation)
-        self.journal.latency = explanation.elapsed
-        return result
-
-    def _known(self, cursor: DocumentCursor, shape: SuggestionShape, explanation: Explanation) -> tuple[RecentAnswer, TrimmedAnswer] | None:
-        """What was said before and goes on here, if it is enough to know what to suggest."""
-        found = self.recent.find(cursor)
-        if found is None:
+    def _reuse(
+        self, parsed: ParsedCursor, shape: SuggestionShape, remaining: RemainingAnswer | None, explanation: Explanation
+    ) -> UsableAnswer | None:
+        """Return what remains of a recent answer, or None if that is too short to know what to suggest."""
+        if remaining is None:
             return None
-        trimmed = self._what_is_left(cursor, found) or self._shape(cursor, shape, found.tokens, answer=found.answer)
+        answer = remaining.answer
+        trimmed = self._remaining_suggestion(parsed.document, remaining) or self._trim(parsed, shape, remaining.tokens, answer)
         if trimmed is None:
             return None
-        explanation.source = AnswerSource.AHEAD if found.answer.ahead and not found.typed else AnswerSource.RECENT
-        explanation.model = found.answer.model
-        self.journal.counts.typed += bool(found.typed)
+        explanation.source = AnswerSource.PREFETCH if answer.prefetched and not remaining.typed else AnswerSource.RECENT
+        explanation.model = answer.model
+        self.journal.counts.typed += bool(remaining.typed)
         explanation.lap("recent")
-        return replace(found.answer, cursor=cursor, tokens=found.tokens, shape=shape), trimmed
+        return UsableAnswer(replace(answer, cursor=parsed.document, tokens=remaining.tokens, shape=shape), trimmed, final=True)
 
-    def _shape(
-        self, cursor: DocumentCursor, shape: SuggestionShape, tokens: Sequence[Token], *, answer: RecentAnswer
-    ) -> TrimmedAnswer | None:
-        """What is suggested of tokens of an answer, or None if more of them are needed to know."""
-        ghost = GhostText(cursor, shape, max_lines=self._settings.max_lines)
-        return ghost.finish(cut_off=answer.cut_off) if _feed(ghost, tokens) or answer.complete else None
-
-    def _what_is_left(self, cursor: DocumentCursor, found: RemainingAnswer) -> TrimmedAnswer | None:
-        """The rest of what was suggested where the answer began, while its first line is typed: it stays what it is."""
-        if not found.typed or "\n" in found.typed:
+    def _remaining_suggestion(self, cursor: DocumentCursor, remaining: RemainingAnswer) -> TrimmedAnswer | None:
+        """Return the rest of the suggestion whose first line is being typed, so that it does not change under the user's hands."""
+        typed, answer = remaining.typed, remaining.answer
+        if not typed or "\n" in typed:
             return None
-        began = replace(cursor, before=cursor.before[: len(cursor.before) - len(found.typed)], after=found.answer.cursor.after)
-        whole = self._shape(began, found.answer.shape, found.answer.tokens, answer=found.answer)
-        if whole is None or len(whole.text) <= len(found.typed):
+        if self._typed_into is None or self._typed_into[0] is not answer:
+            begin = replace(cursor, before=cursor.before[: len(cursor.before) - len(typed)], after=answer.cursor.after)
+            self._typed_into = answer, self._trim(ParsedCursor(begin), answer.shape, answer.tokens, answer)
+        whole = self._typed_into[1]
+        if whole is None or len(whole.text) <= len(typed):
             return None
-        length = min(len(whole.text) - len(found.typed), len(found.text))  # less where the editor has closed a bracket
-        tokens = truncate(drop_typed(whole.tokens, len(found.typed)), length)
-        return TrimmedAnswer("".join(token.text for token in tokens), tokens, whole.ending)
+        length = min(len(whole.text) - len(typed), len(remaining.text))  # less if the editor has closed a bracket
+        tokens = truncate(drop_typed(whole.tokens, len(typed)), length)
+        return TrimmedAnswer(join_texts(tokens), tokens, whole.ending)
 
-    async def _answer(self, request: _Request, explanation: Explanation) -> _Answered:
-        """What the model says; begun again where the server went away, from where it had come to."""
-        said = request.said
-        provider = self._provider()
-        for attempt in range(1, ATTEMPTS + 1):
-            stream = _Stream(said, explanation)
-            client = await provider.client()
-            explanation.lap("wait")
-            try:
-                trimmed = await self._generate(replace(request, said=said), client, stream, explanation)
-            except UnavailableError:
-                provider.lost(client)
-                if attempt == ATTEMPTS:
-                    raise
-                said = tuple(stream.tokens)
-                continue
-            finally:
-                answer = stream.answer(request)
-                if stream.tokens:
-                    self.recent.keep(answer)
-            return answer, trimmed
-        raise AssertionError("the last attempt returns or raises")
+    def _trim(self, parsed: ParsedCursor, shape: SuggestionShape, tokens: tuple[Token, ...], answer: RecentAnswer) -> TrimmedAnswer | None:
+        max_lines = self._settings.max_lines
+        return trim_answer(parsed, shape, tokens, max_lines=max_lines, complete=answer.complete, cut_off=answer.cut_off)
 
-    async def _generate(self, request: _Request, client: Assistant, stream: _Stream, explanation: Explanation) -> TrimmedAnswer:
-        """Ask the model and close the stream where the thought ends, or where the time for whole lines is over."""
-        model = await self._models.find(client, self._model)
-        stream.model = explanation.model = self.journal.model = model.name
-        prompt = self._context.prompt(request.cursor)
-        if not model.files:
-            prompt = replace(prompt, extra=())
-        explanation.prompt = prompt
-        explanation.lap("context")
-        ghost = self._ghost(request)
-        if not _feed(ghost, request.said):
-            said = "".join(token.text for token in request.said)
-            items = client.complete(
-                prompt.prefix + said,
-                prompt.suffix,
-                prompt.extra,
-                SamplingParams(max_tokens=self._settings.max_tokens, top_logprobs=self._settings.alternatives),
-                model=model.name,
-                terms=request.terms,
-                heal=False if said else None,
-                on_usage=stream.note,
-            )
-            early = await self._listen(items, ghost, stream, request)
-            explanation.lap("decode")
-            if early is not None:
-                return early
-        return ghost.finish(cut_off=stream.cut_off)
+    def _present(self, parsed: ParsedCursor, usable: UsableAnswer, explanation: Explanation, level: GateLevel | None) -> Suggestion | None:
+        """Return the part of an answer that the gate lets through, or None. The explanation records why.
 
-    async def _listen(
-        self, items: AsyncGenerator[Token | Finish], ghost: GhostText, stream: _Stream, request: _Request
-    ) -> TrimmedAnswer | None:
-        """Read tokens until the thought has ended, or nothing more comes; what there is, where the time is up before that."""
-        budget = self._settings.budget_ms
-        late = self._clock() + budget / 1000 if budget and not request.ahead else float("inf")
-        async with aclosing(items):
-            async for item in items:
-                if isinstance(item, Finish):
-                    stream.finish(item)
-                    return TrimmedAnswer("", (), stream.taken_back) if stream.taken_back else None
-                stream.tokens.append(item)
-                if _feed(ghost, [item]):
-                    return None
-                if self._clock() > late and (early := ghost.so_far()) is not None:
-                    return early
-        return None
-
-    def _ghost(self, request: _Request) -> GhostText:
-        return GhostText(request.cursor, request.shape, max_lines=AHEAD_LINES if request.ahead else self._settings.max_lines)
-
-    def _present(
-        self, cursor: DocumentCursor, answer: RecentAnswer, trimmed: TrimmedAnswer, explanation: Explanation, level: GateLevel | None
-    ) -> Suggestion | None:
-        """The suggestion that the gate lets through of an answer, or None; the explanation says why.
-
-        Without a level all of it passes: it was asked for by hand.
+        Without a level, all of it passes, because the user asked for it.
         """
+        answer, trimmed = usable.answer, usable.trimmed
         explanation.answer, explanation.ending, explanation.level = answer.text, trimmed.ending, level
         if not trimmed.text:
             explanation.end(Decision.NOTHING, NOTHING.get(trimmed.ending, f"There is nothing to suggest: {trimmed.ending}."))
             return None
-        candidate = Candidate(cursor, trimmed.tokens, trimmed.ending, self._models.calibration(answer.model))
-        verdict = explanation.verdict = self._gate(candidate, level) if level else passed(trimmed.tokens)
+        candidate = Candidate(parsed, trimmed.tokens, trimmed.ending, self._models.calibration(answer.model))
+        verdict = explanation.verdict = self._gate(candidate, level) if level else show_all(trimmed.tokens)
         text = trimmed.text[: verdict.length]
         explanation.lap("gate")
         if not text:
             explanation.end(Decision.HIDDEN, verdict.reason)
             return None
-        if level and self.recent.is_dismissed(cursor, text):
-            explanation.end(Decision.HIDDEN, "It was dismissed at this place before.")
+        if level and self.recent.is_dismissed(parsed.document, text):
+            explanation.end(Decision.HIDDEN, "It was dismissed here before.")
             return None
-        suggestion = Suggestion(f"{NAME}-{next(IDS)}", cursor, text, truncate(trimmed.tokens, len(text)), answer.model, answer.shape)
+        id, tokens = f"{CLIENT_NAME}-{next(SUGGESTION_NUMBERS)}", truncate(trimmed.tokens, len(text))
+        suggestion = Suggestion(id, parsed.document, text, tokens, answer.model, answer.shape)
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
-        explanation.at = CursorFeatures.of(cursor) if self._settings.log else None
+        explanation.at = candidate.cursor_features if self._settings.log else None
         explanation.end(Decision.SHOWN if len(text) == len(trimmed.text) else Decision.SHORTENED, verdict.reason)
         return suggestion
 
-    async def _others(self, cursor: DocumentCursor, best: Suggestion) -> list[Suggestion]:
-        """More suggestions: from the most probable alternatives to the best one's tokens, in one batch."""
+    async def _generate_alternatives(self, parsed: ParsedCursor, best: Suggestion) -> list[Suggestion]:
+        """Return further suggestions, from the most probable alternatives to the best one's tokens, generated in one batch."""
         choices = sorted(alternatives(best.tokens), reverse=True)[: self._settings.candidates - 1]
         requests = [
-            (_Request(cursor, best.shape, self._terms(cursor, f"candidate-{number}"), said), new_explanation(cursor))
+            (AnswerRequest(parsed, best.shape, forced, f"candidate-{number}"), new_explanation(parsed.document))
             for number, (_, index, alternative) in enumerate(choices)
-            if (said := force_alternative(best.tokens, index, alternative)) is not None
+            if (forced := force_alternative(best.tokens, index, alternative)) is not None
         ]
-        asked = (self._answer(request, explanation) for request, explanation in requests)
-        answers = await asyncio.gather(*asked, return_exceptions=True)  # all have ended when one has failed
-        others: dict[str, Suggestion] = {}
-        for result, (_, explanation) in zip(answers, requests, strict=True):
+        running = (self._generator.generate(request, explanation) for request, explanation in requests)
+        results = await asyncio.gather(*running, return_exceptions=True)  # so that one failure does not end the others
+        suggestions: dict[str, Suggestion] = {}
+        for result, (_, explanation) in zip(results, requests, strict=True):
             if isinstance(result, PellucidError):
-                continue  # the best one is there all the same
+                continue  # the best suggestion is there all the same
             if isinstance(result, BaseException):
                 raise result
-            suggestion = self._present(cursor, *result, explanation, None)
+            suggestion = self._present(parsed, result, explanation, None)
             if suggestion is not None and suggestion.text != best.text:
-                others.setdefault(suggestion.text, suggestion)
-        return list(others.values())
+                suggestions.setdefault(suggestion.text, suggestion)
+        return list(suggestions.values())
 
-    def _terms(self, cursor: DocumentCursor, part: str = "") -> Terms:
-        return Terms(Priority.COMPLETION, key=f"{NAME}:{cursor.uri}:{part}")
-
-    async def _look_ahead(self, cursor: DocumentCursor, suggestion: Suggestion) -> None:
-        """Generate what follows a suggestion while it is shown."""
+    async def _prefetch_after(self, cursor: DocumentCursor, suggestion: Suggestion) -> None:
+        """Start to generate what follows a suggestion, unless that is known or being generated."""
         target = replace(cursor, before=cursor.before + suggestion.text)
-        if self._ahead.is_for(target):
+        if self._prefetch.is_for(target):
             return
-        found = self.recent.find(target)
-        if found is None or not found.text.strip():
-            await self._ahead.start(target, self._generate_ahead(target, () if found is None else found.tokens))
+        remaining = self.recent.find(target)
+        if remaining is None or not remaining.text.strip():
+            generated = () if remaining is None else remaining.tokens
+            await self._prefetch.start(target, self._generate_prefetched(target, generated))
 
-    async def _generate_ahead(self, cursor: DocumentCursor, said: tuple[Token, ...]) -> None:
-        terms = Terms(Priority.BACKGROUND, key=f"{NAME}:ahead")
-        request = _Request(cursor, SuggestionShape.BLOCK if not cursor.right.strip() else SuggestionShape.LINE, terms, said, ahead=True)
-        with suppress(PellucidError):  # nobody asked for it; whoever asks next is told
-            await self._answer(request, new_explanation(cursor))
-
-
-class _Stream:
-    """What has come of an answer so far. ``taken_back`` says why nobody wants it any more, if so."""
-
-    def __init__(self, said: Sequence[Token], explanation: Explanation) -> None:
-        self.tokens = list(said)
-        self.complete = False
-        self.cut_off = False
-        self.taken_back = ""
-        self.model = ""
-        self._explanation = explanation
-        self._first = True
-
-    def answer(self, request: _Request) -> RecentAnswer:
-        """It as the answer to a request."""
-        said = tuple(self.tokens)
-        return RecentAnswer(request.cursor, said, request.shape, self.complete, self.model, request.ahead, self.cut_off)
-
-    def note(self, usage: Usage) -> None:
-        """What it has cost so far."""
-        self._explanation.usage = usage
-        if self._first:
-            self._first = False
-            self._explanation.lap("prefill", but={"queued": usage.queued * 1000})
-
-    def finish(self, finish: Finish) -> None:
-        """The model has ended, or was ended."""
-        self._explanation.usage = finish.usage
-        if finish.reason is FinishReason.ERROR:
-            raise PellucidError(finish.error or "The model server failed on this request.")
-        if finish.reason is FinishReason.CANCELLED:
-            raise UnavailableError("The model server is leaving.")
-        self.complete = finish.reason in (FinishReason.STOP, FinishReason.LENGTH)
-        self.cut_off = finish.reason is FinishReason.LENGTH
-        if finish.reason is FinishReason.SUPERSEDED:
-            self.taken_back = "a newer request took its place"
-
-
-def _feed(ghost: GhostText, tokens: Iterable[Token]) -> bool:
-    """Feed tokens as far as they are wanted; whether the thought has ended."""
-    for token in tokens:
-        ghost.feed(token)
-        if ghost.ended:
-            break
-    return ghost.ended
+    async def _generate_prefetched(self, cursor: DocumentCursor, generated: tuple[Token, ...]) -> None:
+        shape = SuggestionShape.BLOCK if not cursor.right.strip() else SuggestionShape.LINE
+        request = AnswerRequest(ParsedCursor(cursor), shape, generated, prefetch=True)
+        with suppress(PellucidError):  # no caller waits for it; the next request reports the failure
+            await self._generator.generate(request, new_explanation(cursor))

@@ -1,4 +1,4 @@
-"""Why a suggestion was shown, shortened or hidden: what was sent, what came, what each stage took, what the gate said."""
+"""Records why a suggestion was shown, shortened or hidden: the prompt, the answer, the times, and the gate's verdict."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pellucid.completion.trust.features import CursorFeatures
 from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.tokens import Usage
 
-KEPT = 100
-"""Explanations that are remembered."""
+MAX_EXPLANATIONS = 100
+"""Explanations that are remembered by the ids of their suggestions."""
 
 
 class Decision(StrEnum):
-    """What came of a request."""
+    """The outcome of a request for suggestions."""
 
     SHOWN = "shown"
     SHORTENED = "shortened"
@@ -31,23 +31,23 @@ class Decision(StrEnum):
 
 
 class AnswerSource(StrEnum):
-    """Where a suggestion comes from: generated now, what is left of an earlier one, or generated ahead."""
+    """The source of a suggestion: generated for the request, left of an earlier answer, or prefetched."""
 
     MODEL = "model"
     RECENT = "recent"
-    AHEAD = "ahead"
+    PREFETCH = "ahead"
 
 
 @dataclass
 class Explanation:
-    """The story of one request, written while it goes on. ``milliseconds`` are of each stage, in the order of their ends.
+    """The record of one request, written while the request runs. ``milliseconds`` are per stage, in the order in which they ended.
 
-    ``at`` is what a log of suggestions needs to know of the place; None where none is kept.
+    ``at`` is kept for the log of suggestions; it is None if that is off.
     """
 
     uri: str
     outcome: Decision = Decision.CANCELLED
-    reason: str = "The editor took the request back, or a newer one came."
+    reason: str = "The editor cancelled the request, or a newer one replaced it."
     id: str | None = None
     source: AnswerSource | None = None
     shape: SuggestionShape | None = None
@@ -67,38 +67,38 @@ class Explanation:
     def __post_init__(self) -> None:
         self._began = self._last = self.clock()
 
-    def lap(self, stage: str, *, but: Mapping[str, float] | None = None) -> None:
-        """The stage ends now; it began where the one before it ended. ``but`` are milliseconds in it that were other stages."""
+    def lap(self, stage: str, *, other_stages: Mapping[str, float] | None = None) -> None:
+        """End a stage, which began when the one before it ended. ``other_stages`` are milliseconds to count elsewhere."""
         now = self.clock()
-        for name, value in (but or {}).items():
+        for name, value in (other_stages or {}).items():
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + value
-        spent = (now - self._last) * 1000 - sum((but or {}).values())
+        spent = (now - self._last) * 1000 - sum((other_stages or {}).values())
         self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + max(spent, 0.0)
         self._last = now
 
     def end(self, outcome: Decision, reason: str) -> None:
-        """Say what came of it."""
+        """Record the outcome."""
         self.outcome, self.reason = outcome, reason
         self.stop()
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds since it began."""
+        """Milliseconds since the request began."""
         return (self.clock() - self._began) * 1000
 
     def stop(self) -> None:
-        """Note the time that all of it took."""
+        """Record the total time."""
         self.milliseconds["total"] = self.elapsed
 
 
 def new_explanation(cursor: DocumentCursor) -> Explanation:
-    """The explanation of a request at a place, which nobody will ask for."""
+    """Return the explanation of a request that begins now. It can only be found if ``Explanations`` made it."""
     return Explanation(cursor.uri, position=cursor.position)
 
 
 @dataclass
 class Counts:
-    """What became of suggestions since the start."""
+    """The number of suggestions since the start, by outcome."""
 
     shown: int = 0
     accepted: int = 0
@@ -107,7 +107,7 @@ class Counts:
 
 
 class Explanations:
-    """The last explanations: by the id of their suggestion, by document, and the very last."""
+    """The most recent explanations: by the id of their suggestion, by document, and the last of all."""
 
     def __init__(self) -> None:
         self._by_id: OrderedDict[str, Explanation] = OrderedDict()
@@ -115,33 +115,33 @@ class Explanations:
         self._last: Explanation | None = None
 
     def begin(self, cursor: DocumentCursor) -> Explanation:
-        """A new one, for a request at this place."""
+        """Return a new explanation of a request at a cursor, and remember it."""
         self._last = self._by_uri[cursor.uri] = new_explanation(cursor)
         return self._last
 
     def name(self, explanation: Explanation, id: str) -> None:
-        """Its suggestion's id is known now."""
+        """Remember an explanation by the id of its suggestion."""
         explanation.id = id
         self._by_id[id] = explanation
-        if len(self._by_id) > KEPT:
+        if len(self._by_id) > MAX_EXPLANATIONS:
             self._by_id.popitem(last=False)
 
     def find(self, *, id: str | None = None, uri: str | None = None) -> Explanation | None:
-        """The one of a suggestion, the last one of a document, or the last one of all."""
+        """Return the explanation of a suggestion, the last one of a document, or the last one of all."""
         if id is not None:
             return self._by_id.get(id)
         return self._last if uri is None else self._by_uri.get(uri)
 
     def forget(self, uri: str) -> None:
-        """The document was closed."""
+        """Forget a document that was closed."""
         self._by_uri.pop(uri, None)
 
 
 @dataclass
 class Journal:
-    """What is known of an editor's suggestions since the start, whatever its settings were meanwhile.
+    """The history of an editor's suggestions since the start. It outlives changes of the settings.
 
-    ``latency`` are the milliseconds that the last suggestion of the model's took, ``model`` is what was completed with last.
+    ``latency`` is the milliseconds of the last suggestion that the model generated; ``model`` is the last model asked.
     """
 
     explanations: Explanations = field(default_factory=Explanations)

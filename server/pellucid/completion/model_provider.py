@@ -1,4 +1,4 @@
-"""What a completer needs of the way to a model: who completes, and how to say that they went away."""
+"""Defines how a completer reaches a model, wherever that runs."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from pellucid.client.protocol import Assistant
 
 
 class ModelProvider(Protocol):
-    """Leads to a speaker, wherever that is."""
+    """Provides the assistant that completes."""
 
     async def client(self) -> Assistant:
-        """Whom to ask now. Raises UnavailableError where there is nobody."""
+        """Return the assistant to ask now. Raise UnavailableError if there is none."""
         ...
 
     def lost(self, client: Assistant | None) -> None:
-        """This one did not answer."""
+        """Report that an assistant did not answer."""
         ...
 
 
 class FixedProvider:
-    """The way to a speaker that is here already."""
+    """Provides an assistant that exists already."""
 
-    def __init__(self, speaker: Assistant) -> None:
-        self._speaker = speaker
+    def __init__(self, assistant: Assistant) -> None:
+        self._assistant = assistant
 
     async def client(self) -> Assistant:
-        return self._speaker
+        """Return the assistant."""
+        return self._assistant
 
     def lost(self, client: Assistant | None) -> None:
-        """Nothing can be done about it from here: who asks again is told."""
+        """No-op: the next call reports the failure."""

@@ -1,4 +1,4 @@
-"""What the model said lately: typing into it, or coming back to it, answers without a request."""
+"""Remembers recent answers, so that typing into one, or coming back to it, needs no request."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, truncate
+from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, join_texts, truncate
 from pellucid.tokens import Token
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-TAIL = 2_000
-"""Characters before the cursor that make a place the same place; an edit further above changes nothing here."""
+CHARACTERS_BEFORE = 2_000
+"""Characters before a cursor by which it is recognised. Edits further above do not invalidate an answer."""
 
-HEAD = 500
-"""The same after the cursor."""
+CHARACTERS_AFTER = 500
+"""Characters after a cursor by which it is recognised."""
 
-ANSWERS = 60
-SUGGESTIONS = 250
+MAX_ANSWERS = 60
+MAX_SUGGESTIONS = 250
 
 PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
-"""What editors close by themselves when it is opened."""
+"""The brackets and quotes that editors close automatically."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecentAnswer:
-    """What the model said at a place.
+    """A model's answer at a cursor.
 
-    ``complete``: it has ended; else there may be more than was waited for. ``cut_off``: it has ended at the limit of tokens.
+    ``complete``: the model ended it; otherwise the stream was closed and more may follow. ``cut_off``: it ended at the
+    limit of tokens. ``prefetched``: it was generated before it was asked for.
     """
 
     cursor: DocumentCursor
@@ -39,18 +40,18 @@ class RecentAnswer:
     shape: SuggestionShape
     complete: bool
     model: str
-    ahead: bool = False
+    prefetched: bool = False
     cut_off: bool = False
 
     @property
     def text(self) -> str:
-        """All that was said."""
-        return "".join(token.text for token in self.tokens)
+        """The whole answer."""
+        return join_texts(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class RemainingAnswer:
-    """An answer of which ``typed`` is in the document already; ``tokens`` are what is left of it."""
+    """The ``tokens`` of an answer that follow the cursor after the user has ``typed`` its beginning."""
 
     answer: RecentAnswer
     typed: str
@@ -58,12 +59,12 @@ class RemainingAnswer:
 
     @property
     def text(self) -> str:
-        """What is left."""
-        return "".join(token.text for token in self.tokens)
+        """The remaining text."""
+        return join_texts(self.tokens)
 
 
 class RecentAnswers:
-    """The last answers, and the last suggestions by their ids."""
+    """The most recent answers, and the most recent suggestions by id."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[str, str, str], RecentAnswer] = OrderedDict()
@@ -71,57 +72,58 @@ class RecentAnswers:
         self._dismissed: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._accepted: OrderedDict[str, int] = OrderedDict()
 
-    def keep(self, answer: RecentAnswer) -> None:
-        """Remember an answer, in the stead of an older one at the same place."""
+    def keep(self, answer: RecentAnswer) -> RecentAnswer:
+        """Remember an answer, replacing an older one at the same cursor. Return it as ``find`` returns it."""
         answer = replace(answer, cursor=shorten_cursor(answer.cursor))
-        _put(self._answers, _key(answer.cursor), answer, ANSWERS)
+        _put(self._answers, _key(answer.cursor), answer, MAX_ANSWERS)
+        return answer
 
     def find(self, cursor: DocumentCursor) -> RemainingAnswer | None:
-        """The newest answer that goes on from here, something of it being left."""
+        """Return what remains at this cursor of the newest answer that continues here, or None."""
         for answer in reversed(self._answers.values()):
-            found = _continue(answer, cursor)
-            if found is not None:
-                return found
+            remaining = _continue(answer, cursor)
+            if remaining is not None:
+                return remaining
         return None
 
     def add(self, suggestion: Suggestion) -> None:
         """Remember a suggestion by its id."""
         suggestion = replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
-        _put(self._suggestions, suggestion.id, suggestion, SUGGESTIONS)
+        _put(self._suggestions, suggestion.id, suggestion, MAX_SUGGESTIONS)
 
     def get(self, id: str) -> Suggestion | None:
-        """The suggestion with this id, if it is not forgotten."""
+        """Return the suggestion with this id, or None if it is no longer remembered."""
         return self._suggestions.get(id)
 
     def dismiss(self, suggestion: Suggestion) -> None:
-        """Do not offer this text at its place again."""
-        _put(self._dismissed, _with_text(suggestion.cursor, suggestion.text), None, SUGGESTIONS)
+        """Do not offer this text at its cursor again."""
+        _put(self._dismissed, _key_with_text(suggestion.cursor, suggestion.text), None, MAX_SUGGESTIONS)
 
     def is_dismissed(self, cursor: DocumentCursor, text: str) -> bool:
-        """Whether the user did not want this text here."""
-        return _with_text(shorten_cursor(cursor), text) in self._dismissed
+        """Return whether the user dismissed this text at this cursor."""
+        return _key_with_text(shorten_cursor(cursor), text) in self._dismissed
 
     def forget_answers(self) -> None:
-        """Another model has its own."""
+        """Forget all answers, because another model will answer."""
         self._answers.clear()
 
     def accept(self, suggestion: Suggestion, length: int) -> bool:
-        """The first ``length`` characters of a suggestion are in the document now; whether none of it was before."""
+        """Note that the first ``length`` characters were accepted. Return whether none were accepted before."""
         known = suggestion.id in self._accepted
-        _put(self._accepted, suggestion.id, length, SUGGESTIONS)
+        _put(self._accepted, suggestion.id, length, MAX_SUGGESTIONS)
         return not known
 
     def is_accepted(self, id: str) -> bool:
-        """Whether the suggestion, or a part of it, was accepted."""
+        """Return whether the suggestion, or a part of it, was accepted."""
         return id in self._accepted
 
     def accepted_part(self, suggestion: Suggestion) -> Suggestion:
-        """What of a suggestion was accepted; all of it, if nothing was."""
+        """Return the accepted part of a suggestion, or all of it if nothing was accepted."""
         length = self._accepted.get(suggestion.id, len(suggestion.text))
         return replace(suggestion, text=suggestion.text[:length], tokens=truncate(suggestion.tokens, length))
 
     def accepted(self, uri: str) -> Iterator[Suggestion]:
-        """What was accepted in a document, the newest first."""
+        """Yield the accepted parts of suggestions in a document, the newest first."""
         for id in reversed(self._accepted):
             suggestion = self._suggestions.get(id)
             if suggestion is not None and suggestion.cursor.uri == uri:
@@ -129,47 +131,37 @@ class RecentAnswers:
 
 
 def shorten_cursor(cursor: DocumentCursor) -> DocumentCursor:
-    """The place with as much text around it as tells it from others."""
-    return replace(cursor, before=cursor.before[-TAIL:], after=cursor.after[:HEAD])
-
-
-def drop_typed(tokens: tuple[Token, ...], length: int) -> tuple[Token, ...]:
-    """The tokens without their first ``length`` characters; a token that was typed in part has the rest of its text."""
-    left = list(tokens)
-    while left and length > 0 and length >= len(left[0].text):
-        length -= len(left.pop(0).text)
-    if left and length:
-        left[0] = replace(left[0], text=left[0].text[length:])
-    return tuple(left)
+    """Return the cursor with only the text by which it is recognised."""
+    return replace(cursor, before=cursor.before[-CHARACTERS_BEFORE:], after=cursor.after[:CHARACTERS_AFTER])
 
 
 def _continue(answer: RecentAnswer, cursor: DocumentCursor) -> RemainingAnswer | None:
-    """What is left of an answer at a place that typing into it has reached."""
+    """Return what remains of an answer at a cursor that was reached by typing its beginning, or None."""
     if answer.cursor.uri != cursor.uri:
         return None
     text = answer.text
     for length in range(min(len(text), len(cursor.before) + 1)):
         typed = text[:length]
-        if not (cursor.before.endswith(typed) and _stands_at(answer.cursor.before, cursor.before, len(cursor.before) - length)):
+        if not (cursor.before.endswith(typed) and _ends_with_tail(cursor.before, len(cursor.before) - length, answer.cursor.before)):
             continue
-        if cursor.after[:HEAD] == answer.cursor.after:
+        if cursor.after[:CHARACTERS_AFTER] == answer.cursor.after:
             return RemainingAnswer(answer, typed, drop_typed(answer.tokens, length))
         closer = PAIRS.get(typed[-1:], "")
-        if closer and cursor.after.startswith(closer) and cursor.after[1 : HEAD + 1] == answer.cursor.after:
-            rest = text[length : length + _closing(text[length:], closer)]
+        if closer and cursor.after.startswith(closer) and cursor.after[1 : CHARACTERS_AFTER + 1] == answer.cursor.after:
+            rest = text[length : length + _find_closer(text[length:], closer)]
             if rest:
                 return RemainingAnswer(answer, typed, truncate(drop_typed(answer.tokens, length), len(rest)))
     return None
 
 
-def _stands_at(tail: str, before: str, end: int) -> bool:
-    """Whether the text before the cursor, up to ``end``, is the one whose tail this is."""
+def _ends_with_tail(before: str, end: int, tail: str) -> bool:
+    """Return whether ``before[:end]`` shortens to ``tail``."""
     start = end - len(tail)
-    return start >= 0 and before[start:end] == tail and (len(tail) == TAIL or start == 0)
+    return start >= 0 and before[start:end] == tail and (len(tail) == CHARACTERS_BEFORE or start == 0)
 
 
-def _closing(text: str, closer: str) -> int:
-    """Where the text closes what was opened before it."""
+def _find_closer(text: str, closer: str) -> int:
+    """Return where the text closes the bracket or quote that was opened before it, or its length."""
     opener = next(left for left, right in PAIRS.items() if right == closer)
     depth = 0
     for index, character in enumerate(text):
@@ -184,8 +176,8 @@ def _key(cursor: DocumentCursor) -> tuple[str, str, str]:
     return cursor.uri, cursor.before, cursor.after
 
 
-def _with_text(cursor: DocumentCursor, text: str) -> tuple[str, str, str]:
-    return cursor.uri, (cursor.before + text)[-TAIL:], cursor.after
+def _key_with_text(cursor: DocumentCursor, text: str) -> tuple[str, str, str]:
+    return cursor.uri, (cursor.before + text)[-CHARACTERS_BEFORE:], cursor.after
 
 
 def _put(kept: OrderedDict[K, V], key: K, value: V, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""What is being answered: one question for each document, whoever asks it."""
+"""Runs at most one request per document, shared by identical callers."""
 
 from __future__ import annotations
 
@@ -12,50 +12,49 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class _SharedRequest(Generic[T]):
-    question: Hashable
+    key: Hashable
     task: asyncio.Task[T]
     waiting: int = 0
 
 
 class SharedRequests(Generic[T]):
-    """The same question of a document shares its answer; another one ends it, and so does the last one to lose interest."""
+    """The running request of each document. A request with another key cancels it, and so does its last caller's leaving."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, _SharedRequest[T]] = {}
+        self._requests: dict[str, _SharedRequest[T]] = {}
 
-    async def answer(self, document: str, question: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """What ``make`` gives; None where another question about the document came meanwhile."""
-        current = self._answers.get(document)
-        if current is None or current.question != question or current.task.done():
-            self.end(document)
-            current = self._answers[document] = _SharedRequest(question, asyncio.create_task(make()))
+    async def run(self, document: str, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """Return the result of ``start``, or None if a request with another key took its place meanwhile."""
+        current = self._requests.get(document)
+        if current is None or current.key != key or current.task.done():
+            self.cancel(document)
+            current = self._requests[document] = _SharedRequest(key, asyncio.create_task(start()))
         current.waiting += 1
         try:
             return await asyncio.shield(current.task)
         except asyncio.CancelledError:
-            if current.task.cancelled() and not _is_cancelled():
+            if current.task.cancelled() and not _is_caller_cancelled():
                 return None
             raise
         finally:
             current.waiting -= 1
             if not current.waiting:
                 current.task.cancel()
-                if self._answers.get(document) is current:
-                    del self._answers[document]
+                if self._requests.get(document) is current:
+                    del self._requests[document]
 
-    def end(self, document: str) -> None:
-        """End what is being answered about a document."""
-        current = self._answers.pop(document, None)
+    def cancel(self, document: str) -> None:
+        """Cancel the request of a document."""
+        current = self._requests.pop(document, None)
         if current is not None:
             current.task.cancel()
 
-    def end_all(self) -> None:
-        """End all that is being answered."""
-        for document in list(self._answers):
-            self.end(document)
+    def cancel_all(self) -> None:
+        """Cancel all requests."""
+        for document in list(self._requests):
+            self.cancel(document)
 
 
-def _is_cancelled() -> bool:
-    """Whether whoever asked took the question back."""
+def _is_caller_cancelled() -> bool:
     current = asyncio.current_task()
     return current is not None and current.cancelling() > 0

@@ -1,4 +1,4 @@
-"""The nouns of the language server: where a completion is asked for, and what is suggested there."""
+"""Defines the nouns of completion: a cursor in a document, a prompt, a trimmed answer and a suggestion."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pellucid.tokens import Extra, Token
 
 @dataclass(frozen=True, slots=True)
 class DocumentCursor:
-    """A cursor in a document: all the text before it and all the text after it.
+    r"""A cursor in a document: all the text before it and all the text after it.
 
-    Lines end with a line feed, whatever the document has. ``path`` is None for what is not a file (an unsaved buffer).
-    ``position`` is the cursor's line and character as the client counts them; it does not make a place another place.
-    ``selected`` is what ``before`` ends with and the document has not yet: the text of an item selected in the menu.
+    Lines end with ``\n``, whatever the document uses. ``path`` is None if the document is not a file, as an unsaved buffer.
+    ``position`` is the line and character as the client counts them; it is not compared.
+    ``selected`` is the text of an item selected in the completion menu: ``before`` ends with it, the document does not yet.
     """
 
     uri: str
@@ -28,18 +28,18 @@ class DocumentCursor:
 
     @property
     def left(self) -> str:
-        """What is left of the cursor on its line."""
+        """The text left of the cursor on its line."""
         return self.before[_line_start(self.before) :]
 
     @property
     def right(self) -> str:
-        """What is right of the cursor on its line."""
+        """The text right of the cursor on its line."""
         return self.after[: _line_end(self.after)]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model gets to read: ``extra`` are pieces of other files."""
+    """The text that the model reads. ``extra`` are chunks of other files."""
 
     prefix: str
     suffix: str
@@ -48,7 +48,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class TrimmedAnswer:
-    """What of an answer is suggested. The texts of ``tokens`` join to ``text``; ``ending`` says why it ends there."""
+    """The part of an answer that is suggested. The texts of ``tokens`` join to ``text``; ``ending`` is why it ends there."""
 
     text: str
     tokens: tuple[Token, ...]
@@ -57,7 +57,7 @@ class TrimmedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What is suggested at a place. The texts of ``tokens`` join to ``text``; the first and the last may be cut."""
+    """A text suggested at a cursor. The texts of ``tokens`` join to ``text``; the first and the last may be cut."""
 
     id: str
     cursor: DocumentCursor
@@ -68,7 +68,7 @@ class Suggestion:
 
 
 def truncate(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
-    """The tokens of the first ``length`` characters; the last one's text is cut where they end."""
+    """Return the tokens of the first ``length`` characters; the text of the last one is cut there."""
     kept: list[Token] = []
     for token in tokens:
         if length <= 0:
@@ -78,8 +78,23 @@ def truncate(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
     return tuple(kept)
 
 
+def drop_typed(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
+    """Return the tokens without their first ``length`` characters; a token in the middle keeps the rest of its text."""
+    left = list(tokens)
+    while left and length > 0 and length >= len(left[0].text):
+        length -= len(left.pop(0).text)
+    if left and length:
+        left[0] = replace(left[0], text=left[0].text[length:])
+    return tuple(left)
+
+
+def join_texts(tokens: Sequence[Token]) -> str:
+    """Return the text of tokens."""
+    return "".join(token.text for token in tokens)
+
+
 def normalize_newlines(text: str) -> str:
-    """The text with line feeds at the ends of its lines."""
+    r"""Return the text with ``\n`` at the end of each line."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 

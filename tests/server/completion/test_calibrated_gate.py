@@ -17,6 +17,7 @@ from pellucid.completion.model_choice import UNKNOWN, ModelChoice
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
 from pellucid.completion.trust.calibration import Calibration
@@ -45,7 +46,7 @@ class CalibratedServer(ScriptedProvider):
 
 
 def candidate(tokens: tuple[Token, ...], calibration: Calibration | None = RAW) -> Candidate:
-    return Candidate(HERE, tokens, Ending.LINE, calibration)
+    return Candidate(ParsedCursor(HERE), tokens, Ending.LINE, calibration)
 
 
 def test_sure() -> None:
@@ -53,7 +54,7 @@ def test_sure() -> None:
     verdict = decide(candidate(make_tokens("urn", " a", p=0.8)), GateLevel.NORMAL)
 
     assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
-    assert "right with a probability of 0.80, above 0.50 of the level normal" in verdict.reason
+    assert "probability that it is right is 0.80, above the 0.50 of level normal" in verdict.reason
     assert (round(verdict.values["right"], 6), verdict.thresholds) == (0.8, {"right": 0.5})
 
 
@@ -62,7 +63,7 @@ def test_unsure() -> None:
     verdict = decide(candidate(make_tokens("urn", " a", p=0.3)), GateLevel.NORMAL)
 
     assert verdict.length == 0
-    assert verdict.reason == "It is right with a probability of 0.30, not above 0.50 of the level normal."
+    assert verdict.reason == "The probability that it is right is 0.30, not above the 0.50 of level normal."
 
 
 def test_shortened() -> None:
@@ -72,7 +73,7 @@ def test_shortened() -> None:
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
 
     assert joined(tokens)[: verdict.length] == "urn value."
-    assert "what stands before that is so with 0.9" in verdict.reason
+    assert "that of the shown part is 0.9" in verdict.reason
 
 
 def test_levels() -> None:
@@ -101,7 +102,7 @@ def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], dat
 
     if verdict.length:
         part = truncate(tokens, verdict.length)
-        numbers = features(part, CursorFeatures.of(HERE), Ending.LINE, whole=verdict.length == len(text))
+        numbers = features(part, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=verdict.length == len(text))
         assert doubtful().probability(numbers) > doubtful().threshold(level)
     assert text[: verdict.length].strip() or not verdict.length
 
@@ -149,7 +150,7 @@ async def test_asked_for_by_hand() -> None:
     ("told", "note", "sentence"),
     [
         (None, "It was made for other weights.", "It was made for other weights."),
-        (None, None, "The model server tells of no calibration of this model"),
+        (None, None, "This model is not calibrated"),
         (as_sent() | {"kind": "psychic"}, None, "The calibration is damaged"),
     ],
 )
@@ -158,13 +159,13 @@ async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: 
     server = CalibratedServer([LINE])
     server.told, server.note = told, note
     models = ModelChoice()
-    assert models.why_not(MODEL) == UNKNOWN
+    assert models.why_not_calibrated(MODEL) == UNKNOWN
 
     (suggestion,) = await completer(server, models).suggest(HERE)
 
     assert suggestion.text == "urn a + b"
     assert models.calibration(MODEL) is None
-    assert sentence in (models.why_not(MODEL) or "")
+    assert sentence in (models.why_not_calibrated(MODEL) or "")
 
 
 async def test_kept_when_settings_change() -> None:
@@ -174,6 +175,6 @@ async def test_kept_when_settings_change() -> None:
     await completer(server, models).suggest(HERE)
 
     assert models.calibration(MODEL) == RAW
-    assert models.why_not(MODEL) is None
+    assert models.why_not_calibrated(MODEL) is None
     with pytest.raises(NotFoundError, match="does not serve 'other'"):
         await models.find(cast("Any", server), "other")

@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from pellucid.completion.completer import ATTEMPTS, Completer
+from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision
+from pellucid.completion.generation import MAX_ATTEMPTS
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import PellucidError, UnavailableError
@@ -121,7 +122,7 @@ async def test_a_server_that_stays_away() -> None:
 
     with pytest.raises(UnavailableError, match="ended the connection"):
         await made.suggest(HERE)
-    assert len(server.asked) == ATTEMPTS
+    assert len(server.asked) == MAX_ATTEMPTS
     explanation = made.journal.explanations.find()
     assert explanation is not None
     assert (explanation.outcome, explanation.reason) == (Decision.FAILED, str(LOST))
@@ -266,8 +267,8 @@ async def test_files_only_to_models_that_know_them() -> None:
         ring = ChunkRing(settings.context)
         ring.note_open("file:///b.py", "b.py", other)
         assert ring.promote()
-        made = completer(server)
-        made._context = PromptContext(settings.context, ring)
+        context = PromptContext(settings.context, ring)
+        made = Completer(settings.completion, lambda server=server: cast("Any", server), context, RecentAnswers())  # type: ignore[misc]
         await made.suggest(HERE)
 
         assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.features import NAMES, CursorFeatures, features
 from support.editors.token_factory import make_tokens, token
@@ -18,13 +19,13 @@ HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    re
 
 def numbers(cursor: DocumentCursor = HERE, *texts: str, p: float = 0.5, ending: str = Ending.LINE, whole: bool = True) -> dict[str, float]:
     tokens = make_tokens(*texts, p=p)
-    return dict(zip(NAMES, features(tokens, CursorFeatures.of(cursor), ending, whole=whole), strict=True))
+    return dict(zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(cursor)), ending, whole=whole), strict=True))
 
 
 def test_probabilities() -> None:
     """The mean, the least, the first and the sum are of the tokens' logprobs, and margins of the best other choice."""
     tokens = (token("urn", 0.5), token(" total", 0.125))
-    found = dict(zip(NAMES, features(tokens, CursorFeatures.of(HERE), Ending.LINE, whole=True), strict=True))
+    found = dict(zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True))
 
     assert isclose(found["mean"], log(0.25))
     assert isclose(found["least"], log(0.125))

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.shaping.ghost_text import DEEPEST, GhostText, choose_shape
+from pellucid.completion.shaping.ghost_text import MAX_EXTRA_INDENT, GhostText, choose_shape
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
 from pellucid.text.stopping import StopGate, SuffixStop
 from pellucid.tokens import Token
@@ -38,10 +39,10 @@ class Case:
     becomes: SuggestionShape | None = None
 
     @property
-    def cursor(self) -> DocumentCursor:
-        """The cursor's place."""
+    def cursor(self) -> ParsedCursor:
+        """The cursor, parsed."""
         before, after = self.buffer.split(CURSOR)
-        return DocumentCursor(f"file:///example.{self.language}", before, after, self.language)
+        return parse(f"file:///example.{self.language}", before, after, self.language)
 
 
 def _read(path: Path) -> list[Case]:
@@ -52,6 +53,11 @@ def _read(path: Path) -> list[Case]:
 
 
 CASES = [case for path in sorted(GOLDEN.glob("*.toml")) for case in _read(path)]
+
+
+def parse(uri: str, before: str, after: str, language: str) -> ParsedCursor:
+    """Parse a cursor."""
+    return ParsedCursor(DocumentCursor(uri, before, after, language))
 
 
 def tokens(*pieces: str) -> list[Token]:
@@ -73,7 +79,7 @@ def fed(ghost: GhostText, said: list[Token]) -> TrimmedAnswer:
 
 def through_the_core(case: Case) -> list[Token]:
     """What the core lets through of the answer."""
-    gate = StopGate([SuffixStop(case.cursor.before, case.cursor.after)])
+    gate = StopGate([SuffixStop(case.cursor.document.before, case.cursor.document.after)])
     return gate.feed(in_words(case.answer)) + gate.finish()
 
 
@@ -128,7 +134,7 @@ def test_a_suggestion_is_how_the_answer_begins(
     before: str, after: str, answer: str, language: str, shape: SuggestionShape, size: int
 ) -> None:
     """Of any answer at any place a beginning is suggested, and its tokens join to it; what is known once stays."""
-    cursor = DocumentCursor("untitled:1", before, after, language)
+    cursor = parse("untitled:1", before, after, language)
     ghost, letters = GhostText(cursor, shape), GhostText(cursor, shape)
 
     for token in in_words(answer, size):
@@ -144,7 +150,7 @@ def test_a_suggestion_is_how_the_answer_begins(
 
 def test_whole_lines_when_time_is_up() -> None:
     """When time is up, the lines that are whole are there, and before the first of them nothing."""
-    ghost = GhostText(DocumentCursor("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
+    ghost = GhostText(parse("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
     early = []
 
     for token in tokens("if", " x", ":\n", "        return", " 1\n", "\n", "    ret"):
@@ -160,7 +166,7 @@ def test_whole_lines_when_time_is_up() -> None:
 
 def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
     """Where the model had no more tokens, the line that it was in is left out, unless it is the only one."""
-    cursor = DocumentCursor("untitled:1", "def f(x):\n    ", "", "python")
+    cursor = parse("untitled:1", "def f(x):\n    ", "", "python")
     long, short = GhostText(cursor, SuggestionShape.BLOCK), GhostText(cursor, SuggestionShape.BLOCK)
     for token in tokens("y = 1\n", "    z ="):
         long.feed(token)
@@ -173,7 +179,7 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
 def test_half_characters() -> None:
     """A character in several tokens is kept whole with all of its tokens, or cut with all of them."""
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")
-    ghost = GhostText(DocumentCursor("untitled:1", "", "", "python"), SuggestionShape.LINE)
+    ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
     trimmed = fed(ghost, halves)
 
@@ -183,7 +189,7 @@ def test_half_characters() -> None:
 
 def test_a_token_is_cut_where_the_suggestion_ends() -> None:
     """The last token has only the text that is suggested."""
-    ghost = GhostText(DocumentCursor("untitled:1", "", "", "python"), SuggestionShape.LINE)
+    ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
     trimmed = fed(ghost, tokens("x = 1", "  \n\ny"))
 
@@ -202,7 +208,7 @@ def test_a_docstring_that_began_far_above_is_known() -> None:
     outside = "x = 1\n" * 1000 + '"""A docstring."""\n' + "x = 2\n" * 395
 
     def shape_after(before: str) -> SuggestionShape:
-        return choose_shape(DocumentCursor("untitled:1", before, "", "python"))
+        return choose_shape(parse("untitled:1", before, "", "python"))
 
     assert shape_after(f"{inside}    Args:\n        ") is SuggestionShape.LINE
     assert shape_after(f'{inside}    Done.\n    """\n\n\ndef f():\n    ') is SuggestionShape.BLOCK
@@ -213,7 +219,7 @@ def test_a_docstring_that_began_far_above_is_known() -> None:
 def test_a_file_of_one_long_line(language: str) -> None:
     """In a minified file, which is one line, the end of the answer's line is found all the same."""
     line = "f(1);" * 200_000
-    ghost = GhostText(DocumentCursor("untitled:1", line, line, language), SuggestionShape.LINE)
+    ghost = GhostText(parse("untitled:1", line, line, language), SuggestionShape.LINE)
 
     trimmed = fed(ghost, tokens("g(", "2)", ";\n", "h"))
 
@@ -223,7 +229,7 @@ def test_a_file_of_one_long_line(language: str) -> None:
 @pytest.mark.parametrize(("said", "shown"), [("", ""), ("total = 0\n", "total = 0")])
 def test_white_space_without_end(said: str, shown: str) -> None:
     """A model that goes on with white space for ever is stopped, and what it said before that stays."""
-    ghost = GhostText(DocumentCursor("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
+    ghost = GhostText(parse("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
     spaces = 0
     for token in tokens(said, *" " * 1000):
         ghost.feed(token)
@@ -232,4 +238,4 @@ def test_white_space_without_end(said: str, shown: str) -> None:
             break
 
     assert ghost.finish().text == shown
-    assert spaces <= DEEPEST + len("    ") + 1
+    assert spaces <= MAX_EXTRA_INDENT + len("    ") + 1

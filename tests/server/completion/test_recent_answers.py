@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.recent_answers import HEAD, TAIL, RecentAnswer, RecentAnswers, drop_typed
+from pellucid.completion.recent_answers import CHARACTERS_AFTER, CHARACTERS_BEFORE, RecentAnswer, RecentAnswers
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed
 from support.editors.token_factory import joined, make_tokens
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")
@@ -73,10 +73,10 @@ def test_an_empty_document_is_not_every_place() -> None:
 
 def test_edits_far_away_do_not_count() -> None:
     """More text than tells a place from others may change around it."""
-    far = replace(HERE, before="a" * 10 + "b" * TAIL, after="c" * HEAD + "d" * 10)
+    far = replace(HERE, before="a" * 10 + "b" * CHARACTERS_BEFORE, after="c" * CHARACTERS_AFTER + "d" * 10)
     known = recent(replace(ANSWER, cursor=far))
 
-    assert known.find(replace(far, before="zzz" + "b" * TAIL, after="c" * HEAD)) is not None
+    assert known.find(replace(far, before="zzz" + "b" * CHARACTERS_BEFORE, after="c" * CHARACTERS_AFTER)) is not None
 
 
 def test_newest_first() -> None:

@@ -17,6 +17,7 @@ from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.features import NAMES, CursorFeatures
 from pellucid.completion.trust.reaction_log import ReactionLog
@@ -39,7 +40,7 @@ def log(tmp_path: Path) -> SuggestionLog:
 
 def shown(outcome: Shown = Shown.SHOWN) -> Explanation:
     explanation = Explanation(HERE.uri, outcome=outcome, level=GateLevel.NORMAL, ending=Ending.LINE)
-    explanation.at = CursorFeatures.of(HERE)
+    explanation.at = CursorFeatures.read(ParsedCursor(HERE))
     return explanation
 
 
@@ -138,10 +139,10 @@ def test_foreign_file(log: SuggestionLog) -> None:
 
     outcomes.note(SUGGESTION, shown(), 13)
 
-    assert outcomes.failure == f"{log.path} is no log of suggestions: move it away."
+    assert outcomes.failure == f"{log.path} is not a suggestion log: move it away."
     assert log.path.read_bytes() == before
     for use in (lambda: log.entries("model"), log.delete):
-        with pytest.raises(ConfigError, match="is no log of suggestions"):
+        with pytest.raises(ConfigError, match="is not a suggestion log"):
             use()
 
 
@@ -150,7 +151,7 @@ def test_damaged_file(log: SuggestionLog) -> None:
     log.path.parent.mkdir()
     log.path.write_text("not a database, by far" * 100)
 
-    with pytest.raises(ConfigError, match=r"cannot be used .*: make room for it, or move it away"):
+    with pytest.raises(ConfigError, match=r"cannot be used .*: free some disk space, or move it away"):
         log.write(ENTRY)
 
 

@@ -1,4 +1,4 @@
-"""Other ways that an answer could have gone: at one of its tokens, by one of that token's alternatives."""
+"""Finds the other answers that the alternatives to an answer's tokens lead to."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from pellucid.tokens import Token
 
 
 def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
-    """For each alternative that would read otherwise: the logprob of the way to it, its token's index and its own."""
+    """Return (logprob, token index, alternative index) for each alternative that would change the text.
+
+    The logprob is that of the tokens up to the alternative, including it.
+    """
     found = []
-    way = 0.0
+    logprob = 0.0
     for index, token in enumerate(tokens):
         for number, alternative in enumerate(token.top):
             if alternative.id != token.id and force_alternative(tokens, index, number) is not None and alternative.text.strip():
-                found.append((way + alternative.logprob, index, number))
-        way += token.logprob or 0.0
+                found.append((logprob + alternative.logprob, index, number))
+        logprob += token.logprob or 0.0
     return found
 
 
 def force_alternative(tokens: Sequence[Token], index: int, alternative: int) -> tuple[Token, ...] | None:
-    """The tokens up to ``index``, and the alternative in that one's place.
+    """Return the tokens before ``index``, followed by an alternative to the token there.
 
-    None where there is no such alternative, or where it does not agree with what the token has in the document already,
-    or is not whole characters.
+    Return None if there is no such alternative, if it contradicts what the document already has of the token,
+    or if it does not end with a complete character.
     """
     if not (0 <= index < len(tokens) and 0 <= alternative < len(tokens[index].top)):
         return None
@@ -41,5 +44,5 @@ def force_alternative(tokens: Sequence[Token], index: int, alternative: int) -> 
         return None
     if not text:
         return None
-    other_way = replace(token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None)
-    return (*tokens[:index], other_way)
+    forced = replace(token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None)
+    return (*tokens[:index], forced)

@@ -1,4 +1,4 @@
-"""Why a suggestion ends where it ends."""
+"""Names the reasons why a suggestion ends."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from enum import StrEnum
 
 
 class Ending(StrEnum):
-    """Why a suggestion ends where it ends, or why there is none."""
+    """The reason why a suggestion ends where it does, or why there is none."""
 
     LINE = "line"
-    """The line is complete, and a line was wanted."""
+    """The line is complete, and only a line was wanted."""
     SCOPE = "scope"
     """The block, statement, element or paragraph is complete."""
     SUFFIX = "suffix"
-    """What follows stands below or right of the cursor already."""
+    """The answer continues with text that already follows the cursor."""
     ABOVE = "above"
-    """It says the line above the cursor once more."""
+    """The answer repeats the line above the cursor."""
     REPETITION = "repetition"
     """The model began to repeat itself."""
     BLANK = "blank"
-    """There is nothing but white space."""
+    """The answer is only white space."""
     LIMIT = "limit"
-    """It has as many lines as a suggestion may have."""
+    """The suggestion has the most lines, or the answer the most tokens, that are allowed."""
     TIME = "time"
-    """Time was up; these are the lines that were whole."""
+    """The time budget ran out; the suggestion is the complete lines so far."""
     STOP = "stop"
-    """The model had no more to say."""
+    """The model ended its answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeEnd:
-    """Where a line ends a suggestion: after ``at`` of its characters, and why."""
+    """The end of a suggestion within a line: it keeps the line's first ``at`` characters."""
 
     at: int
     why: Ending

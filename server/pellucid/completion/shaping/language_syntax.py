@@ -1,4 +1,4 @@
-"""How languages write brackets, strings, comments and blocks: as much of it as tells where a block ends."""
+"""Describes how languages write brackets, strings, comments and blocks, as far as it is needed to find where a block ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pellucid.text.brackets import CLOSING, OPENING
 
 VOID_ELEMENTS = "area base br col embed hr img input link meta param source track wbr"
 VOID = frozenset(VOID_ELEMENTS.split())
-"""Elements of HTML that have no end tag."""
+"""HTML elements without an end tag."""
 
 TAB = 4
-"""Columns of a tab, where a text has both tabs and spaces."""
+"""Columns of a tab in texts with both tabs and spaces."""
 
 _CHARACTER = r"'(?:\\[^'\n]*|[^'\\\n])(?:'|$)"  # not every ' begins one: Rust has lifetimes, and comments have apostrophes
 _REGEX = r"(?:(?<=[=(,:!&|?])|(?<=[=(,:!&|?] )|(?<=return ))/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*(?:\]|$)|[^/\\\[\n])*(?:/|$)"
@@ -22,10 +22,10 @@ _TAG = r"""</(?P<end>[A-Za-z][\w:.-]*)\s*>|<(?P<begin>[A-Za-z!][\w:.-]*)(?:"[^"]
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """What a language is written with.
+    """The syntax of a language.
 
-    ``spans`` are comments and strings that may go over several lines: how they begin and end. ``colon``: a colon at a
-    line's end opens a block. ``words``: blocks end with a word, as in Ruby. ``tags``: it has elements, not brackets.
+    ``spans``: the beginnings and ends of comments and strings over several lines. ``colon``: a colon at the end of a
+    line opens a block. ``words``: blocks end with a word, as in Ruby. ``tags``: the language has elements, not brackets.
     """
 
     comments: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Syntax:
 
 @dataclass(frozen=True, slots=True)
 class BracketMark:
-    """A bracket or tag of a line: where it begins, and what closes it or what it closes. ``opens`` tells which."""
+    """A bracket or tag in a line, at index ``at``. ``closing`` is the text that closes it or, unless it ``opens``, its own."""
 
     at: int
     closing: str
@@ -48,10 +48,10 @@ class BracketMark:
 
 @dataclass(frozen=True, slots=True)
 class LineScan:
-    """What a line has outside of strings and comments.
+    """The brackets and tags of a line outside of strings and comments.
 
-    ``inside`` is what ends the string or comment that goes on at the end of the line, and ``left`` where in the line
-    the one ends that the line began in. ``code``: where the line's own comment begins; its length if it has none.
+    ``inside`` closes the string or comment that continues past the end of the line; ``left`` is the index where the one
+    that the line began in ends. ``code`` is the index where a comment begins, or the length of the line.
     """
 
     marks: tuple[BracketMark, ...]
@@ -59,7 +59,7 @@ class LineScan:
     left: int | None
     code: int
     quoted: bool
-    """Whether the line ends in a string that should have ended on it: where one is being typed."""
+    """Whether the line ends within a string that has to end on it, as while one is being typed."""
 
 
 def _string(quote: str) -> str:
@@ -98,12 +98,12 @@ _SYNTAX = {name: syntax for names, syntax in _LANGUAGES.items() for name in name
 
 
 def find_syntax(language: str) -> Syntax:
-    """The syntax of a language by its id in the protocol, or as a Markdown fence names it."""
+    """Return the syntax of a language, by its id in the protocol or its name in a Markdown fence."""
     return _SYNTAX.get(language.lower(), _OTHER)
 
 
 def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:
-    """Read one line that begins inside a string or comment which ends with ``inside``, or in none."""
+    """Scan one line. ``inside`` closes the string or comment that the line begins in, if any."""
     marks: list[BracketMark] = []
     at, left = 0, None
     pattern, closings = _pattern(syntax)
@@ -133,9 +133,9 @@ def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:
 
 
 def _is_ended(string: str) -> bool:
-    """Whether a string that reaches to the end of its line ends there."""
-    hidden = (len(string) - 1 - len(string[:-1].rstrip("\\"))) % 2
-    return len(string) > 1 and string[-1] == string[0] and not hidden
+    """Return whether a string that reaches the end of its line ends there."""
+    escaped = (len(string) - 1 - len(string[:-1].rstrip("\\"))) % 2
+    return len(string) > 1 and string[-1] == string[0] and not escaped
 
 
 def _marks(match: re.Match[str]) -> list[BracketMark]:
@@ -154,17 +154,17 @@ def _marks(match: re.Match[str]) -> list[BracketMark]:
 
 
 def _find(line: str, closing: str, at: int) -> int:
-    """Where a string or comment ends; a backslash hides the end of a string."""
+    """Return where a string or comment ends, or -1. A backslash escapes the end of a string."""
     while (end := line.find(closing, at)) >= 0:
-        hidden = closing not in ("*/", "-->", "]]") and _backslashes(line, end) % 2
-        if not hidden:
+        escaped = closing not in ("*/", "-->", "]]") and _backslashes(line, end) % 2
+        if not escaped:
             return end
         at = end + 1
     return -1
 
 
 def _backslashes(line: str, end: int) -> int:
-    """Return how many backslashes there are right before a character."""
+    """Return the number of backslashes right before an index."""
     begin = end
     while begin and line[begin - 1] == "\\":
         begin -= 1
@@ -179,7 +179,7 @@ def _pattern(syntax: Syntax) -> tuple[re.Pattern[str], dict[str, str]]:
         "comment": [(r"(?<![\w$\{&])" if one == "#" else "") + re.escape(one) for one in syntax.comments],
         "string": list(syntax.strings),
     }
-    parts = [rf"(?P<{kind}>{'|'.join(those)})" for kind, those in kinds.items() if those]
+    parts = [rf"(?P<{kind}>{'|'.join(patterns)})" for kind, patterns in kinds.items() if patterns]
     if syntax.tags:
         parts.append(_TAG)
     elif not syntax.prose:
@@ -194,7 +194,7 @@ _FUNCTION = re.compile(r"\bfunction\b")
 
 
 def opens_block(line: str, found: LineScan, syntax: Syntax) -> bool:
-    """Whether a block begins at the end of this line."""
+    """Return whether a block begins at the end of the line."""
     code = line[: found.code].rstrip()
     if not code or found.inside is not None or found.quoted:
         return False
@@ -209,7 +209,7 @@ def opens_block(line: str, found: LineScan, syntax: Syntax) -> bool:
 
 
 def _ends_with_function(code: str) -> bool:
-    """Whether a line ends with ``function NAME (...)``, without another parenthesis in it."""
+    """Return whether a line ends with ``function NAME (...)``, without another parenthesis in it."""
     begin = code.rfind("(")
     if not code.endswith(")") or code.find(")", begin) < len(code) - 1:
         return False
@@ -218,5 +218,5 @@ def _ends_with_function(code: str) -> bool:
 
 
 def indentation(line: str) -> int:
-    """Columns of white space at the beginning of a line."""
+    """Return the columns of white space at the beginning of a line."""
     return len(line[: len(line) - len(line.lstrip())].expandtabs(TAB))

@@ -1,4 +1,4 @@
-"""What a cursor stands in: brackets, a string or comment, a block that has just been opened."""
+"""Parses the code around a cursor: open brackets, a string or comment, a block that was just opened."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from pellucid.completion.shaping.fenced_block import find_fenced_block
 from pellucid.completion.shaping.language_syntax import LineScan, Syntax, find_syntax, indentation, opens_block, scan_line
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.text.stopping import LONGEST_LINE
 
-MANY_LINES = 400
-"""Lines above the cursor that are read; a block is seldom longer."""
+MAX_LINES_ABOVE = 400
+"""Lines above the cursor that are parsed. Blocks are seldom longer."""
 
-FAR_BELOW = 50_000
-"""Characters below the cursor that are read."""
+MAX_CHARACTERS_BELOW = 50_000
+"""Characters below the cursor that are parsed."""
 
 _STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
 _DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # of C: the preprocessor's lines and labels stand at the margin
@@ -23,7 +24,7 @@ _DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # of C: the preprocessor's lines a
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """A bracket or element that is open: what closes it, and the line that it stands on, with its indentation.
+    """An open bracket or element: the text that closes it, and the number and indentation of its line.
 
     ``last``: nothing follows it on its line.
     """
@@ -35,26 +36,32 @@ class Bracket:
 
 
 class ParsedCursor:
-    """A place, read as far as its language's syntax goes."""
+    """A cursor, and the code around it as far as the syntax of its language is known.
 
-    def __init__(self, cursor: DocumentCursor) -> None:
-        self.cursor = cursor
-        self.syntax: Syntax = find_syntax(cursor.language)
-        self.left = cursor.left[-LONGEST_LINE:]
-        self.right = cursor.right
+    Parse a cursor once for each request and pass the result on. In a fenced block of Markdown, ``cursor`` is the cursor
+    within that block, read as a file of the block's language; ``document`` is always the cursor as it was given.
+    Pass ``fences=False`` to read the whole document instead.
+    """
+
+    def __init__(self, document: DocumentCursor, *, fences: bool = True) -> None:
+        self.document = document
+        self.fenced_block = find_fenced_block(document) if fences else None
+        self.cursor = document if self.fenced_block is None else self.fenced_block.cursor
+        self.syntax: Syntax = find_syntax(self.cursor.language)
+        self.left = self.cursor.left[-LONGEST_LINE:]
+        self.right = self.cursor.right
         self.brackets: tuple[Bracket, ...] = ()
-        self.inside: str | None = None
-        far, lines = _split(cursor.before)
-        self.inside = _inside_after(far, self.syntax)
+        far, lines = _split(self.cursor.before)
+        self.inside: str | None = _inside_after(far, self.syntax)
         self._lines = [line[-LONGEST_LINE:].rstrip("\r") for line in lines]
         self._scans: list[LineScan] = []
-        self._starts: list[int] = []  # of each line, the one where its statement begins
-        self._begun_inside: str | None = None  # what the cursor's line begins in
+        self._starts: list[int] = []  # of each line, the number of the line where its statement begins
+        self._line_began_inside: str | None = None
         for number, line in enumerate(self._lines):
             self._read(number, line)
 
     def _read(self, number: int, line: str) -> None:
-        self._begun_inside = self.inside
+        self._line_began_inside = self.inside
         began_inside = self.inside is not None
         found = scan_line(line, self.inside, self.syntax)
         self._scans.append(found)
@@ -64,7 +71,7 @@ class ParsedCursor:
         start = number
         closes = bool(found.marks) and not found.marks[0].opens and found.marks[0].at == len(line) - len(line.lstrip())
         if line.strip() and not began_inside and not closes and not _DIRECTIVE.match(line):
-            while stack and stack[-1].indent > indent:  # left open by mistake: the text goes on outside of it
+            while stack and stack[-1].indent > indent:  # left open by mistake: the text continues outside of it
                 stack.pop()
         for mark in found.marks:
             if mark.opens:
@@ -82,29 +89,29 @@ class ParsedCursor:
 
     @property
     def number(self) -> int:
-        """Number of the cursor's line, as brackets count them."""
+        """The number of the cursor's line, as brackets count lines."""
         return len(self._lines) - 1
 
     @property
     def in_text(self) -> bool:
-        """Whether it stands in a comment or a string."""
+        """Whether the cursor is in a comment or a string."""
         last = self._scans[-1]
         return self.inside is not None or self.quoted or last.code < len(self.left)
 
     @property
     def quoted(self) -> bool:
-        """Whether it stands in a string that ends on its line."""
+        """Whether the cursor is in a string that must end on its line."""
         return self._scans[-1].quoted
 
     @property
     def begins_text(self) -> bool:
-        """Whether the comment or string that it stands in begins at the cursor, as after three quotes."""
+        """Whether the comment or string that the cursor is in begins at the cursor, as after three quotes."""
         begins = [re.escape(begin) for begin, end in self.syntax.spans if end == self.inside]
         return any(re.search(rf"{begin}[*!]*\s*$", self.left) for begin in begins)
 
     @cached_property
     def opener(self) -> int | None:
-        """Number of the line whose block begins at the cursor: its own, or the one above if its own is blank."""
+        """The number of the line whose block begins at the cursor: the cursor's line, or the one above if that is blank."""
         if self.in_text:
             return None
         if self.left.strip():
@@ -112,31 +119,31 @@ class ParsedCursor:
         above = self._skip_docstring(self._above(self.number))
         return above if above is not None and self._opens(above) else None
 
-    @property
+    @cached_property
     def opener_indent(self) -> int | None:
-        """Indentation of the statement that ends with that line."""
+        """The indentation of the statement that ends with the opener's line."""
         return None if self.opener is None else indentation(self._lines[self._starts[self.opener]])
 
-    @property
+    @cached_property
     def opener_brackets(self) -> bool:
-        """Whether what it opens is a bracket or element."""
+        """Whether the opener opens a bracket or element."""
         return any(bracket.line == self.opener for bracket in self.brackets)
 
     @property
     def above(self) -> str | None:
-        """The nearest line above that is not blank."""
+        """The nearest line above the cursor that is not blank."""
         number = self._above(self.number)
         return None if number is None else self._lines[number]
 
     @property
-    def begins_anew(self) -> bool:
-        """Whether it stands at the margin below a blank line, or where a file begins."""
+    def begins_section(self) -> bool:
+        """Whether the cursor is at the margin below a blank line, or at the beginning of the file."""
         return not self.left and not self.brackets and not any(line.strip() for line in self._lines[-2:])
 
     def scan_on(self, line: str) -> LineScan:
-        """Read the cursor's line with what an answer adds to it. Where it stands in a comment or string, only what is added."""
+        """Scan the cursor's line with an answer appended. In a comment or string, scan only the answer."""
         if self.inside is None:
-            return scan_line(line, self._begun_inside, self.syntax)
+            return scan_line(line, self._line_began_inside, self.syntax)
         size = len(self.left)
         found = scan_line(line[size:], self.inside, self.syntax)
         marks = tuple(replace(mark, at=mark.at + size) for mark in found.marks)
@@ -144,27 +151,27 @@ class ParsedCursor:
 
     @property
     def indent(self) -> int:
-        """Least indentation of the block that the cursor is in."""
+        """The least indentation of the block that the cursor is in."""
         opened = 0 if self.opener_indent is None else self.opener_indent + (not self.opener_brackets)
         return max(indentation(self.left), opened)
 
     def lines_above(self) -> list[str]:
-        """The lines above that are not blank, the nearest last."""
+        """Return the lines above the cursor that are not blank, the nearest last."""
         return [line for line in self._lines[:-1] if line.strip()]
 
     def lines_below(self) -> Iterator[str]:
-        """The lines below the cursor's that are not blank."""
-        for line in self.cursor.after[len(self.right) :][:FAR_BELOW].split("\n"):
+        """Yield the lines below the cursor's line that are not blank."""
+        for line in self.cursor.after[len(self.right) :][:MAX_CHARACTERS_BELOW].split("\n"):
             if line.strip():
                 yield line.rstrip("\r")
 
     def is_closed(self, bracket: Bracket) -> bool:
-        """Whether an open bracket is closed after the cursor.
+        """Return whether an open bracket is closed after the cursor.
 
-        On the cursor's line the brackets right of it tell, and they alone where text follows the bracket; below, the
-        first line that is indented no more than the bracket's own.
+        Brackets right of the cursor decide first, and alone if text follows the bracket on the cursor's line. Otherwise
+        the first line below that is indented no more than the bracket's line decides.
         """
-        here = [one for one in self.brackets if one.line == self.number]
+        here = [other for other in self.brackets if other.line == self.number]
         if self._closings_right > len(here) or bracket in here[: self._closings_right]:
             return True
         if bracket.line == self.number and not bracket.last:
@@ -176,7 +183,7 @@ class ParsedCursor:
 
     @cached_property
     def _closings_right(self) -> int:
-        """How many brackets are closed right of the cursor that are not opened there."""
+        """The number of brackets that are closed right of the cursor but not opened there."""
         depth = closed = 0
         for mark in scan_line(self.right[:LONGEST_LINE], None, self.syntax).marks:
             if mark.opens:
@@ -194,15 +201,15 @@ class ParsedCursor:
         return next((index for index in range(number - 1, -1, -1) if self._lines[index].strip()), None)
 
     def _skip_docstring(self, number: int | None) -> int | None:
-        """The line above the docstring or comments that end on this line; the line itself if it is neither."""
-        while number is not None and self._is_said(number):
+        """Return the line above the docstring or comments that end on a line, or that line if it is neither."""
+        while number is not None and self._is_comment(number):
             while number > 0 and self._scans[number - 1].inside is not None:
                 number -= 1
             number = self._above(number)
         return number
 
-    def _is_said(self, number: int) -> bool:
-        """Whether a line is but a comment, or the end of a text over several lines or in triple quotes."""
+    def _is_comment(self, number: int) -> bool:
+        """Return whether a line is only a comment, or ends a comment or string over several lines or in triple quotes."""
         line, found = self._lines[number], self._scans[number]
         text = line.strip()
         ends_text = found.left is not None and not line[found.left :].strip(" \t;,.)")
@@ -210,16 +217,16 @@ class ParsedCursor:
 
 
 def _split(before: str) -> tuple[str, list[str]]:
-    """The text that is too far above to be read line by line, and the lines that are not."""
-    lines = before.rsplit("\n", MANY_LINES)
-    return (lines[0], lines[1:]) if len(lines) > MANY_LINES else ("", lines)
+    """Return the text that is too far above to be parsed, and the lines near the cursor."""
+    lines = before.rsplit("\n", MAX_LINES_ABOVE)
+    return (lines[0], lines[1:]) if len(lines) > MAX_LINES_ABOVE else ("", lines)
 
 
 def _inside_after(text: str, syntax: Syntax) -> str | None:
-    """What ends the comment or string that a text leaves open. Only the lines where one may begin or end are read."""
-    telling = [part for span in syntax.spans for part in span]
+    """Return what closes the comment or string that is open at the end of a text. Scan only lines where one may begin or end."""
+    marks = [part for span in syntax.spans for part in span]
     inside = None
-    for line in text.split("\n") if telling else ():
-        if any(part in line for part in telling):
+    for line in text.split("\n") if marks else ():
+        if any(part in line for part in marks):
             inside = scan_line(line[-LONGEST_LINE:], inside, syntax).inside
     return inside

@@ -1,123 +1,86 @@
-"""Where a paragraph, a list item or a fenced block of Markdown ends."""
+"""Decides where a paragraph, a list item or a fenced block of Markdown ends."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 from pellucid.completion.shaping.block_scope import Scope
 from pellucid.completion.shaping.ending import Ending, ScopeEnd
+from pellucid.completion.shaping.fenced_block import FENCE, FencedBlock
 from pellucid.completion.shaping.language_syntax import indentation
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor
 
-_FENCE = re.compile(r" *(?:[-*+>] *)?(`{3,}|~{3,})\s*([\w+#-]*)")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])(?:\s|$)")
 _HEADING = re.compile(r" {0,3}#{1,6}(?:\s|$)")
 _MAY_BE_ITEM = re.compile(r"\s*(?:[-*+]?|\d+[.)]?)$")
 
 
-@dataclass(frozen=True, slots=True)
-class FencedBlock:
-    """A place in a fenced block of Markdown: as if the block were a file, and the fence that ends it."""
-
-    cursor: DocumentCursor
-    fence: str
-
-
-def find_fenced_block(cursor: DocumentCursor) -> FencedBlock | None:
-    """The fenced block that the cursor stands in, if it does."""
-    if cursor.language not in ("markdown", "md"):
-        return None
-    open_fence, language, begin, at = "", "", 0, 0
-    for line in cursor.before.splitlines(keepends=True)[: None if not cursor.left else -1]:
-        at += len(line)
-        match = _FENCE.match(line)
-        if match is None:
-            continue
-        if not open_fence:
-            open_fence, language, begin = match.group(1), match.group(2), at
-        elif match.group(1).startswith(open_fence) and not match.group(2):
-            open_fence = ""
-    if not open_fence:
-        return None
-    return FencedBlock(
-        replace(cursor, before=cursor.before[begin:], after=_until(open_fence, cursor.after), language=language or "text"), open_fence
-    )
-
-
-def _until(fence: str, after: str) -> str:
-    """The text before the line with the closing fence."""
-    here, *lines = after.splitlines(keepends=True) or [""]
-    for number, line in enumerate(lines):
-        if line.strip().startswith(fence):
-            return here + "".join(lines[:number])
-    return after
-
-
 class FencedScope:
-    """A block within a fence: ends with the fence too, which is suggested where the text has none."""
+    """A scope within a fenced block: it also ends at the fence, which is suggested if the document does not have it yet."""
 
-    def __init__(self, scope: Scope, fence: str, *, is_closed: bool) -> None:
+    def __init__(self, scope: Scope, block: FencedBlock) -> None:
         self._scope = scope
-        self._fence = fence
-        self._is_closed = is_closed
+        self._block = block
 
     @property
-    def blanks(self) -> int:
-        return self._scope.blanks
+    def blank_lines(self) -> int:
+        """The number of blank lines in a row that the suggestion may have."""
+        return self._scope.blank_lines
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        text = line.strip()
-        if text.startswith(self._fence):
-            if self._is_closed:
+        """Return where the line ends the suggestion, or None."""
+        text, fence = line.strip(), self._block.fence
+        if text.startswith(fence):
+            if self._block.is_closed:
                 return ScopeEnd(0, Ending.SCOPE)
             return ScopeEnd(len(line), Ending.SCOPE) if whole else None
-        if not whole and self._fence.startswith(text):
+        if not whole and fence.startswith(text):
             return None
         return self._scope.judge(line, whole=whole)
 
 
 class ParagraphScope:
-    """A paragraph, a list item, a heading, or a fenced block that the answer begins."""
+    """A paragraph, a list item, a heading, or a fenced block that the answer opens."""
 
     def __init__(self, parsed: ParsedCursor) -> None:
-        self._parsed = parsed
+        self._left = parsed.left
         self._first = True
-        self._item: int | None = None  # indentation of the list item
+        self._item_indent: int | None = None
         self._fence = ""
         self._begun = bool(parsed.left.strip())
-        self._note(parsed.left)
+        self._note_item(parsed.left)
 
     @property
-    def blanks(self) -> int:
+    def blank_lines(self) -> int:
+        """The number of blank lines in a row that the suggestion may have."""
         return 1_000 if self._fence else 0
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
+        """Return where the line ends the suggestion, or None."""
         end = self._judge(line, whole=whole)
         if whole and end is None:
             self._first = False
         return end
 
     def _judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        if not line.strip() or (self._first and self._parsed.left.strip()):
+        if not line.strip() or (self._first and self._left.strip()):
             return None
-        fence = _FENCE.match(line)
+        fence = FENCE.match(line)
         if self._fence:
             closes = whole and fence is not None and fence.group(1).startswith(self._fence)
             return ScopeEnd(len(line), Ending.SCOPE) if closes else None
         if self._begun:
             if not whole and _MAY_BE_ITEM.match(line):
                 return None
-            next_item = _ITEM.match(line) and (self._item is None or indentation(line) <= self._item)
+            next_item = _ITEM.match(line) and (self._item_indent is None or indentation(line) <= self._item_indent)
             if next_item or _HEADING.match(line):
                 return ScopeEnd(0, Ending.SCOPE)
         if whole:
             self._begun = True
             self._fence = fence.group(1) if fence else ""
-            self._note(line)
+            self._note_item(line)
         return None
 
-    def _note(self, line: str) -> None:
+    def _note_item(self, line: str) -> None:
         if _ITEM.match(line):
-            self._item = indentation(line)
+            self._item_indent = indentation(line)

@@ -1,98 +1,98 @@
-"""Whether an answer says what stands around the cursor already, or says its own lines again and again."""
+"""Detects answers that repeat the text around the cursor, or their own lines."""
 
 from __future__ import annotations
 
 import re
 from itertools import islice, takewhile
 
-from pellucid.completion.shaping.language_syntax import Syntax, indentation, scan_line
+from pellucid.completion.shaping.language_syntax import indentation, scan_line
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.text.stopping import COMMON_LINES, TELLING
 
-BELOW = 3
+LINES_BELOW = 3
 """Lines below the cursor that an answer is compared with."""
 
-ABOVE = 20
+LINES_ABOVE = 20
 """Lines above the cursor that a block is compared with."""
 
 LONGEST_BLOCK = 8
-"""Lines of a block that is looked for a second time."""
+"""The most lines of a block that is looked for a second time."""
 
-WORTH_A_BLOCK = 20
-"""Letters and digits of a block that is not written twice by chance."""
+DISTINCTIVE_BLOCK = 20
+"""The least letters and digits of a block that is not written twice by chance."""
 
 PATTERNS = ((10, 60, 3), (3, 9, 8))
-"""Least and most characters of a pattern, and how often in a row it shows that the model goes round in circles."""
+"""The least and most characters of a pattern, and how often in a row it shows that the model is stuck in a loop."""
 
-LONG_ENOUGH = 20
-"""Characters of a line that may differ from another by one letter and still be the same."""
+LONG_LINE = 20
+"""The least characters of a line that counts as the same when one letter is missing."""
 
 _SPACE = re.compile(r"\s+")
 
 
 class Repetition:
-    """Remembers the lines around the cursor and those of the answer, and finds what comes again."""
+    """Compares the lines of an answer with the lines around the cursor and with each other."""
 
     def __init__(self, parsed: ParsedCursor) -> None:
-        self._syntax: Syntax = parsed.syntax
-        self._below = [(indentation(line), self._bare(line)) for line in _near(parsed)]
+        self._syntax = parsed.syntax
+        self._below = [(indentation(line), self._bare(line)) for line in _lines_below(parsed)]
         if parsed.right.strip() and not parsed.left.strip():
             self._below.insert(0, (indentation(parsed.left + parsed.right), self._bare(parsed.right)))
         self._above = parsed.above
-        self._lines = parsed.lines_above()[-ABOVE:]
+        self._lines = parsed.lines_above()[-LINES_ABOVE:]
         self._given = len(self._lines)
 
     def is_below(self, line: str) -> bool:
-        """Whether a line stands below the cursor already: indented alike, and the same but for space, a comment or a slip."""
+        """Return whether a line already follows the cursor: equally indented, and equal but for space, a comment or one letter."""
         bare = self._bare(line)
-        if _weight(bare) < TELLING or line.strip() in COMMON_LINES:
+        if _count_alphanumerics(bare) < TELLING or line.strip() in COMMON_LINES:
             return False
-        return any(indent == indentation(line) and (bare == other or _differs_by_a_letter(bare, other)) for indent, other in self._below)
+        return any(indent == indentation(line) and (bare == other or _lacks_one_letter(bare, other)) for indent, other in self._below)
 
     def may_be_below(self, line: str) -> bool:
-        """The same of a line that the answer breaks off in."""
+        """Return whether a line that breaks off is the beginning of a line that follows the cursor."""
         bare = self._bare(line)
-        return _weight(bare) >= TELLING and any(
+        return _count_alphanumerics(bare) >= TELLING and any(
             indent == indentation(line) and other.startswith(bare) for indent, other in self._below if other
         )
 
     def is_above(self, line: str) -> bool:
-        """Whether the answer's first line says the line above the cursor again."""
+        """Return whether the answer's first line equals the line above the cursor."""
         return (
             self._above is not None
             and line.rstrip() == self._above.rstrip()
-            and _weight(line) >= TELLING
+            and _count_alphanumerics(line) >= TELLING
             and line.strip() not in COMMON_LINES
         )
 
     def add(self, line: str) -> int:
-        """Remember a line of the answer; how many of its last lines, this one included, only repeat what was said."""
+        """Add a line of the answer. Return how many of the last lines, this one included, only repeat what is above them."""
         self._lines.append(line.rstrip())
         own = len(self._lines) - self._given
         last = self._lines[-3:]
-        if own >= 2 and len(last) == 3 and len(set(last)) == 1 and _weight(line):
+        if own >= 2 and len(last) == 3 and len(set(last)) == 1 and _count_alphanumerics(line):
             return 2
         for size in range(2, min(LONGEST_BLOCK, own, len(self._lines) // 2) + 1):
             block = self._lines[-size:]
-            if block == self._lines[-2 * size : -size] and _weight("".join(block)) >= WORTH_A_BLOCK:
+            if block == self._lines[-2 * size : -size] and _count_alphanumerics("".join(block)) >= DISTINCTIVE_BLOCK:
                 return size
         return 0
 
     def _bare(self, line: str) -> str:
-        """The line without its comment and white space."""
+        """Return the line without its comment and white space."""
         found = scan_line(line, None, self._syntax)
         return _SPACE.sub("", line[: found.code]) or _SPACE.sub("", line)
 
 
-def _near(parsed: ParsedCursor) -> list[str]:
-    """The next lines below the cursor; beyond the end of its block, where others may be alike, only the first."""
-    lines = list(islice(parsed.lines_below(), BELOW))
+def _lines_below(parsed: ParsedCursor) -> list[str]:
+    """Return the next lines below the cursor. Past the end of its block, where others may be alike, take only the first."""
+    lines = list(islice(parsed.lines_below(), LINES_BELOW))
     inside = list(takewhile(lambda line: indentation(line) >= parsed.indent, lines))
     return inside or lines[:1]
 
 
-def goes_in_circles(line: str) -> bool:
-    """Whether a line ends with a pattern that has come again and again."""
+def ends_in_loop(line: str) -> bool:
+    """Return whether a line ends with a pattern that is repeated many times."""
     for shortest, longest, times in PATTERNS:
         for size in range(shortest, min(longest, len(line) // times) + 1):
             pattern = line[-size:]
@@ -101,14 +101,14 @@ def goes_in_circles(line: str) -> bool:
     return False
 
 
-def _weight(text: str) -> int:
+def _count_alphanumerics(text: str) -> int:
     return sum(map(str.isalnum, text))
 
 
-def _differs_by_a_letter(one: str, other: str) -> bool:
-    """Whether one letter more makes one line the other. Another letter does not count: x and y are two names."""
+def _lacks_one_letter(one: str, other: str) -> bool:
+    """Return whether adding one letter makes one line the other. A changed letter does not count: x and y are two names."""
     short, long = sorted((one, other), key=len)
-    if len(short) < LONG_ENOUGH or len(long) != len(short) + 1:
+    if len(short) < LONG_LINE or len(long) != len(short) + 1:
         return False
-    at = next((index for index, (here, there) in enumerate(zip(short, long, strict=False)) if here != there), len(short))
+    at = next((index for index, (left, right) in enumerate(zip(short, long, strict=False)) if left != right), len(short))
     return short[at:] == long[at + 1 :] and not long[at].isdigit()

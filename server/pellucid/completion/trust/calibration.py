@@ -1,6 +1,6 @@
-"""What a calibration says: how probable it is that a suggestion is right, by plain arithmetic on a few coefficients.
+"""Computes the probability that a suggestion is right from a model's calibration.
 
-``pellucid calibrate`` makes it and the model server hands it on; nothing here needs more than Python.
+``pellucid calibrate`` makes calibrations and the model server sends them. Only the standard library is needed to apply one.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from pellucid.completion.trust.features import NAMES, VERSION, geometric_mean
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import ConfigError
 
-WIDEST = 30.0
-"""Logits beyond it are as good as certain, and their exponentials do not overflow."""
+MAX_LOGIT = 30.0
+"""Logits are cut to this magnitude: beyond it a probability is as good as certain, and exponentials may overflow."""
 
 
 class CalibrationKind(StrEnum):
-    """How the probability is computed."""
+    """The formula of the probability."""
 
     RAW = "raw"
-    """The geometric mean of the tokens' probabilities, as it is."""
+    """The geometric mean of the tokens' probabilities, unchanged."""
     PLATT = "platt"
     """A logistic function of that mean's logit (Platt 1999): two coefficients."""
     LOGISTIC = "logistic"
-    """Logistic regression on all the numbers of ``features.NAMES``, standardised."""
+    """Logistic regression on all numbers of ``features.NAMES``, standardised."""
     ISOTONIC = "isotonic"
-    """A rising function of that mean, straight between its points (Zadrozny and Elkan 2002)."""
+    """A rising, piecewise linear function of that mean (Zadrozny and Elkan 2002)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """P(right) of a suggestion from its numbers, and what a level asks of it.
+    """A formula for P(right), the probability that a suggestion is right, and the cost of a wrong suggestion at each level.
 
-    ``numbers`` are the coefficients: bias and slope (PLATT); bias, weights (n,), means (n,) and scales (n,), one below the
-    other (LOGISTIC); points and values, as many of each (ISOTONIC); none (RAW). ``costs`` say how much a wrong suggestion
-    costs at a level, where a right one gains 1. ``about`` is what else the file tells, for people.
+    ``numbers`` are the coefficients: bias and slope (PLATT); bias, weights (n,), means (n,) and scales (n,), concatenated
+    (LOGISTIC); points and as many values (ISOTONIC); none (RAW). ``costs`` are relative to a right suggestion, which gains
+    1. ``about`` holds the remaining entries of the file, for people to read.
     """
 
     kind: CalibrationKind
@@ -49,7 +49,7 @@ class Calibration:
     about: Mapping[str, Any]
 
     def probability(self, values: Sequence[float]) -> float:
-        """P(right) from the numbers of ``features.NAMES``."""
+        """Return P(right) for the numbers of ``features.NAMES``."""
         mean = geometric_mean(values)
         if self.kind is CalibrationKind.RAW:
             return mean
@@ -66,13 +66,13 @@ class Calibration:
         return logistic(bias + sum(weight * (value - mean) / scale for value, weight, mean, scale in parts))
 
     def threshold(self, level: GateLevel) -> float:
-        """P(right) above which showing a suggestion gains more than it costs: p - (1 - p) * cost > 0."""
+        """Return the P(right) above which showing a suggestion gains more than it costs: p - (1 - p) * cost > 0."""
         cost = self.costs[level]
         return cost / (1 + cost)
 
     @property
     def record(self) -> dict[str, Any]:
-        """It as a JSON object, which ``read`` reads."""
+        """The calibration as a JSON object, which ``read`` reads."""
         return {
             "features": {"version": VERSION, "names": list(NAMES)},
             "kind": str(self.kind),
@@ -83,18 +83,17 @@ class Calibration:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """The calibration that an object holds; raises ConfigError, one sentence, for one that is none or has other numbers."""
+        """Return the calibration in a JSON object. Raise ConfigError if it is damaged or made for other numbers."""
         try:
-            told = record["features"]
-            if (told["version"], told["names"]) != (VERSION, list(NAMES)):
+            made_for = record["features"]
+            if (made_for["version"], made_for["names"]) != (VERSION, list(NAMES)):
                 raise ConfigError("The calibration was made by another version of Pellucid: run pellucid calibrate again.")
             kind = CalibrationKind(record["kind"])
             numbers = tuple(float(number) for number in record["numbers"])
             costs = {level: float(record["costs"][level]) for level in GateLevel}
             about = dict(record.get("about", {}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            said = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"The calibration is damaged ({said}): run pellucid calibrate again.") from None
+            raise ConfigError(f"The calibration is damaged ({type(error).__name__}: {error}): run pellucid calibrate again.") from None
         fits = len(numbers) == _SIZES[kind] if kind in _SIZES else len(numbers) >= 2 and len(numbers) % 2 == 0
         if not fits or not all(map(isfinite, [*numbers, *costs.values()])) or min(costs.values()) < 0:
             raise ConfigError("The calibration is damaged (its coefficients do not fit its kind): run pellucid calibrate again.")
@@ -105,18 +104,18 @@ _SIZES = {CalibrationKind.RAW: 0, CalibrationKind.PLATT: 2, CalibrationKind.LOGI
 
 
 def logistic(value: float) -> float:
-    """1 / (1 + exp(-value))."""
-    return 1 / (1 + exp(-min(max(value, -WIDEST), WIDEST)))
+    """Return 1 / (1 + exp(-value))."""
+    return 1 / (1 + exp(-min(max(value, -MAX_LOGIT), MAX_LOGIT)))
 
 
 def logit(probability: float) -> float:
-    """Its inverse; probabilities are kept ``FLOOR`` off 0 and 1."""
+    """Return log(p / (1 - p)), the inverse of ``logistic``. Probabilities are kept ``FLOOR`` away from 0 and 1."""
     p = min(max(probability, FLOOR), 1 - FLOOR)
     return log(p / (1 - p))
 
 
 def interpolated(x: float, points: Sequence[float], values: Sequence[float]) -> float:
-    """The value at ``x`` on the straight lines between points, which rise; beyond them the nearest one's."""
+    """Interpolate linearly between points, which must rise. Outside of them, return the value of the nearest point."""
     at = bisect_right(points, x)
     if at == 0:
         return values[0]

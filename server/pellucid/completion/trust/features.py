@@ -1,4 +1,4 @@
-"""What is known of a suggestion before anybody has seen whether it is right: numbers of its tokens, its shape and its place."""
+"""Computes the numbers by which a calibration judges a suggestion: of its tokens, its shape and the code around the cursor."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from math import exp, log
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.shaping.language_syntax import indentation
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.text.brackets import is_balanced
 from pellucid.tokens import Token
 
 VERSION = 2
-"""Of what the numbers mean: a calibration of other ones is not used."""
+"""The version of the numbers' meaning. Calibrations of other versions are not used."""
 
-LEAST_SUM = -30.0
-"""Below it a sum of logprobs says no more than that the suggestion is wrong."""
+MIN_SUM = -30.0
+"""Sums of logprobs (nats) below this are cut: all of them mean that the suggestion is wrong."""
 
-DEEPEST = 40
-"""Columns of indentation that are told apart."""
+MAX_INDENT = 40
+"""Columns of indentation beyond which no difference is made."""
 
-FAR = 4_000
-"""Characters before the cursor in which a line is looked for."""
+LOOKBACK_CHARACTERS = 4_000
+"""Characters before the cursor in which an equal line is looked for."""
 
-LEAST_LETTERS = 4
-"""Letters and digits that a line has at least to be told from others."""
+MIN_LETTERS = 4
+"""Least letters and digits of a line that can be recognised elsewhere."""
 
 NAMES = (
     "mean",
@@ -54,12 +53,12 @@ NAMES = (
     "like above",
     "seen before",
 )
-"""The numbers in their order; logprobs are in nats, lengths are logarithms, and what is true or not is 1 or 0."""
+"""The names of the numbers, in order. Logprobs are in nats, lengths are logarithms, and flags are 1 or 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class CursorFeatures:
-    """What a place says about any suggestion there. ``lines`` are those before the cursor that are not blank, stripped."""
+    """The properties of a cursor that any suggestion there shares. ``lines`` are the stripped lines before the cursor."""
 
     left: str
     suffix: bool
@@ -68,74 +67,76 @@ class CursorFeatures:
     lines: frozenset[str]
 
     @classmethod
-    def of(cls, cursor: DocumentCursor) -> CursorFeatures:
-        """Read them off a place."""
-        parsed = ParsedCursor(cursor)
-        lines = frozenset(line.strip() for line in cursor.before[-FAR:].split("\n")[:-1])
+    def read(cls, parsed: ParsedCursor) -> CursorFeatures:
+        """Return the properties of a cursor. A fenced block of Markdown is read as a part of its document."""
+        if parsed.fenced_block is not None:
+            parsed = ParsedCursor(parsed.document, fences=False)
+        cursor = parsed.cursor
+        lines = frozenset(line.strip() for line in cursor.before[-LOOKBACK_CHARACTERS:].split("\n")[:-1])
         return cls(cursor.left, bool(cursor.after.strip()), parsed.in_text, (parsed.above or "").strip(), lines)
 
 
 def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole: bool) -> tuple[float, ...]:
-    """The numbers of ``NAMES``. ``ending`` says why the suggestion ends where it ends, ``whole`` that these tokens are all of it.
+    """Return the numbers of ``NAMES``, in that order.
 
-    Needs a token that has text.
+    ``ending`` is the reason why the suggestion ends; ``whole`` means that ``tokens`` are all of it. At least one token must have text.
     """
     text = "".join(token.text for token in tokens)
-    spoken = [token for token in tokens if token.text and token.logprob is not None]
-    logprobs = [max(token.logprob or 0.0, log(FLOOR)) for token in spoken] or [0.0]
+    scored = [token for token in tokens if token.text and token.logprob is not None]
+    logprobs = [max(token.logprob or 0.0, log(FLOOR)) for token in scored] or [0.0]
     worst = min(range(len(logprobs)), key=logprobs.__getitem__)
     line = (at.left + text.partition("\n")[0]).strip()
     values = (
         sum(logprobs) / len(logprobs),
         logprobs[worst],
         logprobs[0],
-        max(sum(logprobs), LEAST_SUM),
-        _entropy(spoken, 0),
-        _entropy(spoken, worst),
-        _margin(spoken, 0),
-        _margin(spoken, worst),
+        max(sum(logprobs), MIN_SUM),
+        _entropy(scored, 0),
+        _entropy(scored, worst),
+        _margin(scored, 0),
+        _margin(scored, worst),
         log(1 + len(text)),
         log(1 + len(logprobs)),
         log(1 + text.count("\n")),
         float(whole),
         float(whole and ending == Ending.STOP),
-        float(whole and ending == Ending.LIMIT),  # not TIME: a replay has no clock, so that nothing is learnt of what it cuts off
+        float(whole and ending == Ending.LIMIT),  # not TIME: a replay has no time budget, so no calibration has learnt from it
         float(is_balanced(text)),
         float(not at.suffix),
         float(re.search(r"\w$", at.left) is not None and re.match(r"\w", text) is not None),
         float(not at.left.strip()),
         float(at.in_text),
-        min(indentation(at.left), DEEPEST) / DEEPEST,
-        _likeness(line, at.above),
-        float(sum(map(str.isalnum, line)) >= LEAST_LETTERS and line in at.lines),
+        min(indentation(at.left), MAX_INDENT) / MAX_INDENT,
+        _common_prefix_share(line, at.above),
+        float(sum(map(str.isalnum, line)) >= MIN_LETTERS and line in at.lines),
     )
     assert len(values) == len(NAMES), "each number has its name"
     return values
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """The geometric mean of the tokens' probabilities, of the numbers."""
+    """Return the geometric mean of the tokens' probabilities."""
     return exp(values[0])
 
 
 def _entropy(tokens: Sequence[Token], index: int) -> float:
-    """In nats; 0 where it is not known."""
+    """Return the entropy of a token in nats, or 0 if it is not known."""
     return (tokens[index].entropy or 0.0) if tokens else 0.0
 
 
 def _margin(tokens: Sequence[Token], index: int) -> float:
-    """By how many nats a token stands above the best of the others, at most ``-log(FLOOR)``; below 0 where that one is above it."""
+    """Return the logprob of a token minus that of its best alternative, between ``log(FLOOR)`` and ``-log(FLOOR)``."""
     if not tokens:
         return -log(FLOOR)
     token = tokens[index]
-    assert token.logprob is not None, "only such are looked at"
-    others = [one.logprob for one in token.top if one.id != token.id]
+    assert token.logprob is not None, "the caller dropped tokens without one"
+    others = [alternative.logprob for alternative in token.top if alternative.id != token.id]
     best = max(others) if others else log(max(1 - exp(token.logprob), FLOOR))  # all the others together
     return min(max(token.logprob - best, log(FLOOR)), -log(FLOOR))
 
 
-def _likeness(line: str, above: str) -> float:
-    """Which part of the shorter of two lines is the beginning of both."""
+def _common_prefix_share(line: str, above: str) -> float:
+    """Return the length of the common prefix of two lines, as a part of the shorter line."""
     shorter = min(len(line), len(above))
     same = next((index for index in range(shorter) if line[index] != above[index]), shorter)
     return same / shorter if shorter else 0.0

@@ -1,4 +1,4 @@
-"""What became of suggestions, written into the log where the user wants one."""
+"""Logs the user's reactions to suggestions, if the user switched the log on."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ log = logging.getLogger(__name__)
 
 
 class ReactionLog:
-    """Notes what became of one editor's suggestions. What the disk says against it is told once, and ends it."""
+    """Logs the reactions of one editor's user. After the first disk error it logs nothing more."""
 
     def __init__(self, file: SuggestionLog) -> None:
         self._file = file
-        self._session = uuid.uuid4().hex  # numbers of suggestions are those of a process
+        self._session = uuid.uuid4().hex  # ids of suggestions are unique only within a process
         self.failure: str | None = None
 
     def note(self, suggestion: Suggestion, explanation: Explanation | None, accepted: int) -> None:
-        """The first ``accepted`` characters of a suggestion are in its document; 0: it was dismissed."""
+        """Log that the first ``accepted`` characters of a suggestion were accepted; 0 means that it was dismissed."""
         if self.failure is not None or explanation is None or explanation.at is None:
             return
         try:
             self._file.write(_entry(f"{self._session}-{suggestion.id}", suggestion, explanation, accepted))
         except ConfigError as error:
             self.failure = str(error)
-            log.warning("%s Nothing more is logged until the next start.", error)
+            log.warning("%s No more suggestions are logged until the next start.", error)
 
 
 def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: int) -> LogEntry:
     at, ending = explanation.at, explanation.ending or ""
-    assert at is not None, "noted when it was shown"
+    assert at is not None, "checked by the caller"
     length, whole = len(suggestion.text), explanation.outcome is Shown.SHOWN
     outcome = Reaction.DISMISSED if not accepted else Reaction.ACCEPTED if accepted >= length else Reaction.SHORTENED
     part = truncate(suggestion.tokens, accepted) if outcome is Reaction.SHORTENED else ()

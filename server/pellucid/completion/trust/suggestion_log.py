@@ -1,8 +1,8 @@
-"""The log of what became of suggestions, on this machine and only where it is asked for: numbers and outcomes, no text at all.
+"""Stores the user's reactions to suggestions: numbers and outcomes, never text, on this machine and only if switched on.
 
-It says what was accepted, which is not what was right. ``pellucid calibrate --with-log`` learns from it how probable a
-suggestion is; how much is accepted is never what is made as large as possible, for that rewards showing less, and only what
-everybody would have typed anyway.
+The log records which suggestions were accepted, not which were right. ``pellucid calibrate --with-log`` learns from it how
+probable it is that a suggestion is right. The rate of acceptance itself is never maximised: that would reward showing less,
+and only the obvious.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pellucid.errors import ConfigError
 from pellucid.system.private_files import make_private
 
 FILE = "suggestions.sqlite"
-"""Its name in the data folder."""
+"""The log's name in the data folder."""
 
 APPLICATION_ID = 0x50454C43
-"""By which the database is told from other programs' (SQLite's ``application_id``): PELC."""
+"""SQLite's ``application_id``, which marks the database as ours: PELC."""
 
 WAIT_SECONDS = 5.0
-"""How long another editor's entry is waited for."""
+"""How long to wait while another editor writes."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS suggestions (
@@ -44,7 +44,7 @@ _COLUMNS = (
 
 
 class Reaction(StrEnum):
-    """What became of a suggestion that was shown."""
+    """The user's reaction to a suggestion that was shown."""
 
     ACCEPTED = "accepted"
     SHORTENED = "shortened"
@@ -54,10 +54,10 @@ class Reaction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A suggestion that was shown, and what became of it.
+    """A suggestion that was shown, and the user's reaction.
 
-    ``length`` and ``accepted`` are characters, of it and of the part that was taken. ``features`` are the numbers of
-    ``features.NAMES`` of what was shown, ``accepted_features`` those of the part; ``probabilities`` are the tokens'.
+    ``length`` and ``accepted`` count the characters that were shown and accepted. ``features`` are the numbers of
+    ``features.NAMES`` for the shown text, ``accepted_features`` those for the accepted part; ``probabilities`` are the tokens'.
     """
 
     id: str
@@ -74,15 +74,15 @@ class LogEntry:
 
 
 class SuggestionLog:
-    """One SQLite file, which several editors may write to. It is made when something is first written."""
+    """One SQLite file, which several editors may write to. It is created by the first write."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, entry: LogEntry) -> None:
-        """Note an outcome, in the stead of an earlier one of the same suggestion. Raises ConfigError where that cannot be done.
+        """Write an entry, replacing an earlier one of the same suggestion. Raise ConfigError if the file cannot be written.
 
-        Who takes a word and dismisses the rest has accepted a part: a dismissal takes the place of nothing.
+        A dismissal never replaces an entry: a user who takes a word and dismisses the rest has accepted a part.
         """
         row = {
             **{name: getattr(entry, name) for name in ("id", "model", "language", "level", "gate", "length", "accepted")},
@@ -94,20 +94,20 @@ class SuggestionLog:
             "probabilities": json.dumps([round(p, 6) for p in entry.probabilities]),
         }
         marks = ", ".join(f":{name}" for name in _COLUMNS)
-        known = "IGNORE" if entry.outcome is Reaction.DISMISSED else "REPLACE"
+        conflict = "IGNORE" if entry.outcome is Reaction.DISMISSED else "REPLACE"
         with self._open() as database:
-            database.execute(f"INSERT OR {known} INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- our own words
+            database.execute(f"INSERT OR {conflict} INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- constants
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Everything, the oldest first, as it is stored. Raises ConfigError for a file that is no log of ours."""
+        """Yield all rows as they are stored, the oldest first. Raise ConfigError if the file is not a suggestion log."""
         if not self.path.exists():
             return
         with self._open() as database:
-            for row in database.execute("SELECT * FROM suggestions ORDER BY rowid"):  # not by time: the clock may have been set back
+            for row in database.execute("SELECT * FROM suggestions ORDER BY rowid"):  # not by time: the clock may have been changed
                 yield dict(zip(_COLUMNS, row, strict=True))
 
     def entries(self, model: str) -> list[LogEntry]:
-        """What is known of a model's suggestions, by the numbers of this version."""
+        """Return the entries of a model whose features have the current version."""
         found = []
         for row in self.rows():
             if (row["model"], row["features_version"]) == (model, VERSION):
@@ -125,7 +125,7 @@ class SuggestionLog:
         return found
 
     def delete(self) -> int:
-        """Delete all of it: how many suggestions were in it. Raises ConfigError for a file that is no log of ours."""
+        """Delete the log. Return the number of its suggestions. Raise ConfigError if the file is not a suggestion log."""
         if not self.path.exists():
             return 0
         with self._open() as database:
@@ -134,25 +134,25 @@ class SuggestionLog:
             for end in ("", "-journal"):
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
         except OSError as error:
-            raise ConfigError(f"The log of suggestions {self.path} cannot be deleted ({error.strerror}).") from None
+            raise ConfigError(f"The suggestion log {self.path} cannot be deleted ({error.strerror}): check its permissions.") from None
         return int(count)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there may be shared
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # an existing folder may be shared
             make_private(self.path)
             with closing(sqlite3.connect(self.path, timeout=WAIT_SECONDS)) as database, database:
                 (known,) = database.execute("PRAGMA application_id").fetchone()
                 (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 if tables and known != APPLICATION_ID:
-                    raise ConfigError(f"{self.path} is no log of suggestions: move it away.")
+                    raise ConfigError(f"{self.path} is not a suggestion log: move it away.")
                 if not tables:
                     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     database.execute(_TABLE)
                 yield database
         except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"The log of suggestions {self.path} cannot be used ({error}): make room for it, or move it away.") from None
+            raise ConfigError(f"The suggestion log {self.path} cannot be used ({error}): free some disk space, or move it away.") from None
 
 
 def _numbers(stored: object) -> tuple[float, ...]:

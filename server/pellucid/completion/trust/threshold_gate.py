@@ -1,4 +1,4 @@
-"""Whether a suggestion is sure enough to be shown, and how much of it, by thresholds: where the model was not calibrated."""
+"""Decides how much of a suggestion is shown by thresholds on its probabilities, for models without a calibration."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pellucid.completion.suggestion import truncate
 from pellucid.tokens import Token
 
 FLOOR = 1e-6
-"""What stands for the probability of a token that the model thinks impossible."""
+"""The probability that is used for tokens of lower probability, so that logarithms stay finite."""
 
-WORTH_SHOWING = 2
-"""Letters, digits or brackets that a shortened suggestion has at least: less is quicker typed than read."""
+MIN_SHOWN_CHARACTERS = 2
+"""Least letters, digits or brackets of a shortened suggestion. Fewer are typed more quickly than read."""
 
 THRESHOLDS: Mapping[GateLevel, Mapping[str, float]] = {
     GateLevel.QUIET: {"first": 0.50, "mean": 0.80, "least": 0.50},
     GateLevel.NORMAL: {"first": 0.15, "mean": 0.60, "least": 0.15},
     GateLevel.EAGER: {"first": 0.0, "mean": 0.25, "least": 0.0},
 }
-"""What the probabilities of the suggested tokens must reach: the first one's, their geometric mean, and the least of them.
+"""Thresholds for the probabilities of the suggested tokens: of the first, of their geometric mean, and of the least.
 
 Chosen by ``benchmarks/replay.py``, whose figures are in the README.
 """
@@ -34,7 +34,10 @@ BY_HAND = "hand"
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """How many characters of a suggestion are shown, all of them, some or none, why, and what has decided ``by`` which values."""
+    """The decision about a suggestion: how many of its characters are shown, why, and the values and thresholds compared.
+
+    ``by`` names what decided: thresholds, a calibration, or the user, who asked by hand.
+    """
 
     length: int
     reason: str
@@ -44,27 +47,27 @@ class GateVerdict:
 
 
 def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:
-    """The longest part of a suggestion that is sure enough: all of it, whole lines of it, or whole words of its first line."""
+    """Return the longest part above all thresholds: all of the suggestion, whole lines of it, or whole words of its first line."""
     thresholds = THRESHOLDS[level]
     values = measure(tokens)
     text = "".join(token.text for token in tokens)
     failing = _failing(values, thresholds)
     if failing is None:
         return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
-    why = f"The {_words(failing)} is {values[failing]:.2f}, below {thresholds[failing]:.2f} of the level {level}"
-    for length in parts(tokens, text):
+    why = f"The {_label(failing)} is {values[failing]:.2f}, below the {thresholds[failing]:.2f} of level {level}"
+    for length in part_lengths(tokens, text):
         if _failing(measure(truncate(tokens, length)), thresholds) is None and is_worth_showing(text[:length]):
-            return GateVerdict(length, f"{why}; what stands before that is sure enough.", values, thresholds)
+            return GateVerdict(length, f"{why}; the part before that is above all thresholds.", values, thresholds)
     return GateVerdict(0, f"{why}.", values, thresholds)
 
 
-def passed(tokens: Sequence[Token]) -> GateVerdict:
-    """All of a suggestion that was asked for by hand, with the values that the gate would look at."""
+def show_all(tokens: Sequence[Token]) -> GateVerdict:
+    """Return the verdict that shows all of a suggestion, because the user asked for it."""
     return GateVerdict(sum(len(token.text) for token in tokens), "It was asked for by hand.", measure(tokens), {}, BY_HAND)
 
 
 def measure(tokens: Sequence[Token]) -> dict[str, float]:
-    """The probability of the first token, the geometric mean of all, and the least of all; 1 where there is no token."""
+    """Return the probability of the first token, the geometric mean of all, and the least; 1 if there are no tokens."""
     probabilities = [max(exp(token.logprob), FLOOR) for token in tokens if token.logprob is not None and token.text]
     if not probabilities:
         return {"first": 1.0, "mean": 1.0, "least": 1.0}
@@ -76,14 +79,14 @@ def _failing(values: Mapping[str, float], thresholds: Mapping[str, float]) -> st
     return next((name for name, least in thresholds.items() if values[name] < least), None)
 
 
-def _words(name: str) -> str:
+def _label(name: str) -> str:
     return {"first": "first token's probability", "mean": "mean probability", "least": "least probability"}[name]
 
 
-def parts(tokens: Sequence[Token], text: str) -> Iterator[int]:
-    """Lengths of the beginnings of a suggestion that can stand alone, the longest first.
+def part_lengths(tokens: Sequence[Token], text: str) -> Iterator[int]:
+    """Yield the lengths to which a suggestion can be shortened, the longest first.
 
-    They end where a line does or, in the first line, between two words.
+    Each ends at the end of a line or, in the first line, between two words.
     """
     first_line = _first_line_end(text)
     end = len(text)
@@ -97,7 +100,7 @@ def parts(tokens: Sequence[Token], text: str) -> Iterator[int]:
 
 
 def _first_line_end(text: str) -> int:
-    """Where the first line that says something ends."""
+    """Return where the first line that is not blank ends."""
     start = len(text) - len(text.lstrip())
     end = text.find("\n", start)
     return len(text) if end < 0 else end
@@ -108,5 +111,5 @@ def _inside_word(text: str, at: int) -> bool:
 
 
 def is_worth_showing(text: str) -> bool:
-    """Whether a part is more quickly read than typed."""
-    return len(re.sub(r"[\s,;:.]", "", text)) >= WORTH_SHOWING
+    """Return whether a part is long enough to be read more quickly than typed."""
+    return len(re.sub(r"[\s,;:.]", "", text)) >= MIN_SHOWN_CHARACTERS

@@ -12,7 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from pellucid.completion.trust.calibration import WIDEST, CalibrationKind
+from pellucid.completion.trust.calibration import MAX_LOGIT, CalibrationKind
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.table import Bools, Floats, Ints, Table
@@ -160,7 +160,7 @@ def _regress(rows: Floats, right: Bools, weights: Floats, strength: float) -> tu
 
 
 def _logistic(values: Floats) -> Floats:
-    found: Floats = 1 / (1 + np.exp(-np.clip(values, -WIDEST, WIDEST)))
+    found: Floats = 1 / (1 + np.exp(-np.clip(values, -MAX_LOGIT, MAX_LOGIT)))
     return found
 
 

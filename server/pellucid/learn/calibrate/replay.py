@@ -16,9 +16,8 @@ from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibrated_gate import Candidate
-from pellucid.completion.trust.features import CursorFeatures, features
-from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, passed
-from pellucid.completion.trust.threshold_gate import parts as lengths
+from pellucid.completion.trust.features import features
+from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, part_lengths, show_all
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import Spot
 from pellucid.learn.calibrate.records import SuggestionPart, SuggestionRecord
@@ -79,7 +78,7 @@ class Replay:
 
         def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
             heard.append(candidate)
-            return passed(candidate.tokens)
+            return show_all(candidate.tokens)
 
         completer = Completer(self._settings, lambda: self._road, context, RecentAnswers(), model=self._model, gate=note)
         text = self._texts[spot.document]
@@ -94,10 +93,10 @@ def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candi
     record = SuggestionRecord(spot.document, spot.kind, spot.at, suffix, str(explanation.ending))
     if candidate is None:
         return record
-    at = CursorFeatures.of(candidate.cursor)
+    at = candidate.cursor_features
     text = candidate.text
     found = [SuggestionPart(len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth))]
-    for length in lengths(candidate.tokens, text):
+    for length in part_lengths(candidate.tokens, text):
         if is_worth_showing(text[:length]):
             numbers = _numbers(features(truncate(candidate.tokens, length), at, candidate.ending, whole=False))
             found.append(SuggestionPart(length, numbers, is_right(text[:length], truth)))
