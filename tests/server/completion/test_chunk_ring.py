@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, MOST_CANDIDATES, MOST_LINES, ChunkRing, cut
+from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, MAX_CANDIDATES, MAX_CHUNK_LINES, ChunkRing, cut
 from pellucid.completion.settings import ContextSettings
 
 SETTINGS = ContextSettings(files_tokens=400)
@@ -23,8 +23,8 @@ def filled(*names: str, settings: ContextSettings = SETTINGS) -> ChunkRing:
     return ring
 
 
-def sent(ring: ChunkRing, but_not: str = "file:///none", around: str = "") -> list[str]:
-    return [extra.filename for extra in ring.chunks(around, but_not)]
+def sent(ring: ChunkRing, exclude: str = "file:///none", around: str = "") -> list[str]:
+    return [extra.filename for extra in ring.chunks(around, exclude)]
 
 
 class TestCut:
@@ -54,7 +54,7 @@ class TestCut:
         piece = cut("\n".join(lines), line, most)
         assert piece.strip("\n") in "\n".join(lines)
         assert len(piece) <= most
-        assert piece.count("\n") <= MOST_LINES
+        assert piece.count("\n") <= MAX_CHUNK_LINES
         assert lines[line] in piece
 
     def test_a_line_that_is_too_long(self) -> None:
@@ -113,7 +113,7 @@ class TestPromotion:
         assert not ring.promote()
         ring.note_visit(B, "b.py", function("two"), 0)
         assert ring.promote()
-        assert sent(ring, but_not=B) == ["a.py"]
+        assert sent(ring, exclude=B) == ["a.py"]
 
     def test_a_jump_leaves_a_place(self) -> None:
         """A cursor that moves far leaves a place that may help; one that moves a little does not."""
@@ -131,12 +131,12 @@ class TestPromotion:
         """Beyond its size the queue drops documents that were only opened, the oldest first, rather than an edited place."""
         ring = ChunkRing(ContextSettings(files_tokens=10_000))
         ring.note_edit(A, "a.py", function("edited"), 0)
-        for number in range(MOST_CANDIDATES + 5):
+        for number in range(MAX_CANDIDATES + 5):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"opened_{number}"))
         while ring.promote():
             pass
         names = sent(ring)
-        assert (names[0], len(names)) == ("a.py", MOST_CANDIDATES)
+        assert (names[0], len(names)) == ("a.py", MAX_CANDIDATES)
         assert "5.py" not in names
         assert "6.py" in names
 
@@ -180,8 +180,8 @@ class TestLikeness:
         ring = ChunkRing(SETTINGS)
         ring.note_edit("vscode-notebook-cell:/n.ipynb#1", "n.ipynb", function("cell"), 0)
         ring.promote()
-        assert sent(ring, but_not="vscode-notebook-cell:/n.ipynb#2") == []
-        assert sent(ring, but_not="vscode-notebook-cell:/m.ipynb#2") == ["n.ipynb"]
+        assert sent(ring, exclude="vscode-notebook-cell:/n.ipynb#2") == []
+        assert sent(ring, exclude="vscode-notebook-cell:/m.ipynb#2") == ["n.ipynb"]
 
 
 class TestEviction:

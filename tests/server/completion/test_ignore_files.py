@@ -113,7 +113,7 @@ class TestIgnoringFile:
         assert ignoring_file(tmp_path / "a" / "a.py", tmp_path) is None
         (tmp_path / ".gitignore").write_text("x\n" * (MAX_BYTES // 4 + 2))
         assert ignoring_file(tmp_path / "a" / "a.py", tmp_path) == tmp_path / ".gitignore"
-        assert f"{tmp_path / '.gitignore'} has, with the other ignore files of a path, more than 131,072 bytes" in caplog.text
+        assert f"{tmp_path / '.gitignore'} and the other ignore files of a path have more than 131,072 bytes" in caplog.text
 
     def test_a_path_that_is_too_long(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A path so deep that its match against long patterns would take too long is ignored, and the log says so."""
@@ -121,7 +121,7 @@ class TestIgnoringFile:
         assert ignoring_file(tmp_path / "c" / "a.py", tmp_path) is None
         deep = tmp_path / ("c/" * 500 + "a.py")
         assert ignoring_file(deep, tmp_path) == tmp_path / ".gitignore"
-        assert "is too long to be matched against" in caplog.text
+        assert "is too long to match against" in caplog.text
 
     @pytest.mark.parametrize("file", [".git", ".gitignore", ".pellucidignore"])
     @pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
@@ -156,10 +156,10 @@ class TestPatterns:
     def test_settings_that_are_too_large(self, caplog: pytest.LogCaptureFixture) -> None:
         """Patterns of a setting are bounded in the same way, by themselves and together with a path."""
         assert Patterns(["x" * 100] * 2_000, "the setting").ignores("a.py")
-        assert "the setting has, with the other ignore files of a path, more than 131,072 bytes" in caplog.text
+        assert "the setting and the other ignore files of a path have more than 131,072 bytes" in caplog.text
         assert not Patterns(["x" * 100] * 1_000, "the setting").ignores("b/a.py")
         assert Patterns(["x" * 100] * 1_000, "the setting").ignores("b/" * 500 + "a.py")
-        assert "is too long to be matched against the setting" in caplog.text
+        assert "is too long to match against the setting" in caplog.text
 
     def test_lone_surrogates(self) -> None:
         """A lone surrogate, which the name of no file can hold, is compared like any other character."""

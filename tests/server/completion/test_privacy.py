@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.context import privacy as rules
-from pellucid.completion.context.privacy import LARGEST, Privacy
+from pellucid.completion.context.privacy import MAX_CHARACTERS, Privacy
 
 BASE64 = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
 KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{BASE64}\n-----END RSA PRIVATE KEY-----\n"
@@ -63,7 +63,7 @@ class TestNames:
         """Files that are known to hold secrets are refused by their names, wherever they are."""
         reason = refusal(f"/home/someone/{path}")
         assert reason is not None
-        assert reason.startswith(f"{Path(path).name} is never sent to the model: what is called ")
+        assert reason.startswith(f"{Path(path).name} is never sent to the model: files that match ")
 
     @pytest.mark.parametrize(
         "path",
@@ -106,7 +106,7 @@ class TestAddresses:
         """A state of git, a file of another machine, or a buffer is refused by what its address calls it."""
         reason = Privacy([]).refusal(None, CODE, uri)
         assert reason is not None
-        assert "is never sent to the model: what is called" in reason
+        assert "is never sent to the model: files that match" in reason
 
     @pytest.mark.parametrize(
         "uri",
@@ -163,7 +163,7 @@ class TestContent:
 
     def test_minified(self) -> None:
         """Texts of which most is one long line, or that have long lines on average, are refused."""
-        reason = "app.js is never sent to the model: its lines are too long for a text that people write."
+        reason = "app.js is never sent to the model: its lines are too long for code that people write."
         assert refusal("/a/app.js", "/* licence */\n" * 50 + "f(1);" * 5_000) == reason
         assert refusal("/a/app.js", ("f(1);" * 120 + "\n") * 20) == reason
 
@@ -175,10 +175,9 @@ class TestContent:
 
     def test_huge(self) -> None:
         """A text of more than a million characters is refused."""
-        assert refusal("/a/a.py", "x = 1\n" * (LARGEST // 6)) is None
-        assert (
-            refusal("/a/a.py", "x = 1\n" * (LARGEST // 6 + 1)) == "a.py is never sent to the model: it has more than 1,000,000 characters."
-        )
+        assert refusal("/a/a.py", "x = 1\n" * (MAX_CHARACTERS // 6)) is None
+        reason = refusal("/a/a.py", "x = 1\n" * (MAX_CHARACTERS // 6 + 1))
+        assert reason == "a.py is never sent to the model: it has more than 1,000,000 characters."
 
     def test_empty(self) -> None:
         """An empty file is nothing to be afraid of."""
@@ -195,7 +194,7 @@ class TestContent:
         """Wherever it stands, a line that is longer than all others together, and than people write, is found."""
         text = "\n".join("x" * length for length in lengths)
         longest = max(lengths) > max(rules.LONG_LINE, len(text) / 2)
-        on_average = len(text) > rules.MEAN_LINE * len(lengths)
+        on_average = len(text) > rules.LONG_MEAN_LINE * len(lengths)
         assert rules.is_minified(text) == (len(text) > rules.LONG_LINE and (longest or on_average))
 
     def test_a_long_text_is_judged_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +246,7 @@ class TestIgnored:
         """The patterns of the setting count from each folder that is open."""
         privacy = Privacy([tmp_path / "one", tmp_path / "two"], ["/vendor", "*.sql", "!schema.sql"])
         reason = privacy.refusal(str(tmp_path / "two" / "vendor" / "a.py"), CODE)
-        assert reason == "a.py is never sent to the model: the setting context.exclude names it."
+        assert reason == "a.py is never sent to the model: the setting context.exclude excludes it."
         assert privacy.refusal(str(tmp_path / "one" / "data.sql"), CODE)
         assert privacy.refusal(str(tmp_path / "one" / "schema.sql"), CODE) is None
         assert privacy.refusal(str(tmp_path / "one" / "a" / "vendor" / "a.py"), CODE) is None
@@ -265,7 +264,7 @@ class TestIgnored:
         """The patterns of the setting count everywhere: outside of the folders that are open, and where none is."""
         privacy = Privacy([tmp_path / folder for folder in folders], ["*.sql", "customers/", "!schema.sql"])
         for name in ("a.sql", "customers/a.py"):
-            reason = f"{Path(name).name} is never sent to the model: the setting context.exclude names it."
+            reason = f"{Path(name).name} is never sent to the model: the setting context.exclude excludes it."
             assert privacy.refusal(str(tmp_path / name), CODE) == reason
             for scheme in ("scp://host/", "vscode-vfs://github", "git:", "untitled:"):
                 assert privacy.refusal(None, CODE, f"{scheme}{tmp_path / name}") == reason

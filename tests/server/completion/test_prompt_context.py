@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
-from pellucid.completion.context.prompt_context import DOCUMENTS, PromptContext, window_end, window_start
+from pellucid.completion.context.prompt_context import MAX_DOCUMENTS, PromptContext, window_end, window_start
 from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import DocumentCursor, Prompt
 
@@ -138,13 +138,13 @@ class TestMoving:
     def test_the_latest_documents_are_remembered(self) -> None:
         """However many are opened, and asked for after they were closed, the windows of the last ones alone are kept."""
         ours, typed = context(), CODE + "x" * (PREFIX // 3)
-        for number in range(DOCUMENTS + 2):
+        for number in range(MAX_DOCUMENTS + 2):
             ours.prompt(cursor(CODE, uri=f"file:///{number}.py"))
             ours.prompt(cursor(CODE, uri="file:///0.py"))
         fresh = context().prompt(cursor(typed)).prefix
-        grown = [deepcopy(ours).prompt(cursor(typed, uri=f"file:///{number}.py")).prefix != fresh for number in range(DOCUMENTS + 2)]
+        grown = [deepcopy(ours).prompt(cursor(typed, uri=f"file:///{number}.py")).prefix != fresh for number in range(MAX_DOCUMENTS + 2)]
         kept = [number for number, more in enumerate(grown) if more]
-        assert kept == [0, *range(3, DOCUMENTS + 2)]
+        assert kept == [0, *range(3, MAX_DOCUMENTS + 2)]
 
     def test_documents_have_windows_of_their_own(self) -> None:
         """Work in another document does not move a window."""

@@ -73,7 +73,7 @@ class TestRules:
         assert file_path(address) is None
         reason = Privacy([project]).refusal(None, CODE, address)
         assert reason == (
-            f"open.py is never sent to the model: it lies on {host}, whose ignore files cannot be read. "
+            f"open.py is never sent to the model: it is on {host}, whose ignore files cannot be read. "
             f"Open it by a path of this machine, or add !/{host}/** to pellucid.context.exclude."
         )
         assert Privacy([project], [f"!/{host}/**"]).refusal(None, CODE, address) is None

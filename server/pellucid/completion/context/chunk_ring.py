@@ -1,4 +1,4 @@
-"""Pieces of other files that the model gets to read: a queue of candidates, and the ring of chunks that are sent."""
+"""Chooses chunks of other files for the prompt: a queue of candidates, and the ring of chunks that are sent."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from pellucid.completion.settings import ContextSettings
 from pellucid.tokens import Extra
 
 CHARACTERS_PER_TOKEN = 3.3
-"""Characters of code that make one token.
+"""Characters of code per token, to estimate sizes.
 
-The default model reads 3.85 of them as one token in the median of 182 files of nine languages and 3.3 or more in nine of
-ten files, so that budgets are seldom exceeded; SmolLM2 reads 3.2 in the median.
+The default model has 3.85 in the median of 182 files in nine languages, and 3.3 or more in nine of ten files, so that
+budgets are seldom exceeded. SmolLM2 has 3.2 in the median.
 """
 
-MOST_LINES = 32
+MAX_CHUNK_LINES = 32
 """The most lines of a chunk."""
 
-LEAST_LINES = 3
-"""A chunk with fewer lines that say something is not worth its tokens."""
+MIN_CHUNK_LINES = 3
+"""A chunk with fewer lines that have letters or digits is not worth its tokens."""
 
-CHUNKS_AT_LEAST = 4
-"""No chunk takes more than this part of the budget, so that there are always several."""
+CHUNKS_PER_BUDGET = 4
+"""No chunk takes more than one part in so many of the budget, so that there is room for several."""
 
-MOST_CANDIDATES = 16
-"""How many candidates wait; more drop the least promising."""
+MAX_CANDIDATES = 16
+"""The most candidates in the queue. Further ones displace the least promising."""
 
-FAR = 32
-"""A cursor that moved more lines than this left a place."""
+NEAR_LINES = 32
+"""Two positions within so many lines count as the same place."""
 
-SAME = 0.9
-"""From here on two chunks say the same, and the newer one is dropped."""
+DUPLICATE_SIMILARITY = 0.9
+"""A chunk that is more similar than this to another is dropped."""
 
-OLDER = 0.5
-"""From here on an earlier chunk of the same document is an older state of the newer one, which takes over."""
+REVISION_SIMILARITY = 0.5
+"""A chunk replaces an earlier one of the same document that is more similar than this."""
 
-COPIED = 0.5
-"""A chunk of which a larger part stands around the cursor already is left out: the model would only repeat it."""
+MAX_LOCAL_SHARE = 0.5
+"""A chunk of which a larger share is around the cursor already is left out: the model would only repeat it."""
 
 _DEFINITION = re.compile(
     r"""\s*(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|unsafe|extern|inline|virtual|override
@@ -54,7 +54,7 @@ _DECORATION = re.compile(r"\s*(?:@|#[\[\s]|//|/\*|\*|--)")
 
 
 class ChunkPriority(IntEnum):
-    """How much a place is likely to help: what was worked on more than what was only opened."""
+    """How likely a chunk is to help: edited text more than visited text, and that more than text that was only opened."""
 
     OPENED = 0
     VISITED = 1
@@ -63,7 +63,7 @@ class ChunkPriority(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkCandidate:
-    """A place that may become a chunk: the text of its document as it was then, and the line, counted from 0."""
+    """A position that may become a chunk: the text of its document at the time, and its line, counted from 0."""
 
     uri: str
     filename: str
@@ -73,43 +73,43 @@ class ChunkCandidate:
 
     @property
     def document(self) -> str:
-        """What it is a place of: all cells of a notebook are one document."""
+        """The document's URI. All cells of a notebook are one document."""
         return _document(self.uri)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextChunk:
-    """A piece of a document as it is sent. ``said`` are its lines that say something, without their indentation."""
+    """A piece of a document as it is sent. ``lines`` are its stripped lines that have letters or digits."""
 
     uri: str
     extra: Extra
     priority: ChunkPriority
-    said: frozenset[str] = field(repr=False)
+    lines: frozenset[str] = field(repr=False)
 
     @property
     def document(self) -> str:
-        """What it is a piece of."""
+        """The document's URI."""
         return _document(self.uri)
 
     @property
     def tokens(self) -> float:
-        """About how many tokens it takes, its name included."""
+        """The estimated number of its tokens, including its file name."""
         return (len(self.extra.text) + len(self.extra.filename)) / CHARACTERS_PER_TOKEN
 
 
 class ChunkRing:
-    """Pieces of other files, the ones that helped last: a queue of candidates, and the chunks that are sent.
+    """The chunks of other files that are sent, and the queue of candidates for further chunks.
 
-    Chunks are sent oldest first and new ones go behind them, so that the beginning of the prompt stays what it was and
-    its KV cache stays valid. To drop the oldest one changes everything after it: the whole cached prompt. So that is
-    done seldom, and to half the budget at once, rather than with each new chunk.
+    Chunks are sent oldest first and new ones are appended, so that the beginning of the prompt does not change and its KV
+    cache stays valid. Dropping the oldest chunk invalidates the whole cached prompt. It is therefore done seldom, and frees
+    half of the budget at once.
 
-    Noting a place is cheap, as it is done on every keystroke: it keeps a reference to the text and cuts it only when the
-    place is promoted. Secret and worthless files are not to be noted at all (see ``privacy``). ``filename`` is what the
-    model reads as the chunk's name: the path from the workspace's folder. Cells of a notebook count as one document.
+    Noting a position is cheap, because it happens on every keystroke: it keeps a reference to the text, which is cut only
+    when the candidate is promoted. The caller must not note secret or generated files (see ``privacy``). ``filename`` is
+    the chunk's name in the prompt: the path in the workspace folder. Cells of a notebook count as one document.
 
-    ``may_send`` is asked, with the address of a document and a text of it, before the text becomes a chunk and whenever
-    the chunks are checked: what was harmless when it was noted may be ignored since.
+    ``may_send(uri, text)`` is called before a text becomes a chunk and whenever the chunks are checked, because a document
+    that was harmless when it was noted may have been ignored since.
     """
 
     def __init__(self, settings: ContextSettings, may_send: Callable[[str, str], bool] = lambda uri, text: True) -> None:
@@ -126,24 +126,24 @@ class ChunkRing:
         return self._version
 
     def note_open(self, uri: str, filename: str, text: str) -> None:
-        """A document was opened: its first definition may help."""
+        """Queue the first definition of a document that was opened."""
         self._enqueue(ChunkCandidate(uri, filename, text, -1, ChunkPriority.OPENED))
 
     def note_edit(self, uri: str, filename: str, text: str, line: int) -> None:
-        """A document was edited at a line; ``text`` is what it says now."""
+        """Queue the neighbourhood of an edit. ``text`` is the document after it."""
         self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.EDITED))
 
     def note_visit(self, uri: str, filename: str, text: str, line: int) -> None:
-        """The cursor stands here now. The place that it left by that, in another document or far away in this one, may help."""
+        """Note the cursor's position. Queue its last position if that is in another document or far away in this one."""
         here = ChunkCandidate(uri, filename, text, line, ChunkPriority.VISITED)
         left, self._here = self._here, here
         if left is not None and not _near(left, here):
             self._enqueue(left)
 
     def promote(self) -> bool:
-        """Makes one candidate a chunk; True if what is sent has changed by that. To be called while idle, once a second at most.
+        """Make one candidate a chunk. Return whether the chunks have changed. Call this while idle, at most once a second.
 
-        Those of the document where the cursor stands wait until it is left: they would not be sent with it.
+        Candidates in the document of the cursor wait, because they are not sent with it.
         """
         here = self._here.document if self._here else None
         for candidate in sorted(self._queue, key=lambda one: one.priority, reverse=True):
@@ -155,22 +155,22 @@ class ChunkRing:
                 return True
         return False
 
-    def chunks(self, around: str, but_not: str) -> tuple[Extra, ...]:
-        """What is sent to complete in the document ``but_not``, oldest first, without what the text ``around`` the cursor says already.
+    def chunks(self, around: str, exclude: str) -> tuple[Extra, ...]:
+        """Return the chunks to send with a prompt, oldest first, without those of the document ``exclude`` or in the text ``around``.
 
-        Leaving out a chunk invalidates the cache of those after it. So this is to be asked when the cursor jumped or the
-        version changed, not on each keystroke. They are checked before.
+        Leaving out a chunk invalidates the KV cache of those after it. Call this when the cursor has jumped or the version
+        has changed, not on each keystroke. The chunks are checked before.
         """
         self.check()
-        document, local = _document(but_not), _said(around)
-        return tuple(chunk.extra for chunk in self._chunks if chunk.document != document and _share(chunk.said, local) <= COPIED)
+        document, local = _document(exclude), _distinctive_lines(around)
+        return tuple(chunk.extra for chunk in self._chunks if chunk.document != document and _share(chunk.lines, local) <= MAX_LOCAL_SHARE)
 
     def check(self) -> None:
-        """Drops the chunks that may not be sent any more, for good. To be called before any are sent again."""
+        """Drop the chunks that must no longer be sent. Call this before sending any again."""
         self._keep([chunk for chunk in self._chunks if self._may_send(chunk.uri, chunk.extra.text)])
 
     def forget(self, uri: str) -> None:
-        """Nothing of this document is sent any more: it has become secret, say, or is gone."""
+        """Drop all candidates and chunks of a document."""
         document = _document(uri)
         self._queue = [candidate for candidate in self._queue if candidate.document != document]
         if self._here is not None and self._here.document == document:
@@ -183,20 +183,24 @@ class ChunkRing:
         replaced = [old for old in self._queue if _near(old, new)]
         priority = max([new.priority, *(old.priority for old in replaced)])
         self._queue = [replace(new, priority=priority), *(old for old in self._queue if old not in replaced)]
-        if len(self._queue) > MOST_CANDIDATES:
+        if len(self._queue) > MAX_CANDIDATES:
             least = min(reversed(self._queue), key=lambda one: one.priority)
             self._queue.remove(least)
 
     def _admit(self, candidate: ChunkCandidate) -> bool:
-        """Puts a candidate into the ring, if it says something new and there is room for it."""
-        most = int(self._budget / CHUNKS_AT_LEAST * CHARACTERS_PER_TOKEN) - len(candidate.filename)
+        """Append a candidate to the ring if it is new and there is room for it. Return whether it was."""
+        most = int(self._budget / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
-        chunk = ContextChunk(candidate.uri, Extra(candidate.filename, text), candidate.priority, _said(text))
-        if len(chunk.said) < LEAST_LINES or any(_similarity(chunk.said, old.said) > SAME for old in self._chunks):
+        chunk = ContextChunk(candidate.uri, Extra(candidate.filename, text), candidate.priority, _distinctive_lines(text))
+        if len(chunk.lines) < MIN_CHUNK_LINES or any(_similarity(chunk.lines, old.lines) > DUPLICATE_SIMILARITY for old in self._chunks):
             return False
-        others = [old for old in self._chunks if not (old.document == chunk.document and _similarity(chunk.said, old.said) > OLDER)]
+        others = [
+            old
+            for old in self._chunks
+            if not (old.document == chunk.document and _similarity(chunk.lines, old.lines) > REVISION_SIMILARITY)
+        ]
         if _tokens(others) + chunk.tokens > self._budget:
-            if chunk.priority is ChunkPriority.OPENED:  # not worth the cache of what was worked on
+            if chunk.priority is ChunkPriority.OPENED:  # not worth invalidating the cache of edited chunks
                 return False
             others = _evicted(others, self._budget / 2)
         self._chunks = [*others, chunk]
@@ -209,9 +213,9 @@ class ChunkRing:
 
 
 def cut(text: str, line: int, most_characters: int) -> str:
-    r"""The piece of a text around a line: at most MOST_LINES, from one sensible border to another, with ``\n`` at each end of line.
+    r"""Return at most MAX_CHUNK_LINES lines around a line, beginning and ending at sensible borders, with ``\n`` at each end of line.
 
-    A line of -1 means the first definition.
+    Line -1 means the first definition.
     """
     lines = re.split(r"\r\n|\r|\n", text)
     if line < 0:
@@ -221,9 +225,9 @@ def cut(text: str, line: int, most_characters: int) -> str:
     while start < line and sum(len(one) + 1 for one in lines[start : line + 1]) > most_characters * 2 // 3:
         start += 1
     end, room = start, most_characters
-    while end < min(len(lines), start + MOST_LINES) and (room := room - len(lines[end]) - 1) >= 0:
+    while end < min(len(lines), start + MAX_CHUNK_LINES) and (room := room - len(lines[end]) - 1) >= 0:
         end += 1
-    if end == start:  # one line is too long by itself
+    if end == start:  # a single line is too long
         return lines[start][: max(most_characters - 1, 0)] + "\n"
     if end < len(lines):
         end = next((border for border in range(end, max(line, (start + end) // 2), -1) if _is_border(lines, border)), end)
@@ -231,8 +235,8 @@ def cut(text: str, line: int, most_characters: int) -> str:
 
 
 def _begin(lines: Sequence[str], line: int) -> int:
-    """Where a chunk around a line begins: at the definition that it is in, else after a blank line, within half of MOST_LINES."""
-    first = max(line - MOST_LINES // 2, 0)
+    """Return where a chunk around a line begins: at its definition, else after a blank line, within half of MAX_CHUNK_LINES."""
+    first = max(line - MAX_CHUNK_LINES // 2, 0)
     definition = next((index for index in range(line, first - 1, -1) if _DEFINITION.match(lines[index])), None)
     if definition is None:
         return next((index for index in range(first, line) if _is_border(lines, index)), first)
@@ -242,12 +246,12 @@ def _begin(lines: Sequence[str], line: int) -> int:
 
 
 def _is_border(lines: Sequence[str], index: int) -> bool:
-    """Whether something begins at this line."""
+    """Return whether a paragraph or definition begins at this line."""
     return index == 0 or not lines[index - 1].strip() or _DEFINITION.match(lines[index]) is not None
 
 
 def _evicted(chunks: Sequence[ContextChunk], budget: float) -> list[ContextChunk]:
-    """What stays when the oldest go until the rest fits; those that were only opened go before the others."""
+    """Return the chunks that fit into a budget after the oldest are dropped; those that were only opened are dropped first."""
     kept = list(chunks)
     for chunk in sorted(chunks, key=lambda one: one.priority is not ChunkPriority.OPENED):
         if _tokens(kept) <= budget:
@@ -257,21 +261,21 @@ def _evicted(chunks: Sequence[ContextChunk], budget: float) -> list[ContextChunk
 
 
 def _near(one: ChunkCandidate, other: ChunkCandidate) -> bool:
-    return one.document == other.document and abs(one.line - other.line) <= FAR
+    return one.document == other.document and abs(one.line - other.line) <= NEAR_LINES
 
 
 def _document(uri: str) -> str:
-    """What the cells of a notebook have in common: their addresses differ after ``#``, which files have as ``%23``."""
+    """Return the part of a URI that the cells of a notebook share. They differ after ``#``, which is ``%23`` in files' URIs."""
     return uri.partition("#")[0]
 
 
-def _said(text: str) -> frozenset[str]:
-    """The lines that say something, without their indentation."""
+def _distinctive_lines(text: str) -> frozenset[str]:
+    """Return the stripped lines that have letters or digits."""
     return frozenset(line for line in map(str.strip, text.split("\n")) if any(map(str.isalnum, line)))
 
 
 def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
-    """Jaccard's index of two sets of lines: 1 where they are the same."""
+    """Return the Jaccard index of two sets of lines: 1 if they are equal."""
     return len(one & other) / len(one | other) if one or other else 1.0
 
 

@@ -1,4 +1,4 @@
-"""Ignore files, read as git reads them: which of them says that a path is ignored."""
+"""Reads ignore files as git does, and finds the one that ignores a path."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from stat import S_ISREG
 from pellucid.completion.context.wildmatch import translate
 
 Stamp = tuple[int, int]
-"""What changes when a file does: its time and its size."""
+"""A file's modification time and size, which change when the file does."""
 
 MAX_BYTES = 128 * 1024
-"""Total bytes of the ignore files that apply to a path. Those of well-known repositories have a few thousand."""
+"""The most bytes of all ignore files that apply to a path. Well-known repositories have a few thousand."""
 
 MAX_STEPS = 500_000_000
-"""Bound on the work for one path: (characters of the path and of its parent folders) x (bytes of patterns)."""
+"""The most work for one path: (characters of the path and of its parent folders) x (bytes of patterns)."""
 
 MAX_POINTER_BYTES = 4096
-"""Bytes to read of a file that only names a folder, such as the ``.git`` file of a work tree."""
+"""Bytes to read of a file that only names a folder, such as the ``.git`` file of a worktree."""
 
 FOLD_CASE = sys.platform in ("darwin", "win32")
 """Whether patterns ignore case: git sets ``core.ignoreCase`` where the file system does."""
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One line of an ignore file. ``anchored``: it fits whole paths from the file's folder on, rather than names.
+    """One line of an ignore file. ``anchored``: it matches paths relative to the file's folder rather than names.
 
-    Paths are compared byte for byte, as git does it: each character stands for one byte.
+    Paths are compared byte by byte, as git does: each character represents one byte.
     """
 
     expression: re.Pattern[str]
@@ -45,16 +45,16 @@ class Pattern:
     only_folders: bool
 
     def fits(self, path: str, *, folder: bool) -> bool:
-        """Whether it says something of a path, which is relative to the file's folder."""
+        """Return whether the pattern matches a path, which is relative to the file's folder."""
         if self.only_folders and not folder:
             return False
         return self.expression.fullmatch(path if self.anchored else path.rpartition("/")[2]) is not None
 
 
 class Patterns:
-    """The lines of an ignore file, or of a setting. The last one that fits decides.
+    """The patterns of an ignore file, or of a setting. The last one that matches decides.
 
-    ``name`` is what the log calls them. Patterns of more than MAX_BYTES ignore everything.
+    ``name`` is their name in log messages. Patterns of more than MAX_BYTES ignore everything.
     """
 
     def __init__(self, lines: Iterable[str], name: str = "", *, fold_case: bool = FOLD_CASE) -> None:
@@ -68,12 +68,12 @@ class Patterns:
         self._patterns = tuple(reversed([pattern for pattern in read if pattern is not None]))
 
     def decision(self, path: str, *, folder: bool) -> bool | None:
-        """Whether a path is ignored; None where nothing is said of it."""
+        """Return whether a path is ignored, or None if no pattern matches it."""
         raw = _bytes_of(path)
         return next((pattern.ignores for pattern in self._patterns if pattern.fits(raw, folder=folder)), None)
 
     def ignores(self, path: str) -> bool:
-        """Whether a file, or one of its parent folders, is ignored. A path that would take too long to match is ignored."""
+        """Return whether a file or one of its parent folders is ignored. A path that would take too long to match is ignored."""
         if _is_too_long(path, self._size):
             log.warning("%s", _too_long(path, self._name))
             return True
@@ -82,10 +82,10 @@ class Patterns:
 
 
 def ignoring_file(path: Path, top: Path) -> Path | None:
-    """The file that says that a path is ignored; only files in folders from ``top`` on count.
+    """Return the ignore file that ignores a path, or None. Only files in the folder ``top`` and below it count.
 
-    The deepest folder that says anything decides. What lies in an ignored folder is ignored, whatever is said of it.
-    The user's own file (``core.excludesFile``) is not read. Files too large to be matched in a moment ignore everything.
+    The deepest folder whose patterns match decides. Everything in an ignored folder is ignored, whatever other patterns say.
+    The user's own file (``core.excludesFile``) is not read. Files that are too large to match quickly ignore everything.
     """
     folders = [folder for folder in reversed(path.parents) if folder.is_relative_to(top)]
     stamped = ((folder, file, _stamp(file)) for folder in folders for file in _ignore_files(folder))
@@ -93,7 +93,7 @@ def ignoring_file(path: Path, top: Path) -> Path | None:
 
 
 def repository(folder: Path) -> Path | None:
-    """The top of the work tree that a folder is in."""
+    """Return the top folder of the worktree that a folder is in, or None."""
     return next((one for one in (folder, *folder.parents) if os.path.exists(one / ".git")), None)  # noqa: PTH110 - Path's can raise
 
 
@@ -120,20 +120,20 @@ def _ignoring_file(path: Path, top: Path, files: tuple[tuple[Path, Path, Stamp],
 
 @lru_cache(maxsize=256)
 def _patterns(file: Path, stamp: Stamp) -> Patterns:
-    """What a file says, read again when its stamp is another."""
+    """Read the patterns of a file. A changed stamp makes the cache read it again."""
     try:
         with file.open("rb") as opened:
             text = opened.read(MAX_BYTES + 1)
     except OSError:
-        return Patterns(["*"])  # it may name whatever is asked for
-    if len(text) > MAX_BYTES:  # more than its stamp says
+        return Patterns(["*"])  # it may ignore any path
+    if len(text) > MAX_BYTES:  # it has grown since its stamp was taken
         log.warning("%s", _too_large(str(file)))
         return Patterns(["*"])
     return Patterns((line.removesuffix("\r") for line in os.fsdecode(text.removeprefix(b"\xef\xbb\xbf")).split("\n")), str(file))
 
 
 def _ignore_files(folder: Path) -> Iterator[Path]:
-    """Where patterns for a folder and all below it may be; the later ones have the last word."""
+    """Yield the files that may hold patterns for a folder and all below it. Later files override earlier ones."""
     if (git := _git_folder(folder)) is not None:
         yield git / "info" / "exclude"
     yield folder / ".gitignore"
@@ -141,9 +141,9 @@ def _ignore_files(folder: Path) -> Iterator[Path]:
 
 
 def _git_folder(folder: Path) -> Path | None:
-    """Git's own folder, at the top of a work tree. In a submodule or a further work tree ``.git`` is a file that says where."""
+    """Return git's own folder at the top of a worktree, or None. In submodules and linked worktrees, ``.git`` is a file that names it."""
     git = folder / ".git"
-    if os.path.isdir(git):  # noqa: PTH112 - Path's raises where it may not look
+    if os.path.isdir(git):  # noqa: PTH112 - Path.is_dir raises if it lacks permission
         return git
     if (pointer := _pointer(git)) is None:
         return None
@@ -153,7 +153,7 @@ def _git_folder(folder: Path) -> Path | None:
 
 
 def _pointer(file: Path) -> str | None:
-    """Return the start of a file that names a folder; None where there is no such file, or a pipe or device in its place."""
+    """Return the start of a file that names a folder, or None if there is no such regular file."""
     if _stamp(file) is None:
         return None
     try:
@@ -164,7 +164,7 @@ def _pointer(file: Path) -> str | None:
 
 
 def _stamp(file: Path) -> Stamp | None:
-    """The stamp of a file, or None where there is none."""
+    """Return the stamp of a regular file, or None if there is none."""
     try:
         status = file.stat()
     except OSError:
@@ -173,7 +173,7 @@ def _stamp(file: Path) -> Stamp | None:
 
 
 def _read(line: str, *, fold_case: bool) -> Pattern | None:
-    """The pattern of a line, or None where it has none: a comment, nothing, or what git passes over."""
+    """Return the pattern of a line, or None for a comment, a blank line, or a pattern that git ignores."""
     bare = line.rstrip(" ")
     if (len(bare) - len(bare.rstrip("\\"))) % 2 and bare != line:  # the first space is escaped
         bare += " "
@@ -187,7 +187,7 @@ def _read(line: str, *, fold_case: bool) -> Pattern | None:
 
 
 def _bytes_of(text: str) -> str:
-    """Return the bytes of a path or pattern, each as one character. A lone surrogate, which no file's name has, is three bytes."""
+    """Return the bytes of a path or pattern, each as one character. A lone surrogate, which no file name has, becomes three bytes."""
     try:
         return os.fsencode(text).decode("latin-1")
     except UnicodeEncodeError:
@@ -195,13 +195,13 @@ def _bytes_of(text: str) -> str:
 
 
 def _is_too_long(path: str, size: int) -> bool:
-    """Whether it may take too long to match a path and its parent folders against so many bytes of patterns."""
+    """Return whether it may take too long to match a path and its parent folders against so many bytes of patterns."""
     return len(path) * (path.count("/") + 1) * size > MAX_STEPS
 
 
 def _too_large(name: str) -> str:
-    return f"{name} has, with the other ignore files of a path, more than {MAX_BYTES:,} bytes, so all it may name is ignored: shorten it."
+    return f"{name} and the other ignore files of a path have more than {MAX_BYTES:,} bytes, so all it may match is ignored: shorten it."
 
 
 def _too_long(path: str, name: str) -> str:
-    return f"{path[:200]} is too long to be matched against {name}, so it is ignored: shorten one of them."
+    return f"{path[:200]} is too long to match against {name}, so it is ignored: shorten one of them."

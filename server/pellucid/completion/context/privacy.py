@@ -1,4 +1,4 @@
-"""Which files are never sent to the model: secret ones, ignored ones, and those that are not text to be completed."""
+"""Decides which documents are never sent to the model: secret files, ignored files, and files that people did not write."""
 
 from __future__ import annotations
 
@@ -21,56 +21,56 @@ SECRET = (
     *("*.tfstate", "*.tfstate.*", "*.tfvars", "*/.ssh/*", "*/.gnupg/*", "*/.aws/*", "*/.azure/*", "*/.kube/*"),
     *("*/.docker/config.json", "*/.git/config", "*/.config/gh/hosts.yml", "*/gcloud/*.json"),
 )
-"""Patterns of secret files, in lower case: of the name, or with a slash of the whole path."""
+"""Patterns of secret files, in lower case. Those with a slash match the whole path, the others the name."""
 
 SECRET_DATA = re.compile(
     r"(?:.*[._-])?(?:secrets?|credentials?|service[_-]?account)(?:[._-].*)?\.(?:json|ya?ml|toml|ini|cfg|conf|xml|txt|properties|enc)"
 )
-"""Names of data that is secret. Code may be called so: Python has a module ``secrets``."""
+"""Names of secret data files. Code may have such names: Python has a module ``secrets``."""
 
 NOT_SECRET = re.compile(r".*\.(?:pub|dist|(?:example|sample|template)(?:\.(?:json|ya?ml|toml|ini))?)")
-"""Names of what is made to be shown, though the rest of the name says secret."""
+"""Names of files that are meant to be public although the rest of the name suggests secrets."""
 
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.{0,400}?[A-Za-z0-9+/=]{40}", re.DOTALL)
-"""A private key as it stands in a file. The headline alone is in many a program."""
+"""A private key. The headline alone is not enough: many programs contain it."""
 
-LARGEST = 1_000_000
-"""Characters of the largest file that is read."""
+MAX_CHARACTERS = 1_000_000
+"""Characters of the largest file that is sent."""
 
-LONG_LINE, MEAN_LINE = 5_000, 500
-"""Characters of a line: one such line that is most of a file, or so many on average, and no human wrote it."""
+LONG_LINE, LONG_MEAN_LINE = 5_000, 500
+"""Characters of a line that is most of a file, and of a file's average line, from which on the file was not written by people."""
 
-LOOKED_AT = 8_000
-"""Characters at the start of a file by which it is told to be binary, as git does it."""
+BINARY_CHECK_CHARACTERS = 8_000
+"""Characters at the start of a file that are checked for binary data, as git does."""
 
 CONTROL_SHARE = 0.1
-"""From this share of control characters on a file is binary."""
+"""The share of control characters above which a file is binary."""
 
-JUDGED = 4
-"""How many long texts are remembered with what was found in them: each text is asked about twice, when it changes and to complete in it."""
+MAX_CHECKED_TEXTS = 4
+"""Long texts that are remembered with their result. Each text is checked twice: when it changes, and to complete in it."""
 
 MAX_PATH = 4096
-"""Characters of the longest path that is looked at: as many bytes as Linux opens."""
+"""Characters of the longest path that is checked, as many as Linux allows bytes."""
 
 _IN_GIT = re.compile(r"/\.git//(?:\w+/|(?::\d+|[^/:]*):)")
-"""What fugitive and gitsigns have between a work tree and the path of a file in it: a commit, or a number for the index."""
+"""The text that fugitive and gitsigns put between a worktree and the path of a file in it: a commit, or a number for the index."""
 
 _CONTROL = re.compile(r"[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
 
 class Privacy:
-    """What may be sent, for the folders that are open and what the user excludes besides, in patterns of ``.gitignore``."""
+    """The rules for the open folders. ``exclude`` are the user's own patterns, as in ``.gitignore``."""
 
     def __init__(self, roots: Sequence[Path], exclude: Sequence[str] = ()) -> None:
         self._roots = tuple(dict.fromkeys(form for root in roots for form in (absolute(root), root.resolve())))
         self._exclude = Patterns(exclude, "The setting pellucid.context.exclude")
-        self._judged: deque[tuple[str, str | None]] = deque(maxlen=JUDGED)
+        self._judged: deque[tuple[str, str | None]] = deque(maxlen=MAX_CHECKED_TEXTS)
 
     def refusal(self, path: str | None, text: str, uri: str = "") -> str | None:
-        """One sentence why nothing of this document is ever sent to the model, or None.
+        """Return the reason, one sentence, why a document is never sent to the model, or None.
 
-        ``path`` is None for what is not a file: then ``uri`` says what it is called, and where it lies, as far as it does.
-        A link is judged by its own name and by what it points to.
+        ``path`` is None if the document is not a file. Its name and folder are then taken from ``uri``, as far as it has them.
+        A link is judged by its own path and by the path that it resolves to.
         """
         paths = tuple(dict.fromkeys([*([] if path is None else [Path(path.replace("\0", ""))]), *paths_in(uri)]))
         name = paths[0].name[:100] if paths else "This text"
@@ -81,7 +81,7 @@ class Privacy:
         if self._is_on_unknown_machine(uri):
             host = uris.read(uri).host
             return (
-                f"{name} is never sent to the model: it lies on {host}, whose ignore files cannot be read. "
+                f"{name} is never sent to the model: it is on {host}, whose ignore files cannot be read. "
                 f"Open it by a path of this machine, or add !/{host}/** to pellucid.context.exclude."
             )
         if reason := self._by_content(text):
@@ -89,15 +89,15 @@ class Privacy:
         return None
 
     def _by_path(self, path: Path, led_to: bool) -> str | None:
-        """Why a path is refused. Outside of every folder the patterns of the setting count from the root of the file system.
+        """Return why a path is refused. Outside of all open folders, the setting's patterns are relative to the file system's root.
 
-        There the ignore files of its own repository count where a link led to it: the folder that holds the link chose it.
+        There, the ignore files of the path's own repository count if a link led to it, because the link's folder includes it.
         """
         if pattern := secret_pattern(path):
-            return f"{path.name} is never sent to the model: what is called {pattern} holds secrets."
+            return f"{path.name} is never sent to the model: files that match {pattern} may hold secrets."
         inside = self._inside(path)
         if any(self._exclude.ignores(inner.relative_to(root).as_posix()) for root, inner in inside or [(Path(path.anchor), path)]):
-            return f"{path.name} is never sent to the model: the setting context.exclude names it."
+            return f"{path.name} is never sent to the model: the setting context.exclude excludes it."
         if led_to and not inside and (top := repository(path.parent)):
             inside = [(top, path)]
         if file := next(filter(None, (ignoring_file(inner, repository(root) or root) for root, inner in inside)), None):
@@ -107,22 +107,22 @@ class Privacy:
     def _inside(self, path: Path) -> list[tuple[Path, Path]]:
         """Return the open folders that contain a path, each with the path spelled as inside that folder.
 
-        A file system that does not tell cases apart has one folder under many names, so those that differ are compared as folders.
+        On a file system that ignores case, one folder has many names. Names that differ are therefore compared as folders.
         """
         inside = [(root, path) for root in self._roots if path != root and path.is_relative_to(root)]
         if inside or path in self._roots:
             return inside
-        parents = list(path.parents)[:-1]  # all but the root of the file system, which has one name only
+        parents = list(path.parents)[:-1]  # all but the root of the file system, which has only one name
         return [(root, root / path.relative_to(parent)) for parent in parents for root in self._roots if _is_same(parent, root)]
 
     def _is_on_unknown_machine(self, uri: str) -> bool:
-        """Whether this is a file of another machine that no pattern of ``context.exclude`` admits."""
+        """Return whether this is a file on another machine that no pattern of ``context.exclude`` allows."""
         address = uris.read(uri)
         return address.is_remote_file and self._exclude.decision(f"{address.host}{address.path}", folder=False) is not False
 
     def _by_content(self, text: str) -> str | None:
-        """Why a text is refused. To compare a long one with the last few is cheaper than to judge it anew."""
-        if not LOOKED_AT < len(text) <= LARGEST:
+        """Return why a text is refused. Comparing a long text with the last few is cheaper than checking it again."""
+        if not BINARY_CHECK_CHARACTERS < len(text) <= MAX_CHARACTERS:
             return content_refusal(text)
         for known, reason in self._judged:
             if known == text:
@@ -133,22 +133,22 @@ class Privacy:
 
 
 def paths_in(uri: str) -> tuple[Path, ...]:
-    """The paths by which a document that is not a file is judged: those that its address has for one; none where it has no name.
+    """Return the paths in a URI by which its document is judged; none if it has no name.
 
-    A document of another machine, or of no place, is judged as if it lay in the root of the file system.
+    A document on another machine, or without a folder, is judged as if it were in the root of the file system.
     """
     address = uris.read(uri)
     path = f"/{address.host}{address.path}" if address.host else address.path
     names = [path, path + address.rest] if address.scheme == "file" else [path]
     forms = dict.fromkeys(form for name in names for form in (name, _IN_GIT.sub("/", name)))
     if address.scheme != "file":
-        forms = dict.fromkeys(form.removesuffix(".git") for form in forms)  # what VS Code puts behind the name of a file's state in git
+        forms = dict.fromkeys(form.removesuffix(".git") for form in forms)  # VS Code appends it to the name of a file at a commit
     return tuple(one for one in map(Path, forms) if one.name)
 
 
 @lru_cache(maxsize=1024)
 def secret_pattern(path: Path) -> str | None:
-    """The pattern by which a file is secret: that of its name, or of its folder."""
+    """Return the pattern of secret files that a path matches, by its name or its folder, or None."""
     name, whole = path.name.lower(), path.as_posix().lower()
     if NOT_SECRET.fullmatch(name):
         return None
@@ -158,7 +158,7 @@ def secret_pattern(path: Path) -> str | None:
 
 
 def _forms(path: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the path as given, with False, and the path that it resolves to, with True, if links make that another one."""
+    """Yield (path, False) and, if links make it another path, (resolved path, True)."""
     called, real = absolute(path), Path(os.path.realpath(path))
     yield called, False
     if real != called:
@@ -173,36 +173,36 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root of the file system, without ``..``, and with links as they are."""
+    """Return the absolute path without ``..``; links are not resolved."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps the dots, Path.resolve follows links
 
 
 def content_refusal(text: str) -> str | None:
-    """Why a text is refused for what it holds, as the end of a sentence."""
-    if len(text) > LARGEST:
-        return f"it has more than {LARGEST:,} characters."
+    """Return why a text is refused for its content, as the end of a sentence, or None."""
+    if len(text) > MAX_CHARACTERS:
+        return f"it has more than {MAX_CHARACTERS:,} characters."
     if is_binary(text):
         return "it is not text."
     if "PRIVATE KEY" in text and PRIVATE_KEY.search(text):
         return "it holds a private key."
     if is_minified(text):
-        return "its lines are too long for a text that people write."
+        return "its lines are too long for code that people write."
     return None
 
 
 def is_binary(text: str) -> bool:
-    """Whether this is something other than text: it has a NUL, or many control characters and many that are not UTF-8."""
-    start = text[:LOOKED_AT]
+    """Return whether this is not text: it has a NUL, or many control characters or characters that are not UTF-8."""
+    start = text[:BINARY_CHECK_CHARACTERS]
     return "\0" in start or len(_CONTROL.findall(start)) > CONTROL_SHARE * len(start)
 
 
 def is_minified(text: str) -> bool:
-    """Whether a machine wrote this without ends of line."""
+    """Return whether the text has hardly any ends of line, as minified code."""
     if len(text) <= LONG_LINE:
         return False
     end = "\n" if "\n" in text else "\r"
-    if len(text) > MEAN_LINE * (text.count(end) + 1):
+    if len(text) > LONG_MEAN_LINE * (text.count(end) + 1):
         return True
-    middle = len(text) // 2  # a line that is most of the text holds it
+    middle = len(text) // 2  # a line that is most of the text contains it
     stop = text.find(end, middle)
     return (stop if stop >= 0 else len(text)) - text.rfind(end, 0, middle) - 1 > max(LONG_LINE, len(text) / 2)

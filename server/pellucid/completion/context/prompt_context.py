@@ -1,4 +1,4 @@
-"""What the model gets to read: the lines around the cursor, and chunks of other files."""
+"""Builds the prompt: the lines around the cursor, and chunks of other files."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pellucid.completion.suggestion import DocumentCursor, Prompt
 from pellucid.tokens import Extra
 
 SLACK = 0.5
-"""How far, as a part of its budget, the window before the cursor may grow or shrink before it slides."""
+"""The share of its budget by which the window before the cursor may grow or shrink before it slides."""
 
-LANDMARK = 200
-"""Characters at the start of a window by which it is found again after an edit above it."""
+LANDMARK_CHARACTERS = 200
+"""Characters at the start of a window by which it is recognised after an edit above it."""
 
-WINDOWS = 4
-"""How many windows of a document are remembered: who jumps back finds the prompt of before, which the cache still holds."""
+MAX_WINDOWS = 4
+"""The most windows remembered per document, so that jumping back finds a prompt that is still in the KV cache."""
 
-DOCUMENTS = 50
-"""How many documents have windows that are remembered: a late request for one that was closed makes one of its own again."""
+MAX_DOCUMENTS = 50
+"""The most documents with remembered windows: a late request for a closed document adds it again."""
 
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class ContextWindow:
-    """Where the text before the cursor begins, how long the document was then, and the chunks that were sent with it.
+    """The start of the text before the cursor, the document's length at that time, and the chunks that were sent with it.
 
-    ``landmark`` is the character in front of the window, if any, and how the window begins; ``version`` is the ring's.
+    ``landmark`` is the character before the window, if any, and the beginning of the window; ``version`` is the ring's.
     """
 
     start: int
@@ -41,12 +41,12 @@ class ContextWindow:
 
 
 class PromptContext:
-    """Makes the prompt of each place.
+    """Builds the prompt at each cursor.
 
-    Models read the text before the cursor last, so typing only appends to the prompt, and all that was read before comes
-    from the cache, as long as the window does not slide. So its start, at a line, is kept while what it
-    holds stays between half of the budget and one and a half; then it slides by half a budget at once.
-    The end of the text after the cursor depends on that text alone, which typing leaves as it is.
+    Models read the text before the cursor last. Typing therefore only appends to the prompt, and everything before comes
+    from the KV cache, as long as the window does not slide. The window's start, at the beginning of a line, is kept while
+    the window has between half of its budget and one and a half; then it slides by half a budget at once.
+    The end of the text after the cursor depends on that text alone, which typing does not change.
     """
 
     def __init__(self, settings: ContextSettings, ring: ChunkRing) -> None:
@@ -56,32 +56,32 @@ class PromptContext:
         self._windows: dict[str, tuple[ContextWindow, ...]] = {}
 
     def prompt(self, cursor: DocumentCursor) -> Prompt:
-        """What is sent for a place. Where more was typed since, it is what was sent before, and more at the end of the prefix.
+        """Return the prompt at a cursor. If the user has only typed since, it is the last prompt with a longer prefix.
 
-        Without the chunks of other files, though, that may not be sent any more.
+        Chunks of other files that must no longer be sent are dropped in any case.
         """
         self._ring.check()
         before, after, version = cursor.before, cursor.after, self._ring.version
         known = self._windows.pop(cursor.uri, ())
-        last, start = self._found_again(known, cursor) or (None, window_start(before, self._prefix))
+        last, start = self._find_window(known, cursor) or (None, window_start(before, self._prefix))
         prefix, suffix = before[start:], after[: window_end(after, self._suffix)]
         extra = last.extra if last is not None and last.version == version else self._ring.chunks(prefix + suffix, cursor.uri)
-        window = ContextWindow(start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK], extra, version)
+        window = ContextWindow(start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK_CHARACTERS], extra, version)
         others = (one for one in known if one is not last and one.start != start)
-        self._windows[cursor.uri] = (window, *others)[:WINDOWS]
-        if len(self._windows) > DOCUMENTS:
+        self._windows[cursor.uri] = (window, *others)[:MAX_WINDOWS]
+        if len(self._windows) > MAX_DOCUMENTS:
             del self._windows[next(iter(self._windows))]
         return Prompt(prefix, suffix, extra)
 
     def forget(self, uri: str) -> None:
-        """The document was closed."""
+        """Forget the windows of a closed document."""
         self._windows.pop(uri, None)
 
-    def _found_again(self, windows: Sequence[ContextWindow], cursor: DocumentCursor) -> tuple[ContextWindow, int] | None:
-        """The latest window of the document that is still there and of a good size, and where it begins now."""
+    def _find_window(self, windows: Sequence[ContextWindow], cursor: DocumentCursor) -> tuple[ContextWindow, int] | None:
+        """Return the latest window that is still in the document and of a good size, and its start."""
         for window in windows:
             grown = len(cursor.before) + len(cursor.after) - window.length
-            starts = (window.start, window.start + grown) if window.start else (0,)  # the second: something changed above it
+            starts = (window.start, window.start + grown) if window.start else (0,)  # the second one follows a change above the window
             for start in starts:
                 if self._fits(cursor.before, start, window.landmark):
                     return window, start
@@ -93,7 +93,7 @@ class PromptContext:
 
 
 def window_start(before: str, most: int) -> int:
-    """Where to begin to read ``before`` to have at most ``most`` characters: at a line, if one begins in the first half of them."""
+    """Return where the last ``most`` characters of ``before`` begin, moved to the start of a line if one begins in their first half."""
     if len(before) <= most:
         return 0
     first = len(before) - most
@@ -102,7 +102,7 @@ def window_start(before: str, most: int) -> int:
 
 
 def window_end(after: str, most: int) -> int:
-    """Where to stop to read ``after`` to have about ``most`` characters: behind a line, if one ends in the second half of them."""
+    """Return where the first ``most`` characters of ``after`` end, moved to the end of a line if one ends in their second half."""
     if len(after) <= most or not most:
         return min(len(after), most)
     end_of_line = max(after.rfind("\n", most // 2, most), after.rfind("\r", most // 2, most))
@@ -110,5 +110,5 @@ def window_end(after: str, most: int) -> int:
 
 
 def _past_line_end(text: str, index: int) -> int:
-    r"""The index, or the one after it where that is between ``\r`` and ``\n``."""
+    r"""Return the index, or the next one if the index is between ``\r`` and ``\n``."""
     return index + (text[index - 1 : index + 1] == "\r\n")

@@ -1,7 +1,7 @@
-"""One normal form of a document's address, to which every rule is applied.
+"""Normalizes the URIs of documents, so that every rule sees one form of them.
 
-The same file has many addresses: ``file:///p/a.py``, ``file:/p/a.py``, ``FILE://localhost/p/%61.py``. An address is decoded
-once, as editors encode it once; a host that is this machine is dropped, and so are doubled slashes.
+The same file has many URIs: ``file:///p/a.py``, ``file:/p/a.py``, ``FILE://localhost/p/%61.py``. A URI is decoded once,
+because editors encode it once. A host that is this machine is dropped, and so are doubled slashes.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _DRIVE = re.compile(r"/+([A-Za-z]):(?=/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The parts of an address, decoded. ``host`` is empty for a file of this machine; ``path`` begins with one slash."""
+    """The decoded parts of a URI. ``host`` is empty for a file of this machine; ``path`` begins with one slash."""
 
     scheme: str
     host: str
     path: str
     rest: str
-    """The query and the fragment, which some editors leave in the names of files."""
+    """The query and the fragment. Some editors do not encode ``?`` and ``#`` in the names of files."""
 
     @property
     def is_remote_file(self) -> bool:
-        """Whether this is a file of another machine, which only Windows can open by its address."""
+        """Whether this is a file on another machine, which only Windows can open by its URI."""
         return self.scheme == "file" and bool(self.host) and not WINDOWS
 
 
 @lru_cache(maxsize=1024)
 def read(uri: str) -> Address:
-    """Split an address into its decoded parts. Text that is not an address is a path."""
+    """Split a URI into its decoded parts. Text that is not a URI is a path."""
     parts = _URI.fullmatch(uri)
     assert parts is not None, "all of it may be empty"
     scheme, host, path = (parts["scheme"] or "").lower(), _decoded(parts["host"] or ""), _decoded(parts["path"])
@@ -52,7 +52,7 @@ def read(uri: str) -> Address:
 
 
 def file_path(uri: str) -> Path | None:
-    """Return the path by which this machine opens the file at an address; None for what is not a file, or another machine's."""
+    """Return the path by which this machine opens the file at a URI; None if it is not a file, or on another machine."""
     address = read(uri)
     if address.scheme != "file" or address.is_remote_file:
         return None
@@ -60,7 +60,7 @@ def file_path(uri: str) -> Path | None:
 
 
 def windows_path(address: Address) -> str:
-    """Return the path of a file as Windows has it: with a drive, or with a host and its share."""
+    """Return the Windows path of a file: with a drive, or with a host and its share."""
     if address.host:
         return f"//{address.host}{address.path}"
     drive = _DRIVE.match(address.path)
@@ -68,7 +68,7 @@ def windows_path(address: Address) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Decode percent signs once. Bytes that are not UTF-8 stay as they are in the names of files; NUL, which none has, goes."""
+    """Decode percent signs once. Keep bytes that are not UTF-8 as file names do, and drop NUL, which no file name has."""
     return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogateescape").replace("\0", "")
 
 

@@ -1,9 +1,9 @@
-"""Git's wildmatch: the patterns of ignore files as regular expressions that match without backtracking.
+"""Translates the patterns of ignore files (git's wildmatch) into regular expressions that match without backtracking.
 
 A plain translation of ``*a*a*a*z`` tries every way to share a name among its asterisks, which takes time exponential in
-their number. Here each piece between two asterisks matches at the first place where it can and is never tried again: an
-atomic group. So does each run of folders between two ``**``. As an asterisk takes what is left over in any case, the first
-place is as good as any other, and a match takes at most (length of the path) x (length of the pattern) steps.
+their number. Here each piece between two asterisks is an atomic group: it matches at the first possible position, and no
+other is tried. So is each run of folders between two ``**``. Because an asterisk takes the rest in any case, the first
+position is as good as any other, and a match takes at most (length of the path) x (length of the pattern) steps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 STAR, FOLDERS, SOME_FOLDERS, REST = "*", "**/", r"**\/", "**"
-"""Tokens that match texts of any length. All others match one character and are regular expressions by themselves."""
+"""Tokens that match text of any length. All others match one character and are regular expressions themselves."""
 
 CROSSING = {FOLDERS: "(?:[^/]*+/)*?", SOME_FOLDERS: "(?:[^/]*+/)+?", REST: ".*"}
 """The regular expressions of the tokens that match slashes."""
@@ -36,9 +36,9 @@ _CLASSES = {
 
 
 def translate(glob: str, *, fold_case: bool = False) -> re.Pattern[str] | None:
-    """Return the expression that a path matches as a whole, or None for a glob that git never matches.
+    """Return the expression that a whole path must match, or None for a glob that git never matches.
 
-    Each character of the glob and of the path stands for one byte, because git compares bytes.
+    Each character of the glob and of the path represents one byte, because git compares bytes.
     """
     try:
         tokens = list(_tokens(glob))
