@@ -1,66 +1,66 @@
-"""The requests, notifications and commands of our own, and the hover: what the model thought, and why that was shown."""
+"""Handles the methods and commands of our own, and the hover: the tokens of suggestions, and why they were shown."""
 
 from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsprotocol import types
 
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
+from pellucid.completion.suggestion_location import locate, token_at
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
 from pellucid_lsp.protocol import Params
+from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import ACCEPTED, inline_item
-from pellucid_lsp.suggestion_location import locate, token_at
-
-if TYPE_CHECKING:
-    from pellucid_lsp.server import Pellucid
 
 NEAR = 200
-"""Characters around a suggestion that must be the same for it to be branched from."""
+"""Characters around a suggestion that must not have changed if it is to be branched from."""
 
 SCORE_LIMIT = 20_000
-"""Characters that ``pellucid/score`` reads before the range, and the most that a range may have."""
+"""The most characters before a range that ``pellucid/score`` reads, and the most of a range."""
 
 
 def register(server: Pellucid) -> None:
-    """Add all of it to a server."""
-    _requests(server)
-    _notifications(server)
-    _commands(server)
+    """Add the handlers to a server."""
+    _register_requests(server)
+    _register_notifications(server)
+    _register_commands(server)
 
 
-def _requests(server: Pellucid) -> None:
-    @server.request("pellucid/tokens")
+def _register_requests(server: Pellucid) -> None:
+    @server.own_request("pellucid/tokens")
     def tokens(given: Any) -> Json | None:
+        """Return the tokens of a suggestion, given by its id or by a position in an accepted one."""
         params = Params(given, "pellucid/tokens")
         id, cursor = params.text("id"), _position(params)
         if id is None and cursor is None:
             raise InvalidRequestError("pellucid/tokens needs an id, or a textDocument and a position.")
-        found = server.session.recent.get(id) if id is not None else None
+        suggestion = server.session.recent.get(id) if id is not None else None
         if id is None and cursor is not None:
-            there = _accepted_at(server, *cursor)
-            found = None if there is None else there[0]
-        if found is None:
+            accepted = _accepted_at(server, *cursor)
+            suggestion = None if accepted is None else accepted[0]
+        if suggestion is None:
             return None
         recent = server.session.recent
-        found = recent.accepted_part(found)
-        return suggestion_report(found, recent.is_accepted(found.id), _start(server, found), server.documents.position_codec)
+        suggestion = recent.accepted_part(suggestion)
+        return suggestion_report(suggestion, recent.is_accepted(suggestion.id), _start(server, suggestion), server.documents.position_codec)
 
-    @server.request("pellucid/branch")
+    @server.own_request("pellucid/branch")
     async def branch(given: Any) -> types.InlineCompletionItem | None:
+        """Return the suggestion that continues from an alternative to a token."""
         params = Params(given, "pellucid/branch")
         id, index, alternative = (
             _needed(params, name, read) for name, read in (("id", "text"), ("token", "number"), ("alternative", "number"))
         )
         suggestion = server.session.recent.get(id)
         if suggestion is None:
-            raise InvalidRequestError(f"pellucid/branch: the suggestion {id} is forgotten; ask for a new one.", param="id")
-        cursor, range = _where(server, suggestion)
+            raise InvalidRequestError(f"pellucid/branch: the suggestion {id} is no longer known; request a new one.", param="id")
+        cursor, range = _current_cursor(server, suggestion)
         branched = await server.session.branch(suggestion, cursor, index, alternative)
         if branched is None:
             return None
@@ -68,83 +68,95 @@ def _requests(server: Pellucid) -> None:
         item.range = range
         return item
 
-    @server.request("pellucid/explain")
+    @server.own_request("pellucid/explain")
     async def explain(given: Any) -> Json | None:
+        """Return why a suggestion was shown, shortened or hidden."""
         params = Params(given, "pellucid/explain")
         document = params.part("textDocument")
         uri = None if document is None else document.text("uri")
         explanation = server.session.journal.explanations.find(id=params.text("id"), uri=uri)
         return None if explanation is None else explanation_report(explanation, await server.session.prompt_text(explanation))
 
-    @server.request("pellucid/score")
+    @server.own_request("pellucid/score")
     async def score(given: Any) -> Json:
+        """Return the probabilities of a range's tokens, given the text before it."""
         return await _score(server, Params(given, "pellucid/score"))
 
-    @server.request("pellucid/status")
+    @server.own_request("pellucid/status")
     def status(_: Any) -> Json:
+        """Return the state of the session and the model server."""
         return server.session.status()
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hover(params: types.HoverParams) -> types.Hover | None:
-        there = _accepted_at(server, params.text_document.uri, params.position)
-        if there is None:
+        """Show the tokens of the accepted suggestion at a position."""
+        accepted = _accepted_at(server, params.text_document.uri, params.position)
+        if accepted is None:
             return None
-        return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, hover_markdown(*there)))
+        return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, hover_markdown(*accepted)))
 
 
-def _notifications(server: Pellucid) -> None:
+def _register_notifications(server: Pellucid) -> None:
     @server.feature("pellucid/didShow")
     def did_show(given: Any) -> None:
-        """Clients may tell; what is kept for a suggestion is kept for shown ones and others alike."""
+        """Ignore the notification: suggestions are treated alike whether they were shown or not."""
 
     @server.feature("pellucid/didDismiss")
     def did_dismiss(given: Any) -> None:
+        """Do not offer the suggestion here again."""
         suggestion = _known(server, Params(given, "pellucid/didDismiss").text("id"))
         if suggestion is not None:
             server.session.dismiss(suggestion)
 
     @server.feature("pellucid/didPartiallyAccept")
     def did_partially_accept(given: Any) -> None:
+        """Note how much of a suggestion was accepted."""
         params = Params(given, "pellucid/didPartiallyAccept")
         _accept_part(server, params.text("id"), params.number("acceptedLength"))
 
     @server.feature("textDocument/didShowCompletion")
     def did_show_completion(given: Any) -> None:
-        """The same in GitHub's words."""
+        """Ignore GitHub's form of ``pellucid/didShow``."""
 
     @server.feature("textDocument/didPartiallyAcceptCompletion")
     def did_partially_accept_completion(given: Any) -> None:
+        """Handle GitHub's form of ``pellucid/didPartiallyAccept``."""
         params = Params(given, "textDocument/didPartiallyAcceptCompletion")
         _accept_part(server, _id_of(given), params.number("acceptedLength"))
 
 
-def _commands(server: Pellucid) -> None:
-    @server.order(ACCEPTED)
+def _register_commands(server: Pellucid) -> None:
+    @server.own_command(ACCEPTED)
     def accepted(*arguments: Any) -> None:
+        """Note that all of a suggestion was accepted."""
         suggestion = _known(server, arguments[0]) if arguments and isinstance(arguments[0], str) else None
         if suggestion is not None:
             server.session.accept(suggestion, len(suggestion.text))
 
-    @server.order("pellucid.toggle")
+    @server.own_command("pellucid.toggle")
     async def toggle() -> Json:
+        """Switch suggestions off or on everywhere. Return the status."""
         server.session.switch.toggle()
-        await server.session.switched()
+        await server.session.apply_switch()
         return server.session.status()
 
-    @server.order("pellucid.toggleWorkspace")
+    @server.own_command("pellucid.toggleWorkspace")
     async def toggle_workspace() -> Json:
+        """Switch suggestions off or on in the editor's folders. Return the status."""
         server.session.switch.toggle_here()
-        await server.session.switched()
+        await server.session.apply_switch()
         return server.session.status()
 
-    @server.order("pellucid.restart")
+    @server.own_command("pellucid.restart")
     async def restart() -> Json:
-        await server.session.restart()
+        """Restart the model server, or reconnect to it. Return the status."""
+        await server.session.restart_server()
         return server.session.status()
 
-    @server.order("pellucid.openPage")
+    @server.own_command("pellucid.openPage")
     async def open_page() -> str:
-        url: str = server.session.launcher.condition.url
+        """Open the model server's page in a browser, if the client can. Return its address."""
+        url: str = server.session.launcher.status.url
         window = server.client_capabilities.window
         if window and window.show_document and window.show_document.support:
             await server.window_show_document_async(types.ShowDocumentParams(url, external=True))
@@ -152,19 +164,21 @@ def _commands(server: Pellucid) -> None:
 
 
 async def _score(server: Pellucid, params: Params) -> Json:
-    """The tokens of a range, read with what stands before it."""
+    """Return the tokens of a range, read with the text before it."""
     document, wanted = params.part("textDocument"), params.part("range")
     if document is None or wanted is None:
         raise InvalidRequestError("pellucid/score needs a textDocument and a range.")
     uri = _needed(document, "uri", "text")
-    start, end = (server.cursor(uri, _read_position(_part(wanted, name))) for name in ("start", "end"))
+    start, end = (server.cursor_at(uri, _read_position(_part(wanted, name))) for name in ("start", "end"))
     text = end.before[len(start.before) :]
     if not text or len(text) > SCORE_LIMIT:
-        raise InvalidRequestError(f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once; this range has {len(text)}.", param="range")
+        raise InvalidRequestError(
+            f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once, but this range has {len(text)}.", param="range"
+        )
     top = params.number("topLogprobs")
     if top is not None and top > MAX_ALTERNATIVES:
         raise params.wrong("topLogprobs", f"at most {MAX_ALTERNATIVES}")
-    server.session.require(start)
+    server.session.require_sendable(start)
     before = start.before[-SCORE_LIMIT:]
     launcher = server.session.launcher
     client = await launcher.client()
@@ -172,17 +186,17 @@ async def _score(server: Pellucid, params: Params) -> Json:
         model = await ModelChoice().find(client, server.settings.model)
         count = 5 if top is None else top
         async with aclosing(client.score(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND)) as items:
-            found = [item async for item in items if isinstance(item, Token)]
+            scored = [item async for item in items if isinstance(item, Token)]
     except UnavailableError:
         launcher.lost(client)
         raise
-    tokens = drop_typed(tuple(found), len(before))
+    tokens = drop_typed(tuple(scored), len(before))
     where = types.Position(*start.position)
     return {"model": model.name, "tokens": tokens_report(tokens, where, server.documents.position_codec)}
 
 
 def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[Suggestion, int] | None:
-    """The accepted suggestion that stands at a position, and the index of its token there."""
+    """Return the accepted suggestion at a position, and the index of its token there."""
     document = server.documents.get_text_document(uri)
     at = len(normalize_newlines(document.source[: document.offset_at_position(position)]))
     text = server.text(uri)
@@ -195,7 +209,7 @@ def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[
 
 
 def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
-    """Where a suggestion begins in its document now: where it would be inserted or, once accepted, wherever it stands."""
+    """Return where a suggestion begins in its document now: where it would be inserted or, once accepted, where its text is."""
     if not server.session.recent.is_accepted(suggestion.id):
         return types.Position(*suggestion.cursor.position)
     text = server.text(suggestion.cursor.uri)
@@ -206,24 +220,24 @@ def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
     return types.Position(text.count("\n", 0, at), server.documents.position_codec.client_num_units(text[line_start:at]))
 
 
-def _where(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentCursor, types.Range]:
-    """The place of a suggestion as the document is now, without its text where that was accepted, and the range of that text.
+def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentCursor, types.Range]:
+    """Return a suggestion's cursor in the current document, and the range of its text if that was accepted.
 
-    Raises InvalidRequestError where neither fits the document any more.
+    The cursor's text is without the accepted text. Raise InvalidRequestError if the document has changed there.
     """
     uri, codec = suggestion.cursor.uri, server.documents.position_codec
     suggestion = server.session.recent.accepted_part(suggestion)
     start = _start(server, suggestion)
     if start is not None:
         *_, last = ranges_of(suggestion.tokens, start, codec)
-        cursor = server.cursor(uri, start)
+        cursor = server.cursor_at(uri, start)
         if cursor.after.startswith(suggestion.text) and _fits(suggestion, cursor, cursor.after[len(suggestion.text) :]):
             return replace(cursor, after=cursor.after[len(suggestion.text) :]), types.Range(start, last.end)
     start = types.Position(*suggestion.cursor.position)
-    cursor = server.cursor(uri, start)
+    cursor = server.cursor_at(uri, start)
     if _fits(suggestion, cursor, cursor.after):
         return cursor, types.Range(start, start)
-    raise InvalidRequestError("pellucid/branch: the document has changed at the suggestion's place; ask for a new one.", param="id")
+    raise InvalidRequestError("pellucid/branch: the document has changed around the suggestion; request a new one.", param="id")
 
 
 def _fits(suggestion: Suggestion, cursor: DocumentCursor, after: str) -> bool:
@@ -231,7 +245,7 @@ def _fits(suggestion: Suggestion, cursor: DocumentCursor, after: str) -> bool:
 
 
 def _accept_part(server: Pellucid, id: str | None, length: int | None) -> None:
-    """Note that the beginning of a suggestion's ``insertText``, in UTF-16 code units, is in the document."""
+    """Note that the first ``length`` UTF-16 code units of a suggestion's ``insertText`` were accepted."""
     suggestion = _known(server, id)
     if suggestion is None or not length:
         return
@@ -247,7 +261,7 @@ def _known(server: Pellucid, id: str | None) -> Suggestion | None:
 
 
 def _id_of(given: Any) -> str | None:
-    """The suggestion's id in an item that a client sends back: the argument of its command."""
+    """Return the suggestion's id in an item that a client sends back: the argument of its command."""
     command = getattr(getattr(given, "item", None), "command", None)
     arguments = getattr(command, "arguments", None) or [None]
     return arguments[0] if isinstance(arguments[0], str) else None

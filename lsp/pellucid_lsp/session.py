@@ -1,11 +1,10 @@
-"""One editor's session: its settings, and all that is made of them."""
+"""Holds what the requests of one editor share: settings, completer, recent answers, and the way to the model server."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,180 +17,175 @@ from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.context.uris import file_path
 from pellucid.completion.explanation import Decision, Explanation, Journal
-from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.idle_prefill import IdlePrefill
+from pellucid.completion.model_choice import UNKNOWN, ModelChoice
+from pellucid.completion.off_switch import Switch
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.request_sharing import SharedRequests
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
-from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
+from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.server_address import data_folder
-from pellucid_lsp.off_switch import Switch
 
 if TYPE_CHECKING:
     from pellucid.completion.trust.reaction_log import ReactionLog
-    from pellucid_lsp.model_server.launch import Condition, Launcher
+    from pellucid_lsp.model_server.launch import Launcher, LauncherStatus
 
-IDLE_SECONDS = 3.0
-"""Quiet after which pieces of other files are read ahead."""
-
-TICK_SECONDS = 1.0
-"""Between one piece and the next."""
-
-CALIBRATED = "The model was calibrated: what is probably right is shown."
+CALIBRATED = "The model is calibrated: suggestions that are probably right are shown."
 
 
 class EditorSession:
-    """What an editor's requests share. ``tell`` is called with every change of the state."""
+    """The state that one editor's requests share. ``on_change`` is called whenever the status changes."""
 
-    def __init__(self, settings: EditorSettings, folders: Sequence[Path], tell: Callable[[], None]) -> None:
+    def __init__(self, settings: EditorSettings, folders: Sequence[Path], on_change: Callable[[], None]) -> None:
         self.settings = settings
         self.recent = RecentAnswers()
         self.journal = Journal()
-        self._models = ModelChoice()
-        self._outcomes: ReactionLog | None = None
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
+        self._models = ModelChoice()
+        self._reactions: ReactionLog | None = None
         self._folders = tuple(folders)
-        self._tell = tell
-        self._running: SharedRequests[list[Suggestion]] = SharedRequests()
+        self._on_change = on_change
+        self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
         self._launcher: Launcher | None = None
-        self._idle: asyncio.Task[None] | None = None
-        self._last: DocumentCursor | None = None
         self._privacy = Privacy(self._folders, settings.context.exclude)
-        self.ring = ChunkRing(settings.context, self._may_send)
+        self.ring = ChunkRing(settings.context, self._is_harmless)
+        self._idle = IdlePrefill(
+            promote=lambda: self.ring.promote(),
+            prefill=lambda cursor: self.completer.prefill(cursor),
+            may_send=lambda cursor: self.refusal(cursor) is None,
+        )
         self._build()
 
     @property
     def launcher(self) -> Launcher:
-        """The road to the model server; made, with the HTTP client that it needs, when it is first asked for."""
+        """The launcher of the model server. It is made, with the HTTP client that it imports, when it is first needed."""
         if self._launcher is None:
             from pellucid_lsp.model_server.launch import Launcher
 
-            self._launcher = Launcher(self.settings.server, self.settings.model, self._condition_changed)
+            self._launcher = Launcher(self.settings.server, self.settings.model, self._launcher_changed)
         return self._launcher
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is suggested in this editor."""
+        """Whether suggestions are on in this editor."""
         return self.settings.enabled and self.switch.everywhere and self.switch.here
 
     async def suggest(self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False) -> list[Suggestion]:
-        """The suggestions at a place of a version of a document; none where another place of it is asked about meanwhile.
+        """Return the suggestions at a cursor in a version of a document; none if another request for the document replaces this one.
 
-        Raises a PellucidError where there can be none for a reason that the user can mend.
+        Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
-        refusal = self._language_off(cursor) or self.refusal(cursor)
+        refusal = self._language_refusal(cursor) or self.refusal(cursor)
         if refusal is not None:
             self.ring.forget(cursor.uri)
             self.journal.explanations.begin(cursor).end(Decision.OFF, refusal)
             return []
-        self._last = cursor
         self.ring.note_visit(cursor.uri, self._filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n"))
-        self._restart_idle()
-        completer = self.completer
-        question = (cursor, version, invoked)
-        return await self._running.run(cursor.uri, question, lambda: completer.suggest(cursor, invoked=invoked)) or []
+        self._idle.restart(cursor)
+        start = partial(self.completer.suggest, cursor, invoked=invoked)
+        return await self._requests.run(cursor.uri, (cursor, version, invoked), start) or []
 
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
-        """Another way of a suggestion; raises InvalidRequestError for a document that nothing is sent of."""
-        self.require(cursor)
+        """Return a suggestion from an alternative token. Raise InvalidRequestError if the document must not be sent."""
+        self.require_sendable(cursor)
         return await self.completer.branch(suggestion, cursor, index, alternative)
 
-    def delivered(self, suggestions: Sequence[Suggestion]) -> None:
-        """The editor has them now."""
+    def note_shown(self, suggestions: Sequence[Suggestion]) -> None:
+        """Count suggestions that were sent to the editor."""
         self.journal.counts.shown += bool(suggestions)
 
-    def opened(self, uri: str, text: str) -> None:
-        """A document was opened; pieces of it may help in others."""
-        if self.allows(uri, text):
+    def note_opened(self, uri: str, text: str) -> None:
+        """Consider an opened document as context for other documents."""
+        if self.may_send(uri, text):
             self.ring.note_open(uri, self._filename(uri), text)
 
-    def edited(self, uri: str, text: str, line: int) -> None:
-        """A document was edited at a line."""
-        if self.allows(uri, text):
+    def note_edited(self, uri: str, text: str, line: int) -> None:
+        """Consider the neighbourhood of an edit as context for other documents."""
+        if self.may_send(uri, text):
             self.ring.note_edit(uri, self._filename(uri), text, line)
         else:
             self.ring.forget(uri)
 
-    def closed(self, uri: str) -> None:
-        """A document was closed."""
-        self._running.cancel(uri)
-        if self._last is not None and self._last.uri == uri:
-            self._stop_idle()
+    def note_closed(self, uri: str) -> None:
+        """Cancel the requests of a closed document, and forget its prompt and explanation."""
+        self._requests.cancel(uri)
+        self._idle.stop_in(uri)
         self.context.forget(uri)
         self.journal.explanations.forget(uri)
 
-    async def restart(self) -> None:
-        """Start the model server anew, or connect anew to one that was started by hand."""
-        self._running.cancel_all()
+    async def restart_server(self) -> None:
+        """Restart the model server, or reconnect if it was started by hand."""
+        self._requests.cancel_all()
         await self.completer.aclose()
         await self.launcher.restart()
 
-    async def change(self, settings: EditorSettings) -> None:
-        """Take other settings from now on; what is being generated by the former ones ends."""
+    async def change_settings(self, settings: EditorSettings) -> None:
+        """Apply new settings. Running requests, which have the old ones, are cancelled."""
         if settings == self.settings:
             return
         former, self.settings = self.settings, settings
-        completer, launcher = self._end_work(), None
+        completer, launcher = self._cancel_work(), None
         if (settings.server, settings.model) != (former.server, former.model):
             launcher, self._launcher = self._launcher, None
             self.recent.forget_answers()
         if settings.context != former.context:
             self._privacy = Privacy(self._folders, settings.context.exclude)
-            self.ring = ChunkRing(settings.context, self._may_send)
+            self.ring = ChunkRing(settings.context, self._is_harmless)
         self._build()
         await completer.aclose()
         if launcher is not None:
             await launcher.aclose()
 
-    async def move(self, folders: Sequence[Path]) -> None:
-        """The editor has other workspace folders now."""
+    async def set_folders(self, folders: Sequence[Path]) -> None:
+        """Apply a change of the editor's workspace folders."""
         self._folders = tuple(folders)
         self.switch.set_folders([str(folder) for folder in folders])
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
-        await self._end_work().aclose()
-        self._tell()
+        await self._cancel_work().aclose()
+        self._on_change()
 
-    async def switched(self) -> None:
-        """The switch was used: what is off runs no more."""
+    async def apply_switch(self) -> None:
+        """Cancel running requests if suggestions were switched off."""
         if not self.enabled:
-            await self._end_work().aclose()
-        self._tell()
+            await self._cancel_work().aclose()
+        self._on_change()
 
     async def aclose(self) -> None:
-        """Generate nothing any more, and let go of the model server."""
+        """Cancel all work and disconnect from the model server, which keeps running."""
         launcher, self._launcher = self._launcher, None
-        await self._end_work().aclose()
+        await self._cancel_work().aclose()
         if launcher is not None:
             await launcher.aclose()
 
     async def connect(self) -> None:
-        """Have the model server ready for the first suggestion. Raises UnavailableError where there can be none."""
+        """Have the model server ready for the first suggestion. Raise UnavailableError if it cannot be reached."""
         launcher = self.launcher
         try:
             await launcher.client()
         except UnavailableError:
-            if launcher is self._launcher:  # else the settings are others now, or the editor leaves: nobody asks any more
+            if launcher is self._launcher:  # otherwise the settings have changed or the editor is closing, and no one needs the server
                 raise
 
     def accept(self, suggestion: Suggestion, length: int) -> None:
-        """The first ``length`` characters of a suggestion are in its document now."""
+        """Note that the first ``length`` characters of a suggestion were accepted."""
         self.journal.counts.accepted += self.recent.accept(suggestion, length)
-        self._note(suggestion, length)
-        self._tell()
+        self._log_reaction(suggestion, length)
+        self._on_change()
 
     def dismiss(self, suggestion: Suggestion) -> None:
-        """Nobody wants a suggestion."""
+        """Note that a suggestion was dismissed."""
         self.recent.dismiss(suggestion)
-        self._note(suggestion, 0)
+        self._log_reaction(suggestion, 0)
 
     async def prompt_text(self, explanation: Explanation) -> str | None:
-        """The prompt of an explanation as the model read it; None where nothing was sent, may be sent now, or no server is ready."""
+        """Return an explanation's prompt as the model read it, or None if none was sent, it must not be sent now, or no server is ready."""
         prompt, launcher = explanation.prompt, self._launcher
-        if prompt is None or launcher is None or launcher.condition.state != "ready":
+        if prompt is None or launcher is None or launcher.status.state != "ready":
             return None
-        if not self.allows(explanation.uri, prompt.prefix + prompt.suffix):
+        if not self.may_send(explanation.uri, prompt.prefix + prompt.suffix):
             return None
         client = await launcher.client()
         try:
@@ -200,28 +194,28 @@ class EditorSession:
             launcher.lost(client)
             return None
 
-    def allows(self, uri: str, text: str) -> bool:
-        """Whether a document may be read by the model."""
-        return self.enabled and self._may_send(uri, text)
+    def may_send(self, uri: str, text: str) -> bool:
+        """Return whether a document may be sent to the model."""
+        return self.enabled and self._is_harmless(uri, text)
 
     def refusal(self, cursor: DocumentCursor) -> str | None:
-        """Why nothing of a document is sent to the model, in a sentence; None if it may be."""
+        """Return the reason, one sentence, why a document is not sent to the model, or None if it may be."""
         if not self.enabled:
             return self._why_off()
         return self._privacy.refusal(cursor.path, cursor.before + cursor.after, cursor.uri)
 
-    def require(self, cursor: DocumentCursor) -> None:
-        """Raise InvalidRequestError for a document that nothing is sent of."""
+    def require_sendable(self, cursor: DocumentCursor) -> None:
+        """Raise InvalidRequestError if a document must not be sent to the model."""
         refusal = self.refusal(cursor)
         if refusal is not None:
             raise InvalidRequestError(refusal, param="textDocument")
 
     def status(self) -> dict[str, Any]:
-        """The state as ``pellucid/status`` tells it."""
-        condition = None if self._launcher is None else self._launcher.condition
-        state, message, progress, url = "idle", "No model server has been asked yet.", None, self.settings.server.url
-        if condition is not None:
-            state, message, progress, url = str(condition.state), condition.message, condition.percent, condition.url
+        """Return the state as the result of ``pellucid/status``."""
+        server = None if self._launcher is None else self._launcher.status
+        state, message, progress, url = "idle", UNKNOWN, None, self.settings.server.url
+        if server is not None:
+            state, message, progress, url = str(server.state), server.message, server.percent, server.url
         if not self.enabled:
             state, message, progress = "off", self._why_off(), None
         return {
@@ -234,33 +228,29 @@ class EditorSession:
             "enabledHere": self.switch.here,
             "latency": self.journal.latency,
             "counts": vars(self.journal.counts).copy(),
-            "gate": self._gate(),
-            "log": self._log(),
+            "gate": self._gate_status(),
+            "log": None if self._reactions is None else self._reactions.failure,
         }
 
-    def _gate(self) -> dict[str, str]:
-        """What decides about suggestions, and if it is not a calibration of the model, why not."""
+    def _gate_status(self) -> dict[str, str]:
+        """Return which gate decides, and why: for thresholds, why not a calibration."""
         why_not = self._models.why_not_calibrated(self.journal.model)
         return {"by": BY_CALIBRATION, "reason": CALIBRATED} if why_not is None else {"by": BY_THRESHOLDS, "reason": why_not}
 
-    def _log(self) -> str | None:
-        """Why the log of suggestions that is wanted is not kept; None if it is, or none is wanted."""
-        return None if self._outcomes is None else self._outcomes.failure
-
-    def _note(self, suggestion: Suggestion, accepted: int) -> None:
-        """Write into the log, if one is wanted, what became of a suggestion."""
+    def _log_reaction(self, suggestion: Suggestion, accepted: int) -> None:
+        """Log the user's reaction to a suggestion, if the log is switched on."""
         if not self.settings.completion.log:
             return
-        if self._outcomes is None:
+        if self._reactions is None:
             from pellucid.completion.trust.reaction_log import ReactionLog
             from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 
             folder = data_folder(os.environ, user_config_path(APPLICATION) / CONFIG_FILE)
-            self._outcomes = ReactionLog(SuggestionLog(folder / FILE))
-        self._outcomes.note(suggestion, self.journal.explanations.find(id=suggestion.id), accepted)
+            self._reactions = ReactionLog(SuggestionLog(folder / FILE))
+        self._reactions.note(suggestion, self.journal.explanations.find(id=suggestion.id), accepted)
 
     def _filename(self, uri: str) -> str:
-        """What the model gets to read as the file's name: its path in the workspace folder."""
+        """Return the file name that the model reads: the path in the workspace folder."""
         path = file_path(uri) or Path(uri.rpartition("/")[2])
         folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)
         return path.name if folder is None else path.relative_to(folder).as_posix()
@@ -277,19 +267,18 @@ class EditorSession:
             models=self._models,
         )
 
-    def _end_work(self) -> Completer:
-        """End what runs, but for the completer's own, which is given to be closed."""
-        self._running.cancel_all()
-        self._stop_idle()
-        self._last = None
+    def _cancel_work(self) -> Completer:
+        """Cancel all requests. Return the completer, for the caller to close."""
+        self._requests.cancel_all()
+        self._idle.stop()
         return self.completer
 
-    def _may_send(self, uri: str, text: str) -> bool:
+    def _is_harmless(self, uri: str, text: str) -> bool:
         return self._privacy.refusal(None, text, uri) is None
 
-    def _language_off(self, cursor: DocumentCursor) -> str | None:
+    def _language_refusal(self, cursor: DocumentCursor) -> str | None:
         if cursor.language in self.settings.completion.languages_off:
-            return f"The setting pellucid.completion.languagesOff has {cursor.language} in it."
+            return f"The setting pellucid.completion.languagesOff contains {cursor.language}."
         return None
 
     def _why_off(self) -> str:
@@ -300,22 +289,5 @@ class EditorSession:
         where = "everywhere" if not self.switch.everywhere else "in this workspace"
         return f"Suggestions are switched off {where}."
 
-    def _condition_changed(self, _: Condition) -> None:
-        self._tell()
-
-    def _restart_idle(self) -> None:
-        """Read ahead once the user has been quiet for a while."""
-        self._stop_idle()
-        self._idle = asyncio.create_task(self._read_ahead())
-
-    def _stop_idle(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-
-    async def _read_ahead(self) -> None:
-        await asyncio.sleep(IDLE_SECONDS)
-        with suppress(PellucidError):  # nobody waits for it; whoever asks next is told
-            while (cursor := self._last) is not None and self.refusal(cursor) is None and self.ring.promote():
-                await self.completer.prefill(cursor)
-                await asyncio.sleep(TICK_SECONDS)
+    def _launcher_changed(self, _: LauncherStatus) -> None:
+        self._on_change()

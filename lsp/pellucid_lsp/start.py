@@ -21,7 +21,7 @@ LEAVE_SECONDS = 5.0
 def run(tcp: int | None) -> None:
     """Serve one editor until it leaves."""
     gc.disable()  # what is imported stays: to look through it again and again takes a tenth of the time to start
-    from pellucid_lsp.server import create
+    from pellucid_lsp.handlers import create
 
     server = create()
     gc.enable()
@@ -75,5 +75,5 @@ async def _serve(server: Pellucid, reader: Any) -> int:
         logging.getLogger(__name__).error("The editor is gone: %s.", error)
     finally:
         with suppress(TimeoutError):
-            await asyncio.wait_for(server.leave(), LEAVE_SECONDS)
+            await asyncio.wait_for(server.aclose(), LEAVE_SECONDS)
     return 0

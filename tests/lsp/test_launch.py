@@ -21,7 +21,7 @@ from pellucid.client.client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import LONGEST_PAUSE, Condition, LaunchEnvironment, Launcher, State
+from pellucid_lsp.model_server.launch import LONGEST_PAUSE, LaunchEnvironment, Launcher, LauncherState, LauncherStatus
 from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
 
@@ -36,7 +36,7 @@ class World:
     port: int
     around: LaunchEnvironment
     launchers: list[Launcher] = field(default_factory=list)
-    told: list[Condition] = field(default_factory=list)
+    told: list[LauncherStatus] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
 
     def launcher(self, model: str = "", around: LaunchEnvironment | None = None, **settings: object) -> Launcher:
@@ -141,7 +141,7 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
 
     assert client.url == world.url
     assert len(world.starts()) == 1
-    assert world.told == [Condition(State.READY, f"The model server at {world.url} is ready.", world.url)]
+    assert world.told == [LauncherStatus(LauncherState.READY, f"The model server at {world.url} is ready.", world.url)]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
@@ -165,13 +165,13 @@ async def test_only_their_owner_reads_logs_and_records(world: World, there: bool
 async def test_a_server_is_started(world: World) -> None:
     """Where none answers one is started, with its address, the idle time in seconds, and no model that was not asked for."""
     launcher = world.launcher(idle_minutes=3)
-    assert launcher.condition == Condition(State.IDLE, "No model server has been asked yet.", world.url)
+    assert launcher.status == LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", world.url)
 
     await launcher.client()
 
     ((pid, arguments),) = world.starts()
     assert arguments == ["serve", "--host", "127.0.0.1", "--port", str(world.port), "--idle-exit", "180"]
-    assert [condition.state for condition in world.told] == [State.STARTING, State.READY]
+    assert [status.state for status in world.told] == [LauncherState.STARTING, LauncherState.READY]
     record = ServerRecord.load(world.around.records / f"{world.port}.json")
     assert record is not None
     assert record.pid == pid
@@ -246,10 +246,10 @@ async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
     """When the only request is cancelled the start goes on: the next request will be glad of it."""
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
-    await until(lambda: launcher.condition.state is State.STARTING)
+    await until(lambda: launcher.status.state is LauncherState.STARTING)
     waiting.cancel()
 
-    await until(lambda: launcher.condition.state is State.READY)
+    await until(lambda: launcher.status.state is LauncherState.READY)
 
 
 async def test_loading_is_told(world: World) -> None:
@@ -257,16 +257,16 @@ async def test_loading_is_told(world: World) -> None:
     world.make_tokens("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
-    await until(lambda: launcher.condition.state is State.LOADING)
+    await until(lambda: launcher.status.state is LauncherState.LOADING)
     world.make_tokens("next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4}))
     (world.folder / "next.json").replace(world.folder / "unready.json")
-    await until(lambda: launcher.condition.percent == 75)
+    await until(lambda: launcher.status.percent == 75)
     (world.folder / "unready.json").unlink()
     await waiting
 
     assert world.told[1:-1] == [
-        Condition(State.LOADING, "The model server is loading: tiny.gguf.", world.url, 25),
-        Condition(State.LOADING, "The model server is loading: packing tiny (int8).", world.url, 75),
+        LauncherStatus(LauncherState.LOADING, "The model server is loading: tiny.gguf.", world.url, 25),
+        LauncherStatus(LauncherState.LOADING, "The model server is loading: packing tiny (int8).", world.url, 75),
     ]
 
 
@@ -311,7 +311,7 @@ async def test_a_start_that_fails_is_explained(world: World) -> None:
         results = await asyncio.gather(*(launcher.client() for _ in range(20)), return_exceptions=True)
         assert {str(result) for result in results} == {expected}
         assert all(isinstance(result, UnavailableError) for result in results)
-    assert launcher.condition == Condition(State.FAILED, expected, world.url)
+    assert launcher.status == LauncherStatus(LauncherState.FAILED, expected, world.url)
     assert len(world.starts()) == 2
     (world.folder / "fails").unlink()
     await launcher.client()
@@ -333,7 +333,7 @@ async def test_a_server_that_dies_while_it_loads(world: World) -> None:
     world.make_tokens("unready.json", json.dumps({"state": "loading"}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
-    await until(lambda: launcher.condition.state is State.LOADING)
+    await until(lambda: launcher.status.state is LauncherState.LOADING)
     world.log.write_text("loading\npellucid: m.gguf does not exist.\n")
     os.kill(world.starts()[0][0], signal.SIGKILL)
 
@@ -347,7 +347,7 @@ async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(start=False).client()
     assert str(raised.value) == f"No server answers at {world.url}: start one with pellucid serve, or allow pellucid.server.start."
-    assert world.told[-1].state is State.FAILED
+    assert world.told[-1].state is LauncherState.FAILED
 
     with pytest.raises(UnavailableError, match=r"start one there, or set pellucid\.server\.url\.$"):
         await world.launcher(url=f"{world.url}/behind/a/proxy").client()
@@ -377,10 +377,10 @@ async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, start
     if wants_key:
         with pytest.raises(UnavailableError):
             await launcher.client()
-        assert launcher.condition.message == f"The model server at {world.url} refuses this editor (The API key is wrong): {withheld}"
+        assert launcher.status.message == f"The model server at {world.url} refuses this editor (The API key is wrong): {withheld}"
     else:
         await launcher.client()
-        assert launcher.condition.message == f"The model server at {world.url} is ready. {withheld}"
+        assert launcher.status.message == f"The model server at {world.url} is ready. {withheld}"
 
 
 async def test_the_key_is_never_shown(world: World) -> None:
@@ -437,7 +437,7 @@ async def test_restart_stops_what_any_editor_started(world: World) -> None:
     (first, _), (second, _) = world.starts()
     assert not command_line(first)
     assert SCRIPT in command_line(second)
-    assert other.condition.state is State.READY
+    assert other.status.state is LauncherState.READY
 
 
 async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
@@ -461,7 +461,7 @@ async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, st
     await launcher.restart()
 
     assert process.poll() is None
-    assert launcher.condition.message == (
+    assert launcher.status.message == (
         f"The model server at {world.url} was not started by an editor, so it was left as it is, and connected to anew."
     )
 
@@ -497,7 +497,7 @@ async def test_a_leaving_server_is_waited_for(world: World) -> None:
     world.make_tokens("unready.json", json.dumps({"state": "leaving"}))
     launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
-    await until(lambda: "shutting down" in launcher.condition.message)
+    await until(lambda: "shutting down" in launcher.status.message)
     assert len(world.starts()) == 1
     (world.folder / "unready.json").unlink()
     os.kill(world.starts()[0][0], signal.SIGKILL)
@@ -512,7 +512,7 @@ async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
     world.make_tokens("unready.json", json.dumps({"state": "failed"}))
     launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
-    await until(lambda: launcher.condition.state is State.STARTING)
+    await until(lambda: launcher.status.state is LauncherState.STARTING)
     (world.folder / "unready.json").unlink()
 
     await waiting
@@ -539,7 +539,7 @@ async def test_a_wrong_address_is_one_sentence(world: World) -> None:
 
     with pytest.raises(UnavailableError, match=r"^pellucid\.server\.url should be an address like http://127\.0\.0\.1:8437"):
         await launcher.client()
-    assert launcher.condition.state is State.FAILED
+    assert launcher.status.state is LauncherState.FAILED
 
 
 async def test_a_folder_that_cannot_be_made(world: World) -> None:

@@ -14,7 +14,7 @@ from pellucid.client.client import Client
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, SamplingParams
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import Condition, LaunchEnvironment, Launcher, State
+from pellucid_lsp.model_server.launch import LaunchEnvironment, Launcher, LauncherState, LauncherStatus
 from pellucid_lsp.model_server.server_process import ServerRecord
 from support.servers.real_model_server import real_models
 
@@ -32,10 +32,10 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
     path = os.pathsep.join([str(ROOT / "server"), str(ROOT / "lsp")])
     variables = os.environ | real_models() | {"PYTHONPATH": path, "PELLUCID_PORT": str(port)}
     around = LaunchEnvironment(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs")
-    told: list[Condition] = []
+    told: list[LauncherStatus] = []
     launcher = Launcher(ServerSettings(api_key="hunter2"), "", told.append, around)
     yield launcher
-    assert all(condition.url == f"http://127.0.0.1:{port}" for condition in told)
+    assert all(status.url == f"http://127.0.0.1:{port}" for status in told)
     await launcher.aclose()
     record = ServerRecord.load(tmp_path / "records" / f"{port}.json")
     assert record is not None
@@ -52,7 +52,7 @@ async def test_the_server_is_started_and_comes_back(launcher: Launcher, tmp_path
     """The first request starts the server, with the editor's key; killed, it is back for the next one; restarted, it is another."""
     client = await launcher.client()
     assert (await answer(client)).strip() == "a + b"
-    assert launcher.condition.state is State.READY
+    assert launcher.status.state is LauncherState.READY
     assert "<|fim_middle|>" in await client.infill_prompt("def add(a, b):\n    return ", SUFFIX)
 
     (path,) = (tmp_path / "records").glob("*.json")

@@ -59,7 +59,7 @@ async def test_initialize(connect: Connect) -> None:
 
 def test_light_start() -> None:
     """What has to be there for ``initialize`` is light: no HTTP client, nothing to compute with, and none of the server's settings."""
-    program = "import sys, pellucid.cli.app, pellucid_lsp.server; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys, pellucid.cli.app, pellucid_lsp.handlers; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
 
     assert "pygls" in loaded
@@ -370,7 +370,7 @@ async def test_dismiss(connect: Connect) -> None:
 
     assert await editor.texts(URI, *AT) == []
     explained = await editor.request("pellucid/explain", {})
-    assert (explained.outcome, explained.reason) == ("hidden", "It was dismissed at this place before.")
+    assert (explained.outcome, explained.reason) == ("hidden", "It was dismissed here before.")
 
 
 async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
@@ -449,7 +449,7 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
         ("pellucid/tokens", {"id": 7}, "id should be a text, not 7"),
         ("pellucid/branch", {"id": "x"}, "needs token"),
         ("pellucid/branch", {"id": "x", "token": -1, "alternative": 0}, "token should be a whole number of 0 or more, not -1"),
-        ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is forgotten"),
+        ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is no longer known"),
         ("pellucid/score", {"textDocument": {"uri": URI}}, "needs a textDocument and a range"),
         ("pellucid/score", {"textDocument": {"uri": URI}, "range": FIRST, "topLogprobs": 21}, "topLogprobs"),
         ("pellucid/score", {"textDocument": {"uri": "file:///none"}, "range": FIRST}, "is not open and cannot be read"),

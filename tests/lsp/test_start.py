@@ -119,7 +119,7 @@ def test_either_or(run: Run) -> None:
 
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the language server's own dependencies are missing, the extra that brings them is named."""
-    monkeypatch.delitem(sys.modules, "pellucid_lsp.server", raising=False)
+    monkeypatch.delitem(sys.modules, "pellucid_lsp.handlers", raising=False)
     monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)
 
     code, _, errors = run("lsp")

@@ -44,7 +44,7 @@ LEAVE_SECONDS = 15.0
 """After this time a server that was asked to leave, and is still there, is killed: it gives its running answers 10 seconds."""
 
 
-class State(StrEnum):
+class LauncherState(StrEnum):
     """How far the way to the server is."""
 
     IDLE = "idle"
@@ -55,10 +55,10 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class LauncherStatus:
     """What a launcher tells: one sentence, and how much of what is being fetched or loaded is there."""
 
-    state: State
+    state: LauncherState
     message: str
     url: str
     percent: int | None = None
@@ -81,7 +81,7 @@ class Launcher:
     """The way to the one model server of all editors. ``tell`` is called whenever the condition changes."""
 
     def __init__(
-        self, settings: ServerSettings, model: str, tell: Callable[[Condition], None], surroundings: LaunchEnvironment | None = None
+        self, settings: ServerSettings, model: str, tell: Callable[[LauncherStatus], None], surroundings: LaunchEnvironment | None = None
     ) -> None:
         self._settings = settings
         self._model = model
@@ -94,7 +94,7 @@ class Launcher:
         self._ending: set[asyncio.Task[Client]] = set()
         self._process: ServerProcess | None = None
         self._closed = False
-        self.condition = Condition(State.IDLE, "No model server has been asked yet.", self._known_url())
+        self.status = LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", self._known_url())
 
     async def client(self) -> Client:
         """A client of the server, once that is ready; it is started where there is none. Raises UnavailableError.
@@ -169,11 +169,11 @@ class Launcher:
                 await client.aclose()
                 raise
         except (UnavailableError, ConfigError, InvalidRequestError) as error:
-            self._say(State.FAILED, str(error), self._known_url())
+            self._say(LauncherState.FAILED, str(error), self._known_url())
             raise UnavailableError(str(error)) from error
         self._client = client
         self._backoff.ready()
-        self._say(State.READY, _greeting(where, left=anew and not stopped and not started), where.url)
+        self._say(LauncherState.READY, _greeting(where, left=anew and not stopped and not started), where.url)
         await self._close_retired(keep=RETIRED)
         return client
 
@@ -189,9 +189,11 @@ class Launcher:
                     case HealthStatus.READY:
                         return started is not None
                     case HealthStatus.LOADING:
-                        self._say(State.LOADING, _loading(found), where.url, found.percent)
+                        self._say(LauncherState.LOADING, _loading(found), where.url, found.percent)
                     case HealthStatus.LEAVING:
-                        self._say(State.STARTING, "The model server is shutting down: another one is started after that.", where.url)
+                        self._say(
+                            LauncherState.STARTING, "The model server is shutting down: another one is started after that.", where.url
+                        )
                     case HealthStatus.ABSENT:
                         self._check_ended(started, where)
                         started = await self._start(where, client) or started
@@ -208,7 +210,7 @@ class Launcher:
         """Start the server and wait until it listens, unless another editor is at it."""
         if not self._may_start(where):
             raise UnavailableError(_nobody(where))
-        self._say(State.STARTING, "The model server is being started.", where.url)
+        self._say(LauncherState.STARTING, "The model server is being started.", where.url)
         lock = self._lock(where)
         if not _taken(lock):
             return None  # whoever has it starts the server
@@ -268,7 +270,7 @@ class Launcher:
             record = ServerRecord.load(self._record(where))
             if record is None or not record.runs():
                 return False
-            self._say(State.STARTING, "The model server is being stopped, to be started anew.", where.url)
+            self._say(LauncherState.STARTING, "The model server is being stopped, to be started anew.", where.url)
             record.ask_to_leave()
             async with aclosing(self._looks()) as looks:
                 async for elapsed in looks:
@@ -347,11 +349,11 @@ class Launcher:
         except ConfigError:
             return self._settings.url
 
-    def _say(self, state: State, message: str, url: str, percent: int | None = None) -> None:
-        condition = Condition(state, message, url, percent)
-        if condition != self.condition:
-            self.condition = condition
-            self._tell(condition)
+    def _say(self, state: LauncherState, message: str, url: str, percent: int | None = None) -> None:
+        status = LauncherStatus(state, message, url, percent)
+        if status != self.status:
+            self.status = status
+            self._tell(status)
 
     async def _close_retired(self, keep: int) -> None:
         while len(self._retired) > keep:

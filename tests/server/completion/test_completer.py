@@ -14,6 +14,7 @@ from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision
 from pellucid.completion.generation import MAX_ATTEMPTS
 from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
@@ -321,3 +322,28 @@ async def test_prefill() -> None:
 def test_tokens_are_tokens() -> None:
     """The scripts of these tests are what a client gives."""
     assert all(isinstance(one, Token) for one in LINE)
+
+
+async def test_a_keystroke_parses_and_looks_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One keystroke parses its cursor once and searches the recent answers once, whether the model is asked or not."""
+    calls: list[str] = []
+    parse, find = ParsedCursor.__init__, RecentAnswers.find
+
+    def counted_parse(self: ParsedCursor, document: DocumentCursor, *, fences: bool = True) -> None:
+        calls.append("parse")
+        parse(self, document, fences=fences)
+
+    def counted_find(self: RecentAnswers, cursor: DocumentCursor) -> Any:
+        calls.append("find")
+        return find(self, cursor)
+
+    monkeypatch.setattr(ParsedCursor, "__init__", counted_parse)
+    monkeypatch.setattr(RecentAnswers, "find", counted_find)
+    server = ScriptedProvider([LINE])
+    made = completer(server)
+
+    for keystroke in ("", "u", "ur"):
+        calls.clear()
+        assert await texts(made, typed(keystroke)) == ["urn a + b".removeprefix(keystroke)]
+        assert calls == ["parse", "find"]
+    assert len(server.asked) == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.completion.off_switch import Switch
 from pellucid.errors import ConfigError
-from pellucid_lsp.off_switch import Switch
 
 
 def test_on_at_first(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
-from pellucid_lsp.suggestion_location import locate, token_at
+from pellucid.completion.suggestion_location import locate, token_at
 from support.editors.token_factory import make_tokens
 
 HERE = DocumentCursor("file:///a.py", "def f():\n    return ", "\n", position=(1, 11))

@@ -12,9 +12,9 @@ import pytest
 import pellucid
 import pellucid_lsp
 import pellucid_webui
+from pellucid.completion.off_switch import Switch
 from pellucid.models import load
 from pellucid.models.fingerprint import fingerprint
-from pellucid_lsp.off_switch import Switch
 
 HOUR_NS = 3600 * 10**9
 

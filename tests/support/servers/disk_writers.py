@@ -14,6 +14,7 @@ import torch
 from pellucid.bench import plot
 from pellucid.cli import suggestion_log_commands
 from pellucid.client.api_keys import read_keys
+from pellucid.completion.off_switch import Switch
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
@@ -31,7 +32,6 @@ from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid_lsp.model_server import server_process
-from pellucid_lsp.off_switch import Switch
 from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict
 from pellucid_webui.conversations.conversation import USER, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore

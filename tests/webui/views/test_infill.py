@@ -58,7 +58,7 @@ async def test_hidden() -> None:
     """An unsure suggestion is not shown but as what was cut, and the gate says which value was too low."""
     shown = await complete(speaker(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"]) == ("", "x")
-    assert shown["status"].startswith("Hidden: The first token's probability is 0.02, below 0.15")
+    assert shown["status"].startswith("Hidden: The first token's probability is 0.02, below the 0.15")
 
 
 async def test_levels() -> None:

@@ -1,0 +1,131 @@
+"""Handles the standard methods of the protocol. Each handler reads a message, asks the session, and builds the answer."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+
+from pellucid.completion.settings import Popup
+from pellucid_lsp import inspection
+from pellucid_lsp.documents import install
+from pellucid_lsp.editor_settings import SECTION
+from pellucid_lsp.server import Pellucid
+from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
+
+TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
+"""The characters, besides letters, after which clients without ghost text request completions."""
+
+
+def create() -> Pellucid:
+    """Return a language server with all its handlers."""
+    server = Pellucid()
+    for register in (_register_lifecycle, _register_documents, _register_inline_completion, inspection.register):
+        register(server)
+    return server
+
+
+def _register_lifecycle(server: Pellucid) -> None:
+    @server.feature(types.INITIALIZE)
+    async def initialize(params: types.InitializeParams) -> None:
+        """Apply the initial settings, and offer completion items to clients without ghost text."""
+        install(server)
+        await server.take_settings(params.initialization_options)
+        server.initial_settings = server.settings
+        has_ghost_text = params.capabilities.text_document and params.capabilities.text_document.inline_completion
+        popup = server.settings.completion.popup
+        if popup is Popup.ON or (popup is Popup.AUTO and not has_ghost_text):
+            _register_completion(server)
+        workspace = params.capabilities.workspace
+        if not (workspace and workspace.configuration):
+            server.settings_known.set()
+
+    @server.feature(types.INITIALIZED)
+    async def initialized(_: types.InitializedParams) -> None:
+        """Request the client's settings, and ask to be notified of changes."""
+        try:
+            await server.ask_settings()
+        finally:
+            server.settings_known.set()
+        workspace = server.client_capabilities.workspace
+        if workspace and workspace.did_change_configuration and workspace.did_change_configuration.dynamic_registration:
+            change = types.Registration("pellucid-settings", types.WORKSPACE_DID_CHANGE_CONFIGURATION, {"section": SECTION})
+            with suppress(JsonRpcException):  # a client that refuses sends no changes, or sends them without registration
+                await server.client_register_capability_async(types.RegistrationParams([change]))
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
+        """Apply changed settings: request them or, if the client does not support that, read them from the message."""
+        if not await server.ask_settings() and isinstance(params.settings, dict) and SECTION in params.settings:
+            await server.take_settings(params.settings[SECTION])
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:
+        """Apply the ignore files and the off switch of the new folders."""
+        await server.session.set_folders(server.folders)
+
+    @server.feature(types.SHUTDOWN)
+    async def shutdown(*_: Any) -> None:
+        """Cancel all work."""
+        await server.aclose()
+
+
+def _register_documents(server: Pellucid) -> None:
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def did_open(params: types.DidOpenTextDocumentParams) -> None:
+        """Consider the document as context, and connect to the model server before the first request."""
+        server.run_in_background(prepare(params.text_document.uri))
+
+    async def prepare(uri: str) -> None:
+        await server.settings_known.wait()
+        text = server.text(uri)
+        if server.session.may_send(uri, text):
+            server.session.note_opened(uri, text)
+            await server.session.connect()
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def did_change(params: types.DidChangeTextDocumentParams) -> None:
+        """Note where the document was edited."""
+        changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
+        if changes:
+            uri = params.text_document.uri
+            server.session.note_edited(uri, server.text(uri), changes[-1].range.start.line)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def did_close(params: types.DidCloseTextDocumentParams) -> None:
+        """Cancel the document's requests."""
+        server.session.note_closed(params.text_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def notebook_did_close(params: types.DidCloseNotebookDocumentParams) -> None:
+        """Cancel the requests of the notebook's cells."""
+        for cell in params.cell_text_documents:
+            server.session.note_closed(cell.uri)
+
+    @server.feature("textDocument/didFocus")
+    def did_focus(params: Any) -> None:
+        """Ignore the notification, which clients of GitHub's server send: requests for suggestions show where the cursor is."""
+
+
+def _register_inline_completion(server: Pellucid) -> None:
+    @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
+    async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
+        """Return suggestions as ghost text: one while the user types, several if invoked by hand."""
+        uri, context = params.text_document.uri, params.context
+        selected = context.selected_completion_info
+        invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+        suggestions = await server.suggestions(uri, params.position, selected, invoked=invoked)
+        return types.InlineCompletionList([inline_item(one, selected, server.line_end(uri)) for one in suggestions])
+
+
+def _register_completion(server: Pellucid) -> None:
+    @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=list(TRIGGERS)))
+    async def completion(params: types.CompletionParams) -> types.CompletionList:
+        """Return the suggestion as an item of the completion menu."""
+        uri = params.text_document.uri
+        suggestions = await server.suggestions(uri, params.position, None, invoked=False)
+        codec = server.documents.position_codec
+        items = [completion_item(one, codec.client_num_units(word_before(one.cursor)), server.line_end(uri)) for one in suggestions]
+        return types.CompletionList(is_incomplete=True, items=items)

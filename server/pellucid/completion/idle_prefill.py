@@ -1,0 +1,60 @@
+"""Adds chunks of other files to the prompt while the user pauses, and has the model read it ahead of the next request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from pellucid.completion.suggestion import DocumentCursor
+from pellucid.errors import PellucidError
+
+IDLE_SECONDS = 3.0
+"""The pause in typing after which chunks of other files are added."""
+
+CHUNK_SECONDS = 1.0
+"""The pause between one chunk and the next."""
+
+
+class IdlePrefill:
+    """The last cursor, and the task that waits for a pause there.
+
+    ``promote`` adds a chunk to the prompt, and returns whether there was one; ``prefill`` has the model read the prompt at a
+    cursor; ``may_send`` is asked before each chunk.
+    """
+
+    def __init__(
+        self,
+        promote: Callable[[], bool],
+        prefill: Callable[[DocumentCursor], Awaitable[None]],
+        may_send: Callable[[DocumentCursor], bool],
+    ) -> None:
+        self._promote = promote
+        self._prefill = prefill
+        self._may_send = may_send
+        self._cursor: DocumentCursor | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def restart(self, cursor: DocumentCursor) -> None:
+        """Wait for a pause at a cursor."""
+        self.stop()
+        self._cursor = cursor
+        self._task = asyncio.create_task(self._run(cursor))
+
+    def stop(self) -> None:
+        """Stop waiting, and stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task = self._cursor = None
+
+    def stop_in(self, uri: str) -> None:
+        """Stop if the last cursor is in this document."""
+        if self._cursor is not None and self._cursor.uri == uri:
+            self.stop()
+
+    async def _run(self, cursor: DocumentCursor) -> None:
+        await asyncio.sleep(IDLE_SECONDS)
+        with suppress(PellucidError):  # no caller waits for it; the next request reports the failure
+            while self._may_send(cursor) and self._promote():
+                await self._prefill(cursor)
+                await asyncio.sleep(CHUNK_SECONDS)

@@ -1,0 +1,91 @@
+"""Chunks of other files are read while the user pauses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pellucid.completion import idle_prefill
+from pellucid.completion.idle_prefill import IdlePrefill
+from pellucid.completion.suggestion import DocumentCursor
+from pellucid.errors import UnavailableError
+
+HERE = DocumentCursor("file:///a.py", "x = ", "")
+
+
+class Work:
+    """Counts the chunks that are promoted, and the cursors whose prompts are read."""
+
+    def __init__(self, chunks: int) -> None:
+        self.chunks = chunks
+        self.read: list[DocumentCursor] = []
+        self.allowed = True
+        self.error: Exception | None = None
+        self.idle = IdlePrefill(self.promote, self.prefill, lambda _: self.allowed)
+
+    def promote(self) -> bool:
+        self.chunks -= 1
+        return self.chunks >= 0
+
+    async def prefill(self, cursor: DocumentCursor) -> None:
+        self.read.append(cursor)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle_prefill, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(idle_prefill, "CHUNK_SECONDS", 0.0)
+
+
+async def settle() -> None:
+    """Let all tasks run until they wait for something other than each other."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_one_prompt_for_each_chunk() -> None:
+    """Each chunk is followed by a prefill at the last cursor, until there is no further chunk."""
+    work = Work(chunks=2)
+
+    work.idle.restart(HERE)
+    await settle()
+
+    assert work.read == [HERE, HERE]
+
+
+async def test_nothing_of_what_must_not_be_sent() -> None:
+    """A document that must not be sent is not read."""
+    work = Work(chunks=2)
+    work.allowed = False
+
+    work.idle.restart(HERE)
+    await settle()
+
+    assert work.read == []
+
+
+async def test_stopped() -> None:
+    """Closing the document of the last cursor stops the wait, closing another one does not."""
+    stopped, other = Work(chunks=1), Work(chunks=1)
+    for work, closed in ((stopped, HERE.uri), (other, "file:///b.py")):
+        work.idle.restart(HERE)
+        work.idle.stop_in(closed)
+    await settle()
+
+    assert (stopped.read, other.read) == ([], [HERE])
+
+
+async def test_an_error_ends_it() -> None:
+    """An unreachable server ends the task without an error, and the next restart tries again."""
+    work = Work(chunks=2)
+    work.error = UnavailableError("The server is away.")
+
+    work.idle.restart(HERE)
+    await settle()
+    assert len(work.read) == 1
+    work.idle.restart(HERE)
+    await settle()
+    assert len(work.read) == 2
