@@ -1,4 +1,4 @@
-"""The open documents: their text, the places in them that a client speaks of, and the cells of notebooks."""
+"""Keeps the open documents: their text, positions in them, and the cells of notebooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import InvalidRequestError
 
 BETWEEN_CELLS = "\n\n"
-"""What stands between the cells of a notebook when they are read as one text."""
+"""The separator between the cells of a notebook when they are read as one text."""
 
 COMMENT_MARKS = (
     ("#", "bash julia perl powershell python r ruby shellscript"),
@@ -26,24 +26,26 @@ COMMENT_MARKS = (
     ("--", "haskell lua sql"),
 )
 COMMENT_OF = {language: mark for mark, languages in COMMENT_MARKS for language in languages.split()}
-"""What begins a comment line in the languages of notebooks."""
+"""The beginning of a comment line, by language, for the languages of notebooks."""
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 class Codec(PositionCodec):
-    """Positions as the specification counts them: a character beyond its line's end is that end, a line beyond the last the end of all.
+    """Converts positions as the specification defines them: those past the end of a line or of the document mean that end.
 
-    A position inside of a character (between two code units) is the one after it. ``lines`` are those of a Document.
+    A position within a character (between two code units) means the one after it. ``lines`` are those of an OpenDocument.
     """
 
     def position_from_client_units(self, lines: Sequence[str], position: types.Position) -> ServerTextPosition:
+        """Convert a client's position into a line and an index in it."""
         if position.line >= len(lines):
             return ServerTextPosition(len(lines) - 1, len(lines[-1]))
         line = lines[position.line].rstrip("\r\n")
         return ServerTextPosition(position.line, self._characters(line, position.character))
 
     def position_to_client_units(self, lines: Sequence[str], position: ServerTextPosition | types.Position) -> types.Position:
+        """Convert a line and an index in it into a client's position."""
         if position.line >= len(lines):
             return types.Position(len(lines) - 1, self.impl.num_units(lines[-1]))
         line = lines[position.line].rstrip("\r\n")
@@ -61,17 +63,17 @@ class Codec(PositionCodec):
 
 
 class OpenDocument(TextDocument):
-    r"""A text whose lines end at ``\n``, ``\r\n`` and ``\r``, as those of the protocol do, and at nothing else.
+    r"""A document whose lines end at ``\n``, ``\r\n`` and ``\r`` only, as the protocol says.
 
-    Python's own ``splitlines`` also ends lines at form feeds and some ten other characters, which clients do not count.
-    There is always a last line without an end: it is empty in an empty text, and after an end of line.
+    Python's ``splitlines`` also splits at form feeds and some ten other characters, which clients do not count. The last
+    line never has an end: it is empty in an empty document, and after an end of line.
     """
 
     _split: tuple[str, tuple[str, ...], tuple[int, ...]] | None = None
 
     @property
     def source(self) -> str:
-        """The text: as the client has it, or that of the file where it is not open. Raises InvalidRequestError without either."""
+        """The text as the client has it, or else of the file. Raise InvalidRequestError if it is neither open nor readable."""
         if self._source is not None:
             return self._source
         if (path := file_path(self.uri)) is None:
@@ -84,22 +86,25 @@ class OpenDocument(TextDocument):
 
     @property
     def lines(self) -> tuple[str, ...]:
+        """The lines with their ends."""
         return self._split_lines()[1]
 
     def offset_at_server_position(self, server_position: ServerTextPosition) -> int:
+        """Return the offset of a line and an index in it."""
         _, lines, starts = self._split_lines()
         if server_position.line >= len(lines):
             return starts[-1] + len(lines[-1])
         return starts[server_position.line] + min(server_position.character, len(lines[server_position.line]))
 
     def server_position_at_offset(self, offset: int) -> ServerTextPosition:
+        """Return the line of an offset, and the index in that line."""
         _, lines, starts = self._split_lines()
         offset = max(0, min(offset, starts[-1] + len(lines[-1])))
         line = bisect_right(starts, offset) - 1
         return ServerTextPosition(line, offset - starts[line])
 
     def _split_lines(self) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
-        """The text, its lines with their ends, and where each of them starts."""
+        """Return the text, its lines with their ends, and the offset of each line."""
         source = self.source
         if self._split is None or self._split[0] is not source:
             lines = split_lines(source)
@@ -114,7 +119,7 @@ class OpenDocument(TextDocument):
 
 
 class Documents(Workspace):
-    """The documents and notebooks that the client has open."""
+    """The client's open documents and notebooks."""
 
     def __init__(
         self,
@@ -133,9 +138,9 @@ class Documents(Workspace):
 
 
 def install(server: LanguageServer) -> Documents:
-    """Makes a server keep its documents here. To be called first in its handler of ``initialize``, before any is open.
+    """Make a server keep its documents in ``Documents``. Call this first in its handler of ``initialize``.
 
-    pygls has no place to say which class of workspace it makes, and makes it just before that handler.
+    pygls creates its own workspace just before that handler, and offers no way to choose the class.
     """
     made = server.protocol.workspace
     documents = Documents(made.root_uri, made._sync_kind, tuple(made.folders.values()), made.position_encoding)
@@ -144,9 +149,9 @@ def install(server: LanguageServer) -> Documents:
 
 
 def cursor_at(documents: Workspace, uri: str, position: types.Position) -> DocumentCursor:
-    """The place that a client means; in a cell of a notebook the other cells stand before and after it.
+    """Return the cursor at a client's position. In a notebook, the text before and after it includes the other cells.
 
-    Raises InvalidRequestError where the document is neither open nor a file that can be read.
+    Raise InvalidRequestError if the document is neither open nor a readable file.
     """
     document = documents.get_text_document(uri)
     source, offset = document.source, document.offset_at_position(position)
@@ -160,8 +165,8 @@ def cursor_at(documents: Workspace, uri: str, position: types.Position) -> Docum
 
 
 def split_lines(text: str) -> tuple[str, ...]:
-    """The lines of a text with their ends, and a last one without."""
-    if "\r" not in text:  # far faster, and nearly always so
+    """Return the lines of a text with their ends; the last one has none."""
+    if "\r" not in text:  # much faster, and nearly always the case
         *whole, last = text.split("\n")
         return (*[line + "\n" for line in whole], last)
     lines = _LINE.findall(text)
@@ -169,22 +174,22 @@ def split_lines(text: str) -> tuple[str, ...]:
 
 
 def _other_cells(documents: Workspace, notebook: types.NotebookDocument, current: TextDocument) -> tuple[list[str], list[str]]:
-    """The texts of the cells above and below, as they would stand in a text of the current cell's language."""
+    """Return the texts of the cells above and below, as they would appear in a document of the current cell's language."""
     at = next((index for index, cell in enumerate(notebook.cells) if unquote(cell.document) == unquote(current.uri)), None)
-    if at is None:  # taken out, and not closed yet
+    if at is None:  # removed from the notebook, and not closed yet
         return [], []
     in_prose = notebook.cells[at].kind == types.NotebookCellKind.Markup
 
     def texts(cells: Sequence[types.NotebookCell]) -> list[str]:
         open_cells = ((cell, documents.text_documents.get(unquote(cell.document))) for cell in cells)
-        shown = (_seen_from(current, in_prose, document, cell.kind) for cell, document in open_cells if document is not None)
-        return [text for text in shown if text.strip()]
+        converted = (_convert_cell(current, in_prose, document, cell.kind) for cell, document in open_cells if document is not None)
+        return [text for text in converted if text.strip()]
 
     return texts(notebook.cells[:at]), texts(notebook.cells[at + 1 :])
 
 
-def _seen_from(current: TextDocument, in_prose: bool, cell: TextDocument, kind: types.NotebookCellKind | int) -> str:
-    """A cell's text: prose is a comment between code, and code a fenced block between prose. Empty: not to be shown there."""
+def _convert_cell(current: TextDocument, in_prose: bool, cell: TextDocument, kind: types.NotebookCellKind | int) -> str:
+    """Return a cell's text: prose as a comment for code cells, code as a fenced block for prose cells; empty if neither works."""
     if not cell.source.strip() or in_prose == (kind == types.NotebookCellKind.Markup):
         return cell.source
     if in_prose:

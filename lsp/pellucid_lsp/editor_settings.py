@@ -1,4 +1,4 @@
-"""The language server's settings, as editors send them: nested objects with camelCase names."""
+"""Defines the language server's settings, and reads them from the nested camelCase objects that editors send."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pellucid.completion.settings import CompletionSettings, ContextSettings, se
 from pellucid.errors import ConfigError
 
 SECTION = "pellucid"
-"""What clients call our settings."""
+"""The section of our settings in clients."""
 
 
 class LogLevel(StrEnum):
-    """How much is logged, to stderr."""
+    """The least severe messages that are logged to stderr."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -26,22 +26,22 @@ class LogLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the model is served, and whether to start that."""
+    """The model server, and whether to start it."""
 
-    url: str = setting("", "address of the model server; empty: where Pellucid's own settings say, 127.0.0.1:8437 by default")
+    url: str = setting("", "address of the model server; empty: the one in Pellucid's own settings, by default 127.0.0.1:8437")
     api_key: str = setting(
-        "", "key of the model server; empty: the one of Pellucid's own settings, which goes only to the address that they name"
+        "", "API key of the model server; empty: the one in Pellucid's own settings, which is sent only to their address"
     )
-    start: bool = setting(True, "start `pellucid serve` where no server answers")
-    idle_minutes: int = setting(30, "minutes without a request after which a server that was started here leaves; 0: never", least=0)
+    start: bool = setting(True, "start `pellucid serve` if no server answers")
+    idle_minutes: int = setting(30, "minutes without a request after which a server that an editor started exits; 0: never", least=0)
 
 
 @dataclass(frozen=True, slots=True)
 class EditorSettings:
-    """What can be set."""
+    """All settings of an editor."""
 
     enabled: bool = setting(True, "whether anything is suggested")
-    model: str = setting("", "model to complete with; empty: the server's first")
+    model: str = setting("", "model that completes; empty: the server's first")
     server: ServerSettings = field(default_factory=ServerSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
@@ -50,19 +50,19 @@ class EditorSettings:
 
     @classmethod
     def read(cls, given: object, base: Self | None = None) -> Self:
-        """The settings that a client sent; what it left out is as in ``base``, by default the defaults.
+        """Return a client's settings. Those that it left out are taken from ``base``, which is the defaults by default.
 
-        Raises ConfigError, which names the first that is wrong.
+        Raise ConfigError, which names the first invalid setting.
         """
         settings: Self = _read(base or cls(), given, SECTION, _refuse)
         return settings
 
     @classmethod
     def take(cls, given: object, base: Self | None = None) -> tuple[Self, tuple[str, ...]]:
-        """As ``read``, but what is wrong is as in ``base`` as well; with one sentence for each that is."""
-        wrong: list[str] = []
-        settings: Self = _read(base or cls(), given, SECTION, lambda error: wrong.append(str(error)))
-        return settings, tuple(wrong)
+        """Do as ``read``, but take invalid settings from ``base`` as well. Return also one sentence for each of them."""
+        errors: list[str] = []
+        settings: Self = _read(base or cls(), given, SECTION, lambda error: errors.append(str(error)))
+        return settings, tuple(errors)
 
 
 def _refuse(error: ConfigError) -> NoReturn:
@@ -70,7 +70,7 @@ def _refuse(error: ConfigError) -> NoReturn:
 
 
 def _read(base: Any, given: object, path: str, refuse: Callable[[ConfigError], None]) -> Any:
-    """The settings ``base`` with those that are given. ``refuse`` gets each error; where it returns, that one is passed over."""
+    """Return ``base`` with the given settings. ``refuse`` is called with each error; if it returns, the setting is ignored."""
     if given is None:
         return base
     if not isinstance(given, Mapping):
@@ -82,17 +82,17 @@ def _read(base: Any, given: object, path: str, refuse: Callable[[ConfigError], N
         try:
             if name not in names:
                 raise ConfigError(f"{path}.{name} is not a setting of Pellucid: {_hint(f'{path}.{name}')}")
-            if value is not None:  # what an editor sends for a setting that is not set
+            if value is not None:  # editors send null for settings that are not set
                 values[names[name]] = _field(base, names[name], value, f"{path}.{name}", refuse)
         except ConfigError as error:
             refuse(error)
     if isinstance(base, ServerSettings) and values.get("url", base.url) != base.url:
-        values = {"api_key": ""} | values  # the key of another address
+        values = {"api_key": ""} | values  # the key belongs to the other address
     return replace(base, **values)
 
 
 def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[ConfigError], None]) -> Any:
-    """The value of a field; that of a group of settings is a group."""
+    """Return the checked value of a setting, or of a group of settings."""
     known = getattr(base, name)
     if is_dataclass(known) and not isinstance(known, type):
         return _read(known, value, path, refuse)
@@ -101,11 +101,11 @@ def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[Con
 
 
 def _hint(unknown: str) -> str:
-    """What may be meant by a setting that there is not: one of the same name elsewhere, or one that is spelt nearly so."""
+    """Suggest a setting for an unknown one: one with the same name in another group, or with a similar name."""
     paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(EditorSettings)}
     shorten_cursor = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
     close = [path for path, name in paths.items() if name in shorten_cursor]
-    return f"did you mean {close[0]}?" if close else "the README lists all."
+    return f"did you mean {close[0]}?" if close else "the README lists all settings."
 
 
 def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any:
@@ -113,15 +113,15 @@ def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any
         assert get_args(kind) == (str, ...)
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        raise ConfigError(f"{path} should be a list of texts, not {value!r}.")
+        raise ConfigError(f"{path} should be a list of strings, not {value!r}.")
     if issubclass(kind, StrEnum):
         if value in list(kind):
             return kind(value)
         raise ConfigError(f"{path} should be one of {', '.join(kind)}, not {value!r}.")
-    if kind is int and isinstance(value, float) and value.is_integer():  # Lua and Emacs send numbers as they please
+    if kind is int and isinstance(value, float) and value.is_integer():  # Lua and Emacs may send integers as floats
         value = int(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        word = {bool: "true or false", int: "a whole number", str: "a text"}[kind]
+        word = {bool: "true or false", int: "a whole number", str: "a string"}[kind]
         shown = "" if path.endswith("apiKey") else f", not {value!r}"
         raise ConfigError(f"{path} should be {word}{shown}.")
     least, most = rules["least"], rules["most"]
@@ -132,19 +132,19 @@ def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any
 
 
 def camel(name: str) -> str:
-    """The name as clients write it."""
+    """Return the camelCase name that clients use."""
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))
 
 
 def settings_table() -> str:
-    """All settings as a Markdown table, for the README."""
+    """Return all settings as a Markdown table, for the README."""
     rows = [f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)]
     return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows])
 
 
 def _all(kind: type[Any], path: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """Every setting, by its path within the section."""
+    """Yield every setting with its path in the section."""
     hints = get_type_hints(kind)
     for one in fields(kind):
         name = path + camel(one.name)

@@ -1,4 +1,4 @@
-"""What our own requests answer with, as JSON: tokens with their ranges, explanations, and tokens as Markdown for a hover."""
+"""Builds the results of our own requests as JSON, and the Markdown of a hover."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pellucid.tokens import Token
 Json = dict[str, Any]
 
 HOVER_ROWS = 40
-"""Tokens that a hover shows; a window of one's own shows all."""
+"""The most tokens in a hover. The editors' own views show all."""
 
 VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\r": "␍", "\t": "⇥", "`": "\u02cb", "|": "¦"})
-"""How a token's text is shown where blanks must be seen and Markdown must not be."""
+"""Replaces characters in a token's text so that white space is visible and Markdown is not interpreted."""
 
 
 def ranges_of(tokens: Sequence[Token], start: types.Position, codec: PositionCodec) -> Iterator[types.Range]:
-    """Where each token stands, in the client's units, if the first one begins at ``start``."""
+    """Yield the range of each token in the client's units; the first one begins at ``start``."""
     line, character = start.line, start.character
     for token in tokens:
         begin = types.Position(line, character)
@@ -37,13 +37,13 @@ def ranges_of(tokens: Sequence[Token], start: types.Position, codec: PositionCod
 
 
 def tokens_report(tokens: Sequence[Token], start: types.Position | None, codec: PositionCodec) -> list[Json]:
-    """The records of tokens with their ranges; None for those that are not in the document."""
+    """Return the JSON of tokens with their ranges; without a ``start``, the text is not in the document and ranges are None."""
     ranges = [None] * len(tokens) if start is None else [_range(one) for one in ranges_of(tokens, start, codec)]
     return [record_of(token) | {"range": range} for token, range in zip(tokens, ranges, strict=True)]
 
 
 def suggestion_report(suggestion: Suggestion, accepted: bool, start: types.Position | None, codec: PositionCodec) -> Json:
-    """A suggestion with its tokens."""
+    """Return the JSON of a suggestion and its tokens."""
     return {
         "id": suggestion.id,
         "text": suggestion.text,
@@ -54,7 +54,7 @@ def suggestion_report(suggestion: Suggestion, accepted: bool, start: types.Posit
 
 
 def explanation_report(explanation: Explanation, prompt_text: str | None) -> Json:
-    """Why a suggestion was shown or not."""
+    """Return the JSON of an explanation."""
     prompt, usage, verdict = explanation.prompt, explanation.usage, explanation.verdict
     return {
         "id": explanation.id,
@@ -78,9 +78,9 @@ def explanation_report(explanation: Explanation, prompt_text: str | None) -> Jso
 
 
 def hover_markdown(suggestion: Suggestion, at: int) -> str:
-    """The tokens of an accepted suggestion as a table, and the alternatives to the one at index ``at``."""
+    """Return Markdown tables of an accepted suggestion's tokens, and of the alternatives to the one at index ``at``."""
     token = suggestion.tokens[at]
-    lines = [f"**Pellucid** `{_shown(token.text)}` {_percent(token.logprob)}", "", "| instead of it | |", "|---|---|"]
+    lines = [f"**Pellucid** `{_shown(token.text)}` {_percent(token.logprob)}", "", "| alternative | |", "|---|---|"]
     lines += [f"| `{_shown(one.text)}` | {_percent(one.logprob)} |" for one in token.top]
     lines.append(f"| all others | {token.rest:.0%} |")
     lines += ["", "| token | probability | rank | entropy |", "|---|---|---|---|"]

@@ -1,4 +1,4 @@
-"""The editor's progress bar while the model server starts, fetches a model or loads it."""
+"""Shows a progress bar in the editor while the model server starts, downloads a model or loads it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 Updates = asyncio.Queue[tuple[str, int | None] | None]
-"""What one bar is to show, one after the other; None ends it."""
+"""The messages and percentages of one bar, in order; None ends it."""
 
 log = logging.getLogger(__name__)
 
 
 class LoadingBar:
-    """Shown where the client can show one; follows the state as it is told."""
+    """A progress bar, for clients that support it."""
 
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
@@ -26,7 +26,7 @@ class LoadingBar:
         self._refused = False
 
     def show(self, message: str, percent: float | None) -> None:
-        """Show a sentence and how far it is."""
+        """Show a message and a percentage."""
         window = self._server.client_capabilities.window
         if self._refused or window is None or not window.work_done_progress:
             return
@@ -38,7 +38,7 @@ class LoadingBar:
         self._updates.put_nowait((message, None if percent is None else round(percent)))
 
     def hide(self) -> None:
-        """It is done. What is shown next is a bar of its own, even where the client has not drawn this one yet."""
+        """End the bar. The next message gets a new one, even if the client has not shown this one yet."""
         if self._updates is not None:
             self._updates.put_nowait(None)
             self._updates = None

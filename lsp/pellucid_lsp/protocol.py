@@ -1,4 +1,4 @@
-"""The Language Server Protocol as pygls speaks it, but for messages that it would trip over."""
+"""Extends pygls' protocol: accepts messages that it cannot read, and reads the parameters of our own methods."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pellucid.errors import InvalidRequestError, PellucidError
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character that is two in UTF-16."""
+"""Half of a character that takes two code units in UTF-16."""
 
 
 class Protocol(LanguageServerProtocol):
-    """Takes messages of unknown methods that come without params, as JSON-RPC allows, and answers what it cannot understand."""
+    """Accepts messages of unknown methods without params, as JSON-RPC allows, and answers requests that it cannot read."""
 
     def structure_message(self, data: dict[str, Any]) -> Any:
-        """The message that the object is. A request that cannot be understood is answered so: its sender waits."""
+        """Return the message in a JSON object. A request that cannot be read gets an error response, because its sender waits."""
         data = {_whole(name): _whole(value) for name, value in data.items()}
         if "jsonrpc" not in data:
-            return data  # a part of a message
+            return data  # a nested object
         if "method" in data and "params" not in data and self.get_message_type(data["method"]) is None:
             data = {**data, "params": None}
         try:
@@ -40,9 +40,9 @@ class Protocol(LanguageServerProtocol):
 
 
 def _whole(value: Any) -> Any:
-    r"""Replace lone surrogates, which JSON may hold as ``"\ud800"``: no file, model or client can be given one.
+    r"""Replace lone surrogates, which JSON may contain as ``"\ud800"``: no file, model or client accepts them.
 
-    A replacement character is as wide in UTF-16, so that positions stay what they are. Objects within were read before.
+    The replacement character has the same width in UTF-16, so positions stay valid. Nested objects were read before.
     """
     if isinstance(value, list):
         return [_whole(item) for item in value]
@@ -50,37 +50,37 @@ def _whole(value: Any) -> Any:
 
 
 class Params:
-    """The params of a request of our own, whose fields may be missing or of any type."""
+    """The parameters of one of our own methods. Fields may be missing or of any type until they are read."""
 
     def __init__(self, given: object, method: str) -> None:
         self._given = given
         self._method = method
 
     def text(self, name: str) -> str | None:
-        """A text, or None where there is none; raises InvalidRequestError for anything else."""
-        value: str | None = self._field(name, str, "a text")
+        """Return a string, or None if the field is missing. Raise InvalidRequestError for another type."""
+        value: str | None = self._field(name, str, "a string")
         return value
 
     def number(self, name: str) -> int | None:
-        """A whole number of 0 or more, or None."""
+        """Return a whole number of 0 or more, or None if the field is missing. Raise InvalidRequestError for anything else."""
         value: int | None = self._field(name, int, "a whole number of 0 or more")
         if value is not None and value < 0:
             raise self.wrong(name, "a whole number of 0 or more")
         return value
 
     def part(self, name: str) -> Params | None:
-        """An object, or None."""
+        """Return an object, or None if the field is missing."""
         value = getattr(self._given, name, None)
         return None if value is None else Params(value, f"{self._method}: {name}")
 
     def required(self, name: str, value: Any) -> Any:
-        """The value; raises InvalidRequestError where there is none."""
+        """Return a value that was read. Raise InvalidRequestError if it is None."""
         if value is None:
             raise InvalidRequestError(f"{self._method} needs {name}.", param=name)
         return value
 
     def wrong(self, name: str, rule: str) -> InvalidRequestError:
-        """The error for a field that breaks a rule."""
+        """Return the error for a field that breaks a rule."""
         return InvalidRequestError(f"{self._method}: {name} should be {rule}, not {getattr(self._given, name)!r}.", param=name)
 
     def _field(self, name: str, kind: type[Any], rule: str) -> Any:
@@ -91,7 +91,7 @@ class Params:
 
 
 def answering(handler: Handler) -> Handler:
-    """The handler, whose PellucidErrors become errors of the protocol that say the same."""
+    """Return a handler whose PellucidErrors become errors of the protocol with the same message."""
     if asyncio.iscoroutinefunction(handler):
 
         @wraps(handler)

@@ -1,4 +1,4 @@
-"""The language server's process: on stdin and stdout, or on a port of this machine."""
+"""Runs the language server's process, on stdin and stdout or on a local port."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pellucid_lsp.server import Pellucid
 
-LEAVE_SECONDS = 5.0
-"""Seconds for running requests to clean up after the editor has exited."""
+CLEANUP_SECONDS = 5.0
+"""Time for running requests to clean up after the editor has exited."""
 
 
 def run(tcp: int | None) -> None:
-    """Serve one editor until it leaves."""
-    gc.disable()  # what is imported stays: to look through it again and again takes a tenth of the time to start
+    """Serve one editor until it disconnects."""
+    gc.disable()  # imported objects are never garbage, and checking them takes a tenth of the time to start
     from pellucid_lsp.handlers import create
 
     server = create()
     gc.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pygls").setLevel(logging.CRITICAL)  # what goes wrong is logged by the server, in fewer words
+    logging.getLogger("pygls").setLevel(logging.CRITICAL)  # the server logs its errors itself, in fewer words
     code = 0
     with suppress(KeyboardInterrupt):
         code = asyncio.run(_serve_stdio(server) if tcp is None else _serve_one(server, tcp))
@@ -44,7 +44,7 @@ async def _serve_stdio(server: Pellucid) -> int:
 
 
 async def _serve_one(server: Pellucid, port: int) -> int:
-    """Speak to the first editor that connects to a port of this machine, until it leaves; there is no room for another."""
+    """Serve the first editor that connects to a local port, until it disconnects. Refuse any other."""
     editor: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.get_running_loop().create_future()
 
     def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,8 +72,8 @@ async def _serve(server: Pellucid, reader: Any) -> int:
     except SystemExit as end:  # raised by pygls at exit
         return 1 if end.code else 0
     except ConnectionError as error:
-        logging.getLogger(__name__).error("The editor is gone: %s.", error)
+        logging.getLogger(__name__).error("The connection to the editor broke: %s.", error)
     finally:
         with suppress(TimeoutError):
-            await asyncio.wait_for(server.aclose(), LEAVE_SECONDS)
+            await asyncio.wait_for(server.aclose(), CLEANUP_SECONDS)
     return 0

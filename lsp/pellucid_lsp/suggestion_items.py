@@ -1,4 +1,4 @@
-"""Suggestions as the items that clients take: of inline completion, and of the completion menu."""
+"""Builds the items that clients show: of inline completion, and of the completion menu."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.threshold_gate import measure
 
 ACCEPTED = "pellucid.accepted"
-"""The command that an editor runs when a suggestion was inserted."""
+"""The command that an editor runs after it has inserted a suggestion."""
 
-LABEL = 60
+LABEL_CHARACTERS = 60
 """Characters of a suggestion's first line that a completion menu shows."""
 
 
 def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo | None, line_end: str) -> types.InlineCompletionItem:
-    """An item of ghost text; with a selected item of the menu it goes on from that one's text."""
+    """Return an item of ghost text. If an item of the menu is selected, the text includes that item's."""
     text = suggestion.text.replace("\n", line_end)
     here = types.Position(*suggestion.cursor.position)
     where = types.Range(here, here)
@@ -27,28 +27,28 @@ def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo |
 
 
 def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.CompletionItem:
-    """An item of the completion menu, which replaces the word that is being typed; ``units`` is that word's width."""
+    """Return an item of the completion menu. It replaces the word before the cursor, whose width is ``units``."""
     word = word_before(suggestion.cursor)
     line, character = suggestion.cursor.position
     text = (word + suggestion.text).replace("\n", line_end)
     shown = (word + suggestion.text).strip().partition("\n")[0]
-    label = shown if len(shown) <= LABEL else shown[: LABEL - 1] + "…"
-    sure = measure(suggestion.tokens)["mean"]
+    label = shown if len(shown) <= LABEL_CHARACTERS else shown[: LABEL_CHARACTERS - 1] + "…"
+    probability = measure(suggestion.tokens)["mean"]
     return types.CompletionItem(
         label=label,
         kind=types.CompletionItemKind.Text,
-        detail=f"Pellucid, {sure:.0%} a token",
+        detail=f"Pellucid, {probability:.0%} a token",
         documentation=types.MarkupContent(types.MarkupKind.PlainText, suggestion.cursor.left + suggestion.text),
         filter_text=(word + suggestion.text).partition("\n")[0],
-        sort_text="\uffff",  # below what a language's own server knows for certain
+        sort_text="\uffff",  # below the items of the language's own server, which are certain
         text_edit=types.TextEdit(types.Range(types.Position(line, character - units), types.Position(line, character)), text),
         command=_command(suggestion),
     )
 
 
 def word_before(cursor: DocumentCursor) -> str:
-    """The word that the cursor stands at the end of."""
-    found = re.match(r"\w*", cursor.left[::-1])  # backwards: forwards every word of the line would be tried
+    """Return the word that ends at the cursor."""
+    found = re.match(r"\w*", cursor.left[::-1])  # reversed: otherwise every word of the line would be tried
     assert found is not None, "it may be empty"
     return found.group()[::-1]
 

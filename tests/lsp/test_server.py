@@ -446,7 +446,7 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
     ("method", "params", "sentence"),
     [
         ("pellucid/tokens", None, "needs an id"),
-        ("pellucid/tokens", {"id": 7}, "id should be a text, not 7"),
+        ("pellucid/tokens", {"id": 7}, "id should be a string, not 7"),
         ("pellucid/branch", {"id": "x"}, "needs token"),
         ("pellucid/branch", {"id": "x", "token": -1, "alternative": 0}, "token should be a whole number of 0 or more, not -1"),
         ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is no longer known"),

@@ -44,15 +44,15 @@ def test_values() -> None:
             {"completion": {"maxToken": 1}},
             "pellucid.completion.maxToken is not a setting of Pellucid: did you mean pellucid.completion.maxTokens?",
         ),
-        ({"completion": {"zzz": 1}}, "pellucid.completion.zzz is not a setting of Pellucid: the README lists all."),
+        ({"completion": {"zzz": 1}}, "pellucid.completion.zzz is not a setting of Pellucid: the README lists all settings."),
         ({"completion": {"level": "loud"}}, "pellucid.completion.level should be one of quiet, normal, eager, not 'loud'."),
         ({"completion": {"maxTokens": 0}}, "pellucid.completion.maxTokens should be between 1 and 1024, not 0."),
         ({"completion": {"budgetMs": -1}}, "pellucid.completion.budgetMs should be 0 or more, not -1."),
         ({"completion": {"maxTokens": "64"}}, "pellucid.completion.maxTokens should be a whole number, not '64'."),
         ({"completion": {"maxTokens": True}}, "pellucid.completion.maxTokens should be a whole number, not True."),
-        ({"completion": {"languagesOff": "markdown"}}, "pellucid.completion.languagesOff should be a list of texts, not 'markdown'."),
+        ({"completion": {"languagesOff": "markdown"}}, "pellucid.completion.languagesOff should be a list of strings, not 'markdown'."),
         ({"enabled": 1}, "pellucid.enabled should be true or false, not 1."),
-        ({"server": {"apiKey": 123}}, "pellucid.server.apiKey should be a text."),
+        ({"server": {"apiKey": 123}}, "pellucid.server.apiKey should be a string."),
     ],
 )
 def test_wrong_ones(given: Any, sentence: str) -> None:
@@ -87,11 +87,11 @@ def test_what_can_be_taken() -> None:
 
     assert settings == EditorSettings.read({"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base)
     assert wrong == (
-        "pellucid.unknownKey is not a setting of Pellucid: the README lists all.",
+        "pellucid.unknownKey is not a setting of Pellucid: the README lists all settings.",
         "pellucid.completion.maxLines should be a whole number, not 'x'.",
         "pellucid.completion.shape should be one of auto, line, block, not 'round'.",
         "pellucid.context should be an object of settings, not 5.",
-        "pellucid.server.zzz is not a setting of Pellucid: the README lists all.",
+        "pellucid.server.zzz is not a setting of Pellucid: the README lists all settings.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The switch: suggestions on or off, everywhere or in some folders, for all editors of this user and for later."""
+"""Stores whether suggestions are off, everywhere or in some folders, for all editors of this user."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class _State:
 
 
 class Switch:
-    """Reads its file anew whenever it has changed, so that all editors follow.
+    """The switch of one editor. It rereads its file whenever that has changed, so that all editors follow.
 
-    A file that cannot be read may say that suggestions are off: so they are, until it is written anew.
+    A file that cannot be read may contain that suggestions are off. They are therefore off until it is rewritten.
     """
 
     def __init__(self, file: Path, folders: Sequence[str]) -> None:
@@ -40,13 +40,13 @@ class Switch:
 
     @property
     def here(self) -> bool:
-        """Whether they are on in this editor's folders."""
+        """Whether suggestions are on in this editor's folders."""
         state = self._state()
         return state is not None and not set(self.folders) & set(state.folders_off)
 
     @property
     def why(self) -> str | None:
-        """Why the file cannot be read, and what to do about it, in one sentence; None where it can."""
+        """Why the file cannot be read and what to do about it, one sentence, or None if it can be read."""
         try:
             self._read()
         except ConfigError as error:
@@ -54,16 +54,16 @@ class Switch:
         return None
 
     def set_folders(self, folders: Sequence[str]) -> None:
-        """Other folders are open in this editor."""
+        """Set the folders that are open in this editor."""
         self.folders = tuple(folders)
 
     def toggle(self) -> None:
-        """Switch them off everywhere, or on. Raises ConfigError where that cannot be written."""
+        """Switch suggestions off everywhere, or on. Raise ConfigError if the file cannot be written."""
         state = self._state() or _State(off=True)
         self._write(replace(state, off=not state.off))
 
     def toggle_here(self) -> None:
-        """Switch them off in this editor's folders, or on. Raises ConfigError where none is open, or it cannot be written."""
+        """Switch suggestions off in this editor's folders, or on. Raise ConfigError if no folder is open, or the file cannot be written."""
         if not self.folders:
             raise ConfigError("No folder is open in this editor: switch suggestions off everywhere, or open a folder.")
         state = self._state() or _State(off=True, folders_off=self.folders)
@@ -71,7 +71,7 @@ class Switch:
         self._write(replace(state, folders_off=others if set(self.folders) & set(state.folders_off) else others + self.folders))
 
     def _state(self) -> _State | None:
-        """What the file says; None if it cannot be read."""
+        """Return the file's state, or None if it cannot be read."""
         try:
             return self._read()
         except ConfigError:
@@ -98,12 +98,14 @@ class Switch:
             _replace(self._file, text)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise ConfigError(f"The switch in {self._file} cannot be written ({reason}): let this user write there.") from error
+            raise ConfigError(
+                f"The switch in {self._file} cannot be written ({reason}): give this user permission to write there."
+            ) from error
         self._seen = None
 
 
 def _parsed(file: Path) -> _State:
-    """What the file says. Raises ConfigError if it is not one of ours, OSError if it cannot be read."""
+    """Return the file's state. Raise ConfigError if it is not one of ours, OSError if it cannot be read."""
     try:
         found = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -115,7 +117,7 @@ def _parsed(file: Path) -> _State:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Have a file say something else, at once: no editor ever reads half of it."""
+    """Replace the content of a file atomically, so that no editor reads half of it."""
     handle, whole = tempfile.mkstemp(dir=file.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as new:
@@ -127,4 +129,4 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _unreadable(file: Path, reason: str) -> ConfigError:
-    return ConfigError(f"The switch in {file} cannot be read ({reason}): switch suggestions on to write it anew, or delete it.")
+    return ConfigError(f"The switch in {file} cannot be read ({reason}): switch suggestions on to rewrite it, or delete it.")

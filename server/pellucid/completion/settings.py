@@ -1,4 +1,4 @@
-"""Settings of completion: how sure, how long and from what context a suggestion is made."""
+"""Defines the settings of completion: confidence, length and context of suggestions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class GateLevel(StrEnum):
-    """How sure the model has to be for a suggestion to be shown."""
+    """How confident the model has to be for a suggestion to be shown."""
 
     QUIET = "quiet"
     NORMAL = "normal"
@@ -16,7 +16,7 @@ class GateLevel(StrEnum):
 
 
 class SuggestionShape(StrEnum):
-    """How much is suggested at once: the rest of a line, a block, or what the place asks for."""
+    """How much is suggested at once: the rest of a line, a block, or whichever fits the cursor."""
 
     AUTO = "auto"
     LINE = "line"
@@ -24,7 +24,7 @@ class SuggestionShape(StrEnum):
 
 
 class Popup(StrEnum):
-    """Whether suggestions also come as items of the completion menu; auto: to clients without ghost text."""
+    """Whether suggestions are also items of the completion menu; auto: for clients without ghost text."""
 
     AUTO = "auto"
     ON = "on"
@@ -32,23 +32,23 @@ class Popup(StrEnum):
 
 
 def setting(default: Any, description: str, *, least: int | None = None, most: int | None = None) -> Any:
-    """Return a dataclass field with what is needed to document and check it."""
+    """Return a dataclass field with its description and bounds."""
     return field(default=default, metadata={"description": description, "least": least, "most": most})
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionSettings:
-    """What is suggested, and when."""
+    """Settings of suggestions."""
 
-    level: GateLevel = setting(GateLevel.NORMAL, "how sure the model has to be: quiet, normal or eager")
-    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much is suggested: line, block, or auto, what the place asks for")
-    popup: Popup = setting(Popup.AUTO, "suggestions as items of the completion menu: on, off, or auto, where there is no ghost text")
+    level: GateLevel = setting(GateLevel.NORMAL, "how confident the model has to be: quiet, normal or eager")
+    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much is suggested: line, block, or auto, whichever fits the cursor")
+    popup: Popup = setting(Popup.AUTO, "suggestions as items of the completion menu: on, off, or auto, for editors without ghost text")
     max_tokens: int = setting(128, "most tokens of a suggestion", least=1, most=1024)
     max_lines: int = setting(12, "most lines of a suggestion", least=1, most=200)
-    candidates: int = setting(3, "suggestions to choose from when they are asked for by hand", least=1, most=8)
+    candidates: int = setting(3, "suggestions to choose from when requested by hand", least=1, most=8)
     alternatives: int = setting(5, "alternatives that are kept for each token", least=1, most=20)
-    budget_ms: int = setting(1500, "milliseconds after which the lines that are whole are shown; 0: no limit", least=0)
-    delay_ms: int = setting(0, "milliseconds of quiet before a suggestion is asked of the model; most editors wait themselves", least=0)
+    budget_ms: int = setting(1500, "milliseconds after which the complete lines so far are shown; 0: no limit", least=0)
+    delay_ms: int = setting(0, "milliseconds without typing before the model is asked; most editors wait themselves", least=0)
     ahead: bool = setting(True, "generate what follows a suggestion while it is shown")
     languages_off: tuple[str, ...] = setting((), "language ids in which nothing is suggested")
     log: bool = setting(
@@ -58,9 +58,9 @@ class CompletionSettings:
 
 @dataclass(frozen=True, slots=True)
 class ContextSettings:
-    """What the model gets to read. Sizes are in tokens, estimated from characters."""
+    """Settings of the prompt. Sizes are in tokens, estimated from characters."""
 
     prefix_tokens: int = setting(768, "tokens before the cursor", least=16, most=100_000)
     suffix_tokens: int = setting(256, "tokens after the cursor", least=0, most=100_000)
     files_tokens: int = setting(512, "tokens of other open and recently edited files; 0: none", least=0, most=100_000)
-    exclude: tuple[str, ...] = setting((), "more files that are never sent, as in .gitignore")
+    exclude: tuple[str, ...] = setting((), "further files that are never sent, as patterns of .gitignore")
