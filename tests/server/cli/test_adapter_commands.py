@@ -76,7 +76,7 @@ def test_list(run: Run, store: Store, mine: Path, base: Path) -> None:
 
 def test_load_and_unload(run: Run, server: LiveServer) -> None:
     """They talk to the running server, and the list shows as what it serves an adapter."""
-    assert run("adapters", "load", ADAPTER)[:2] == (0, f"{ADAPTER} is loaded: it answers as the model {TINY}:{ADAPTER}.\n")
+    assert run("adapters", "load", ADAPTER)[:2] == (0, f"{ADAPTER} is loaded as the model {TINY}:{ADAPTER}.\n")
     assert f"{TINY}:{ADAPTER}" in run("adapters", "list")[1]
     code, out, _ = run("adapters", "unload", ADAPTER)
     assert (code, out) == (0, f"{ADAPTER} is unloaded from {TINY}; answers that it has begun go on.\n")
@@ -97,7 +97,7 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
     code, out, _ = run("adapters", "merge", "mine", tmp_path / "merged", "--dtype", "float32")
 
     assert code == 0
-    assert out.endswith(f"{tmp_path / 'merged'} holds {base} with mine: pellucid serve --model {tmp_path / 'merged'}\n")
+    assert out.endswith(f"Wrote {base} with mine to {tmp_path / 'merged'}: pellucid serve --model {tmp_path / 'merged'}\n")
     assert load(str(tmp_path / "merged"), device="cpu", store=store, progress=Silent()).name == "merged"
     code, _, told = run("adapters", "merge", mine, tmp_path / "merged")
     assert (code, told) == (1, f"pellucid: {tmp_path / 'merged'} is there already: name a folder that is not, or delete it.\n")
@@ -113,7 +113,7 @@ def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
     _, _, anyone = run("adapters", "merge", "anyone", tmp_path / "merged")
 
     assert far.startswith(
-        "pellucid: org/name, which far was made for, is not on this machine: fetch it with `pellucid models pull org/name`"
+        "pellucid: org/name, which far was made for, is not on this machine: download it with `pellucid models pull org/name`"
     )
     assert anyone == "pellucid: The adapter anyone does not say which model it was made for: name it with --model.\n"
 
@@ -126,7 +126,7 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
         assert told.endswith(f"pellucid: There is no adapter {name!r} in {store.adapters_path()}.\n")
     code, out, _ = run("adapters", "remove", "mine")
     assert code == 0
-    assert out.startswith("mine is removed: ")
+    assert out.startswith("mine was removed; ")
     assert not mine.exists()
     assert store.adapters_path().is_dir()
 
@@ -144,7 +144,7 @@ def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> No
 
     code, out, _ = run("adapters", "remove", "mine")
 
-    assert (code, out) == (0, f"mine is removed: {human(size)} are free again.\n")
+    assert (code, out) == (0, f"mine was removed; {human(size)} freed.\n")
     assert sorted(path for kind in ("prefixes", "calibrations") for path in (store.root / kind).iterdir()) == sorted(stay)
 
 

@@ -151,7 +151,7 @@ def test_setting_error(run: Run) -> None:
     assert run("serve", "--host", "0.0.0.0") == (
         1,
         "",
-        "pellucid: Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).\n",
+        "pellucid: Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY).\n",
     )
 
 
@@ -218,7 +218,7 @@ def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
     code, out, err = run("complete", file, "--at", "2:2", *flags)
 
     assert (code, out) == (0, "Hello\n")
-    assert err == "No server at http://127.0.0.1:8437: loading the model here (pellucid serve keeps it loaded).\n"
+    assert err == "No server at http://127.0.0.1:8437: loading the model in this process (pellucid serve keeps it loaded).\n"
     params = SamplingParams(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, seed=7, top_logprobs=2)
     assert scripted.asked == [("complete", ("a\r\nb", "c\n"), {"params": params, "model": None}), ("close", None, {})]
 
@@ -344,7 +344,7 @@ def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pyt
 
     _, out, err = run("chat", "hi", "--model", "other")
 
-    assert (out, err) == ("Hello\n", "The server at http://127.0.0.1:8437 has m, not other: loading it here.\n")
+    assert (out, err) == ("Hello\n", "The server at http://127.0.0.1:8437 serves m, not other: loading it in this process.\n")
     assert "far" not in scripted.asked[0][2]
 
 
@@ -364,7 +364,7 @@ def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
 
     code, _, err = run("chat", "hi")
 
-    assert (code, err) == (1, "pellucid: What answers at http://127.0.0.1:8437 is not Pellucid: stop it, or set another port.\n")
+    assert (code, err) == (1, "pellucid: The server at http://127.0.0.1:8437 is not Pellucid: stop it, or set another port.\n")
 
 
 def _type(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:

@@ -50,11 +50,11 @@ def test_list(run: Run) -> None:
 def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     """What is pulled is listed with its size, pulled again without the network, shown with its checksum, and removed."""
     code, out, err = run("models", "pull", NAME)
-    assert (code, out.split(":")[0]) == (0, f"{NAME} is here now")
+    assert (code, out.split(":")[0]) == (0, f"{NAME} was downloaded")
     assert "tiny.gguf (3.0 kB)" in err
     asked = len(hub.requests)
 
-    assert run("models", "pull", NAME)[1].startswith(f"{NAME} is already here: ")
+    assert run("models", "pull", NAME)[1].startswith(f"{NAME} is already on this machine: ")
     assert run("models", "list")[1].splitlines()[-1].split() == [NAME, "3.0", "kB", "mit", "?", "?", "yes"]
     shown = run("models", "show", NAME, "--verify")[1]
     assert "yes, verified just now" in shown
@@ -67,7 +67,7 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     kernels.available()  # loaded before the doctor looks for them, so that none are compiled to this cache
     assert f"{NAME}: 3.0 kB, 0 bytes packed, 6 bytes of saved prefixes, mit" in examine(load_settings())["models"]
 
-    assert run("models", "remove", NAME)[1].startswith(f"{NAME} is removed: ")
+    assert run("models", "remove", NAME)[1].startswith(f"{NAME} was removed; ")
     assert not list(cache.rglob("*.gguf"))
     assert not saved.exists()
     assert len(hub.requests) == asked

@@ -30,7 +30,7 @@ def test_export(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
 
     code, out, _ = run("suggestions", "export", file, "--data", log.path.parent)
 
-    assert (code, out) == (0, f"3 suggestions are in {file}.\n")
+    assert (code, out) == (0, f"Wrote 3 suggestions to {file}.\n")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["s-0", "s-1", "s-2"]
     assert {row["outcome"] for row in rows} == {"accepted"}
@@ -38,9 +38,9 @@ def test_export(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
 
 def test_delete(run: Run, log: SuggestionLog) -> None:
     """After it nothing is left, which a second time is said."""
-    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "3 suggestions were deleted.\n")
+    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "Deleted 3 suggestions.\n")
     assert not log.path.exists()
-    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "Nothing was logged.\n")
+    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "The log is empty.\n")
 
 
 def test_nothing_to_export(run: Run, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_nothing_to_export(run: Run, tmp_path: Path) -> None:
     code, _, err = run("suggestions", "export", tmp_path / "all.jsonl", "--data", tmp_path)
 
     assert code == 1
-    assert "editors keep one where pellucid.completion.log is on" in err
+    assert "editors write one if pellucid.completion.log is on" in err
 
 
 def test_not_writable(run: Run, log: SuggestionLog, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) 
         page(port, process, "Log in to Pellucid")
         process.terminate()
         _, err = process.communicate(timeout=60)
-    assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key-file.\n" in err
+    assert f"The API key of the settings is sent only to http://127.0.0.1:8437: give the key of {server.url} with --api-key-file.\n" in err
     assert f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
 
 
@@ -251,7 +251,7 @@ def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
     [
         (
             ["--host", "0.0.0.0"],
-            "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).",
+            "Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY).",
         ),
         (["--server", "nonsense"], "nonsense is not the address of a server: Request URL is missing an 'http://' or 'https://' protocol."),
         (["--api-key", "a,b"], "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."),
@@ -274,4 +274,4 @@ def test_port_in_use(run: Run, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         code, _, err = run("webui", "--server", URL, "--port", str(port))
 
-    assert (code, err.startswith(f"pellucid: Port {port} of 127.0.0.1 cannot be had")) == (1, True)
+    assert (code, err.startswith(f"pellucid: Cannot listen on port {port} of 127.0.0.1")) == (1, True)

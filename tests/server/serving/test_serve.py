@@ -144,7 +144,7 @@ async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
     out, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert out.endswith("\nNobody has asked anything for 1 seconds: leaving, as --idle-exit says.\n")
+    assert out.endswith("\nNo request for 1 seconds: exiting (--idle-exit).\n")
 
 
 async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
@@ -205,7 +205,7 @@ def test_port_in_use() -> None:
         with pytest.raises(ConfigError) as raised:
             listen("127.0.0.1", port)
 
-    told = f"Port {port} of 127.0.0.1 cannot be had (address already in use): stop what uses it, or choose another --port."
+    told = f"Cannot listen on port {port} of 127.0.0.1 (address already in use): stop the program that uses it, or choose another --port."
     assert str(raised.value) == told
 
 
