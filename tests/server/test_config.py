@@ -131,7 +131,7 @@ def test_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_wrong_file(config_home: Path, line: str, rule: str) -> None:
-    """What is unknown, ill-typed or not TOML in the file is named with the file."""
+    """An unknown, ill-typed or unparsable setting in the file is reported with the file's name."""
     write(config_home, line)
 
     with pytest.raises(ConfigError, match=rule):

@@ -58,7 +58,7 @@ def merge_adapter(
 
 @adapters_app.command("remove", epilog="Example: pellucid adapters remove my-project")
 def remove_adapter(names: Annotated[list[str], typer.Argument(help="Adapters to delete from this machine.")]) -> None:
-    """Delete adapters from this machine; a server that has one loaded keeps it until it leaves."""
+    """Delete adapters from this machine; a server that has one loaded keeps it until it exits."""
     from pellucid.cli import adapter_commands
 
     adapter_commands.remove(names)

@@ -241,7 +241,7 @@ def list_models() -> None:
 
 @models_app.command(epilog="Example: pellucid models pull qwen2.5-coder-0.5b-instruct smollm2-135m-instruct")
 def pull(names: Annotated[list[str], typer.Argument(help="Catalog names, or org/name[@revision] of the Hugging Face hub.")]) -> None:
-    """Fetch models that are not there yet; a fetch that broke off goes on."""
+    """Download models that are not on this machine yet; an interrupted download resumes."""
     from pellucid.cli import model_commands
 
     model_commands.pull(names)

@@ -79,14 +79,14 @@ def test_load_and_unload(run: Run, server: LiveServer) -> None:
     assert run("adapters", "load", ADAPTER)[:2] == (0, f"{ADAPTER} is loaded as the model {TINY}:{ADAPTER}.\n")
     assert f"{TINY}:{ADAPTER}" in run("adapters", "list")[1]
     code, out, _ = run("adapters", "unload", ADAPTER)
-    assert (code, out) == (0, f"{ADAPTER} is unloaded from {TINY}; answers that it has begun go on.\n")
+    assert (code, out) == (0, f"{ADAPTER} is unloaded from {TINY}; running answers finish.\n")
     code, _, told = run("adapters", "unload", ADAPTER)
     assert code == 1
     assert told.startswith(f"pellucid: There is no model '{ADAPTER}' here")
 
 
 def test_load_without_a_server(run: Run, mine: Path) -> None:
-    """Where no server runs that is said with the remedy."""
+    """Without a running server the command fails with the remedy."""
     code, out, told = run("adapters", "load", "mine")
     assert (code, out) == (1, "")
     assert told.endswith("pellucid: No server answers at http://127.0.0.1:1: start one with pellucid serve.\n")
@@ -104,7 +104,7 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
 
 
 def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
-    """A base that is not on this machine is not fetched, and one that nobody names is asked for."""
+    """A base model that is not on this machine is not downloaded, and an adapter without a base asks for one."""
     adapter = random_adapter(to_decoder(tiny_llama()).config)
     write_adapter(store.adapters_path("far"), adapter, origin={"base": "org/name"})
     write_adapter(store.adapters_path("anyone"), adapter)
@@ -182,7 +182,7 @@ class TestAssemble:
             assemble(load_settings(context=64), [str(base)], Silent(), adapters=("yours",))
 
     async def test_saved_prefixes(self, store: Store, base: Path, mine: Path) -> None:
-        """What a variant has read is saved when its engine is closed, and read again at the next start; the base's is another file."""
+        """A variant's KV prefixes are saved when its engine closes and read at the next start; the base has its own file."""
         settings = load_settings(context=128)
         computed: list[int] = []
         for _ in range(2):

@@ -34,7 +34,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 class Scripted:
-    """An assistant that says what it was told to say, and remembers what it was asked."""
+    """An assistant that generates scripted answers and records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any, dict[str, Any]]] = []
@@ -95,7 +95,7 @@ def test_help_has_an_example(run: Run, command: list[str]) -> None:
 
 
 def test_help_names_every_command(run: Run) -> None:
-    """What there is can be seen at once."""
+    """The help lists all commands."""
     _, out, _ = run("--help")
 
     assert all(f"\n  {command[0]} " in out for command in COMMANDS)
@@ -252,7 +252,7 @@ def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
 
 
 def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C stops an answer, not the conversation: what was said of it stays said."""
+    """Ctrl-C stops an answer, not the conversation: the text so far stays part of it."""
     scripted.interrupt = True
     _type(monkeypatch, ["one", "two"])
 
@@ -286,7 +286,7 @@ def test_model_loaded_for_one_command(run: Run, scripted: Scripted, monkeypatch:
 
 
 def test_model_that_cannot_be_loaded(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes wrong while loading is told in the error's own sentence."""
+    """An error while loading is printed as its own sentence."""
 
     def fail(*_: object) -> None:
         raise ModelError("The file is truncated.")
@@ -339,7 +339,7 @@ def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
 
 
 def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that the running server does not have is loaded here, and that is said."""
+    """A model that the running server does not serve is loaded in this process, and the command says so."""
     _server(monkeypatch, "ok", scripted)
 
     _, out, err = run("chat", "hi", "--model", "other")

@@ -100,7 +100,7 @@ def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
 
 
 def test_nobody_answers(start: Start, port: int) -> None:
-    """Where no server answers that is one sentence, in the terminal and on the page, which waits for one."""
+    """Without a server the terminal and the page show one sentence, and the page waits for a server."""
     process = start("--server", URL)
     answer = page(port, process, f"No server answers at {URL}")
     process.terminate()
@@ -143,7 +143,7 @@ def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) 
 
 
 def test_wrong_key(start: Start, port: int) -> None:
-    """A key that the server does not take is told in a sentence."""
+    """A key that the server refuses is reported in a sentence."""
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url)
         page(port, process, f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.")
@@ -162,7 +162,7 @@ def test_wrong_key(start: Start, port: int) -> None:
     ],
 )
 def test_every_standing_is_a_sentence(found: ServerHealth, sentence: str) -> None:
-    """Whatever is found at the address is said in a sentence, with how far it is where it loads."""
+    """Each state of the server is reported in a sentence, with the progress of loading."""
     news = news_of(found, URL)
 
     assert news is not None
@@ -172,7 +172,7 @@ def test_every_standing_is_a_sentence(found: ServerHealth, sentence: str) -> Non
 
 @contextmanager
 def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iterator[PageServer]:
-    """A page alone with an answer on its way that no request waits for, and that goes on when it is told to; it has left at the end."""
+    """A page process with an answer that no request waits for and that continues when asked to; the process has exited at the end."""
     first, turns_of_page = threading.Event(), []
 
     async def before(index: int) -> None:
@@ -218,7 +218,7 @@ def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
 
 
 def test_answers_have_their_grace_time(tmp_path: Path, port: int) -> None:
-    """An answer that no tab watches comes to its end before the page leaves."""
+    """An answer that no tab watches is finished before the page process exits."""
     go_on = threading.Event()
     with answering(tmp_path, port, 3600, go_on) as server:
         server.handle_exit(signal.SIGINT, None)
@@ -258,7 +258,7 @@ def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
     ],
 )
 def test_wrong_options(run: Run, options: list[str], sentence: str) -> None:
-    """What cannot be is one sentence, and exits with 1."""
+    """Impossible options are reported in one sentence with exit code 1."""
     assert run("webui", *options) == (1, "", f"pellucid: {sentence}\n")
 
 
