@@ -12,6 +12,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 VSCODE := editors/vscode
+PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs server lsp webui editors tests benchmarks examples tools
 MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -28,6 +29,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/plain_english.py $(PROSE)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
