@@ -13,7 +13,7 @@ from hypothesis import settings
 from pellucid.cli import app
 from pellucid.config import ENVIRONMENT_PREFIX
 
-pytest_plugins = ["lsp_fixtures", "served_model", "page_fixtures"]
+pytest_plugins = ["lsp_fixtures", "served_model", "page_fixtures", "kinds"]
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("default", deadline=None)
