@@ -2,6 +2,7 @@
 # make test    the same for the tests
 # make lint    formatting, lint and types
 # make bench   the benchmarks
+# make docs    the documentation, into build/site
 # make vsix          the extension for VS Code, as a package (needs Node 20)
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
 #
@@ -15,7 +16,7 @@ VSCODE := editors/vscode
 MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint bench vsix test-vscode clean
+.PHONY: run test lint bench docs vsix test-vscode clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -32,6 +33,9 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
+
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
 
 vsix: $(VSCODE)/node_modules/.package-lock.json
 	@cd $(VSCODE) && rm -f *.vsix && npm run --silent package
