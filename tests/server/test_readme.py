@@ -163,6 +163,14 @@ def test_tests_and_scripts() -> None:
     assert scripts - {path.name for path in (ROOT / "benchmarks").glob("*.py")} == set()
 
 
+def test_packages() -> None:
+    """The architecture lists the folders of the server, and no other ones."""
+    tree = WRITTEN["architecture.md"].partition("server/pellucid/\n")[2].partition("\nlsp/")[0]
+    folders = {path.name for path in (ROOT / "server" / "pellucid").iterdir() if (path / "__init__.py").is_file()}
+
+    assert set(re.findall(r"^  (\w+)/", tree, re.MULTILINE)) == folders
+
+
 def examples() -> list[tuple[str, str]]:
     """Routes and bodies of the curl lines."""
     pages = [README, *(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))]
