@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer.main
+from pydantic import SecretStr
 
 from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
 from pellucid.cli.app import app
+from pellucid.config import Settings
 from pellucid.config import settings_table as server_settings
 from pellucid_lsp.editor_settings import settings_table as editor_settings
 
@@ -112,6 +114,10 @@ MORE_ROUTES = """
 """Routes that the OpenAPI description leaves out."""
 
 
+PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", SecretStr: "TEXT"}
+"""What the help shows for values of these types."""
+
+
 def pages() -> dict[str, str]:
     """Return the text of each generated page by its file name."""
     return {"settings.md": settings_page(), "cli.md": cli_page(), "http-api.md": http_page()}
@@ -174,7 +180,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
         for name, inner in sorted(command.commands.items()):
             yield from _command(inner, f"{path} {name}")
         return
-    shown = [one for one in command.params if one.name != "help"]
+    shown = [one for one in command.get_params(typer.Context(command)) if one.name != "help"]
     arguments = [one for one in shown if one.param_type_name == "argument"]
     options = [one for one in shown if one.param_type_name == "option"]
     words = [path, *(_argument(one) for one in arguments), *(["[OPTIONS]"] if options else [])]
@@ -182,7 +188,8 @@ def _command(command: Any, path: str) -> Iterator[str]:
     yield f"```sh\n{' '.join(words)}\n```"
     yield _joined(command.help)
     rows = [(f"`{_argument(one)}`", _joined(one.help), "") for one in arguments]
-    kinds = get_type_hints(inspect.unwrap(command.callback))
+    kinds: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
+    kinds |= {name: kind for name, kind in get_type_hints(inspect.unwrap(command.callback)).items() if kind is not typer.Context}
     rows += [(_flags(one, kinds[one.name]), _joined(one.help), _default(one)) for one in options]
     if rows:
         yield _table(("argument or option", "meaning", "default"), rows)
@@ -203,10 +210,12 @@ def _flags(one: Any, kind: Any) -> str:
 
 def _placeholder(kind: Any) -> str:
     """Return what the help shows for a value of this type."""
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
     inner = [one for one in get_args(kind) if one is not NoneType]
     if inner:
         return _placeholder(inner[0])
-    return "|".join(kind) if issubclass(kind, StrEnum) else {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}[kind]
+    return "|".join(kind) if issubclass(kind, StrEnum) else PLACEHOLDERS[kind]
 
 
 def _default(one: Any) -> str:

@@ -76,7 +76,7 @@ def test_commands(name: str, use: str) -> None:
     words = use.split()
     command, path = command_of([word for word in words if re.fullmatch(r"[a-z]+", word)])
     assert not hasattr(command, "commands") or len(words) == 1, f"{name}: {path} is a group of commands"
-    known = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
+    known = {flag for one in command.get_params(typer.Context(command)) for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
     assert {word for word in words if word.startswith("--")} <= known
 
 
