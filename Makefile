@@ -4,6 +4,7 @@
 # make lint          formatting, lint and types
 # make coverage      the fast tests with branch coverage; the report is build/coverage/index.html
 # make bench         the benchmarks
+# make docs          the documentation, into build/site
 # make vsix          the extension for VS Code, as a package (needs Node 20)
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
 # make constraints   upgrade .venv and write the versions into constraints.txt
@@ -22,7 +23,7 @@ CONSTRAINTS := constraints.txt
 # Each worker computes in one thread, so that workers do not wait for one another.
 FAST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist worksteal
 
-.PHONY: run test check lint coverage bench vsix test-vscode constraints clean
+.PHONY: run test check lint coverage bench docs vsix test-vscode constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -47,6 +48,9 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
+
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
 
 vsix: $(VSCODE)/node_modules/.package-lock.json
 	@cd $(VSCODE) && rm -f *.vsix && npm run --silent package
