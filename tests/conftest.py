@@ -16,8 +16,8 @@ from pellucid.config import ENVIRONMENT_PREFIX
 pytest_plugins = [
     "support.automatic_markers",
     "support.editors.lsp_fixtures",
-    "support.page.page_fixtures",
     "support.servers.real_model_server",
+    "support.page.page_fixtures",
 ]
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
