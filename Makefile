@@ -1,6 +1,7 @@
 # make run     set everything up and serve the default model on 127.0.0.1:8437
 # make test    the same for the tests
 # make lint    formatting, lint and types
+# make lint-js lint and types of the page's scripts (needs Node 20)
 # make bench   the benchmarks
 # make vsix          the extension for VS Code, as a package (needs Node 20)
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
@@ -12,10 +13,11 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 VSCODE := editors/vscode
+JS := tools/js
 MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint bench vsix test-vscode clean
+.PHONY: run test lint lint-js bench vsix test-vscode clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -28,6 +30,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+lint-js: $(JS)/node_modules/.package-lock.json
+	@cd $(JS) && npm run --silent check
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
@@ -44,9 +49,9 @@ test-vscode: vsix $(VENV)/installed-dev
 clean:
 	rm -rf $(VENV)
 
-$(VSCODE)/node_modules/.package-lock.json: $(VSCODE)/package.json $(VSCODE)/package-lock.json
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || { echo "Building the VS Code extension needs Node 20 or newer: install it from https://nodejs.org." >&2; exit 1; }
-	@cd $(VSCODE) && npm ci --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || { echo "The JavaScript tools need Node 20 or newer: install it from https://nodejs.org." >&2; exit 1; }
+	@cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
 # A stamp is newer than pyproject.toml when what that asks for is installed, so a second start asks no network.
