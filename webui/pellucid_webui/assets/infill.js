@@ -1,12 +1,17 @@
-// Infill: a field of code with a cursor, and what an editor would be given there.
+// Infill: a field of code with a cursor, and what an editor would show there.
 "use strict";
 
 (() => {
   const { make, button } = window.Pellucid;
 
   class Infill {
+    /**
+     * @param {Page.Component<Page.InfillValue | null>} component
+     */
     constructor({ element, props, watch, act }) {
       this.send = act;
+      /** @type {Page.InfillValue | null} */
+      this.value = null;
       this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor is where something is to be filled in" });
       this.caveat = make("p", { class: "pl-note pl-wrong" });
       this.cost = make("p", { class: "pl-quiet" });
@@ -57,9 +62,10 @@
         return;
       }
       this.field.setSelectionRange(before.length, before.length);
-      document.execCommand("insertText", false, shown); // which, unlike an assignment, the browser can undo
+      document.execCommand("insertText", false, shown); // unlike an assignment, the browser can undo this
     }
 
+    /** @param {Page.InfillValue | null} value */
     update(value) {
       if (!value) return;
       if (!this.value) {
