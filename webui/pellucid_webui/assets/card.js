@@ -7,7 +7,7 @@
   const GAP = 6; // pixels between a token and its card
   const MARGIN = 8; // pixels that the card keeps from the edges of the window
   const LEAST_HEIGHT = 160; // pixels of a card that scrolls; in a lower window it covers its token
-  const HALF = "This is half a character, from which nothing can be continued.";
+  const HALF = "This is half a character: nothing can be continued from it.";
 
   /**
    * @param {number | null} value
@@ -201,7 +201,7 @@
       const { onBranch } = this;
       let row;
       if (onBranch) {
-        const hint = half ? HALF : isChosen ? "Go on from here once more" : "Go on from here with this instead";
+        const hint = half ? HALF : isChosen ? "Continue from here again" : "Continue from here with this instead";
         Object.assign(attributes, { type: "button", title: hint, "aria-label": `${said.join(", ")}. ${hint}`, "aria-disabled": half ? "true" : null });
         row = make("button", { ...attributes, onclick: () => half || onBranch(index) }, ...cells);
       } else {

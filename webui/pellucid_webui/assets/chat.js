@@ -8,13 +8,13 @@
   const ROLES = { user: "You", assistant: "Answer" };
   /** @type {Record<string, string>} */
   const ENDINGS = {
-    length: "It was ended by the limit of tokens.",
-    cancelled: "It was stopped.",
-    deadline: "It was ended by its deadline.",
-    error: "It broke off.",
-    "": "It was interrupted: the server went away in the middle of it.",
+    length: "Stopped at the token limit.",
+    cancelled: "Stopped.",
+    deadline: "Stopped at the deadline.",
+    error: "Failed.",
+    "": "Interrupted: the server stopped before the answer was complete.",
   };
-  const WAIT = "An answer is on its way: wait for it, or stop it with Escape. What you wrote stays here.";
+  const WAIT = "An answer is being generated: wait for it, or stop it with Escape. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
   const CACHED = 2000; // parsed messages
   const NEAR_END = 80; // pixels from the bottom within which the list scrolls with new text
@@ -39,7 +39,7 @@
       /** @type {string | null} */
       this.toolState = null;
       this.body = make("div", { class: "pl-body" });
-      this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "What can be done with this message" });
+      this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "Message actions" });
       this.head = make("header", { class: "pl-head" });
       this.note = make("p", { class: "pl-note" });
       this.element = make("article", { class: "pl-message" }, this.head, this.body, this.note, this.tools);
@@ -150,18 +150,18 @@
         button(
           data.looked ? "Text" : "Tokens",
           { "aria-pressed": String(Boolean(data.looked)), class: "pl-button pl-look", onclick: () => chat.act("look", { node }) },
-          data.looked ? "Show it as text" : "Show every token with its probability",
+          data.looked ? "Show the text" : "Show every token with its probability",
         ),
       );
       if (idle && !data.live) {
-        tools.push(button("Edit", { class: "pl-button pl-edit-button", onclick: () => this.edit() }, answer ? "Make another version of it by hand" : "Say it otherwise: another version"));
+        tools.push(button("Edit", { class: "pl-button pl-edit-button", onclick: () => this.edit() }, answer ? "Write another version of this answer" : "Edit and resend (the old version is kept)"));
         if (answer) {
           tools.push(
-            button("Retry", { onclick: () => chat.act("retry", { node }) }, "Another version of this answer"),
-            button("Continue", { onclick: () => chat.act("resume", { node }) }, "Go on from where it ended"),
+            button("Retry", { onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"),
+            button("Continue", { onclick: () => chat.act("resume", { node }) }, "Continue where it ended"),
           );
         } else if (this.isLast) {
-          tools.push(button("Answer", { onclick: () => chat.act("retry", { node }) }, "Nothing has answered it yet"));
+          tools.push(button("Answer", { onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
         }
       }
       const held = this.tools.contains(document.activeElement) ? nameOf(/** @type {Element} */ (document.activeElement)) : null;
@@ -186,15 +186,15 @@
       /** @param {number} step */
       const walk = (step) => chat.act("walk", { node: data.versions[at + step] });
       return [
-        button("‹", { "aria-label": "Version before", disabled: at === 0 || chat.busy, onclick: () => walk(-1) }),
+        button("‹", { "aria-label": "Previous version", disabled: at === 0 || chat.busy, onclick: () => walk(-1) }),
         make("span", { class: "pl-version", "aria-label": `Version ${at + 1} of ${data.versions.length}` }, `${at + 1} / ${data.versions.length}`),
-        button("›", { "aria-label": "Version after", disabled: at === data.versions.length - 1 || chat.busy, onclick: () => walk(1) }),
+        button("›", { "aria-label": "Next version", disabled: at === data.versions.length - 1 || chat.busy, onclick: () => walk(1) }),
       ];
     }
 
     /** Let the user edit the message; Escape cancels. */
     edit() {
-      const field = make("textarea", { class: "pl-field", "aria-label": "The message, to be edited", rows: Math.min(12, this.data.text.split("\n").length + 1) });
+      const field = make("textarea", { class: "pl-field", "aria-label": "Edit the message", rows: Math.min(12, this.data.text.split("\n").length + 1) });
       const kept = `edit.${this.data.node}`; // like drafts: the page may be reloaded while this is open
       field.value = memory.get(kept) || this.data.text;
       field.addEventListener("input", () => memory.set(kept, field.value));
@@ -213,8 +213,8 @@
         "div",
         { class: "pl-edit" },
         field,
-        button("Save as a version", { onclick: save }, "Ctrl+Enter"),
-        button("Leave it", { onclick: done }, "Escape"),
+        button("Save as a new version", { onclick: save }, "Ctrl+Enter"),
+        button("Cancel", { onclick: done }, "Escape"),
       );
       field.addEventListener("keydown", (event) => {
         if (event.key === "Escape") {
@@ -258,16 +258,16 @@
       this.field = make("textarea", {
         class: "pl-field",
         rows: 3,
-        placeholder: "Ask something. Enter sends, Shift+Enter begins a new line.",
+        placeholder: "Ask something. Enter sends, Shift+Enter starts a new line.",
         "aria-label": "Your message",
       });
       this.files = make("input", { type: "file", multiple: true, class: "pl-heard", tabindex: "-1", "aria-label": "Attach text files" });
       this.attached = make("ul", { class: "pl-attached", "aria-label": "Attached files" });
       this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
       this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
-      this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Take the last message back into the field; it stays as a version");
-      this.redoButton = button("Redo", { onclick: () => this.act("walk", { node: this.value?.redo }) }, "Go forward again to what followed");
-      this.attachButton = button("Attach", { onclick: () => this.files.click() }, "Text files, as part of the message");
+      this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Move the last message back into the field; it is kept as a version");
+      this.redoButton = button("Redo", { onclick: () => this.act("walk", { node: this.value?.redo }) }, "Show the messages that followed");
+      this.attachButton = button("Attach", { onclick: () => this.files.click() }, "Add text files to the message");
       element.replaceChildren(
         make(
           "section",
@@ -354,7 +354,7 @@
         this.pending.push(await contentOf(file, this.value.fileLimit));
         if (this.pending.reduce((sum, one) => sum + one.size, 0) > this.value.filesLimit) {
           this.pending.pop();
-          this.notice.textContent = `With ${file.name} the files would have more than ${this.value.filesLimit / 1000} kB together: leave some out.`;
+          this.notice.textContent = `With ${file.name} the files would exceed ${this.value.filesLimit / 1000} kB together: leave some out.`;
           break;
         }
       }
@@ -370,7 +370,7 @@
             {},
             file.name,
             button("×", {
-              "aria-label": `Leave out ${file.name}`,
+              "aria-label": `Remove ${file.name}`,
               onclick: () => {
                 this.pending.splice(index, 1);
                 this.drawAttached();

@@ -65,9 +65,9 @@
       this.status = make("p", { class: "pl-note", role: "status" });
       this.stop = button("Stop", { onclick: () => act({ verb: "stop" }) });
       this.next = button("Next divergence", { onclick: () => this.walk(1) }, "d");
-      this.before = button("Divergence before", { onclick: () => this.walk(-1) }, "D");
+      this.before = button("Previous divergence", { onclick: () => this.walk(-1) }, "D");
       this.summary = make("table", { class: "pl-table" });
-      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold with a line"), ": only this answer says it. Colour: which side finds a token likelier.");
+      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold with a line"), ": only in this answer. Colour: which side finds a token more likely.");
       this.element = make(
         "section",
         { class: "pl-compare", "aria-label": "Two answers" },

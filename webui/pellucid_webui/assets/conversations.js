@@ -35,7 +35,7 @@
             "div",
             { class: "pl-row" },
             button("New chat", { class: "pl-button pl-first", onclick: () => this.act("new") }),
-            button("Import", { onclick: () => this.file.click() }, "A conversation from a JSON or Markdown file of Pellucid"),
+            button("Import", { onclick: () => this.file.click() }, "Import a conversation that Pellucid exported as JSON or Markdown"),
             this.file,
           ),
           this.notice,
@@ -109,9 +109,9 @@
         const buttons = /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll(`${row} button`)]);
         (buttons.find((one) => one.textContent === name) || buttons[0] || this.search).focus();
       }
-      if (value.isCut) this.list.append(make("li", { class: "pl-quiet" }, "There are older ones: search for them."));
+      if (value.isCut) this.list.append(make("li", { class: "pl-quiet" }, "Search to find older conversations."));
       if (!value.items.length) {
-        this.list.append(make("li", { class: "pl-quiet" }, value.search ? "Nothing was found." : "No conversation yet."));
+        this.list.append(make("li", { class: "pl-quiet" }, value.search ? "No matches." : "No conversations yet."));
       }
     }
 
@@ -138,10 +138,10 @@
     tools(item, name) {
       return make(
         "div",
-        { class: "pl-tools", role: "toolbar", "aria-label": "What can be done with this conversation" },
+        { class: "pl-tools", role: "toolbar", "aria-label": "Conversation actions" },
         button("Rename", { onclick: () => this.rename(item, name) }),
         button("JSON", { "aria-label": "Export as JSON, with all versions and tokens", onclick: () => this.act("export", { id: item.id, form: "json" }) }, "Export all versions with their tokens"),
-        button("Markdown", { "aria-label": "Export as Markdown", onclick: () => this.act("export", { id: item.id, form: "markdown" }) }, "Export what is shown as text"),
+        button("Markdown", { "aria-label": "Export as Markdown", onclick: () => this.act("export", { id: item.id, form: "markdown" }) }, "Export the shown messages as text"),
         this.remover(item),
       );
     }

@@ -7,7 +7,7 @@
   const HOVER_MS = 120; // a pointer that rests this long on a token opens its card
   const LEAVE_MS = 250; // and has this long to reach the card before it closes
   const WORDS = ["less likely", "likelier"]; // for a difference of -1 and of 1
-  const KEYS = "Arrow keys walk from token to token, n and p to the next and the previous surprising one, Enter opens the alternatives.";
+  const KEYS = "Arrow keys move from token to token, n and p to the next and the previous surprising one, Enter opens the alternatives.";
 
   let maps = 0;
   /** @type {HeatMap | null} */
@@ -469,7 +469,7 @@
         this.focusToken(index);
         return;
       }
-      this.toolbar.say(this.mode === "difference" ? "Nothing here is far apart." : "Nothing here is surprising.");
+      this.toolbar.say(this.mode === "difference" ? "No divergence here." : "Nothing here is surprising.");
     }
 
     enterCard() {

@@ -12,16 +12,16 @@
       this.send = act;
       /** @type {Page.InfillValue | null} */
       this.value = null;
-      this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor is where something is to be filled in" });
+      this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor marks where to complete" });
       this.caveat = make("p", { class: "pl-note pl-wrong" });
       this.cost = make("p", { class: "pl-quiet" });
-      this.ghost = make("pre", { class: "pl-ghost", tabindex: "0", role: "region", "aria-label": "The code with what is suggested" });
+      this.ghost = make("pre", { class: "pl-ghost", tabindex: "0", role: "region", "aria-label": "The code with the suggestion" });
       this.status = make("p", { class: "pl-note", role: "status" });
       this.body = make("div", { class: "pl-body" });
       this.gate = make("table", { class: "pl-table" });
       this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
       this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
-      this.taker = button("Take it", { onclick: () => this.take() }, "Put the suggestion into the code");
+      this.taker = button("Insert", { onclick: () => this.take() }, "Insert the suggestion into the code");
       element.replaceChildren(
         make(
           "section",
@@ -58,7 +58,7 @@
       const { before, after, shown } = this.value;
       this.field.focus();
       if (this.field.value !== before + after) {
-        this.status.textContent = "The code is another one by now: complete it again.";
+        this.status.textContent = "The code has changed: complete it again.";
         return;
       }
       this.field.setSelectionRange(before.length, before.length);

@@ -75,7 +75,7 @@
     try {
       return (await response.json()).error.message;
     } catch {
-      return `The server refused what this page asked for (${response.status}): load the page again.`;
+      return `The server refused a request of this page (${response.status}): reload the page.`;
     }
   }
 
@@ -100,7 +100,7 @@
       say("");
     } catch {
       missed += 1;
-      if (missed >= TOLERATED) say("The server does not answer. What you wrote is kept; this page goes on once it is back.");
+      if (missed >= TOLERATED) say("The server does not answer. Your text is kept; this page resumes when the server is back.");
     }
   }
 

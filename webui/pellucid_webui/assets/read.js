@@ -13,12 +13,12 @@
       this.number = -1; // of the reading that is drawn
       this.seen = 0;
       this.status = make("p", { class: "pl-note", role: "status" });
-      this.bar = make("progress", { max: 1, "aria-label": "How much of the text is read" });
+      this.bar = make("progress", { max: 1, "aria-label": "How much of the text has been read" });
       this.count = make("span", { class: "pl-quiet" });
       this.progress = make("div", { class: "pl-row pl-progress" }, button("Stop", { onclick: () => this.send({ verb: "stop" }) }), this.bar, this.count);
       this.figures = make("dl", { class: "pl-figures" });
       this.body = make("div", { class: "pl-body" });
-      this.lines = make("section", { "aria-label": "Lines by surprise" });
+      this.lines = make("section", { "aria-label": "Lines by surprisal" });
       this.tools = make(
         "div",
         { class: "pl-row" },
@@ -29,7 +29,7 @@
       );
       this.tools.hidden = true;
       const parts = [this.status, this.progress, this.figures, this.body, this.tools, this.lines];
-      element.replaceChildren(make("section", { class: "pl-reading", "aria-label": "What the model thinks of the text" }, ...parts));
+      element.replaceChildren(make("section", { class: "pl-reading", "aria-label": "The text as the model reads it" }, ...parts));
       this.progress.hidden = true;
       this.map = new window.Pellucid.HeatMap(this.body, { label: "Tokens of the text", onBranch: null });
       this.batches = 0; // drawn so far
@@ -78,7 +78,7 @@
           make("td", {}, button(line.text.trim() || "(blank)", { class: "pl-line pl-mono", dir: "auto", onclick: () => this.map.focusToken(line.token) }, "Go to this line")),
         ),
       );
-      this.lines.replaceChildren(make("h3", {}, "Lines by surprise, in bits a token"), make("table", { class: "pl-table" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)));
+      this.lines.replaceChildren(make("h3", {}, "Lines by surprisal, in bits per token"), make("table", { class: "pl-table" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)));
     }
   }
 
@@ -92,7 +92,7 @@
       this.limit = props.value.limit;
       this.input = make("input", { type: "file", class: "pl-heard", tabindex: "-1", "aria-label": "A text file to read" });
       this.notice = make("p", { class: "pl-notice", role: "alert" });
-      const choose = button("Open a file", { onclick: () => this.input.click() }, "A text file, whose text replaces the one above");
+      const choose = button("Open a file", { onclick: () => this.input.click() }, "Open a text file; its text replaces the one above");
       element.replaceChildren(make("div", { class: "pl-row" }, choose, this.input, make("span", { class: "pl-quiet" }, "or drop one here")), this.notice);
       this.input.addEventListener("change", async () => {
         await this.open(/** @type {FileList} */ (this.input.files));
@@ -135,7 +135,7 @@
       try {
         this.send(await contentOf(files[0], this.limit));
       } catch {
-        this.notice.textContent = `${files[0].name} cannot be read: choose a file, not a folder, that you may read.`;
+        this.notice.textContent = `${files[0].name} cannot be read: choose a file that you have access to, not a folder.`;
       }
     }
   }

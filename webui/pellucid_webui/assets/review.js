@@ -7,7 +7,7 @@
   const VERDICTS = [
     ["left", "Left is better", "1"],
     ["both", "Both are good", "2"],
-    ["neither", "Neither is", "3"],
+    ["neither", "Neither is good", "3"],
     ["right", "Right is better", "4"],
   ];
 
@@ -21,8 +21,8 @@
       this.send = act;
       /** @type {ShownPair | null} */
       this.drawn = null;
-      this.names = make("select", { class: "pl-field", "aria-label": "Which review", onchange: () => this.ask("look") });
-      this.rater = make("input", { class: "pl-field", "aria-label": "Who you are", placeholder: "Who you are", autocomplete: "off", onchange: () => this.rename() });
+      this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("look") });
+      this.rater = make("input", { class: "pl-field", "aria-label": "Your name", placeholder: "Your name", autocomplete: "off", onchange: () => this.rename() });
       this.choice = make("div", { class: "pl-row" }, this.names, this.rater);
       this.status = make("p", { class: "pl-note", role: "status" });
       this.prompt = make("div", { class: "pl-body pl-review-prompt", role: "region", tabindex: "0", "aria-label": "The prompt" });
@@ -34,8 +34,8 @@
       });
       this.verdicts = VERDICTS.map(([verdict, name, key]) => button(name, { "aria-keyshortcuts": key, "data-verdict": verdict, onclick: () => this.judge(verdict) }, `Key ${key}`));
       this.reasons = make("fieldset", { class: "pl-row" });
-      this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Anything else (kept with the verdict)" });
-      this.before = button("Pair before", { onclick: () => this.drawn && this.ask("show", this.drawn.pair - 1) });
+      this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Other remarks (saved with the verdict)" });
+      this.before = button("Previous pair", { onclick: () => this.drawn && this.ask("show", this.drawn.pair - 1) });
       this.pair = make(
         "div",
         { hidden: true },
@@ -124,7 +124,7 @@
       this.before.disabled = value.pair === 0;
       if (!moved) return;
       const boxes = value.reasons.map((reason) => make("label", {}, make("input", { type: "checkbox", value: reason, checked: value.given.includes(reason) }), ` ${reason}`));
-      this.reasons.replaceChildren(make("legend", { class: "pl-quiet" }, "Why (if you like)"), ...boxes);
+      this.reasons.replaceChildren(make("legend", { class: "pl-quiet" }, "Why (optional)"), ...boxes);
       this.note.value = value.note;
       announce(value.status);
       if (this.root.contains(document.activeElement)) this.prompt.focus();

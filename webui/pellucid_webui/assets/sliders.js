@@ -42,7 +42,7 @@
         "details",
         { class: "pl-whatif", ontoggle: () => this.report() },
         make("summary", {}, "What if…"),
-        make("p", { class: "pl-hint" }, "How the alternatives would weigh, and what the sampler would have dropped. Nothing is generated anew."),
+        make("p", { class: "pl-hint" }, "How likely the alternatives would be, and what the sampler would have dropped. Nothing is generated again."),
         make("div", { class: "pl-sliders" }, ...this.sliders.map((slider) => slider.row)),
         this.resetButton,
       );

@@ -7,7 +7,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const HEIGHT = 32;
   const LEAST_TOP = 8; // bits; a text without surprises is drawn low
-  const LEAST_COLUMN = 1.5; // pixels; a column that stands for several tokens shows the most surprising one
+  const LEAST_COLUMN = 1.5; // pixels; a column for several tokens shows the most surprising one
   const MOST_COLUMN = 12;
 
   class Sparkline {
@@ -31,7 +31,7 @@
       this.line.addEventListener("click", (event) => this.columns.length && onGo(this.at(event)));
       this.line.addEventListener("pointermove", (event) => this.columns.length && this.onPoint(this.at(event)));
       this.line.addEventListener("pointerleave", () => this.onPoint(null));
-      this.saveButton = make("button", { type: "button", class: "pl-tool pl-save", title: "Save this line as a picture (SVG)", "aria-label": "Save the line of surprisal as SVG", onclick: () => this.save() }, "SVG");
+      this.saveButton = make("button", { type: "button", class: "pl-tool pl-save", title: "Save this line as a picture (SVG)", "aria-label": "Save the surprisal line as SVG", onclick: () => this.save() }, "SVG");
       this.element = make("div", { class: "pl-spark-row" }, this.line, this.saveButton);
       this.frame = 0;
       this.observer = new ResizeObserver(() => this.request());

@@ -21,7 +21,7 @@
         ...Object.entries(colours.MODES).map(([value, text]) => make("option", { value }, text)),
       );
       this.legend = make("div", { class: "pl-legend", role: "group", "aria-label": "What the colours mean" });
-      this.next = make("button", { type: "button", class: "pl-tool", title: "n; p for the one before", onclick: onNext });
+      this.next = make("button", { type: "button", class: "pl-tool", title: "n; p for the previous one", onclick: onNext });
       this.status = make("span", { class: "pl-status", role: "status" });
       this.element = make(
         "div",
@@ -106,7 +106,7 @@
       const rise = ranks.every((rank, at) => Number.isInteger(rank) && rank > (at ? ranks[at - 1] : 0));
       input.setAttribute("aria-invalid", String(!rise));
       if (!rise) {
-        this.say("The ranks must be whole numbers that rise from left to right.");
+        this.say("Ranks must be whole numbers that increase from left to right.");
         return;
       }
       this.say("");
