@@ -55,12 +55,12 @@ def _setting(default: Any, description: str, *, least: int | None = None, most: 
 class ServerSettings:
     """Where the model is served, and whether to start that."""
 
-    url: str = _setting("", "address of the model server; empty: where Pellucid's own settings say, 127.0.0.1:8437 by default")
+    url: str = _setting("", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default")
     api_key: str = _setting(
         "", "key of the model server; empty: the one of Pellucid's own settings, which goes only to the address that they name"
     )
-    start: bool = _setting(True, "start `pellucid serve` where no server answers")
-    idle_minutes: int = _setting(30, "minutes without a request after which a server that was started here leaves; 0: never", least=0)
+    start: bool = _setting(True, "start `pellucid serve` if no server answers")
+    idle_minutes: int = _setting(30, "idle minutes after which a model server that an editor started exits; 0: never", least=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,14 @@ class CompletionSettings:
     """What is suggested, and when."""
 
     level: Level = _setting(Level.NORMAL, "how sure the model has to be: quiet, normal or eager")
-    shape: Shape = _setting(Shape.AUTO, "how much is suggested: line, block, or auto, what the place asks for")
-    popup: Popup = _setting(Popup.AUTO, "suggestions as items of the completion menu: on, off, or auto, where there is no ghost text")
-    max_tokens: int = _setting(128, "most tokens of a suggestion", least=1, most=1024)
-    max_lines: int = _setting(12, "most lines of a suggestion", least=1, most=200)
-    candidates: int = _setting(3, "suggestions to choose from when they are asked for by hand", least=1, most=8)
+    shape: Shape = _setting(Shape.AUTO, "how much is suggested: line, block, or auto, as much as fits the place")
+    popup: Popup = _setting(Popup.AUTO, "show suggestions in the completion menu: on, off, or auto, only without ghost text")
+    max_tokens: int = _setting(128, "maximum tokens of a suggestion", least=1, most=1024)
+    max_lines: int = _setting(12, "maximum lines of a suggestion", least=1, most=200)
+    candidates: int = _setting(3, "suggestions to choose from when requested by hand", least=1, most=8)
     alternatives: int = _setting(5, "alternatives that are kept for each token", least=1, most=20)
-    budget_ms: int = _setting(1500, "milliseconds after which the lines that are whole are shown; 0: no limit", least=0)
-    delay_ms: int = _setting(0, "milliseconds of quiet before a suggestion is asked of the model; most editors wait themselves", least=0)
+    budget_ms: int = _setting(1500, "milliseconds after which the complete lines are shown; 0: no limit", least=0)
+    delay_ms: int = _setting(0, "milliseconds without typing before the model is asked; most editors wait by themselves", least=0)
     ahead: bool = _setting(True, "generate what follows a suggestion while it is shown")
     languages_off: tuple[str, ...] = _setting((), "language ids in which nothing is suggested")
     log: bool = _setting(
