@@ -2,6 +2,7 @@
 # make test          the same for the tests
 # make check         lint, types and the fast tests
 # make lint          formatting, lint and types
+# make lint-js       lint and types of the page's scripts (needs Node 20)
 # make coverage      the fast tests with branch coverage; the report is build/coverage/index.html
 # make bench         the benchmarks
 # make docs          the documentation, into build/site
@@ -17,13 +18,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 VSCODE := editors/vscode
 PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs server lsp webui editors tests benchmarks examples tools
+JS := tools/js
 MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
 # Each worker computes in one thread, so that workers do not wait for one another.
 FAST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist worksteal
 
-.PHONY: run test check lint coverage bench docs vsix test-vscode constraints clean
+.PHONY: run test check lint lint-js coverage bench docs vsix test-vscode constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -44,6 +46,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/plain_english.py $(PROSE)
+
+lint-js: $(JS)/node_modules/.package-lock.json
+	@cd $(JS) && npm run --silent check
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
@@ -70,9 +75,9 @@ constraints: $(VENV)/installed-dev
 clean:
 	rm -rf $(VENV)
 
-$(VSCODE)/node_modules/.package-lock.json: $(VSCODE)/package.json $(VSCODE)/package-lock.json
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || { echo "Building the VS Code extension needs Node 20 or newer: install it from https://nodejs.org." >&2; exit 1; }
-	@cd $(VSCODE) && npm ci --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || { echo "The JavaScript tools need Node 20 or newer: install it from https://nodejs.org." >&2; exit 1; }
+	@cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
 # A stamp is newer than these two files when what they ask for is installed, so a second start asks no network.
