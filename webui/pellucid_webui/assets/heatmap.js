@@ -80,7 +80,7 @@
     }
 
     /**
-     * Show these tokens in the place of earlier ones.
+     * Show these tokens instead of earlier ones.
      * @param {Page.TokenRecord[]} records
      */
     set(records) {
@@ -354,7 +354,7 @@
     // The pointer
 
     /**
-     * Run an action later, in the place of the one that was waiting.
+     * Run an action later, instead of the one that was waiting.
      * @param {number} milliseconds
      * @param {() => void} action
      */
