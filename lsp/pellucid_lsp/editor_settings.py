@@ -28,12 +28,12 @@ class LogLevel(StrEnum):
 class ServerSettings:
     """The model server, and whether to start it."""
 
-    url: str = setting("", "address of the model server; empty: the one in Pellucid's own settings, by default 127.0.0.1:8437")
+    url: str = setting("", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default")
     api_key: str = setting(
-        "", "API key of the model server; empty: the one in Pellucid's own settings, which is sent only to their address"
+        "", "key of the model server; empty: the one of Pellucid's own settings, which goes only to the address that they name"
     )
     start: bool = setting(True, "start `pellucid serve` if no server answers")
-    idle_minutes: int = setting(30, "minutes without a request after which a server that an editor started exits; 0: never", least=0)
+    idle_minutes: int = setting(30, "idle minutes after which a model server that an editor started exits; 0: never", least=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class EditorSettings:
     """All settings of an editor."""
 
     enabled: bool = setting(True, "whether anything is suggested")
-    model: str = setting("", "model that completes; empty: the server's first")
+    model: str = setting("", "model to complete with; empty: the server's first")
     server: ServerSettings = field(default_factory=ServerSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
@@ -105,7 +105,7 @@ def _hint(unknown: str) -> str:
     paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(EditorSettings)}
     shorten_cursor = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
     close = [path for path, name in paths.items() if name in shorten_cursor]
-    return f"did you mean {close[0]}?" if close else "the README lists all settings."
+    return f"did you mean {close[0]}?" if close else "docs/settings.md lists all settings."
 
 
 def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any:
@@ -138,7 +138,7 @@ def camel(name: str) -> str:
 
 
 def settings_table() -> str:
-    """Return all settings as a Markdown table, for the README."""
+    """Return all settings as a Markdown table, for the documentation."""
     rows = [f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)]
     return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows])
 

@@ -12,7 +12,7 @@ from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import EditorSettings, settings_table
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
 def test_defaults() -> None:
@@ -44,7 +44,7 @@ def test_values() -> None:
             {"completion": {"maxToken": 1}},
             "pellucid.completion.maxToken is not a setting of Pellucid: did you mean pellucid.completion.maxTokens?",
         ),
-        ({"completion": {"zzz": 1}}, "pellucid.completion.zzz is not a setting of Pellucid: the README lists all settings."),
+        ({"completion": {"zzz": 1}}, "pellucid.completion.zzz is not a setting of Pellucid: docs/settings.md lists all settings."),
         ({"completion": {"level": "loud"}}, "pellucid.completion.level should be one of quiet, normal, eager, not 'loud'."),
         ({"completion": {"maxTokens": 0}}, "pellucid.completion.maxTokens should be between 1 and 1024, not 0."),
         ({"completion": {"budgetMs": -1}}, "pellucid.completion.budgetMs should be 0 or more, not -1."),
@@ -87,11 +87,11 @@ def test_what_can_be_taken() -> None:
 
     assert settings == EditorSettings.read({"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base)
     assert wrong == (
-        "pellucid.unknownKey is not a setting of Pellucid: the README lists all settings.",
+        "pellucid.unknownKey is not a setting of Pellucid: docs/settings.md lists all settings.",
         "pellucid.completion.maxLines should be a whole number, not 'x'.",
         "pellucid.completion.shape should be one of auto, line, block, not 'round'.",
         "pellucid.context should be an object of settings, not 5.",
-        "pellucid.server.zzz is not a setting of Pellucid: the README lists all settings.",
+        "pellucid.server.zzz is not a setting of Pellucid: docs/settings.md lists all settings.",
     )
 
 
@@ -101,9 +101,9 @@ def test_nothing_to_take() -> None:
     assert EditorSettings.take({"enabled": False}) == (EditorSettings(enabled=False), ())
 
 
-def test_readme() -> None:
-    """The README lists every setting."""
-    assert settings_table() in README
+def test_documentation() -> None:
+    """The page of settings lists every setting."""
+    assert settings_table() in PAGE
 
 
 @pytest.mark.parametrize(
