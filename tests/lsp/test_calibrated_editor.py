@@ -21,7 +21,7 @@ AT = (1, 7)
 
 
 class CalibratedAssistant(ScriptedAssistant):
-    """Tells a calibration with its model's card."""
+    """Serves a model card with a calibration."""
 
     def models(self) -> list[ModelCard]:
         calibration = as_sent(doubtful(-10.0))

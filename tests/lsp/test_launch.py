@@ -68,7 +68,7 @@ class World:
         return subprocess.Popen(command, env={**self.around.variables, **variables})
 
     async def nap(self, seconds: float) -> None:
-        """A sleep that does not last."""
+        """Sleep for a short time."""
         self.slept.append(seconds)
         await asyncio.sleep(min(seconds, 0.02))
 

@@ -1,4 +1,4 @@
-"""With a calibration the gate shows what is worth its risk; without one the thresholds decide, and say so."""
+"""With a calibration the gate shows what is worth the risk; without one thresholds decide."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LINE = (*make_tokens("urn", " a", " +", " b", p=0.8), *make_tokens("\n", "\n", "
 
 
 class CalibratedServer(ScriptedProvider):
-    """Tells a calibration with its model's card."""
+    """Serves a model card with a calibration."""
 
     told: dict[str, Any] | None = None
     note: str | None = None
@@ -50,7 +50,7 @@ def candidate(tokens: tuple[Token, ...], calibration: Calibration | None = RAW) 
 
 
 def test_sure() -> None:
-    """A suggestion that is probably right is shown whole, and the reason tells the probability."""
+    """A suggestion that is probably right is shown whole, and the reason names the probability."""
     verdict = decide(candidate(make_tokens("urn", " a", p=0.8)), GateLevel.NORMAL)
 
     assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
@@ -59,7 +59,7 @@ def test_sure() -> None:
 
 
 def test_unsure() -> None:
-    """One that is probably wrong, and of which no part is worth its risk, is hidden."""
+    """A suggestion without a part that is worth the risk is hidden."""
     verdict = decide(candidate(make_tokens("urn", " a", p=0.3)), GateLevel.NORMAL)
 
     assert verdict.length == 0
@@ -67,7 +67,7 @@ def test_unsure() -> None:
 
 
 def test_shortened() -> None:
-    """The longest part that is worth its risk is shown in its stead."""
+    """If the whole is not worth the risk, the longest part that is worth it is shown."""
     tokens = (*make_tokens("urn", " value", ".", "na", p=0.9), token("me", 0.001), *make_tokens(" +", " b"))
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
@@ -84,7 +84,7 @@ def test_levels() -> None:
 
 
 def test_no_calibration() -> None:
-    """Without a calibration the thresholds decide, which the verdict tells."""
+    """Without a calibration thresholds decide, and the verdict names them."""
     verdict = decide(candidate(make_tokens("urn", " a", p=0.95), None), GateLevel.NORMAL)
 
     assert verdict.by == BY_THRESHOLDS
@@ -94,7 +94,7 @@ def test_no_calibration() -> None:
 @pytest.mark.parametrize("level", GateLevel)
 @given(texts=st.lists(st.sampled_from(["return", " a", "\n", "    ", "(", "x", ""]), max_size=10), data=st.data())
 def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], data: st.DataObject) -> None:
-    """Whatever is shown is probable enough for its level, and no longer part is."""
+    """The shown part is probable enough for its level, and no longer part is."""
     tokens = tuple(token(text, data.draw(st.floats(1e-6, 1.0))) for text in ["go", *texts])
     text = joined(tokens)
 
@@ -119,7 +119,7 @@ def completer(server: ScriptedProvider, models: ModelChoice | None = None, level
 
 
 async def test_the_server_tells() -> None:
-    """The calibration that comes with the model's card decides, and the explanation says so."""
+    """The calibration on the model's card decides, and the explanation names it."""
     server = CalibratedServer([LINE])
     server.told = as_sent(doubtful(-10.0))
     made = completer(server)
@@ -133,7 +133,7 @@ async def test_the_server_tells() -> None:
 
 
 async def test_asked_for_by_hand() -> None:
-    """What was asked for by hand is shown whatever is thought of it."""
+    """A suggestion that was requested by hand is shown however improbable it is."""
     server = CalibratedServer([LINE])
     server.told = as_sent(doubtful(-10.0))
     made = completer(server)
@@ -155,7 +155,7 @@ async def test_asked_for_by_hand() -> None:
     ],
 )
 async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: str) -> None:
-    """Where the thresholds decide it is known why, and suggestions come all the same."""
+    """If thresholds decide, the reason is known, and suggestions are made all the same."""
     server = CalibratedServer([LINE])
     server.told, server.note = told, note
     models = ModelChoice()

@@ -1,4 +1,4 @@
-"""What a calibration says is plain arithmetic, and one that cannot be trusted to mean this version's numbers is refused."""
+"""A calibration is plain arithmetic; a damaged one, or one of another version, is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_platt() -> None:
 
 
 def test_isotonic() -> None:
-    """Between two points it goes straight, beyond the last it stays."""
+    """Values are linear between two points, and constant beyond the last."""
     calibration = Calibration(CalibrationKind.ISOTONIC, (0.2, 0.4, 0.1, 0.5), COSTS, {})
 
     assert [round(calibration.probability(values(p)), 6) for p in (0.1, 0.2, 0.3, 0.4, 0.9)] == [0.1, 0.1, 0.3, 0.5, 0.5]
@@ -47,14 +47,14 @@ def test_logistic_regression() -> None:
 
 
 def test_logit_inverts() -> None:
-    """They are each other's inverses, and both ends stay finite."""
+    """logistic and logit are inverses, and finite at both ends."""
     assert isclose(logistic(logit(0.3)), 0.3)
     assert 0 < logistic(-inf) < logistic(inf) < 1 + 1e-12
     assert isclose(logit(0.0), -logit(1.0), rel_tol=1e-6)
 
 
 def test_threshold() -> None:
-    """A level asks for the probability at which what a right one gains is what a wrong one costs."""
+    """The threshold of a level is the probability at which gain and cost are equal."""
     for level in GateLevel:
         p = RAW.threshold(level)
         assert isclose(p - (1 - p) * COSTS[level], 0, abs_tol=1e-12)
@@ -62,7 +62,7 @@ def test_threshold() -> None:
 
 @pytest.mark.parametrize("kind", list(CalibrationKind))
 def test_round_trip(kind: CalibrationKind) -> None:
-    """What is written is what is read."""
+    """A calibration is read as it was written."""
     size = {CalibrationKind.RAW: 0, CalibrationKind.PLATT: 2, CalibrationKind.ISOTONIC: 6, CalibrationKind.LOGISTIC: 1 + 3 * len(NAMES)}[
         kind
     ]
@@ -94,6 +94,6 @@ def without(*path: str) -> dict[str, Any]:
     ],
 )
 def test_refused(record: dict[str, Any], sentence: str) -> None:
-    """What is damaged or means other numbers is told in one sentence with the remedy."""
+    """A damaged calibration, or one of other numbers, raises an error with the remedy."""
     with pytest.raises(ConfigError, match=sentence):
         Calibration.read(record)

@@ -38,11 +38,11 @@ class TestCut:
         assert piece.endswith("    second_3 = 3\n")
 
     def test_the_first_definition(self) -> None:
-        """Of a document that was only opened it is what comes after its head."""
+        """The chunk of a document that was only opened begins at its first definition."""
         assert cut(self.TEXT, -1, 150).startswith("def first():\n")
 
     def test_ends_of_line(self) -> None:
-        """Pieces have one kind of line end, whatever the document has."""
+        """Chunks have the same line ending, whatever the document has."""
         assert cut("a\r\nb\rc\n", 0, 100) == "a\nb\nc\n"
 
     @given(st.lists(st.sampled_from(["", "x = 1", "    y", "def f():", "class A:", "z" * 70]), min_size=1, max_size=80), st.data())
@@ -64,7 +64,7 @@ class TestCut:
 
 class TestPromotion:
     def test_one_at_a_time(self) -> None:
-        """A tick moves one candidate, and says when there is nothing to move."""
+        """Each call promotes one candidate, and returns False if there is none."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit(A, "a.py", function("one"), 0)
         ring.note_edit(B, "b.py", function("two"), 0)
@@ -85,7 +85,7 @@ class TestPromotion:
         assert sent(ring) == ["c.py", "b.py", "a.py"]
 
     def test_typing_is_one_candidate(self) -> None:
-        """Edits of one place are one candidate: that of its latest text."""
+        """Edits near each other are one candidate with the latest text."""
         ring = ChunkRing(ContextSettings(files_tokens=2_000))
         for lines in range(3, 20):
             ring.note_edit(A, "a.py", function("grows", lines), lines)
@@ -106,7 +106,7 @@ class TestPromotion:
         assert sent(ring) == ["a.py"]
 
     def test_the_document_of_the_cursor_waits(self) -> None:
-        """Places of the document where the cursor stands are promoted once it is left."""
+        """Candidates in the cursor's document are promoted after the cursor has left it."""
         ring = ChunkRing(SETTINGS)
         ring.note_visit(A, "a.py", function("one"), 0)
         ring.note_edit(A, "a.py", function("one"), 1)
@@ -116,7 +116,7 @@ class TestPromotion:
         assert sent(ring, exclude=B) == ["a.py"]
 
     def test_a_jump_leaves_a_place(self) -> None:
-        """A cursor that moves far leaves a place that may help; one that moves a little does not."""
+        """A cursor that moves far makes its last position a candidate; one that moves a little does not."""
         text = "".join(function(f"f{number}") for number in range(40))
         ring = ChunkRing(SETTINGS)
         ring.note_visit(A, "a.py", text, 0)
@@ -128,7 +128,7 @@ class TestPromotion:
         assert [extra.text.split("\n")[0] for extra in ring.chunks("", B)] == ["def f25():", "def f3():"]
 
     def test_the_queue_is_bounded(self) -> None:
-        """Beyond its size the queue drops documents that were only opened, the oldest first, rather than an edited place."""
+        """A full queue drops documents that were only opened, the oldest first, before edited positions."""
         ring = ChunkRing(ContextSettings(files_tokens=10_000))
         ring.note_edit(A, "a.py", function("edited"), 0)
         for number in range(MAX_CANDIDATES + 5):
@@ -164,19 +164,19 @@ class TestLikeness:
         assert "a_4 = 4" in ring.chunks("", B)[0].text
 
     def test_too_little_to_say(self) -> None:
-        """A piece of fewer than three lines that say something is not sent."""
+        """A chunk with fewer than three lines of letters or digits is not sent."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit(A, "a.py", "x = 1\n}\n{\n\n)\ny = 2\n", 0)
         assert not ring.promote()
 
     def test_what_stands_around_the_cursor_is_left_out(self) -> None:
-        """A chunk of which most stands around the cursor is not sent, whatever its indentation there; the others are."""
+        """A chunk that is mostly around the cursor already is not sent, whatever its indentation; others are."""
         ring = filled("a.py", "b.py")
         assert sent(ring, around=function("a").replace("    ", "\t")) == ["b.py"]
         assert sent(ring, around="a_0 = 0\n") == ["a.py", "b.py"]
 
     def test_cells_are_one_document(self) -> None:
-        """A cell of a notebook is not sent beside another one of the same notebook."""
+        """A cell of a notebook is not sent together with another cell of that notebook."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit("vscode-notebook-cell:/n.ipynb#1", "n.ipynb", function("cell"), 0)
         ring.promote()
@@ -186,7 +186,7 @@ class TestLikeness:
 
 class TestEviction:
     def test_the_beginning_stays(self) -> None:
-        """Until the budget is full new chunks only go behind the old ones; then the older half goes at once."""
+        """New chunks are appended until the budget is full; then the older half is dropped at once."""
         ring, before, cuts = ChunkRing(SETTINGS), list[str](), 0
         for number in range(60):
             ring.note_edit(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 6), 0)
@@ -202,7 +202,7 @@ class TestEviction:
 
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=40), st.integers(1, 1_000))
     def test_the_budget_holds(self, edits: list[tuple[int, int, bool]], budget: int) -> None:
-        """Whatever happens, all chunks together take no more than their budget."""
+        """All chunks together never take more than their budget."""
         ring = ChunkRing(ContextSettings(files_tokens=budget))
         for number, (file, lines, opened) in enumerate(edits):
             uri, name, text = f"file:///{file}.py", f"{file}.py", function(f"f{number}", lines)
@@ -215,7 +215,7 @@ class TestEviction:
             assert characters <= budget * CHARACTERS_PER_TOKEN
 
     def test_what_was_only_opened_goes_first(self) -> None:
-        """When chunks have to go, those of documents that were only opened go before older ones that were worked on."""
+        """Chunks of documents that were only opened are dropped before older ones of edited documents."""
         ring = filled("a.py", "b.py")
         for number in range(10):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
@@ -228,7 +228,7 @@ class TestEviction:
         assert len(sent(ring)) < len(full)
 
     def test_what_was_only_opened_pushes_nothing_out(self) -> None:
-        """In a full ring an opened document is not worth the cache of all the others; an edited one takes its place."""
+        """A full ring takes an edited document, but not one that was only opened."""
         ring = ChunkRing(SETTINGS)
         for number in range(20):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
@@ -244,7 +244,7 @@ class TestEviction:
 
 class TestPermission:
     def test_a_candidate_that_may_not_be_sent(self) -> None:
-        """What may not be sent when its turn comes is passed over for good; the whole document is judged, by its own address."""
+        """A candidate that must not be sent is dropped for good; its whole document is judged, by its own URI."""
         asked: list[tuple[str, str]] = []
         forbidden = {"file:///a.py"}
 
@@ -263,7 +263,7 @@ class TestPermission:
         assert sent(ring) == ["n.ipynb"]
 
     def test_a_chunk_that_may_not_be_sent_any_more(self) -> None:
-        """A document that is ignored since is not sent any more, and never again; the version tells of it."""
+        """A document that has been ignored since is never sent again, and the version changes."""
         forbidden: set[str] = set()
         ring = ChunkRing(SETTINGS, lambda uri, text: uri not in forbidden and "password" not in text)
         for name in ("a.py", "b.py"):
@@ -280,7 +280,7 @@ class TestPermission:
 
 class TestForgetting:
     def test_a_document_that_became_secret(self) -> None:
-        """Neither its chunks nor its waiting places are sent any more, and the version tells of it."""
+        """Forgetting a document drops its chunks and candidates and changes the version."""
         ring = filled("a.py", "b.py")
         ring.note_visit(A, "a.py", function("elsewhere"), 100)
         ring.note_edit(A, "a.py", function("other"), 200)
@@ -292,7 +292,7 @@ class TestForgetting:
         assert not ring.promote()
 
     def test_a_stranger(self) -> None:
-        """To forget what is not there changes nothing."""
+        """Forgetting an unknown document changes nothing."""
         ring = filled("a.py")
         version = ring.version
         ring.forget(B)

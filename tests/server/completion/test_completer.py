@@ -1,4 +1,4 @@
-"""From a place to suggestions."""
+"""The completer turns a cursor into suggestions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def texts(made: Completer, cursor: DocumentCursor = HERE, *, invoked: bool
 
 
 async def test_line() -> None:
-    """The model is asked with the text around the cursor, and its stream is closed where the line ends."""
+    """The model is asked with the text around the cursor, and the stream is closed where the line ends."""
     server = ScriptedProvider([LINE])
 
     assert await texts(completer(server)) == ["urn a + b"]
@@ -54,7 +54,7 @@ async def test_line() -> None:
 
 
 async def test_tokens_join() -> None:
-    """The tokens of a suggestion are those that the model said, and join to its text."""
+    """The tokens of a suggestion are the model's own, and join to its text."""
     made = completer(ScriptedProvider([LINE]))
 
     (suggestion,) = await made.suggest(HERE)
@@ -64,7 +64,7 @@ async def test_tokens_join() -> None:
 
 
 async def test_typing_into_asks_nothing() -> None:
-    """Whoever types into a suggestion gets the rest of it without a request, and nothing where the line is over."""
+    """Typing into a suggestion returns its rest without a request, and nothing once the line is complete."""
     server = ScriptedProvider([LINE])
     made = completer(server)
     await texts(made)
@@ -77,7 +77,7 @@ async def test_typing_into_asks_nothing() -> None:
 
 
 async def test_typing_something_else_asks_again() -> None:
-    """Other text than was suggested is another place."""
+    """Typing other text than was suggested asks the model again."""
     server = ScriptedProvider([LINE, make_tokens("rn", "\n")])
     made = completer(server)
     await texts(made)
@@ -87,7 +87,7 @@ async def test_typing_something_else_asks_again() -> None:
 
 
 async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
-    """A cancelled request closes its stream; the next one goes on behind what was said, if that is still right."""
+    """A cancelled request closes its stream, and the next one continues from its tokens if they still fit."""
     server = ScriptedProvider([(*LINE[:2], None), (*LINE[2:],)])
     made = completer(server)
     request = asyncio.create_task(made.suggest(HERE))
@@ -109,7 +109,7 @@ async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
 
 
 async def test_a_lost_server_is_asked_again() -> None:
-    """A server that goes away in the midst is looked for again, and the answer goes on where it broke off."""
+    """If the server goes away during an answer, the completer reconnects and continues from the tokens it has."""
     server = ScriptedProvider([(*LINE[:2], LOST), LINE[2:]])
 
     assert await texts(completer(server)) == ["urn a + b"]
@@ -117,7 +117,7 @@ async def test_a_lost_server_is_asked_again() -> None:
 
 
 async def test_a_server_that_stays_away() -> None:
-    """After some attempts the error is told, and the next request tries anew."""
+    """After the last attempt the error is raised, and the next request tries again."""
     server = ScriptedProvider([(LOST,)])
     made = completer(server)
 
@@ -132,7 +132,7 @@ async def test_a_server_that_stays_away() -> None:
 
 
 async def test_an_answer_that_failed() -> None:
-    """The server's own error is told."""
+    """The server's own error is raised."""
     server = ScriptedProvider([(*LINE[:1], Finish(FinishReason.ERROR, Usage(), error="no memory"))])
 
     with pytest.raises(PellucidError, match="no memory"):
@@ -140,14 +140,14 @@ async def test_an_answer_that_failed() -> None:
 
 
 async def test_superseded() -> None:
-    """An answer that the server ended for a newer request suggests nothing."""
+    """An answer that a newer request superseded suggests nothing."""
     server = ScriptedProvider([(*LINE[:2], Finish(FinishReason.SUPERSEDED, Usage()))])
 
     assert await texts(completer(server)) == []
 
 
 async def test_unsure_is_hidden_and_explained() -> None:
-    """What the gate hides is not suggested, the explanation says why, and it is not asked for again."""
+    """A hidden suggestion is not shown, the explanation says why, and it is not requested again."""
     server = ScriptedProvider([(token("urn", 0.1), *LINE[1:])])
     made = completer(server, level="quiet")
 
@@ -164,7 +164,7 @@ async def test_unsure_is_hidden_and_explained() -> None:
 
 
 async def test_explanation() -> None:
-    """An explanation holds the prompt, what was cached and computed, the times of the stages, and the outcome."""
+    """An explanation holds the prompt, the cached and computed tokens, the times of the stages, and the outcome."""
     made = completer(ScriptedProvider([LINE]))
 
     (suggestion,) = await made.suggest(HERE)
@@ -180,7 +180,7 @@ async def test_explanation() -> None:
 
 
 async def test_several_when_invoked() -> None:
-    """Asked for by hand there are several: the best one, and what follows the most probable other ways."""
+    """Invoked by hand there are several: the best one, and those from the most probable alternatives."""
     first = (token("urn", 0.6, other=("ry", 0.3)), token(" a", 0.9, other=(" b", 0.08)), *make_tokens(" +", " b", "\n", "\n", "\n"))
     server = ScriptedProvider([first, make_tokens(":", "\n", "\n", "x"), make_tokens(" -", " a", "\n", "\n", "x")])
 
@@ -192,7 +192,7 @@ async def test_several_when_invoked() -> None:
 
 
 async def test_branch() -> None:
-    """Another alternative of a token is gone on from, with the probabilities of its way."""
+    """A branch takes an alternative to a token and continues from it, with the alternative's probability."""
     server = ScriptedProvider([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), make_tokens(":", "\n", "\n", "x")])
     made = completer(server)
     (suggestion,) = await made.suggest(HERE)
@@ -207,7 +207,7 @@ async def test_branch() -> None:
 
 
 async def test_ahead() -> None:
-    """While a suggestion is shown, what follows it is generated, so that it is there when it is accepted."""
+    """While a suggestion is shown, the text after it is prefetched, so that it is there once the suggestion is accepted."""
     server = ScriptedProvider([LINE, make_tokens("    ", "c", " =", " 2", "\n", "\n", "\n", "z", " =")])
     made = completer(server, ahead=True)
     assert await texts(made) == ["urn a + b"]
@@ -222,7 +222,7 @@ async def test_ahead() -> None:
 
 
 async def test_another_request_ends_what_is_generated_ahead() -> None:
-    """What is generated ahead makes room for what is asked for now."""
+    """A prefetch is cancelled when the model is needed for a request."""
     server = ScriptedProvider([LINE, (None,), make_tokens("rn", "\n")])
     made = completer(server, ahead=True)
     await texts(made)
@@ -235,7 +235,7 @@ async def test_another_request_ends_what_is_generated_ahead() -> None:
 
 
 async def test_dismissed() -> None:
-    """What was dismissed is not offered again at its place."""
+    """A dismissed suggestion is not offered again at its cursor."""
     made = completer(ScriptedProvider([LINE]))
     (suggestion,) = await made.suggest(HERE)
     made.recent.dismiss(suggestion)
@@ -245,7 +245,7 @@ async def test_dismissed() -> None:
 
 
 async def test_time_is_up() -> None:
-    """When the time is up the lines that are whole are suggested, and the rest is gone on with when it is asked for."""
+    """When the time budget is used up, the complete lines are suggested and the stream is closed."""
     now = iter(range(1000))
     settings = EditorSettings.read({"completion": {"ahead": False, "shape": "block", "budgetMs": 4000}})
     lines = make_tokens("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
@@ -260,7 +260,7 @@ async def test_time_is_up() -> None:
 
 
 async def test_files_only_to_models_that_know_them() -> None:
-    """Pieces of other files are sent to a model with a marker for them, and to no other."""
+    """Chunks of other files are sent only to models with a marker for them."""
     other = "\n".join(f"def helper_{number}(value):\n    return value * {number}\n" for number in range(8))
     for files in (True, False):
         server = ScriptedProvider([LINE], files=files)
@@ -276,7 +276,7 @@ async def test_files_only_to_models_that_know_them() -> None:
 
 
 async def test_a_line_that_was_cut_off_stays_out() -> None:
-    """What the limit of tokens cut off in the midst of a line is not suggested, the second time neither."""
+    """A line that was cut off by the limit of tokens is never suggested."""
     said = make_tokens("x", " = 1", "\n    ", "y", " = fo")
     server = ScriptedProvider([(*said, Finish(FinishReason.LENGTH, Usage()))])
     made = completer(server, shape="block")
@@ -288,7 +288,7 @@ async def test_a_line_that_was_cut_off_stays_out() -> None:
 
 
 async def test_what_is_generated_ahead_is_not_waited_for() -> None:
-    """Whoever reaches the place that is being generated for goes on from what there is, as quickly as anywhere."""
+    """A request at the cursor of a running prefetch continues from its tokens, at the priority of a completion."""
     server = ScriptedProvider([LINE, (*make_tokens("    ", "c"), None), make_tokens(" =", " 2", "\n", "\n", "\n", "z")])
     made = completer(server, ahead=True)
     await texts(made)
@@ -303,7 +303,7 @@ async def test_what_is_generated_ahead_is_not_waited_for() -> None:
 
 
 async def test_a_candidate_that_fails_costs_only_itself() -> None:
-    """The best suggestion is there although another one's request failed."""
+    """The best suggestion is returned although the request for another one failed."""
     first = (token("urn", 0.6, other=("ry", 0.3)), *make_tokens(" a", "\n", "\n"))
     server = ScriptedProvider([first, (PellucidError("no memory"),)])
 
@@ -311,7 +311,7 @@ async def test_a_candidate_that_fails_costs_only_itself() -> None:
 
 
 async def test_prefill() -> None:
-    """Reading ahead asks for no token, and in the background."""
+    """A prefill requests no tokens and has the lowest priority."""
     server = ScriptedProvider([()])
 
     await completer(server).prefill(HERE)
@@ -320,7 +320,7 @@ async def test_prefill() -> None:
 
 
 def test_tokens_are_tokens() -> None:
-    """The scripts of these tests are what a client gives."""
+    """The scripts of these tests are made of tokens, as a client yields them."""
     assert all(isinstance(one, Token) for one in LINE)
 
 

@@ -36,7 +36,7 @@ def test_probabilities() -> None:
 
 
 def test_shape() -> None:
-    """Lengths are logarithms, and what is true of the text is 1."""
+    """Lengths are logarithms, and flags that hold are 1."""
     found = numbers(HERE, "urn", " f(", "\n", "x", ending=Ending.LIMIT)
 
     assert isclose(found["characters"], log(1 + len("urn f(\nx")))
@@ -45,13 +45,13 @@ def test_shape() -> None:
 
 
 def test_cut_off_by_the_clock() -> None:
-    """What the clock has cut off counts as any other ending: no replay has seen one, and the limit says another thing."""
+    """A suggestion cut off by the time budget does not count as cut off, because no replay has such cases."""
     assert numbers(HERE, "urn", "\n", ending=Ending.TIME) == numbers(HERE, "urn", "\n", ending=Ending.SCOPE)
     assert numbers(HERE, "urn", "\n", ending=Ending.LIMIT)["cut off"] == 1.0
 
 
 def test_part() -> None:
-    """Of a part nobody knows how it would have ended."""
+    """A part of a suggestion has no ending of its own."""
     found = numbers(HERE, "urn", ending=Ending.STOP, whole=False)
 
     assert (found["whole"], found["stopped"]) == (0.0, 0.0)
@@ -75,7 +75,7 @@ def test_part() -> None:
     ],
 )
 def test_cursor(cursor: DocumentCursor, name: str, value: float) -> None:
-    """What the place says: where the cursor stands, and whether the line stood before."""
+    """Features of the cursor describe its position, and whether the line occurred before."""
     assert isclose(numbers(cursor, "urn", " total")[name], value)
 
 

@@ -1,4 +1,4 @@
-"""What of an answer is suggested: golden cases, one file a language, and what holds for all of them."""
+"""Golden cases of what is suggested of an answer, one file per language, and properties of all cases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CURSOR = "█"
 
 @dataclass(frozen=True)
 class Case:
-    """A buffer with a cursor, what the model says there, and what is to be shown of it."""
+    """A buffer with a cursor, the model's answer there, and the part of it to suggest."""
 
     language: str
     name: str
@@ -71,21 +71,21 @@ def in_words(text: str, size: int = 4) -> list[Token]:
 
 
 def fed(ghost: GhostText, said: list[Token]) -> TrimmedAnswer:
-    """What is suggested of these tokens."""
+    """Return what is suggested of these tokens."""
     for token in said:
         ghost.feed(token)
     return ghost.finish()
 
 
 def through_the_core(case: Case) -> list[Token]:
-    """What the core lets through of the answer."""
+    """Return the tokens of the answer that the server's own ending rules let through."""
     gate = StopGate([SuffixStop(case.cursor.document.before, case.cursor.document.after)])
     return gate.feed(in_words(case.answer)) + gate.finish()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.language}: {case.name}")
 def test_golden(case: Case) -> None:
-    """What is suggested of an answer, and why it ends there, is what a user of the language expects."""
+    """The suggested part of an answer, and why it ends there, is what a user of the language expects."""
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
     ghost = GhostText(case.cursor, shape)
 
@@ -99,7 +99,7 @@ def test_golden(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.closes], ids=lambda case: f"{case.language}: {case.name}")
 def test_the_stream_is_closed_before_its_end(case: Case) -> None:
-    """Where the thought has ended, no more tokens are waited for."""
+    """Once the suggestion is complete, no more tokens are read."""
     ghost = GhostText(case.cursor, choose_shape(case.cursor, case.shape, invoked=case.invoked))
 
     for token in tokens(*case.answer[:-1]):
@@ -110,7 +110,7 @@ def test_the_stream_is_closed_before_its_end(case: Case) -> None:
 
 @given(data=st.data())
 def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
-    """However a text is cut into tokens, with empty ones among them, the same of it is suggested."""
+    """The suggestion does not depend on how the answer is split into tokens, some of them empty."""
     case = data.draw(st.sampled_from(CASES), label="case")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=12), label="cuts"))
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
@@ -133,7 +133,7 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
 def test_a_suggestion_is_how_the_answer_begins(
     before: str, after: str, answer: str, language: str, shape: SuggestionShape, size: int
 ) -> None:
-    """Of any answer at any place a beginning is suggested, and its tokens join to it; what is known once stays."""
+    """A suggestion is the beginning of its answer, its tokens join to it, and it keeps the complete lines that were shown early."""
     cursor = parse("untitled:1", before, after, language)
     ghost, letters = GhostText(cursor, shape), GhostText(cursor, shape)
 
@@ -149,7 +149,7 @@ def test_a_suggestion_is_how_the_answer_begins(
 
 
 def test_whole_lines_when_time_is_up() -> None:
-    """When time is up, the lines that are whole are there, and before the first of them nothing."""
+    """When the time budget is used up, the complete lines are suggested, and nothing before there is one."""
     ghost = GhostText(parse("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
     early = []
 
@@ -165,7 +165,7 @@ def test_whole_lines_when_time_is_up() -> None:
 
 
 def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
-    """Where the model had no more tokens, the line that it was in is left out, unless it is the only one."""
+    """A last line that the limit of tokens cut off is dropped, unless it is the only line."""
     cursor = parse("untitled:1", "def f(x):\n    ", "", "python")
     long, short = GhostText(cursor, SuggestionShape.BLOCK), GhostText(cursor, SuggestionShape.BLOCK)
     for token in tokens("y = 1\n", "    z ="):
@@ -177,7 +177,7 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
 
 
 def test_half_characters() -> None:
-    """A character in several tokens is kept whole with all of its tokens, or cut with all of them."""
+    """A character that consists of several tokens is kept with all of them, or dropped with all of them."""
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
@@ -188,7 +188,7 @@ def test_half_characters() -> None:
 
 
 def test_a_token_is_cut_where_the_suggestion_ends() -> None:
-    """The last token has only the text that is suggested."""
+    """The last token has only the suggested text."""
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
     trimmed = fed(ghost, tokens("x = 1", "  \n\ny"))
@@ -198,12 +198,12 @@ def test_a_token_is_cut_where_the_suggestion_ends() -> None:
 
 @pytest.mark.parametrize("language", ["python", "javascript", "typescript", "go", "rust", "c", "java", "html", "markdown"])
 def test_every_language_has_golden_cases(language: str) -> None:
-    """Ten cases or more for each language."""
+    """Each language has ten golden cases or more."""
     assert sum(case.language == language for case in CASES) >= 10
 
 
 def test_a_docstring_that_began_far_above_is_known() -> None:
-    """Where the text above is too long to be read line by line, what it leaves open is known all the same."""
+    """A docstring that is open at the end of text too far above to be parsed is recognised."""
     inside = '"""A docstring.\n' + "    A line (\n" * 1000
     outside = "x = 1\n" * 1000 + '"""A docstring."""\n' + "x = 2\n" * 395
 
@@ -217,7 +217,7 @@ def test_a_docstring_that_began_far_above_is_known() -> None:
 
 @pytest.mark.parametrize("language", ["javascript", "python", "html", "markdown"])
 def test_a_file_of_one_long_line(language: str) -> None:
-    """In a minified file, which is one line, the end of the answer's line is found all the same."""
+    """The end of the answer's line is found in a minified file, which is one line."""
     line = "f(1);" * 200_000
     ghost = GhostText(parse("untitled:1", line, line, language), SuggestionShape.LINE)
 
@@ -228,7 +228,7 @@ def test_a_file_of_one_long_line(language: str) -> None:
 
 @pytest.mark.parametrize(("said", "shown"), [("", ""), ("total = 0\n", "total = 0")])
 def test_white_space_without_end(said: str, shown: str) -> None:
-    """A model that goes on with white space for ever is stopped, and what it said before that stays."""
+    """A model that generates endless white space is stopped, and the text before it is kept."""
     ghost = GhostText(parse("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
     spaces = 0
     for token in tokens(said, *" " * 1000):

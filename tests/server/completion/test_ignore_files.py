@@ -79,7 +79,7 @@ class TestIgnoringFile:
         assert ignoring_file(file, tmp_path) is None
 
     def test_only_folders_from_the_top_on_count(self, tmp_path: Path) -> None:
-        """A file above the repository says nothing of what is in it."""
+        """An ignore file above the repository has no effect in it."""
         (tmp_path / ".gitignore").write_text("*\n")
         (tmp_path / "inner").mkdir()
         assert ignoring_file(tmp_path / "inner" / "a.py", tmp_path / "inner") is None
@@ -96,7 +96,7 @@ class TestIgnoringFile:
         assert not ignoring_file(tmp_path / "\ufffd.py", tmp_path)
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where an ignore file cannot be read everything below it is ignored: it may name whatever is asked for."""
+        """An ignore file that cannot be read ignores everything below it."""
 
         def denied(self: Path, *_: object) -> NoReturn:
             raise PermissionError(13, "Permission denied", str(self))
@@ -116,7 +116,7 @@ class TestIgnoringFile:
         assert f"{tmp_path / '.gitignore'} and the other ignore files of a path have more than 131,072 bytes" in caplog.text
 
     def test_a_path_that_is_too_long(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A path so deep that its match against long patterns would take too long is ignored, and the log says so."""
+        """A path so deep that matching it against long patterns would take too long is ignored and logged."""
         (tmp_path / ".gitignore").write_text("/**/a/*b\n" * 10_000)
         assert ignoring_file(tmp_path / "c" / "a.py", tmp_path) is None
         deep = tmp_path / ("c/" * 500 + "a.py")
@@ -135,7 +135,7 @@ class TestIgnoringFile:
         assert found.stdout.strip() == "None"
 
     def test_a_further_work_tree(self, tmp_path: Path) -> None:
-        """In a work tree that was added to a repository the repository's own exclude file counts."""
+        """In a linked worktree the exclude file of its repository applies."""
         main, added = tmp_path / "main", tmp_path / "added"
         main.mkdir()
         git(main, "init", "-q")
@@ -167,19 +167,19 @@ class TestPatterns:
         assert not Patterns(["\ud801"]).ignores("\ud800")
 
     def test_files_in_ignored_folders(self) -> None:
-        """A setting's patterns ignore what is in a folder that they ignore, whatever else they say of it."""
+        """A setting's patterns ignore everything in an ignored folder, whatever other patterns say."""
         patterns = Patterns(["build/", "!build/keep.py", "*.gen.py", "!mine.gen.py"])
         paths = ["build/keep.py", "a/build/x/y.py", "build", "x.gen.py", "a/mine.gen.py"]
         assert [path for path in paths if patterns.ignores(path)] == ["build/keep.py", "a/build/x/y.py", "x.gen.py"]
 
     @pytest.mark.parametrize("glob", ["a[!b]x.py", "a[^b]x.py", "a[.-0]x.py", "a[[:punct:]]x.py", "a?x.py", "a*x.py"])
     def test_slashes(self, glob: str) -> None:
-        """Nothing but two asterisks stands for a slash."""
+        """Only two asterisks match a slash."""
         assert Patterns(["/" + glob]).decision("a/x.py", folder=False) is None
         assert Patterns(["/" + glob]).decision("a.x.py", folder=False)
 
     def test_spaces_at_the_end(self) -> None:
-        """Spaces at the end of a line count only where they are escaped."""
+        """Spaces at the end of a line count only if they are escaped."""
         assert Patterns([r"a\  "]).decision("a ", folder=False)
         assert Patterns(["a  "]).decision("a", folder=False)
         assert Patterns([r"a\\ "]).decision("a\\", folder=False)

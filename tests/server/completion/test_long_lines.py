@@ -1,4 +1,4 @@
-"""Untrusted text: no line of a file makes a regular expression of ours backtrack."""
+"""No line of a file makes a regular expression of ours backtrack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONG = 1_000_000
 BEFORE_BRACKETS = re.compile(
     r"""(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\\n])*`)|(?P<quote>["'`])|(?P<bracket>[\[\](){}])"""
 )
-"""What brackets are by one expression, which takes quadratic time."""
+"""Brackets outside of strings, by an expression that takes quadratic time."""
 
 FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
 
@@ -38,7 +38,7 @@ FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
     ],
 )
 def test_time_is_bounded(module: str, program: str) -> None:
-    """A line of a million characters is read while a process starts and ends, where quadratic time would take hours."""
+    """A line of a million characters is read in seconds, where quadratic time would take hours."""
     package, _, name = f"pellucid.{module}".rpartition(".")
     imports = f"from {package} import {name}; from {package}.{name} import *"
     command = [sys.executable, "-c", f"{imports}; LONG = {LONG}; {program}"]
@@ -46,7 +46,7 @@ def test_time_is_bounded(module: str, program: str) -> None:
 
 
 def test_time_of_items_is_bounded() -> None:
-    """The word before a cursor is found in a line of a million characters while a process starts and ends."""
+    """The word before a cursor is found in a line of a million characters in seconds."""
     imports = "from pellucid_lsp.suggestion_items import *; from pellucid.completion.suggestion import DocumentCursor"
     command = [sys.executable, "-c", f"""{imports}; word_before(DocumentCursor("", "a" * {LONG} + "(", ""))"""]
     subprocess.run(command, timeout=60, check=True, capture_output=True)
@@ -54,7 +54,7 @@ def test_time_of_items_is_bounded() -> None:
 
 @given(st.text("\"'`\\\na([{)]}", max_size=20))
 def test_brackets_outside_of_strings(text: str) -> None:
-    """Strings are found where one expression would find them, escaped quotes and strings without an end included."""
+    """Brackets in strings are ignored, including strings with escaped quotes and unterminated ones."""
     tokens = [match for match in BEFORE_BRACKETS.finditer(text) if not match["string"]]
     depth, balanced, opened = 0, True, 0
     for match in tokens:

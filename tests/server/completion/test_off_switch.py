@@ -1,4 +1,4 @@
-"""The switch holds for all editors."""
+"""The off switch applies to all editors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pellucid.errors import ConfigError
 
 
 def test_on_at_first(tmp_path: Path) -> None:
-    """Without a file everything is on."""
+    """Without a file, suggestions are on."""
     switch = Switch(tmp_path / "none" / "switch.json", ["/a"])
 
     assert (switch.everywhere, switch.here) == (True, True)
 
 
 def test_everywhere(tmp_path: Path) -> None:
-    """Switched off in one editor it is off in all, and on again likewise."""
+    """Switching off or on in one editor applies to all editors."""
     one, other = (Switch(tmp_path / "state" / "switch.json", [folder]) for folder in ("/a", "/b"))
 
     one.toggle()
@@ -47,7 +47,7 @@ def test_only_its_owner_reads_it(tmp_path: Path, there: bool) -> None:
 
 
 def test_here(tmp_path: Path) -> None:
-    """Switched off in a folder it is off for all editors of that folder, and on elsewhere."""
+    """Switching off in a folder applies to all editors of that folder, and to no other."""
     one, same, other = (Switch(tmp_path / "switch.json", folders) for folders in (["/a", "/c"], ["/c"], ["/b"]))
 
     one.toggle_here()
@@ -57,13 +57,13 @@ def test_here(tmp_path: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """Without a folder there is no here, which is said."""
+    """Switching off in the workspace without an open folder raises an error."""
     with pytest.raises(ConfigError, match="No folder is open"):
         Switch(tmp_path / "switch.json", []).toggle_here()
 
 
 def test_other_folders(tmp_path: Path) -> None:
-    """When other folders are opened, here means those."""
+    """Opening other folders changes which folders the switch applies to."""
     switch = Switch(tmp_path / "switch.json", ["/a"])
 
     switch.toggle_here()
@@ -87,7 +87,7 @@ SPOILT = [
 
 @pytest.mark.parametrize("text", SPOILT, ids=range(len(SPOILT)))
 def test_spoilt_file(tmp_path: Path, text: str) -> None:
-    """A file that is not ours may have said off: so it counts, is named with what to do about it, and a use of the switch mends it."""
+    """An unreadable file counts as off, its error names the remedy, and using the switch rewrites it."""
     file = tmp_path / "switch.json"
     file.write_text(text, encoding="latin-1")
     switch = Switch(file, ["/a"])
@@ -102,7 +102,7 @@ def test_spoilt_file(tmp_path: Path, text: str) -> None:
 
 
 def test_spoilt_file_here(tmp_path: Path) -> None:
-    """Of a spoilt file the switch of a folder writes a good one as well, in which all else stays off."""
+    """Switching a folder rewrites a damaged file, and everything else stays off."""
     file = tmp_path / "switch.json"
     file.write_text("{}")
     switch = Switch(file, ["/a"])
@@ -112,7 +112,7 @@ def test_spoilt_file_here(tmp_path: Path) -> None:
 
 
 def test_mended_by_hand(tmp_path: Path) -> None:
-    """Once the spoilt file is deleted, everything is on again."""
+    """Once the damaged file is deleted, suggestions are on again."""
     file = tmp_path / "switch.json"
     file.write_text("{}")
     switch = Switch(file, [])
@@ -123,7 +123,7 @@ def test_mended_by_hand(tmp_path: Path) -> None:
 
 
 def test_no_file_there(tmp_path: Path) -> None:
-    """Where there can be no file suggestions are off, and a use of the switch says why it has no effect."""
+    """If the file cannot exist, suggestions are off, and using the switch raises an error with the reason."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
 

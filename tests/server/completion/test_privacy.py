@@ -1,4 +1,4 @@
-"""Privacy: what is secret, ignored or no text for people is refused, each with its reason, and nothing else is."""
+"""Secret files, ignored files and files that people did not write are refused with a reason; no others are."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class TestNames:
         ],
     )
     def test_secret_names(self, path: str) -> None:
-        """Files that are known to hold secrets are refused by their names, wherever they are."""
+        """Files with the names of secret files are refused in any folder."""
         reason = refusal(f"/home/someone/{path}")
         assert reason is not None
         assert reason.startswith(f"{Path(path).name} is never sent to the model: files that match ")
@@ -84,7 +84,7 @@ class TestNames:
         ],
     )
     def test_names_that_only_sound_secret(self, path: str) -> None:
-        """Examples that are made to be shown, and code about secrets, are not refused."""
+        """Example files and code about secrets are not refused."""
         assert refusal(f"/home/someone/{path}") is None
 
     def test_no_name(self) -> None:
@@ -113,7 +113,7 @@ class TestAddresses:
         ["", "untitled:", "untitled:Untitled-1", "git:/project/a.py?x", "vscode-notebook-cell:/a/n.ipynb#W0s", "scp://[h/a.py", "x:%00"],
     )
     def test_other_addresses(self, uri: str) -> None:
-        """Other addresses, such without a name among them, are not refused, not even with the pattern that is called so."""
+        """Other URIs, including those without a name, are not refused."""
         assert Privacy([]).refusal(None, CODE, uri) is None
 
     def test_ignored_where_they_lie(self, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ class TestAddresses:
             assert privacy.refusal(None, CODE, uri.format(tmp_path).replace("private", "public")) is None
 
     def test_content(self) -> None:
-        """What they hold counts as well, under the name that they have."""
+        """The files in a linked folder are judged by the names in the link's folder as well."""
         assert Privacy([]).refusal(None, KEY, "untitled:Untitled-1") == "Untitled-1 is never sent to the model: it holds a private key."
         assert Privacy([]).refusal(None, KEY, "untitled:") == "This text is never sent to the model: it holds a private key."
 
@@ -154,15 +154,15 @@ class TestContent:
 
     @pytest.mark.parametrize("text", ["\x7fELF\x02\x01\x00\x00", "GIF\x00", "\ufffd\x01\x02\x03" * 50])
     def test_binary(self, text: str) -> None:
-        """What is not text is refused."""
+        """Binary data is refused."""
         assert refusal("/a/program", text) == "program is never sent to the model: it is not text."
 
     def test_text_with_some_control_characters(self) -> None:
-        """Form feeds, colours of a terminal and a stray byte do not make a text binary."""
+        """Form feeds, terminal colours and a stray byte do not make a text binary."""
         assert refusal("/a/a.py", "\f\n" * 30 + "\x1b[1mbold\x1b[0m \ufffd\n" + CODE * 10) is None
 
     def test_minified(self) -> None:
-        """Texts of which most is one long line, or that have long lines on average, are refused."""
+        """Texts that are mostly one long line, or have long lines on average, are refused."""
         reason = "app.js is never sent to the model: its lines are too long for code that people write."
         assert refusal("/a/app.js", "/* licence */\n" * 50 + "f(1);" * 5_000) == reason
         assert refusal("/a/app.js", ("f(1);" * 120 + "\n") * 20) == reason
@@ -184,21 +184,21 @@ class TestContent:
         assert refusal("/a/a.py", "") is None
 
     def test_ends_of_line(self) -> None:
-        """Lines are lines whatever ends them."""
+        """All line endings are recognised."""
         for end in ("\n", "\r\n", "\r"):
             assert refusal("/a/a.py", (CODE * 300).replace("\n", end)) is None, end
             assert refusal("/a/a.js", (("f(1);" * 120 + "\n") * 20).replace("\n", end)), end
 
     @given(st.lists(st.integers(0, 9_000), min_size=1, max_size=12))
     def test_a_line_that_is_most_of_the_text(self, lengths: list[int]) -> None:
-        """Wherever it stands, a line that is longer than all others together, and than people write, is found."""
+        """A very long line that is most of a file is found anywhere in the file."""
         text = "\n".join("x" * length for length in lengths)
         longest = max(lengths) > max(rules.LONG_LINE, len(text) / 2)
         on_average = len(text) > rules.LONG_MEAN_LINE * len(lengths)
         assert rules.is_minified(text) == (len(text) > rules.LONG_LINE and (longest or on_average))
 
     def test_a_long_text_is_judged_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of a long text that is asked about again, under whatever name, the verdict is remembered; a changed one is judged anew."""
+        """The verdict on a long text is remembered, whatever its name; a changed text is judged again."""
         judged: list[str] = []
         judge = rules.content_refusal
 
@@ -218,7 +218,7 @@ class TestContent:
 
 class TestIgnored:
     def test_ignore_files(self, tmp_path: Path) -> None:
-        """What .gitignore and .pellucidignore name is refused, and the reason names the file that does."""
+        """Files that .gitignore and .pellucidignore ignore are refused, and the reason names the ignore file."""
         (tmp_path / "src").mkdir()
         (tmp_path / "src" / ".gitignore").write_text("*.gen.py\n")
         (tmp_path / ".pellucidignore").write_text("customers/\n")
@@ -231,7 +231,7 @@ class TestIgnored:
         assert privacy.refusal(str(tmp_path / "src" / "a.py"), CODE) is None
 
     def test_the_repository_above_the_folder(self, tmp_path: Path) -> None:
-        """Where the folder that is open lies in a repository, the ignore files above it count as well."""
+        """If the open folder is in a repository, the ignore files above it apply as well."""
         (tmp_path / ".git" / "info").mkdir(parents=True)
         (tmp_path / ".git" / "info" / "exclude").write_text("scratch.py\n")
         (tmp_path / ".gitignore").write_text("build/\n")
@@ -252,7 +252,7 @@ class TestIgnored:
         assert privacy.refusal(str(tmp_path / "one" / "a" / "vendor" / "a.py"), CODE) is None
 
     def test_outside_of_every_folder(self, tmp_path: Path) -> None:
-        """Outside of the folders that are open no ignore file counts; names of secret files do."""
+        """Outside of the open folders, ignore files do not apply, but the names of secret files do."""
         (tmp_path / ".gitignore").write_text("*\n")
         (tmp_path / "open").mkdir()
         privacy = Privacy([tmp_path / "open"])
@@ -287,7 +287,7 @@ class TestLinks:
         assert privacy.refusal(str(tmp_path / "plain.txt"), "A=1") is None
 
     def test_a_folder_opened_by_a_link(self, tmp_path: Path) -> None:
-        """Ignore files count by whichever of its names a folder was opened, and a file in it."""
+        """Ignore files apply by whichever of its names a folder and a file in it were opened."""
         (tmp_path / "real").mkdir()
         (tmp_path / "real" / ".gitignore").write_text("a.py\n")
         (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -296,7 +296,7 @@ class TestLinks:
                 assert Privacy([tmp_path / root]).refusal(str(tmp_path / name / "a.py"), CODE), (root, name)
 
     def test_a_link_out_of_a_folder_opened_by_a_link(self, tmp_path: Path) -> None:
-        """What a link is called in the folder that is open counts, wherever it leads."""
+        """A link is judged by its name in the open folder, wherever it leads."""
         (tmp_path / "real").mkdir()
         (tmp_path / "outside.py").write_text(CODE)
         (tmp_path / "real" / ".gitignore").write_text("a.py\n")
@@ -305,7 +305,7 @@ class TestLinks:
         assert Privacy([tmp_path / "link"]).refusal(str(tmp_path / "link" / "a.py"), CODE)
 
     def test_a_link_to_itself(self, tmp_path: Path) -> None:
-        """Links that lead nowhere, and what can be no path, are judged by their names."""
+        """Broken links and impossible paths are judged by their names."""
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
         assert Privacy([tmp_path]).refusal(str(tmp_path / "loop" / "a.py"), CODE) is None
         assert Privacy([tmp_path]).refusal(str(tmp_path / "loop" / ".env"), CODE)

@@ -44,7 +44,7 @@ class TestTyping:
 
     @given(texts, texts, typings)
     def test_the_window_slides_seldom(self, before: str, after: str, typed: list[str]) -> None:
-        """However small the budget, the start of the window moves at most once for each half of it that is typed."""
+        """The window's start moves at most once for each half of the budget that is typed."""
         ours = context()
         starts = [len(before) - len(ours.prompt(cursor(before, after)).prefix)]
         for key in typed:
@@ -79,7 +79,7 @@ class TestTyping:
 
 class TestMoving:
     def test_an_edit_above_the_window_leaves_the_prompt_as_it_is(self) -> None:
-        """Lines that are added or taken away above the window move it along."""
+        """Adding or deleting lines above the window moves it along."""
         ours, typed = context(), CODE + "x" * (PREFIX // 4)
         ours.prompt(cursor(CODE))
         first = ours.prompt(cursor(typed))
@@ -93,7 +93,7 @@ class TestMoving:
         assert ours.prompt(cursor("x = 1\n" + lines)).prefix == first.prefix
 
     def test_a_window_that_lost_its_beginning_is_given_up(self) -> None:
-        """Where more was taken away than stood above the window, the text that is left is read from its own beginning."""
+        """If more text was deleted than was above the window, the remaining text is read from its beginning."""
         ours = context(ContextSettings(prefix_tokens=400))
         ours.prompt(cursor("same line\n" * 1_000))
         left = "\n" + "same line\n" * 128
@@ -109,7 +109,7 @@ class TestMoving:
         assert PREFIX / 2 <= len(prompt.prefix) <= PREFIX
 
     def test_back_from_a_jump(self) -> None:
-        """Who jumps elsewhere, edits there and comes back finds the prompt of before, for the last few places."""
+        """Jumping back to one of the last few positions gives the prompt from before."""
         ours, typed = context(), "x" * (PREFIX // 4)
         up_there = CODE.index("def function_200")
         ours.prompt(cursor(CODE, "\n"))
@@ -121,13 +121,13 @@ class TestMoving:
         assert back == first
 
     def test_a_step_up_within_the_window_does_not_starve_the_prefix(self) -> None:
-        """Where less than half of the budget would be left of the window, it moves up."""
+        """The window moves up if less than half of the budget would remain in it."""
         ours = context()
         ours.prompt(cursor(CODE))
         assert len(ours.prompt(cursor(CODE[:-PREFIX])).prefix) >= PREFIX / 2
 
     def test_a_closed_document_is_forgotten(self) -> None:
-        """A document that is opened again starts anew."""
+        """A document that is opened again gets a new window."""
         ours = context()
         ours.prompt(cursor(CODE))
         typed = "x" * (PREFIX // 3)
@@ -136,7 +136,7 @@ class TestMoving:
         assert ours.prompt(cursor(CODE + typed)).prefix == context().prompt(cursor(CODE + typed)).prefix != grown
 
     def test_the_latest_documents_are_remembered(self) -> None:
-        """However many are opened, and asked for after they were closed, the windows of the last ones alone are kept."""
+        """Only the windows of the most recent documents are kept, however many are opened."""
         ours, typed = context(), CODE + "x" * (PREFIX // 3)
         for number in range(MAX_DOCUMENTS + 2):
             ours.prompt(cursor(CODE, uri=f"file:///{number}.py"))
@@ -158,7 +158,7 @@ class TestMoving:
 class TestBudget:
     @given(texts, texts)
     def test_a_fresh_prompt_keeps_to_its_budget(self, before: str, after: str) -> None:
-        """What is sent is the end of what is before the cursor and the beginning of what is after it, within the budget."""
+        """The prompt is the end of the text before the cursor and the beginning of the text after it, within the budget."""
         prompt = context().prompt(cursor(before, after))
         assert before.endswith(prompt.prefix)
         assert after.startswith(prompt.suffix)
@@ -177,7 +177,7 @@ class TestBudget:
 
     @given(texts)
     def test_no_suffix(self, after: str) -> None:
-        """A budget of nothing sends nothing of what is after the cursor."""
+        """With a budget of 0, no text after the cursor is sent."""
         assert context(ContextSettings(suffix_tokens=0)).prompt(cursor("x", after)).suffix == ""
 
 
@@ -196,7 +196,7 @@ class TestChunks:
         assert ours.prompt(cursor(CODE + chunk)).extra == ()
 
     def test_a_new_chunk_is_sent_from_the_next_prompt_on(self) -> None:
-        """When the ring changes, so does the prompt, at the end of its chunks."""
+        """When the ring changes, the prompt changes only at the end of its chunks."""
         some = ContextSettings()
         ring = ChunkRing(some)
         ours = PromptContext(some, ring)
@@ -208,7 +208,7 @@ class TestChunks:
         assert ours.prompt(cursor("x")) == Prompt("x", "")
 
     def test_each_prompt_is_checked(self) -> None:
-        """While one types at a place nothing is sent of a file that is ignored since, though its chunks were chosen before."""
+        """Chunks of a file that has been ignored since are dropped from the next prompt."""
         some, forbidden = ContextSettings(), set[str]()
         ring = ChunkRing(some, lambda uri, text: uri not in forbidden)
         ours = PromptContext(some, ring)
@@ -221,7 +221,7 @@ class TestChunks:
 
     @given(texts)
     def test_the_document_itself_is_not_among_them(self, text: str) -> None:
-        """What was edited in a document is never sent beside it."""
+        """Chunks of a document are never sent together with that document."""
         assume(text)
         some = ContextSettings()
         ring = ChunkRing(some)

@@ -1,4 +1,4 @@
-"""What was said lately answers again."""
+"""Recent answers are found again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_same_place() -> None:
 
 @given(st.integers(0, len(ANSWER.text) - 1))
 def test_typing_into(length: int) -> None:
-    """Whoever types into an answer gets what is left of it, a token cut where it was typed in part."""
+    """Typing into an answer returns the rest of it; a token that was typed in part is cut."""
     found = recent(ANSWER).find(typed(ANSWER.text[:length]))
 
     assert found is not None
@@ -59,12 +59,12 @@ def test_typing_into(length: int) -> None:
     ],
 )
 def test_other_places(cursor: DocumentCursor) -> None:
-    """Other text, another file, another surrounding, and an answer that is typed to its end: nothing is found."""
+    """No answer is found for other text, another file, other text after the cursor, or a fully typed answer."""
     assert recent(ANSWER).find(cursor) is None
 
 
 def test_an_empty_document_is_not_every_place() -> None:
-    """What was said in an empty document is said there only."""
+    """An answer in an empty document is found only in an empty document."""
     known = recent(replace(ANSWER, cursor=replace(HERE, before="", after="")))
 
     assert known.find(replace(HERE, before="", after="")) is not None
@@ -72,7 +72,7 @@ def test_an_empty_document_is_not_every_place() -> None:
 
 
 def test_edits_far_away_do_not_count() -> None:
-    """More text than tells a place from others may change around it."""
+    """Edits far from the cursor do not invalidate an answer."""
     far = replace(HERE, before="a" * 10 + "b" * CHARACTERS_BEFORE, after="c" * CHARACTERS_AFTER + "d" * 10)
     known = recent(replace(ANSWER, cursor=far))
 
@@ -80,7 +80,7 @@ def test_edits_far_away_do_not_count() -> None:
 
 
 def test_newest_first() -> None:
-    """Of two answers at one place the newer one counts."""
+    """The newer of two answers at one cursor is found."""
     newer = replace(ANSWER, tokens=make_tokens("pass"))
 
     found = recent(ANSWER, newer).find(HERE)
@@ -109,7 +109,7 @@ def test_brackets_that_the_editor_closes(said: str, typing: str, closed: str, le
 
 
 def test_nothing_left_before_the_closed_bracket() -> None:
-    """Where the answer closes at once what the editor has closed, nothing is left."""
+    """Nothing remains of an answer that only closes what the editor has closed."""
     assert recent(replace(ANSWER, tokens=make_tokens("f(", ")"))).find(replace(typed("f("), after=")" + HERE.after)) is None
 
 
@@ -118,7 +118,7 @@ def suggestion(text: str = "return a", cursor: DocumentCursor = HERE) -> Suggest
 
 
 def test_dismissed() -> None:
-    """What was dismissed is known where it was offered, however much of it is typed, and nowhere else."""
+    """A dismissed text is recognised at its cursor, however much of it is typed, and nowhere else."""
     known = RecentAnswers()
     known.dismiss(suggestion())
 
@@ -129,7 +129,7 @@ def test_dismissed() -> None:
 
 
 def test_accepted() -> None:
-    """What was accepted is found by its document, the newest first; the rest is not."""
+    """Accepted suggestions are found by their document, the newest first; others are not."""
     known = RecentAnswers()
     one, two = suggestion(), replace(suggestion("pass"), id="2")
     for each in (one, two):

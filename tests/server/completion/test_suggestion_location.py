@@ -28,7 +28,7 @@ ACCEPTED = Suggestion("1", HERE, "a + b", make_tokens("a", " +", " b"), "m", Sug
     ],
 )
 def test_locate(marked: str) -> None:
-    """The text before it tells it from others like it; indented otherwise it is found; edited, or after other text, it is not."""
+    """A suggestion is found by the text before it, also with other indentation; edited, or after other text, it is not."""
     wanted = marked.find("▶")
 
     assert locate(marked.replace("▶", ""), ACCEPTED) == (None if wanted < 0 else wanted)
@@ -52,7 +52,7 @@ def test_locate(marked: str) -> None:
     ],
 )
 def test_what_tells_it(before: str, text: str, marked: str) -> None:
-    """Its line up to it does, or a good deal of text before it, or a telling text that there is once; else it is gone."""
+    """A suggestion is found by its line's beginning, by enough text before it, or by a distinctive text that occurs once."""
     suggestion = Suggestion("1", DocumentCursor("file:///a.py", before, ""), text, make_tokens(text), "m", SuggestionShape.LINE)
 
     assert locate(marked.replace("▶", ""), suggestion) == (marked.index("▶") if "▶" in marked else None)

@@ -1,4 +1,4 @@
-"""The log of suggestions: off by default, numbers and outcomes, no text, on this machine only."""
+"""The log of suggestions is off by default, and holds numbers and outcomes, but no text."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def shown(outcome: Shown = Shown.SHOWN) -> Explanation:
 
 
 def test_off_by_default() -> None:
-    """Nobody's suggestions are logged unasked."""
+    """The log is off by default."""
     assert EditorSettings().completion.log is False
 
 
 def test_written_and_read(log: SuggestionLog) -> None:
-    """What is written is what is read, of one model at a time; the later outcome of a suggestion is the one that counts."""
+    """Entries are read as they were written, for one model; a later reaction to a suggestion replaces the earlier one."""
     shortened = replace(ENTRY, outcome=Reaction.SHORTENED, accepted=3, accepted_features=ENTRY.features)
     log.write(shortened)
     log.write(ENTRY)
@@ -73,7 +73,7 @@ def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
 
 @pytest.mark.parametrize(("accepted", "outcome"), [(13, Reaction.ACCEPTED), (9, Reaction.SHORTENED), (0, Reaction.DISMISSED)])
 def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
-    """What was accepted, shortened and dismissed is told apart, and of a part there are the part's numbers."""
+    """Accepted, shortened and dismissed suggestions are distinguished; a shortened one has the features of its part."""
     ReactionLog(log).note(SUGGESTION, shown(), accepted)
 
     (entry,) = log.entries("model")
@@ -88,7 +88,7 @@ def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
 
 @pytest.mark.parametrize(("accepted", "outcome"), [(13, Reaction.ACCEPTED), (4, Reaction.SHORTENED)])
 def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
-    """Who takes a part and dismisses the rest has accepted that part; who takes what was dismissed has accepted it."""
+    """A dismissal does not replace an acceptance, but an acceptance replaces a dismissal."""
     outcomes = ReactionLog(log)
     outcomes.note(SUGGESTION, shown(), accepted)
     outcomes.note(SUGGESTION, shown(), 0)
@@ -119,7 +119,7 @@ def test_sessions_are_told_apart(log: SuggestionLog) -> None:
 
 
 def test_unwanted(log: SuggestionLog) -> None:
-    """What was shown while no log was wanted is not logged later."""
+    """Suggestions that were shown while the log was off are not logged later."""
     explanation = shown()
     explanation.at = None
 
@@ -129,7 +129,7 @@ def test_unwanted(log: SuggestionLog) -> None:
 
 
 def test_foreign_file(log: SuggestionLog) -> None:
-    """Another program's file is left as it is: one sentence, and no more tries."""
+    """Another program's file is not changed: the error is reported once, and nothing more is logged."""
     log.path.parent.mkdir()
     with sqlite3.connect(log.path) as database:
         database.execute("CREATE TABLE suggestions (their TEXT)")
@@ -147,7 +147,7 @@ def test_foreign_file(log: SuggestionLog) -> None:
 
 
 def test_damaged_file(log: SuggestionLog) -> None:
-    """What is no database is told in one sentence."""
+    """A file that is not a database raises an error with the remedy."""
     log.path.parent.mkdir()
     log.path.write_text("not a database, by far" * 100)
 
@@ -156,7 +156,7 @@ def test_damaged_file(log: SuggestionLog) -> None:
 
 
 def test_full_disk(log: SuggestionLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is told once, and completing goes on."""
+    """A full disk is reported once, and completion continues."""
 
     def full(*_: Any, **__: Any) -> Any:
         raise sqlite3.OperationalError("database or disk is full")
@@ -171,7 +171,7 @@ def test_full_disk(log: SuggestionLog, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows_are_json(log: SuggestionLog) -> None:
-    """Every row can be handed out."""
+    """All rows can be exported."""
     log.write(ENTRY)
 
     (row,) = log.rows()
@@ -181,7 +181,7 @@ def test_rows_are_json(log: SuggestionLog) -> None:
 
 
 def test_deleted(log: SuggestionLog) -> None:
-    """Deleting leaves nothing behind; of nothing there is nothing to delete."""
+    """Deleting removes all files of the log; a missing log has nothing to delete."""
     log.write(ENTRY)
 
     assert log.delete() == 1

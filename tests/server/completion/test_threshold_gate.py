@@ -1,4 +1,4 @@
-"""The gate shows what is sure."""
+"""Thresholds decide how much of a suggestion is shown."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_shortened_to_whole_words() -> None:
 @pytest.mark.parametrize("level", GateLevel)
 @given(words=texts, data=st.data())
 def test_what_is_shown_is_sure(level: GateLevel, words: list[str], data: st.DataObject) -> None:
-    """Whatever is shown is a beginning of the suggestion, never only blanks, and above the thresholds."""
+    """The shown part is a beginning of the suggestion, not blank, and above the thresholds."""
     tokens = tuple(token(word, data.draw(probabilities)) for word in words)
     text = joined(tokens)
 

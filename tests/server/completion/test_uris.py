@@ -53,7 +53,7 @@ class TestRules:
     @pytest.mark.parametrize("written", WRITTEN)
     @pytest.mark.parametrize("form", FORMS)
     def test_every_address_of_a_file(self, project: Path, form: str, written: str) -> None:
-        """What is ignored, secret or excluded is refused by every address that it has, and nothing else is."""
+        """Ignored, secret and excluded files are refused by every form of their URI; no others are."""
         privacy = Privacy([project], ["/excluded.py"])
         for name in ("ignored.py", "private.py", "out/a.py", ".env", "excluded.py"):
             uri = form.format(WRITTEN[written](str(project / name)))
@@ -80,7 +80,7 @@ class TestRules:
         assert Privacy([project], [f"!/{host}/**"]).refusal(None, CODE, uri.format("/a/.env"))
 
     def test_encoded_once(self, project: Path) -> None:
-        """An address is decoded once: what is encoded twice is a file whose name has a percent sign."""
+        """A URI is decoded once: a doubly encoded one is a file whose name has a percent sign."""
         assert file_path(f"file://{project}/%2569gnored.py") == project / "%69gnored.py"
         assert Privacy([project]).refusal(None, CODE, f"file://{project}/%2569gnored.py") is None
         (project / ".gitignore").write_text("%69gnored.py\n")
@@ -93,7 +93,7 @@ class TestRules:
 
     @pytest.mark.parametrize("name", ["a.py#.env", "a.py?/.env", "b#/.ssh/config"])
     def test_names_that_an_editor_did_not_encode(self, project: Path, name: str) -> None:
-        """Where a file's name has a number or question mark that may be its own, both readings are judged."""
+        """If a file's name has a # or ? that may be part of it, both readings are judged."""
         assert Privacy([project]).refusal(None, CODE, f"file://{project}/{name}")
 
     def test_links(self, project: Path, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ class TestRules:
         assert privacy.refusal(None, CODE, (other / "diary.txt").as_uri()) is None
 
     def test_a_file_system_without_cases(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the file system takes another spelling for the same folder, the folder's rules count under that as well."""
+        """On a file system that ignores case, a folder's rules apply under any spelling of its name."""
         monkeypatch.setattr(Path, "samefile", lambda one, other: str(one).lower() == str(other).lower())
         assert Privacy([project]).refusal(None, CODE, f"file://{str(project).upper()}/ignored.py")
         assert Privacy([project]).refusal(None, CODE, f"file://{str(project).upper()}/open.py") is None
@@ -127,7 +127,7 @@ class TestRules:
 class TestAddresses:
     @given(st.text(st.characters(codec=None, categories=None)), st.sampled_from(["", "file:", "file://", "file:///", "git:", "file://["]))
     def test_any_address(self, text: str, begin: str) -> None:
-        """No address is too strange to be judged, lone surrogates included."""
+        """Any URI can be judged, even with lone surrogates."""
         Privacy([Path("/nowhere")], ["*.x"]).refusal(None, CODE, begin + text)
         file_path(begin + text)
 
@@ -150,10 +150,10 @@ class TestAddresses:
         assert windows_path(read.__wrapped__(uri)) == path
 
     def test_a_drive_elsewhere(self) -> None:
-        """Elsewhere a drive is the name of a folder: a path without its slash would lie in the working directory."""
+        """On other systems than Windows, a drive letter in a URI is the name of a folder."""
         assert file_path("file:///C:/a.py") == Path("/C:/a.py")
 
     def test_parts(self) -> None:
-        """What is no file keeps its host and its scheme."""
+        """A URI that is not a file keeps its host and its scheme."""
         assert read("Git://host/a%20b?x#y") == Address("git", "host", "/a b", "?x#y")
         assert read("a.py") == Address("", "", "/a.py", "")
