@@ -70,7 +70,7 @@ class EditorSession:
 
     @property
     def enabled(self) -> bool:
-        """Whether suggestions are on in this editor."""
+        """True if suggestions are on in this editor."""
         return self.settings.enabled and self.switch.everywhere and self.switch.here
 
     async def suggest(self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False) -> list[Suggestion]:

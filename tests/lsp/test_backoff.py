@@ -1,4 +1,4 @@
-"""Starts of a server that dies are spaced, and those of a sound one are not."""
+"""Starts of a failing server are delayed, those of a stable one are not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pellucid_lsp.model_server.backoff import Backoff
 
 
 class Clock:
-    """Stands still unless it is set."""
+    """A clock that only moves when it is set."""
 
     now = 100.0
 
@@ -15,7 +15,7 @@ class Clock:
 
 
 def waits(backoff: Backoff, clock: Clock, count: int, *, ready: bool) -> list[float]:
-    """What is waited before each of so many starts in a row."""
+    """Return the delays before consecutive starts."""
     found = []
     for _ in range(count):
         found.append(backoff.seconds)
@@ -28,12 +28,12 @@ def waits(backoff: Backoff, clock: Clock, count: int, *, ready: bool) -> list[fl
 
 
 def test_starts_that_fail() -> None:
-    """The first start is at once; each later one waits twice as long, up to half a minute."""
+    """The first start is immediate; each later one waits twice as long, up to half a minute."""
     assert waits(Backoff(clock := Clock()), clock, 9, ready=False) == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
 def test_servers_that_die_soon() -> None:
-    """A server that was ready and is killed again and again is back within seconds each time."""
+    """A server that was ready and is killed repeatedly is restarted within seconds each time."""
     assert waits(Backoff(clock := Clock()), clock, 9, ready=True) == [0, 0.5, 1, 2, 4, 4, 4, 4, 4]
 
 
@@ -49,7 +49,7 @@ def test_time_that_has_passed_counts() -> None:
 
 
 def test_a_sound_server_makes_good() -> None:
-    """A minute of health makes the next start the first one again; less does not."""
+    """A server that was ready for a minute resets the delays; one that was ready for less does not."""
     backoff = Backoff(clock := Clock())
     for health, starts in ((59.0, [0, 0.5, 1, 2]), (60.0, [0, 0.5, 1, 2])):
         backoff.reset()

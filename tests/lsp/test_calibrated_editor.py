@@ -1,4 +1,4 @@
-"""An editor sees which gate has decided, and keeps a log only where that is wanted."""
+"""The editor sees which gate decided, and reactions are logged only if the setting is on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TestCalibrated:
         return CalibratedAssistant([spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])])
 
     async def test_told(self, connect: Connect) -> None:
-        """A calibration of the server's decides in the editor, and the explanation and the state tell it."""
+        """A calibration from the server decides in the editor, and the explanation and the status name it."""
         editor = await connect()
         editor.open(URI, TEXT)
 
@@ -51,7 +51,7 @@ class TestCalibrated:
 
 
 async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Where the model was not calibrated the state says that the thresholds decide, and why."""
+    """Without a calibration the status says that thresholds decide, and why."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -83,7 +83,7 @@ async def take(connect: Connect, assistant: ScriptedAssistant, **completion: Any
 
 
 async def test_logged(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
-    """With the setting every outcome is logged, by the thresholds' or the calibration's decision."""
+    """With the setting on, every reaction is logged with the gate that decided."""
     await take(connect, assistant, log=True)
 
     entries = log_of(tmp_path).entries(TINY)
@@ -94,7 +94,7 @@ async def test_logged(connect: Connect, assistant: ScriptedAssistant, tmp_path: 
 
 
 async def test_not_logged(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
-    """Without it nothing is."""
+    """With the setting off, nothing is logged."""
     await take(connect, assistant)
 
     assert not log_of(tmp_path).path.exists()

@@ -1,4 +1,4 @@
-"""Documents: lines, positions and edits are those that the client counts."""
+"""Lines, positions and edits of documents are in the client's units."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ NOTEBOOK = "file:///project/a%20b/notes.ipynb"
 
 
 def model_lines(text: str) -> list[str]:
-    """The lines without their ends, by the words of the specification."""
+    """Return the lines without their endings, as the specification defines them."""
     return re.split(r"\r\n|\n|\r", text)
 
 
@@ -61,7 +61,7 @@ def model_position(text: str, offset: int, encoding: str) -> types.Position:
 
 
 def model_offset(text: str, position: types.Position, encoding: str) -> int:
-    """By counting: the first offset on the line that is not before the position."""
+    """Return the first offset on the line that is not before the position, by counting."""
     lines, starts = model_lines(text), model_starts(text)
     if position.line >= len(lines):
         return len(text)
@@ -100,18 +100,18 @@ def prose(text: str) -> tuple[types.NotebookCellKind, str, str]:
 class TestLines:
     @given(texts)
     def test_lines_end_where_the_protocol_ends_them(self, text: str) -> None:
-        """Lines join to the text, end at the three ends of line of the protocol only, and the last one has no end."""
+        """Lines join to the text, end only at the protocol's three line endings, and the last one has none."""
         lines = document(text).lines
         assert "".join(lines) == text
         assert [line.rstrip("\r\n") for line in lines] == model_lines(text)
 
     def test_a_long_last_line_takes_no_time_to_speak_of(self) -> None:
-        """Splitting looks at each character a bounded number of times, even where the last line is all of the text."""
+        """Splitting reads each character a bounded number of times, even if the text is one line."""
         text = "a\r\n" + "x" * 3_000_000
         assert split_lines(text) == ("a\r\n", "x" * 3_000_000)
 
     def test_lines_follow_an_edit(self) -> None:
-        """The lines that are kept for a text are not those of the text after it."""
+        """The cached lines of a text are not used for a changed text."""
         edited = document("a\nb")
         before = edited.lines
         edited.apply_change(types.TextDocumentContentChangeWholeDocument("c"))
@@ -121,14 +121,14 @@ class TestLines:
 class TestPositions:
     @given(texts, encodings, st.data())
     def test_offset_to_position(self, text: str, encoding: str, data: st.DataObject) -> None:
-        """Every offset has the position that the client counts, the end of the text after a last end of line included."""
+        """Every offset has the client's position, including the end of a text that ends with a line ending."""
         offset = data.draw(st.integers(0, len(text)))
         position = document(text, encoding).client_position_at_offset(offset)
         assert position == model_position(text, offset, encoding)
 
     @given(texts, encodings)
     def test_there_and_back(self, text: str, encoding: str) -> None:
-        """An offset's position leads back to it, unless it is between the two characters of one end of line."""
+        """Converting an offset to a position and back returns it, unless it is within a line ending."""
         written = document(text, encoding)
         for offset in range(len(text) + 1):
             if text[offset - 1 : offset + 1] != "\r\n":
@@ -136,13 +136,13 @@ class TestPositions:
 
     @given(texts, encodings, st.integers(0, 8), st.integers(0, 12))
     def test_position_to_offset(self, text: str, encoding: str, line: int, character: int) -> None:
-        """Every position has an offset: beyond its line the line's end, beyond the last line the end of the text."""
+        """Every position has an offset: past its line the line's end, past the last line the end of the text."""
         position = types.Position(line, character)
         assert document(text, encoding).offset_at_position(position) == model_offset(text, position, encoding)
         assert position == types.Position(line, character)  # pygls changes it
 
     def test_beyond_the_end(self) -> None:
-        """Offsets and positions of ours that are beyond the text mean its end."""
+        """Offsets and positions past the text mean its end."""
         written = document("ab\ncd")
         assert written.client_position_at_offset(99) == types.Position(1, 2)
         assert written.server_position_at_offset(99) == ServerTextPosition(1, 2)
@@ -164,7 +164,7 @@ class TestEdits:
         texts, encodings, st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 3), st.integers(0, 9), texts), max_size=5)
     )
     def test_incremental_edits(self, text: str, encoding: str, edits: list[tuple[int, int, int, int, str]]) -> None:
-        """After any edits, at positions within and beyond the text, the document is what the client has."""
+        """After any edits, at positions in and past the text, the document equals the client's."""
         written, expected = document(text, encoding), text
         for line, character, lines, last, new in edits:
             start, end = types.Position(line, character), types.Position(line + lines, last if lines else character + last)
@@ -182,23 +182,23 @@ class TestEdits:
 
 class TestFiles:
     def test_a_file_that_is_not_open_is_read_as_it_is(self, tmp_path: Path) -> None:
-        """A file's text keeps its ends of line, loses its byte order mark, and needs not be UTF-8."""
+        """A file's text keeps its line endings, loses its byte order mark, and may be other than UTF-8."""
         (tmp_path / "a.py").write_bytes(b"\xef\xbb\xbfa\r\nb\xff\n")
         assert document(None, uri=(tmp_path / "a.py").as_uri()).source == "a\r\nb\ufffd\n"
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        """A document that is neither open nor a file is told by its name."""
+        """An error about a document that is neither open nor a file names it."""
         with pytest.raises(InvalidRequestError, match=r"gone\.py is not open and cannot be read: No such file"):
             _ = document(None, uri=(tmp_path / "gone.py").as_uri()).source
 
     def test_an_unknown_document_without_a_file_is_empty(self) -> None:
-        """An address that is no file has no text before it is opened."""
+        """A URI that is not a file has no text before it is opened."""
         assert document(None, uri="untitled:Untitled-1").source == ""
 
 
 class TestInstall:
     def test_a_server_keeps_its_documents_here(self) -> None:
-        """After ``initialize`` the server's workspace is ours, with the folders and the encoding that were agreed upon."""
+        """After ``initialize`` the workspace is ours, with the negotiated folders and encoding."""
 
         async def scenario() -> None:
             server = LanguageServer("test", "1")
@@ -224,7 +224,7 @@ class TestInstall:
 
 class TestPlace:
     def test_a_place_in_a_file(self) -> None:
-        """A place has all the text before and after the cursor, the language and the path."""
+        """A cursor has all the text before and after it, the language and the path."""
         documents = Documents(None)
         documents.put_text_document(types.TextDocumentItem("file:///w/a%20b.py", "python", 1, "x = 😋\r\ny\f"))
         cursor = cursor_at(documents, "file:///w/a%20b.py", types.Position(0, 6))
@@ -232,13 +232,13 @@ class TestPlace:
         assert (cursor.language, cursor.path) == ("python", "/w/a b.py")
 
     def test_an_unsaved_buffer_has_no_path(self) -> None:
-        """What is not a file has no path."""
+        """A URI that is not a file has no path."""
         documents = Documents(None)
         documents.put_text_document(types.TextDocumentItem("untitled:Untitled-1", "python", 1, "x"))
         assert cursor_at(documents, "untitled:Untitled-1", types.Position(0, 1)).path is None
 
     def test_a_place_in_a_code_cell(self) -> None:
-        """The other cells stand around the cursor: code as it is, prose as comments, empty cells not at all."""
+        """The other cells surround the cursor: code unchanged, prose as comments, empty cells omitted."""
         documents = opened(code("import os"), prose("# Load\n\nthe data"), code("  \n"), code("x = 1\ny = 2"), code("print(x)"))
         cursor = cursor_at(documents, cell_uri(3), types.Position(1, 1))
         assert cursor.before == "import os\n\n# # Load\n#\n# the data\n\nx = 1\ny"
@@ -246,18 +246,18 @@ class TestPlace:
         assert (cursor.uri, cursor.language, cursor.path) == (cell_uri(3), "python", "/project/a b/notes.ipynb")
 
     def test_a_place_in_a_cell_of_prose(self) -> None:
-        """Between prose code is fenced."""
+        """Code cells are fenced blocks between prose."""
         cursor = cursor_at(opened(code("x = 1"), prose("The "), prose("End")), cell_uri(1), types.Position(0, 4))
         assert cursor.before == "```python\nx = 1\n```\n\nThe "
         assert cursor.after == "\n\nEnd"
 
     def test_prose_is_left_out_where_comments_are_unknown(self) -> None:
-        """In a language whose comments are not known prose would be code, so it is left out."""
+        """Prose cells are dropped for languages whose comments are not known."""
         cursor = cursor_at(opened(prose("Words"), code("x", "brainfuck")), cell_uri(1), types.Position(0, 1))
         assert cursor.before == "x"
 
     def test_a_cell_that_was_taken_out_stands_alone(self) -> None:
-        """A cell that is open but not in its notebook any more is a text of its own."""
+        """An open cell that was removed from its notebook is a document of its own."""
         documents = opened(code("a"), code("b"))
         array = types.NotebookCellArrayChange(1, 1)
         change = types.NotebookDocumentChangeEvent(

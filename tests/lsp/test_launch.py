@@ -1,4 +1,4 @@
-"""The way to the model server: found, started once for all editors, started again when it dies, and one sentence where it cannot be."""
+"""The launcher finds the model server, starts it once for all editors, restarts it, and reports errors with remedies."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from pellucid.client.client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import LONGEST_PAUSE, LaunchEnvironment, Launcher, LauncherState, LauncherStatus
+from pellucid_lsp.model_server.launch import LONGEST_PAUSE_SECONDS, LaunchEnvironment, Launcher, LauncherState, LauncherStatus
 from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
+from support.editors.lsp_client import LIMIT_SECONDS, until
 
 SCRIPT = fake_model_server.__file__
 
 
 @dataclass
 class World:
-    """A folder in the place of a user's machine, with a port of its own."""
+    """A folder that replaces a user's machine, with a port of its own."""
 
     folder: Path
     port: int
@@ -52,12 +53,12 @@ class World:
     def log(self) -> Path:
         return self.around.logs / f"serve-{self.port}.log"
 
-    def make_tokens(self, name: str, text: str = "") -> None:
-        """Tell the fake server how to be."""
+    def configure(self, name: str, text: str = "") -> None:
+        """Configure the fake server."""
         (self.folder / name).write_text(text)
 
     def starts(self) -> list[tuple[int, list[str]]]:
-        """Every start of a server: its process and its arguments."""
+        """Return every start of a server: its process id and its arguments."""
         path = self.folder / "starts"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(int(pid), json.loads(arguments)) for pid, arguments in (line.split(" ", 1) for line in lines)]
@@ -90,7 +91,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 def end(pid: int) -> None:
-    """Kill a server of ours, and let it be forgotten."""
+    """Kill a server of ours, and wait for it."""
     if SCRIPT in command_line(pid):
         os.kill(pid, signal.SIGKILL)
     with suppress(ChildProcessError):  # not ours, or forgotten already
@@ -98,18 +99,13 @@ def end(pid: int) -> None:
 
 
 def environment(pid: int, prefix: str) -> list[str]:
-    """The variables of a process whose names begin so."""
+    """Return the environment variables of a process whose names have a prefix."""
     return [line for line in Path(f"/proc/{pid}/environ").read_text().split("\0") if line.startswith(prefix)]
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    while not happened():
-        await asyncio.sleep(0.01)
-
-
-async def there(world: World) -> None:
+async def wait_until_listening(world: World) -> None:
     """Wait until a server that was started by hand listens."""
-    async with Client(world.url) as client:
+    async with Client(world.url) as client, asyncio.timeout(LIMIT_SECONDS):
         while (await client.condition()).standing is HealthStatus.ABSENT:
             await asyncio.sleep(0.01)
 
@@ -121,7 +117,7 @@ def started_by_hand(world: World) -> Iterator[Callable[..., Awaitable[subprocess
 
     async def start(**variables: str) -> subprocess.Popen[bytes]:
         processes.append(world.by_hand(**variables))
-        await there(world)
+        await wait_until_listening(world)
         return processes[-1]
 
     yield start
@@ -134,7 +130,7 @@ ByHand = Callable[..., Awaitable[subprocess.Popen[bytes]]]
 
 
 async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByHand) -> None:
-    """Where a server answers none is started, and its address and readiness are told."""
+    """If a server answers, none is started, and the status is ready with its address."""
     await started_by_hand()
 
     client = await world.launcher().client()
@@ -147,7 +143,7 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 @pytest.mark.parametrize("there", [False, True])
 async def test_only_their_owner_reads_logs_and_records(world: World, there: bool) -> None:
-    """Only their owner can read a server's log and record, and their folders, whether these existed before or not."""
+    """A server's log and record and their folders are readable by their owner only, even if they existed before."""
     record = world.around.records / f"{world.port}.json"
     if there:
         for file in (world.log, record):
@@ -163,7 +159,7 @@ async def test_only_their_owner_reads_logs_and_records(world: World, there: bool
 
 
 async def test_a_server_is_started(world: World) -> None:
-    """Where none answers one is started, with its address, the idle time in seconds, and no model that was not asked for."""
+    """If no server answers, one is started with the address and the idle time in seconds, and no model by default."""
     launcher = world.launcher(idle_minutes=3)
     assert launcher.status == LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", world.url)
 
@@ -179,14 +175,14 @@ async def test_a_server_is_started(world: World) -> None:
 
 
 async def test_the_model_of_the_settings_is_started(world: World) -> None:
-    """A model of the editor's settings is what a server is started with."""
+    """The server is started with the model of the editor's settings."""
     await world.launcher("some-model").client()
 
     assert world.starts()[0][1][-2:] == ["--model", "some-model"]
 
 
 async def test_a_server_outlives_its_launcher(world: World) -> None:
-    """The server is in a session of its own, without a terminal, and goes on when the editor leaves."""
+    """The server has a session of its own, no terminal, and keeps running when the editor exits."""
     launcher = world.launcher()
     await launcher.client()
     await launcher.aclose()
@@ -198,7 +194,7 @@ async def test_a_server_outlives_its_launcher(world: World) -> None:
 
 
 async def test_ten_launchers_start_one_server(world: World) -> None:
-    """Of ten editors that begin in the same moment one starts the server, and all of them get to it."""
+    """Of ten editors that start at once, one starts the server, and all connect to it."""
     launchers = [world.launcher() for _ in range(10)]
 
     clients = await asyncio.gather(*(launcher.client() for launcher in launchers))
@@ -208,16 +204,16 @@ async def test_ten_launchers_start_one_server(world: World) -> None:
 
 
 async def test_processes_start_one_server(world: World) -> None:
-    """The same holds for launchers in processes of their own."""
+    """Launchers in different processes start one server, too."""
     code = "\n".join(
         [
             "import asyncio, sys",
             "from pathlib import Path",
-            "from pellucid_lsp.model_server.launch import Launcher, Surroundings",
+            "from pellucid_lsp.model_server.launch import Launcher, LaunchEnvironment",
             "from pellucid_lsp.editor_settings import ServerSettings",
-            f"around = Surroundings(config_file=Path({str(world.around.config_file)!r}), records=Path({str(world.around.records)!r}),",
+            f"around = LaunchEnvironment(config_file=Path({str(world.around.config_file)!r}), records=Path({str(world.around.records)!r}),",
             f"    logs=Path({str(world.around.logs)!r}), command=(sys.executable, {SCRIPT!r}))",
-            "asyncio.run(Launcher(ServerSettings(), '', lambda condition: None, around).client())",
+            "asyncio.run(Launcher(ServerSettings(), '', lambda status: None, around).client())",
         ]
     )
     root = Path(__file__).parents[2]
@@ -229,7 +225,7 @@ async def test_processes_start_one_server(world: World) -> None:
 
 
 async def test_all_wait_for_one_start_and_a_cancelled_one_does_not_end_it(world: World) -> None:
-    """Requests that come while the server starts share that start, and it goes on without those that were cancelled."""
+    """Requests during a start share it, and it continues if some of them are cancelled."""
     launcher = world.launcher()
     waiting = [asyncio.create_task(launcher.client()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -243,7 +239,7 @@ async def test_all_wait_for_one_start_and_a_cancelled_one_does_not_end_it(world:
 
 
 async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
-    """When the only request is cancelled the start goes on: the next request will be glad of it."""
+    """A start continues if its only request is cancelled, and the next request uses it."""
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.status.state is LauncherState.STARTING)
@@ -253,12 +249,12 @@ async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
 
 
 async def test_loading_is_told(world: World) -> None:
-    """While the server loads, what it is at and how far is told, each change once."""
-    world.make_tokens("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
+    """While the server loads, each change of its activity and percentage is reported once."""
+    world.configure("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.status.state is LauncherState.LOADING)
-    world.make_tokens("next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4}))
+    world.configure("next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4}))
     (world.folder / "next.json").replace(world.folder / "unready.json")
     await until(lambda: launcher.status.percent == 75)
     (world.folder / "unready.json").unlink()
@@ -271,7 +267,7 @@ async def test_loading_is_told(world: World) -> None:
 
 
 async def test_a_killed_server_comes_back(world: World) -> None:
-    """A server that was killed is started again for the next request, as often as that happens, and never twice at once."""
+    """A killed server is started again for the next request, every time, and never twice at once."""
     launcher = world.launcher()
     for round in range(5):
         client = await launcher.client()
@@ -284,7 +280,7 @@ async def test_a_killed_server_comes_back(world: World) -> None:
 
 
 async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
-    """A single request that failed only has the server looked at again, and gets a client that asks anew what is served."""
+    """After one failed request the server is checked again, and a new client asks for its models."""
     launcher = world.launcher()
     first = await launcher.client()
     launcher.lost(first)
@@ -300,8 +296,8 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
 
 
 async def test_a_start_that_fails_is_explained(world: World) -> None:
-    """A server that ends instead of serving is told with its last words and its log, and starts are spaced, not stormed."""
-    world.make_tokens("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it.")
+    """The error about a server that exits names its last log line, and starts are delayed."""
+    world.configure("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it.")
     launcher = world.launcher()
     expected = (
         f"The model server could not be started: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it. Its log is {world.log}."
@@ -318,19 +314,19 @@ async def test_a_start_that_fails_is_explained(world: World) -> None:
 
 
 async def test_failing_starts_are_spaced(world: World) -> None:
-    """Before each new start it waits twice as long as before the last one, up to half a minute."""
-    world.make_tokens("fails", "no")
+    """The delay before a start doubles each time, up to half a minute."""
+    world.configure("fails", "no")
     launcher = world.launcher(around=replace(world.around, clock=lambda: 0.0))
     for _ in range(9):
         with pytest.raises(UnavailableError, match=r"could not be started: no\. "):
             await launcher.client()
 
-    assert [seconds for seconds in world.slept if seconds > LONGEST_PAUSE] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert [seconds for seconds in world.slept if seconds > LONGEST_PAUSE_SECONDS] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
 async def test_a_server_that_dies_while_it_loads(world: World) -> None:
-    """A server that ends while it loads its model is an error with its last words, not one start after another."""
-    world.make_tokens("unready.json", json.dumps({"state": "loading"}))
+    """A server that exits while it loads its model raises an error, and is not started again."""
+    world.configure("unready.json", json.dumps({"state": "loading"}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.status.state is LauncherState.LOADING)
@@ -343,10 +339,10 @@ async def test_a_server_that_dies_while_it_loads(world: World) -> None:
 
 
 async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
-    """Where nothing answers and nothing may be started, the sentence names both remedies; elsewhere only what helps there."""
+    """If no server may be started here, the error names both remedies; for a remote address it names only one."""
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(start=False).client()
-    assert str(raised.value) == f"No server answers at {world.url}: start one with pellucid serve, or allow pellucid.server.start."
+    assert str(raised.value) == f"No server answers at {world.url}: start one with pellucid serve, or set pellucid.server.start."
     assert world.told[-1].state is LauncherState.FAILED
 
     with pytest.raises(UnavailableError, match=r"start one there, or set pellucid\.server\.url\.$"):
@@ -356,7 +352,7 @@ async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
 
 @pytest.mark.parametrize(("key", "told"), [("", "The API key is wrong"), ("wrong", "The API key is wrong")])
 async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, told: str) -> None:
-    """A key that will not do is one sentence that names the setting and not the key."""
+    """The error about an invalid key names the setting, and not the key."""
     await started_by_hand(PELLUCID_API_KEY="right")
 
     with pytest.raises(UnavailableError) as raised:
@@ -384,7 +380,7 @@ async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, start
 
 
 async def test_the_key_is_never_shown(world: World) -> None:
-    """The key travels in the environment: it is in no command line, record, log, condition or repr."""
+    """The key is passed in the environment: it is in no command line, record, log, status or repr."""
     launcher = world.launcher(api_key="hunter2")
     client = await launcher.client()
 
@@ -410,7 +406,7 @@ async def test_a_key_in_a_file(world: World) -> None:
 
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", b"SSH-2.0-x\r\n"])
 async def test_port_of_a_stranger(world: World, greeting: bytes) -> None:
-    """A port that another program holds is one sentence, whether that speaks HTTP or not."""
+    """A port that another program uses raises an error, whether that program speaks HTTP or not."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -422,12 +418,12 @@ async def test_port_of_a_stranger(world: World, greeting: bytes) -> None:
         with pytest.raises(UnavailableError) as raised:
             await world.launcher(around=replace(world.around, clock=lambda: float(next(seconds)))).client()
 
-    assert str(raised.value) == f"What answers at {world.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
+    assert str(raised.value) == f"The server at {world.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
     assert world.starts() == []
 
 
 async def test_restart_stops_what_any_editor_started(world: World) -> None:
-    """A restart ends the server that another editor started, and starts a new one."""
+    """A restart stops the server that another editor started, and starts a new one."""
     await world.launcher().client()
     other = world.launcher()
     await other.client()
@@ -441,8 +437,8 @@ async def test_restart_stops_what_any_editor_started(world: World) -> None:
 
 
 async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
-    """A server that does not leave when it is asked to is killed after its time."""
-    world.make_tokens("stubborn")
+    """A server that does not exit in time is killed."""
+    world.configure("stubborn")
     times = iter(range(10_000))
     launcher = world.launcher(around=replace(world.around, clock=lambda: float(next(times))))
     await launcher.client()
@@ -453,7 +449,7 @@ async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
 
 
 async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, started_by_hand: ByHand) -> None:
-    """A server of the user's own is never ended: the launcher connects anew and says so."""
+    """A server that the user started is never stopped: the launcher reconnects and reports that."""
     process = await started_by_hand()
     launcher = world.launcher()
     await launcher.client()
@@ -462,12 +458,12 @@ async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, st
 
     assert process.poll() is None
     assert launcher.status.message == (
-        f"The model server at {world.url} was not started by an editor, so it was left as it is, and connected to anew."
+        f"The model server at {world.url} was started outside the editor, so it was not restarted; reconnected."
     )
 
 
 async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHand) -> None:
-    """A record whose number is another process's by now ends nothing."""
+    """A record whose process id was reused stops no process."""
     process = await started_by_hand()
     world.around.records.mkdir()
     command = (sys.executable, SCRIPT, "serve", "--host", "127.0.0.1", "--port", "1")
@@ -479,7 +475,7 @@ async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHa
 
 
 async def test_restarts_while_it_starts(world: World) -> None:
-    """Restarts in the middle of a start, several at once, end in one server, and those who wait get to it."""
+    """Several restarts during a start end with one server, and waiting calls connect to it."""
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: len(world.starts()) == 1)
@@ -491,10 +487,10 @@ async def test_restarts_while_it_starts(world: World) -> None:
 
 
 async def test_a_leaving_server_is_waited_for(world: World) -> None:
-    """A server that is shutting down is not used: the next one is started when it has gone."""
+    """A server that is shutting down is not used: another one is started once it has exited."""
     launcher = world.launcher()
     client = await launcher.client()
-    world.make_tokens("unready.json", json.dumps({"state": "leaving"}))
+    world.configure("unready.json", json.dumps({"state": "leaving"}))
     launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: "shutting down" in launcher.status.message)
@@ -506,10 +502,10 @@ async def test_a_leaving_server_is_waited_for(world: World) -> None:
 
 
 async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
-    """A server that says it serves nothing any more is stopped and started anew, if an editor started it."""
+    """A server that reports a failure is restarted if an editor started it."""
     launcher = world.launcher()
     client = await launcher.client()
-    world.make_tokens("unready.json", json.dumps({"state": "failed"}))
+    world.configure("unready.json", json.dumps({"state": "failed"}))
     launcher.lost(client)
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.status.state is LauncherState.STARTING)
@@ -521,20 +517,20 @@ async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
 
 
 async def test_after_the_end_nothing_is_started(world: World) -> None:
-    """A launcher that was closed, in the middle of a start too, says so to those who wait."""
+    """Closing a launcher, even while it starts a server, raises an error in waiting calls."""
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await asyncio.sleep(0)
     await launcher.aclose()
 
-    with pytest.raises(UnavailableError, match="is leaving"):
+    with pytest.raises(UnavailableError, match="is shutting down"):
         await waiting
-    with pytest.raises(UnavailableError, match="is leaving"):
+    with pytest.raises(UnavailableError, match="is shutting down"):
         await launcher.client()
 
 
 async def test_a_wrong_address_is_one_sentence(world: World) -> None:
-    """Settings that name no address are an error that the user can mend, not one of construction."""
+    """An invalid address in the settings raises UnavailableError on use, not on construction."""
     launcher = world.launcher(url="localhost:8437")
 
     with pytest.raises(UnavailableError, match=r"^pellucid\.server\.url should be an address like http://127\.0\.0\.1:8437"):
@@ -543,16 +539,16 @@ async def test_a_wrong_address_is_one_sentence(world: World) -> None:
 
 
 async def test_a_folder_that_cannot_be_made(world: World) -> None:
-    """Where the records cannot be written, that is the sentence."""
-    world.make_tokens("file")
+    """A folder that cannot be written is reported."""
+    world.configure("file")
     launcher = world.launcher(around=replace(world.around, records=world.folder / "file" / "records"))
 
-    with pytest.raises(UnavailableError, match=r"^The folder .*records cannot be made \(Not a directory\)"):
+    with pytest.raises(UnavailableError, match=r"^The folder .*records cannot be created \(Not a directory\)"):
         await launcher.client()
 
 
 async def test_a_command_that_is_not_there(world: World) -> None:
-    """Where the interpreter is gone, that is the sentence."""
+    """A missing interpreter is reported."""
     launcher = world.launcher(around=replace(world.around, command=(str(world.folder / "gone"),)))
 
     with pytest.raises(UnavailableError, match=r"^The model server cannot be started \(No such file or directory: .*gone\)\.$"):

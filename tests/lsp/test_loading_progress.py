@@ -1,4 +1,4 @@
-"""The loading bar is drawn as clients ask for it: created, begun, moved on, ended."""
+"""The loading bar follows the protocol: created, begun, reported, ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid_lsp.loading_progress import LoadingBar
 
 
 class Client:
-    """What a client is told of progress; it answers ``create`` once ``answer`` is set, by a refusal if it ``refuses``."""
+    """Records the progress messages of a client, which answers ``create`` once ``answer`` is set, with an error if it ``refuses``."""
 
     def __init__(self, *, can_show: bool = True) -> None:
         self.client_capabilities = types.ClientCapabilities(window=types.WindowClientCapabilities(work_done_progress=can_show))
@@ -25,26 +25,26 @@ class Client:
         self.refuses = False
 
     async def create_async(self, token: str) -> None:
-        """Ask for a bar."""
+        """Request a bar."""
         self.tokens.append(token)
         await self.answer.wait()
         if self.refuses:
             raise JsonRpcMethodNotFound("no bars here")
 
     def begin(self, token: str, value: types.WorkDoneProgressBegin) -> None:
-        """The first that a bar shows."""
+        """Show the first message of a bar."""
         self._tell(token, f"begin {value.message} {value.percentage}")
 
     def report(self, token: str, value: types.WorkDoneProgressReport) -> None:
-        """What it shows later."""
+        """Show another message."""
         self._tell(token, f"report {value.message} {value.percentage}")
 
     def end(self, token: str, value: types.WorkDoneProgressEnd) -> None:
-        """It goes away."""
+        """End the bar."""
         self._tell(token, value.kind)
 
     def bars(self) -> list[list[str]]:
-        """What each bar was told, in the order in which they were asked for."""
+        """The messages of each bar, in the order of the requests."""
         return [[what for other, what in self.told if other == token] for token in self.tokens]
 
     def _tell(self, token: str, what: str) -> None:
@@ -52,7 +52,7 @@ class Client:
 
 
 async def settled() -> None:
-    """Let all tasks go as far as they can."""
+    """Let all tasks run as far as they can."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -62,7 +62,7 @@ def bar_of(client: Client) -> LoadingBar:
 
 
 async def test_a_bar() -> None:
-    """It begins, moves on and ends; what is shown after that is another bar."""
+    """A bar begins, reports and ends; the next message begins another bar."""
     client = Client()
     client.answer.set()
     bar = bar_of(client)
@@ -79,7 +79,7 @@ async def test_a_bar() -> None:
 
 @pytest.mark.parametrize("hides", [1, 2, 3])
 async def test_hidden_before_the_client_has_answered(hides: int) -> None:
-    """However often it is hidden while the client has yet to answer, that bar alone ends, and the next one begins first."""
+    """Hiding a bar repeatedly before the client has answered ends that bar only, and the next one begins."""
     client = Client()
     bar = bar_of(client)
 
@@ -98,7 +98,7 @@ async def test_hidden_before_the_client_has_answered(hides: int) -> None:
 
 
 async def test_a_client_that_refuses() -> None:
-    """A client that refuses a bar is told nothing of it, and is not asked again."""
+    """A client that refuses a bar gets no messages for it, and no further requests."""
     client = Client()
     client.refuses = True
     client.answer.set()
@@ -115,7 +115,7 @@ async def test_a_client_that_refuses() -> None:
 
 
 async def test_a_refusal_between_two_bars() -> None:
-    """A bar that was asked for before another one was refused ends like any other."""
+    """A bar that was requested before another one was refused ends as usual."""
     client = Client()
     bar = bar_of(client)
     answers: list[Callable[[], None]] = []
@@ -142,7 +142,7 @@ async def test_a_refusal_between_two_bars() -> None:
 
 
 async def test_a_client_without_bars() -> None:
-    """A client that shows none is not asked for one."""
+    """A client that does not support bars gets no request for one."""
     client = Client(can_show=False)
     bar = bar_of(client)
 

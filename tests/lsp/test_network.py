@@ -47,7 +47,7 @@ def port() -> int:
 @pytest.fixture
 async def traced(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Editor]:
     """An editor whose language server is traced with all processes that it starts: a file lists where they send anything."""
-    monkeypatch.setattr(lsp_client, "LIMIT", float(WAIT_SECONDS))
+    monkeypatch.setattr(lsp_client, "LIMIT_SECONDS", float(WAIT_SECONDS))
     strace = ("strace", "-D", "-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={CALLS}", "-e", "signal=none")
     command = (*strace, "-o", str(tmp_path / "trace"), *lsp_client.COMMAND)
     environment = lsp_client.homes(tmp_path) | real_models() | {"PELLUCID_PORT": str(port)}
@@ -66,7 +66,7 @@ def server_record(folder: Path) -> dict[str, int]:
 
 
 async def test_nothing_leaves_the_machine(traced: Editor, port: int, tmp_path: Path) -> None:
-    """Starting a server from an editor, a suggestion, a completion over HTTP and the page send nothing but to loopback addresses."""
+    """Starting a server, suggestions, completions over HTTP and the page send only to loopback addresses."""
     traced.open(URI, TEXT)
     assert await traced.texts(URI, 1, 7) == ["urn a + b"]
     pid = server_record(tmp_path)["pid"]

@@ -43,7 +43,7 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
 
 
 async def answer(client: Client) -> str:
-    """What the model fills a gap with."""
+    """The model's answer to an infill."""
     items = client.complete("def add(a, b):\n    return ", SUFFIX, params=SamplingParams(max_tokens=8), stop=["\n"])
     return "".join([item.text async for item in items if not isinstance(item, Finish)])
 

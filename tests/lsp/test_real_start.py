@@ -1,4 +1,4 @@
-"""An editor on a machine where nothing runs: the language server starts the model server, and starts it again."""
+"""On a machine without a server, the language server starts the model server, and restarts it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pid_of_server(folder: Path) -> int:
 
 
 async def test_from_nothing(editor: Editor, tmp_path: Path) -> None:
-    """Ghost text comes with nothing running; progress is shown meanwhile; restarted or killed, the model server is back for the next."""
+    """Ghost text appears although no server ran, progress is shown, and a restarted or killed server is back for the next request."""
     editor.open(URI, TEXT)
 
     assert await editor.texts(URI, 1, 7) == ["urn a + b"]

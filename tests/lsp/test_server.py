@@ -1,4 +1,4 @@
-"""The language server in a process of its own, with a real client, over a model server that says what a test wants."""
+"""The language server in a process of its own, with a real client and a scripted model server."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ PRIVATE_KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEpAIBAAKCAQEA' * 4}\n-----
 
 
 def make_tokens(assistant: ScriptedAssistant, *texts: str) -> None:
-    """Have the model server say this from now on."""
+    """Set the model server's next answers."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
 
 
 @pytest.fixture(autouse=True)
 def sum_is_said(assistant: ScriptedAssistant) -> None:
-    """Unless told otherwise the model server completes the function of TEXT."""
+    """By default the model server completes the function in TEXT."""
     make_tokens(assistant, *SUM)
 
 
@@ -41,7 +41,7 @@ def position(at: tuple[int, int]) -> types.Position:
 
 
 async def test_initialize(connect: Connect) -> None:
-    """Inline completion is advertised, the menu only to clients without it, and the commands by their names."""
+    """The server offers inline completion, the menu only to clients without it, and its commands."""
     with_ghost = (await connect()).result.capabilities
     without = (await connect(capabilities=types.ClientCapabilities())).result.capabilities
 
@@ -58,7 +58,7 @@ async def test_initialize(connect: Connect) -> None:
 
 
 def test_light_start() -> None:
-    """What has to be there for ``initialize`` is light: no HTTP client, nothing to compute with, and none of the server's settings."""
+    """The imports before ``initialize`` are light: no HTTP client, no tensor library, no server settings."""
     program = "import sys, pellucid.cli.app, pellucid_lsp.handlers; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
 
@@ -83,7 +83,7 @@ async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant)
 
 @pytest.mark.parametrize("uri", [URI, "file:///project/\ud800.py", "untitled:\udfff"])
 async def test_lone_surrogates(connect: Connect, assistant: ScriptedAssistant, uri: str) -> None:
-    """Half a character, in the address of a document or in its text, is a replacement character, and moves no position."""
+    """A lone surrogate in a URI or a text becomes a replacement character, and moves no position."""
     editor = await connect()
     editor.open(uri, "s = '\ud800'\n" + TEXT)
     editor.insert(uri, 0, 6, "\udc00\U0001f60b")
@@ -97,7 +97,7 @@ async def test_lone_surrogates(connect: Connect, assistant: ScriptedAssistant, u
 
 
 async def test_typing_into_a_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """What is typed as suggested asks the model nothing."""
+    """Typing a suggestion asks the model nothing."""
     editor = await connect()
     editor.open(URI, TEXT)
     await editor.inline(URI, *AT)
@@ -110,7 +110,7 @@ async def test_typing_into_a_suggestion(connect: Connect, assistant: ScriptedAss
 
 
 async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Invoked there are several to choose from, the first one the best."""
+    """Invoked by hand there are several suggestions, the best first."""
     editor = await connect()
     editor.open(URI, TEXT)
 
@@ -123,7 +123,7 @@ async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_selected_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """With a selected item of the menu the suggestion replaces its range, begins with its text and goes on from there."""
+    """With a selected item of the menu, the suggestion replaces its range and begins with its text."""
     make_tokens(assistant, " a", "\n", "x")
     editor = await connect()
     editor.open(URI, TEXT)
@@ -136,7 +136,7 @@ async def test_selected_completion(connect: Connect, assistant: ScriptedAssistan
 
 
 async def test_cancel(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A cancelled request is answered so, and its generation in the model server has ended."""
+    """A cancelled request gets an error, and its generation in the model server ends."""
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -163,7 +163,7 @@ async def test_cancel(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_newer_request_ends_the_older(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Of two requests for a document the older one gets nothing, and its generation ends."""
+    """The older of two requests for a document gets nothing, and its generation ends."""
     calls = assistant.calls
 
     async def before(index: int) -> None:
@@ -183,7 +183,7 @@ async def test_newer_request_ends_the_older(connect: Connect, assistant: Scripte
 
 
 async def test_the_same_request_twice(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Two requests for the same place, as an editor sends them by itself and for a key, share one generation; one may be taken back."""
+    """Two identical requests share one generation, and one of them may be cancelled."""
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
     assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
@@ -201,7 +201,7 @@ async def test_the_same_request_twice(connect: Connect, assistant: ScriptedAssis
 
 
 async def test_document_changed_meanwhile(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A suggestion for a text that is not there any more is not given."""
+    """A suggestion for a text that has changed meanwhile is not returned."""
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
     assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
@@ -218,7 +218,7 @@ async def test_document_changed_meanwhile(connect: Connect, assistant: ScriptedA
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_positions(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
-    """Positions are counted as the client counts, also behind characters beyond the BMP."""
+    """Positions are in the client's units, also after characters outside of the BMP."""
     make_tokens(assistant, "'😀'", " +", " é", "\n", "y")
     general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
     editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
@@ -239,7 +239,7 @@ async def test_positions(connect: Connect, assistant: ScriptedAssistant, encodin
 
 
 async def test_crlf(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The model reads line feeds, and a document with other line ends gets its own."""
+    """The model reads line feeds, and insertions have the document's own line endings."""
     make_tokens(assistant, "if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x")
     editor = await connect(shape="block")
     editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
@@ -252,7 +252,7 @@ async def test_crlf(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_notebook(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """In a cell of a notebook the other code cells are before and after the cursor."""
+    """In a notebook the other code cells are before and after the cursor."""
     editor = await connect()
     uris = [f"vscode-notebook-cell:/n.ipynb#{number}" for number in range(3)]
     texts = ["import math\n", "y = ", "print(y)\n"]
@@ -287,14 +287,14 @@ async def test_completion_menu(connect: Connect) -> None:
 
 @pytest.mark.parametrize(("popup", "inline", "advertised"), [("on", True, True), ("off", False, False), ("auto", False, True)])
 async def test_completion_menu_is_a_setting(connect: Connect, popup: str, inline: bool, advertised: bool) -> None:
-    """The menu has suggestions as the setting says."""
+    """The setting decides whether the menu has suggestions."""
     editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE if inline else None), popup=popup)
 
     assert (editor.result.capabilities.completion_provider is not None) == advertised
 
 
 async def accepted(editor: Editor) -> str:
-    """Accept the suggestion at AT as an editor does; its id."""
+    """Accept the suggestion at AT as an editor does. Return its id."""
     (item,) = await editor.inline(URI, *AT)
     editor.insert(URI, *AT, str(item.insert_text))
     await editor.command("pellucid.accepted", id_of(item))
@@ -327,7 +327,7 @@ async def test_tokens(connect: Connect) -> None:
 
 
 async def test_hover(connect: Connect) -> None:
-    """Over an accepted suggestion a hover shows the token's probability and alternatives; elsewhere there is none."""
+    """A hover over an accepted suggestion shows the token's probability and alternatives; elsewhere there is none."""
     editor = await connect()
     editor.open(URI, TEXT)
     await accepted(editor)
@@ -347,7 +347,7 @@ async def test_hover(connect: Connect) -> None:
 
 
 async def test_partial_acceptance(connect: Connect) -> None:
-    """A part of a suggestion that was accepted, in UTF-16 units, has tokens of its own in the document."""
+    """A partially accepted suggestion, counted in UTF-16 units, has the tokens of that part."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -361,7 +361,7 @@ async def test_partial_acceptance(connect: Connect) -> None:
 
 
 async def test_dismiss(connect: Connect) -> None:
-    """A dismissed suggestion does not come back at its place."""
+    """A dismissed suggestion is not offered again at its cursor."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -374,7 +374,7 @@ async def test_dismiss(connect: Connect) -> None:
 
 
 async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Another alternative of a token gives a suggestion with an id of its own; after an edit that is refused."""
+    """A branch gives a suggestion with an id of its own; after an edit it is refused."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -393,7 +393,7 @@ async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """What replaces an accepted suggestion has the range of its text, and is asked for without that text."""
+    """A branch of an accepted suggestion replaces the range of its text, and is requested without that text."""
     editor = await connect()
     editor.open(URI, TEXT)
     id = await accepted(editor)
@@ -408,7 +408,7 @@ async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: Scr
 
 
 async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """An explanation tells the prompt, as sent and as the model read it, the times, the tokens and the gate's values."""
+    """An explanation has the prompt as sent and as read, the times, the tokens and the gate's values."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -427,7 +427,7 @@ async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The tokens of a range are read with what stands before it, and have ranges in the document."""
+    """The tokens of a range are scored after the text before it, and have ranges in the document."""
     texts = ["def", " add", "(a", ", b", "):"]
     assistant.script = [*(spoken(text, index) for index, text in enumerate(texts)), Finish(FinishReason.STOP, Usage(computed=5))]
     editor = await connect()
@@ -456,7 +456,7 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
     ],
 )
 async def test_wrong_requests(connect: Connect, method: str, params: Any, sentence: str) -> None:
-    """A request that cannot be served says why in a sentence, and the server goes on."""
+    """A request that fails gets an error with the reason, and the server keeps running."""
     editor = await connect()
     editor.open(URI, TEXT)
 
@@ -467,7 +467,7 @@ async def test_wrong_requests(connect: Connect, method: str, params: Any, senten
 
 
 async def test_status(connect: Connect) -> None:
-    """The status tells the state, the model, the address, the last latency and the counts; clients that want it are notified."""
+    """The status has the state, model, address, latency and counts; clients that ask for it are notified."""
     editor = await connect(options={"statusNotifications": True})
     editor.open(URI, TEXT)
     await accepted(editor)
@@ -491,7 +491,7 @@ async def test_status_is_quiet_otherwise(connect: Connect) -> None:
 
 
 async def test_toggle(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Switched off nothing is asked of the model, in any editor; switched on again it is."""
+    """While suggestions are off, no editor asks the model; switched on again, they do."""
     one, other = await connect(), await connect()
     for editor in (one, other):
         editor.open(URI, TEXT)
@@ -508,7 +508,7 @@ async def test_toggle(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_toggle_workspace(connect: Connect, tmp_path: Path) -> None:
-    """Switched off for a workspace it stays on in others; without one there is a sentence."""
+    """Switching off in a workspace applies to that workspace; without one it is an error."""
     here, elsewhere, nowhere = [await connect(folder=folder) for folder in (tmp_path / "a", tmp_path / "b", None)]
     for editor in (here, elsewhere):
         editor.open(URI, TEXT)
@@ -522,7 +522,7 @@ async def test_toggle_workspace(connect: Connect, tmp_path: Path) -> None:
 
 
 async def test_settings_of_the_client(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Settings are asked of the client, when it starts and when they change; a wrong one is told, and is as if it were not set."""
+    """Settings are requested at the start and when they change; an invalid one is reported and ignored."""
     editor = await connect(capabilities=client_capabilities("visual-studio-code"))
     editor.open(URI, TEXT)
     assert await editor.texts(URI, *AT) == ["urn a + b"]
@@ -552,7 +552,7 @@ async def until_status(editor: Editor, *states: str) -> None:
 
 
 async def test_secret_files(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Nothing of a secret file is sent, and the reason can be had."""
+    """No part of a secret file is sent, and the explanation has the reason."""
     editor = await connect()
     editor.open("file:///project/.env", "KEY=", "plaintext")
 
@@ -564,7 +564,7 @@ async def test_secret_files(connect: Connect, assistant: ScriptedAssistant) -> N
 
 
 async def test_other_files(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Pieces of other open files are read ahead while the user is quiet, and sent with the next request; secret ones are not."""
+    """Chunks of other open files are prefilled while the user pauses, and sent with the next request; secret ones are not."""
     editor = await connect()
     helper = "".join(f"def helper_{number}(value):\n    return value * {number}\n\n\n" for number in range(6))
     editor.open("file:///project/helper.py", helper)
@@ -581,7 +581,7 @@ async def test_other_files(connect: Connect, assistant: ScriptedAssistant) -> No
 
 
 async def test_a_file_that_has_become_secret(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """What is read ahead of a file is sent no more once a private key stands in it."""
+    """Chunks of a file are no longer sent once it contains a private key."""
     editor = await connect()
     helper = "".join(f"def helper_{number}(value):\n    return value * {number}\n\n\n" for number in range(6))
     editor.open("file:///project/helper.py", helper)
@@ -596,7 +596,7 @@ async def test_a_file_that_has_become_secret(connect: Connect, assistant: Script
 
 
 async def test_no_server(connect: Connect) -> None:
-    """Where no server answers and none may be started, one sentence says so, once, and typing goes on."""
+    """If no server answers and none may be started, one message is shown, and typing is not disturbed."""
     editor = await connect(server={"url": "http://127.0.0.1:9"})
     editor.open(URI, TEXT)
 
@@ -608,7 +608,7 @@ async def test_no_server(connect: Connect) -> None:
 
 
 async def test_unknown_messages(connect: Connect) -> None:
-    """An unknown notification is nothing, with params or without; an unknown request is refused; both leave the server as it was."""
+    """An unknown notification is ignored, an unknown request is refused, and the server keeps running."""
     editor = await connect()
     editor.open(URI, TEXT)
     for method in ("$/unknown", "textDocument/didSomething", "pellucid/didSomething", "textDocument/didFocus"):

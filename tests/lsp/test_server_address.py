@@ -1,4 +1,4 @@
-"""Where the model server is: the same place that ``pellucid serve`` itself reads from its settings."""
+"""The model server's address is the one that ``pellucid serve`` reads from its own settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NONE = Path("/nowhere/config.toml")
 def test_it_is_where_the_server_s_own_settings_say(
     variables: dict[str, str], file: str, config_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For any of Pellucid's settings the language server looks where the server that reads them listens, with its key."""
+    """For any of Pellucid's settings, the language server finds the address and key of the server that reads them."""
     (config_home / "config.toml").write_text(file)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -56,7 +56,7 @@ def test_it_is_where_the_server_s_own_settings_say(
     ],
 )
 def test_address_of_the_editor_s_settings(url: str, host: str, port: int, here: bool) -> None:
-    """An address of the editor's settings counts before all others; only a plain one of loopback can be served here."""
+    """The editor's address overrides all others; only a plain loopback address can be served here."""
     found = find(ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE)
 
     assert found == ServerAddress(url.rstrip("/"), host, port, "k", here)
@@ -76,7 +76,7 @@ OWN = {"PELLUCID_API_KEY": "own"}
     ],
 )
 def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: dict[str, str]) -> None:
-    """The key of Pellucid's own settings goes to the host and port that they name, however an editor spells them."""
+    """The key of Pellucid's own settings is sent to their host and port, however an editor spells them."""
     assert find(ServerSettings(url=url), variables, NONE).key == "own"
 
 
@@ -91,7 +91,7 @@ def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: di
 )
 @pytest.mark.parametrize("own", [OWN, OWN | {"PELLUCID_PORT": "8437", "PELLUCID_HOST": "localhost"}])
 def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
-    """To any other address no key goes, and a sentence says where it would go and what to set; a key of that address goes to it."""
+    """Another address gets no key, and the message names the remedy; a key set for that address is sent to it."""
     found = find(ServerSettings(url=url), own, NONE)
     assert found.key is None
     host = own.get("PELLUCID_HOST", "127.0.0.1")
@@ -111,7 +111,7 @@ def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
     ],
 )
 def test_addresses_that_may_be_misread(url: str) -> None:
-    """An address that two readers could take apart in two ways gets no key of the settings."""
+    """An ambiguous address gets no key of Pellucid's own settings."""
     assert key_for(url, "http://127.0.0.1:8437", "own") is None
     with suppress(ConfigError):
         assert find(ServerSettings(url=url), OWN, NONE).key is None
@@ -121,16 +121,16 @@ def test_addresses_that_may_be_misread(url: str) -> None:
     "url", ["localhost:8437", "127.0.0.1", "ftp://localhost", "http://", "http://x:99999", "http://u:p@x", "http://x/?a", "http://[::1"]
 )
 def test_what_is_no_address(url: str) -> None:
-    """What is no address is named with an example, and is not repeated, as it may hold a password."""
+    """The error about an invalid address has an example, and does not repeat the address, which may contain a password."""
     with pytest.raises(ConfigError) as raised:
         find(ServerSettings(url=url), {}, NONE)
 
-    assert str(raised.value) == "pellucid.server.url should be an address like http://127.0.0.1:8437, which this one is not."
+    assert str(raised.value) == "pellucid.server.url should be an address like http://127.0.0.1:8437."
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
 def test_wrong_port(port: str) -> None:
-    """A port that is none is named, with the command that shows where it is set."""
+    """The error about an invalid port names it, and the command that shows where it is set."""
     with pytest.raises(ConfigError, match=rf"should be between 1 and 65535, not '{port}': pellucid doctor"):
         find(ServerSettings(), {"PELLUCID_PORT": port}, NONE)
 
@@ -153,12 +153,12 @@ def test_key_that_cannot_travel(key: str) -> None:
 
 
 def test_the_key_is_not_shown() -> None:
-    """The key is not in what is printed of it."""
+    """The repr of an address does not contain the key."""
     assert "hunter2" not in repr(find(ServerSettings(api_key="hunter2"), {}, NONE))
 
 
 def test_key_file(tmp_path: Path) -> None:
-    """The key may lie in a file; the environment replaces what config.toml says of either setting."""
+    """The key may be in a file; the environment overrides both settings of config.toml."""
     path, config = tmp_path / "key", tmp_path / "config.toml"
     path.write_text("hunter2\n")
     path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""A server's process is known by more than its number, and its log is read for its last words."""
+"""A server's process is identified by its id and command line, and its last log line is found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture(params=["proc", "ps"])
 def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which systems tell of processes."""
+    """Both ways in which systems list processes."""
     if request.param == "ps":
         monkeypatch.setattr(server_process, "PROC", Path("/nowhere"))
     return str(request.param)
@@ -38,7 +38,7 @@ def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("told_by")
 def test_command_line(sleeper: subprocess.Popen[bytes]) -> None:
-    """A process's command line is told while it runs, and is empty once it has ended, whether anybody waited for it or not."""
+    """A process's command line is empty once it has exited, whether it was waited for or not."""
     assert command_line(sleeper.pid) == " ".join(SLEEP)
     assert ServerRecord(sleeper.pid, SLEEP).runs()
 
@@ -50,25 +50,25 @@ def test_command_line(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_another_process_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
-    """A record of another command line does not run, and neither asking nor killing reaches the process with its number."""
+    """A record with another command line is not running, and its process gets no signal."""
     other = ServerRecord(sleeper.pid, (*SLEEP[:-1], "2"))
     assert not other.runs()
 
-    other.ask_to_leave()
+    other.ask_to_exit()
     other.kill()
 
     assert ServerRecord(sleeper.pid, SLEEP).runs()
 
 
 def test_asking_ends_it(sleeper: subprocess.Popen[bytes]) -> None:
-    """The process of a record is ended by its number."""
-    ServerRecord(sleeper.pid, SLEEP).ask_to_leave()
+    """A recorded process is stopped by its id."""
+    ServerRecord(sleeper.pid, SLEEP).ask_to_exit()
 
     assert sleeper.wait(30) == -15
 
 
 def test_record_round_trip(tmp_path: Path) -> None:
-    """A record that was saved is read as it was, and nothing else is left beside it."""
+    """A record is read as it was saved, and no other file remains."""
     record = ServerRecord(4711, ("python", "-m", "pellucid", "serve", "ü"))
     record.save(tmp_path / "1.json")
 
@@ -93,7 +93,7 @@ def test_record_round_trip(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_record(tmp_path: Path, text: str) -> None:
-    """A broken record is none: no signal ever goes to a group of processes, or to the first of them."""
+    """A damaged record is ignored: no signal is sent to a process group or to process 1."""
     (tmp_path / "1.json").write_text(text)
 
     assert ServerRecord.load(tmp_path / "1.json") is None
@@ -105,7 +105,7 @@ def test_what_is_no_record(tmp_path: Path, text: str) -> None:
     [(b"", ""), (b"\n \n", ""), (b"a\npellucid: b.\n\n", "pellucid: b."), (b"x" * 20_000 + b"\nlast", "last"), (b"a\n\xff", "\ufffd")],
 )
 def test_last_line(tmp_path: Path, log: bytes, line: str) -> None:
-    """The last line that says anything is found, however long the log is; a log that is not there says nothing."""
+    """The last line that is not blank is found in a log of any length; a missing log gives an empty string."""
     (tmp_path / "log").write_bytes(log)
 
     assert last_line(tmp_path / "log") == line
@@ -113,7 +113,7 @@ def test_last_line(tmp_path: Path, log: bytes, line: str) -> None:
 
 
 def test_start_begins_the_log_anew(tmp_path: Path) -> None:
-    """What a server says goes to its log, in the place of what the last one said, and it runs in the folder that it was given."""
+    """A server's output replaces the last one's log, and the server runs in the given folder."""
     log = tmp_path / "log"
     log.write_text("old " * 1000)
     code = "import os, sys; print(os.getcwd()); print(os.environ['WORD'], file=sys.stderr); print(sys.stdin.read(), end='')"
@@ -126,7 +126,7 @@ def test_start_begins_the_log_anew(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="an open file cannot be replaced there")
 def test_who_has_the_former_log_open_reads_nothing_of_the_new_one(tmp_path: Path) -> None:
-    """A log that was open to others is not written into again: some may hold it open. A link in its place is not followed."""
+    """A log that others could read is replaced, because they may have it open. A link is not followed."""
     log, other = tmp_path / "log", tmp_path / "other"
     log.write_text("former")
     with log.open() as held:

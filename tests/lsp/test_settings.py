@@ -1,4 +1,4 @@
-"""EditorSettings say what is wrong with them."""
+"""Settings are read, and errors name the setting and the remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_defaults() -> None:
 
 
 def test_values() -> None:
-    """What is given is taken, in nested objects with camelCase names; null and what is missing keep the default."""
+    """Settings are read from nested objects with camelCase names; null and missing ones keep their defaults."""
     settings = EditorSettings.read(
         {
             "enabled": False,
@@ -56,13 +56,13 @@ def test_values() -> None:
     ],
 )
 def test_wrong_ones(given: Any, sentence: str) -> None:
-    """One sentence names the setting and the remedy; a secret is not repeated."""
+    """An error names the setting and the remedy, and repeats no secret."""
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         EditorSettings.read(given)
 
 
 def test_over_others() -> None:
-    """What is not given is as it was before, in groups as well."""
+    """Settings that are not given keep their values, in groups as well."""
     base = EditorSettings.read({"model": "m", "completion": {"level": "quiet", "maxLines": 3}})
 
     settings = EditorSettings.read({"enabled": None, "completion": {"level": "eager", "maxLines": None}}, base)
@@ -71,7 +71,7 @@ def test_over_others() -> None:
 
 
 def test_what_can_be_taken() -> None:
-    """Each wrong setting is passed over and told, and all the others are taken: who switches suggestions off finds them off."""
+    """Each invalid setting is reported and ignored, and all others apply, above all the one that switches suggestions off."""
     base = EditorSettings.read({"completion": {"maxLines": 3}, "context": {"filesTokens": 7}})
 
     settings, wrong = EditorSettings.take(
@@ -96,7 +96,7 @@ def test_what_can_be_taken() -> None:
 
 
 def test_nothing_to_take() -> None:
-    """What is no object of settings changes nothing, and is told."""
+    """A value that is not an object of settings changes nothing, and is reported."""
     assert EditorSettings.take("x") == (EditorSettings(), ("pellucid should be an object of settings, not 'x'.",))
     assert EditorSettings.take({"enabled": False}) == (EditorSettings(enabled=False), ())
 
@@ -118,6 +118,6 @@ def test_documentation() -> None:
     ],
 )
 def test_a_key_stays_with_its_address(given: dict[str, Any], key: str) -> None:
-    """EditorSettings that name another address without a key do not get the key that came with the former address."""
+    """Settings that name another address without a key do not get the key of the former address."""
     base = EditorSettings.read({"server": {"url": "http://one", "apiKey": "k"}})
     assert EditorSettings.take(given, base)[0].server.api_key == key

@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 async def test_tcp(tmp_path: Path) -> None:
-    """With --tcp it listens on that port of this machine, and answers there one editor, with which it leaves."""
+    """With --tcp it serves one editor on a local port, and exits when that disconnects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "pellucid", "lsp", "--tcp", str(port)]
@@ -76,7 +76,7 @@ EXIT = {"jsonrpc": "2.0", "method": "exit"}
     ],
 )
 async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: int) -> None:
-    """An exit ends the process at once, with code 1 where no shutdown came before; so does an editor that is gone (None)."""
+    """``exit`` ends the process at once, with code 1 without ``shutdown``; so does a closed connection (None)."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pellucid", "lsp"),
         env={**os.environ, **lsp_client.homes(tmp_path)},
@@ -104,21 +104,21 @@ async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: 
 
 
 def is_open(port: int) -> bool:
-    """Whether something listens, asked of the system: the one connection that is taken stays free, and so does the port."""
+    """Return whether a process listens on a port, without connecting to it: the server accepts only one connection."""
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return any(local.endswith(f":{port:04X}") and state == "0A" for _, local, _, state, *_ in rows)
 
 
 def test_either_or(run: Run) -> None:
-    """A port and stdin at the same time are refused."""
+    """A port and stdin cannot be combined."""
     code, _, errors = run("lsp", "--tcp", "8000", "--stdio")
 
     assert code == 2
-    assert "it is either this or --stdio" in errors
+    assert "cannot be combined with --stdio" in errors
 
 
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the language server's own dependencies are missing, the extra that brings them is named."""
+    """If the language server's dependencies are missing, the error names the extra."""
     monkeypatch.delitem(sys.modules, "pellucid_lsp.handlers", raising=False)
     monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)
 

@@ -1,4 +1,4 @@
-"""Three hundred keystrokes of a person, with the real model: no reply is stale, no position is wrong, nothing is left running."""
+"""In 300 keystrokes with the real model no reply is stale, no position is wrong, and no request remains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ URI = "file:///project/session.py"
 SEED = 20261125
 KEYSTROKES = 300
 PAUSES = (0.03, 0.03, 0.3)
-"""Seconds between two keystrokes at most, one of them by chance: often faster than anybody types, so that requests overtake each other."""
+"""The longest pause between two keystrokes, in seconds: often shorter than a person's, so that requests overtake each other."""
 
 START = '''"""Prices, with 😀 in them."""
 
@@ -89,7 +89,7 @@ class Asked:
 
 @dataclass
 class Session:
-    """A person who types, and what the editor got."""
+    """A person who types, and the answers that the editor got."""
 
     editor: Editor
     document: Document
@@ -100,7 +100,7 @@ class Session:
     accepted: int = 0
 
     async def keystroke(self) -> None:
-        """Ask at the cursor as editors do: half of the time the request before is taken back. Then wait a moment."""
+        """Request as editors do: cancel the request before half of the time. Then wait a moment."""
         self.keystrokes += 1
         last = self.asked[-1] if self.asked else None
         if last is not None and not last.answer.done() and self.chance.random() < 0.5:
@@ -128,13 +128,13 @@ class Session:
             asked.items = list(done.result().items)
 
     async def look(self) -> Asked:
-        """Wait for what is suggested at the cursor."""
+        """Return the suggestion at the cursor."""
         last = self.asked[-1] if self.asked and not self.asked[-1].cancelled else self.ask()
-        await asyncio.wait_for(asyncio.wait([last.answer]), lsp_client.LIMIT)
+        await asyncio.wait_for(asyncio.wait([last.answer]), lsp_client.LIMIT_SECONDS)
         return last
 
     async def accept(self) -> None:
-        """Wait for a suggestion at the cursor, and take it if one comes."""
+        """Wait for a suggestion at the cursor, and accept it if there is one."""
         last = await self.look()
         if last.items:
             self.accepted += 1
@@ -144,7 +144,7 @@ class Session:
 
 
 def keys(chance: random.Random) -> Iterator[str]:
-    """What is typed, a character at a time, with slips that are taken back, and a suggestion looked at or taken now and then."""
+    """Type character by character, with corrected typos, and with suggestions viewed or accepted now and then."""
     for text in TYPED:
         for character in text:
             if chance.random() < 0.08:
@@ -156,7 +156,7 @@ def keys(chance: random.Random) -> Iterator[str]:
 
 
 async def test_typing(served_model: str, tmp_path: Path) -> None:
-    """Each suggestion fits the text that it was asked for, at its place, and none comes after a newer one's answer."""
+    """Each suggestion fits the text of its request, and none arrives after a newer one."""
     settings = {"server": {"url": served_model, "start": False}, "completion": {"level": "eager"}}
     editor = await lsp_client.start(lsp_client.homes(tmp_path), settings)
     editor.open(URI, START)
@@ -165,7 +165,7 @@ async def test_typing(served_model: str, tmp_path: Path) -> None:
     while session.keystrokes < KEYSTROKES:
         for key in keys(chance):
             await press(session, key)
-    await asyncio.wait_for(asyncio.wait([asked.answer for asked in session.asked]), lsp_client.LIMIT)
+    await asyncio.wait_for(asyncio.wait([asked.answer for asked in session.asked]), lsp_client.LIMIT_SECONDS)
 
     await check_answers(session)
     assert session.accepted >= 3
@@ -219,7 +219,7 @@ def vars_of(position: types.Position) -> dict[str, int]:
 
 
 def is_idle(address: str) -> bool:
-    """Whether no sequence runs or waits in the model server, as its slots and its counters say."""
+    """Return whether the model server runs no sequence and has none waiting, by its slots and its counters."""
     slots = httpx.get(f"{address}/slots").json()
     counters = [
         line for line in httpx.get(f"{address}/metrics").text.splitlines() if line.startswith(("pellucid_running", "pellucid_waiting"))

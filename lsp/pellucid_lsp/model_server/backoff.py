@@ -1,4 +1,4 @@
-"""When a server that died may be started again."""
+"""Delays the restarts of a server that exits again and again."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 FIRST_SECONDS = 0.5
 MOST_SECONDS = 30.0
 MOST_SECONDS_ONCE_READY = 4.0
-"""A server that got as far as answering is worth having back soon."""
+"""The longest delay after a server that was ready: it is likely to start again."""
 
-SOUND_SECONDS = 60.0
-"""A server that was ready for so long was sound: what came before it is forgotten."""
+STABLE_SECONDS = 60.0
+"""The time after which a ready server counts as stable, and former starts are forgotten."""
 
 
 class Backoff:
-    """Starts are 0.5, 1, 2, 4 ... seconds apart, as long as none of them brings a sound server. Times are those of ``clock``."""
+    """Spaces starts 0.5, 1, 2, 4 ... seconds apart until a server is stable. ``clock`` returns seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class Backoff:
 
     @property
     def seconds(self) -> float:
-        """How long to wait before the next start."""
+        """The time to wait before the next start."""
         if not self._starts:
             return 0.0
         most = MOST_SECONDS if self._ready is None else MOST_SECONDS_ONCE_READY
@@ -32,19 +32,19 @@ class Backoff:
         return max(0.0, self._started + apart - self._clock())
 
     def started(self) -> None:
-        """A server is started."""
+        """Note that a server is started."""
         self._starts += 1
         self._started, self._ready = self._clock(), None
 
     def ready(self) -> None:
-        """It is ready."""
+        """Note that the server is ready."""
         self._ready = self._clock()
 
     def lost(self) -> None:
-        """It is gone."""
-        if self._ready is not None and self._clock() - self._ready >= SOUND_SECONDS:
+        """Note that the server is gone."""
+        if self._ready is not None and self._clock() - self._ready >= STABLE_SECONDS:
             self.reset()
 
     def reset(self) -> None:
-        """The next start may be at once."""
+        """Allow the next start at once."""
         self._starts = 0

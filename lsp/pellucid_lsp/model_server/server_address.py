@@ -1,4 +1,4 @@
-"""Where the model server is: by the editor's settings, else by Pellucid's own."""
+"""Finds the model server's address and key in the editor's settings, or else in Pellucid's own."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ KEY_SETTINGS = {"api_key", "api_key_file"}
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """The address of a server, what it listens on, and the key that it wants."""
+    """A server's URL, the host and port that it listens on, and its API key."""
 
     url: str
     host: str
     port: int
     key: str | None = field(default=None, repr=False)
     here: bool = True
-    """Whether `pellucid serve` on this machine would answer there."""
+    """True if ``pellucid serve`` on this machine would answer there."""
     withheld: str = ""
-    """Why the key of Pellucid's own settings is not sent there, and what to do about it; empty where it is, or there is none."""
+    """The reason why the key of Pellucid's own settings is not sent there, and the remedy; empty if it is sent, or there is none."""
 
 
 def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> ServerAddress:
-    """Where the server is. Raises ConfigError in one sentence for an address that is none, or a file that cannot be read."""
+    """Return the server's address. Raise ConfigError for an invalid address, or a settings file that cannot be read."""
     own = _own_settings(variables, config_file)
     own_key = _checked(_own_key(own))
     if not settings.url:
@@ -62,25 +62,25 @@ def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Pa
 
 
 def data_folder(variables: Mapping[str, str], config_file: Path) -> Path:
-    """Where Pellucid keeps what is its user's own."""
+    """Return the folder for the user's data."""
     given = _own_settings(variables, config_file).get("data")
     return Path(given).expanduser().absolute() if isinstance(given, str) else user_data_path(APPLICATION)
 
 
 def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[str, object]:
-    """Pellucid's own settings as they were written, the environment before the file."""
+    """Return Pellucid's own settings as they are written. The environment overrides the file."""
     prefix = len(ENVIRONMENT_PREFIX)
     environment = {
         name[prefix:].lower(): value for name, value in variables.items() if name.upper().startswith(ENVIRONMENT_PREFIX) and value
     }
     in_file = read_file(config_file)
-    if KEY_SETTINGS & environment.keys():  # either of them replaces both
+    if KEY_SETTINGS & environment.keys():  # either replaces both
         in_file = {name: value for name, value in in_file.items() if name not in KEY_SETTINGS}
     return in_file | environment
 
 
 def _own_key(own: Mapping[str, object]) -> object:
-    """Return the key of Pellucid's own settings, also where they name a file for it."""
+    """Return the key of Pellucid's own settings, which may be in a file of its own."""
     file = own.get("api_key_file")
     return read_key_file(Path(str(file)).expanduser()) if file else own.get("api_key")
 
@@ -98,7 +98,7 @@ def _port(given: object) -> int:
 
 
 def _checked(key: object) -> str | None:
-    """Return a key; None where none is given. Raises ConfigError for one that no header can carry."""
+    """Return a key, or None if it is empty. Raise ConfigError for one that an HTTP header cannot carry."""
     if not key:
         return None
     if isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key:
@@ -113,6 +113,6 @@ def _parsed(url: str) -> ServerAddress:
     except ValueError:
         host, port = None, None
     if host is None or port is None or parts.username is not None or parts.query or parts.fragment:
-        raise ConfigError(f"pellucid.server.url should be an address like {url_of(DEFAULT_HOST, DEFAULT_PORT)}, which this one is not.")
+        raise ConfigError(f"pellucid.server.url should be an address like {url_of(DEFAULT_HOST, DEFAULT_PORT)}.")
     here = parts.scheme == "http" and is_loopback(host) and parts.path in ("", "/")
     return ServerAddress(url.rstrip("/"), host, port, here=here)

@@ -1,4 +1,4 @@
-"""The model server as a process: started so that it outlives the editor, on record so that any editor can stop it."""
+"""Starts the model server as a process that outlives the editor, and records it so that any editor can stop it."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from pellucid.errors import UnavailableError
 from pellucid.system.private_files import create_private
 
 PROC = Path("/proc")
-"""Where Linux tells of processes."""
+"""The folder in which Linux describes processes."""
 
-LOG_TAIL = 8192
-"""Bytes at the end of a log in which its last line is looked for."""
+LOG_TAIL_BYTES = 8192
+"""Bytes at the end of a log in which the last line is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """A server that an editor started: its process, and the command line by which it is known to be still that process."""
+    """A server that an editor started: its process id, and its command line, which shows whether the id is still that process."""
 
     pid: int
     command: tuple[str, ...]
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all. Raises UnavailableError where that cannot be done."""
+        """Write the record atomically. Raise UnavailableError if that fails."""
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             with create_private(part) as file:
                 file.write(json.dumps(asdict(self)).encode())
             part.replace(path)
         except OSError as error:
-            with suppress(OSError):  # of a disk that has become read-only
+            with suppress(OSError):  # the disk may have become read-only
                 part.unlink(missing_ok=True)
             raise UnavailableError(
-                f"The model server cannot be put on record in {path} ({error.strerror}): free some space, or make the folder writable."
+                f"The model server cannot be recorded in {path} ({error.strerror}): free some space, or make the folder writable."
             ) from error
 
     @classmethod
     def load(cls, path: Path) -> ServerRecord | None:
-        """The record in a file; None where there is none, or nothing that could be one."""
+        """Return the record in a file, or None if there is none or it is invalid."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             pid, command = found["pid"], tuple(found["command"])
@@ -56,16 +56,16 @@ class ServerRecord:
         return cls(pid, command)
 
     def runs(self) -> bool:
-        """Whether that process still is that server. A number may be another process's by now."""
-        words = self.command[1:]  # the interpreter may name itself otherwise
+        """Return whether the process is still that server: its id may have been reused."""
+        words = self.command[1:]  # the interpreter may have another name
         return command_line(self.pid).endswith(subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(words))
 
-    def ask_to_leave(self) -> None:
-        """Let it end what it answers and leave. On Windows, where it cannot be asked, it is ended."""
+    def ask_to_exit(self) -> None:
+        """Ask the server to finish its answers and exit. Windows cannot ask, so there it is terminated."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the server."""
         self._signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -74,25 +74,25 @@ class ServerRecord:
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:
-            pass  # it went in this moment, which is what was wanted
+            pass  # it has just exited
         except OSError as error:
             raise UnavailableError(
-                f"The model server (process {self.pid}) cannot be stopped ({error.strerror}): stop it by hand."
+                f"The model server (process {self.pid}) cannot be stopped ({error.strerror}): stop it yourself."
             ) from error
 
 
 class ServerProcess(subprocess.Popen[bytes]):
-    """A process that belongs to nobody: it stays when this one ends, which is no mistake to warn of."""
+    """A process that keeps running when this one exits. Popen would warn of that."""
 
     def __del__(self) -> None:
-        """Leave it."""
+        """Do not warn that the process is still running."""
 
 
 def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, log: Path) -> ServerProcess:
-    """Start a server away from this process: no terminal, no pipes, its output in ``log``, which is begun anew.
+    """Start a server that is independent of this process: no terminal, no pipes, its output in ``log``, which is overwritten.
 
-    It runs in ``folder``: so it holds no folder of the user's, and imports no module that happens to lie there.
-    Raises UnavailableError where it cannot be started.
+    It runs in ``folder``, so that it neither locks a folder of the user's nor imports a module from there.
+    Raise UnavailableError if it cannot be started.
     """
     try:
         with create_private(log) as output:
@@ -109,10 +109,10 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
 
 
 def last_line(log: Path) -> str:
-    """The last line that says anything."""
+    """Return the last line of a log that is not blank."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
@@ -120,7 +120,7 @@ def last_line(log: Path) -> str:
 
 
 def command_line(pid: int) -> str:
-    """The words of a process's command line with spaces between them; empty where there is no such process."""
+    """Return the command line of a process with spaces between its words, or an empty string if there is no such process."""
     if (PROC / "self/cmdline").exists():
         try:
             return (PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
@@ -128,11 +128,11 @@ def command_line(pid: int) -> str:
             return ""
     if sys.platform == "win32":
         query = f"(Get-CimInstance Win32_Process -Filter 'ProcessId={pid}').CommandLine"
-        asked = ["powershell", "-NoProfile", "-NonInteractive", "-Command", query]
+        command = ["powershell", "-NoProfile", "-NonInteractive", "-Command", query]
     else:
-        asked = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+        command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
     try:
-        shown = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout  # noqa: S603 - a number of ours
+        output = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout  # noqa: S603 - a number of ours
     except OSError:
         return ""
-    return shown.decode(errors="replace").strip()
+    return output.decode(errors="replace").strip()

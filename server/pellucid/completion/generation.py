@@ -25,7 +25,7 @@ CLIENT_NAME = f"lsp-{os.getpid()}"
 """The name in the keys of this process's requests, by which the model server recognises a newer request of the same editor."""
 
 MAX_ATTEMPTS = 3
-"""How often an answer is tried if the server goes away while it answers."""
+"""The most attempts at an answer if the server goes away while it answers."""
 
 PREFETCHED_LINES = 4
 """The most lines of a prefetched answer."""
@@ -35,7 +35,7 @@ PREFETCHED_LINES = 4
 class AnswerRequest:
     """A request for an answer at a cursor. ``generated`` are tokens of it that are known already.
 
-    ``part`` tells requests for the same document apart that must not supersede each other.
+    Requests for the same document with different values of ``part`` do not supersede each other.
     """
 
     parsed: ParsedCursor
@@ -165,7 +165,7 @@ class AnswerGenerator:
 
 
 class _Stream:
-    """The state of an answer that is being generated. ``superseded`` says why it is no longer wanted, if it is not."""
+    """The state of an answer that is being generated. ``superseded`` is the reason if it is no longer needed, else empty."""
 
     def __init__(self, request: AnswerRequest, explanation: Explanation, max_lines: int) -> None:
         self.request = request

@@ -34,13 +34,13 @@ class Switch:
 
     @property
     def everywhere(self) -> bool:
-        """Whether suggestions are on everywhere."""
+        """True if suggestions are on everywhere."""
         state = self._state()
         return state is not None and not state.off
 
     @property
     def here(self) -> bool:
-        """Whether suggestions are on in this editor's folders."""
+        """True if suggestions are on in this editor's folders."""
         state = self._state()
         return state is not None and not set(self.folders) & set(state.folders_off)
 

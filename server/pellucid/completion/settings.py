@@ -8,7 +8,7 @@ from typing import Any
 
 
 class GateLevel(StrEnum):
-    """How confident the model has to be for a suggestion to be shown."""
+    """The confidence that the model needs for a suggestion to be shown."""
 
     QUIET = "quiet"
     NORMAL = "normal"
@@ -16,7 +16,7 @@ class GateLevel(StrEnum):
 
 
 class SuggestionShape(StrEnum):
-    """How much is suggested at once: the rest of a line, a block, or whichever fits the cursor."""
+    """The size of a suggestion: the rest of a line, a block, or whichever fits the cursor."""
 
     AUTO = "auto"
     LINE = "line"
@@ -24,7 +24,7 @@ class SuggestionShape(StrEnum):
 
 
 class Popup(StrEnum):
-    """Whether suggestions are also items of the completion menu; auto: for clients without ghost text."""
+    """The use of the completion menu for suggestions; auto: only for clients without ghost text."""
 
     AUTO = "auto"
     ON = "on"

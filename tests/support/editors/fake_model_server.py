@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Note the start, then fail or serve as the files say."""
+    """Record the start, then fail or serve as the files configure."""
     options = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
     with (FOLDER / "starts").open("a") as starts:
         starts.write(f"{os.getpid()} {json.dumps(sys.argv[1:])}\n")

@@ -9,17 +9,17 @@ from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 
 COSTS = {GateLevel.QUIET: 9.0, GateLevel.NORMAL: 1.0, GateLevel.EAGER: 0.25}
-"""They ask for more than 0.9, 0.5 and 0.2."""
+"""The thresholds of these costs are 0.9, 0.5 and 0.2."""
 
 RAW = Calibration(CalibrationKind.RAW, (), COSTS, {"model": "scripted"})
-"""Says the geometric mean of the probabilities."""
+"""A calibration that returns the geometric mean of the probabilities."""
 
 
 def doubtful(bias: float = log(1 / 3)) -> Calibration:
-    """Says less than the geometric mean: its odds times ``exp(bias)``."""
+    """Return a calibration that gives less than the geometric mean: its odds times ``exp(bias)``."""
     return Calibration(CalibrationKind.PLATT, (bias, 1.0), COSTS, {})
 
 
 def as_sent(calibration: Calibration = RAW) -> dict[str, Any]:
-    """It as the model server tells it."""
+    """Return a calibration as the model server sends it."""
     return {"format": "pellucid calibration 1", "key": "k", **calibration.record}

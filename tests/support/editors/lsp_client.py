@@ -1,4 +1,4 @@
-"""An editor as the language server sees it: a real process of the server, and a client that types."""
+"""An editor: a client of a real language server process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pytest_lsp import ClientServerConfig, LanguageClient
 
 COMMAND = (sys.executable, "-m", "pellucid", "lsp")
 INLINE = types.TextDocumentClientCapabilities(inline_completion=types.InlineCompletionClientCapabilities())
-LIMIT = 60.0
-"""Seconds that nothing should need; reached only where a test fails."""
+LIMIT_SECONDS = 60.0
+"""A time limit that only failing tests reach."""
 
 
 class Editor:
-    """One editor with a language server of its own. Positions are given as the server's encoding counts them."""
+    """An editor with a language server of its own. Positions are in the negotiated encoding."""
 
     def __init__(self, client: LanguageClient, result: types.InitializeResult) -> None:
         self.client = client
@@ -29,7 +29,7 @@ class Editor:
 
     @property
     def messages(self) -> list[str]:
-        """What was shown in message boxes."""
+        """The texts of message boxes."""
         return [message.message for message in self.client.messages]
 
     def open(self, uri: str, text: str, language: str = "python") -> None:
@@ -60,7 +60,7 @@ class Editor:
         selected: types.SelectedCompletionInfo | None = None,
         id: str | None = None,
     ) -> asyncio.Future[Any]:
-        """An inline completion request on its way; with an ``id`` it can be taken back."""
+        """Send an inline completion request without waiting; with an ``id`` it can be cancelled."""
         kind = types.InlineCompletionTriggerKind.Invoked if invoked else types.InlineCompletionTriggerKind.Automatic
         params = types.InlineCompletionParams(
             types.InlineCompletionContext(kind, selected), types.TextDocumentIdentifier(uri), types.Position(line, character)
@@ -75,7 +75,7 @@ class Editor:
         return [item.insert_text for item in await self.inline(uri, line, character, **options)]
 
     async def request(self, method: str, params: Any = None) -> Any:
-        """A request of our own; objects of the answer have attributes."""
+        """Send a request of our own. Objects in the result have attributes."""
         return await within(asyncio.wrap_future(self.client.protocol.send_request(method, params)))
 
     async def command(self, name: str, *arguments: Any) -> Any:
@@ -86,7 +86,7 @@ class Editor:
         self.client.protocol.notify(method, params)
 
     async def leave(self) -> None:
-        """Shut the server down as editors do; it is gone after that."""
+        """Shut the server down as editors do, and wait until it has exited."""
         await within(self.client.shutdown_async(None))
         self.client.exit(None)
         await within(self.client.stop())  # type: ignore[no-untyped-call]  # of pytest-lsp
@@ -128,19 +128,19 @@ async def start(
 
 
 async def within(future: Any) -> Any:
-    """The result, which should not take long."""
-    return await asyncio.wait_for(future, LIMIT)
+    """Return the result of a future, within a time limit."""
+    return await asyncio.wait_for(future, LIMIT_SECONDS)
 
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for something to become true."""
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not holds():
             await asyncio.sleep(0.01)
 
 
 def id_of(item: Any) -> str:
-    """The id of the suggestion that an item is made of: the argument of its command."""
+    """Return the id of an item's suggestion: the argument of its command."""
     (id,) = item.command.arguments
     assert isinstance(id, str)
     return id

@@ -1,4 +1,4 @@
-"""A model server that says what a test wants, and editors whose language servers speak to it."""
+"""Fixtures: a scripted model server, and editors whose language servers use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.servers.http_servers import LiveServer, ScriptedAssistant, live, sc
 
 @pytest.fixture
 def assistant() -> ScriptedAssistant:
-    """What the model server says, and what it was asked."""
+    """The scripted assistant behind the model server, with the requests that it got."""
     return ScriptedAssistant()
 
 

@@ -1,4 +1,4 @@
-"""A Neovim with a user interface attached and the plugin set up, driven by its keys."""
+"""Drives a Neovim with an attached user interface and the plugin by its keys."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Neovim:
         return path
 
     def lua(self, code: str, *arguments: Any) -> Any:
-        """What a piece of Lua returns."""
+        """Run Lua code and return its result."""
         return self.api.exec_lua(code, *arguments)
 
     def keys(self, keys: str) -> None:
@@ -69,27 +69,27 @@ class Neovim:
 
     @property
     def cursor(self) -> tuple[int, int]:
-        """Row from 1 and byte from 0."""
+        """The row, from 1, and the byte, from 0."""
         row, column = self.api.current.window.cursor
         return row, column
 
     @property
     def mode(self) -> str:
-        """What keys mean: n, i, ..."""
+        """The mode: n, i, ..."""
         return str(self.lua("return vim.api.nvim_get_mode().mode"))
 
     @property
     def ghost(self) -> str:
-        """The ghost text, whoever draws it."""
+        """The ghost text, drawn by the plugin or by Neovim."""
         return str(self.lua(GHOST))
 
     @property
     def screen(self) -> str:
-        """What the user sees, line by line."""
+        """The screen, line by line."""
         return str(self.lua(SCREEN))
 
     def until_ghost(self, seconds: float = 60) -> str:
-        """The ghost text, once there is one."""
+        """Return the ghost text once there is one."""
         return until(lambda: self.ghost, "ghost text", seconds)
 
     def until_text(self, wanted: str) -> None:

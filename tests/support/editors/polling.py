@@ -1,4 +1,4 @@
-"""Waiting for what an editor or a server shows."""
+"""Waits for what an editor or a server shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T], what: str, seconds: float = 60) -> T:
-    """What ``look`` returns once that is true. Raises AssertionError, which says ``what`` did not come and what was there last."""
+    """Return the result of ``look`` once it is true. Raise AssertionError, which names ``what`` and the last result, after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"{what} did not come in {seconds} s; last seen: {seen!r}"

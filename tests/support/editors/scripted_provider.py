@@ -1,4 +1,4 @@
-"""A model server that says what a test tells it, and notes what it was asked: stands in for the launcher and its client."""
+"""A scripted model server that replaces the launcher and its client, and records the requests."""
 
 from __future__ import annotations
 

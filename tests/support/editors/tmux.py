@@ -1,4 +1,4 @@
-"""A terminal of its own for programs that want one."""
+"""Runs a program in a terminal of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Terminal:
 
     @property
     def screen(self) -> str:
-        """What the user sees."""
+        """The screen."""
         return self._tmux("capture-pane", "-p")
 
     def _tmux(self, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Tokens as a model says them, for tests: texts with probabilities."""
+"""Makes tokens for tests, from texts and probabilities."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def token(text: str, p: float = 0.9, position: int = 0, other: tuple[str, float]
 
 
 def joined(tokens: tuple[Token, ...]) -> str:
-    """The text that tokens make."""
+    """Return the text of tokens."""
     return "".join(one.text for one in tokens)

@@ -54,7 +54,7 @@ _DECORATION = re.compile(r"\s*(?:@|#[\[\s]|//|/\*|\*|--)")
 
 
 class ChunkPriority(IntEnum):
-    """How likely a chunk is to help: edited text more than visited text, and that more than text that was only opened."""
+    """The likelihood that a chunk helps: edited text more than visited text, and that more than text that was only opened."""
 
     OPENED = 0
     VISITED = 1

@@ -27,7 +27,7 @@ MAX_POINTER_BYTES = 4096
 """Bytes to read of a file that only names a folder, such as the ``.git`` file of a worktree."""
 
 FOLD_CASE = sys.platform in ("darwin", "win32")
-"""Whether patterns ignore case: git sets ``core.ignoreCase`` where the file system does."""
+"""True if patterns ignore case: git sets ``core.ignoreCase`` where the file system does."""
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Patterns:
 def ignoring_file(path: Path, top: Path) -> Path | None:
     """Return the ignore file that ignores a path, or None. Only files in the folder ``top`` and below it count.
 
-    The deepest folder whose patterns match decides. Everything in an ignored folder is ignored, whatever other patterns say.
+    The deepest folder whose patterns match decides. Everything in an ignored folder is ignored, whatever other patterns match.
     The user's own file (``core.excludesFile``) is not read. Files that are too large to match quickly ignore everything.
     """
     folders = [folder for folder in reversed(path.parents) if folder.is_relative_to(top)]

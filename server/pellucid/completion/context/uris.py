@@ -34,7 +34,7 @@ class Address:
 
     @property
     def is_remote_file(self) -> bool:
-        """Whether this is a file on another machine, which only Windows can open by its URI."""
+        """True if this is a file on another machine, which only Windows can open by its URI."""
         return self.scheme == "file" and bool(self.host) and not WINDOWS
 
 

@@ -50,12 +50,12 @@ class LineReader:
     def __init__(self, parsed: ParsedCursor) -> None:
         self._parsed = parsed
         self.inside = parsed.inside
-        """What closes the comment or string that the next line begins in; None outside of both."""
+        """The text that closes the comment or string that the next line begins in; None outside of both."""
         self.is_first = True
 
     @property
     def start(self) -> int:
-        """Where the answer begins in the line."""
+        """The index in the line where the answer begins."""
         return len(self._parsed.left) if self.is_first else 0
 
     def scan(self, line: str) -> LineScan:
@@ -83,7 +83,7 @@ class OpenBrackets:
 
     @property
     def closed(self) -> bool:
-        """Whether the answer has closed all brackets of the line that holds the innermost bracket before the cursor."""
+        """True if the answer has closed all brackets of the line that holds the innermost bracket before the cursor."""
         return self._line is not None and not any(bracket.line == self._line for bracket in self._outer)
 
     def settle(self) -> None:
@@ -210,7 +210,7 @@ class BlockScope:
 
     def _judge(self, line: str, found: LineScan, *, whole: bool) -> ScopeEnd | None:
         start = self._reader.start
-        if not line[start:].strip():  # a blank line, or the cursor's own line, which the answer leaves as it is
+        if not line[start:].strip():  # a blank line, or the cursor's own line, which the answer does not change
             return None
         starts_line = self._reader.inside is None and not (self._reader.is_first and self._parsed.left.strip())
         closes = _closes_first(line, found)

@@ -1,8 +1,8 @@
-"""Decides where an answer ends: which part of a model's answer becomes ghost text.
+"""Decides where an answer ends, and so which part of it becomes ghost text.
 
-All decisions are made here, in a fixed order for each line. The rules that they rest on are elsewhere: ``block_scope`` and
-``prose`` say where a line, block or paragraph ends, ``repetition`` finds repeated text. The golden cases of the tests fix
-the outcome for each language.
+All decisions are made here, in a fixed order for each line. Their rules are in other modules: ``block_scope`` and ``prose``
+find the end of a line, block or paragraph, ``repetition`` finds repeated text. The golden cases of the tests fix the outcome
+for each language.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class GhostText:
 
     @property
     def ended(self) -> bool:
-        """Whether the suggestion is complete; further tokens do not change it."""
+        """True if the suggestion is complete; further tokens do not change it."""
         return self._end is not None
 
     def feed_all(self, tokens: Iterable[Token]) -> bool:
@@ -199,7 +199,7 @@ class GhostText:
 
     @property
     def _may_break(self) -> bool:
-        """Whether the answer may leave the cursor's line as it is."""
+        """True if the answer may begin on a new line."""
         if isinstance(self._scope, LineScope) and self._parsed.opener != self._parsed.number:
             return False
         return self._parsed.opener is not None or self._parsed.begins_text or not self._parsed.right.strip()

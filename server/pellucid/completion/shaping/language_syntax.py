@@ -59,7 +59,7 @@ class LineScan:
     left: int | None
     code: int
     quoted: bool
-    """Whether the line ends within a string that has to end on it, as while one is being typed."""
+    """True if the line ends within a string that has to end on it, as while one is being typed."""
 
 
 def _string(quote: str) -> str:

@@ -19,7 +19,7 @@ MAX_CHARACTERS_BELOW = 50_000
 """Characters below the cursor that are parsed."""
 
 _STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
-_DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # of C: the preprocessor's lines and labels stand at the margin
+_DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # preprocessor lines and labels of C are at the margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +94,18 @@ class ParsedCursor:
 
     @property
     def in_text(self) -> bool:
-        """Whether the cursor is in a comment or a string."""
+        """True if the cursor is in a comment or a string."""
         last = self._scans[-1]
         return self.inside is not None or self.quoted or last.code < len(self.left)
 
     @property
     def quoted(self) -> bool:
-        """Whether the cursor is in a string that must end on its line."""
+        """True if the cursor is in a string that must end on its line."""
         return self._scans[-1].quoted
 
     @property
     def begins_text(self) -> bool:
-        """Whether the comment or string that the cursor is in begins at the cursor, as after three quotes."""
+        """True if the comment or string that the cursor is in begins at the cursor, as after three quotes."""
         begins = [re.escape(begin) for begin, end in self.syntax.spans if end == self.inside]
         return any(re.search(rf"{begin}[*!]*\s*$", self.left) for begin in begins)
 
@@ -126,7 +126,7 @@ class ParsedCursor:
 
     @cached_property
     def opener_brackets(self) -> bool:
-        """Whether the opener opens a bracket or element."""
+        """True if the opener opens a bracket or element."""
         return any(bracket.line == self.opener for bracket in self.brackets)
 
     @property
@@ -137,7 +137,7 @@ class ParsedCursor:
 
     @property
     def begins_section(self) -> bool:
-        """Whether the cursor is at the margin below a blank line, or at the beginning of the file."""
+        """True if the cursor is at the margin below a blank line, or at the beginning of the file."""
         return not self.left and not self.brackets and not any(line.strip() for line in self._lines[-2:])
 
     def scan_on(self, line: str) -> LineScan:

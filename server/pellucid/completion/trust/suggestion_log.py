@@ -27,7 +27,7 @@ APPLICATION_ID = 0x50454C43
 """SQLite's ``application_id``, which marks the database as ours: PELC."""
 
 WAIT_SECONDS = 5.0
-"""How long to wait while another editor writes."""
+"""The time to wait while another editor writes."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS suggestions (
