@@ -37,11 +37,11 @@ class World:
     port: int
     around: LaunchEnvironment
     launchers: list[Launcher] = field(default_factory=list)
-    told: list[LauncherStatus] = field(default_factory=list)
+    statuses: list[LauncherStatus] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
 
     def launcher(self, model: str = "", around: LaunchEnvironment | None = None, **settings: object) -> Launcher:
-        launcher = Launcher(ServerSettings(**settings), model, self.told.append, around or self.around)  # type: ignore[arg-type]
+        launcher = Launcher(ServerSettings(**settings), model, self.statuses.append, around or self.around)  # type: ignore[arg-type]
         self.launchers.append(launcher)
         return launcher
 
@@ -137,7 +137,7 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
 
     assert client.url == world.url
     assert len(world.starts()) == 1
-    assert world.told == [LauncherStatus(LauncherState.READY, f"The model server at {world.url} is ready.", world.url)]
+    assert world.statuses == [LauncherStatus(LauncherState.READY, f"The model server at {world.url} is ready.", world.url)]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
@@ -167,7 +167,7 @@ async def test_a_server_is_started(world: World) -> None:
 
     ((pid, arguments),) = world.starts()
     assert arguments == ["serve", "--host", "127.0.0.1", "--port", str(world.port), "--idle-exit", "180"]
-    assert [status.state for status in world.told] == [LauncherState.STARTING, LauncherState.READY]
+    assert [status.state for status in world.statuses] == [LauncherState.STARTING, LauncherState.READY]
     record = ServerRecord.load(world.around.records / f"{world.port}.json")
     assert record is not None
     assert record.pid == pid
@@ -194,7 +194,7 @@ async def test_a_server_outlives_its_launcher(world: World) -> None:
 
 
 async def test_ten_launchers_start_one_server(world: World) -> None:
-    """Of ten editors that start at once, one starts the server, and all connect to it."""
+    """Ten editors that start at once start one server, and all connect to it."""
     launchers = [world.launcher() for _ in range(10)]
 
     clients = await asyncio.gather(*(launcher.client() for launcher in launchers))
@@ -260,7 +260,7 @@ async def test_loading_is_told(world: World) -> None:
     (world.folder / "unready.json").unlink()
     await waiting
 
-    assert world.told[1:-1] == [
+    assert world.statuses[1:-1] == [
         LauncherStatus(LauncherState.LOADING, "The model server is loading: tiny.gguf.", world.url, 25),
         LauncherStatus(LauncherState.LOADING, "The model server is loading: packing tiny (int8).", world.url, 75),
     ]
@@ -287,7 +287,7 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
     launcher.lost(first)
 
     second = await launcher.client()
-    launcher.lost(first)  # told late by another request of the same client
+    launcher.lost(first)  # reported late by another request of the same client
     assert await launcher.client() is second
 
     assert second is not first
@@ -343,22 +343,22 @@ async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(start=False).client()
     assert str(raised.value) == f"No server answers at {world.url}: start one with pellucid serve, or set pellucid.server.start."
-    assert world.told[-1].state is LauncherState.FAILED
+    assert world.statuses[-1].state is LauncherState.FAILED
 
     with pytest.raises(UnavailableError, match=r"start one there, or set pellucid\.server\.url\.$"):
         await world.launcher(url=f"{world.url}/behind/a/proxy").client()
     assert world.starts() == []
 
 
-@pytest.mark.parametrize(("key", "told"), [("", "The API key is wrong"), ("wrong", "The API key is wrong")])
-async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, told: str) -> None:
+@pytest.mark.parametrize(("key", "reason"), [("", "The API key is wrong"), ("wrong", "The API key is wrong")])
+async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, reason: str) -> None:
     """The error about an invalid key names the setting, and not the key."""
     await started_by_hand(PELLUCID_API_KEY="right")
 
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(api_key=key).client()
 
-    assert str(raised.value) == f"The model server at {world.url} refuses this editor ({told}): set pellucid.server.apiKey."
+    assert str(raised.value) == f"The model server at {world.url} refuses this editor ({reason}): set pellucid.server.apiKey."
 
 
 @pytest.mark.parametrize("wants_key", [True, False])
@@ -386,7 +386,7 @@ async def test_the_key_is_never_shown(world: World) -> None:
 
     assert (await client.condition()).standing is HealthStatus.READY
     written = [path.read_text() for folder in (world.around.records, world.around.logs) for path in folder.iterdir()]
-    shown = [command_line(world.starts()[0][0]), repr(world.told), repr(world.around), *written]
+    shown = [command_line(world.starts()[0][0]), repr(world.statuses), repr(world.around), *written]
     assert not any("hunter2" in text for text in shown)
 
 

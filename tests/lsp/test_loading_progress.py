@@ -19,7 +19,7 @@ class Client:
     def __init__(self, *, can_show: bool = True) -> None:
         self.client_capabilities = types.ClientCapabilities(window=types.WindowClientCapabilities(work_done_progress=can_show))
         self.work_done_progress = self
-        self.told: list[tuple[str, str]] = []
+        self.messages: list[tuple[str, str]] = []
         self.tokens: list[str] = []
         self.answer = asyncio.Event()
         self.refuses = False
@@ -45,10 +45,10 @@ class Client:
 
     def bars(self) -> list[list[str]]:
         """The messages of each bar, in the order of the requests."""
-        return [[what for other, what in self.told if other == token] for token in self.tokens]
+        return [[what for other, what in self.messages if other == token] for token in self.tokens]
 
     def _tell(self, token: str, what: str) -> None:
-        self.told.append((token, what))
+        self.messages.append((token, what))
 
 
 async def settled() -> None:
@@ -111,7 +111,7 @@ async def test_a_client_that_refuses() -> None:
         await settled()
         bar.hide()
 
-    assert (client.told, len(client.tokens), failed) == ([], 1, [])
+    assert (client.messages, len(client.tokens), failed) == ([], 1, [])
 
 
 async def test_a_refusal_between_two_bars() -> None:

@@ -32,10 +32,10 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
     path = os.pathsep.join([str(ROOT / "server"), str(ROOT / "lsp")])
     variables = os.environ | real_models() | {"PYTHONPATH": path, "PELLUCID_PORT": str(port)}
     around = LaunchEnvironment(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs")
-    told: list[LauncherStatus] = []
-    launcher = Launcher(ServerSettings(api_key="hunter2"), "", told.append, around)
+    statuses: list[LauncherStatus] = []
+    launcher = Launcher(ServerSettings(api_key="hunter2"), "", statuses.append, around)
     yield launcher
-    assert all(status.url == f"http://127.0.0.1:{port}" for status in told)
+    assert all(status.url == f"http://127.0.0.1:{port}" for status in statuses)
     await launcher.aclose()
     record = ServerRecord.load(tmp_path / "records" / f"{port}.json")
     assert record is not None

@@ -37,12 +37,12 @@ LINE = (*make_tokens("urn", " a", " +", " b", p=0.8), *make_tokens("\n", "\n", "
 class CalibratedServer(ScriptedProvider):
     """Serves a model card with a calibration."""
 
-    told: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
     note: str | None = None
 
     async def cards(self) -> list[ModelCard]:
         (card,) = await super().cards()
-        return [replace(card, calibration=self.told, calibration_note=self.note)]
+        return [replace(card, calibration=self.calibration, calibration_note=self.note)]
 
 
 def candidate(tokens: tuple[Token, ...], calibration: Calibration | None = RAW) -> Candidate:
@@ -121,7 +121,7 @@ def completer(server: ScriptedProvider, models: ModelChoice | None = None, level
 async def test_the_server_tells() -> None:
     """The calibration on the model's card decides, and the explanation names it."""
     server = CalibratedServer([LINE])
-    server.told = as_sent(doubtful(-10.0))
+    server.calibration = as_sent(doubtful(-10.0))
     made = completer(server)
 
     assert await made.suggest(HERE) == []
@@ -135,7 +135,7 @@ async def test_the_server_tells() -> None:
 async def test_asked_for_by_hand() -> None:
     """A suggestion that was requested by hand is shown however improbable it is."""
     server = CalibratedServer([LINE])
-    server.told = as_sent(doubtful(-10.0))
+    server.calibration = as_sent(doubtful(-10.0))
     made = completer(server)
 
     assert (await made.suggest(HERE, invoked=True))[0].text == "urn a + b"
@@ -147,17 +147,17 @@ async def test_asked_for_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "note", "sentence"),
+    ("calibration", "note", "reason"),
     [
         (None, "It was made for other weights.", "It was made for other weights."),
         (None, None, "This model is not calibrated"),
         (as_sent() | {"kind": "psychic"}, None, "The calibration is damaged"),
     ],
 )
-async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: str) -> None:
+async def test_why_not(calibration: dict[str, Any] | None, note: str | None, reason: str) -> None:
     """If thresholds decide, the reason is known, and suggestions are made all the same."""
     server = CalibratedServer([LINE])
-    server.told, server.note = told, note
+    server.calibration, server.note = calibration, note
     models = ModelChoice()
     assert models.why_not_calibrated(MODEL) == UNKNOWN
 
@@ -165,13 +165,13 @@ async def test_why_not(told: dict[str, Any] | None, note: str | None, sentence: 
 
     assert suggestion.text == "urn a + b"
     assert models.calibration(MODEL) is None
-    assert sentence in (models.why_not_calibrated(MODEL) or "")
+    assert reason in (models.why_not_calibrated(MODEL) or "")
 
 
 async def test_kept_when_settings_change() -> None:
     """A completer of other settings knows the calibration before it has asked anybody."""
     server, models = CalibratedServer([LINE]), ModelChoice()
-    server.told = as_sent()
+    server.calibration = as_sent()
     await completer(server, models).suggest(HERE)
 
     assert models.calibration(MODEL) == RAW

@@ -277,8 +277,8 @@ async def test_files_only_to_models_that_know_them() -> None:
 
 async def test_a_line_that_was_cut_off_stays_out() -> None:
     """A line that was cut off by the limit of tokens is never suggested."""
-    said = make_tokens("x", " = 1", "\n    ", "y", " = fo")
-    server = ScriptedProvider([(*said, Finish(FinishReason.LENGTH, Usage()))])
+    answer = make_tokens("x", " = 1", "\n    ", "y", " = fo")
+    server = ScriptedProvider([(*answer, Finish(FinishReason.LENGTH, Usage()))])
     made = completer(server, shape="block")
     here = replace(HERE, before="def f():\n    ")
 

@@ -1,4 +1,4 @@
-"""What is known of a suggestion, in numbers."""
+"""The numbers of a suggestion that a calibration judges."""
 
 from __future__ import annotations
 

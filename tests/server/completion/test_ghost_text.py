@@ -70,9 +70,9 @@ def in_words(text: str, size: int = 4) -> list[Token]:
     return tokens(*(text[at : at + size] for at in range(0, len(text), size)))
 
 
-def fed(ghost: GhostText, said: list[Token]) -> TrimmedAnswer:
+def feed_all(ghost: GhostText, answer: list[Token]) -> TrimmedAnswer:
     """Return what is suggested of these tokens."""
-    for token in said:
+    for token in answer:
         ghost.feed(token)
     return ghost.finish()
 
@@ -89,7 +89,7 @@ def test_golden(case: Case) -> None:
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
     ghost = GhostText(case.cursor, shape)
 
-    trimmed = fed(ghost, through_the_core(case))
+    trimmed = feed_all(ghost, through_the_core(case))
 
     assert trimmed.text == case.shown
     assert case.ending in (None, trimmed.ending)
@@ -114,10 +114,10 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(CASES), label="case")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=12), label="cuts"))
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
-    expected = fed(GhostText(case.cursor, shape), tokens(*case.answer))
+    expected = feed_all(GhostText(case.cursor, shape), tokens(*case.answer))
 
     pieces = [case.answer[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(case.answer)], strict=True)]
-    trimmed = fed(GhostText(case.cursor, shape), tokens(*pieces))
+    trimmed = feed_all(GhostText(case.cursor, shape), tokens(*pieces))
 
     assert (trimmed.text, trimmed.ending) == (expected.text, expected.ending)
 
@@ -145,7 +145,7 @@ def test_a_suggestion_is_how_the_answer_begins(
     assert early is None or trimmed.text.startswith(early.text) or trimmed.ending in ("repetition", "suffix")
     assert answer.startswith(trimmed.text)
     assert "".join(token.text for token in trimmed.tokens) == trimmed.text
-    assert fed(letters, tokens(*answer)).text == trimmed.text
+    assert feed_all(letters, tokens(*answer)).text == trimmed.text
 
 
 def test_whole_lines_when_time_is_up() -> None:
@@ -181,7 +181,7 @@ def test_half_characters() -> None:
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
-    trimmed = fed(ghost, halves)
+    trimmed = feed_all(ghost, halves)
 
     assert trimmed.text == "x = '😀'"
     assert trimmed.tokens == tuple(halves[:6])
@@ -191,7 +191,7 @@ def test_a_token_is_cut_where_the_suggestion_ends() -> None:
     """The last token has only the suggested text."""
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
-    trimmed = fed(ghost, tokens("x = 1", "  \n\ny"))
+    trimmed = feed_all(ghost, tokens("x = 1", "  \n\ny"))
 
     assert [token.text for token in trimmed.tokens] == ["x = 1"]
 
@@ -221,17 +221,17 @@ def test_a_file_of_one_long_line(language: str) -> None:
     line = "f(1);" * 200_000
     ghost = GhostText(parse("untitled:1", line, line, language), SuggestionShape.LINE)
 
-    trimmed = fed(ghost, tokens("g(", "2)", ";\n", "h"))
+    trimmed = feed_all(ghost, tokens("g(", "2)", ";\n", "h"))
 
     assert trimmed.text == "g(2);"
 
 
-@pytest.mark.parametrize(("said", "shown"), [("", ""), ("total = 0\n", "total = 0")])
-def test_white_space_without_end(said: str, shown: str) -> None:
+@pytest.mark.parametrize(("answer", "shown"), [("", ""), ("total = 0\n", "total = 0")])
+def test_white_space_without_end(answer: str, shown: str) -> None:
     """A model that generates endless white space is stopped, and the text before it is kept."""
     ghost = GhostText(parse("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
     spaces = 0
-    for token in tokens(said, *" " * 1000):
+    for token in tokens(answer, *" " * 1000):
         ghost.feed(token)
         spaces += token.text == " "
         if ghost.ended:

@@ -90,7 +90,7 @@ def test_newest_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "typing", "closed", "left"),
+    ("answer", "typing", "closed", "left"),
     [
         ('print("hi")', "print(", ")", '"hi"'),
         ('print(f(1), "hi")\nx', "print(", ")", 'f(1), "hi"'),
@@ -98,9 +98,9 @@ def test_newest_first() -> None:
         ("[x for x in y]", "[", "]", "x for x in y"),
     ],
 )
-def test_brackets_that_the_editor_closes(said: str, typing: str, closed: str, left: str) -> None:
+def test_brackets_that_the_editor_closes(answer: str, typing: str, closed: str, left: str) -> None:
     """A bracket or quote that the editor closes by itself is not suggested twice."""
-    known = recent(replace(ANSWER, tokens=make_tokens(*said)))
+    known = recent(replace(ANSWER, tokens=make_tokens(*answer)))
 
     found = known.find(replace(typed(typing), after=closed + HERE.after))
 

@@ -1,4 +1,4 @@
-"""A stand-in for ``pellucid serve`` that starts at once: it listens, says how it is, and does nothing else.
+"""A stand-in for ``pellucid serve`` that starts at once: it listens, reports its health, and does nothing else.
 
 Run as a script; its behaviour is in files of the folder FAKE, so that a test can change it while it runs.
 """
@@ -26,8 +26,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             details = FOLDER / "unready.json"
             if details.exists():
-                told = json.loads(details.read_text())
-                self._reply(503, {"error": {"message": "Loading model", "code": 503, "pellucid": told}})
+                details_json = json.loads(details.read_text())
+                self._reply(503, {"error": {"message": "Loading model", "code": 503, "pellucid": details_json}})
             else:
                 self._reply(200, {"status": "ok"})
         elif key and self.headers["authorization"] != f"Bearer {key}":

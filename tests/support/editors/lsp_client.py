@@ -105,7 +105,7 @@ async def start(
     command: Sequence[str] = COMMAND,
     configuration: Mapping[str, Any] | None = None,
 ) -> Editor:
-    """An editor whose language server has answered ``initialize``; ``options`` are settings, ``configuration`` what it says when asked."""
+    """Return an editor whose language server has answered ``initialize``. ``configuration`` answers requests for settings."""
     client = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
     assert isinstance(client, LanguageClient)
     if configuration is not None:

@@ -29,7 +29,7 @@ class Neovim:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(EOFError):  # it leaves instead of answering
+        with suppress(EOFError):  # it exits instead of answering
             self.api.command("qall!")
         self.api.close()
 

@@ -8,7 +8,7 @@ from pellucid.tokens import Alternative, Token
 
 
 def make_tokens(*texts: str, p: float = 0.9, other: tuple[str, float] = ("other", 0.05)) -> tuple[Token, ...]:
-    """One token for each text, all with the same probability, and one alternative each besides itself."""
+    """One token for each text, all with the same probability, and one other alternative each."""
     return tuple(token(text, p, index, other) for index, text in enumerate(texts))
 
 
