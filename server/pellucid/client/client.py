@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import fields
 from types import TracebackType
@@ -26,17 +26,14 @@ from pellucid.errors import (
     UnavailableError,
 )
 from pellucid.tokens import (
-    BACKGROUND,
-    CHAT,
-    COMPLETION,
-    GREEDY,
-    Extra,
+    ChatQuery,
+    CompletionQuery,
     Finish,
     FinishReason,
     Message,
     ModelCard,
     OnUsage,
-    SamplingParams,
+    ScoreQuery,
     Terms,
     Token,
     Usage,
@@ -102,12 +99,12 @@ class Client:
             return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
         return objection_in(listing) or found
 
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        """The prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
-        files = [{"filename": file.filename, "text": file.text} for file in extra]
-        body = {"input_prefix": prefix, "input_suffix": suffix, "input_extra": files, "n_predict": 0, "response_fields": ["prompt"]}
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        """Return the prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
+        body: dict[str, Any] = {"input_prefix": query.prefix, "input_suffix": query.suffix or "", "input_extra": _files(query)}
+        body |= {"n_predict": 0, "response_fields": ["prompt"]} | ({} if query.model is None else {"model": query.model})
         async with self._told():
-            response = await self._http.post("/infill", json=body | ({} if model is None else {"model": model}))
+            response = await self._http.post("/infill", json=body)
         _check(response.status_code, response.content, response.headers)
         return str(_object(response.content)["prompt"])
 
@@ -156,79 +153,44 @@ class Client:
         _check(response.status_code, response.content, response.headers)
         return _object(response.content)
 
-    async def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = COMPLETION,
-        heal: bool | None = None,
-        special: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or, with ``suffix``, fill the gap before it."""
-        files = [{"filename": file.filename, "text": file.text} for file in extra] or None
-        body = {"prompt": prefix, "suffix": suffix, "input_extra": files, "heal": heal, "parse_special": special}
-        async with aclosing(self._completion(body, params, model, stop, terms, on_usage)) as items:
-            async for item in items:
-                yield item
-
-    async def continue_ids(
-        self,
-        ids: Sequence[int],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = COMPLETION,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Continue a prompt of token ids."""
-        async with aclosing(self._completion({"prompt": list(ids)}, params, model, stop, terms, on_usage)) as items:
-            async for item in items:
-                yield item
-
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = CHAT,
-        continue_last: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation or, with ``continue_last``, go on with its last message."""
+    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        """Continue a text or token ids or, with a suffix, fill the gap before it."""
+        if query.window is not None:
+            raise NotSupportedError("The window of an infill is a setting of the server: leave window out.")
         body = {
-            "messages": [_message(message) for message in messages],
-            "logprobs": True,
-            "top_logprobs": params.top_logprobs,
-            "continue_final_message": continue_last,
+            "prompt": query.prefix if isinstance(query.prefix, str) else list(query.prefix),
+            "suffix": query.suffix,
+            "input_extra": _files(query) or None,
+            "heal": query.heal,
+            "parse_special": query.special,
+            "logprobs": query.params.top_logprobs,
             "stream_options": _stream_options(on_usage),
-            **_sampling(params, model, stop, terms),
+            **_sampling(query),
+        }
+        async with aclosing(self._events("/v1/completions", body)) as events:
+            async for item in _answer(events, on_usage):
+                yield item
+
+    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        """Answer a conversation or, with ``continue_last``, continue its last message."""
+        body = {
+            "messages": [_message(message) for message in query.messages],
+            "logprobs": True,
+            "top_logprobs": query.params.top_logprobs,
+            "continue_final_message": query.continue_last,
+            "stream_options": _stream_options(on_usage),
+            **_sampling(query),
         }
         async with aclosing(self._events("/v1/chat/completions", body)) as events:
             async for item in _answer(events, on_usage):
                 yield item
 
-    async def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Read a text, token ids or a conversation: the tokens that are there, with their probabilities."""
-        body: dict[str, Any] = {"model": model, "top_logprobs": top_logprobs, **_terms(terms)}
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
+        text = query.text
+        body: dict[str, Any] = {"model": query.model, "top_logprobs": query.top_logprobs, **_terms(query.terms)}
         if isinstance(text, str):
-            body |= {"text": text, "parse_special": special}
+            body |= {"text": text, "parse_special": query.special}
         elif all(isinstance(item, int) for item in text):
             body["tokens"] = list(text)
         else:
@@ -241,20 +203,6 @@ class Client:
                     yield Finish(FinishReason(event["pellucid"]["reason"]), _usage(event["usage"]))
                     return
         raise _broken_off()
-
-    async def _completion(
-        self,
-        body: dict[str, Any],
-        params: SamplingParams,
-        model: str | None,
-        stop: Sequence[str],
-        terms: Terms,
-        on_usage: OnUsage | None,
-    ) -> AsyncGenerator[Token | Finish]:
-        body |= {"logprobs": params.top_logprobs, "stream_options": _stream_options(on_usage), **_sampling(params, model, stop, terms)}
-        async with aclosing(self._events("/v1/completions", body)) as events:
-            async for item in _answer(events, on_usage):
-                yield item
 
     async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
         """The objects of a stream of server-sent events, up to its end or the first error."""
@@ -284,10 +232,11 @@ class Client:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
 
 
-def _sampling(params: SamplingParams, model: str | None, stop: Sequence[str], terms: Terms) -> dict[str, Any]:
-    """Every field of the request that says how to sample, so that no default of the server's shows."""
+def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
+    """Return all fields that say how to sample, so that no default of the server's takes effect."""
+    params = query.params
     return {
-        "model": model,
+        "model": query.model,
         "max_tokens": params.max_tokens,
         "temperature": params.temperature,
         "top_k": params.top_k,
@@ -299,9 +248,13 @@ def _sampling(params: SamplingParams, model: str | None, stop: Sequence[str], te
         "logit_bias": {str(id): bias for id, bias in params.logit_bias.items()},
         "seed": params.seed,
         "ignore_eos": params.ignore_eos,
-        "stop": list(stop),
-        **_terms(terms),
+        "stop": list(query.stop),
+        **_terms(query.terms),
     }
+
+
+def _files(query: CompletionQuery) -> list[dict[str, str]]:
+    return [{"filename": file.filename, "text": file.text} for file in query.extra]
 
 
 def _terms(terms: Terms) -> dict[str, Any]:

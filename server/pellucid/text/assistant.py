@@ -23,18 +23,15 @@ from pellucid.text.prompts import infill, surroundings, with_bos
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings, SuffixStop
 from pellucid.text.text_model import TextModel
 from pellucid.tokens import (
-    BACKGROUND,
-    CHAT,
-    COMPLETION,
-    GREEDY,
-    Extra,
+    ChatQuery,
+    CompletionQuery,
     Finish,
     FinishReason,
     Message,
     ModelCard,
     OnUsage,
     SamplingParams,
-    Terms,
+    ScoreQuery,
     Token,
 )
 
@@ -100,117 +97,61 @@ class LocalAssistant:
         """The models that are served, the default one first."""
         return [served.loaded for served in [*self._served.values()]]
 
-    async def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        endings: Sequence[EndingRule] = (),
-        terms: Terms = COMPLETION,
-        heal: bool | None = None,
-        special: bool = False,
-        window: int | None = None,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """Go on with a text, or with a suffix ("" included) fill in what belongs between the two.
+    async def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
+        """Continue a text or, with a suffix ("" included), fill in what belongs between the two.
 
-        ``heal`` lets the answer begin inside the prefix's last token (default: for infill). ``special`` reads what
-        spells a marker in the prefix as that marker; it is for plain continuation. An infill is trimmed to the context,
-        and the text around the cursor to ``window`` tokens of it; it ends where it would repeat the suffix, or where one
-        of ``endings`` says. A plain prefix that is too long is a ContextLengthError.
+        An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` says. A prompt that is too
+        long to be continued is a ContextLengthError; an infill is trimmed.
         """
-        served = self._find(model)
-        if suffix is None:
-            if extra:
-                raise InvalidRequestError(
-                    "Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="input_extra"
-                )
+        served = self._find(query.model)
+        _check(served, query)
+        healing: Healing | None = None
+        stops = served.tokenizer.eos_ids
+        endings = [*endings, StopStrings(query.stop)]
+        if not isinstance(query.prefix, str):
+            ids = list(query.prefix)
+        elif query.suffix is None:
+            prefix, special = query.prefix, query.special
             ids = await beside(served, len(prefix), lambda: served.encode(prefix, special=special))
-            ids, healing = served.healer.heal(ids, keep=1) if heal else (ids, None)
-            stops = served.tokenizer.eos_ids
-            endings = [*endings, StopStrings(stop)]
+            if query.heal:
+                ids, healing = served.healer.heal(ids, keep=1)
         else:
-            if special:
-                raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
-            if extra and not served.takes_files:
-                raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
-            size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in extra)
-            made = partial(self._infill, served, prefix, suffix, extra, params, window, heal=heal is not False)
-            ids, healing = await beside(served, size, made)
-            stops = served.tokenizer.eos_ids | served.markers
-            endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
-        request = Request(ids, params, terms, stops, constraint=healing)
-        async with aclosing(
-            self._generate(served, request, StopGate(endings), healing=healing, own_text=not prefix, on_usage=on_usage)
-        ) as tokens:
+            ids, healing = await beside(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
+            stops = stops | served.markers
+            endings.append(SuffixStop(query.prefix, query.suffix))
+        request = Request(ids, query.params, query.terms, stops, constraint=healing)
+        tokens = self._generate(served, request, StopGate(endings), healing=healing, own_text=query.prefix == "", on_usage=on_usage)
+        async with aclosing(tokens):
             async for token in tokens:
                 yield token
 
-    async def continue_ids(
-        self,
-        ids: Sequence[int],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        endings: Sequence[EndingRule] = (),
-        terms: Terms = COMPLETION,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """Go on with a prompt that is ids already; they are taken as they are."""
-        served = self._find(model)
-        request = Request(list(ids), params, terms, served.tokenizer.eos_ids)
-        async with aclosing(self._generate(served, request, StopGate([*endings, StopStrings(stop)]), on_usage=on_usage)) as tokens:
+    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
+        """Answer a conversation or, with ``continue_last``, continue its last message."""
+        served = self._find(query.model)
+        size = sum(len(message.content) for message in query.messages)
+        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last)
+        ids = await beside_template(served, size, encode)
+        request = Request(ids, query.params, query.terms, served.tokenizer.eos_ids)
+        gate = StopGate([StopStrings(query.stop)])
+        async with aclosing(self._generate(served, request, gate, own_text=not query.continue_last, on_usage=on_usage)) as tokens:
             async for token in tokens:
                 yield token
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = CHAT,
-        continue_last: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """Answer a chat; with ``continue_last`` the last message, the assistant's, is the beginning of the answer."""
-        served = self._find(model)
-        size = sum(len(message.content) for message in messages)
-        ids = await beside_template(served, size, lambda: served.template.encode(messages, continue_last=continue_last))
-        request = Request(ids, params, terms, served.tokenizer.eos_ids)
-        gate = StopGate([StopStrings(stop)])
-        async with aclosing(self._generate(served, request, gate, own_text=not continue_last, on_usage=on_usage)) as tokens:
-            async for token in tokens:
-                yield token
-
-    async def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> Stream:
-        """Read a text, ids or a chat: every token of it, markers included, with what the model thought of it.
+    async def score(self, query: ScoreQuery) -> Stream:
+        """Read a text, ids or a conversation: every token of it, markers included, with its probability.
 
         A BOS that the model wants in front of a text is the first token and has no text.
         """
-        served = self._find(model)
+        served, text = self._find(query.model), query.text
         size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
+        read = partial(served.read, text, special=query.special)
         if any(isinstance(item, Message) for item in text):
-            ids, has_bos = await beside_template(served, size, lambda: served.read(text, special=special))
+            ids, has_bos = await beside_template(served, size, read)
         else:
-            ids, has_bos = await beside(served, size, lambda: served.read(text, special=special))
+            ids, has_bos = await beside(served, size, read)
         if len(ids) == has_bos:
             raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
-        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=top_logprobs), terms, score_from=0)
+        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=0)
         detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
         async with aclosing(self._engine.generate(served.name, request)) as items:
             async for item in items:
@@ -274,28 +215,18 @@ class LocalAssistant:
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
 
-    def infill_ids(
-        self,
-        prefix: str,
-        suffix: str,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        window: int | None = None,
-    ) -> list[int]:
-        """The ids that an infill starts from, for showing (token healing left out)."""
-        return self._infill(self._reader(model), prefix, suffix, extra, params, window, heal=False)[0]
+    def infill_ids(self, query: CompletionQuery) -> list[int]:
+        """Return the ids that an infill starts from, without token healing."""
+        return self._infill(self._reader(query.model), query, heal=False)[0]
 
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        """The prompt of an infill as the model reads it, its markers included, where the answer needs no room.
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        """Return the prompt of an infill as the model reads it, its markers included, with no room left for an answer.
 
         Pieces of other files are left out for a model that has no marker for them.
         """
-        served = self._find(model)
-        taken = extra if served.takes_files else ()
-        size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in taken)
-        return await beside(served, size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
+        served = self._find(query.model)
+        asked = replace(query, extra=query.extra if served.takes_files else (), params=UNANSWERED)
+        return await beside(served, _size(asked), lambda: decode(served.tokenizer, self.infill_ids(asked)))
 
     def _find(self, model: str | None) -> TextModel:
         if model is None:
@@ -315,22 +246,13 @@ class LocalAssistant:
     def _prepared(self, loaded: LoadedModel) -> TextModel:
         return TextModel(loaded, None if loaded.base is None else self._served[loaded.base])
 
-    def _infill(
-        self,
-        served: TextModel,
-        prefix: str,
-        suffix: str,
-        extra: Sequence[Extra],
-        params: SamplingParams,
-        window: int | None,
-        *,
-        heal: bool,
-    ) -> tuple[list[int], Healing | None]:
-        """The ids of an infill, with at least half of the context for them, and the healing of its prefix."""
+    def _infill(self, served: TextModel, query: CompletionQuery, *, heal: bool) -> tuple[list[int], Healing | None]:
+        """Return the ids of an infill, with at least half of the context for them, and the healing of its prefix."""
+        assert isinstance(query.prefix, str)
         context = self._engine.context(served.name)
-        budget = max(context - params.max_tokens, context // 2) - 1
+        budget = max(context - query.params.max_tokens, context // 2) - 1
         format = served.loaded.infill
-        around = surroundings(served.tokenizer, format, prefix, suffix, extra, budget, window)
+        around = surroundings(served.tokenizer, format, query.prefix, query.suffix or "", query.extra, budget, query.window)
         healing = None
         if heal:
             shortened, healing = served.healer.heal(around.prefix, keep=1 if format is None else 0)
@@ -376,6 +298,27 @@ class LocalAssistant:
                     break
         assert gate.reason is not None, "the engine's last item is a Finish"
         yield Finish(gate.reason, meter.usage(), gate.stop)
+
+
+def _check(served: TextModel, query: CompletionQuery) -> None:
+    """Raise InvalidRequestError for a query whose parts contradict each other, or that the model has no markers for."""
+    if not isinstance(query.prefix, str) and (query.suffix is not None or query.heal or query.special):
+        raise InvalidRequestError("suffix, heal and special need a prompt that is text, not token ids.", param="prompt")
+    if query.suffix is None:
+        if query.extra:
+            raise InvalidRequestError(
+                "Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="input_extra"
+            )
+        return
+    if query.special:
+        raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
+    if query.extra and not served.takes_files:
+        raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
+
+
+def _size(query: CompletionQuery) -> int:
+    """Return the characters of all texts of an infill."""
+    return len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
 
 
 async def beside(served: TextModel, size: int, encode: Callable[[], T]) -> T:

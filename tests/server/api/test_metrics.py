@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from pellucid.api.metrics import Metrics
 from pellucid.api.state import ServerState
 from pellucid.errors import QueueFullError
+from pellucid.tokens import CompletionQuery
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 
@@ -91,7 +92,7 @@ def test_parked_prefixes_are_measured() -> None:
 async def test_abandoned_answers_count() -> None:
     """An answer that is closed before its end is counted as cancelled."""
     metrics = Metrics()
-    async with aclosing(metrics.measured(ScriptedAssistant()._answer(), TINY, lambda: 0.0)) as items:
+    async with aclosing(metrics.measured(ScriptedAssistant().complete(CompletionQuery("x")), TINY, lambda: 0.0)) as items:
         await anext(items)
 
     assert metrics.registry.get_sample_value("pellucid_generations_total", {"model": TINY, "reason": "cancelled"}) == 1

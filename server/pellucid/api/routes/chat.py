@@ -49,7 +49,7 @@ from pellucid.api.state import ServerState, state_of
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, Message, Priority, Token
+from pellucid.tokens import ChatQuery, Finish, Message, Priority, Token
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -134,15 +134,15 @@ class _Chat:
     def _generation(self, choice: int, told: GeneratedAnswer | None = None) -> Items:
         body = self.body
         limit = next((count for count in (body.max_completion_tokens, body.max_tokens) if count is not None), MOST_TOKENS)
-        items = self.assistant.chat(
+        query = ChatQuery(
             plain_messages(body.messages),
             sampling_params(body, limit, body.top_logprobs or 0, choice),
             model=self.model,
             stop=stop_texts(body.stop),
             terms=terms_of(body, self.request, Priority.CHAT, choice),
             continue_last=body.continue_final_message,
-            on_usage=None if told is None else told.note,
         )
+        items = self.assistant.chat(query, on_usage=None if told is None else told.note)
         return self.state.metrics.measured(items, self.model, self.state.clock)
 
     def _usage(self, answers: Sequence[GeneratedAnswer]) -> UsageReply:

@@ -38,7 +38,7 @@ from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.api.state import ServerState, state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Extra, Finish, Priority, Terms, Token, Usage
+from pellucid.tokens import CompletionQuery, Extra, Finish, Priority, ScoreQuery, Terms, Token, Usage
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -162,26 +162,19 @@ class _Completion:
         ]
 
     def _generation(self, prompt: Prompt, choice: int, number: int, told: Sequence[GeneratedAnswer] | None) -> Items:
-        body, assistant = self.body, self.assistant
-        on_usage = None if told is None else told[number].note
-        params = sampling_params(body, body.max_tokens, body.logprobs or 0, choice)
-        terms, stop = self._terms(number), stop_texts(body.stop)
-        if isinstance(prompt, str):
-            extra = [Extra(file.filename, file.text) for file in body.input_extra]
-            items = assistant.complete(
-                prompt,
-                body.suffix,
-                extra,
-                params,
-                model=self.model,
-                stop=stop,
-                terms=terms,
-                heal=body.heal,
-                special=body.parse_special,
-                on_usage=on_usage,
-            )
-        else:
-            items = assistant.continue_ids(prompt, params, model=self.model, stop=stop, terms=terms, on_usage=on_usage)
+        body = self.body
+        query = CompletionQuery(
+            prompt,
+            body.suffix,
+            [Extra(file.filename, file.text) for file in body.input_extra],
+            sampling_params(body, body.max_tokens, body.logprobs or 0, choice),
+            model=self.model,
+            stop=stop_texts(body.stop),
+            terms=self._terms(number),
+            heal=body.heal,
+            special=body.parse_special,
+        )
+        items = self.assistant.complete(query, on_usage=None if told is None else told[number].note)
         return self.state.metrics.measured(items, self.model, self.state.clock)
 
     async def _read(self, prompt: Prompt) -> GeneratedAnswer:
@@ -192,7 +185,8 @@ class _Completion:
             return GeneratedAnswer()
         top = max(scored, body.logprobs or 0) if body.echo else scored
         terms = replace(self._terms(0), key=None)  # a request does not supersede itself
-        return await collect(self.assistant.score(prompt, model=self.model, top_logprobs=top, terms=terms, special=body.parse_special))
+        query = ScoreQuery(prompt, model=self.model, top_logprobs=top, terms=terms, special=body.parse_special)
+        return await collect(self.assistant.score(query))
 
     def _terms(self, number: int) -> Terms:
         """The terms of an answer; the deadline is the whole request's, however much of it reading the prompt took."""

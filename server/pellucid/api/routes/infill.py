@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import ServerState, state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Extra, FinishReason, ModelCard, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import CompletionQuery, Extra, FinishReason, ModelCard, Priority, SamplingParams, Terms, Token
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -133,29 +133,28 @@ class _Work:
         yield await self.assistant.off_loop(lambda: self._reply(0, answer, [], ""), self.card.name, math.inf)
 
     def _generation(self, choice: int) -> Items:
-        body, assistant = self.body, self.assistant
-        params, terms = self._params(choice), self._terms(choice)
+        body = self.body
+        query = replace(self._query, params=self._params(choice), terms=self._terms(choice))
         endings = rules(body.n_indent, body.t_max_predict_ms / 1000, self.state.clock)
-        if isinstance(body, InfillRequest):
-            items = assistant.complete(
-                body.input_prefix + body.prompt,
-                body.input_suffix,
-                self._extra(),
-                params,
-                model=self.card.name,
-                stop=body.stop,
-                endings=endings,
-                terms=terms,
-                heal=not body.post_sampling_probs,
-                window=self.state.infill_window,
-            )
-        elif isinstance(body.prompt, str):
-            items = assistant.complete(
-                body.prompt, params=params, model=self.card.name, stop=body.stop, endings=endings, terms=terms, special=True
-            )
-        else:
-            items = assistant.continue_ids(body.prompt, params, model=self.card.name, stop=body.stop, endings=endings, terms=terms)
-        return self.state.metrics.measured(items, self.card.name, self.state.clock)
+        return self.state.metrics.measured(self.assistant.complete(query, endings=endings), self.card.name, self.state.clock)
+
+    @cached_property
+    def _query(self) -> CompletionQuery:
+        """The query of the first answer, without its terms."""
+        body, params, model = self.body, self._params(0), self.card.name
+        if not isinstance(body, InfillRequest):
+            is_text = isinstance(body.prompt, str)
+            return CompletionQuery(body.prompt, params=params, model=model, stop=body.stop, special=is_text)
+        return CompletionQuery(
+            body.input_prefix + body.prompt,
+            body.input_suffix,
+            self._extra(),
+            params,
+            model=model,
+            stop=body.stop,
+            heal=not body.post_sampling_probs,
+            window=self.state.infill_window,
+        )
 
     def _terms(self, choice: int) -> Terms:
         key = supersede_key(self.request, f"slot {self.body.id_slot}", choice) if self.body.id_slot >= 0 else None
@@ -244,15 +243,7 @@ class _Work:
         """The prompt as the model read it, as text."""
         body, assistant = self.body, self.assistant
         if isinstance(body, InfillRequest):
-            ids = assistant.infill_ids(
-                body.input_prefix + body.prompt,
-                body.input_suffix,
-                self._extra(),
-                self._params(0),
-                model=self.card.name,
-                window=self.state.infill_window,
-            )
-            return assistant.detokenize(ids, self.card.name)
+            return assistant.detokenize(assistant.infill_ids(self._query), self.card.name)
         return body.prompt if isinstance(body.prompt, str) else assistant.detokenize(body.prompt, self.card.name)
 
     def _settings(self, params: SamplingParams) -> dict[str, Any]:

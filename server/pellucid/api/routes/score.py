@@ -20,7 +20,7 @@ from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import state_of
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Message, Priority, Token
+from pellucid.tokens import Message, Priority, ScoreQuery, Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
@@ -39,11 +39,8 @@ async def score(body: ScoreRequest, request: Request) -> Response:
     assistant, card = state.find(body.model)
     model = card.name
     terms = terms_of(body, request, Priority.BACKGROUND, 0)
-    items = state.metrics.measured(
-        assistant.score(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special),
-        model,
-        state.clock,
-    )
+    query = ScoreQuery(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special)
+    items = state.metrics.measured(assistant.score(query), model, state.clock)
     if body.stream:
         return await event_stream(request, state, _events(items, model))
     answer = await attend(request, state, collect(items))
