@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Request, TokenScore
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
@@ -56,6 +56,16 @@ class TextPiece:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    """A request to the engine, and the way from its token ids to the text of the answer."""
+
+    model: str
+    request: Request
+    detokenizer: Detokenizer
+    gate: StopGate
+
+
 class LocalAssistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
@@ -97,45 +107,17 @@ class LocalAssistant:
         """The models that are served, the default one first."""
         return [served.loaded for served in [*self._served.values()]]
 
-    async def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
-        """Continue a text or, with a suffix ("" included), fill in what belongs between the two.
+    def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
+        """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
         An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` says. A prompt that is too
         long to be continued is a ContextLengthError; an infill is trimmed.
         """
-        served = self._find(query.model)
-        _check(served, query)
-        healing: Healing | None = None
-        stops = served.tokenizer.eos_ids
-        endings = [*endings, StopStrings(query.stop)]
-        if not isinstance(query.prefix, str):
-            ids = list(query.prefix)
-        elif query.suffix is None:
-            prefix, special = query.prefix, query.special
-            ids = await beside(served, len(prefix), lambda: served.encode(prefix, special=special))
-            if query.heal:
-                ids, healing = served.healer.heal(ids, keep=1)
-        else:
-            ids, healing = await beside(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
-            stops = stops | served.markers
-            endings.append(SuffixStop(query.prefix, query.suffix))
-        request = Request(ids, query.params, query.terms, stops, constraint=healing)
-        tokens = self._generate(served, request, StopGate(endings), healing=healing, own_text=query.prefix == "", on_usage=on_usage)
-        async with aclosing(tokens):
-            async for token in tokens:
-                yield token
+        return self._generate(partial(self._prepare_completion, query, endings), on_usage)
 
-    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
         """Answer a conversation or, with ``continue_last``, continue its last message."""
-        served = self._find(query.model)
-        size = sum(len(message.content) for message in query.messages)
-        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last)
-        ids = await beside_template(served, size, encode)
-        request = Request(ids, query.params, query.terms, served.tokenizer.eos_ids)
-        gate = StopGate([StopStrings(query.stop)])
-        async with aclosing(self._generate(served, request, gate, own_text=not query.continue_last, on_usage=on_usage)) as tokens:
-            async for token in tokens:
-                yield token
+        return self._generate(partial(self._prepare_chat, query), on_usage)
 
     async def score(self, query: ScoreQuery) -> Stream:
         """Read a text, ids or a conversation: every token of it, markers included, with its probability.
@@ -259,43 +241,62 @@ class LocalAssistant:
             around = replace(around, prefix=shortened)
         return infill(served.tokenizer, format, around), healing
 
-    async def _generate(
-        self,
-        served: TextModel,
-        request: Request,
-        gate: StopGate,
-        *,
-        healing: Healing | None = None,
-        own_text: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """The tokens of an answer as text, up to where the gate closes.
-
-        ``own_text``: the answer is not the continuation of a text, so that the tokenizer's own space in front is none.
-        """
+    async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule]) -> _Generation:
+        served = self._find(query.model)
+        _check(served, query)
         tokenizer = served.tokenizer
-        if healing is not None and request.params.max_tokens:  # what repeats the prompt is not part of the answer
-            gate.limit = request.params.max_tokens
-            request = replace(request, params=replace(request.params, max_tokens=gate.limit + healing.steps))
-        detokenizer = Detokenizer(tokenizer, strip_space=own_text and tokenizer.prefix_space, typed=healing.typed if healing else b"")
-        meter = UsageMeter(len(request.prompt))
-        async with aclosing(self._engine.generate(served.name, request)) as items:
+        healing: Healing | None = None
+        stop_ids = tokenizer.eos_ids
+        endings = [*endings, StopStrings(query.stop)]
+        if not isinstance(query.prefix, str):
+            ids = list(query.prefix)
+        elif query.suffix is None:
+            ids = await beside(served, len(query.prefix), partial(served.encode, query.prefix, special=query.special))
+            if query.heal:
+                ids, healing = served.healer.heal(ids, keep=1)
+        else:
+            ids, healing = await beside(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
+            stop_ids = stop_ids | served.markers
+            endings.append(SuffixStop(query.prefix, query.suffix))
+        gate, params = StopGate(endings), query.params
+        if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
+            gate.limit = params.max_tokens
+            params = replace(params, max_tokens=params.max_tokens + healing.steps)
+        strip_space = query.prefix == "" and tokenizer.prefix_space
+        detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
+        return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=healing), detokenizer, gate)
+
+    async def _prepare_chat(self, query: ChatQuery) -> _Generation:
+        served = self._find(query.model)
+        tokenizer = served.tokenizer
+        size = sum(len(message.content) for message in query.messages)
+        ids = await beside_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
+        detokenizer = Detokenizer(tokenizer, strip_space=not query.continue_last and tokenizer.prefix_space)
+        request = Request(ids, query.params, query.terms, tokenizer.eos_ids)
+        return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]))
+
+    async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
+        """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
+        generation = await prepare()
+        detokenizer, gate = generation.detokenizer, generation.gate
+        meter = UsageMeter(len(generation.request.prompt))
+        async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
             async for item in items:
-                if isinstance(item, Finish):
+                if isinstance(item, TokenScore):
+                    meter.count()
+                    if on_usage is not None:
+                        on_usage(meter.usage())
+                    for token in gate.feed(detokenizer.feed(item)):
+                        yield token
+                    if gate.reason is not None:
+                        break
+                elif isinstance(item, Finish):
                     for token in [*gate.feed(detokenizer.flush()), *gate.finish()]:
                         yield token
                     yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
                     return
-                if isinstance(item, Admission):
+                else:
                     meter.admit(item)
-                    continue
-                meter.count()
-                if on_usage is not None:
-                    on_usage(meter.usage())
-                for token in gate.feed(detokenizer.feed(item)):
-                    yield token
-                if gate.reason is not None:
-                    break
         assert gate.reason is not None, "the engine's last item is a Finish"
         yield Finish(gate.reason, meter.usage(), gate.stop)
 
