@@ -55,7 +55,7 @@ async def measure(assistant: LocalAssistant, tasks: Sequence[Task]) -> str:
 
     async def bare(task: Task) -> tuple[str, bool]:
         async with turns:
-            ids = assistant.infill_ids(CompletionQuery(task.prefix, task.suffix, params=params))
+            ids = assistant.prompt_ids(CompletionQuery(task.prefix, task.suffix, params=params))
             return await collect(assistant.complete(CompletionQuery(ids, params=params)))
 
     async def whole(task: Task) -> tuple[str, bool]:

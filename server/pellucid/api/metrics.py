@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -50,28 +51,40 @@ class Metrics:
         """Count an answered request under its route's pattern."""
         self._requests.labels(route, str(status)).inc()
 
-    async def measured(
-        self, items: AsyncGenerator[Token | Finish], model: str, clock: Callable[[], float]
-    ) -> AsyncGenerator[Token | Finish]:
-        """The same items; their times and how they ended are noted on the way."""
-        last, measure = clock(), self._first.labels(model)
-        reason = FinishReason.CANCELLED  # unless it comes to an end of its own
-        try:
-            async with aclosing(items) as source:
-                async for item in source:
-                    if isinstance(item, Finish):
-                        reason = item.reason
-                    elif item.sampled is not None:
-                        now = clock()
-                        measure.observe(now - last)
-                        last, measure = now, self._each.labels(model)
-                    yield item
-        finally:
-            self._ends.labels(model, reason).inc()
+    def timer(self, model: str, clock: Callable[[], float]) -> GenerationTimer:
+        """Return a timer for one generation, which starts now."""
+        return GenerationTimer(self._first.labels(model), self._each.labels(model), lambda end: self._ends.labels(model, end).inc(), clock)
 
     def response(self) -> Response:
         """Everything as Prometheus reads it."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class GenerationTimer:
+    """Observes when the tokens of one generation come. As a context manager it counts at its exit how the generation ended."""
+
+    def __init__(self, first: Histogram, each: Histogram, count: Callable[[FinishReason], None], clock: Callable[[], float]) -> None:
+        self._next = first
+        self._each = each
+        self._count = count
+        self._clock = clock
+        self._last = clock()
+        self._reason = FinishReason.CANCELLED  # unless it ends by itself
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._count(self._reason)
+
+    def note(self, item: Token | Finish) -> None:
+        """Observe an item that has come now; tokens of a prompt are not timed."""
+        if isinstance(item, Finish):
+            self._reason = item.reason
+        elif item.sampled is not None:
+            now = self._clock()
+            self._next.observe(now - self._last)
+            self._last, self._next = now, self._each
 
 
 class _Lanes(Collector):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -51,14 +51,24 @@ async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any,
         await _end(task, gone, closing)
 
 
-async def event_stream(request: Request, state: ServerState, events: AsyncGenerator[Event], *, done: bool = True) -> EventStream:
-    """A response that streams ``events``. What goes wrong before the first event is raised here, and so has its own status."""
+async def event_stream(
+    request: Request,
+    state: ServerState,
+    events: AsyncGenerator[Event],
+    closing_event: Callable[[], Event | None] = lambda: None,
+    *,
+    done: bool = True,
+) -> EventStream:
+    """Return a response that streams ``events``, then the closing event if there is one, and with ``done`` OpenAI's ``[DONE]``.
+
+    An error before the first event is raised here, so that it has its own status.
+    """
     try:
         first = await attend(request, state, anext(events))
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events, state.closing, DONE if done else b"")
+    return EventStream(first, events, closing_event, state.closing, DONE if done else b"")
 
 
 class EventStream(Response):
@@ -69,12 +79,15 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: Event, rest: AsyncGenerator[Event], closing: asyncio.Event, last: bytes) -> None:
+    def __init__(
+        self, first: Event, rest: AsyncGenerator[Event], closing_event: Callable[[], Event | None], closing: asyncio.Event, last: bytes
+    ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         self._first = first
         self._rest = rest
+        self._closing_event = closing_event
         self._closing = closing
         self._last = last
 
@@ -98,6 +111,8 @@ class EventStream(Response):
         try:
             async for event in self._rest:
                 await self._send(send, event_bytes(event))
+            if (closing := self._closing_event()) is not None:
+                await self._send(send, event_bytes(closing))
         except PellucidError as error:
             await self._send(send, event_bytes(error_body(error)))
         except Exception:

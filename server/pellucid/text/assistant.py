@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -197,9 +197,20 @@ class LocalAssistant:
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
 
-    def infill_ids(self, query: CompletionQuery) -> list[int]:
-        """Return the ids that an infill starts from, without token healing."""
-        return self._infill(self._reader(query.model), query, heal=False)[0]
+    def prompt_ids(self, query: CompletionQuery) -> list[int]:
+        """Return the ids of a prompt, without token healing."""
+        served = self._reader(query.model)
+        if not isinstance(query.prefix, str):
+            return list(query.prefix)
+        if query.suffix is None:
+            return served.encode(query.prefix, special=query.special)
+        return self._infill(served, query, heal=False)[0]
+
+    def prompt_text(self, query: CompletionQuery) -> str:
+        """Return a text as it is; for an infill or token ids the prompt as the model reads it, its markers included."""
+        if isinstance(query.prefix, str) and query.suffix is None:
+            return query.prefix
+        return self.detokenize(self.prompt_ids(query), query.model)
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         """Return the prompt of an infill as the model reads it, its markers included, with no room left for an answer.
@@ -207,8 +218,16 @@ class LocalAssistant:
         Pieces of other files are left out for a model that has no marker for them.
         """
         served = self._find(query.model)
-        asked = replace(query, extra=query.extra if served.takes_files else (), params=UNANSWERED)
-        return await beside(served, _size(asked), lambda: decode(served.tokenizer, self.infill_ids(asked)))
+        shown = replace(query, extra=query.extra if served.takes_files else (), params=UNANSWERED)
+        return await beside(served, _size(shown), partial(self.prompt_text, shown))
+
+    def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
+        """Return the biases of token ids; the bias of a text is that of each of its tokens, markers included. The last one counts."""
+        tokenizer = self._reader(model).tokenizer
+        biases: dict[int, float] = {}
+        for what, bias in pairs:
+            biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
+        return biases
 
     def _find(self, model: str | None) -> TextModel:
         if model is None:

@@ -279,7 +279,7 @@ def test_tokens_of_a_text() -> None:
 
 def test_the_infill_prompt_can_be_shown() -> None:
     """The ids that an infill starts from."""
-    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_ids(CompletionQuery("a", "b")) == [PRE, SUF, 98, MID, 97]
+    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).prompt_ids(CompletionQuery("a", "b")) == [PRE, SUF, 98, MID, 97]
 
 
 async def test_the_infill_prompt_can_be_read() -> None:

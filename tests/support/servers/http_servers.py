@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -124,11 +124,19 @@ class ScriptedAssistant:
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         return bytes(ids).decode(errors="replace")
 
-    def infill_ids(self, query: CompletionQuery) -> list[int]:
-        return list(f"{query.suffix}|{query.prefix}".encode())
+    def prompt_ids(self, query: CompletionQuery) -> list[int]:
+        return list(query.prefix.encode()) if isinstance(query.prefix, str) else list(query.prefix)
+
+    def prompt_text(self, query: CompletionQuery) -> str:
+        if not isinstance(query.prefix, str):
+            return bytes(query.prefix).decode(errors="replace")
+        return query.prefix if query.suffix is None else f"{query.suffix}|{query.prefix}"
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
-        return f"{query.suffix}|{query.prefix}"
+        return self.prompt_text(query)
+
+    def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
+        return {id: bias for what, bias in pairs for id in ([what] if isinstance(what, int) else what.encode())}
 
     async def _answer(self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery) -> AsyncGenerator[Token | Finish]:
         self.calls.append({"verb": verb} | {one.name: getattr(query, one.name) for one in fields(query)})

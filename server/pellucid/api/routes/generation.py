@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request
 
+from pellucid.api.metrics import GenerationTimer
 from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, SamplingFields, UsageDetails, UsageReply
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
@@ -63,53 +64,67 @@ def checked(finish: Finish) -> Finish:
     return finish
 
 
-async def collect(items: Items) -> GeneratedAnswer:
-    """A whole generation."""
+async def collect(items: Items, timer: GenerationTimer | None = None) -> GeneratedAnswer:
+    """Return a whole generation, which ``timer`` observes."""
     answer = GeneratedAnswer()
     async with aclosing(items) as source:
         async for item in source:
+            if timer is not None:
+                timer.note(item)
             answer.take(item)
     return answer
 
 
-async def collect_all(generations: Sequence[Items]) -> list[GeneratedAnswer]:
-    """Whole generations, run side by side. One that fails ends all."""
-    answers = [GeneratedAnswer() for _ in generations]
-    async with aclosing(merge(generations)) as items:
-        async for index, item in items:
-            answers[index].take(item)
-    return answers
-
-
-async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
-    """The items of all sources as they come, with the source's index. Closing it closes them; so does an error in one."""
-    queue: asyncio.Queue[tuple[int, T] | BaseException | None] = asyncio.Queue()
-
-    async def pump(index: int, source: AsyncGenerator[T]) -> None:
-        try:
-            async with aclosing(source):
-                async for item in source:
-                    queue.put_nowait((index, item))
-        except Exception as error:  # handed over to whoever reads
-            queue.put_nowait(error)
-        else:
-            queue.put_nowait(None)
-
-    tasks = [asyncio.create_task(pump(index, source)) for index, source in enumerate(sources)]
-    running = len(tasks)
+async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines side by side until all have ended. If one fails, the others are cancelled and its error is raised."""
+    if len(works) == 1:
+        await works[0]
+        return
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        while running:
-            event = await queue.get()
-            if isinstance(event, BaseException):
-                raise event
-            if event is None:
-                running -= 1
-            else:
-                yield event
+        await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
+    """Yield the items of all sources as they come. Closing it closes them; so does an error in one."""
+    queue: asyncio.Queue[T | _End] = asyncio.Queue()
+
+    async def pump(source: AsyncGenerator[T]) -> None:
+        error: Exception | None = None
+        try:
+            async with aclosing(source):
+                async for item in source:
+                    queue.put_nowait(item)
+        except Exception as failure:
+            error = failure
+        queue.put_nowait(_End(error))
+
+    tasks = [asyncio.create_task(pump(source)) for source in sources]
+    running = len(tasks)
+    try:
+        while running:
+            item = await queue.get()
+            if not isinstance(item, _End):
+                yield item
+                continue
+            if item.error is not None:
+                raise item.error
+            running -= 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of one of several sources, and the error that it ended with."""
+
+    error: Exception | None
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
@@ -163,6 +178,11 @@ def check_stream_options(body: SamplingFields) -> None:
 def tells_usage(body: SamplingFields) -> bool:
     """Whether each part of a stream is to say what its answer has cost so far."""
     return body.stream_options is not None and body.stream_options.continuous_usage_stats
+
+
+def wants_usage(body: SamplingFields) -> bool:
+    """Return whether a stream is to end with an event that holds the usage."""
+    return body.stream_options is not None and body.stream_options.include_usage
 
 
 def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageReply:

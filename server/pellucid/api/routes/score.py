@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pellucid.api.json_body import JsonRoute
+from pellucid.api.metrics import GenerationTimer
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.chat import plain_messages
 from pellucid.api.routes.generation import GeneratedAnswer, Items, collect, end_details, terms_of, usage_reply
@@ -40,10 +41,11 @@ async def score(body: ScoreRequest, request: Request) -> Response:
     model = card.name
     terms = terms_of(body, request, Priority.BACKGROUND, 0)
     query = ScoreQuery(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special)
-    items = state.metrics.measured(assistant.score(query), model, state.clock)
+    timer = state.metrics.timer(model, state.clock)
     if body.stream:
-        return await event_stream(request, state, _events(items, model))
-    answer = await attend(request, state, collect(items))
+        return await event_stream(request, state, _events(assistant.score(query), model, timer))
+    with timer:
+        answer = await attend(request, state, collect(assistant.score(query), timer))
     return Response(await asyncio.to_thread(_written, answer, model), media_type="application/json")
 
 
@@ -66,15 +68,17 @@ def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
     return body.tokens if body.text is None and body.tokens is not None else body.text or ""
 
 
-async def _events(items: Items, model: str) -> AsyncGenerator[Event]:
+async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGenerator[Event]:
     answer = GeneratedAnswer()
     sent = 0
-    async with aclosing(items) as source:
-        async for item in source:
-            answer.take(item)
-            if len(answer.tokens) - sent >= BATCH or (answer.finish and sent < len(answer.tokens)):
-                yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
-                sent = len(answer.tokens)
+    with timer:
+        async with aclosing(items):
+            async for item in items:
+                timer.note(item)
+                answer.take(item)
+                if len(answer.tokens) - sent >= BATCH or (answer.finish and sent < len(answer.tokens)):
+                    yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
+                    sent = len(answer.tokens)
     usage = usage_reply([answer.end.usage], [answer.end.usage])
     yield ScoreChunk(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
 
