@@ -23,7 +23,7 @@ from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant, Stream
-from pellucid.text.stopping import SuffixStop
+from pellucid.text.suffix_stop import SuffixStop
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
 
 MAX_TOKENS = 160

@@ -20,7 +20,8 @@ from pellucid.text.answer_meter import UsageMeter
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.healing import Healing
 from pellucid.text.prompts import infill, surroundings, with_bos
-from pellucid.text.stopping import EndingRule, StopGate, StopStrings, SuffixStop
+from pellucid.text.stopping import EndingRule, StopGate, StopStrings
+from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.text_model import TextModel
 from pellucid.tokens import (
     ChatQuery,

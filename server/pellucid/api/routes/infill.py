@@ -15,7 +15,6 @@ from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.generation import GeneratedAnswer, Items, choice_seed, supersede_key
 from pellucid.api.routes.generation_job import GenerationJob
-from pellucid.api.routes.llama_endings import rules
 from pellucid.api.routes.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
 from pellucid.api.schema.common import MOST_TOKENS
 from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
@@ -23,6 +22,7 @@ from pellucid.api.sse import Event
 from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit
 from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, ModelCard, OnUsage, Priority, SamplingParams, Terms, Token
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
@@ -105,8 +105,7 @@ class _LlamaJob(GenerationJob):
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         query = replace(self._query, params=self._params(number), terms=self._terms(number))
-        endings = rules(self._body.n_indent, self._body.t_max_predict_ms / 1000, self.state.clock)
-        return self.assistant.complete(query, endings=endings, on_usage=on_usage)
+        return self.assistant.complete(query, endings=self._endings(), on_usage=on_usage)
 
     async def whole(self) -> Response:
         return await self.assistant.off_loop(self._whole, self.model, math.inf)
@@ -148,6 +147,14 @@ class _LlamaJob(GenerationJob):
             heal=not body.post_sampling_probs,
             window=self.state.infill_window,
         )
+
+    def _endings(self) -> list[EndingRule]:
+        endings: list[EndingRule] = []
+        if self._body.t_max_predict_ms > 0:
+            endings.append(TimeLimit(self._body.t_max_predict_ms / 1000, self.state.clock))
+        if self._body.n_indent > 0:
+            endings.append(LeastIndent(self._body.n_indent))
+        return endings
 
     def _terms(self, choice: int) -> Terms:
         key = supersede_key(self.request, f"slot {self._body.id_slot}", choice) if self._body.id_slot >= 0 else None
