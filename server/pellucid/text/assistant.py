@@ -1,4 +1,4 @@
-"""Where text meets ids: the verbs complete, chat and score. Nothing above touches ids, nothing below touches text."""
+"""Completes, chats and scores with the models of an engine: text on one side, token ids on the other."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from pellucid.tokens import (
 
 T = TypeVar("T")
 
-LONG_TEXT = 20_000
-"""Characters that are tokenised in some ten milliseconds."""
+LONG_TEXT_CHARACTERS = 20_000
+"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
 
-UNANSWERED = SamplingParams(max_tokens=0)
-"""For a prompt that is read and no more."""
+NO_ANSWER = SamplingParams(max_tokens=0)
+"""Parameters of a prompt that is not answered."""
 
 Stream = AsyncGenerator[Token | Finish]
-"""Tokens, then one Finish. Closing it cancels the request."""
+"""Yields tokens, then one Finish. Closing it cancels the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A token of a text: its id, its true bytes, and the text that it completes."""
+    """A token of a text, with its own bytes and the text that it completes."""
 
     id: int
     bytes: bytes
@@ -70,22 +70,21 @@ class _Generation:
 class LocalAssistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
-    All verbs are async generators of Token, with a Finish as the last item. Those that generate tell ``on_usage`` with
-    each token what it has cost so far: whoever closes an answer early gets no Finish. They raise before the first item:
-    NotFoundError for an unknown model, InvalidRequestError and its kin for what cannot be served.
+    An ``Assistant`` in this process; see the protocol for what its verbs promise. The methods below them that tokenize are not
+    asynchronous: call them from ``off_loop``.
     """
 
     def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
         self._served: dict[str, TextModel] = {}
-        self._gone: dict[str, str] = {}  # models with an adapter that was unloaded, and their bases
-        for model in sorted(models, key=lambda model: model.base is not None):  # bases first: the others share what they have
+        self._gone: dict[str, str] = {}  # unloaded models with an adapter -> their bases
+        for model in sorted(models, key=lambda model: model.base is not None):  # bases first, as the others share their parts
             self._served[model.name] = self._prepared(model)
         self._served = {model.name: self._served[model.name] for model in models}
 
     async def add(self, loaded: LoadedModel, *, slots: int = 0, saved: SavedPrefixes | None = None) -> None:
-        """Serve another model from now on, in the place of one of its name, whose answers go on. See ``Engine.add_model``."""
+        """Serve another model from now on. One of the same name is replaced; its running answers continue. See ``Engine.add_model``."""
         served = await asyncio.to_thread(self._prepared, loaded)
         added = await asyncio.to_thread(self._engine.add_model, loaded.name, loaded.model, slots=slots, saved=saved)
         await asyncio.wrap_future(added)
@@ -98,14 +97,14 @@ class LocalAssistant:
         """
         loaded = self._find(model).loaded
         if loaded.base is None:
-            raise InvalidRequestError(f"{loaded.name} has no adapter: the models that a server was started with stay.", param="model")
+            raise InvalidRequestError(f"{loaded.name} has no adapter: only models with an adapter can be unloaded.", param="model")
         removed = self._engine.remove_model(loaded.name)
         self._gone[loaded.name] = loaded.base
         del self._served[loaded.name]
         return removed
 
     def loaded(self) -> list[LoadedModel]:
-        """The models that are served, the default one first."""
+        """Return the models that are served, the default one first."""
         return [served.loaded for served in [*self._served.values()]]
 
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
@@ -129,9 +128,9 @@ class LocalAssistant:
         size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
         read = partial(served.read, text, special=query.special)
         if any(isinstance(item, Message) for item in text):
-            ids, has_bos = await beside_template(served, size, read)
+            ids, has_bos = await run_template(served, size, read)
         else:
-            ids, has_bos = await beside(served, size, read)
+            ids, has_bos = await run_tokenizer(served, size, read)
         if len(ids) == has_bos:
             raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
         request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=0)
@@ -147,37 +146,37 @@ class LocalAssistant:
                         yield replace(token, text="") if has_bos and token.position == 0 else token
 
     def name_of(self, model: str | None) -> str:
-        """The name of a model, by default the first one; raises NotFoundError with the names that there are."""
+        """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
         return self._find(model).name
 
     def models(self) -> list[ModelCard]:
-        """The models that are served, the default one first."""
+        """Return the cards of the models that are served, the default one first."""
         return [served.card(self._engine.context(name)) for name, served in [*self._served.items()]]
 
     async def cards(self) -> list[ModelCard]:
-        """The same, asked as a client has to ask."""
+        """Return the same as ``models``, as the protocol of assistants has it."""
         return self.models()
 
     def calibration_file(self, model: str | None = None) -> CalibrationFile | None:
-        """Where is kept how far a model's suggestions can be trusted; None for one that was not loaded from a store."""
+        """Return the calibration file of a model; None for a model that was not loaded from a store."""
         return self._find(model).loaded.calibration
 
     async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
-        """The text that a chat becomes."""
+        """Return the prompt of a chat as text."""
         served = self._reader(model)
         size = sum(len(message.content) for message in messages)
-        return await beside_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
+        return await run_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
 
     async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
         """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
 
-        Raises QueueFullError where the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
+        Raises QueueFullError if the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
         """
         served = self._reader(model)
         return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else asyncio.to_thread(work))
 
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[TextPiece]:
-        """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""
+        """Split a text. ``special`` reads markers as such, ``add_special`` puts the BOS in front if the model wants one."""
         tokenizer = self._reader(model).tokenizer
         ids = tokenizer.encode(text, special=special)
         if add_special:
@@ -188,12 +187,12 @@ class LocalAssistant:
         return [TextPiece(token.id, token.bytes, token.text) for token in tokens]
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the ids of a text, with the BOS in front if the model wants one."""
         served = self._find(model)
-        return await beside(served, len(text), lambda: served.encode(text, special=False))
+        return await run_tokenizer(served, len(text), lambda: served.encode(text, special=False))
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
-        """The text of ids, markers included."""
+        """Return the text of ids, markers included. Raises InvalidRequestError for an id that the model does not have."""
         served = self._reader(model)
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
@@ -219,8 +218,8 @@ class LocalAssistant:
         Pieces of other files are left out for a model that has no marker for them.
         """
         served = self._find(query.model)
-        shown = replace(query, extra=query.extra if served.takes_files else (), params=UNANSWERED)
-        return await beside(served, _size(shown), partial(self.prompt_text, shown))
+        shown = replace(query, extra=query.extra if served.takes_files else (), params=NO_ANSWER)
+        return await run_tokenizer(served, _size(shown), partial(self.prompt_text, shown))
 
     def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
         """Return the biases of token ids; the bias of a text is that of each of its tokens, markers included. The last one counts."""
@@ -234,7 +233,7 @@ class LocalAssistant:
         if model is None:
             return next(iter(self._served.values()))
         found = self._served.get(model)
-        if found is None:  # an adapter's own name will do where only one model has it
+        if found is None:  # the adapter's own name is enough if only one model has it
             named = [served for served in [*self._served.values()] if served.loaded.adapter and served.loaded.adapter.name == model]
             if len(named) != 1:
                 raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._served)}.")
@@ -242,7 +241,7 @@ class LocalAssistant:
         return found
 
     def _reader(self, model: str | None) -> TextModel:
-        """Who turns text into ids for a model and back, also where its adapter was unloaded while it answered."""
+        """Return the model that tokenizes for this one, also if its adapter was unloaded while it answered."""
         return self._find(model if model is None or model in self._served else self._gone.get(model, model))
 
     def _prepared(self, loaded: LoadedModel) -> TextModel:
@@ -271,11 +270,11 @@ class LocalAssistant:
         if not isinstance(query.prefix, str):
             ids = list(query.prefix)
         elif query.suffix is None:
-            ids = await beside(served, len(query.prefix), partial(served.encode, query.prefix, special=query.special))
+            ids = await run_tokenizer(served, len(query.prefix), partial(served.encode, query.prefix, special=query.special))
             if query.heal:
                 ids, healing = served.healer.heal(ids, keep=1)
         else:
-            ids, healing = await beside(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
+            ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
             stop_ids = stop_ids | served.markers
             endings.append(SuffixStop(query.prefix, query.suffix))
         gate, params = StopGate(endings), query.params
@@ -290,7 +289,7 @@ class LocalAssistant:
         served = self._find(query.model)
         tokenizer = served.tokenizer
         size = sum(len(message.content) for message in query.messages)
-        ids = await beside_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
+        ids = await run_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
         detokenizer = Detokenizer(tokenizer, strip_space=not query.continue_last and tokenizer.prefix_space)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids)
         return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]))
@@ -327,9 +326,7 @@ def _check(served: TextModel, query: CompletionQuery) -> None:
         raise InvalidRequestError("suffix, heal and special need a prompt that is text, not token ids.", param="prompt")
     if query.suffix is None:
         if query.extra:
-            raise InvalidRequestError(
-                "Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="input_extra"
-            )
+            raise InvalidRequestError("Pieces of other files belong to an infill: give a suffix, which may be empty.", param="input_extra")
         return
     if query.special:
         raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
@@ -342,16 +339,16 @@ def _size(query: CompletionQuery) -> int:
     return len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
 
 
-async def beside(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return what ``encode`` returns for so many characters, without holding up all streams.
+async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
 
-    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is read on a shared one.
+    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is tokenized on a shared one.
     """
     if served.tokenizer.apart:
         return await served.thread.run(encode)
-    return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
+    return await asyncio.to_thread(encode) if size > LONG_TEXT_CHARACTERS else encode()
 
 
-async def beside_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """The same for what the chat template of a model writes: one with a process of its own is waited for on the model's own thread."""
-    return await (beside(served, size, encode) if served.template.process is None else served.thread.run(encode))
+async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
+    return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))

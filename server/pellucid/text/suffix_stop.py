@@ -17,9 +17,9 @@ MOST_SPACE = 40
 
 @dataclass(frozen=True, slots=True)
 class _SuffixLine:
-    """A line of the suffix that an answer may come to repeat, and the one that follows it.
+    """A line of the suffix that an answer may repeat, and the line that follows it.
 
-    ``indented``: how many characters of it stand left of the cursor; None for a line below the cursor's.
+    ``indented`` is the number of its characters left of the cursor; None for a line below the cursor's.
     """
 
     text: str
@@ -30,10 +30,10 @@ class _SuffixLine:
 class SuffixStop:
     """Ends an infill where it begins to repeat the suffix.
 
-    What is right of the cursor on its line is repeated where a line of the answer ends with it, unless that closes a
-    bracket of the answer's own. The next line of the suffix is repeated where the answer has it as a line, indented
-    alike: at once if the line is telling or closes a bracket that the answer did not open, else if the line after it
-    agrees too or nothing follows. An answer that ends in the midst of repeating loses what it shares with the suffix.
+    The rest of the cursor's line is repeated where a line of the answer ends with it, unless it closes a bracket that the answer
+    opened. The next line of the suffix is repeated where the answer has the same line with the same indentation: at once if the
+    line is distinctive or closes a bracket that the answer did not open, otherwise if the line after it is repeated too or the
+    answer ends. An answer that ends while it repeats the suffix loses the part that it shares with it.
     """
 
     matched: str | None = None
@@ -50,12 +50,12 @@ class SuffixStop:
         self._lines = [] if first is None else [_SuffixLine(first, second)]
         if self._right and not self._left.strip():
             self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
-        self._breaks = 1 + below[: len(below) - len(below.lstrip())].count("\n")  # line ends from the cursor to the first of them
+        self._breaks = 1 + below[: len(below) - len(below.lstrip())].count("\n")  # line ends from the cursor to the first line
         self._answer = ""
-        self._begin = 0  # of the answer's last line
-        self._given = 0  # how much of the answer was given out
-        self._floor = 0  # up to where it belongs to the answer, whatever follows
-        self._doubt: tuple[int, str | None] | None = None  # where to cut if the next line is this one
+        self._begin = 0  # where the answer's last line begins
+        self._given = 0  # characters of the answer that were returned
+        self._floor = 0  # text up to here belongs to the answer, whatever follows
+        self._doubt: tuple[int, str | None] | None = None  # where to cut if the next line is this text
 
     def feed(self, text: str) -> str:
         self._answer += text
@@ -73,25 +73,25 @@ class SuffixStop:
         if self._doubt is not None and self._may_follow(self._doubt[1]):
             return self._give(self._doubt[0])
         cut = self._cut(len(self._answer))
-        if cut is None and self._doubt is not None:  # of the last line: nothing follows that could disagree
+        if cut is None and self._doubt is not None:  # from the last line itself: no other line follows
             cut = self._doubt[0]
         return self._give(self._without_overlap() if cut is None else cut)
 
     def _give(self, end: int) -> str:
-        assert end >= self._given, "what is cut was kept back"
+        assert end >= self._given, "text that is cut was kept back"
         text = self._answer[self._given : end]
         self._given = end
         return text
 
     def _raise_floor(self, end: int) -> None:
-        """Give up to keep back the white space that the last line begins with, once that is too much."""
+        """Stop keeping back the white space at the beginning of the last line once there is too much of it."""
         line = self._line(end)
         space = len(line) - len(line.lstrip())
         if space > MOST_SPACE:
             self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
 
     def _cut(self, end: int) -> int | None:
-        """Where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
+        """Return where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
         cut = self._cut_right(end)
         if cut is not None:
             return cut
@@ -109,7 +109,7 @@ class SuffixStop:
         return None
 
     def _cut_right(self, end: int) -> int | None:
-        """Where to cut a line that ends with what is right of the cursor."""
+        """Return where to cut a line that ends with the text right of the cursor."""
         if not self._right_may_end():
             return None
         end = self._begin + len(self._answer[self._begin : end].rstrip())
@@ -126,7 +126,7 @@ class SuffixStop:
         return None
 
     def _cut_line(self, known: _SuffixLine) -> int | None:
-        """Where to cut before the answer's last line, which is this one of the suffix; None if that is in doubt."""
+        """Return where to cut before the answer's last line, which is this one of the suffix; None if it may be a coincidence."""
         cut = self._cut_before(known)
         text = known.text.lstrip()
         if is_closed(text):
@@ -150,7 +150,7 @@ class SuffixStop:
         return max(len(above), self._floor)
 
     def _sure(self) -> int:
-        """How much of the answer no continuation can take away."""
+        """Return how many characters of the answer no continuation can take away."""
         kept = [len(self._answer) - overlap(self._answer, self._start), len(self._answer.rstrip("\r"))]
         if self._doubt is not None:
             kept.append(self._doubt[0])
@@ -164,7 +164,7 @@ class SuffixStop:
         return max(min(kept), self._given)
 
     def _without_overlap(self) -> int:
-        """Where the answer ends without what it shares with the suffix's beginning."""
+        """Return where the answer ends without the text that it shares with the suffix's beginning."""
         shared = self._start[: overlap(self._answer, self._start)]
         cut = len(self._answer) - len(shared)
         if not shared.strip():
@@ -175,23 +175,23 @@ class SuffixStop:
         return cut if worth else len(self._answer)
 
     def _may_follow(self, following: str | None) -> bool:
-        """Whether the answer's unfinished last line, at its end, does not speak against a repetition."""
+        """Return whether the unfinished last line of an answer that has ended is consistent with a repetition."""
         line = self._line(len(self._answer))
         return not line.strip() or (following is not None and following.startswith(line))
 
     def _line(self, end: int) -> str:
-        """The answer's last line up to ``end``, with what is left of the cursor."""
+        """Return the answer's last line up to ``end``, including the text left of the cursor."""
         return (self._left if self._begin == 0 else "") + self._answer[self._begin : end]
 
     def _is_whole(self) -> bool:
-        """Whether the answer's last line is a line of its own, not the rest of the cursor's."""
+        """Return whether the answer's last line is a whole line, not the rest of the cursor's."""
         return self._begin > 0 or not self._left.strip()
 
     def _right_may_end(self) -> bool:
-        """Whether a last line that ends with what is right of the cursor repeats it.
+        """Return whether a last line that ends with the text right of the cursor repeats it.
 
-        Where the cursor has only white space left of it, what is right of it is a line, and repeated as one; but for
-        punctuation, which belongs behind what is being typed.
+        If only white space is left of the cursor, the text right of it is a line and is repeated as a line, except for punctuation,
+        which belongs after the inserted text.
         """
         if not self._right or not self._left:
             return False
@@ -201,5 +201,5 @@ class SuffixStop:
 
 
 def _may_become(line: str, known: str) -> bool:
-    """Whether an unfinished line may still become a known one (which has no space at its end)."""
+    """Return whether an unfinished line may still become a known one, which has no space at its end."""
     return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MOST_SPACE)

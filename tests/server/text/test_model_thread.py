@@ -72,6 +72,6 @@ async def test_other_models_have_threads() -> None:
 
 async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that would wait too long for its turn is refused as one too many."""
-    monkeypatch.setattr(model_thread, "LONGEST_WAIT", -1)
+    monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", -1)
     with pytest.raises(QueueFullError, match="the tokenizer or chat template of the model busy"):
         await model_thread.ModelThread("the model").run(lambda: "text")
