@@ -1,4 +1,4 @@
-"""What the server counts and measures, for Prometheus."""
+"""Counts and measures requests and generations for Prometheus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64
 
 
 class Metrics:
-    """All measures of one server, in a registry of their own."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -43,9 +43,9 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch_lanes(self, statuses: Statuses) -> None:
-        """Show what each model's lane does, and has done, at the time of asking."""
-        self.registry.register(_Lanes(statuses))
+    def watch_models(self, statuses: Statuses) -> None:
+        """Export the current status of each model whenever the metrics are read."""
+        self.registry.register(_ModelCollector(statuses))
 
     def count_request(self, route: str, status: int) -> None:
         """Count an answered request under its route's pattern."""
@@ -56,7 +56,7 @@ class Metrics:
         return GenerationTimer(self._first.labels(model), self._each.labels(model), lambda end: self._ends.labels(model, end).inc(), clock)
 
     def response(self) -> Response:
-        """Everything as Prometheus reads it."""
+        """Return all metrics in the format of Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -87,7 +87,7 @@ class GenerationTimer:
             self._last, self._next = now, self._each
 
 
-class _Lanes(Collector):
+class _ModelCollector(Collector):
     def __init__(self, statuses: Statuses) -> None:
         self._statuses = statuses
 
@@ -145,6 +145,6 @@ class RequestCounter:
         try:
             await self._app(scope, receive, note_status)
         finally:
-            # Only patterns of routes: a label for each path that somebody tries would have no bound.
+            # Only route patterns: labels for arbitrary paths would have no limit.
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.count_request(route, status)

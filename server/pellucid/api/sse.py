@@ -1,4 +1,4 @@
-"""Server-sent events, and answers that end as soon as nobody waits for them any more."""
+"""Sends server-sent events, and cancels work whose client has gone."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ CLOSING = UnavailableError("The server is shutting down: this answer ends here."
 
 
 def event_bytes(event: Event) -> bytes:
-    """One event on the wire."""
+    """Return one event as bytes."""
     data = event.model_dump_json() if isinstance(event, BaseModel) else json.dumps(event)
     return f"data: {data}\n\n".encode()
 
 
 def json_response(reply: BaseModel) -> Response:
-    """A whole reply on the wire."""
+    """Return a whole reply as JSON."""
     return Response(reply.model_dump_json(), media_type="application/json")
 
 
 async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled when the client goes (ClientGoneError) or the server does (UnavailableError)."""
+    """Return the result of ``work``. It is cancelled if the client goes (ClientGoneError) or the server shuts down (UnavailableError)."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnected(request.receive))
     closing = asyncio.create_task(state.closing.wait())
@@ -72,7 +72,7 @@ async def event_stream(
 
 
 class EventStream(Response):
-    """Sends events as they come; closes their generator when the client has gone, when the server closes, and at the end.
+    """Sends events as they come, and closes their generator at the end, when the client has gone or when the server shuts down.
 
     An error after the first event is sent as an event of its own, ``{"error": ...}``, before the last one.
     """
@@ -116,12 +116,12 @@ class EventStream(Response):
         except PellucidError as error:
             await self._send(send, event_bytes(error_body(error)))
         except Exception:
-            # The status is sent already: all that is left is to say so in the stream and in the log.
+            # The status was sent before, so that the error can only go into the stream and the log.
             logger.exception("a stream failed")
             await self._send(send, event_bytes(error_body(UNEXPECTED)))
 
-    async def _finish(self, send: Send, farewell: bytes) -> None:
-        await send({"type": "http.response.body", "body": farewell + self._last, "more_body": False})
+    async def _finish(self, send: Send, error: bytes) -> None:
+        await send({"type": "http.response.body", "body": error + self._last, "more_body": False})
 
     async def _send(self, send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
@@ -133,7 +133,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks and wait until they have ended; their results were taken or are of no interest."""
+    """Cancel the tasks and wait until they have ended; results that are needed were taken before."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

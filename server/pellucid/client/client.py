@@ -1,4 +1,4 @@
-"""An assistant at the other end of HTTP: the verbs and nouns of ``assistant.Assistant``, without its weight."""
+"""Implements an assistant over HTTP: the same verbs as a local one, without torch or transformers."""
 
 from __future__ import annotations
 
@@ -40,21 +40,20 @@ from pellucid.tokens import (
 )
 
 CONNECT_SECONDS = 5.0
-"""How long a connection may take, and an answer about the server's condition; other answers may take as long as they need."""
+"""Time limit for a connection, and for a reply about the server's health. Other replies have no limit."""
 
 Json = Mapping[str, Any]
 
 
 class Client:
-    """Speaks to the server at ``url``. Errors of the server come as the classes of ``pellucid.errors``.
+    """Asks the server at ``url``, as an ``Assistant``. The server's errors are raised as classes of ``pellucid.errors``.
 
-    Every verb is an async generator of tokens with a Finish as its last item; closing it closes the connection, which
-    cancels the request. ``transport`` replaces the network, for tests.
+    Closing the generator of a verb closes its connection, which cancels the request. ``transport`` replaces the network, for tests.
     """
 
     def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        # No proxy of the environment's: what is asked of this machine does not leave it.
+        # No proxy of the environment: requests to this machine must not leave it.
         self._http = httpx.AsyncClient(
             base_url=self.url,
             headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
@@ -74,7 +73,7 @@ class Client:
         await self._http.aclose()
 
     async def health(self) -> str | None:
-        """What the server says of itself ("ok"), its reason why it is not ready yet, or None where no server answers."""
+        """Return the server's status ("ok"), the reason why it is not ready yet, or None if no server answers."""
         try:
             response = await self._http.get("/health")
         except httpx.HTTPError:
@@ -84,71 +83,71 @@ class Client:
         return str(_error(response.status_code, response.content, response.headers))
 
     async def condition(self) -> ServerHealth:
-        """What is found at the address now, and whether it is ours; raises InvalidRequestError for what is no address."""
+        """Return what answers at the address now. Raises InvalidRequestError if the URL is not an address."""
         try:
             response = await self._http.get("/health", timeout=CONNECT_SECONDS)
-            found = condition_of(response)
-            if found.standing in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
-                return found
-            listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # which needs the key, and says whose server this is
+            health = condition_of(response)
+            if health.standing in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
+                return health
+            listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # needs the key, and names the owner of the models
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return ServerHealth(HealthStatus.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise InvalidRequestError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
         except httpx.HTTPError as error:
             return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
-        return objection_in(listing) or found
+        return objection_in(listing) or health
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         """Return the prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
         body: dict[str, Any] = {"input_prefix": query.prefix, "input_suffix": query.suffix or "", "input_extra": _files(query)}
         body |= {"n_predict": 0, "response_fields": ["prompt"]} | ({} if query.model is None else {"model": query.model})
-        async with self._told():
+        async with self._translated_errors():
             response = await self._http.post("/infill", json=body)
         _check(response.status_code, response.content, response.headers)
         return str(_object(response.content)["prompt"])
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the ids of a text, with the BOS in front if the model wants one."""
         body = {"content": text, "add_special": True, "parse_special": False} | ({} if model is None else {"model": model})
-        async with self._told():
+        async with self._translated_errors():
             response = await self._http.post("/tokenize", json=body)
         _check(response.status_code, response.content, response.headers)
         return list(_object(response.content)["tokens"])
 
     async def models(self) -> list[dict[str, Any]]:
-        """The models that are served, as /v1/models lists them."""
-        async with self._told():
+        """Return the models that are served, as /v1/models lists them."""
+        async with self._translated_errors():
             response = await self._http.get("/v1/models")
         _check(response.status_code, response.content, response.headers)
         return list(_object(response.content)["data"])
 
     async def cards(self) -> list[ModelCard]:
-        """What there is to know about the models that are served. Raises UnavailableError while they load."""
+        """Return the models that are served, the default one first. Raises UnavailableError while they load."""
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
-            raise UnavailableError(f"What answers at {self.url} is not a Pellucid server.")
+            raise UnavailableError(f"The server at {self.url} is not a Pellucid server.")
         if any(model["meta"]["state"] != "ready" for model in models):
             raise UnavailableError(f"The server at {self.url} is still loading its models.")
         return [_card(model["id"], model["meta"]) for model in models]
 
     async def adapters(self) -> list[dict[str, Any]]:
-        """The adapters that the server has and could load, as /v1/adapters lists them."""
-        async with self._told():
+        """Return the adapters that are loaded or could be, as /v1/adapters lists them."""
+        async with self._translated_errors():
             response = await self._http.get("/v1/adapters")
         _check(response.status_code, response.content, response.headers)
         return list(_object(response.content)["data"])
 
     async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
-        """Load an adapter out of the server's folder, or load it again, and give it as /v1/adapters lists it."""
-        async with self._told():
+        """Load an adapter from the server's folder, or load it again, and return it as /v1/adapters lists it."""
+        async with self._translated_errors():
             response = await self._http.post("/v1/adapters", json={"name": name} | ({} if model is None else {"model": model}))
         _check(response.status_code, response.content, response.headers)
         return _object(response.content)
 
     async def unload_adapter(self, id: str) -> dict[str, Any]:
-        """Unload an adapter by its id, ``model:name``, or its name, and give it as it was."""
-        async with self._told():
+        """Unload an adapter by its id, ``model:name``, or its name, and return it as it was listed."""
+        async with self._translated_errors():
             response = await self._http.delete(f"/v1/adapters/{quote(id)}")
         _check(response.status_code, response.content, response.headers)
         return _object(response.content)
@@ -205,9 +204,9 @@ class Client:
         raise _broken_off()
 
     async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
-        """The objects of a stream of server-sent events, up to its end or the first error."""
+        """Yield the objects of a stream of server-sent events, up to its end or the first error."""
         given = {name: value for name, value in body.items() if value is not None} | {"stream": True}
-        async with self._told(), self._http.stream("POST", route, json=given) as response:
+        async with self._translated_errors(), self._http.stream("POST", route, json=given) as response:
             if response.status_code != httpx.codes.OK:
                 _check(response.status_code, await response.aread(), response.headers)
             async for line in response.aiter_lines():
@@ -220,8 +219,8 @@ class Client:
                 yield event
 
     @asynccontextmanager
-    async def _told(self) -> AsyncIterator[None]:
-        """Tell what goes wrong with the connection in our own words."""
+    async def _translated_errors(self) -> AsyncIterator[None]:
+        """Raise errors of the connection as ours."""
         try:
             yield
         except httpx.ConnectError as error:
@@ -266,7 +265,7 @@ def _stream_options(on_usage: OnUsage | None) -> Json:
 
 
 async def _answer(events: AsyncIterator[dict[str, Any]], on_usage: OnUsage | None) -> AsyncGenerator[Token | Finish]:
-    """Tokens of a streamed answer, then how it ended: the last choice says why, the event after it what it cost."""
+    """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
     end: Json | None = None
     async for event in events:
         if event["choices"] and event.get("usage") and on_usage is not None:
@@ -288,9 +287,9 @@ def _records(logprobs: Json | None) -> Iterable[Json]:
 
 
 def _usage(usage: Json) -> Usage:
-    """What a request cost; a newer server may tell more than is known here."""
-    told = usage["pellucid"]
-    return Usage(**{field.name: told[field.name] for field in fields(Usage)})
+    """Return the usage; fields of a newer server that are unknown here are ignored."""
+    details = usage["pellucid"]
+    return Usage(**{field.name: details[field.name] for field in fields(Usage)})
 
 
 def _message(message: Message) -> dict[str, str]:
@@ -298,7 +297,7 @@ def _message(message: Message) -> dict[str, str]:
 
 
 def _card(name: str, meta: Json) -> ModelCard:
-    """A model as /v1/models tells of it; an older server tells no chat template, revision and calibration."""
+    """Return a model of /v1/models; older servers give no chat template, revision and calibration."""
     return ModelCard(
         name=name,
         context=meta["n_ctx"],
@@ -318,14 +317,14 @@ def _card(name: str, meta: Json) -> ModelCard:
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
-    """The JSON object; a server that sends anything else is not Pellucid's."""
+    """Return a JSON object. Raises UnavailableError for anything else, which no Pellucid server sends."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UnavailableError("What answers there is not a Pellucid server: its reply is not a JSON object.")
-    return found
+        value = None
+    if not isinstance(value, dict):
+        raise UnavailableError("The server is not a Pellucid server: its reply is not a JSON object.")
+    return value
 
 
 def _check(status: int, content: bytes, headers: Mapping[str, str]) -> None:
@@ -334,7 +333,7 @@ def _check(status: int, content: bytes, headers: Mapping[str, str]) -> None:
 
 
 def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> PellucidError:
-    """The server's error as an exception of ours, by its status."""
+    """Return the exception for the server's error, by its status."""
     detail = _object(content).get("error") or {}
     message = str(detail.get("message") or f"The server answered with status {status}.")
     if detail.get("type") == ContextLengthError.type and "n_ctx" in detail:
