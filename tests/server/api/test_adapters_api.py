@@ -234,7 +234,7 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
         assert (loaded.status_code, loaded.text) == (200, "Success: LoRA adapter 'sql' added successfully.")
         assert completion(http, "sql").json()["model"] == f"{TINY}:sql"
         again = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
-        assert problem(again)[::2] == (400, "The adapter sql is loaded already: send load_inplace to replace it.")
+        assert problem(again)[::2] == (400, "The adapter sql is already loaded: send load_inplace to replace it.")
         assert http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given, "load_inplace": True}).status_code == 200
         gone = http.post("/v1/unload_lora_adapter", json={"lora_name": "sql"})
         assert (gone.status_code, gone.text) == (200, "Success: LoRA adapter 'sql' removed successfully.")

@@ -1,4 +1,4 @@
-"""/v1/chat/completions: a conversation to answer."""
+"""Serves /v1/chat/completions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pellucid.api.routes.generation import (
     reply_id,
     sampling_params,
     stop_texts,
-    tells_usage,
     terms_of,
     usage_reply,
     usage_so_far,
     wants_usage,
+    wants_usage_on_the_way,
 )
 from pellucid.api.routes.generation_job import GenerationJob
 from pellucid.api.schema.common import MOST_TOKENS
@@ -57,14 +57,14 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation, with every token's probability.
 
     The default temperature is 1. Each entry of ``logprobs`` has the token's true bytes, and in ``pellucid`` its rank, the
-    entropy of the choice and more. A superseded answer ends with what there is: ``finish_reason`` says stop,
-    ``pellucid.reason`` superseded.
+    entropy of the choice and more. A superseded answer ends with the tokens so far: ``finish_reason`` is stop,
+    ``pellucid.reason`` is superseded.
     """
     check_stream_options(body)
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
-        raise InvalidRequestError("max_tokens and max_completion_tokens are the same thing: send one of them.", param="max_tokens")
+        raise InvalidRequestError("max_tokens and max_completion_tokens are two names of one limit: send one of them.", param="max_tokens")
     state = state_of(request)
     assistant, card = state.find(body.model)
     state.check_answers(card.name, body.n, "n")
@@ -72,7 +72,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
 
 def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
-    """The messages with their parts joined; a developer is a system by its newer name."""
+    """Return the messages with their parts joined. The role developer is a newer name of system."""
     return [
         Message(
             "system" if message.role == "developer" else message.role,
@@ -86,7 +86,7 @@ class _ChatJob(GenerationJob):
     """A conversation with one answer or several."""
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
-        super().__init__(request, assistant, card, body.n, usage_on_the_way=tells_usage(body))
+        super().__init__(request, assistant, card, body.n, usage_on_the_way=wants_usage_on_the_way(body))
         self._body = body
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())

@@ -1,4 +1,4 @@
-"""/v1/completions: a text to continue, or a gap to fill."""
+"""Serves /v1/completions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from pellucid.api.routes.generation import (
     reply_id,
     sampling_params,
     stop_texts,
-    tells_usage,
     terms_of,
     usage_reply,
     usage_so_far,
     wants_usage,
+    wants_usage_on_the_way,
 )
 from pellucid.api.routes.generation_job import GenerationJob
 from pellucid.api.routes.legacy_logprobs import legacy_logprobs, prompt_logprobs
@@ -52,8 +52,8 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
 
     The default temperature is 1. With ``echo`` and ``logprobs`` the prompt's tokens have their logprobs too, the first
-    one null. A seed counts up from one of ``n`` answers to the next. A superseded answer ends with what there is:
-    ``finish_reason`` says stop, ``pellucid.reason`` superseded.
+    one null. Each of ``n`` answers has the seed of the one before plus one. A superseded answer ends with the tokens so
+    far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
     """
     _check(body)
     state = state_of(request)
@@ -69,9 +69,9 @@ def _check(body: CompletionRequest) -> None:
     """Raise InvalidRequestError for fields that contradict each other."""
     check_stream_options(body)
     if body.best_of not in (None, body.n):
-        raise InvalidRequestError("best_of must be equal to n: answers are not picked from a larger number.", param="best_of")
+        raise InvalidRequestError("best_of must be equal to n: answers are not selected from a larger number.", param="best_of")
     if body.suffix is None and body.input_extra:
-        raise InvalidRequestError("input_extra needs a suffix, if only an empty one: it belongs to an infill.", param="input_extra")
+        raise InvalidRequestError("input_extra needs a suffix, which may be empty: it belongs to an infill.", param="input_extra")
     if not all(isinstance(prompt, str) for prompt in _prompts(body)):
         for name in ("suffix", "heal", "parse_special"):
             if getattr(body, name) not in (None, False):
@@ -107,7 +107,7 @@ class _CompletionJob(GenerationJob):
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: CompletionRequest) -> None:
         prompts = _prompts(body)
-        super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=tells_usage(body))
+        super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=wants_usage_on_the_way(body))
         self._body = body
         self._id = reply_id("cmpl")
         self._created = int(time.time())

@@ -1,4 +1,4 @@
-"""From a request's fields to generations of the assistant, and from their items to what every reply says."""
+"""Converts the fields that all routes share: requests to queries, and generations to usage and finish reasons."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MASK = 2**63 - 1
 
 @dataclass(slots=True)
 class GeneratedAnswer:
-    """A generation as far as it has come."""
+    """A generation so far: its tokens, its usage on the way and its Finish."""
 
     tokens: list[Token] = field(default_factory=list)
     finish: Finish | None = None
     usage: Usage | None = None
 
     def note(self, usage: Usage) -> None:
-        """What it has cost so far."""
+        """Note the usage so far."""
         self.usage = usage
 
     @property
@@ -43,12 +43,12 @@ class GeneratedAnswer:
 
     @property
     def end(self) -> Finish:
-        """How it ended."""
+        """The Finish of a generation that has ended."""
         assert self.finish is not None
         return self.finish
 
     def take(self, item: Token | Finish) -> None:
-        """Add an item; raises the error that a generation ended with."""
+        """Add an item. Raises the error of a generation that failed."""
         if isinstance(item, Token):
             self.tokens.append(item)
         else:
@@ -56,11 +56,11 @@ class GeneratedAnswer:
 
 
 def checked(finish: Finish) -> Finish:
-    """The finish, unless the generation failed: then its error is raised."""
+    """Return the finish. Raises the error of a generation that failed or was cancelled."""
     if finish.reason is FinishReason.ERROR:
         raise PellucidError(finish.error or "The generation failed.")
     if finish.reason is FinishReason.CANCELLED:
-        raise UnavailableError("The server is shutting down: the answer was ended.")
+        raise UnavailableError("The server is shutting down: the answer was cancelled.")
     return finish
 
 
@@ -128,7 +128,7 @@ class _End:
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
-    """The parameters of one of ``body.n`` answers; each has a seed of its own, so that they differ."""
+    """Return the parameters of one of ``body.n`` answers. Each has its own seed, so that they differ."""
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=body.temperature,
@@ -146,23 +146,23 @@ def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, ch
 
 
 def choice_seed(seed: int | None, choice: int) -> int | None:
-    """The seed of one of several answers: the first has the request's own."""
+    """Return the seed of one of several answers: the request's seed plus the answer's number."""
     return None if seed is None else (seed + choice) & _MASK
 
 
 def stop_texts(stop: str | list[str]) -> list[str]:
-    """One stop text or several, as several."""
+    """Return one stop text or several as a list."""
     return [stop] if isinstance(stop, str) else stop
 
 
 def terms_of(body: Admittance, request: Request, default: Priority, choice: int) -> Terms:
-    """On what terms a request is served."""
+    """Return the terms of one of a request's answers."""
     key = None if body.supersede is None else supersede_key(request, body.supersede, choice)
     return Terms(_PRIORITIES[body.priority] if body.priority else default, key, body.deadline)
 
 
 def supersede_key(request: Request, name: str, choice: int) -> str:
-    """A key that only the same client (address, API key, program) can supersede; each of several answers has its own."""
+    """Return a key that only the same client (address, API key, program) can supersede. Each of several answers has its own."""
     address = request.client.host if request.client else ""
     headers = request.headers
     parts = (address, headers.get("authorization", ""), headers.get("x-api-key", ""), headers.get("user-agent", ""), name, str(choice))
@@ -175,8 +175,8 @@ def check_stream_options(body: SamplingFields) -> None:
         raise InvalidRequestError("stream_options is only allowed together with stream: true.", param="stream_options")
 
 
-def tells_usage(body: SamplingFields) -> bool:
-    """Whether each part of a stream is to say what its answer has cost so far."""
+def wants_usage_on_the_way(body: SamplingFields) -> bool:
+    """Return whether each part of a stream is to have its answer's usage so far."""
     return body.stream_options is not None and body.stream_options.continuous_usage_stats
 
 
@@ -186,7 +186,7 @@ def wants_usage(body: SamplingFields) -> bool:
 
 
 def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageReply:
-    """What a request cost: each prompt counts once, however many answers it has."""
+    """Return the usage of a request. Each prompt counts once, whatever the number of its answers."""
     cached, computed = sum(usage.cached for usage in prompts), sum(usage.computed for usage in prompts)
     generated = sum(usage.generated for usage in answers)
     return UsageReply(
@@ -206,20 +206,20 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageRepl
 
 
 def usage_so_far(answer: GeneratedAnswer) -> UsageReply | None:
-    """What an answer has cost so far, if it is told."""
+    """Return the usage of an answer so far, if the request wants it."""
     return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
 
 
 def finish_word(finish: Finish) -> Literal["stop", "length"]:
-    """OpenAI's word for how an answer ended; ``pellucid.reason`` is exact."""
+    """Return OpenAI's ``finish_reason``; ``pellucid.reason`` is more exact."""
     return "length" if finish.reason in (FinishReason.LENGTH, FinishReason.DEADLINE) else "stop"
 
 
 def end_details(finish: Finish) -> EndDetails:
-    """How an answer ended, in our own words."""
+    """Return the exact reason why an answer ended."""
     return EndDetails(reason=finish.reason, stop=finish.stop)
 
 
 def reply_id(kind: str) -> str:
-    """A name for one reply."""
+    """Return a new id for a reply."""
     return f"{kind}-{secrets.token_hex(12)}"

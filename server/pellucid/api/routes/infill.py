@@ -1,4 +1,4 @@
-"""/infill and /completion as llama.cpp's clients (llama.vim, llama.vscode) use them."""
+"""Serves /infill and /completion as llama.cpp's clients (llama.vim, llama.vscode) use them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ INFILL_TEMPERATURE = 0.0
 async def infill(body: InfillRequest, request: Request) -> Response:
     """Fill the gap between ``input_prefix`` + ``prompt`` and ``input_suffix``.
 
-    The prompt is written in the infill format that was measured best for the model; for a model without infill tokens it
-    is the text before the gap, and the answer ends where it begins to repeat the suffix. Texts that are too long for the
-    server's infill_window, or with those of other files for the context, are trimmed. The default temperature is 0.
+    The prompt has the infill format that was measured best for the model. For a model without infill tokens it is the text before
+    the gap, and the answer ends where it begins to repeat the suffix. Texts that are too long for the server's infill_window, or
+    together with those of other files for the context, are trimmed. The default temperature is 0.
     ``n_predict: 0`` reads the prompt into the cache (a warm-up).
     With ``n_cmpl`` above 1 the response is an array. A superseded answer has ``stop_type`` none and ``superseded`` true.
     """
@@ -49,7 +49,7 @@ async def infill(body: InfillRequest, request: Request) -> Response:
 @router.post("/completion", responses={200: stream_or(Replies), **GENERATION_ERRORS})
 @router.post("/completions", responses={200: stream_or(Replies), **GENERATION_ERRORS}, include_in_schema=False)
 async def completion(body: LlamaCompletionRequest, request: Request) -> Response:
-    """Continue a text or token ids. The default temperature is 0.8; all else is as in /infill."""
+    """Continue a text or token ids. The default temperature is 0.8; the other fields are as in /infill."""
     return await _respond(body, request, COMPLETION_TEMPERATURE)
 
 
@@ -161,7 +161,7 @@ class _LlamaJob(GenerationJob):
         return Terms(Priority.COMPLETION, key)
 
     def _params(self, choice: int) -> SamplingParams:
-        """How the answer number ``choice`` is sampled."""
+        """Return the sampling parameters of one of the answers."""
         body, on = self._body, self._takes
         penalised = on("penalties")
         return SamplingParams(
@@ -219,7 +219,7 @@ class _LlamaJob(GenerationJob):
         return self.assistant.prompt_text(self._query)
 
     def _settings(self, params: SamplingParams) -> dict[str, Any]:
-        """What was really done, in llama.cpp's names."""
+        """Return the parameters that took effect, by llama.cpp's names."""
         body = self._body
         return {
             "n_ctx": self.card.context,

@@ -1,4 +1,4 @@
-"""/v1/score: what the model thinks of a text that is there already."""
+"""Serves /v1/score, which reads a given text."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from pellucid.tokens import Message, Priority, ScoreQuery, Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
-BATCH = 64
-"""Tokens in one event of a stream: a text is read by hundreds at a time."""
+EVENT_TOKENS = 64
+"""Tokens in one event of a stream, as a text is read hundreds of tokens at a time."""
 
 
 @router.post("/v1/score", responses={200: stream_or(ScoreReply), **GENERATION_ERRORS})
 async def score(body: ScoreRequest, request: Request) -> Response:
-    """Read a text, token ids or a conversation, and give for each token its logprob, its rank and the alternatives.
+    """Read a text, token ids or a conversation, and return for each token its logprob, its rank and the alternatives.
 
-    It is read in the background unless ``priority`` says otherwise. What is superseded or past its deadline ends with the
-    tokens that there are, and ``pellucid.reason`` says so.
+    The default priority is background. A request that is superseded or passes its deadline ends with the tokens so far;
+    ``pellucid.reason`` has the reason.
     """
     state = state_of(request)
     assistant, card = state.find(body.model)
@@ -50,7 +50,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
 
 
 def _written(answer: GeneratedAnswer, model: str) -> str:
-    """A ScoreReply as JSON. It is put together token by token: one call for all would hold up other threads for long."""
+    """Return a ScoreReply as JSON. It is assembled token by token, as one call for all would block other threads for long."""
     usage = usage_reply([answer.end.usage], [answer.end.usage])
     bare = ScoreReply(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
     tokens = ", ".join(json.dumps(record_of(token)) for token in answer.tokens)
@@ -76,7 +76,7 @@ async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGene
             async for item in items:
                 timer.note(item)
                 answer.take(item)
-                if len(answer.tokens) - sent >= BATCH or (answer.finish and sent < len(answer.tokens)):
+                if len(answer.tokens) - sent >= EVENT_TOKENS or (answer.finish and sent < len(answer.tokens)):
                     yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
                     sent = len(answer.tokens)
     usage = usage_reply([answer.end.usage], [answer.end.usage])
@@ -84,7 +84,7 @@ async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGene
 
 
 def summary(tokens: Sequence[Token]) -> ScoreSummary:
-    """The text as a whole, as far as it follows something."""
+    """Return the sums over all tokens with a logprob, which the first one lacks."""
     scored = [(clamped(token.logprob), len(token.bytes)) for token in tokens if token.logprob is not None]
     total = sum(logprob for logprob, _ in scored)
     size = sum(count for _, count in scored)
@@ -96,5 +96,5 @@ def summary(tokens: Sequence[Token]) -> ScoreSummary:
 
 
 def _exp(value: float) -> float:
-    """The exponential, or the largest number there is."""
+    """Return the exponential, or the largest float."""
     return math.exp(min(value, 709.0))
