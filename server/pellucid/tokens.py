@@ -6,7 +6,7 @@ touches it, wherever the token comes from: generated or read, streamed or not, c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -181,6 +181,54 @@ COMPLETION = Terms(Priority.COMPLETION)
 CHAT = Terms(Priority.CHAT)
 BACKGROUND = Terms(Priority.BACKGROUND)
 """The terms of the verbs complete, chat and score, unless a caller has others."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionQuery:
+    """A text to continue or, with a ``suffix`` ("" included), a gap to fill between the two.
+
+    ``prefix`` may also be token ids, which are taken as they are and only continued. ``model`` None is the default one.
+    ``stop`` are texts that end the answer and do not belong to it. ``heal`` lets the answer begin inside the last token of the
+    prefix (None: for infill only). ``special`` reads what spells a marker in the prefix as that marker; it is for plain
+    continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it.
+    """
+
+    prefix: str | Sequence[int]
+    suffix: str | None = None
+    extra: Sequence[Extra] = ()
+    params: SamplingParams = GREEDY
+    model: str | None = None
+    stop: Sequence[str] = ()
+    terms: Terms = COMPLETION
+    heal: bool | None = None
+    special: bool = False
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatQuery:
+    """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer."""
+
+    messages: Sequence[Message]
+    params: SamplingParams = GREEDY
+    model: str | None = None
+    stop: Sequence[str] = ()
+    terms: Terms = CHAT
+    continue_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreQuery:
+    """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
+
+    ``special`` reads what spells a marker in a text as that marker.
+    """
+
+    text: str | Sequence[int] | Sequence[Message]
+    model: str | None = None
+    top_logprobs: int = 0
+    terms: Terms = BACKGROUND
+    special: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pellucid.models.store import Store
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
 from pellucid.system.progress import Silent
-from pellucid.tokens import Finish, SamplingParams
+from pellucid.tokens import CompletionQuery, Finish, SamplingParams
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
@@ -187,7 +187,7 @@ class TestAssemble:
         computed: list[int] = []
         for _ in range(2):
             engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine",))
-            async for item in assistant.continue_ids(list(range(100)), SamplingParams(max_tokens=1), model="tiny:mine"):
+            async for item in assistant.complete(CompletionQuery(list(range(100)), params=SamplingParams(max_tokens=1), model="tiny:mine")):
                 computed += [item.usage.computed] if isinstance(item, Finish) else []
             await asyncio.to_thread(engine.close)
 
