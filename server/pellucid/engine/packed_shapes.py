@@ -12,8 +12,7 @@ import torch
 
 from pellucid.engine.decoders.decoder import FUSED, DecoderConfig
 from pellucid.engine.decoders.linear import INT4_GROUP
-from pellucid.engine.native.kernel_layout import BLOCK, GROUP
-from pellucid.engine.native.kernels import FORMS
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
 from pellucid.errors import ModelError
 
 Spec: TypeAlias = tuple[torch.dtype, tuple[int, ...]]

@@ -25,8 +25,9 @@ from pellucid.engine.decoders.decoder import FUSED, Decoder, DecoderConfig, Deco
 from pellucid.engine.decoders.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.decoders.quantized_blocks import Blocks, round_to_blocks
 from pellucid.engine.model import Model
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.native.kernel_layout import interleave, pack_matrices
+from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.packed_shapes import Spec, check_packed
 from pellucid.errors import ConfigError, ModelError
 
@@ -62,7 +63,7 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
         return "bfloat16" if multiplies_bfloat16(device) else "float32"
     if device.type != "cpu":
         raise ConfigError(f"quant {quant} runs on a CPU only: use --quant none on {device.type}.")
-    native = kernels.available() and kernels.supports(config)
+    native = calls.available() and supports(config)
     if slow := _why_slow(config):
         _log.warning(slow)
     if quant == "int4":
@@ -73,11 +74,11 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
 
 def _why_slow(config: DecoderConfig) -> str:
     """Say what makes a model slow on this CPU, or its start, and what helps; empty where nothing does."""
-    if not kernels.available():
-        return f"The model runs several times slower than it could, without native kernels. {kernels.reason()}"
-    if not kernels.supports(config):
+    if not calls.available():
+        return f"The model runs several times slower than it could, without native kernels. {calls.reason()}"
+    if not supports(config):
         return "The model runs several times slower than most: the native kernels cannot compute its shape. Choose another model."
-    return kernels.warning()
+    return calls.warning()
 
 
 def _int4_torch() -> str:
@@ -108,13 +109,13 @@ def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, devi
     the configuration.
     """
     native = scheme.endswith("-native")
-    if native and not kernels.available():
-        raise ModelError(f"The weights are packed for the native kernels, which are not available: {kernels.reason()}")
+    if native and not calls.available():
+        raise ModelError(f"The weights are packed for the native kernels, which are not available: {calls.reason()}")
     if scheme.startswith("int4-torch") and scheme != _int4_torch():
         raise ModelError(f"The weights are packed as {scheme} for another processor: pack them again here.")
     check(config, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in packed.items()}, scheme)
     if native:
-        return kernels.NativeDecoder(config, packed)
+        return NativeDecoder(config, packed)
     packed = {name: tensor.to(device) for name, tensor in packed.items()}
     layers = tuple(_layer(packed, scheme, f"layers.{i}.") for i in range(config.layers))
     embedding = packed["embedding.weight"]

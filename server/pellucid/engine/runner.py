@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.request import TokenScore
 from pellucid.engine.sampler import MOST_PROBABLE, describe, describe_by_torch
 from pellucid.engine.scheduler import PrefillChunk

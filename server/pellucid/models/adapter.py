@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.adapter import Adapter, LowRank
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import AdapterError, ModelError, NotSupportedError
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
 from pellucid.models.fingerprint import fingerprint

@@ -21,7 +21,7 @@ from torch import Tensor
 from pellucid.engine import packing
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import Model
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.packing import Weight
 from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models import byte_window_folder
@@ -86,7 +86,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     Compiled kernels go to the store's folder.
     Raises NotFoundError for an unknown name, ConfigError for a device or quant that cannot be had, ModelError for the rest.
     """
-    kernels.keep_in(store.kernels)
+    calls.keep_in(store.kernels)
     where = find_device(device)
     name, own = split_quant(name_or_path)
     quant = own or quant

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot, checksum
 from pellucid.engine.model import CacheShape
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.packed_shapes import Spec
 from pellucid.errors import ModelError
 from pellucid.models.tensor_file import UNREADABLE, TensorFile
@@ -139,7 +139,7 @@ def prefix_key(source: str, form: str, shape: CacheShape) -> str:
     """What makes keys and values valid, to the bit: the ``source`` of the weights, their ``form``, the cache's shape, and what computes."""
     device = shape.device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    made_by = (torch.__version__, version("transformers"), where, kernels.build())
+    made_by = (torch.__version__, version("transformers"), where, calls.build())
     layout = (shape.layers, shape.kv_heads, shape.head_dim, str(shape.dtype))
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
 

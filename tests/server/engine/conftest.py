@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import Kernels
+from pellucid.engine.native import calls
+from pellucid.engine.native.calls import Kernels
 
 TARGETS = ("native", "avx2", "portable")
 
@@ -16,8 +16,8 @@ TARGETS = ("native", "avx2", "portable")
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the libraries of this session are compiled to."""
-    if not kernels.available():
-        pytest.skip(kernels.reason())
+    if not calls.available():
+        pytest.skip(calls.reason())
     return tmp_path_factory.mktemp("kernels")
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.native.kernels import Kernels, NativeDecoder, supports
+from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
 from support.models.flat_batches import new_storage

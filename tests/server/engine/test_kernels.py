@@ -13,8 +13,9 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import KVStorage, Model, TokenCost
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import Kernels, NativeDecoder, supports
+from pellucid.engine.native import calls
+from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
 from support.models.flat_batches import new_storage
@@ -211,7 +212,7 @@ def test_shapes_that_are_supported() -> None:
 
 def test_libraries_are_kept_where_they_are_asked_to_be(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever names no folder gets the one that was set for the process."""
-    monkeypatch.setattr(kernels, "_folder", folder)  # set back in the end
-    kernels.keep_in(tmp_path)
+    monkeypatch.setattr(calls, "_folder", folder)  # set back in the end
+    calls.keep_in(tmp_path)
     Kernels()
     assert len(list(tmp_path.glob("*.so"))) == 1

@@ -12,7 +12,8 @@ from torch import Tensor
 from pellucid.engine.decoders.adapter import Adapter, LowRank
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import KVStorage, Model
-from pellucid.engine.native.kernels import Kernels, NativeDecoder
+from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.packing import pack
 from support.models.flat_batches import new_storage
 from support.models.tiny_adapters import ATTENTION, EVERYTHING, random_adapter

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.packing import build, pack
 from pellucid.errors import ModelError
 from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint, in_blocks
@@ -22,8 +22,8 @@ INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
 def scheme(request: pytest.FixtureRequest) -> str:
     """A scheme that runs here."""
     name: str = request.param
-    if name.endswith("-native") and not kernels.available():
-        pytest.skip(kernels.reason())
+    if name.endswith("-native") and not calls.available():
+        pytest.skip(calls.reason())
     return name
 
 

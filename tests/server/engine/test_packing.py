@@ -15,9 +15,10 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
 from pellucid.engine.decoders.linear import DenseLinear
 from pellucid.engine.model import Model
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import Kernels
+from pellucid.engine.native import calls
+from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.packing import build, checkpoint_shapes, choose_scheme, pack
 from pellucid.errors import ConfigError, ModelError
 from support.models.flat_batches import new_storage
@@ -32,8 +33,8 @@ TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-torch": 0.06, INT4: 0.4, "in
 def scheme(request: pytest.FixtureRequest) -> str:
     """A scheme that runs here."""
     name: str = request.param
-    if name.endswith("-native") and not kernels.available():
-        pytest.skip(kernels.reason())
+    if name.endswith("-native") and not calls.available():
+        pytest.skip(calls.reason())
     return name
 
 
@@ -76,7 +77,7 @@ def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
         if isinstance(linear := model.weights.layers[1].gate_up, DenseLinear):
             assert linear.weight.data_ptr() == packed["layers.1.gate_up.weight"].data_ptr()
     else:
-        assert isinstance(model, kernels.NativeDecoder)
+        assert isinstance(model, NativeDecoder)
 
 
 def test_tensors_are_let_go_as_layers_are_packed() -> None:
@@ -127,12 +128,12 @@ def test_biases_of_every_matrix_are_kept(scheme: str) -> None:
 
 def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """int8 on a CPU, native where the kernels are and the shape fits; bfloat16 on a GPU, which refuses fewer bits."""
-    monkeypatch.setattr(kernels, "available", lambda: True)
+    monkeypatch.setattr(calls, "available", lambda: True)
     assert choose_scheme("auto", CPU, QWEN2) == choose_scheme("int8", CPU, QWEN2) == "int8-native"
     assert choose_scheme("auto", CPU, replace(QWEN2, sliding_window=8)) == "int8-torch"
     assert choose_scheme("int4", CPU, QWEN2) == "int4-native"
     assert choose_scheme("none", CPU, QWEN2) in ("float32", "bfloat16")
-    monkeypatch.setattr(kernels, "available", lambda: False)
+    monkeypatch.setattr(calls, "available", lambda: False)
     assert choose_scheme("auto", CPU, QWEN2) == "int8-torch"
     assert choose_scheme("int4", CPU, QWEN2) == INT4
     cuda = torch.device("cuda", 1)
@@ -157,16 +158,16 @@ def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, capl
         (unkept, QWEN2, "compiled at every start, which takes longer."),
     ):
         caplog.clear()
-        monkeypatch.setattr(kernels, "_native", lambda found=found: found)
+        monkeypatch.setattr(calls, "shared_kernels", lambda found=found: found)
         choose_scheme("auto", CPU, config)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert says in caplog.text
     caplog.clear()
     choose_scheme("none", CPU, QWEN2)
     monkeypatch.undo()
-    if kernels.available():
+    if calls.available():
         choose_scheme("auto", CPU, QWEN2)
-    assert caplog.text == kernels.warning()
+    assert caplog.text == calls.warning()
 
 
 def unkept_kernels(folder: Path) -> Kernels:
@@ -184,7 +185,7 @@ def test_packed_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) 
     """A packed file that this machine cannot run says so instead of computing nonsense."""
     with pytest.raises(ModelError, match="pack them again"):
         build(QWEN2, {}, "int4-torch-elsewhere", CPU)
-    monkeypatch.setattr(kernels, "available", lambda: False)
-    monkeypatch.setattr(kernels, "reason", lambda: "There is no C compiler here.")
+    monkeypatch.setattr(calls, "available", lambda: False)
+    monkeypatch.setattr(calls, "reason", lambda: "There is no C compiler here.")
     with pytest.raises(ModelError, match="There is no C compiler here"):
         build(QWEN2, {}, "int8-native", CPU)

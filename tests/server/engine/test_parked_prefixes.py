@@ -19,8 +19,8 @@ from pellucid.engine.cache import GAIN, SlotCache
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot
 from pellucid.engine.model import CacheShape, Model
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native import calls
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.packing import pack
 from pellucid.engine.parked_prefixes import SCRAP, ParkedPrefixes
 from pellucid.engine.request import Request
@@ -374,8 +374,8 @@ def test_any_order(operations: list[Begin | End | Restart], slots: int, budget: 
 
 
 def native(name: str) -> Model:
-    if not kernels.available():
-        pytest.skip(kernels.reason())
+    if not calls.available():
+        pytest.skip(calls.reason())
     config = {"qwen2": QWEN2, "qwen3": QWEN3}[name]
     return NativeDecoder(config, pack(config, checkpoint(config).items(), "int8-native"))
 

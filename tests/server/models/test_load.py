@@ -17,7 +17,7 @@ from transformers import GPT2Config, PreTrainedModel, Qwen2Config
 from transformers.utils import logging
 
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.errors import ConfigError, ModelError, NotFoundError
 from pellucid.models.formats import gguf_decoder
 from pellucid.models.load import load
@@ -73,7 +73,7 @@ def test_gguf_brings_its_tokenizer_and_infill_format(tmp_path: Path, store: Stor
 def test_kernels_are_kept_beside_the_models(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled for a model is kept in the store that the model is packed to."""
     folders: list[Path] = []
-    monkeypatch.setattr(kernels, "keep_in", folders.append)
+    monkeypatch.setattr(calls, "keep_in", folders.append)
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     load(str(path), device="cpu", store=store, progress=Silent())
     assert folders == [store.root / "kernels"]

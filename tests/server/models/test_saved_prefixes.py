@@ -224,7 +224,7 @@ class TestInvalid:
         for change in ({"layers": 3}, {"kv_heads": 2}, {"head_dim": 8}, {"dtype": torch.bfloat16}):
             fields = {"layers": 2, "kv_heads": 1, "head_dim": 4, "dtype": torch.float16, "device": SHAPE.device} | change
             keys.append(prefix_key("source", "int8-native", CacheShape(**fields)))  # type: ignore[arg-type]
-        for target, value in (("kernels.build", lambda: "kernels-other.so"), ("VERSION", 0), ("version", lambda _: "0.0")):
+        for target, value in (("calls.build", lambda: "kernels-other.so"), ("VERSION", 0), ("version", lambda _: "0.0")):
             with monkeypatch.context() as patch:
                 patch.setattr(f"pellucid.models.saved_prefixes.{target}", value)
                 keys.append(prefix_key(*base))

@@ -30,7 +30,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config
 
 from pellucid.api.state import ServerState
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.errors import PellucidError
 from pellucid.models.load import load
 from pellucid.models.store import Store
@@ -164,7 +164,7 @@ def load_and_use(path: Path, root: Path, quant: str) -> None:
 
 def run_cases(cases: list[Callable[[], None]], *, deadline: float = DEADLINE, memory: int = MEMORY) -> Tally:
     """Run each case in a forked process, many in one until one of them fails to come back, and count how they end."""
-    kernels.available()  # compiled and loaded once: each case has an empty cache, and would compile them again
+    calls.available()  # compiled and loaded once: each case has an empty cache, and would compile them again
     tally = Tally()
     begin = 0
     while begin < len(cases):

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import Batch, BatchSpan
-from pellucid.engine.native.kernels import FORMS
+from pellucid.engine.native.kernel_layout import FORMS
 from pellucid.engine.packing import Weight, build, checkpoint_shapes, pack
 
 QWEN2 = DecoderConfig(

@@ -1,7 +1,7 @@
 """One lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and whatever is shaped like them.
 
 RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads by configuration.
-This is the reference in plain torch operations, for any device and dtype; ``kernels.py`` holds the native path.
+This is the reference in plain torch operations, for any device and dtype; ``native/native_decoder.py`` holds the native path.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from pellucid.engine.decoders.quantized_blocks import Blocks
 BLOCK = 16  # rows of a matrix that are interleaved
 DEPTH = 4  # columns that one dot product instruction takes
 GROUP = 32  # columns that lie together, and activations that share a scale
+FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
+"""The forms of weights that the kernels have code for: bits of a number, columns that share a scale, and whether there are minima."""
+
 _ROWS_AT_ONCE = 8192  # of a matrix that is packed, so that what lies between stays small
 
 
