@@ -132,11 +132,8 @@ class ModelWorker:
     def submit(self, sequence: Sequence) -> None:
         """Take a sequence in, unless more wait than free slots will take and the queue may hold."""
         if len(self.scheduler.waiting) >= self.settings.queue + self.cache.free:
-            sequence.deliver(
-                QueueFullError(
-                    f"{len(self.scheduler.waiting)} requests are waiting already: try again later, or start with a larger --queue."
-                )
-            )
+            waiting = len(self.scheduler.waiting)
+            sequence.deliver(QueueFullError(f"{waiting} requests are already waiting: try again later, or raise the queue limit."))
             return
         self.scheduler.add(sequence)
         self.report()

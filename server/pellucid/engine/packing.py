@@ -62,7 +62,7 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
     if quant == "none" or (quant == "auto" and device.type != "cpu"):
         return "bfloat16" if multiplies_bfloat16(device) else "float32"
     if device.type != "cpu":
-        raise ConfigError(f"quant {quant} runs on a CPU only: use --quant none on {device.type}.")
+        raise ConfigError(f"quant {quant} runs on a CPU only: choose quant none on {device.type}.")
     native = calls.available() and supports(config)
     if slow := _why_slow(config):
         _log.warning(slow)
@@ -292,4 +292,4 @@ def _check_int4(config: DecoderConfig) -> None:
     """Torch's int4 kernel wants whole groups of columns, and rows by sixteen."""
     for name, shape in checkpoint_shapes(config).items():
         if name.startswith("layers.0.") and len(shape) == 2 and (shape[1] % INT4_GROUP or shape[0] % 16):
-            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): use --quant int8.")
+            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): choose quant int8.")

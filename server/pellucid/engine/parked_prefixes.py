@@ -99,7 +99,7 @@ class ParkedPrefixes:
         try:
             prefix = copy_of(storage, slot, ids)
         except (RuntimeError, MemoryError) as error:  # torch's and numpy's words for memory that cannot be had
-            logger.warning("There is no memory to park %d tokens in, a smaller --prefix-memory would leave some: %s", len(ids), error)
+            logger.warning("There is no memory to park %d tokens: give parked prefixes less memory. %s", len(ids), error)
             return
         self._prefixes.append(prefix)
         self.bytes += prefix.nbytes

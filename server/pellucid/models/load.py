@@ -279,7 +279,7 @@ def find_device(name: str) -> torch.device:
 
 def _refuse_quant(quant: str, path: Path) -> None:
     if quant not in ("auto", "none"):
-        raise ConfigError(f"quant {quant} is for models of the Llama family only, which {path.name} is not: use --quant none.")
+        raise ConfigError(f"quant {quant} is for models of the Llama family only, which {path.name} is not: choose quant none.")
 
 
 def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:

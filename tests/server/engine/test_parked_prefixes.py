@@ -213,7 +213,7 @@ class TestBudget:
         use(slots, random_ids(60, 1))
 
         assert use(slots, random_ids(60, 2)) == 60
-        assert [record.message.split(",")[0] for record in caplog.records] == ["There is no memory to park 60 tokens in"]
+        assert [record.message.split(":")[0] for record in caplog.records] == ["There is no memory to park 60 tokens"]
         slots.check([])
 
 

@@ -175,7 +175,7 @@ def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd:
     ids = random_ids(30)
     torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     assert loaded.tokenizer.vocab_size == VOCAB
-    with pytest.raises(ConfigError, match="use --quant none"):
+    with pytest.raises(ConfigError, match="choose quant none"):
         load(str(folder), device="cpu", quant="int8", store=store, progress=Silent())
 
 
