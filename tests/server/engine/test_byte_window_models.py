@@ -138,8 +138,8 @@ def requests(draw: st.DrawFn) -> Request:
 def small_scraps() -> Iterator[None]:
     """Prompts this short are parked as well, and taken back for a single token."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parked_prefixes, "SCRAP", 4)
-        patch.setattr(cache, "GAIN", 1)
+        patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
+        patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
         yield
 
 

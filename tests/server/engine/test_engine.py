@@ -68,7 +68,7 @@ def generate(
 
 
 async def until_idle(engine: Engine, model: str) -> None:
-    """Wait until nothing runs or waits on a lane."""
+    """Wait until nothing runs or waits on a worker."""
     while engine.status(model).running or engine.status(model).waiting:
         await asyncio.sleep(0)
 

@@ -107,9 +107,9 @@ async def test_memory_is_freed(engine: Engine) -> None:
     model = BASE.adapted(ADAPTER)
     await done(engine.add_model("base:one", model))
     await whole(engine, "base:one", [1, 2, 3])
-    lane = engine._lanes["base:one"]
-    left = [weakref.ref(thing) for thing in (model, lane, lane.cache, lane.cache.storage.keys[0])]
-    del model, lane
+    worker = engine._workers["base:one"]
+    left = [weakref.ref(thing) for thing in (model, worker, worker.cache, worker.cache.storage.keys[0])]
+    del model, worker
 
     await done(engine.remove_model("base:one"))
     await whole(engine, "base", [1])  # the thread has gone on
@@ -140,13 +140,13 @@ async def test_cancelling_reaches_a_removed_model(engine: Engine) -> None:
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = engine.generate("base:one", Request(random_ids(10), SamplingParams(max_tokens=118, ignore_eos=True)))
     await anext(stream)
-    lane = engine._lanes["base:one"]
+    worker = engine._workers["base:one"]
     removed = engine.remove_model("base:one")
 
     await stream.aclose()
     await done(removed)
 
-    assert lane.status.totals.generated < 118
+    assert worker.status.totals.generated < 118
 
 
 async def test_waiting_for_a_removal_cannot_stop_it(engine: Engine) -> None:

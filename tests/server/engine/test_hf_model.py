@@ -195,16 +195,20 @@ def test_longrope_ends_where_its_frequencies_would_change() -> None:
         (
             "mpt",
             {"d_model": 48, "n_heads": 4, "n_layers": 2, "max_seq_len": 256},
-            "MptForCausalLM computes its attention in a way of its own",
+            "MptForCausalLM does not support other attention implementations",
         ),
-        ("diffllama", {"head_dim": 12}, "DiffLlamaForCausalLM says something else on this engine than alone"),
-        ("phimoe", {"num_local_experts": 4, "sliding_window": 64}, "PhimoeForCausalLM slides a window .* without telling its attention"),
+        ("diffllama", {"head_dim": 12}, "DiffLlamaForCausalLM computes other logits on this engine than in transformers"),
+        (
+            "phimoe",
+            {"num_local_experts": 4, "sliding_window": 64},
+            "PhimoeForCausalLM has a sliding window but does not pass it",
+        ),
         (
             "qwen2_moe",
             EXPERTS | {"num_experts": 4, "use_sliding_window": True, "sliding_window": 64},
             "kind sliding_attention with a window of",
         ),
-        ("nemotron", {}, "NemotronAttention attends to what it has not put into the cache"),
+        ("nemotron", {}, "NemotronAttention attends to keys that it did not put into the cache"),
         ("lfm2", {"layer_types": ["conv", "full_attention"] * 2}, "Lfm2ForCausalLM does not run on this engine's cache"),
     ],
 )
@@ -219,7 +223,7 @@ def test_what_cannot_be_run_rightly_is_refused(kind: str, overrides: dict[str, A
 def test_half_precision_hides_no_wrong_attention() -> None:
     """What rounding may explain in 16 bits is still less than what a wrong attention does."""
     halve: Any = tiny(configuration("diffllama", head_dim=12), seed=3).to
-    with pytest.raises(ModelError, match="says something else on this engine than alone"):
+    with pytest.raises(ModelError, match="computes other logits on this engine than in transformers"):
         HFModel(halve(torch.bfloat16))
 
 
@@ -292,10 +296,10 @@ def _incomplete(folder: Path) -> None:
     ("spoil", "sentence"),
     [
         (_no_config, "has no readable config.json"),
-        (_needs_code, "needs Python code that comes with it, and no such code is run"),
-        (_unknown, "type that transformers does not know \\('nothing-known'\\)"),
-        (_not_causal, "is no causal language model that transformers knows \\(its model_type is 'vit'\\)"),
-        (_quantised, "holds quantised safetensors"),
+        (_needs_code, "needs its own Python code, which is never run"),
+        (_unknown, "transformers does not know the type 'nothing-known' of"),
+        (_not_causal, "is not a causal language model that transformers knows \\(its model_type is 'vit'\\)"),
+        (_quantised, "has quantised safetensors"),
         (_pickled, "has no \\*.safetensors file"),
         (_torn, "cannot be read as a model"),
         (_incomplete, "lacks 1 weights of its model \\(gpt_neox.layers.1.mlp.dense_h_to_4h.weight, say\\)"),

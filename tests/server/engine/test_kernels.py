@@ -17,7 +17,7 @@ from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.packing import pack
-from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
+from pellucid.engine.sampler import MOST_PROBABLE, score_rows
 from support.models.flat_batches import new_storage
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
@@ -162,12 +162,12 @@ def test_figures_are_those_of_torch(built: Kernels, vocab: int) -> None:
     """Logprobs, ranks, entropies and the most probable ids of logits, wide rows cut out of wider ones, are what torch finds."""
     logits = (torch.randn(5, vocab + 16, generator=torch.Generator().manual_seed(vocab)) * 6)[:, :vocab]
     ids = torch.tensor([0, vocab - 1, MOST_PROBABLE, vocab // 2, MOST_PROBABLE])
-    expected, actual = describe_by_torch(logits.double(), ids, 20), built.describe(logits, ids, 20)
+    expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
     assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
     assert actual.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     assert actual.entropies == pytest.approx(expected.entropies, abs=1e-4)
     assert torch.tensor(actual.top_logprobs) == pytest.approx(torch.tensor(expected.top_logprobs), abs=1e-4)
-    assert built.describe(logits, ids, 0).top_ids == [[]] * 5
+    assert built.score_rows(logits, ids, 0).top_ids == [[]] * 5
 
 
 def test_extreme_logits_have_figures(built: Kernels) -> None:
@@ -175,7 +175,7 @@ def test_extreme_logits_have_figures(built: Kernels) -> None:
     logits = torch.zeros(3, 5000)
     logits[0, 4321] = 1e4
     logits[1, :4500] = -1e30
-    figures = built.describe(logits, torch.tensor([4321, 17, 4999]), 2)
+    figures = built.score_rows(logits, torch.tensor([4321, 17, 4999]), 2)
     assert figures.entropies == pytest.approx([0, math.log(500), math.log(5000)], abs=1e-4)
     assert figures.ranks == [1, 501, 1]
     assert figures.top_ids == [[4321, 0], [4500, 4501], [0, 1]]  # of equals the first
@@ -185,9 +185,9 @@ def test_extreme_logits_have_figures(built: Kernels) -> None:
 def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
     """One thread and three, one row and many: the same bits."""
     logits, ids = torch.randn(7, 20000, generator=torch.Generator().manual_seed(3)), torch.arange(7) * 100
-    first, second = (Kernels(threads=threads, folder=folder).describe(logits, ids, 5) for threads in (1, 3))
+    first, second = (Kernels(threads=threads, folder=folder).score_rows(logits, ids, 5) for threads in (1, 3))
     assert first == second
-    alone = [Kernels(threads=2, folder=folder).describe(logits[i : i + 1], ids[i : i + 1], 5) for i in range(7)]
+    alone = [Kernels(threads=2, folder=folder).score_rows(logits[i : i + 1], ids[i : i + 1], 5) for i in range(7)]
     assert [figures.logprobs[0] for figures in alone] == first.logprobs
     assert [figures.entropies[0] for figures in alone] == first.entropies
 

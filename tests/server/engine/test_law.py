@@ -86,11 +86,11 @@ def play(driver: LaneDriver, operations: list[Submit | Cancel | Steps]) -> None:
             case Submit(request):
                 driver.submit(request)
             case Cancel(job):
-                driver.lane.cancel(job)
+                driver.worker.cancel(job)
             case Steps(count):
                 for _ in range(count):
                     driver.step()
-        driver.lane.check()
+        driver.worker.check()
     driver.finish()
 
 
@@ -107,8 +107,8 @@ def one_thread() -> Iterator[None]:
 def small_scraps() -> Iterator[None]:
     """Prompts this short are parked as well, and taken back for a single token."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parked_prefixes, "SCRAP", 4)
-        patch.setattr(cache, "GAIN", 1)
+        patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
+        patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
         yield
 
 
@@ -127,11 +127,11 @@ class TestLaw:
         event("largest logprob difference below " + next(f"{10.0**-e:g}" for e in range(7, 3, -1) if worst < 10.0**-e))
         if any(job.finish and job.finish.usage.cached for job in driver.jobs):
             event("some prompt came from the cache")
-        if driver.lane.status.totals.right:
+        if driver.worker.status.totals.right:
             event("some guess was right")
-        if driver.lane.cache.parked.bytes:
+        if driver.worker.cache.parked.bytes:
             event("some prefix was parked")
-        assert driver.lane.cache.free == slots
+        assert driver.worker.cache.free == slots
         assert all(job.finish or isinstance(job.items[-1], QueueFullError) for job in driver.jobs)
 
     @settings(max_examples=INTERLEAVINGS, deadline=None)
@@ -149,8 +149,8 @@ class TestLaw:
             )
             actual, expected = with_guesses.run(asked), without.run(asked)
 
-            assert without.lane.status.totals.guessed == 0
-            event(f"{min(with_guesses.lane.status.totals.right, 10)} tokens guessed right")
+            assert without.worker.status.totals.guessed == 0
+            event(f"{min(with_guesses.worker.status.totals.right, 10)} tokens guessed right")
             assert [(score.id, score.position, score.rank) for score in actual.scores] == [
                 (score.id, score.position, score.rank) for score in expected.scores
             ]

@@ -254,7 +254,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     library = load(tmp_path / "file" / "kernels")
     assert library.code.pellucid_pool
-    assert f"{tmp_path / 'file' / 'kernels'} cannot hold them (Not a directory): make it writable" in library.warning
+    assert f"They cannot be kept in {tmp_path / 'file' / 'kernels'} (Not a directory): make it writable" in library.warning
 
 
 def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pellucid.engine.decoders.linear import WIDE, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from pellucid.engine.decoders.linear import DEQUANTIZE_ROWS, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from support.models.tiny_decoders import distance
 
 WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))
@@ -21,7 +21,7 @@ def held(kind: str, dtype: torch.dtype, bias: torch.Tensor | None) -> Linear:
     return Int4Linear(*quantize_int4(WEIGHT, dtype), bias)
 
 
-@pytest.mark.parametrize("rows", [1, WIDE - 1, WIDE, 3 * WIDE])
+@pytest.mark.parametrize("rows", [1, DEQUANTIZE_ROWS - 1, DEQUANTIZE_ROWS, 3 * DEQUANTIZE_ROWS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("kind", "tolerance"), [("dense", 1e-6), ("int8", 0.01), ("int4", 0.1)])
 def test_multiplies_by_the_matrix(kind: str, tolerance: float, dtype: torch.dtype, rows: int) -> None:

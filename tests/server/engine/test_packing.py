@@ -153,8 +153,8 @@ def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, capl
     broken = KernelsUnavailableError("No C compiler was found: install gcc.")
     unkept = unkept_kernels(tmp_path / "file" / "kernels")
     for found, config, says in (
-        (broken, QWEN2, "several times slower than it could, without native kernels. No C compiler was found: install gcc."),
-        (unkept, replace(QWEN2, sliding_window=8), "the native kernels cannot compute its shape"),
+        (broken, QWEN2, "Without native kernels the model runs several times slower than it could. No C compiler was found: install gcc."),
+        (unkept, replace(QWEN2, sliding_window=8), "The native kernels do not support this model's shape"),
         (unkept, QWEN2, "compiled at every start, which takes longer."),
     ):
         caplog.clear()

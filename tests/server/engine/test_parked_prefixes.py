@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.engine import parked_prefixes
-from pellucid.engine.cache import GAIN, SlotCache
+from pellucid.engine.cache import MIN_GAIN_TOKENS, SlotCache
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot
 from pellucid.engine.model import CacheShape, Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.native import calls
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.packing import pack
-from pellucid.engine.parked_prefixes import SCRAP, ParkedPrefixes
+from pellucid.engine.parked_prefixes import MIN_PARKED_TOKENS, ParkedPrefixes
 from pellucid.engine.request import Request
 from pellucid.tokens import SamplingParams
 from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint
@@ -133,12 +133,12 @@ class TestParking:
     def test_scraps_are_let_go(self) -> None:
         """A few tokens are not parked, neither alone nor behind what lives on."""
         slots = cache(slots=1)
-        use(slots, random_ids(SCRAP - 1, 1))
+        use(slots, random_ids(MIN_PARKED_TOKENS - 1, 1))
         use(slots, random_ids(80, 2))
         assert lengths(slots.parked) == []
 
         use(slots, random_ids(80, 3))
-        use(slots, [*random_ids(80, 2), *random_ids(SCRAP - 1, 4)])
+        use(slots, [*random_ids(80, 2), *random_ids(MIN_PARKED_TOKENS - 1, 4)])
         assert lengths(slots.parked) == [80]
 
     def test_copying_must_be_worth_it(self) -> None:
@@ -148,8 +148,8 @@ class TestParking:
         slots.parked.fill([parked_prefix(np.array(long))])
         use(slots, [*long[:common], 0])
 
-        assert slots.match(np.array(long[: common + GAIN - 1])).parked is None
-        assert slots.match(np.array(long[: common + GAIN])).parked is not None
+        assert slots.match(np.array(long[: common + MIN_GAIN_TOKENS - 1])).parked is None
+        assert slots.match(np.array(long[: common + MIN_GAIN_TOKENS])).parked is not None
 
     def test_a_prefix_of_another_one_is_dropped(self) -> None:
         """When a longer one is parked, what is part of it goes; what is part of a parked one is not parked anew."""
@@ -208,7 +208,7 @@ class TestBudget:
         def fail(*_: object) -> KVSnapshot:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-        monkeypatch.setattr(parked_prefixes, "copy_of", fail)
+        monkeypatch.setattr(parked_prefixes, "copy_slot", fail)
         slots = cache(slots=1)
         use(slots, random_ids(60, 1))
 
@@ -241,7 +241,7 @@ class TestSaved:
         """A content that cannot be read intact is never used: the next best is, and the log has a line."""
         ids = np.array(random_ids(100, 1))
         good, bad = parked_prefix(ids[:60]), parked_prefix(ids)
-        good.unread, bad.unread = partial(torch.clone, good.content), lambda: None
+        good.loader, bad.loader = partial(torch.clone, good.content), lambda: None
         slots = cache(slots=1)
         slots.parked.fill([bad, good])
 
@@ -327,8 +327,8 @@ class World:
         self.slots.park_all()
         saved = self.slots.parked.newest_first
         for prefix in saved:
-            assert prefix.intact  # saving reads what was not read yet
-            prefix.unread = partial(torch.clone, prefix.content)
+            assert prefix.ensure_loaded()  # saving reads what was not read yet
+            prefix.loader = partial(torch.clone, prefix.content)
             prefix.content = torch.empty_like(prefix.content, device="meta")
         self.slots = cache(self.slots.slots, self.slots.parked.budget)
         self.slots.parked.fill(saved)
@@ -401,10 +401,10 @@ class TestLaw:
     def test_ten_prompts_are_those_of_a_cold_run(self, name: str) -> None:
         """Ten prompts that come back to two slots compute their last token only, and say to the bit what a cold run says."""
         model = native(name)
-        lane = drive(model, slots=2)
+        worker = drive(model, slots=2)
         for prompt in PROMPTS:
-            lane.run(greedy(prompt))
-        back = [lane.run(greedy(prompt)) for prompt in PROMPTS]
+            worker.run(greedy(prompt))
+        back = [worker.run(greedy(prompt)) for prompt in PROMPTS]
 
         assert [cached(job) for job in back] == [len(prompt) - 1 for prompt in PROMPTS]
         for prompt, job in zip(PROMPTS, back, strict=True):
@@ -414,12 +414,12 @@ class TestLaw:
     def test_edit_is_that_of_a_cold_run(self, name: str) -> None:
         """An edit of a parked prompt computes what follows it, and says to the bit what a cold run says."""
         model = native(name)
-        lane = drive(model, slots=1)
-        lane.run(greedy(PROMPTS[0]))
-        lane.run(greedy(PROMPTS[1]))
+        worker = drive(model, slots=1)
+        worker.run(greedy(PROMPTS[0]))
+        worker.run(greedy(PROMPTS[1]))
         edited = [*PROMPTS[0][:60], 1, *PROMPTS[0][60:]]
 
-        job = lane.run(greedy(edited))
+        job = worker.run(greedy(edited))
         assert cached(job) == 60
         assert job.scores == drive(model, slots=1, budget=0).run(greedy(edited)).scores
 
@@ -429,24 +429,24 @@ class TestLaw:
         assert callable(make)
         model = to_decoder(make())
         moved, still = drive(model, slots=1), drive(model, slots=10, budget=0)
-        for lane in (moved, still):
+        for worker in (moved, still):
             for prompt in PROMPTS:
-                lane.run(greedy(prompt))
+                worker.run(greedy(prompt))
         for prompt in PROMPTS:
             a, b = moved.run(greedy(prompt)), still.run(greedy(prompt))
             assert cached(a) == cached(b) == len(prompt) - 1
             assert a.scores == b.scores
 
     def test_status_tells_the_bytes(self) -> None:
-        """The lane's status says what is parked and how much may be."""
+        """The worker's status says what is parked and how much may be."""
         model = to_decoder(tiny_llama())
-        lane = drive(model, slots=1, budget=2**20)
-        lane.run(greedy(PROMPTS[0]))
-        assert (lane.lane.status.parked_bytes, lane.lane.status.parked_limit) == (0, 2**20)
+        worker = drive(model, slots=1, budget=2**20)
+        worker.run(greedy(PROMPTS[0]))
+        assert (worker.worker.status.parked_bytes, worker.worker.status.parked_limit) == (0, 2**20)
 
-        lane.run(greedy(PROMPTS[1]))
+        worker.run(greedy(PROMPTS[1]))
         held = len(PROMPTS[0]) + 5  # of the answer's six tokens the last one was never run
-        assert lane.lane.status.parked_bytes == held * model.cache_shape.bytes_per_token
+        assert worker.worker.status.parked_bytes == held * model.cache_shape.bytes_per_token
 
 
 @pytest.mark.gpu
@@ -456,8 +456,8 @@ def test_cuda() -> None:
     model = to_decoder(tiny_llama().to("cuda"))  # type: ignore[arg-type]
     moved, still = drive(model, slots=1), drive(model, slots=3, budget=0)
     prompts = [random_ids(90, seed) for seed in range(3)]
-    for lane in (moved, still):
+    for worker in (moved, still):
         for prompt in prompts:
-            lane.run(greedy(prompt))
-    assert {prefix.content.device.type for prefix in moved.lane.cache.parked.newest_first} == {"cpu"}
+            worker.run(greedy(prompt))
+    assert {prefix.content.device.type for prefix in moved.worker.cache.parked.newest_first} == {"cpu"}
     assert [moved.run(greedy(prompt)).scores for prompt in prompts] == [still.run(greedy(prompt)).scores for prompt in prompts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.engine.prompt_lookup import LONG, SHORT, Lookup
+from pellucid.engine.prompt_lookup import LONG_GUESS_TOKENS, SHORT_GUESS_TOKENS, Lookup
 
 TEXT = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
 
@@ -10,7 +10,7 @@ TEXT = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
 def test_what_followed_before_is_guessed() -> None:
     """After tokens that stood before come those that followed them there, a few at first."""
     assert Lookup(64).guess([*TEXT, 50, 2, 3], 10) == [4, 5, 6]
-    assert SHORT == 3
+    assert SHORT_GUESS_TOKENS == 3
 
 
 def test_the_longest_agreement_wins_and_of_equals_the_latest() -> None:
@@ -36,9 +36,9 @@ def test_guesses_grow_while_they_are_right() -> None:
     """A guess that was right in all is followed by a longer one; one that was not, by a short one."""
     lookup, ids = Lookup(64), [*TEXT, 2, 3]
     lookup.learn(3, 3)
-    assert len(lookup.guess(ids, 20)) == LONG
+    assert len(lookup.guess(ids, 20)) == LONG_GUESS_TOKENS
     lookup.learn(7, 6)
-    assert len(lookup.guess(ids, 20)) == SHORT
+    assert len(lookup.guess(ids, 20)) == SHORT_GUESS_TOKENS
 
 
 def test_guesses_that_save_nothing_stop() -> None:

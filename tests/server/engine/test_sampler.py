@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pellucid.engine.sampler import MOST_PROBABLE, Sampler, describe, describe_by_torch, truncate
+from pellucid.engine.sampler import MOST_PROBABLE, Sampler, score_rows, token_scores, truncate
 from pellucid.tokens import SamplingParams
 
 
@@ -43,7 +43,7 @@ class TestDescribe:
     def test_figures(self) -> None:
         """Logprob, rank, entropy, alternatives and the mass of the rest are those of the distribution."""
         probabilities = (0.125, 0.5, 0.125, 0.25)
-        (score,) = describe(describe_by_torch(log(*probabilities)[None] + 3.0, torch.tensor([3]), top=2), [7])
+        (score,) = token_scores(score_rows(log(*probabilities)[None] + 3.0, torch.tensor([3]), top=2), [7])
 
         assert score.position == 7
         assert score.logprob == pytest.approx(math.log(0.25), abs=1e-6)
@@ -55,14 +55,14 @@ class TestDescribe:
 
     def test_the_most_probable_id_need_not_be_named(self) -> None:
         """MOST_PROBABLE stands for whichever id that is."""
-        (score,) = describe(describe_by_torch(log(0.1, 0.2, 0.7)[None], torch.tensor([MOST_PROBABLE]), top=1), [1])
+        (score,) = token_scores(score_rows(log(0.1, 0.2, 0.7)[None], torch.tensor([MOST_PROBABLE]), top=1), [1])
 
         assert (score.id, score.rank) == (2, 1)
         assert score.logprob == score.top[0][1] == pytest.approx(math.log(0.7))
 
     def test_no_alternatives(self) -> None:
         """Without alternatives everything is the rest."""
-        (score,) = describe(describe_by_torch(log(0.5, 0.5)[None], torch.tensor([0]), top=0), [1])
+        (score,) = token_scores(score_rows(log(0.5, 0.5)[None], torch.tensor([0]), top=0), [1])
 
         assert (score.top, score.rest) == ((), 1.0)
 

@@ -73,7 +73,7 @@ def prefix(length: int, seed: int = 0) -> KVSnapshot:
 
 
 def same(a: KVSnapshot, b: KVSnapshot) -> bool:
-    return a.intact and b.intact and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
+    return a.ensure_loaded() and b.ensure_loaded() and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
 
 
 class TestFile:
@@ -94,7 +94,7 @@ class TestFile:
         damage(file.path, "1")
         good, bad = file.read()
         assert (good.content.device.type, bad.content.device.type) == ("meta", "meta")
-        assert (good.intact, bad.intact) == (True, False)
+        assert (good.ensure_loaded(), bad.ensure_loaded()) == (True, False)
 
         file.write([bad, good])
         assert told() == ["1 of 2 prefixes are damaged on the disk and are not saved again."]
@@ -105,10 +105,10 @@ class TestFile:
         """A file that is overwritten, shortened or replaced by another process neither changes a prefix nor ends the process."""
         file.write([prefix(40, 1), prefix(50, 2)])
         read, unread = file.read()
-        assert read.intact
+        assert read.ensure_loaded()
         with file.path.open("rb+") as opened:
             opened.truncate(100)
-        assert not unread.intact
+        assert not unread.ensure_loaded()
         assert same(read, prefix(40, 1))
 
         file.write([prefix(40, 1), prefix(50, 2)])

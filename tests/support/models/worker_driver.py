@@ -1,4 +1,4 @@
-"""Drives a lane by hand, one step at a time and without a thread, and compares what it delivers with the plain model."""
+"""Drives a worker by hand, one step at a time and without a thread, and compares what it delivers with the plain model."""
 
 from __future__ import annotations
 
@@ -47,32 +47,32 @@ class Job:
 
 
 class LaneDriver:
-    """A lane with a clock of its own."""
+    """A worker with a clock of its own."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
         self.clock = Clock()
-        self.lane = ModelWorker(model, settings, self.clock)
+        self.worker = ModelWorker(model, settings, self.clock)
         self.jobs: list[Job] = []
 
     def submit(self, request: Request) -> Job:
         items: list[Item] = []
-        sequence = Sequence(request, len(self.jobs), items.append, self.clock(), self.lane.context)
+        sequence = Sequence(request, len(self.jobs), items.append, self.clock(), self.worker.context)
         job = Job(sequence, items)
         self.jobs.append(job)
         if request.terms.key is not None:
-            self.lane.supersede(request.terms.key)
-        self.lane.submit(sequence)
+            self.worker.supersede(request.terms.key)
+        self.worker.submit(sequence)
         return job
 
     def step(self) -> None:
-        if self.lane.busy:
-            self.lane.step()
-        self.lane.check()
+        if self.worker.busy:
+            self.worker.step()
+        self.worker.check()
 
     def finish(self, limit: int = 2000) -> None:
         """Step until nothing is left to do."""
         for _ in range(limit):
-            if not self.lane.busy:
+            if not self.worker.busy:
                 return
             self.step()
         raise AssertionError(f"still busy after {limit} steps")

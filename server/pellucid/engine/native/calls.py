@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.engine.native.library import KernelsUnavailableError, load_library
 from pellucid.engine.native.native_structs import DecoderParts, DescriptionParts, NativeBatch
-from pellucid.engine.request import Figures
+from pellucid.engine.request import RowScores
 
 _folder = platformdirs.user_cache_path("pellucid") / "kernels"
 
@@ -125,8 +125,8 @@ class Kernels:
         """Write the logits of ``hidden`` (rows, hidden) float32 to ``out`` (rows, padded vocab) float32. ``scratch`` is an address."""
         self._code.pellucid_logits(self.pool, decoder, hidden.data_ptr(), len(hidden), scratch, out.data_ptr())
 
-    def describe(self, logits: Tensor, ids: Tensor, top: int) -> Figures:
-        """Score tokens as :func:`pellucid.engine.sampler.describe_by_torch` does, for logits on the CPU."""
+    def score_rows(self, logits: Tensor, ids: Tensor, top: int) -> RowScores:
+        """Score tokens as :func:`pellucid.engine.sampler.score_rows` does, for logits on the CPU."""
         rows, vocab = logits.shape
         assert logits.dtype == torch.float32
         assert logits.stride(1) == 1
@@ -141,7 +141,7 @@ class Kernels:
         with self.lock:
             description = DescriptionParts(rows, vocab, logits.stride(0), kept, *pointers)
             self._code.pellucid_describe(self.pool, description, scratch.data_ptr())
-        return Figures(
+        return RowScores(
             chosen.tolist(),
             logprobs.tolist(),
             ranks.tolist(),

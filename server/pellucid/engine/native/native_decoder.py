@@ -66,7 +66,7 @@ class NativeDecoder:
         self.description = f"{self._bits()} weights, int8 activations, native {usable.variant} kernels on cpu ({usable.threads} threads)"
         self._rotary = RotaryTables(config, torch.device("cpu"), torch.float32)
         self._scratch = _Scratch()
-        self._describe()
+        self._fill_structs()
 
     def adapted(self, adapter: Adapter) -> NativeDecoder:
         """Return a decoder with this adapter, as :meth:`pellucid.engine.decoders.decoder.Decoder.adapted`. It shares working memory."""
@@ -79,10 +79,10 @@ class NativeDecoder:
                     rows = [self.config.rows[part] for part in parts]
                     twin._low_rank[f"layers.{i}.{name}"] = pack_low_rank(changes, rows, interleaved=name == "gate_up")
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
-        twin._describe()
+        twin._fill_structs()
         return twin
 
-    def _describe(self) -> None:
+    def _fill_structs(self) -> None:
         """Fill the structures that give the kernels the address of every tensor."""
         config = self.config
         self._adapters: list[LowRanks] = []

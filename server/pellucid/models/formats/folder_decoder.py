@@ -37,7 +37,7 @@ def read_config(folder: Path) -> DecoderConfig | None:
 
 def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None:
     if "quantization_config" in config:
-        raise ModelError(f"{folder} holds quantised safetensors, which are not read: use the unquantised model, or a GGUF file.")
+        raise ModelError(f"{folder} has quantised safetensors, which are not supported: use the unquantised model, or a GGUF file.")
     scaling = _rope(path, config)
     windowed, window = _window(path, config)
     unusual = (
