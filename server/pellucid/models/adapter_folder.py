@@ -174,6 +174,4 @@ def _check_kind(folder: Path, config: Json) -> None:
         raise AdapterError(f"The adapter in {folder} was trained with {unsupported}, which is not supported: train it without.")
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
-        raise AdapterError(
-            f"The adapter in {folder} was initialised by {shown(start)}, which is not supported: it changes the base's weights."
-        )
+        raise AdapterError(f"The adapter in {folder} was initialised by {shown(start)}, which also changes the base and is not supported.")

@@ -218,7 +218,7 @@ class _Packed:
             except FileNotFoundError:
                 pass
             except DamagedFileError as error:
-                logger.warning("The packed weights in %s are damaged (%s); they are deleted and packed again.", path, error)
+                logger.warning("The packed weights in %s are damaged (%s): they are deleted and packed again.", path, error)
                 with atomic_files.errors_explained(path.parent):
                     path.unlink()
             self._write(path, made_of, source, progress)

@@ -177,11 +177,11 @@ Q_PROJ = "base_model__model__model__layers__0__self_attn__q_proj__lora_"
         ({"modules_to_save": ["lm_head"]}, "trained with modules_to_save"),
         ({"rank_pattern": {"q_proj": 2}}, "trained with rank_pattern"),
         ({"alora_invocation_tokens": [1]}, "trained with alora_invocation_tokens"),
-        ({"init_lora_weights": "pissa"}, "began with 'pissa'"),
-        ({"r": 5}, "is of rank 5 by its adapter_config.json"),
-        ({"r": None}, "does not say r and lora_alpha"),
-        ({"r": True}, "has True for r, where a whole number from 1 to"),
-        ({"lora_alpha": "8"}, "has '8' for lora_alpha, where a number from"),
+        ({"init_lora_weights": "pissa"}, "was initialised by 'pissa'"),
+        ({"r": 5}, "has rank 5 by its adapter_config.json"),
+        ({"r": None}, "lacks r or lora_alpha"),
+        ({"r": True}, "has True for r; it must be a whole number from 1 to"),
+        ({"lora_alpha": "8"}, "has '8' for lora_alpha; it must be a number from"),
     ],
 )
 def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dict[str, Any], says: str) -> None:
@@ -201,17 +201,20 @@ def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dic
     [
         (
             {Q_PROJ + "A__weight": torch.zeros(4, 47)},
-            r"for another model: its layers.0.self_attn.q_proj is 64 x 47, and the model's 64 x 48",
+            r"for another model: its layers.0.self_attn.q_proj is 64 x 47, the model's is 64 x 48",
         ),
         ({Q_PROJ + "B__weight": torch.zeros(63, 4)}, "for another model: its layers.0.self_attn.q_proj is 63 x 48"),
-        ({Q_PROJ + "A__weight": torch.zeros(3, 48)}, "is of rank 4 by its adapter_config.json"),
+        ({Q_PROJ + "A__weight": torch.zeros(3, 48)}, "has rank 4 by its adapter_config.json"),
         ({Q_PROJ + "A__weight": torch.zeros(4, 48, 1)}, "for another model"),
-        ({Q_PROJ + "A__weight": None}, "only half of what it adds to layers.0.self_attn.q_proj"),
-        ({Q_PROJ + "A__weight": torch.full((4, 48), float("nan"))}, "numbers in layers.0.self_attn.q_proj that are not finite"),
-        ({Q_PROJ + "A__weight": torch.zeros(4, 48, dtype=torch.int8)}, "not finite"),
-        ({"base_model__model__lm_head__lora_A__weight": torch.zeros(4, 48)}, "changes 'lm_head', and the model has no such matrix"),
+        ({Q_PROJ + "A__weight": None}, "only one of the two matrices for layers.0.self_attn.q_proj"),
+        ({Q_PROJ + "A__weight": torch.full((4, 48), float("nan"))}, "infinite or invalid numbers in layers.0.self_attn.q_proj"),
+        ({Q_PROJ + "A__weight": torch.zeros(4, 48, dtype=torch.int8)}, "infinite or invalid numbers"),
+        ({"base_model__model__lm_head__lora_A__weight": torch.zeros(4, 48)}, "changes 'lm_head', which the model does not have"),
         ({"base_model__model__model__layers__9__mlp__up_proj__lora_A__weight": torch.zeros(4, 48)}, "changes 'layers.9.mlp.up_proj'"),
-        ({"base_model__model__model__norm__weight": torch.zeros(4)}, "holds 'base_model.model.model.norm.weight', which is no part"),
+        (
+            {"base_model__model__model__norm__weight": torch.zeros(4)},
+            "'base_model.model.model.norm.weight', which is not part",
+        ),
     ],
 )
 def test_shapes_that_are_refused(loaded: LoadedModel, tmp_path: Path, tensors: dict[str, torch.Tensor | None], says: str) -> None:
@@ -230,7 +233,7 @@ def test_damage_is_said(loaded: LoadedModel, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(AdapterError, match=r"adapter_model.safetensors is damaged or cut short"):
+    with pytest.raises(AdapterError, match=r"adapter_model.safetensors is damaged, cut short or hostile"):
         adapt(loaded, read_card(folder))
     save_file({}, weights)
     with pytest.raises(AdapterError, match="is empty"):
@@ -255,9 +258,9 @@ def test_made_for_other_weights(loaded: LoadedModel, tmp_path: Path, store: Stor
     for fitting in (loaded, copied):
         adapt(fitting, read_card(folder))
     said = r"The adapter mine was made for other weights \(tiny\) than those of"
-    with pytest.raises(AdapterError, match=rf"{said} other: name its model with --model, or train it anew\."):
+    with pytest.raises(AdapterError, match=rf"{said} other: name its model with --model, or train it again\."):
         adapt(other, read_card(folder))
-    with pytest.raises(AdapterError, match=rf"{said} tiny: train it anew\."):
+    with pytest.raises(AdapterError, match=rf"{said} tiny: train it again\."):
         adapt(replace(other, name="tiny"), read_card(folder))
 
 
@@ -269,7 +272,7 @@ def test_models_that_cannot_be_adapted(loaded: LoadedModel, tmp_path: Path, stor
 
     with pytest.raises(NotSupportedError, match="gpt2 is not of the Llama family"):
         adapt(load(str(foreign), device="cpu", store=store, progress=Silent()), card)
-    with pytest.raises(AdapterError, match="tiny:mine has an adapter already: name its base, tiny"):
+    with pytest.raises(AdapterError, match="tiny:mine already has an adapter: name its base, tiny"):
         adapt(adapt(loaded, card), card)
 
 
@@ -304,11 +307,11 @@ def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
     assert adapter_folder(store, "mine") == local_adapter(store, "mine") == inside
     assert local_adapter(store, str(outside)) == outside
     for name in ("", ".", "..", "../../outside", str(outside), "mine/../mine", "other", "m\n"):
-        with pytest.raises(NotFoundError, match=r"there is mine\."):
+        with pytest.raises(NotFoundError, match=r"known are: mine\."):
             adapter_folder(store, name)
     with pytest.raises(NotFoundError, match=r"has no adapter_config\.json"):
         local_adapter(store, str(tmp_path))
-    with pytest.raises(AdapterError, match="An adapter cannot be called 'a:b'"):
+    with pytest.raises(AdapterError, match="An adapter cannot be named 'a:b'"):
         read_card(inside, "a:b")
 
 
@@ -370,7 +373,7 @@ class TestMerge:
 
     def test_shards(self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
         """A model larger than a file may be is written in several, with their index."""
-        monkeypatch.setattr("pellucid.models.merge_adapter._SHARD", 60_000)
+        monkeypatch.setattr("pellucid.models.merge_adapter._SHARD_BYTES", 60_000)
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
 
@@ -389,7 +392,7 @@ class TestMerge:
         made_for_others = read_card(write_adapter(tmp_path / "others", adapter, origin={"base": "x", "fingerprint": "0"}))
         checkpoint = open_checkpoint(str(base), store=store, progress=Silent())
         cases: list[tuple[Any, Path, str, type[PellucidError], str]] = [
-            (card, base, "float32", ConfigError, "is there already"),
+            (card, base, "float32", ConfigError, "already exists"),
             (card, tmp_path / "new", "int8", ConfigError, "dtype is 'int8'"),
             (made_for_others, tmp_path / "new", "float32", AdapterError, "made for other weights"),
         ]

@@ -26,7 +26,7 @@ def test_round_trip(file: CalibrationFile) -> None:
 
     assert file.read() == ({"format": FORMAT, "key": "weights-int8", **FOUND}, None)
     file.delete()
-    assert file.read() == (None, "The model was not calibrated: run pellucid calibrate on a folder of yours.")
+    assert file.read() == (None, "This model is not calibrated: run pellucid calibrate on one of your folders.")
 
 
 def test_other_weights(file: CalibrationFile) -> None:
@@ -36,7 +36,7 @@ def test_other_weights(file: CalibrationFile) -> None:
     record, note = replace(file, key="other-int8").read()
 
     assert record is None
-    assert note == "The calibration in m+int8.json was made for other weights than these: run pellucid calibrate again."
+    assert note == "The calibration in m+int8.json was made for other weights: run pellucid calibrate again."
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_other_weights(file: CalibrationFile) -> None:
     [
         (b"\xff\xfe", "cannot be read (it is not JSON)"),
         (b'{"format": "pell', "cannot be read (it is not JSON)"),
-        (b"[]", "is no calibration that this version of Pellucid can read"),
-        (b'{"format": "pellucid calibration 99"}', "is no calibration that this version of Pellucid can read"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "low": -Infinity}', "is damaged (not all of it can be sent on)"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "costs": [1e999]}', "is damaged (not all of it can be sent on)"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "about": "\\ud800"}', "is damaged (not all of it can be sent on)"),
+        (b"[]", "This version of Pellucid cannot read the calibration"),
+        (b'{"format": "pellucid calibration 99"}', "This version of Pellucid cannot read the calibration"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "low": -Infinity}', "is damaged (it is not valid JSON)"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "costs": [1e999]}', "is damaged (it is not valid JSON)"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "about": "\\ud800"}', "is damaged (it is not valid JSON)"),
     ],
 )
 def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> None:

@@ -114,7 +114,7 @@ def test_listings_without_end_are_stopped(models: Store, monkeypatch: pytest.Mon
 
     with _answering(answer) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
-        assert "sends a listing without end" in sentence(models)
+        assert "sends an endless list of files" in sentence(models)
 
 
 def _send(handler: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str]) -> None:

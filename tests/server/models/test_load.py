@@ -218,7 +218,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     assert "must be auto, none, int8 or int4" in sentence(str(folder), ConfigError, quant="int3")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
-    assert "damaged or cut short" in sentence(str(folder))
+    assert "damaged, cut short or hostile" in sentence(str(folder))
     shard.unlink()
     assert "is missing" in sentence(str(folder))
     for path in folder.glob("*.safetensors*"):
@@ -228,4 +228,4 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     change_config(folder, quantization_config={"quant_method": "gptq"})
     assert "quantised safetensors" in sentence(str(folder))
     (folder / "config.json").write_text("[]")
-    assert "holds a list" in sentence(str(folder))
+    assert "has a list" in sentence(str(folder))

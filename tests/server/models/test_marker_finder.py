@@ -39,5 +39,5 @@ def test_many_markers_with_one_beginning_take_no_time() -> None:
 
 def test_a_marker_that_is_too_long() -> None:
     """A marker of more characters than any model's is refused in a sentence."""
-    with pytest.raises(ModelError, match=f"a marker of 257 characters, where at most {LONGEST_MARKER} are supported"):
+    with pytest.raises(ModelError, match=f"a marker of 257 characters; at most {LONGEST_MARKER} are supported"):
         MarkerFinder(["a" * 257])

@@ -66,7 +66,7 @@ def test_what_could_be_a_model_of_the_hub_is_said_to_be_a_folder(here: Path, sto
     progress = Following()
     assert load("run/gpt", device="cpu", store=store, progress=progress).path == here / "run" / "gpt"
     (note,) = progress.notes
-    assert note.startswith(f"run/gpt is the folder {here / 'run' / 'gpt'}, not a model of the hub")
+    assert note.startswith(f"run/gpt means the folder {here / 'run' / 'gpt'}, not a model of the hub")
     progress = Following()
     load("./run/gpt", device="cpu", store=store, progress=progress)
     assert progress.notes == []

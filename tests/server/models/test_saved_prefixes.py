@@ -214,7 +214,9 @@ class TestInvalid:
         """What another model, kernel or version saved is not used, but deleted."""
         file.write([prefix(40)])
         assert prefix_file(tmp_path, "another").read() == []
-        assert told() == [f"The saved prefixes in {file.path} cannot be used (another model, kernel or version made them) and are deleted."]
+        assert told() == [
+            f"The saved prefixes in {file.path} cannot be used (they were made by another model, kernel or version) and are deleted."
+        ]
         assert not file.path.exists()
 
     def test_what_makes_the_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
