@@ -1,4 +1,4 @@
-"""The native kernels, compiled once for all tests of a session."""
+"""Fixtures: the native kernels, compiled once for all tests of a session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TARGETS = ("native", "avx2", "portable")
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the libraries of this session are compiled to."""
+    """The folder to which this session compiles its libraries."""
     if not calls.available():
         pytest.skip(calls.reason())
     return tmp_path_factory.mktemp("kernels")

@@ -1,4 +1,4 @@
-"""The native kernels on the smallest and oddest shapes that they support: within their memory, and right."""
+"""The native kernels on the smallest and oddest shapes that they support: correct, and within their memory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
 
 
 def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
-    """Seventeen threads, most of which find nothing to do, give the same bits as one."""
+    """Seventeen threads, most of them idle, give the same bits as one."""
     packed, ids, results = pack(config, in_blocks(config).items(), "int8-native"), random_text(config, 13), []
     for threads in (1, 17):
         model = NativeDecoder(config, packed, Kernels(threads=threads, folder=folder))

@@ -1,4 +1,4 @@
-"""The ways to multiply by a weight matrix: each is the same matrix, to its rounding."""
+"""Weight matrices in several forms: each multiplies by the same matrix, to its rounding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def held(kind: str, dtype: torch.dtype, bias: torch.Tensor | None) -> Linear:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("kind", "tolerance"), [("dense", 1e-6), ("int8", 0.01), ("int4", 0.1)])
 def test_multiplies_by_the_matrix(kind: str, tolerance: float, dtype: torch.dtype, rows: int) -> None:
-    """Each way multiplies by the same matrix, for few rows and for many, to the rounding of its weights and dtype."""
+    """Each form multiplies by the same matrix, for few rows and for many, to the rounding of its weights and dtype."""
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(2)).to(dtype)
     out = held(kind, dtype, BIAS.to(dtype))(x)
     assert out.dtype == dtype
@@ -42,7 +42,7 @@ def test_memory_shrinks_with_the_bits() -> None:
 
 
 def test_quantizing_leaves_its_input_alone() -> None:
-    """A matrix that is quantised is still there afterwards: a tied head is quantised from the embedding that is kept."""
+    """Quantising does not change its input: a tied head is quantised from the embedding that is kept."""
     before = WEIGHT.clone()
     quantize_int8(WEIGHT)
     quantize_int4(WEIGHT, torch.bfloat16)

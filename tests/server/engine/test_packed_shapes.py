@@ -34,7 +34,7 @@ def with_every_bias(config: DecoderConfig) -> dict[str, Tensor]:
 
 
 def refused(config: DecoderConfig, packed: dict[str, Tensor], scheme: str) -> str:
-    """Why a model is not built from these tensors; empty where it is."""
+    """Return the reason why no model is built from these tensors; empty if one is."""
     try:
         build(config, packed, scheme, CPU)
     except ModelError as error:
@@ -76,7 +76,7 @@ def test_every_tensor_is_checked(scheme: str, config: DecoderConfig) -> None:
 
 
 def test_every_tensor_that_a_model_needs_must_be_there(scheme: str) -> None:
-    """Without biases, norms of queries and keys or a head of its own a model is another one; without any other tensor it is refused."""
+    """A model may lack biases, query and key norms or a separate head; without any other tensor it is refused."""
     packed = pack(QWEN2, checkpoint(QWEN2).items(), scheme)
     for name in packed:
         if name.endswith((".bias", ".minimum")):  # numbers of four bits are a form of their own with minima and without

@@ -1,4 +1,4 @@
-"""Who is served when."""
+"""Admission and priorities of the scheduler."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pellucid.engine.scheduler import CHEAP_ROWS, MAX_OVERTAKEN, PREFILL_SHARE
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
-from support.models.worker_driver import Job, LaneDriver
+from support.models.worker_driver import Job, WorkerDriver
 
 DECODER = to_decoder(tiny_llama())
 
 
-def driver(slots: int = 2, chunk: int = 16, queue: int = 64) -> LaneDriver:
-    return LaneDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk, queue=queue))
+def driver(slots: int = 2, chunk: int = 16, queue: int = 64) -> WorkerDriver:
+    return WorkerDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk, queue=queue))
 
 
 def request(priority: Priority, seed: int, length: int = 20, max_tokens: int = 4, deadline: float | None = None) -> Request:
@@ -40,7 +40,7 @@ def test_a_slot_is_kept_for_a_completion() -> None:
 
 
 def test_higher_priority_first() -> None:
-    """Of those that wait the completion is admitted before the chat, the chat before the background."""
+    """Of the waiting requests the completion is admitted before the chat, and the chat before the background."""
     worker = driver(slots=1)
     worker.submit(request(Priority.CHAT, 1))
     worker.step()
@@ -53,7 +53,7 @@ def test_higher_priority_first() -> None:
 
 
 def test_nothing_starves() -> None:
-    """A background request gets its turn although completions never cease."""
+    """A background request gets its turn even if completions never cease."""
     worker = driver(slots=2)
     background = worker.submit(request(Priority.BACKGROUND, 0))
     seed = 0
@@ -86,8 +86,8 @@ def test_a_long_prefill_does_not_stop_others() -> None:
         (Priority.CHAT, Priority.CHAT, 95),
     ],
 )
-def test_prefill_beside_an_answer(answering: Priority, reading: Priority, read: int) -> None:
-    """Steps of prefill are shorter beside a completion that is being said, which would stand still else."""
+def test_prefill_is_shorter_while_a_completion_decodes(answering: Priority, reading: Priority, read: int) -> None:
+    """While a completion decodes, steps of prefill are shorter, so that it does not stall."""
     worker = driver(slots=3, chunk=96)
     answer = worker.submit(request(answering, 1, length=4, max_tokens=20))
     worker.step()
@@ -97,8 +97,8 @@ def test_prefill_beside_an_answer(answering: Priority, reading: Priority, read: 
     assert len(answer.generated) == 2
 
 
-def test_lower_prefill_goes_on_beside_a_completion() -> None:
-    """While a completion reads its prompt, a chat's prompt is read too, a little each step."""
+def test_lower_prefill_continues_during_a_completion() -> None:
+    """While a completion's prompt is read, a chat's prompt is read too, a little each step."""
     worker = driver(slots=3, chunk=16)
     chat = worker.submit(request(Priority.CHAT, 1, length=100))
     completion = worker.submit(request(Priority.COMPLETION, 2, length=100))
@@ -107,20 +107,20 @@ def test_lower_prefill_goes_on_beside_a_completion() -> None:
 
 
 def test_lower_prefill_hardly_slows_a_running_completion() -> None:
-    """While a completion gets its tokens one by one, a chat's prompt takes what costs next to nothing of each step, and goes on."""
+    """While a completion decodes, a chat's prompt gets the part of each step that costs almost nothing."""
     worker = driver(slots=3, chunk=96)
     completion = worker.submit(request(Priority.COMPLETION, 1, length=4, max_tokens=20))
     worker.step()
     chat = worker.submit(request(Priority.CHAT, 2, length=100))
     for _ in range(10):
-        before, said = chat.sequence.computed, len(completion.generated)
+        before, generated = chat.sequence.computed, len(completion.generated)
         worker.step()
         assert 0 < chat.sequence.computed - before < CHEAP_ROWS
-        assert len(completion.generated) > said
+        assert len(completion.generated) > generated
 
 
 def test_guesses_are_for_the_most_urgent() -> None:
-    """Beside a completion nothing is guessed for a chat, whose tokens would only take longer to check."""
+    """While a completion runs, nothing is guessed for a chat, whose tokens would take longer to check."""
     worker = driver(slots=3)
     echo = random_ids(6, seed=4) * 5
     chat = worker.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(Priority.CHAT)))
@@ -134,8 +134,8 @@ def test_guesses_are_for_the_most_urgent() -> None:
 
 
 @pytest.mark.parametrize(("priority", "guessed"), [(Priority.COMPLETION, True), (Priority.CHAT, False)])
-def test_guesses_beside_a_prefill(priority: Priority, guessed: bool) -> None:
-    """While another prompt is read, a completion that repeats the text is guessed ahead, and a chat is not."""
+def test_guesses_during_a_prefill(priority: Priority, guessed: bool) -> None:
+    """While another prompt is read, a completion that repeats text gets guesses, and a chat does not."""
     worker = driver(slots=3, chunk=16)
     echo = random_ids(6, seed=4) * 5
     answer = worker.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(priority)))
@@ -149,7 +149,7 @@ def test_guesses_beside_a_prefill(priority: Priority, guessed: bool) -> None:
 
 
 def test_deadline() -> None:
-    """When its deadline passes a request ends with what there is, running or waiting."""
+    """When its deadline passes, a running or waiting request ends where it is."""
     worker = driver(slots=1)
     first = worker.submit(request(Priority.CHAT, 1, max_tokens=50, deadline=5.0))
     second = worker.submit(request(Priority.CHAT, 2, deadline=5.0))
@@ -169,7 +169,7 @@ def refused(job: Job) -> bool:
 
 
 def test_full_queue() -> None:
-    """What free slots will take does not count as waiting; beyond them and the queue the next request is refused."""
+    """Requests that free slots will take do not count as waiting; beyond them and the queue, the next one is refused."""
     worker = driver(slots=2, queue=1)
     jobs = [worker.submit(request(Priority.COMPLETION, seed)) for seed in range(4)]
     assert [refused(job) for job in jobs] == [False, False, False, True]
@@ -198,11 +198,11 @@ class Broken:
         raise ValueError("no such grammar")
 
     def advance(self, id: int) -> None:
-        """Never called."""
+        """Fail: it is never called."""
 
 
 def test_a_failing_constraint_costs_its_own_request_only() -> None:
-    """When a request's constraint throws, that request ends with the error, and what shares its batch goes on."""
+    """If a request's constraint raises, only that request ends with the error; others in its batch continue."""
     worker = driver(slots=2)
     good = worker.submit(request(Priority.COMPLETION, 1))
     bad = worker.submit(Request(random_ids(20, seed=2), SamplingParams(max_tokens=4), Terms(Priority.COMPLETION), constraint=Broken()))

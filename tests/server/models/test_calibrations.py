@@ -1,4 +1,4 @@
-"""A calibration is kept for the weights that it was made with; what cannot be used is told in one sentence, and not used."""
+"""A calibration is valid for the weights that it was made with; any other is reported in one sentence and not used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> CalibrationFile:
 
 
 def test_round_trip(file: CalibrationFile) -> None:
-    """What is written is what is read, for the same weights."""
+    """A calibration is read as it was written, for the same weights."""
     file.write(FOUND)
 
     assert file.read() == ({"format": FORMAT, "key": "weights-int8", **FOUND}, None)
@@ -52,7 +52,7 @@ def test_other_weights(file: CalibrationFile) -> None:
     ],
 )
 def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> None:
-    """What is damaged, or another's, is told with the remedy."""
+    """A damaged calibration, or one of another version, is reported with the remedy."""
     file.path.parent.mkdir()
     file.path.write_bytes(content)
 
@@ -65,7 +65,7 @@ def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> Non
 
 
 def test_of_a_variant(file: CalibrationFile) -> None:
-    """What was found of a model is not said of the same one with an adapter, nor of another state of the adapter."""
+    """A model's calibration does not apply to the model with an adapter, nor to another state of the adapter."""
     file.write(FOUND)
     variant = file.of_variant("mine", "state 1")
     assert variant.read()[0] is None
@@ -76,7 +76,7 @@ def test_of_a_variant(file: CalibrationFile) -> None:
 
 
 def test_not_writable(file: CalibrationFile) -> None:
-    """What the disk says against it is told."""
+    """A calibration that cannot be written is an error with the reason."""
     file.path.parent.touch()
 
     with pytest.raises(ModelError, match="cannot be written to"):
@@ -84,7 +84,7 @@ def test_not_writable(file: CalibrationFile) -> None:
 
 
 def test_removed_with_its_model(tmp_path: Path) -> None:
-    """Who removes a model removes what was found of it."""
+    """Removing a model removes its calibration."""
     store = Store(tmp_path)
     name = "qwen2.5-coder-0.5b-instruct"
     file = CalibrationFile(store.calibration_path(name, "int8"), "k")
