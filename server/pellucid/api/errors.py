@@ -11,7 +11,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, PellucidError, QueueFullError, TooManyAttemptsError
+from pellucid.errors import (
+    AuthenticationError,
+    ContextLengthError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSupportedError,
+    PellucidError,
+    PermissionDeniedError,
+    QueueFullError,
+    TooManyAttemptsError,
+    UnavailableError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -22,47 +33,64 @@ _NAME_CHARACTERS = 80
 class ClientGoneError(PellucidError):
     """The client closed the connection before the reply."""
 
-    status = 499
     type = "client_closed_request"
 
 
 class MethodError(InvalidRequestError):
     """The route has no such method."""
 
-    status = 405
-
 
 class BodyTooLargeError(InvalidRequestError):
     """The body is larger than the limit."""
-
-    status = 413
 
 
 class RequestTimeoutError(InvalidRequestError):
     """The request did not arrive in time."""
 
-    status = 408
+
+_STATUS: dict[type[PellucidError], int] = {
+    PellucidError: 500,
+    InvalidRequestError: 400,
+    AuthenticationError: 401,
+    PermissionDeniedError: 403,
+    NotFoundError: 404,
+    MethodError: 405,
+    RequestTimeoutError: 408,
+    BodyTooLargeError: 413,
+    QueueFullError: 429,
+    TooManyAttemptsError: 429,
+    ClientGoneError: 499,
+    NotSupportedError: 501,
+    UnavailableError: 503,
+}
+"""The HTTP status of each class of error. A class that is not listed has its base's status."""
 
 
-def error_body(error: PellucidError) -> dict[str, Any]:
-    """Return the error as JSON with the fields of both OpenAI and llama.cpp."""
+def status_of(error: PellucidError) -> int:
+    """Return the HTTP status that answers with this error."""
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def error_body(error: PellucidError, status: int | None = None) -> dict[str, Any]:
+    """Return the error as JSON, with OpenAI's and llama.cpp's fields. ``status`` replaces the status of its class."""
     param = getattr(error, "param", None)
-    detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": error.status}
+    detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": status or status_of(error)}
     if isinstance(error, ContextLengthError):
         detail |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context, "n_ctx_is_all": error.all_there_is}
     return {"error": detail}
 
 
-def error_response(error: PellucidError) -> JSONResponse:
-    """Return the response to a request that failed with this error."""
+def error_response(error: PellucidError, status: int | None = None) -> JSONResponse:
+    """Return the response that answers with this error. ``status`` replaces the status of its class."""
     headers = {}
+    status = status or status_of(error)
     if isinstance(error, QueueFullError | TooManyAttemptsError):
         headers["retry-after"] = str(error.retry_after)
-    if error.status == 401:
+    if status == 401:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError):
         headers["connection"] = "close"
-    return JSONResponse(error_body(error), error.status, headers)
+    return JSONResponse(error_body(error, status), status, headers)
 
 
 def printable(text: str) -> str:
@@ -80,7 +108,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PellucidError)
-    if error.status == 500:
+    if status_of(error) == 500:
         logger.error("%s %s failed: %s", request.method, request.url.path, error)
     return error_response(error)
 
@@ -104,8 +132,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
             known = MethodError(f"{path} does not answer {method}.")
         case _:
             known = InvalidRequestError(str(error.detail))
-            known.status = error.status_code
-    response = error_response(known)
+    response = error_response(known, error.status_code)
     response.headers.update(error.headers or {})
     return response
 

@@ -332,24 +332,25 @@ def _check(status: int, content: bytes, headers: Mapping[str, str]) -> None:
         raise _error(status, content, headers)
 
 
+_BY_STATUS: dict[int, type[PellucidError]] = {
+    httpx.codes.UNAUTHORIZED: AuthenticationError,
+    httpx.codes.FORBIDDEN: PermissionDeniedError,
+    httpx.codes.NOT_FOUND: NotFoundError,
+    httpx.codes.NOT_IMPLEMENTED: NotSupportedError,
+    httpx.codes.SERVICE_UNAVAILABLE: UnavailableError,
+}
+
+
 def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> PellucidError:
     """Return the exception for the server's error, by its status."""
     detail = _object(content).get("error") or {}
     message = str(detail.get("message") or f"The server answered with status {status}.")
     if detail.get("type") == ContextLengthError.type and "n_ctx" in detail:
         return ContextLengthError(detail["n_prompt_tokens"], detail["n_ctx"], all_there_is=detail.get("n_ctx_is_all", False))
-    if status == QueueFullError.status:
+    if status == httpx.codes.TOO_MANY_REQUESTS:
         return QueueFullError(message, int(headers.get("retry-after", 1)))
-    simple: tuple[type[PellucidError], ...] = (
-        AuthenticationError,
-        PermissionDeniedError,
-        NotFoundError,
-        NotSupportedError,
-        UnavailableError,
-    )
-    for kind in simple:
-        if status == kind.status:
-            return kind(message)
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](message)
     return InvalidRequestError(message, detail.get("param")) if 400 <= status < 500 else PellucidError(message)
 
 

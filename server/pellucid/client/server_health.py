@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx
 
-from pellucid.errors import AuthenticationError, PermissionDeniedError, TooManyAttemptsError, UnavailableError
-
 OWNER = "pellucid"
 """The owner of our servers' models in /v1/models."""
 
@@ -56,10 +54,10 @@ class ServerHealth:
         return None if not self.total else min(100, max(0, 100 * self.done // self.total))
 
 
-_REFUSALS = {
-    AuthenticationError.status: HealthStatus.REFUSED,
-    TooManyAttemptsError.status: HealthStatus.REFUSED,
-    PermissionDeniedError.status: HealthStatus.FORBIDDEN,
+_REFUSALS: dict[int, HealthStatus] = {
+    httpx.codes.UNAUTHORIZED: HealthStatus.REFUSED,
+    httpx.codes.TOO_MANY_REQUESTS: HealthStatus.REFUSED,
+    httpx.codes.FORBIDDEN: HealthStatus.FORBIDDEN,
 }
 
 
@@ -72,7 +70,7 @@ def condition_of(response: httpx.Response) -> ServerHealth:
     if response.status_code in _REFUSALS:
         return ServerHealth(_REFUSALS[response.status_code], message)
     state = details.get("state")
-    if response.status_code != UnavailableError.status or state not in ("loading", "leaving", "failed"):
+    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or state not in ("loading", "leaving", "failed"):
         return ServerHealth(HealthStatus.FOREIGN)
     return ServerHealth(HealthStatus(state), message, details.get("activity"), details.get("done") or 0, details.get("total"))
 

@@ -186,7 +186,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
         (
             http.post("/v1/adapters", json={"name": "other"}),
             404,
-            f"There is no adapter 'other' in {adapters.store.adapters_path()}; there is {ADAPTER}, unfit.",
+            f"There is no adapter 'other' in {adapters.store.adapters_path()}; known are: {ADAPTER}, unfit.",
         ),
         (http.post("/v1/adapters", json={"name": "../" + ADAPTER}), 404, "There is no adapter"),
         (http.post("/v1/adapters", json={"name": ADAPTER, "model": "gpt-5"}), 404, "There is no model 'gpt-5' here"),
@@ -207,7 +207,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
     assert problem(http.post("/v1/adapters", json={"name": ADAPTER, "model": VARIANT})) == (
         400,
         "invalid_request_error",
-        f"{VARIANT} has an adapter already: name its base, {TINY}.",
+        f"{VARIANT} already has an adapter: name its base, {TINY}.",
     )
 
 

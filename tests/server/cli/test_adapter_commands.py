@@ -100,7 +100,7 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
     assert out.endswith(f"Wrote {base} with mine to {tmp_path / 'merged'}: pellucid serve --model {tmp_path / 'merged'}\n")
     assert load(str(tmp_path / "merged"), device="cpu", store=store, progress=Silent()).name == "merged"
     code, _, told = run("adapters", "merge", mine, tmp_path / "merged")
-    assert (code, told) == (1, f"pellucid: {tmp_path / 'merged'} is there already: name a folder that is not, or delete it.\n")
+    assert (code, told) == (1, f"pellucid: {tmp_path / 'merged'} already exists: name another folder, or delete it.\n")
 
 
 def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pellucid.client.client import Client
 from pellucid.config import load_settings
 from pellucid.engine.decoders.adapter import Adapter
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import NotFoundError
 from pellucid.models.adapter import adapt
 from pellucid.models.adapter_folder import read_card

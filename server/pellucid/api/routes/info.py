@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.errors import error_body
+from pellucid.api.errors import error_body, status_of
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY, installed_version
 from pellucid.api.plain_page import News, plain_page
@@ -31,7 +31,7 @@ async def health(request: Request) -> Response:
     try:
         state.require_ready()
     except UnavailableError as error:
-        return JSONResponse(_unready(state, error), error.status)
+        return JSONResponse(_unready(state, error), status_of(error))
     return JSONResponse(Health().model_dump())
 
 
