@@ -22,6 +22,7 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
+from pellucid.tokens import CompletionQuery
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 MESSAGES = [{"role": "user", "content": "x"}]
@@ -76,7 +77,7 @@ async def test_the_client_raises_the_same_class(error: PellucidError) -> None:
     with live(scripted_state(ScriptedAssistant([error]))) as server:
         async with Client(server.url) as client:
             with pytest.raises(PellucidError) as raised:
-                _ = [item async for item in client.complete("x")]
+                _ = [item async for item in client.complete(CompletionQuery("x"))]
 
     assert (type(raised.value), str(raised.value)) == (type(error), str(error))
 
