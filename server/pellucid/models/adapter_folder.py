@@ -16,8 +16,7 @@ from pathlib import Path
 
 from pellucid.errors import AdapterError, ModelError, NotFoundError
 from pellucid.models.store import Store
-from pellucid.models.tokenizers.folder_tokenizer import Json, read_json
-from pellucid.models.untrusted_files import damage_explained, printable, real, shown, whole
+from pellucid.models.untrusted_files import Json, damage_explained, printable, read_json, real, shown, whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 from pellucid.engine.decoders.logistic_model import LogisticModel, LogisticWeights
 from pellucid.engine.decoders.ngram_model import MAX_ORDER, NGramModel, NGramTable
 from pellucid.errors import ModelError
-from pellucid.models.tokenizers.folder_tokenizer import read_json
-from pellucid.models.untrusted_files import damage_explained
+from pellucid.models.untrusted_files import damage_explained, read_json
 
 NGRAM = "pellucid_ngram"
 LOGISTIC = "pellucid_logistic"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -18,6 +19,9 @@ from pellucid.errors import ModelError, PellucidError
 from pellucid.system.atomic_files import human
 
 logger = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+"""A JSON object, whose values are checked before they are used."""
 
 LARGEST_TEXT = 64 << 20
 """Bytes of a JSON file, template or tokenizer: twice the largest published one, and small enough to be parsed in memory."""
@@ -92,6 +96,19 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
         return read_bytes(path, largest).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} cannot be read: {error}.") from None
+
+
+def read_json(path: Path) -> Json:
+    """Return the object in a JSON file; empty if there is no file. Raises ModelError for one that cannot be read."""
+    try:
+        value = json.loads(read_text(path))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} has a {type(value).__name__}; it must be an object.")
+    return value
 
 
 def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:

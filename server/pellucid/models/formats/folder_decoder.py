@@ -13,8 +13,7 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import ModelError
 from pellucid.models.formats.decoder_bounds import MOST_POSITIONS, MOST_TOKENS, check
-from pellucid.models.tokenizers.folder_tokenizer import Json, read_json
-from pellucid.models.untrusted_files import damage_explained, real, shown, whole
+from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 

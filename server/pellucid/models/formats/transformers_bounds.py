@@ -12,8 +12,7 @@ from safetensors import safe_open
 
 from pellucid.errors import ModelError
 from pellucid.models.formats.folder_decoder import weight_files
-from pellucid.models.tokenizers.folder_tokenizer import read_json
-from pellucid.models.untrusted_files import damage_explained, require_memory, shown
+from pellucid.models.untrusted_files import damage_explained, read_json, require_memory, shown
 
 _LAYERS = re.compile(r".*(layers?|depth)")
 _EXPERTS = re.compile(r".*experts?")

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import ModelError
 from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_model
@@ -15,15 +14,12 @@ from pellucid.models.tokenizers.marker_finder import LONGEST_MARKER
 from pellucid.models.tokenizers.sentencepiece_model import PieceType
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
 from pellucid.models.tokenizers.tokenizer_backends import MOST_IDS, TextEncoder, apart, by_tokenizers, is_harmless
-from pellucid.models.untrusted_files import damage_explained, read_bytes, read_text, reason, shown, token_id
+from pellucid.models.untrusted_files import Json, damage_explained, read_bytes, read_json, read_text, reason, shown, token_id
 
 logger = logging.getLogger(__name__)
 
 _MOST_MARKERS = 1 << 14
 _LONGEST_TEMPLATE = 1 << 20
-
-Json = dict[str, Any]
-"""A JSON object, whose values are checked before they are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +53,6 @@ def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
         with damage_explained(folder / "tokenizer.model"):
             return _from_sentencepiece(folder, vocab_size)
     raise ModelError(f"{folder} has neither tokenizer.json nor tokenizer.model: the model cannot read text without one.")
-
-
-def read_json(path: Path) -> Json:
-    """Return the object in a JSON file; empty if there is no file. Raises ModelError for one that cannot be read."""
-    try:
-        value = json.loads(read_text(path))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} has a {type(value).__name__}; it must be an object.")
-    return value
 
 
 def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
