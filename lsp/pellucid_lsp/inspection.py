@@ -12,7 +12,7 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
 from pellucid.completion.suggestion_location import locate, token_at
 from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, Token
+from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
 from pellucid_lsp.protocol import Params
 from pellucid_lsp.server import Pellucid
@@ -185,7 +185,8 @@ async def _score(server: Pellucid, params: Params) -> Json:
     try:
         model = await ModelChoice().find(client, server.settings.model)
         count = 5 if top is None else top
-        async with aclosing(client.score(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND)) as items:
+        query = ScoreQuery(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND)
+        async with aclosing(client.score(query)) as items:
             scored = [item async for item in items if isinstance(item, Token)]
     except UnavailableError:
         launcher.lost(client)

@@ -19,7 +19,7 @@ from pellucid.completion.shaping.ghost_text import GhostText
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, join_texts
 from pellucid.errors import PellucidError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 
 CLIENT_NAME = f"lsp-{os.getpid()}"
 """The name in the keys of this process's requests, by which the model server recognises a newer request of the same editor."""
@@ -114,9 +114,8 @@ class AnswerGenerator:
         terms = Terms(Priority.BACKGROUND, key=f"{CLIENT_NAME}:prefill")
         extra = prompt.extra if model.files else ()
         params = SamplingParams(max_tokens=0)
-        async with aclosing(
-            client.complete(prompt.prefix, prompt.suffix, extra, params, model=model.name, terms=terms, heal=False)
-        ) as items:
+        query = CompletionQuery(prompt.prefix, prompt.suffix, extra, params, model=model.name, terms=terms, heal=False)
+        async with aclosing(client.complete(query)) as items:
             async for _ in items:
                 pass
 
@@ -130,7 +129,7 @@ class AnswerGenerator:
         explanation.prompt = prompt
         explanation.lap("context")
         if not stream.ghost.feed_all(request.generated):
-            items = client.complete(
+            query = CompletionQuery(
                 prompt.prefix + join_texts(request.generated),
                 prompt.suffix,
                 prompt.extra,
@@ -138,9 +137,8 @@ class AnswerGenerator:
                 model=model.name,
                 terms=request.terms,
                 heal=False if request.generated else None,
-                on_usage=stream.note_usage,
             )
-            early = await self._read(items, stream)
+            early = await self._read(client.complete(query, on_usage=stream.note_usage), stream)
             explanation.lap("decode")
             if early is not None:
                 return early

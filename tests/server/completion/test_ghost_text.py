@@ -15,7 +15,8 @@ from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ghost_text import MAX_EXTRA_INDENT, GhostText, choose_shape
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
-from pellucid.text.stopping import StopGate, SuffixStop
+from pellucid.text.stopping import StopGate
+from pellucid.text.suffix_stop import SuffixStop
 from pellucid.tokens import Token
 
 GOLDEN = Path(__file__).parent / "golden"

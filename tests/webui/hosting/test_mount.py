@@ -266,7 +266,7 @@ def test_api_stays_as_it_was(small: PagedServer) -> None:
 
     assert (unknown.status_code, unknown.json()["error"]["message"]) == (
         404,
-        "There is no /v1/nowhere here: /openapi.json lists what there is.",
+        "There is no /v1/nowhere here: /openapi.json lists all routes.",
     )
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, 405)
     assert small.http.post("/", json={}).status_code == 405

@@ -14,7 +14,7 @@ import gradio as gr
 
 from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.tokens import Finish, FinishReason, Token
+from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, content_of, text_of
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES
@@ -115,7 +115,7 @@ async def _listen(speaker: Assistant, text: str, model: str, heard: _Heard) -> N
     if not text:
         raise InvalidRequestError("There is nothing to read: paste a text, or open a file.")
     heard.model = model or (await speaker.cards())[0].name
-    async with aclosing(speaker.score(text, model=heard.model, top_logprobs=ALTERNATIVES)) as items:
+    async with aclosing(speaker.score(ScoreQuery(text, model=heard.model, top_logprobs=ALTERNATIVES))) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 heard.tokens.append(item)
