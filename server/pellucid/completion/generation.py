@@ -103,7 +103,7 @@ class AnswerGenerator:
                 answer = stream.answer
                 if stream.tokens:
                     answer = self._recent.keep(answer)
-            return UsableAnswer(answer, trimmed, final=stream.ghost.ended or answer.complete)
+            return UsableAnswer(answer, trimmed, stream.final)
         raise AssertionError("the last attempt returns or raises")
 
     async def prefill(self, cursor: DocumentCursor) -> None:
@@ -129,19 +129,21 @@ class AnswerGenerator:
         explanation.prompt = prompt
         explanation.lap("context")
         if not stream.ghost.feed_all(request.generated):
+            generated = join_texts(request.generated)
             query = CompletionQuery(
-                prompt.prefix + join_texts(request.generated),
+                prompt.prefix + generated,
                 prompt.suffix,
                 prompt.extra,
                 SamplingParams(max_tokens=self._settings.max_tokens, top_logprobs=self._settings.alternatives),
                 model=model.name,
                 terms=request.terms,
-                heal=False if request.generated else None,
+                heal=False if generated else None,
             )
             early = await self._read(client.complete(query, on_usage=stream.note_usage), stream)
             explanation.lap("decode")
             if early is not None:
                 return early
+        stream.final = stream.ghost.ended or stream.complete
         return stream.ghost.finish(cut_off=stream.cut_off)
 
     async def _read(self, items: AsyncGenerator[Token | Finish], stream: _Stream) -> TrimmedAnswer | None:
@@ -171,6 +173,7 @@ class _Stream:
         self.ghost = GhostText(request.parsed, request.shape, max_lines=PREFETCHED_LINES if request.prefetch else max_lines)
         self.complete = False
         self.cut_off = False
+        self.final = False
         self.superseded = ""
         self.model = ""
         self._explanation = explanation

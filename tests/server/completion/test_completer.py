@@ -146,6 +146,16 @@ async def test_superseded() -> None:
     assert await texts(completer(server)) == []
 
 
+async def test_an_answer_that_the_deadline_ended_is_continued() -> None:
+    """Typing into an answer that was ended before its suggestion was complete asks the model for the rest."""
+    server = ScriptedProvider([(*LINE[:2], Finish(FinishReason.DEADLINE, Usage())), LINE[2:]])
+    made = completer(server)
+
+    assert await texts(made) == ["urn a"]
+    assert await texts(made, typed("u")) == ["rn a + b"]
+    assert [asked.prefix[len(HERE.before) :] for asked in server.asked] == ["", "urn a"]
+
+
 async def test_unsure_is_hidden_and_explained() -> None:
     """A hidden suggestion is not shown, the explanation says why, and it is not requested again."""
     server = ScriptedProvider([(token("urn", 0.1), *LINE[1:])])
