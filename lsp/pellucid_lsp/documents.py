@@ -137,7 +137,7 @@ class Documents(Workspace):
         return OpenDocument(doc_uri, source, version, language_id, sync_kind=self._sync_kind, position_codec=self._position_codec)
 
 
-def install(server: LanguageServer) -> Documents:
+def install_documents(server: LanguageServer) -> Documents:
     """Make a server keep its documents in ``Documents``. Call this first in its handler of ``initialize``.
 
     pygls creates its own workspace just before that handler, and offers no way to choose the class.

@@ -58,7 +58,7 @@ class EditorSettings:
         return settings
 
     @classmethod
-    def take(cls, given: object, base: Self | None = None) -> tuple[Self, tuple[str, ...]]:
+    def read_valid(cls, given: object, base: Self | None = None) -> tuple[Self, tuple[str, ...]]:
         """Do as ``read``, but take invalid settings from ``base`` as well. Return also one sentence for each of them."""
         errors: list[str] = []
         settings: Self = _read(base or cls(), given, SECTION, lambda error: errors.append(str(error)))

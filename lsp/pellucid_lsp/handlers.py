@@ -10,7 +10,7 @@ from pygls.exceptions import JsonRpcException
 
 from pellucid.completion.settings import Popup
 from pellucid_lsp import inspection
-from pellucid_lsp.documents import install
+from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
 from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
@@ -31,8 +31,8 @@ def _register_lifecycle(server: Pellucid) -> None:
     @server.feature(types.INITIALIZE)
     async def initialize(params: types.InitializeParams) -> None:
         """Apply the initial settings, and offer completion items to clients without ghost text."""
-        install(server)
-        await server.take_settings(params.initialization_options)
+        install_documents(server)
+        await server.apply_settings(params.initialization_options)
         server.initial_settings = server.settings
         has_ghost_text = params.capabilities.text_document and params.capabilities.text_document.inline_completion
         popup = server.settings.completion.popup
@@ -46,7 +46,7 @@ def _register_lifecycle(server: Pellucid) -> None:
     async def initialized(_: types.InitializedParams) -> None:
         """Request the client's settings, and ask to be notified of changes."""
         try:
-            await server.ask_settings()
+            await server.request_settings()
         finally:
             server.settings_known.set()
         workspace = server.client_capabilities.workspace
@@ -58,8 +58,8 @@ def _register_lifecycle(server: Pellucid) -> None:
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
         """Apply changed settings: request them or, if the client does not support that, read them from the message."""
-        if not await server.ask_settings() and isinstance(params.settings, dict) and SECTION in params.settings:
-            await server.take_settings(params.settings[SECTION])
+        if not await server.request_settings() and isinstance(params.settings, dict) and SECTION in params.settings:
+            await server.apply_settings(params.settings[SECTION])
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:

@@ -90,7 +90,7 @@ class Params:
         return value
 
 
-def answering(handler: Handler) -> Handler:
+def with_error_responses(handler: Handler) -> Handler:
     """Return a handler whose PellucidErrors become errors of the protocol with the same message."""
     if asyncio.iscoroutinefunction(handler):
 

@@ -19,7 +19,7 @@ from pellucid.errors import ConfigError, PellucidError
 from pellucid_lsp.documents import Documents, cursor_at
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.loading_progress import LoadingBar
-from pellucid_lsp.protocol import Handler, Protocol, answering
+from pellucid_lsp.protocol import Handler, Protocol, with_error_responses
 
 if TYPE_CHECKING:
     from pellucid_lsp.session import EditorSession
@@ -79,11 +79,11 @@ class Pellucid(LanguageServer):
 
     def own_request(self, method: str) -> Callable[[Handler], Handler]:
         """Return a decorator that registers the handler of a request of ours. PellucidErrors become error responses."""
-        return lambda handler: self.feature(method)(answering(handler))
+        return lambda handler: self.feature(method)(with_error_responses(handler))
 
     def own_command(self, name: str) -> Callable[[Handler], Handler]:
         """Return a decorator that registers the handler of a command of ours. PellucidErrors become error responses."""
-        return lambda handler: self.command(name)(answering(handler))
+        return lambda handler: self.command(name)(with_error_responses(handler))
 
     async def suggestions(
         self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool
@@ -152,9 +152,9 @@ class Pellucid(LanguageServer):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def take_settings(self, given: object) -> None:
+    async def apply_settings(self, given: object) -> None:
         """Apply a client's settings over the initial ones. Report and ignore each invalid setting."""
-        self.settings, errors = EditorSettings.take(given, self.initial_settings)
+        self.settings, errors = EditorSettings.read_valid(given, self.initial_settings)
         for message in errors:
             self.show_error(ConfigError(message))
         logging.getLogger("pellucid_lsp").setLevel(self.settings.log_level.upper())
@@ -166,14 +166,14 @@ class Pellucid(LanguageServer):
             for document in self.documents.text_documents.values():
                 self._session.note_opened(document.uri, self.text(document.uri))
 
-    async def ask_settings(self) -> bool:
+    async def request_settings(self) -> bool:
         """Request the client's settings and apply them. Return whether the client supports that."""
         workspace = self.client_capabilities.workspace
         if not (workspace and workspace.configuration):
             return False
         items = [types.ConfigurationItem(section=SECTION)]
         answer = await self.workspace_configuration_async(types.ConfigurationParams(items))
-        await self.take_settings(answer[0] if answer else None)
+        await self.apply_settings(answer[0] if answer else None)
         return True
 
     async def aclose(self) -> None:

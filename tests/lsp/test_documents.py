@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.workspace.position_codec import ServerTextPosition
 
 from pellucid.errors import InvalidRequestError
-from pellucid_lsp.documents import Codec, Documents, OpenDocument, cursor_at, install, split_lines
+from pellucid_lsp.documents import Codec, Documents, OpenDocument, cursor_at, install_documents, split_lines
 
 ENCODINGS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
 PIECES = [
@@ -205,7 +205,7 @@ class TestInstall:
 
             @server.feature(types.INITIALIZE)
             def initialize(params: types.InitializeParams) -> None:
-                install(server)
+                install_documents(server)
 
             general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8])
             folder = types.WorkspaceFolder("file:///work", "work")

@@ -12,7 +12,7 @@ from pellucid.client.server_address import key_for
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.server_address import ServerAddress, find
+from pellucid_lsp.model_server.server_address import ServerAddress, find_address
 
 NONE = Path("/nowhere/config.toml")
 
@@ -37,7 +37,7 @@ def test_it_is_where_the_server_s_own_settings_say(
         monkeypatch.setenv(name, value)
     models = load_settings()
 
-    found = find(ServerSettings(), variables, config_home / "config.toml")
+    found = find_address(ServerSettings(), variables, config_home / "config.toml")
 
     assert found == ServerAddress(models.url, models.host, models.port, models.key)
 
@@ -57,7 +57,7 @@ def test_it_is_where_the_server_s_own_settings_say(
 )
 def test_address_of_the_editor_s_settings(url: str, host: str, port: int, here: bool) -> None:
     """The editor's address overrides all others; only a plain loopback address can be served here."""
-    found = find(ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE)
+    found = find_address(ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE)
 
     assert found == ServerAddress(url.rstrip("/"), host, port, "k", here)
 
@@ -77,7 +77,7 @@ OWN = {"PELLUCID_API_KEY": "own"}
 )
 def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: dict[str, str]) -> None:
     """The key of Pellucid's own settings is sent to their host and port, however an editor spells them."""
-    assert find(ServerSettings(url=url), variables, NONE).key == "own"
+    assert find_address(ServerSettings(url=url), variables, NONE).key == "own"
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: di
 @pytest.mark.parametrize("own", [OWN, OWN | {"PELLUCID_PORT": "8437", "PELLUCID_HOST": "localhost"}])
 def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
     """Another address gets no key, and the message names the remedy; a key set for that address is sent to it."""
-    found = find(ServerSettings(url=url), own, NONE)
+    found = find_address(ServerSettings(url=url), own, NONE)
     assert found.key is None
     host = own.get("PELLUCID_HOST", "127.0.0.1")
     assert found.withheld == (
         f"The API key of Pellucid's own settings goes only to http://{host}:8437: set pellucid.server.apiKey for {url}."
     )
-    assert find(ServerSettings(url=url, api_key="given"), own, NONE) == replace(found, key="given", withheld="")
-    assert find(ServerSettings(url=url), {}, NONE).withheld == ""
+    assert find_address(ServerSettings(url=url, api_key="given"), own, NONE) == replace(found, key="given", withheld="")
+    assert find_address(ServerSettings(url=url), {}, NONE).withheld == ""
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_addresses_that_may_be_misread(url: str) -> None:
     """An ambiguous address gets no key of Pellucid's own settings."""
     assert key_for(url, "http://127.0.0.1:8437", "own") is None
     with suppress(ConfigError):
-        assert find(ServerSettings(url=url), OWN, NONE).key is None
+        assert find_address(ServerSettings(url=url), OWN, NONE).key is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_addresses_that_may_be_misread(url: str) -> None:
 def test_what_is_no_address(url: str) -> None:
     """The error about an invalid address has an example, and does not repeat the address, which may contain a password."""
     with pytest.raises(ConfigError) as raised:
-        find(ServerSettings(url=url), {}, NONE)
+        find_address(ServerSettings(url=url), {}, NONE)
 
     assert str(raised.value) == "pellucid.server.url should be an address like http://127.0.0.1:8437."
 
@@ -132,7 +132,7 @@ def test_what_is_no_address(url: str) -> None:
 def test_wrong_port(port: str) -> None:
     """The error about an invalid port names it, and the command that shows where it is set."""
     with pytest.raises(ConfigError, match=rf"should be between 1 and 65535, not '{port}': pellucid doctor"):
-        find(ServerSettings(), {"PELLUCID_PORT": port}, NONE)
+        find_address(ServerSettings(), {"PELLUCID_PORT": port}, NONE)
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -140,21 +140,21 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("port =")
 
     with pytest.raises(ConfigError, match=r"^The settings in .*config\.toml cannot be read"):
-        find(ServerSettings(), {}, tmp_path / "config.toml")
+        find_address(ServerSettings(), {}, tmp_path / "config.toml")
 
 
 @pytest.mark.parametrize("key", ["a b", "é", "a\nb"])
 def test_key_that_cannot_travel(key: str) -> None:
     """A key that no header can carry is refused, and not repeated."""
     with pytest.raises(ConfigError) as raised:
-        find(ServerSettings(api_key=key), {}, NONE)
+        find_address(ServerSettings(api_key=key), {}, NONE)
 
     assert key not in str(raised.value)
 
 
 def test_the_key_is_not_shown() -> None:
     """The repr of an address does not contain the key."""
-    assert "hunter2" not in repr(find(ServerSettings(api_key="hunter2"), {}, NONE))
+    assert "hunter2" not in repr(find_address(ServerSettings(api_key="hunter2"), {}, NONE))
 
 
 def test_key_file(tmp_path: Path) -> None:
@@ -163,10 +163,10 @@ def test_key_file(tmp_path: Path) -> None:
     path.write_text("hunter2\n")
     path.chmod(0o600)
     config.write_text(f'api_key_file = "{path}"\n')
-    assert find(ServerSettings(), {}, config).key == "hunter2"
-    assert find(ServerSettings(), {"PELLUCID_API_KEY": "e"}, config).key == "e"
-    assert find(ServerSettings(api_key="k"), {}, config).key == "k"
+    assert find_address(ServerSettings(), {}, config).key == "hunter2"
+    assert find_address(ServerSettings(), {"PELLUCID_API_KEY": "e"}, config).key == "e"
+    assert find_address(ServerSettings(api_key="k"), {}, config).key == "k"
 
     path.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        find(ServerSettings(), {}, config)
+        find_address(ServerSettings(), {}, config)

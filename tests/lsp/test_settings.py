@@ -67,14 +67,14 @@ def test_over_others() -> None:
 
     settings = EditorSettings.read({"enabled": None, "completion": {"level": "eager", "maxLines": None}}, base)
     assert settings == EditorSettings.read({"model": "m", "completion": {"level": "eager", "maxLines": 3}})
-    assert EditorSettings.read(None, base) == EditorSettings.take({}, base)[0] == base
+    assert EditorSettings.read(None, base) == EditorSettings.read_valid({}, base)[0] == base
 
 
 def test_what_can_be_taken() -> None:
     """Each invalid setting is reported and ignored, and all others apply, above all the one that switches suggestions off."""
     base = EditorSettings.read({"completion": {"maxLines": 3}, "context": {"filesTokens": 7}})
 
-    settings, wrong = EditorSettings.take(
+    settings, errors = EditorSettings.read_valid(
         {
             "unknownKey": 1,
             "enabled": False,
@@ -86,7 +86,7 @@ def test_what_can_be_taken() -> None:
     )
 
     assert settings == EditorSettings.read({"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base)
-    assert wrong == (
+    assert errors == (
         "pellucid.unknownKey is not a setting of Pellucid: docs/settings.md lists all settings.",
         "pellucid.completion.maxLines should be a whole number, not 'x'.",
         "pellucid.completion.shape should be one of auto, line, block, not 'round'.",
@@ -97,8 +97,8 @@ def test_what_can_be_taken() -> None:
 
 def test_nothing_to_take() -> None:
     """A value that is not an object of settings changes nothing, and is reported."""
-    assert EditorSettings.take("x") == (EditorSettings(), ("pellucid should be an object of settings, not 'x'.",))
-    assert EditorSettings.take({"enabled": False}) == (EditorSettings(enabled=False), ())
+    assert EditorSettings.read_valid("x") == (EditorSettings(), ("pellucid should be an object of settings, not 'x'.",))
+    assert EditorSettings.read_valid({"enabled": False}) == (EditorSettings(enabled=False), ())
 
 
 def test_documentation() -> None:
@@ -120,4 +120,4 @@ def test_documentation() -> None:
 def test_a_key_stays_with_its_address(given: dict[str, Any], key: str) -> None:
     """Settings that name another address without a key do not get the key of the former address."""
     base = EditorSettings.read({"server": {"url": "http://one", "apiKey": "k"}})
-    assert EditorSettings.take(given, base)[0].server.api_key == key
+    assert EditorSettings.read_valid(given, base)[0].server.api_key == key

@@ -25,7 +25,7 @@ from pellucid.system.private_files import make_private_folder
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server import server_process
 from pellucid_lsp.model_server.backoff import Backoff
-from pellucid_lsp.model_server.server_address import ServerAddress, find
+from pellucid_lsp.model_server.server_address import ServerAddress, find_address
 from pellucid_lsp.model_server.server_process import ServerProcess, ServerRecord
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
@@ -164,7 +164,7 @@ class Launcher:
         if self._process is not None and self._process.poll() is not None:
             self._process = None
         try:
-            address = find(self._settings, self._environment.variables, self._environment.config_file)
+            address = find_address(self._settings, self._environment.variables, self._environment.config_file)
             client = Client(address.url, address.key)
             try:
                 stopped = restart and await self._stop(address)
@@ -349,7 +349,7 @@ class Launcher:
     def _known_url(self) -> str:
         """Return the server's address, or the configured one if that is invalid."""
         try:
-            return find(self._settings, self._environment.variables, self._environment.config_file).url
+            return find_address(self._settings, self._environment.variables, self._environment.config_file).url
         except ConfigError:
             return self._settings.url
 

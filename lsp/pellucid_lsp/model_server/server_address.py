@@ -41,7 +41,7 @@ class ServerAddress:
     """The reason why the key of Pellucid's own settings is not sent there, and the remedy; empty if it is sent, or there is none."""
 
 
-def find(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> ServerAddress:
+def find_address(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> ServerAddress:
     """Return the server's address. Raise ConfigError for an invalid address, or a settings file that cannot be read."""
     own = _own_settings(variables, config_file)
     own_key = _checked(_own_key(own))
