@@ -110,7 +110,7 @@ class LocalAssistant:
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
-        An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` says. A prompt that is too
+        An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` ends it. A prompt that is too
         long to be continued is a ContextLengthError; an infill is trimmed.
         """
         return self._generate(partial(self._prepare_completion, query, endings), on_usage)

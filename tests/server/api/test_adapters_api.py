@@ -62,7 +62,7 @@ def completion(http: httpx.Client, model: str, **fields: Any) -> Any:
     return http.post("/v1/completions", json=body)
 
 
-def said(reply: Any) -> list[str]:
+def generated(reply: Any) -> list[str]:
     """The tokens of an answer."""
     tokens: list[str] = reply["choices"][0]["logprobs"]["tokens"]
     return tokens
@@ -76,7 +76,7 @@ def problem(response: httpx.Response) -> tuple[int, str, str]:
 
 
 def test_load_serve_unload(http: httpx.Client) -> None:
-    """A loaded adapter is a model with its base's name before its own, says something else, is listed, and gone once unloaded."""
+    """A loaded adapter is a model named after its base and itself, generates other text, is listed, and gone once unloaded."""
     before = completion(http, TINY).json()
     loaded = http.post("/v1/adapters", json={"name": ADAPTER})
 
@@ -84,8 +84,8 @@ def test_load_serve_unload(http: httpx.Client) -> None:
     one = loaded.json()
     assert (one["id"], one["base"], one["loaded"], one["rank"], one["scale"]) == (VARIANT, TINY, True, 4, 2.0)
     answer = completion(http, VARIANT).json()
-    assert (answer["model"], len(said(answer))) == (VARIANT, 8)
-    assert said(completion(http, TINY).json()) == said(before) != said(answer)
+    assert (answer["model"], len(generated(answer))) == (VARIANT, 8)
+    assert generated(completion(http, TINY).json()) == generated(before) != generated(answer)
 
     gone = http.delete(f"/v1/adapters/{VARIANT}")
     assert gone.json() == one | {"id": None, "loaded": False}
@@ -98,7 +98,7 @@ def test_load_serve_unload(http: httpx.Client) -> None:
 
 
 def test_listed_as_a_model(http: httpx.Client) -> None:
-    """/v1/models tells the base and the adapter of a variant, and the bytes that it takes itself; the others have neither."""
+    """/v1/models has the base, the adapter and the own bytes of a variant; other models have no base and adapter."""
     http.post("/v1/adapters", json={"name": ADAPTER, "model": TINY})
 
     models = {model["id"]: model["meta"] for model in http.get("/v1/models").json()["data"]}
@@ -158,13 +158,13 @@ def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAda
 def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: LoadedAdapters) -> None:
     """An adapter that was trained again is served as it is now once it is loaded again."""
     http.post("/v1/adapters", json={"name": ADAPTER})
-    first = said(completion(http, VARIANT).json())
+    first = generated(completion(http, VARIANT).json())
     another(adapters.store, ADAPTER, adapters, seed=9)
-    assert said(completion(http, VARIANT).json()) == first
+    assert generated(completion(http, VARIANT).json()) == first
 
     assert http.post("/v1/adapters", json={"name": ADAPTER}).status_code == 200
 
-    assert said(completion(http, VARIANT).json()) != first
+    assert generated(completion(http, VARIANT).json()) != first
     assert len(http.get("/v1/models").json()["data"]) == 3
 
 
@@ -178,7 +178,7 @@ def test_one_adapter_on_two_models(http: httpx.Client) -> None:
 
 
 def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """What cannot be loaded or unloaded is told in one sentence with the right status."""
+    """An adapter that cannot be loaded or unloaded is refused with one sentence and the right status."""
     folder = another(adapters.store, "unfit", adapters)
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
@@ -200,9 +200,9 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
         (http.delete(f"/v1/adapters/{TINY}"), 404, f"{TINY} is a model, not an adapter"),
         (http.delete("/v1/adapters/nothing"), 404, "There is no model 'nothing' here"),
     ]
-    for response, status, says in cases:
+    for response, status, message in cases:
         assert problem(response)[0] == status
-        assert problem(response)[2].startswith(says)
+        assert problem(response)[2].startswith(message)
     http.post("/v1/adapters", json={"name": ADAPTER})
     assert problem(http.post("/v1/adapters", json={"name": ADAPTER, "model": VARIANT})) == (
         400,
@@ -212,7 +212,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
 
 
 def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no memory for another cache that is said with 503, and nothing has changed."""
+    """If there is no memory for another cache the reply is 503, and nothing has changed."""
 
     def refuse(*arguments: object, **options: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -247,7 +247,7 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
 
 
 def test_key_and_origin(adapters: LoadedAdapters) -> None:
-    """With a key nobody loads or unloads without one, and pages of elsewhere never do."""
+    """On a server with a key loading and unloading needs it, and pages of other sites are always refused."""
     state = ServerState(models=(TINY,), grace=0.0, keys=read_keys("secret"))
     state.open(adapters.assistant, adapters.assistant._engine, adapters)
     with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
@@ -266,7 +266,7 @@ def test_key_and_origin(adapters: LoadedAdapters) -> None:
 
 
 def test_without_a_folder_of_adapters() -> None:
-    """A server that has no store says so, and one that still loads its models says that."""
+    """A server without a store, and one that still loads its models, refuse with a sentence."""
     with live(scripted_state()) as server:
         assert problem(httpx.get(f"{server.url}/v1/adapters"))[::2] == (501, "This server has no folder of adapters.")
     with live(ServerState(models=(TINY,))) as server:
@@ -299,7 +299,7 @@ async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters)
             another(adapters.store, ADAPTER, adapters, seed=swaps)
             await client.load_adapter(ADAPTER, TINY)
             running = [asyncio.ensure_future(whole(client, VARIANT, text)) for text in TEXTS]
-            await client.load_adapter(ADAPTER, TINY)  # beside answers of the one before
+            await client.load_adapter(ADAPTER, TINY)  # while the previous one answers
             await asyncio.gather(*running)
             await client.unload_adapter(VARIANT)
             swaps += 1
@@ -348,7 +348,7 @@ async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: Loade
 
 
 async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who unloads an adapter while another client loads it anew is second: the model is gone then, and the others are still told."""
+    """Unloading an adapter while another client reloads it waits for that; the model is then gone, and the others are still listed."""
     await adapters.load(ADAPTER)
     added, wait = asyncio.Event(), asyncio.wrap_future
 

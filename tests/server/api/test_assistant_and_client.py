@@ -1,4 +1,4 @@
-"""A face cannot tell near from far: the assistant and a client at the other end of HTTP give the same tokens."""
+"""The local assistant and a client over HTTP yield the same tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VERBS: dict[str, Verb] = {
 
 @contextmanager
 def assistant_near() -> Iterator[LocalAssistant]:
-    """An assistant that nobody has asked before: what its cache holds would show in the last bits."""
+    """A new assistant, as the contents of its cache would change the last bits."""
     assistant, engine = tiny_assistant()
     yield assistant
     engine.close()
@@ -77,8 +77,8 @@ async def test_same_tokens(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", ["infill", "ids", "chat"])
 async def test_usage_on_the_way(verb: str) -> None:
-    """With each token both tell what the answer has cost so far, so that whoever closes it early knows."""
-    told: dict[str, list[tuple[int, int]]] = {"near": [], "far": []}
+    """Both report with each token the usage so far, for callers that close the answer early."""
+    reported: dict[str, list[tuple[int, int]]] = {"near": [], "far": []}
 
     async def ask(speaker: LocalAssistant | Client, where: str) -> int:
         asked: dict[str, Callable[..., AsyncIterator[Token | Finish]]] = {
@@ -86,7 +86,7 @@ async def test_usage_on_the_way(verb: str) -> None:
             "ids": lambda **more: speaker.complete(CompletionQuery([1, 2, 3], params=GREEDY), **more),
             "chat": lambda **more: speaker.chat(ChatQuery(CHAT, GREEDY), **more),
         }
-        tokens, _ = await listen(asked[verb](on_usage=lambda usage: told[where].append((usage.prompt, usage.generated))))
+        tokens, _ = await listen(asked[verb](on_usage=lambda usage: reported[where].append((usage.prompt, usage.generated))))
         return len(tokens)
 
     with assistant_near() as assistant:
@@ -95,10 +95,10 @@ async def test_usage_on_the_way(verb: str) -> None:
         async with Client(server.url) as client:
             await ask(client, "far")
 
-    assert len(told["far"]) >= count - 1
-    assert {prompt for prompt, _ in told["far"]} == {prompt for prompt, _ in told["near"]}
-    assert [generated for _, generated in told["far"]] == sorted(generated for _, generated in told["far"])
-    assert told["near"][-1][1] >= told["far"][-1][1] > 0
+    assert len(reported["far"]) >= count - 1
+    assert {prompt for prompt, _ in reported["far"]} == {prompt for prompt, _ in reported["near"]}
+    assert [generated for _, generated in reported["far"]] == sorted(generated for _, generated in reported["far"])
+    assert reported["near"][-1][1] >= reported["far"][-1][1] > 0
 
 
 async def test_same_cards() -> None:

@@ -1,4 +1,4 @@
-"""/health says what the server is at."""
+"""/health reports the server's progress."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def test_loading_says_how_far_it_is() -> None:
         state.progress.advance(100)
         assert await client.condition() == ServerHealth(HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400)
         state.progress.note("Another process is at work on tiny: waiting for it.")
-        told = await client.condition()
+        health = await client.condition()
 
-    assert (told.activity, told.percent) == ("Another process is at work on tiny: waiting for it.", None)
+    assert (health.activity, health.percent) == ("Another process is at work on tiny: waiting for it.", None)
 
 
 async def test_ready_leaving_and_failed_are_told_apart() -> None:
@@ -59,7 +59,7 @@ async def test_wrong_key_is_refused(key: str | None) -> None:
 
 
 async def test_reply_has_its_documented_shape() -> None:
-    """The reply of a server that is not ready is what the OpenAPI description says."""
+    """The reply of a server that is not ready fits the OpenAPI description."""
     state = ServerState(models=(TINY,))
     state.progress.start("tiny.gguf", None)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:

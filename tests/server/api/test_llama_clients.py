@@ -219,7 +219,7 @@ def test_unsupported_fields_are_refused(http: httpx.Client, fields: dict[str, An
 
 
 def test_superseded_answer() -> None:
-    """An answer that a newer request ended is given as far as it came, and says so."""
+    """An answer that a newer request ended has the text so far and is marked as superseded."""
     script: list[Token | Finish | Exception] = [spoken("half"), Finish(FinishReason.SUPERSEDED, Usage(generated=1))]
     with live(scripted_state(ScriptedAssistant(script))) as server:
         reply = httpx.post(f"{server.url}/infill", json={"id_slot": 0}, trust_env=False).json()

@@ -1,4 +1,4 @@
-"""The API key comes from a file that only its user can read, and a key that others can see is said to be one."""
+"""The API key can come from a private file, and a key that others can see causes a warning."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_from_a_file(key_file: Path, config_home: Path, monkeypatch: pytest.Monk
 
 
 def test_the_stronger_place_holds(key_file: Path, monkeypatch: pytest.MonkeyPatch, config_home: Path) -> None:
-    """A flag replaces what the environment says, the environment what the file says, whichever of the two settings each one uses."""
+    """A flag overrides the environment, and the environment the file, whichever of the two settings each one uses."""
     monkeypatch.setenv("PELLUCID_API_KEY", "weaker")
     assert load_settings(api_key_file=key_file).key == "hunter2"
     assert load_settings(api_key="flag").key == "flag"
@@ -106,7 +106,7 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
 
 @pytest.mark.parametrize(("options", "warned"), [(["--api-key", "hunter2"], True), (["--api-key-file", ""], False), ([], False)])
 def test_warning(options: list[str], warned: bool, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key on the command line still works, and the terminal says once who can read it and what to use instead."""
+    """A key on the command line works, with one warning that names who can read it and what to use instead."""
     found: list[str | None] = []
     monkeypatch.setattr(serving, "run", lambda settings: found.append(settings.key))
     result = CliRunner().invoke(app, ["serve", *(option or str(key_file) for option in options)])
@@ -127,7 +127,7 @@ def test_doctor_finds_visible_keys(visible: int) -> None:
 
 
 def test_doctor_says_what_no_key_means(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key the doctor says who can read the conversations, and how to set one; with one, where it comes from."""
+    """Without a key the doctor names who can read the conversations and how to set one; with a key it names its source."""
     found = examine(load_settings())["key"]
     assert found[0] == "none: every user of this machine can use the page and the API, and read the page's conversations"
     assert "chmod 600" in found[1]
