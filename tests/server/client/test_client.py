@@ -162,7 +162,7 @@ async def test_empty_suffix_is_an_infill() -> None:
         assert {name: value for name, value in wire.body.items() if name == "suffix"} == sent
 
 
-async def test_continue_ids() -> None:
+async def test_token_ids_as_prompt() -> None:
     """A prompt of token ids is sent as it is."""
     wire = Wire(completion_events())
 
@@ -174,6 +174,8 @@ async def test_window() -> None:
     """The API has no field for a query's window, so that it is refused rather than dropped."""
     with pytest.raises(NotSupportedError, match="a setting of the server"):
         await collect(Wire(completion_events()).client().complete(CompletionQuery("a", "b", window=9)))
+    with pytest.raises(NotSupportedError, match="a setting of the server"):
+        await Wire(completion_events()).client().infill_prompt(CompletionQuery("a", "b", window=9))
 
 
 async def test_chat() -> None:
