@@ -1,4 +1,4 @@
-"""Adapters loaded and unloaded over HTTP, chosen by the model's name, under load too."""
+"""Adapters are loaded, unloaded and chosen by the model's name over HTTP, under load too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)
 
 @pytest.fixture
 def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
-    """Two tiny models and an adapter that could be loaded."""
+    """Return a server state with two tiny models, and an adapter in the store."""
     assistant, engine = tiny_assistant(queue=500)
     yield tiny_adapters(assistant, tmp_path / "cache")
     engine.close()
@@ -37,7 +37,7 @@ def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
 
 @pytest.fixture
 def server(adapters: LoadedAdapters) -> Iterator[LiveServer]:
-    """A server for them, of this test's own."""
+    """A server for one test alone."""
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(adapters.assistant, adapters.assistant._engine, adapters)
     with live(state) as server:
@@ -51,7 +51,7 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
 
 
 def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) -> Path:
-    """One more adapter in the store."""
+    """Write another adapter into the store."""
     (model, *_) = adapters.assistant.loaded()
     assert isinstance(model.model, Decoder)
     return write_adapter(store.adapters_path(name), random_adapter(model.model.config, seed=seed))
@@ -63,13 +63,13 @@ def completion(http: httpx.Client, model: str, **fields: Any) -> Any:
 
 
 def generated(reply: Any) -> list[str]:
-    """The tokens of an answer."""
+    """Return the tokens of an answer."""
     tokens: list[str] = reply["choices"][0]["logprobs"]["tokens"]
     return tokens
 
 
 def problem(response: httpx.Response) -> tuple[int, str, str]:
-    """An error's status, type and sentence."""
+    """Return an error's status, type and sentence."""
     error = response.json()["error"]
     assert error["code"] == response.status_code
     return response.status_code, error["type"], error["message"]
@@ -115,7 +115,7 @@ def test_listed_as_a_model(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("model", [VARIANT, ADAPTER])
 def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
-    """Wherever a model can be named the variant can, by its id, or by the adapter's name alone."""
+    """Every route that takes a model's name takes a variant's id, or the adapter's name alone."""
     http.post("/v1/adapters", json={"name": ADAPTER})
     chat = [{"role": "user", "content": "hi"}]
     asked: dict[str, dict[str, Any]] = {
@@ -138,7 +138,7 @@ def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
 
 
 def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """Loaded ones come first; then those of the folder, one that is broken with the reason."""
+    """The list has loaded adapters first, then those of the folder; a broken one has the reason."""
     another(adapters.store, "another", adapters)
     broken = another(adapters.store, "broken", adapters)
     (broken / "adapter_config.json").write_text('{"peft_type": "IA3"}')
@@ -156,7 +156,7 @@ def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAda
 
 
 def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """An adapter that was trained again is served as it is now once it is loaded again."""
+    """An adapter that is loaded again is served with the current contents of its folder."""
     http.post("/v1/adapters", json={"name": ADAPTER})
     first = generated(completion(http, VARIANT).json())
     another(adapters.store, ADAPTER, adapters, seed=9)
@@ -169,7 +169,7 @@ def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: L
 
 
 def test_one_adapter_on_two_models(http: httpx.Client) -> None:
-    """An adapter may be loaded with several models; its bare name means none of them then."""
+    """An adapter may be loaded with several models; its bare name is then unknown."""
     for model in (TINY, TINY_PLAIN):
         assert http.post("/v1/adapters", json={"name": ADAPTER, "model": model}).json()["id"] == f"{model}:{ADAPTER}"
 
@@ -227,7 +227,7 @@ def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatc
 
 
 def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """vLLM's two routes load an adapter under a name, refuse it a second time, and unload it; other folders are not for them."""
+    """vLLM's two routes load an adapter under a name, refuse it a second time, and unload it; other folders are refused."""
     path = str(adapters.store.adapters_path(ADAPTER))
     for given in (path, ADAPTER):
         loaded = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
@@ -274,7 +274,7 @@ def test_without_a_folder_of_adapters() -> None:
 
 
 async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """The client loads, lists, asks and unloads, and its cards are the assistant's own."""
+    """The client loads, lists, uses and unloads adapters, and its cards are those of the assistant."""
     async with Client(server.url) as client:
         assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
         assert await client.cards() == adapters.assistant.models()
@@ -289,7 +289,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Lo
 
 
 async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """While adapters are loaded, replaced and unloaded no answer fails, and those of the base and of one that stays are the same."""
+    """While adapters are loaded, replaced and unloaded no answer fails, and those of other models do not change."""
     another(adapters.store, "stays", adapters, seed=3)
     over = asyncio.Event()
 
@@ -322,7 +322,7 @@ TEXTS = ["def add(a, b):\n    ", "import os\n" * 5, "x = [", "class Reader:\n   
 
 
 async def whole(client: Client, model: str, text: str) -> list[float]:
-    """The logprobs of a whole streamed answer."""
+    """Return the logprobs of a whole streamed answer."""
     items = [item async for item in client.complete(CompletionQuery(text, params=TWENTY, model=model, heal=False))]
     finish = items.pop()
     assert isinstance(finish, Finish)
@@ -331,7 +331,7 @@ async def whole(client: Client, model: str, text: str) -> list[float]:
 
 
 async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """A streamed infill that is on its way when its adapter is unloaded comes to its end, its last word about its prompt included."""
+    """A streamed infill whose adapter is unloaded continues to its end, including the prompt in its last event."""
     body = {"input_prefix": "def add", "input_suffix": "\n", "n_predict": 200, "ignore_eos": True, "stream": True, "n_probs": 1}
     async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as http:
         await http.post("/v1/adapters", json={"name": ADAPTER})
@@ -368,7 +368,7 @@ async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkey
 
 
 def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
-    """What a base can do a variant can: infill with pieces of other files, and reading a chat where there is a template."""
+    """A variant has its base's abilities: infill with pieces of other files, and chats if there is a template."""
 
     async def ask() -> None:
         await adapters.load(ADAPTER)

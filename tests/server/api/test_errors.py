@@ -1,4 +1,4 @@
-"""Every error has its status and the one shape, and the server lives on."""
+"""Every error has its status and the same shape, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
 
 @pytest.mark.parametrize("field", [{"temperature": 1e-50}, {"temperature": 101}, {"repeat_penalty": 1e-50}])
 def test_llama_bounds(http: httpx.Client, field: dict[str, Any]) -> None:
-    """The fields in llama.cpp's names have the sampler's bounds too, and are named where they are out of them."""
+    """The fields with llama.cpp's names have the sampler's bounds, and an error names the field."""
     for path in ("/completion", "/infill"):
         response = http.post(path, json={"prompt": "x", **field})
         assert (response.status_code, response.json()["error"]["param"]) == (400, next(iter(field)))
@@ -183,12 +183,12 @@ def test_dead_engine() -> None:
 
 
 def test_null_bytes_are_text(http: httpx.Client) -> None:
-    """U+0000 is a character like others."""
+    """U+0000 is accepted in texts."""
     assert http.post("/v1/completions", json={"prompt": "a\0b", "max_tokens": 1}).status_code == 200
 
 
 def test_null_is_the_default() -> None:
-    """null in any optional field is as good as leaving it out, and 16.0 is as whole as 16."""
+    """null in an optional field means its default, and 16.0 is read as the integer 16."""
     assistant = ScriptedAssistant()
     body = {"prompt": "x", "temperature": None, "n": None, "stop": None, "logprobs": None, "stream_options": None, "max_tokens": 16.0}
     with live(scripted_state(assistant)) as server:
@@ -241,7 +241,7 @@ def test_unknown_model(http: httpx.Client) -> None:
 
 
 def test_unknown_route_and_method(http: httpx.Client) -> None:
-    """A path that is not there, and a method that a path does not know, have the same shape as all errors."""
+    """Errors of unknown paths and methods have the same shape as all errors."""
     missing, wrong = http.get("/v2/completions"), http.get("/infill")
 
     assert (missing.status_code, missing.json()["error"]["type"]) == (404, "not_found_error")
@@ -250,7 +250,7 @@ def test_unknown_route_and_method(http: httpx.Client) -> None:
 
 
 def test_content_type(http: httpx.Client) -> None:
-    """JSON that does not call itself JSON is refused: that is how other pages' forms look."""
+    """JSON without its content type is refused, as forms of other pages could send it."""
     response = http.post("/v1/completions", content=b'{"prompt": "x"}', headers={"content-type": "text/plain"})
 
     assert response.status_code == 400
@@ -328,7 +328,7 @@ MANY = 30_000
     ],
 )
 def test_many_mistakes(path: str, body: dict[str, Any], http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a body with many mistakes a few are looked at: each costs time and memory, and only one is reported."""
+    """Of a body with many mistakes only a few are examined, as each costs time and memory, and only one is reported."""
     counted = [0]
     explain = errors._explain
 

@@ -29,7 +29,7 @@ class Time:
         self.timers.append((self.now + delay, what))
 
     def run(self, seconds: float) -> None:
-        """Let time pass; timers are called when they are due."""
+        """Advance the clock, and call timers when they are due."""
         end = self.now + seconds
         while due := [timer for timer in self.timers if timer[0] <= end]:
             timer = min(due, key=lambda timer: timer[0])
@@ -41,7 +41,7 @@ class Time:
 
 
 def watched(time: Time, limit: float) -> tuple[Idleness, list[float]]:
-    """An idleness that is watched, and the times at which it had the server leave."""
+    """An idleness with a watch, and the times at which it stopped the server."""
     idleness = Idleness(time)
     left: list[float] = []
     idleness.watch(limit, lambda: left.append(time.now), time.call_later)
@@ -60,7 +60,7 @@ def test_leaves_once_when_the_time_is_over() -> None:
 
 
 def test_never_while_a_request_runs() -> None:
-    """A request that outlasts the limit many times keeps the server, and the time counts from its end."""
+    """A long request keeps the server running, and the idle time counts from its end."""
     time = Time()
     idleness, left = watched(time, 30)
 
@@ -135,7 +135,7 @@ async def test_refused_requests_do_not_count() -> None:
 
 
 async def test_loading_does_not_count() -> None:
-    """The time counts from the moment at which the models are there."""
+    """The idle time counts from the moment at which the models are loaded."""
     time = Time()
     state = scripted_state(clock=time)
     time.run(10)
