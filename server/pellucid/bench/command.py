@@ -18,7 +18,7 @@ from pellucid.bench.compare import compare, read_report
 from pellucid.bench.figures import Figure, Report, Unit
 from pellucid.bench.floors import Floors, multiply_rate, read_rate
 from pellucid.bench.measure import Measurements, Quantity, Trial
-from pellucid.bench.plot import check_path, draw
+from pellucid.bench.plot import draw
 from pellucid.bench.report import as_json, show
 from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.client import Client
@@ -28,6 +28,7 @@ from pellucid.engine.model import CacheShape, Model, TokenCost
 from pellucid.serving.assemble import assemble
 from pellucid.serving.serve import warm_up
 from pellucid.system import machine
+from pellucid.system.svg import check_picture_path
 from pellucid.system.terminal import Bars, Steps
 
 Samples = Mapping[Quantity, Sequence[float]]
@@ -61,7 +62,7 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
     """
     earlier = None if compare_with is None else read_report(compare_with)
     if plot is not None:
-        check_path(plot)
+        check_picture_path(plot)
     notes = asyncio.run(disturbances(settings))
     for note in notes:
         sys.stderr.write(f"{note}\n")

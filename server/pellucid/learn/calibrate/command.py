@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pellucid.bench.plot import check_path
 from pellucid.completion.suggestion import unified
 from pellucid.completion.trust.features import VERSION
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
@@ -34,6 +33,7 @@ from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
 from pellucid.system.machine import versions
+from pellucid.system.svg import check_picture_path
 from pellucid.system.terminal import Bars, Steps
 from pellucid.text.assistant import LocalAssistant
 
@@ -66,7 +66,7 @@ def calibrate(settings: Settings, wish: Wish) -> None:
     Raises a PellucidError, one sentence, for what cannot be done. What was replayed before is not asked again.
     """
     if wish.plot is not None:
-        check_path(wish.plot)
+        check_picture_path(wish.plot)
     to_fit = round(wish.cursors * FIT_SHARE)
     if 2 * to_fit < LEAST_SUGGESTIONS:  # of a cursor come two suggestions at most
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)

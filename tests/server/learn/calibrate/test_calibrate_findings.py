@@ -18,7 +18,7 @@ from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.levels import LOSSES, THRESHOLDS, choose, curve, outcome, shown, shown_by_thresholds
-from pellucid.learn.calibrate.plot import draw_findings, svg
+from pellucid.learn.calibrate.plot import draw_findings, picture
 from pellucid.learn.calibrate.probability_models import fit_all
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
@@ -171,6 +171,6 @@ def test_picture(findings: Findings, tmp_path: Path) -> None:
     assert "How far suggestions of a<b can be trusted" in texts
     for bar in findings.bars[CalibrationKind.RAW]:
         assert str(bar.count) in texts
-    assert "prefers-color-scheme: dark" in svg(findings)
+    assert "prefers-color-scheme: dark" in picture(findings).file()
     with pytest.raises(InvalidRequestError, match="The picture cannot be written to"):
         draw_findings(findings, tmp_path)
