@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # it has no types
+from scipy.sparse import csr_matrix
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
