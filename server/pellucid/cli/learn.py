@@ -150,10 +150,10 @@ def calibrate(
 
     settings = load_settings(models=None if model is None else (model,))
     with needing("learn"):
-        from pellucid.learn.calibrate.command import Wish
+        from pellucid.learn.calibrate.command import CalibrateOptions
         from pellucid.learn.calibrate.command import calibrate as run
     with resumable():
-        run(settings, Wish(path, cursors, out, records, plot, with_log, json))
+        run(settings, CalibrateOptions(path, cursors, out, records, plot, with_log, json))
 
 
 Data = Annotated[Path | None, typer.Option(help="The data folder that the log is in.")]
@@ -203,10 +203,12 @@ def finetune(
     settings = load_settings(device=device, threads=threads, cache=cache)
     with needing("learn"):
         from pellucid.learn.finetune.command import finetune as run
-        from pellucid.learn.finetune.pipeline import Wishes
-    wishes = Wishes(path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data)
+        from pellucid.learn.finetune.pipeline import FinetuneOptions
+    options = FinetuneOptions(
+        path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data
+    )
     with nullcontext() if dry_run else resumable():
-        run(settings, wishes, dry_run=dry_run, json=json)
+        run(settings, options, dry_run=dry_run, json=json)
 
 
 SUITES = "perplexity, infilling, humaneval, unknown-names, text, truthfulqa, crows-pairs, winogender, speed"
@@ -272,9 +274,9 @@ def evaluate(
     key = settings.key if server is None or api_key is not None or api_key_file is not None else settings.key_for(server)
     with needing("learn"):
         from pellucid.learn.evaluate import command
-        from pellucid.learn.evaluate.registry import Options, chosen_names
+        from pellucid.learn.evaluate.registry import EvaluateOptions, chosen_names
         from pellucid.learn.evaluate.suites.humaneval import HumanEvalSampling
-    options = Options(
+    options = EvaluateOptions(
         chosen_names(suite or []),
         data,
         text,
@@ -287,4 +289,4 @@ def evaluate(
         HumanEvalSampling(samples, temperature),
     )
     with resumable():
-        command.evaluate(models, options, command.ResultPlace(settings, server, key), out, as_json=json)
+        command.evaluate(models, options, command.ModelSource(settings, server, key), out, as_json=json)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pellucid.learn.evaluate.questions import Ability, Subject
+from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.tokens import Alternative, Finish, FinishReason, Message, SamplingParams, Token, Usage
 
 PROMPT = 'def double(x):\n    """Twice x."""\n'
@@ -84,7 +84,7 @@ def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
 
 
 @dataclass
-class ScriptedVoice:
+class ScriptedModel:
     """Completes with what ``says`` makes of prefix and suffix, finds a text as probable as ``likes`` says, one token a character."""
 
     says: Callable[[str, str | None], str] = lambda prefix, suffix: ""
@@ -122,6 +122,6 @@ def spoken(text: str, logprob: float | None = -1.0) -> Token:
     return Token(1, text, text.encode(), 0, logprob, None if logprob is None else 1, 0.5, (alternative,))
 
 
-def subject(voice: ScriptedVoice, *, infill: bool = True, chat: bool = False) -> Subject:
+def subject(interface: ScriptedModel, *, infill: bool = True, chat: bool = False) -> Subject:
     """The scripted model, which can do everything."""
-    return Subject("scripted", "a script", {"name": "scripted"}, voice, frozenset(Ability), 1 << 20, infill, chat, parameters=1000)
+    return Subject("scripted", "a script", {"name": "scripted"}, interface, frozenset(Ability), 1 << 20, infill, chat, parameters=1000)

@@ -19,7 +19,7 @@ from pellucid.completion.trust.features import VERSION
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, NotSupportedError
-from pellucid.learn.calibrate.cursors import SUFFIXES, Spot, divide, draw
+from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, divide, draw
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
@@ -45,7 +45,7 @@ FIT_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CalibrateOptions:
     """What is asked for: so many ``cursors`` in the files of a folder, and where to put what is found.
 
     ``out`` is the calibration's file in the place of the one beside the model, ``records`` that of the replay.
@@ -60,32 +60,32 @@ class Wish:
     json: bool = False
 
 
-def calibrate(settings: Settings, wish: Wish) -> None:
+def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     """Find out how far the suggestions of the first model of the settings can be trusted, keep and tell it.
 
     Raises a PellucidError, one sentence, for what cannot be done. What was replayed before is not asked again.
     """
-    if wish.plot is not None:
-        check_picture_path(wish.plot)
-    to_fit = round(wish.cursors * FIT_SHARE)
+    if options.plot is not None:
+        check_picture_path(options.plot)
+    to_fit = round(options.cursors * FIT_SHARE)
     if 2 * to_fit < LEAST_SUGGESTIONS:  # of a cursor come two suggestions at most
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
-        raise InvalidRequestError(f"{wish.cursors} cursors are too few to fit anything on: give --cursors {least} or, better, hundreds.")
-    corpus = without_near_duplicates(gather([wish.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE))  # none is to be on both sides
-    sys.stderr.write(f"{wish.path}: {corpus}\n")
+        raise InvalidRequestError(f"{options.cursors} cursors are too few to fit anything on: give --cursors {least} or, better, hundreds.")
+    corpus = without_near_duplicates(gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE))  # none is to be on both sides
+    sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
-    spots = [*draw(fit, to_fit), *draw(test, wish.cursors - to_fit)]
+    cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]
     with Bars() as bars:
         engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
     try:
         name, file = assistant.name_of(None), _file(assistant)
-        records = _replayed(settings, wish, corpus, spots, assistant, file)
+        records = _replayed(settings, options, corpus, cursors, assistant, file)
     finally:
         engine.close()
-    findings = _found(settings, wish, records, {document.name for document in fit}, name)
-    path = file.path if wish.out is None else wish.out
+    findings = _found(settings, options, records, {document.name for document in fit}, name)
+    path = file.path if options.out is None else options.out
     write(path, as_record(findings), file.key)
-    _tell(findings, wish, path)
+    _tell(findings, options, path)
 
 
 def _file(assistant: LocalAssistant) -> CalibrationFile:
@@ -96,33 +96,38 @@ def _file(assistant: LocalAssistant) -> CalibrationFile:
 
 
 def _replayed(
-    settings: Settings, wish: Wish, corpus: Corpus, spots: Sequence[Spot], assistant: LocalAssistant, file: CalibrationFile
+    settings: Settings,
+    options: CalibrateOptions,
+    corpus: Corpus,
+    cursors: Sequence[ReplayCursor],
+    assistant: LocalAssistant,
+    file: CalibrationFile,
 ) -> list[SuggestionRecord]:
     """What is suggested at all cursors, each with the text behind it and without."""
     texts = {document.name: unified(document.text) for document in corpus.documents}
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
     about = {"model": file.key, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
     run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another one are not in the way
-    path = wish.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
+    path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     kept = SuggestionRecordFile(path, about)
     done = {record.key: record for record in kept.read()}
-    asks = [(spot, suffix) for spot in spots for suffix in (True, False)]
-    left = [(spot, suffix) for spot, suffix in asks if (spot.document, spot.kind, spot.at, suffix) not in done]
+    asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
+    left = [(cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done]
     if len(left) < len(asks):
         sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are in {path} already.\n")
     if left:
         with Steps() as steps:
             asyncio.run(Replay(assistant, assistant.name_of(None), texts, kept.append).run(left, steps))
     by_key = {record.key: record for record in kept.read()}
-    return [by_key[spot.document, spot.kind, spot.at, suffix] for spot, suffix in asks]
+    return [by_key[cursor.document, cursor.kind, cursor.at, suffix] for cursor, suffix in asks]
 
 
-def _found(settings: Settings, wish: Wish, records: Sequence[SuggestionRecord], to_fit: set[str], model: str) -> Findings:
+def _found(settings: Settings, options: CalibrateOptions, records: Sequence[SuggestionRecord], to_fit: set[str], model: str) -> Findings:
     """Fit on some files and measure on the others."""
     fit = Table.of([record for record in records if record.document in to_fit])
     check(fit)
     logged, more = 0, None
-    if wish.with_log:
+    if options.with_log:
         log = SuggestionLog(settings.data / FILE)
         entries = log.entries(model)
         if not entries:
@@ -140,23 +145,25 @@ def _found(settings: Settings, wish: Wish, records: Sequence[SuggestionRecord], 
     about = {
         "model": model,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "folder": wish.path.resolve().name,
-        "cursors": wish.cursors,
+        "folder": options.path.resolve().name,
+        "cursors": options.cursors,
         "logged": logged,
     }
     return replace(findings, calibration=replace(findings.calibration, about=about))
 
 
-def _tell(findings: Findings, wish: Wish, path: Path) -> None:
-    if wish.json:
+def _tell(findings: Findings, options: CalibrateOptions, path: Path) -> None:
+    if options.json:
         sys.stdout.write(json.dumps(findings.calibration.record | {"path": str(path), "figures": figures(findings)}) + "\n")
     else:
         width = None if sys.stdout.isatty() else WIDE
         show(findings, Console(highlight=False, markup=False, emoji=False, width=width))
-    if wish.plot is not None:
-        draw_findings(findings, wish.plot)
-        sys.stderr.write(f"The picture is in {wish.plot}.\n")
+    if options.plot is not None:
+        draw_findings(findings, options.plot)
+        sys.stderr.write(f"The picture is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
         sys.stderr.write("That its probabilities say more than one number for all would is not shown by so few: ask for more --cursors.\n")
-    used = "" if wish.out is not None else " Editors use it from their next connection on; without that file they go by fixed thresholds."
+    used = (
+        "" if options.out is not None else " Editors use it from their next connection on; without that file they go by fixed thresholds."
+    )
     sys.stderr.write(f"The calibration is in {path}.{used}\n")

@@ -52,7 +52,7 @@ class CursorKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class ReplayCursor:
     """A cursor at character ``at`` of a document; the text from there up to ``end`` is not written yet."""
 
     document: str
@@ -89,7 +89,7 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
     return sorted(fit, key=_name), sorted(test, key=_name)
 
 
-def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Spot]:
+def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[ReplayCursor]:
     """At most so many cursors: on some lines, one of each kind that the line has; long files have more of them, as they have more lines.
 
     Whoever writes a line is asked several times on it, and what the model has read then serves again; so it is here. They are in the
@@ -98,24 +98,24 @@ def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Spot]
     lines = [line for document in documents for line in _lines(Document(document.name, unified(document.text)))]
     dice = random.Random(seed)  # noqa: S311 -- not for secrets
     dice.shuffle(lines)
-    drawn: list[Spot] = []
+    drawn: list[ReplayCursor] = []
     for line in lines:
         if len(drawn) >= count:
             break
-        kinds: dict[CursorKind, list[Spot]] = {}
-        for spot in line:
-            kinds.setdefault(spot.kind, []).append(spot)
+        kinds: dict[CursorKind, list[ReplayCursor]] = {}
+        for cursor in line:
+            kinds.setdefault(cursor.kind, []).append(cursor)
         drawn += [dice.choice(kinds[kind]) for kind in CursorKind if kind in kinds]
-    return sorted(drawn[:count], key=lambda spot: (spot.document, spot.at, spot.kind))
+    return sorted(drawn[:count], key=lambda cursor: (cursor.document, cursor.at, cursor.kind))
 
 
-def spots(document: Document) -> Iterator[Spot]:
+def cursors(document: Document) -> Iterator[ReplayCursor]:
     """All places of a document."""
     for line in _lines(document):
         yield from line
 
 
-def _lines(document: Document) -> Iterator[list[Spot]]:
+def _lines(document: Document) -> Iterator[list[ReplayCursor]]:
     """The places of each line at which something can be suggested."""
     lines = document.text.split("\n")
     start = 0
@@ -123,7 +123,8 @@ def _lines(document: Document) -> Iterator[list[Spot]]:
         if sum(map(str.isalnum, line)) >= LEAST_LETTERS:
             end = start + _written_length(lines, row)
             yield [
-                Spot(document.name, kind, start + column, end if stop is None else start + stop) for kind, column, stop in _columns(line)
+                ReplayCursor(document.name, kind, start + column, end if stop is None else start + stop)
+                for kind, column, stop in _columns(line)
             ]
         start += len(line) + 1
 

@@ -20,7 +20,7 @@ from pellucid.completion.trust.features import CursorFeatures, features
 from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth, judge, passed
 from pellucid.completion.trust.threshold_gate import parts as lengths
 from pellucid.learn.calibrate.correctness import is_right
-from pellucid.learn.calibrate.cursors import Spot
+from pellucid.learn.calibrate.cursors import ReplayCursor
 from pellucid.learn.calibrate.records import SuggestionPart, SuggestionRecord
 from pellucid.system.progress import Progress
 
@@ -30,7 +30,7 @@ AT_ONCE = 4
 DIGITS = 6
 """Of the numbers that are kept: more would only fill the disk."""
 
-Ask = tuple[Spot, bool]
+Ask = tuple[ReplayCursor, bool]
 """A cursor, with the text behind it or without."""
 
 
@@ -38,14 +38,14 @@ class Replay:
     """Asks a model at the cursors of some texts; every suggestion is kept by ``keep`` as soon as it is there."""
 
     def __init__(
-        self, speaker: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[SuggestionRecord]], None]
+        self, assistant: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[SuggestionRecord]], None]
     ) -> None:
         # Time limits would make what is suggested depend on how busy the machine is; what is generated ahead helps nobody here.
         # Which other files are open is not known of a folder, so that suggestions are those of an editor with none.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
         self._model = model
-        self._road = FixedProvider(speaker)
+        self._road = FixedProvider(assistant)
         self._texts = texts
         self._keep = keep
 
@@ -56,8 +56,8 @@ class Replay:
         """
         progress.start("replaying", len(asks))
         files: dict[tuple[str, bool], list[Ask]] = {}
-        for spot, suffix in asks:
-            files.setdefault((spot.document, suffix), []).append((spot, suffix))
+        for cursor, suffix in asks:
+            files.setdefault((cursor.document, suffix), []).append((cursor, suffix))
         left = list(reversed(files.values()))
         try:
             async with asyncio.TaskGroup() as group:
@@ -69,11 +69,11 @@ class Replay:
     async def _work(self, left: list[list[Ask]], progress: Progress) -> None:
         while left:
             context = PromptContext(self._context_settings, ChunkRing(self._context_settings))
-            for spot, suffix in left.pop():
-                self._keep([await self._ask(spot, suffix, context)])
+            for cursor, suffix in left.pop():
+                self._keep([await self._ask(cursor, suffix, context)])
                 progress.advance(1)
 
-    async def _ask(self, spot: Spot, suffix: bool, context: PromptContext) -> SuggestionRecord:
+    async def _ask(self, cursor: ReplayCursor, suffix: bool, context: PromptContext) -> SuggestionRecord:
         """What is suggested at a cursor, by a completer that remembers nothing of other cursors but their windows."""
         heard: list[Candidate] = []
 
@@ -82,16 +82,16 @@ class Replay:
             return passed(candidate.tokens)
 
         completer = Completer(self._settings, lambda: self._road, context, RecentAnswers(), model=self._model, gate=note)
-        text = self._texts[spot.document]
-        await completer.suggest(spot.place(text, suffix=suffix))
+        text = self._texts[cursor.document]
+        await completer.suggest(cursor.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()
         assert explanation is not None, "of the suggestion"
         await completer.aclose()
-        return _record(spot, suffix, explanation, heard[0] if heard else None, spot.truth(text, suffix=suffix))
+        return _record(cursor, suffix, explanation, heard[0] if heard else None, cursor.truth(text, suffix=suffix))
 
 
-def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> SuggestionRecord:
-    record = SuggestionRecord(spot.document, spot.kind, spot.at, suffix, str(explanation.ending))
+def _record(cursor: ReplayCursor, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> SuggestionRecord:
+    record = SuggestionRecord(cursor.document, cursor.kind, cursor.at, suffix, str(explanation.ending))
     if candidate is None:
         return record
     at = CursorFeatures.of(candidate.place)

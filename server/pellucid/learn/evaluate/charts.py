@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pellucid.learn.evaluate.results import MetricFigure, Reliability
-from pellucid.learn.evaluate.suite import Form
+from pellucid.learn.evaluate.suite import FigureFormat
 from pellucid.system.svg import Anchor, Picture, Scale
 
 WIDTH = 760
@@ -80,7 +80,7 @@ def reliability(model: str, diagram: Reliability) -> str:
 def _scale(rows: Sequence[ChartRow]) -> Scale:
     """Return the scale of a figure: from 0 to 1 for a share, else to the largest value; symmetric if a value is negative."""
     ends = [end for row in rows for end in (row.figure.low, row.figure.high, row.figure.value) if end is not None]
-    highest = 1.0 if rows[0].figure.form is Form.SHARE else max(ends, default=1.0) or 1.0
+    highest = 1.0 if rows[0].figure.form is FigureFormat.SHARE else max(ends, default=1.0) or 1.0
     lowest = min(ends, default=0.0)
     if lowest >= 0:
         return Scale(0.0, highest, LABELS, LABELS + BARS)

@@ -16,11 +16,11 @@ from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate import page
 from pellucid.learn.evaluate.compare import compare
-from pellucid.learn.evaluate.questions import Subject
-from pellucid.learn.evaluate.registry import Options, build
+from pellucid.learn.evaluate.open_subject import here, served
+from pellucid.learn.evaluate.registry import EvaluateOptions, build
 from pellucid.learn.evaluate.results import FILE, EvaluationResults, ModelResult, SuiteResult, read_results
 from pellucid.learn.evaluate.run import folder_name, run_suite
-from pellucid.learn.evaluate.subjects import here, served
+from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Suite, SuiteRecord
 from pellucid.learn.evaluate.table import show_comparisons, show_results
 from pellucid.system import atomic_files
@@ -31,7 +31,7 @@ LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
-class ResultPlace:
+class ModelSource:
     """Where models come from: ``server`` is an address, None to load them here; ``key`` is what that server wants."""
 
     settings: Settings
@@ -43,7 +43,7 @@ class ResultPlace:
         return here(self.settings, model) if self.server is None else served(self.server, self.key, model)
 
 
-def evaluate(models: Sequence[str], options: Options, place: ResultPlace, folder: Path, *, as_json: bool) -> None:
+def evaluate(models: Sequence[str], options: EvaluateOptions, place: ModelSource, folder: Path, *, as_json: bool) -> None:
     """Run the suites on each model, print what was found, and save it with the report.
 
     Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model is loaded, and what loading raises.
@@ -89,7 +89,7 @@ def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
 
 
 async def _evaluate(
-    model: str, suites: Sequence[Suite], place: ResultPlace, folder: Path, results: EvaluationResults, progress: Progress
+    model: str, suites: Sequence[Suite], place: ModelSource, folder: Path, results: EvaluationResults, progress: Progress
 ) -> EvaluationResults:
     """All suites of one model; each is saved when it is through."""
     async with place.subject(model) as subject:

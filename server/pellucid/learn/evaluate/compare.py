@@ -13,7 +13,7 @@ from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import EvaluationResults, ModelResult, finite, read_results, show
 from pellucid.learn.evaluate.run import records_path
-from pellucid.learn.evaluate.suite import Better, Form, Measure, SuiteRecord
+from pellucid.learn.evaluate.suite import Better, FigureFormat, Measure, SuiteRecord
 from pellucid.learn.metrics import Interval
 
 
@@ -23,7 +23,7 @@ class ResultChange:
 
     suite: str
     label: str
-    form: Form
+    form: FigureFormat
     better: Better
     before: float
     after: float
@@ -131,7 +131,7 @@ def _changes(suite: str, before: list[SuiteRecord], after: list[SuiteRecord]) ->
 
 
 def _change(suite: str, measure: Measure, before: list[SuiteRecord], after: list[SuiteRecord]) -> ResultChange | None:
-    if measure.form in (Form.BYTES, Form.COUNT):
+    if measure.form in (FigureFormat.BYTES, FigureFormat.COUNT):
         return None
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if measure.applies(a.facts) and measure.applies(b.facts)]
     difference = measure.difference(before, after)
@@ -142,6 +142,6 @@ def _change(suite: str, measure: Measure, before: list[SuiteRecord], after: list
     return ResultChange(suite, label, measure.form, measure.better, one, other, difference, len(pairs))
 
 
-def _signed(value: float, form: Form) -> str:
+def _signed(value: float, form: FigureFormat) -> str:
     sign = "+" if value >= 0 else "-"
     return sign + show(abs(value), form).replace(" %", "")

@@ -10,7 +10,7 @@ import httpx
 
 from pellucid.client.client import CONNECT_SECONDS
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
-from pellucid.learn.evaluate.questions import Ability, Subject
+from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.tokens import BACKGROUND, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
 
 PROBE = "The sky is blue."

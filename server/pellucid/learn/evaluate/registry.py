@@ -25,7 +25,7 @@ GREEDY = humaneval.HumanEvalSampling()
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvaluateOptions:
     """What suites are made of. ``data`` is the folder of benchmarks' files, ``text`` what is read, ``references`` prompts and answers."""
 
     suites: Sequence[str]
@@ -44,17 +44,17 @@ class Options:
 class SuiteKind:
     """How a suite is made, which figures there are of its records, and whether two models' records of a question are a pair."""
 
-    build: Callable[[Options], Suite]
+    build: Callable[[EvaluateOptions], Suite]
     measures: Callable[[Sequence[Facts]], Sequence[Measure]]
     is_pair: Callable[[Facts, Facts], bool] = lambda before, after: True
 
 
-def _perplexity(options: Options) -> Suite:
+def _perplexity(options: EvaluateOptions) -> Suite:
     path = _required(options.text, "perplexity reads a text of yours: name a file or folder with --text.")
     return perplexity.Perplexity(path, options.limit, like_llama=options.like_llama, window=options.window)
 
 
-def _text(options: Options) -> Suite:
+def _text(options: EvaluateOptions) -> Suite:
     path = _required(options.references, "text compares answers with references: name a file of JSON lines with --references.")
     return text_similarity.Text(path, options.limit, options.encoder)
 
@@ -88,7 +88,7 @@ def chosen_names(given: Sequence[str]) -> list[str]:
     return [name for name in KINDS if name in names]
 
 
-def build(options: Options) -> list[Suite]:
+def build(options: EvaluateOptions) -> list[Suite]:
     """The suites that were chosen. Raises InvalidRequestError for the first that cannot be had, before any model is loaded."""
     return [KINDS[name].build(options) for name in options.suites]
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite import Better, Diagram, Form, Metric
+from pellucid.learn.evaluate.suite import Better, Diagram, FigureFormat, Metric
 from pellucid.system import atomic_files, machine
 from pellucid.system.atomic_files import human
 
@@ -31,7 +31,7 @@ class MetricFigure(_ResultPart):
 
     name: str
     group: str
-    form: Form
+    form: FigureFormat
     better: Better
     value: FiniteFloat | None
     low: FiniteFloat | None
@@ -211,18 +211,18 @@ def read_results(folder: Path) -> EvaluationResults:
         raise InvalidRequestError(f"{path} is damaged at {where} ({first['msg']}): delete it, or name another folder.") from None
 
 
-def show(value: float, form: Form) -> str:
+def show(value: float, form: FigureFormat) -> str:
     """A figure for people."""
     match form:
-        case Form.SHARE:
+        case FigureFormat.SHARE:
             return f"{100 * value:.1f} %"
-        case Form.BYTES:
+        case FigureFormat.BYTES:
             return human(value)
-        case Form.COUNT:
+        case FigureFormat.COUNT:
             return f"{value:.3g}" if value >= 1e6 else f"{value:g}"
-        case Form.RATE:
+        case FigureFormat.RATE:
             return f"{value:.1f} {form}"
-        case Form.NUMBER:
+        case FigureFormat.NUMBER:
             return f"{value:.4g}"
 
 

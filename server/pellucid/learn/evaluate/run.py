@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pellucid.learn.evaluate.questions import Asking, Subject
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.records import SuiteRecordFile
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
+from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Question, Suite, SuiteRecord
 from pellucid.system.progress import Progress
 
@@ -40,8 +41,8 @@ async def run_suite(
     ``known`` is what the suite found of this model before. What it measures of the machine is measured anew on another one.
     """
     now, then = Circumstances.now(), None if known is None else known.circumstances
-    asking = Asking(subject)
-    questions = await suite.questions(asking, earlier)
+    session = ModelSession(subject)
+    questions = await suite.questions(session, earlier)
     path = records_path(folder, folder_name(subject.name), suite.name)
     if suite.derived:
         path.unlink(missing_ok=True)
@@ -57,7 +58,7 @@ async def run_suite(
         await _ask_all(left, subject, file, suite.at_once, progress)
         records = [file.records[question.id] for question in questions]
     asked = now if left or then is None else then
-    return _summary(suite, asking, records, asked), records
+    return _summary(suite, session, records, asked), records
 
 
 async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress) -> None:
@@ -66,9 +67,9 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteR
 
     async def work() -> None:
         for question in waiting:
-            asking = Asking(subject)
-            facts = await question.ask(asking)
-            file.append(SuiteRecord(question.id, question.unit, facts, dict(asking.usage)))
+            session = ModelSession(subject)
+            facts = await question.ask(session)
+            file.append(SuiteRecord(question.id, question.unit, facts, dict(session.usage)))
             progress.advance(1)
 
     workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
@@ -80,7 +81,7 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteR
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _summary(suite: Suite, asking: Asking, records: Sequence[SuiteRecord], circumstances: Circumstances) -> SuiteResult:
+def _summary(suite: Suite, session: ModelSession, records: Sequence[SuiteRecord], circumstances: Circumstances) -> SuiteResult:
     facts = [record.facts for record in records]
     return SuiteResult(
         suite=suite.name,
@@ -89,8 +90,8 @@ def _summary(suite: Suite, asking: Asking, records: Sequence[SuiteRecord], circu
         asked=len(records),
         figures=figures(measure.of(records) for measure in KINDS[suite.name].measures(facts)),
         diagrams=tuple(Reliability.of(diagram) for diagram in suite.diagrams(facts)),
-        notes=tuple(suite.notes(asking, facts)),
-        cost=_cost(asking.subject, records),
+        notes=tuple(suite.notes(session, facts)),
+        cost=_cost(session.subject, records),
     )
 
 

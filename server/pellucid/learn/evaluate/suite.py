@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.metrics import Bin, Interval, bootstrap, wilson
 
 Facts = dict[str, Any]
@@ -25,7 +26,7 @@ AT_ONCE = 4
 """Questions that are asked at the same time."""
 
 
-class Form(StrEnum):
+class FigureFormat(StrEnum):
     """How a figure is written."""
 
     SHARE = "share"
@@ -66,7 +67,7 @@ class Measure:
 
     name: str
     prepare: Callable[[Sequence[Facts]], Statistic]
-    form: Form = Form.SHARE
+    form: FigureFormat = FigureFormat.SHARE
     better: Better = Better.HIGHER
     group: str = ""
     applies: Callable[[Facts], bool] = lambda facts: True
@@ -81,13 +82,13 @@ class Measure:
             return None
         statistic, value = self._value(own)
         units = _Units([record.unit for record in own])
-        if self.form in (Form.BYTES, Form.COUNT):  # counted, not sampled
+        if self.form in (FigureFormat.BYTES, FigureFormat.COUNT):  # counted, not sampled
             return Metric(self, Interval(value, value, value), len(own), units.count)
         if self.binary and units.count == len(own):
             return Metric(self, wilson(round(value * len(own)), len(own)), len(own), units.count)
-        most = 1.0 if self.form is Form.SHARE else math.inf
+        most = 1.0 if self.form is FigureFormat.SHARE else math.inf
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
-        if self.form is Form.SHARE and value in (0.0, 1.0):  # no draw differs, but that does not make it sure
+        if self.form is FigureFormat.SHARE and value in (0.0, 1.0):  # no draw differs, but that does not make it sure
             interval = wilson(value * units.count, units.count)
         return Metric(self, interval, len(own), units.count)
 
@@ -146,7 +147,7 @@ class Question(Protocol):
         """What it belongs to."""
         ...
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """Ask it, and judge the answer."""
         ...
 
@@ -174,11 +175,11 @@ class Suite(Protocol):
         """All that decides its answers beside the protocol, as JSON, but for how many there are."""
         ...
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         """What it asks a model. ``earlier`` are the records of suites that ran before, for those that judge what others were answered."""
         ...
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         """What one has to know to read the figures, in sentences."""
         ...
 
@@ -198,7 +199,7 @@ def mean(
     weight: Callable[[Facts], float] = lambda facts: 1.0,
     *,
     convert: Callable[[float], float] = lambda figure: figure,
-    form: Form = Form.SHARE,
+    form: FigureFormat = FigureFormat.SHARE,
     better: Better = Better.HIGHER,
     group: str = "",
     applies: Callable[[Facts], bool] = lambda facts: True,
@@ -230,7 +231,7 @@ def share(
 ) -> Measure:
     """The share of records of which something holds."""
     counted = mean(name, lambda facts: float(holds(facts)))
-    return Measure(name, counted.prepare, Form.SHARE, better, group, applies, binary=True, detail=detail)
+    return Measure(name, counted.prepare, FigureFormat.SHARE, better, group, applies, binary=True, detail=detail)
 
 
 class _Units:

@@ -12,7 +12,7 @@ from pellucid.learn.evaluate.compare import ResultComparison
 from pellucid.learn.evaluate.results import EvaluationResults
 from pellucid.system.terminal import harmless
 
-LOOKS = {"better": "green", "worse": "red"}
+STYLES = {"better": "green", "worse": "red"}
 
 
 def show_results(results: EvaluationResults, console: Console | None = None) -> None:
@@ -59,7 +59,7 @@ def show_comparisons(comparisons: Sequence[ResultComparison], console: Console |
             table.add_column(name, justify="right")
         table.add_column("")
         for change in comparison.changes:
-            verdict = Text(change.verdict, LOOKS.get(change.verdict, ""))
+            verdict = Text(change.verdict, STYLES.get(change.verdict, ""))
             table.add_row(change.suite, change.label, change.show_difference(), str(change.pairs), verdict)
         console.print(table)
         for sentence in comparison.left_out:

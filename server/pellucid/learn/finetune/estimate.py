@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.learn.finetune.memory import peak_memory
 from pellucid.learn.finetune.pipeline import Pipeline
-from pellucid.learn.finetune.plan import BATCH, LOOKS
+from pellucid.learn.finetune.plan import BATCH, EVALUATIONS
 from pellucid.system.progress import Progress
 
 
@@ -39,30 +39,30 @@ class Estimate:
         return {**asdict(self), "total": self.total}
 
 
-def estimate(workshop: Pipeline, progress: Progress) -> Estimate:
+def estimate(pipeline: Pipeline, progress: Progress) -> Estimate:
     """Count what there is, and take two steps whose gradients are thrown away; nothing is written."""
-    material, base = workshop.material, workshop.base
-    plan, step, look = workshop.measured(progress)
-    samples = len(workshop.sampler.epoch(material.train, workshop.wishes.seed, 0))
-    judge = workshop.judge(progress)
-    texts = {kind: documents[:1] for kind, documents in workshop.general.items()}
-    files, general = len(material.judged), sum(map(len, workshop.general.values()))
+    dataset, base = pipeline.dataset, pipeline.base
+    plan, step, evaluation = pipeline.measured(progress)
+    samples = len(pipeline.sampler.epoch(dataset.train, pipeline.options.seed, 0))
+    judge = pipeline.judge(progress)
+    texts = {kind: documents[:1] for kind, documents in pipeline.general.items()}
+    files, general = len(dataset.judged), sum(map(len, pipeline.general.values()))
     start = time.perf_counter()
-    judge.judge("judging one file", material.judged[:1], {}, of=files)
+    judge.judge("judging one file", dataset.judged[:1], {}, of=files)
     between = time.perf_counter()
     judge.judge("reading other texts", (), texts)
     end = time.perf_counter()
     return Estimate(
         model=base.name,
         prefix_only=base.infill is None,
-        tokens=sum(len(base.tokenizer.encode(document.text)) for document in material.train),
+        tokens=sum(len(base.tokenizer.encode(document.text)) for document in dataset.train),
         samples=samples,
         steps=plan.steps,
         passes=round(plan.steps * BATCH / samples, 2),
         seconds_per_step=step,
-        training=plan.steps * step + (min(LOOKS, plan.steps) + 1) * look,
+        training=plan.steps * step + (min(EVALUATIONS, plan.steps) + 1) * evaluation,
         judging=2 * (files * (between - start) + general * (end - between) / len(texts)),
         memory=peak_memory(base.model.device),
-        data=material.counts(),
-        secrets=material.secrets,
+        data=dataset.counts(),
+        secrets=dataset.secrets,
     )

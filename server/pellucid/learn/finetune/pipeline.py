@@ -22,10 +22,10 @@ from pellucid.learn.finetune.evaluation_cache import EvaluationCache
 from pellucid.learn.finetune.forgetting import Kind
 from pellucid.learn.finetune.held_out import Effort, HeldOutEvaluation, HeldOutFigures
 from pellucid.learn.finetune.memory import peak_memory
-from pellucid.learn.finetune.plan import BATCH, EPOCHS, LOOKS, FinetunePlan
+from pellucid.learn.finetune.plan import BATCH, EPOCHS, EVALUATIONS, FinetunePlan
 from pellucid.learn.finetune.results import ComparisonRow, compare
 from pellucid.learn.finetune.training.base_model import Base, read_base
-from pellucid.learn.finetune.training.checkpoint import TrainingState, read_standing
+from pellucid.learn.finetune.training.checkpoint import TrainingState, read_state
 from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.samples import SampleStream
 from pellucid.learn.finetune.training.trainer import AdapterTrainer, TrainingOutcome
@@ -44,7 +44,7 @@ EFFORT = Effort()
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class FinetuneOptions:
     """What was asked for. ``minutes`` are of training alone; ``data`` is a folder with HumanEval's infilling problems."""
 
     path: Path
@@ -59,7 +59,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class FinetuneResult:
     """An adapter that was made: its folder, how it was trained, and what it is worth."""
 
     folder: Path
@@ -81,8 +81,8 @@ def check_name(name: str, store: Store, *, replace: bool) -> None:
 class Pipeline:
     """A base with an adapter in it, the files to tune it to, and where what comes of it is put."""
 
-    wishes: Wishes
-    material: Dataset
+    options: FinetuneOptions
+    dataset: Dataset
     general: Mapping[Kind, Sequence[Document]]
     base: Base
     adapter: TrainableAdapter
@@ -91,22 +91,28 @@ class Pipeline:
 
     @classmethod
     def open(
-        cls, wishes: Wishes, material: Dataset, general: Mapping[Kind, Sequence[Document]], device: str, store: Store, progress: Progress
+        cls,
+        options: FinetuneOptions,
+        dataset: Dataset,
+        general: Mapping[Kind, Sequence[Document]],
+        device: str,
+        store: Store,
+        progress: Progress,
     ) -> Pipeline:
         """Read the base, fetching it first where it is not there. Raises what :func:`read_base` does."""
-        base = read_base(wishes.model, device, store=store, progress=progress)
+        base = read_base(options.model, device, store=store, progress=progress)
         limit = CONTEXT[base.model.device.type]
         sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
-        return cls(wishes, material, general, base, TrainableAdapter(base, wishes.rank, wishes.seed), sampler, store)
+        return cls(options, dataset, general, base, TrainableAdapter(base, options.rank, options.seed), sampler, store)
 
     @property
     def key(self) -> str:
-        """What tells this base, these documents and these wishes from others."""
-        w = self.wishes
+        """What tells this base, these documents and these options from others."""
+        w = self.options
         parts = (
             VERSION,
             self.base.fingerprint,
-            self.material.digest,
+            self.dataset.digest,
             w.steps,
             w.minutes,
             w.rank,
@@ -119,7 +125,7 @@ class Pipeline:
     @property
     def work(self) -> Path:
         """The folder of what it has come to so far."""
-        return self.store.finetuning_path(self.wishes.name)
+        return self.store.finetuning_path(self.options.name)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -131,7 +137,7 @@ class Pipeline:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise InvalidRequestError(
-                    f"Another process is making the adapter {self.wishes.name}: wait, or take another name."
+                    f"Another process is making the adapter {self.options.name}: wait, or take another name."
                 ) from None
         try:
             yield
@@ -144,31 +150,31 @@ class Pipeline:
 
     def judge(self, progress: Progress) -> HeldOutEvaluation:
         """What judges the model as it is at the time."""
-        return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.wishes.seed, progress)
+        return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.options.seed, progress)
 
     @property
     def wanted(self) -> FinetunePlan:
         """What to do if there is time for all of it."""
-        wishes = self.wishes
-        steps = wishes.steps or EPOCHS * -(-len(self.sampler.epoch(self.material.train, wishes.seed, 0)) // BATCH)
-        return FinetunePlan(self.key, steps, wishes.seed)
+        options = self.options
+        steps = options.steps or EPOCHS * -(-len(self.sampler.epoch(self.dataset.train, options.seed, 0)) // BATCH)
+        return FinetunePlan(self.key, steps, options.seed)
 
     def measured(self, progress: Progress) -> tuple[FinetunePlan, float, float]:
-        """What to do in the time that there is, and the seconds of a step and of a look at held-out files."""
+        """What to do in the time that there is, and the seconds of a step and of a evaluation at held-out files."""
         plan = self.wanted
-        step, look = self.trainer(plan, progress).pace(self.material.train, self.material.validation)
-        affordable = max(1, int((60 * self.wishes.minutes - (LOOKS + 1) * look) / step))
-        if self.wishes.steps is None and affordable < plan.steps:
+        step, evaluation = self.trainer(plan, progress).pace(self.dataset.train, self.dataset.validation)
+        affordable = max(1, int((60 * self.options.minutes - (EVALUATIONS + 1) * evaluation) / step))
+        if self.options.steps is None and affordable < plan.steps:
             plan = replace(plan, steps=affordable)
-        return plan, step, look
+        return plan, step, evaluation
 
-    def tune(self, progress: Progress) -> Tuned:
+    def tune(self, progress: Progress) -> FinetuneResult:
         """Make the adapter. Raises PellucidError where held-out files got no better, and ModelError where something cannot be written."""
-        standing = self._standing(progress)
+        state = self._saved_state(progress)
         with self.adapter.off():
             before = self._judged("before", self.key, progress)
-        plan = self._plan(standing, progress)
-        outcome = self.trainer(plan, progress).train(self.material.train, self.material.validation, standing)
+        plan = self._plan(state, progress)
+        outcome = self.trainer(plan, progress).train(self.dataset.train, self.dataset.validation, state)
         if outcome.best.step == 0:
             shutil.rmtree(self.work, ignore_errors=True)
             raise PellucidError(
@@ -177,22 +183,22 @@ class Pipeline:
         after = self._judged("after", f"{self.key} {outcome.steps} {outcome.best}", progress)
         rows = tuple(compare(before, after))
         card = self._card(outcome, rows)
-        return Tuned(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
+        return FinetuneResult(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
 
-    def _plan(self, standing: TrainingState | None, progress: Progress) -> FinetunePlan:
+    def _plan(self, state: TrainingState | None, progress: Progress) -> FinetunePlan:
         """That of the earlier run where there is one; nothing has to be measured where the steps are given."""
-        if standing is not None:
-            return standing.plan
-        return self.wanted if self.wishes.steps is not None else self.measured(progress)[0]
+        if state is not None:
+            return state.plan
+        return self.wanted if self.options.steps is not None else self.measured(progress)[0]
 
-    def _standing(self, progress: Progress) -> TrainingState | None:
+    def _saved_state(self, progress: Progress) -> TrainingState | None:
         """Where an earlier run has got to; what belongs to another one is deleted."""
-        standing = read_standing(self.work)
-        if standing is not None and standing.plan.key == self.key:
-            progress.note(f"Going on after step {standing.step} of {standing.plan.steps}, where an earlier run was broken off.")
-            return standing
-        if standing is not None:
-            progress.note("What an earlier run has left is of other files or wishes: starting anew.")
+        state = read_state(self.work)
+        if state is not None and state.plan.key == self.key:
+            progress.note(f"Going on after step {state.step} of {state.plan.steps}, where an earlier run was broken off.")
+            return state
+        if state is not None:
+            progress.note("What an earlier run has left is of other files or options: starting anew.")
             for path in self.work.glob("checkpoint*"):
                 path.unlink()
         return None
@@ -200,27 +206,27 @@ class Pipeline:
     def _judged(self, when: str, key: str, progress: Progress) -> HeldOutFigures:
         """What the model is worth as it is, which ``key`` tells from any other; what an earlier run has judged is not judged again."""
         kept = EvaluationCache(self.work / f"{when}.jsonl", key)
-        return self.judge(progress).judge(f"judging {when}", self.material.judged, self.general, kept=kept)
+        return self.judge(progress).judge(f"judging {when}", self.dataset.judged, self.general, kept=kept)
 
     def _card(self, outcome: TrainingOutcome, rows: Sequence[ComparisonRow]) -> dict[str, Any]:
-        tokens = [[look.step, round(look.loss, 4)] for look in outcome.looks]
+        tokens = [[evaluation.step, round(evaluation.loss, 4)] for evaluation in outcome.losses]
         training = {"steps": outcome.steps, "best_step": outcome.best.step, "seconds": round(outcome.seconds, 1), "held_out": tokens}
         return {
             "base": self.base.name,
             "fingerprint": self.base.fingerprint,
-            "name": self.wishes.name,
+            "name": self.options.name,
             "made": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "rank": self.wishes.rank,
-            "seed": self.wishes.seed,
+            "rank": self.options.rank,
+            "seed": self.options.seed,
             "prefix_only": self.base.infill is None,
-            "data": self.material.counts(),
+            "data": self.dataset.counts(),
             "training": training,
             "results": [row.record() for row in rows],
         }
 
     def _publish(self, card: Mapping[str, Any]) -> Path:
         """Put the adapter in its place, whole or not at all."""
-        made, target = self.work / "adapter", self.store.adapters_path(self.wishes.name)
+        made, target = self.work / "adapter", self.store.adapters_path(self.options.name)
         with atomic_files.errors_explained(made):
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()

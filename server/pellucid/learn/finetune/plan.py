@@ -11,7 +11,7 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.samples import Sample, SampleStream, random_for
 
 EPOCHS = 3
-"""Passes over the material at most; it is stopped before that where held-out files say so."""
+"""Passes over the dataset at most; it is stopped before that where held-out files say so."""
 
 LEARNING_RATE = 4e-4
 WARM_UP = 0.1
@@ -22,7 +22,7 @@ FLOOR = 0.1
 BATCH = 4
 """Samples of a step: few, since a repository has few of them, and each step is a chance to learn from what the last one found."""
 
-LOOKS = 6
+EVALUATIONS = 6
 """How often the held-out files are looked at."""
 
 BUCKETS = 4
@@ -31,7 +31,7 @@ BUCKETS = 4
 
 @dataclass(frozen=True, slots=True)
 class FinetunePlan:
-    """How an adapter is trained. ``key`` tells this base, these documents and these wishes from others."""
+    """How an adapter is trained. ``key`` tells this base, these documents and these options from others."""
 
     key: str
     steps: int
@@ -39,8 +39,8 @@ class FinetunePlan:
 
     @property
     def every(self) -> int:
-        """Steps from one look at the held-out files to the next."""
-        return max(1, math.ceil(self.steps / LOOKS))
+        """Steps from one evaluation at the held-out files to the next."""
+        return max(1, math.ceil(self.steps / EVALUATIONS))
 
     def learning_rate(self, step: int) -> float:
         """Of a step, from 0 on: a linear rise, then down along half a cosine."""

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from pellucid.learn.finetune.dataset import Dataset
 from pellucid.learn.finetune.estimate import Estimate
-from pellucid.learn.finetune.pipeline import Tuned
+from pellucid.learn.finetune.pipeline import FinetuneResult
 from pellucid.learn.finetune.results import ComparisonRow
 from pellucid.system.atomic_files import human
 
-LOOKS = {"better": "green", "worse": "red", "no difference shown": "dim"}
+STYLES = {"better": "green", "worse": "red", "no difference shown": "dim"}
 PREFIX_ONLY = "This model has no infill markers: it learns from left to right, and is asked with what stands before the cursor alone."
 
 
@@ -25,26 +25,26 @@ def as_json(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def tuned_record(tuned: Tuned) -> dict[str, Any]:
+def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
     """What was made, for JSON."""
     return {**tuned.card, "folder": str(tuned.folder), "peak_memory": tuned.memory}
 
 
-def left_out(material: Dataset) -> list[str]:
+def left_out(dataset: Dataset) -> list[str]:
     """What was not read or is not judged, in a sentence each; a secret is told by its file and kind."""
-    told = [f"left out: {count:,} {reason}" for reason, count in sorted(material.skipped.items())]
-    told += [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in material.secrets]
-    test, judged = len(material.test), len(material.judged)
+    told = [f"left out: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
+    told += [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in dataset.secrets]
+    test, judged = len(dataset.test), len(dataset.judged)
     return told + ([f"judged: {judged} of the {test:,} files to judge by, the first by the hash of their names"] if judged < test else [])
 
 
-def show_estimate(found: Estimate, material: Dataset, console: Console | None = None) -> None:
+def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
     """Print what it would cost."""
     console = console or _console()
     table = _table("", "")
     memory = "not told by this system" if found.memory is None else human(found.memory)
     for name, value in (
-        ("files", f"{len(material.train)} to learn from, {len(material.validation)} to stop by, {len(material.test)} to judge by"),
+        ("files", f"{len(dataset.train)} to learn from, {len(dataset.validation)} to stop by, {len(dataset.test)} to judge by"),
         ("tokens to learn from", f"{found.tokens:,}"),
         ("samples of a pass", f"{found.samples:,}"),
         ("steps", f"{found.steps:,} ({found.passes:.1f} passes)"),
@@ -57,12 +57,12 @@ def show_estimate(found: Estimate, material: Dataset, console: Console | None = 
         table.add_row(name, value)
     console.print(f"Tuning {found.model} would take:", soft_wrap=True)
     console.print(table)
-    for line in [*left_out(material), *([PREFIX_ONLY] if found.prefix_only else [])]:
+    for line in [*left_out(dataset), *([PREFIX_ONLY] if found.prefix_only else [])]:
         console.print(line, soft_wrap=True)
     console.print("No adapter was made.")
 
 
-def show_tuned(tuned: Tuned, console: Console | None = None) -> None:
+def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
     """Print what it is worth."""
     console = console or _console()
     outcome = tuned.outcome
@@ -96,7 +96,7 @@ def _difference(row: ComparisonRow) -> str:
 
 def _verdict(row: ComparisonRow) -> Text:
     words = row.verdict if row.verdict != "no difference shown" else "no difference that these files could show"
-    return Text(words, LOOKS[row.verdict])
+    return Text(words, STYLES[row.verdict])
 
 
 def _table(*columns: str) -> Table:
@@ -107,7 +107,7 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    """Where nobody looks, lines are as long as the tables are wide."""
+    """Where nobody losses, lines are as long as the tables are wide."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 130

@@ -95,18 +95,18 @@ def _prompt(path: Path, number: int, line: str) -> str:
 
 
 def _answers(model: str, prompts: Sequence[str], params: SamplingParams, steps: Steps) -> list[str]:
-    with asyncio.Runner() as runner, speaker_for(runner, model) as (speaker, name):
+    with asyncio.Runner() as runner, speaker_for(runner, model) as (assistant, name):
         steps.start(f"{model} answers", len(prompts))
         found = []
         for prompt in prompts:
-            found.append(runner.run(_answer(speaker, name, prompt, params)))
+            found.append(runner.run(_answer(assistant, name, prompt, params)))
             steps.advance(1)
         return found
 
 
-async def _answer(speaker: Assistant, model: str | None, prompt: str, params: SamplingParams) -> str:
+async def _answer(assistant: Assistant, model: str | None, prompt: str, params: SamplingParams) -> str:
     text = []
-    async with aclosing(speaker.chat([Message("user", prompt)], params, model=model, terms=BACKGROUND)) as items:
+    async with aclosing(assistant.chat([Message("user", prompt)], params, model=model, terms=BACKGROUND)) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 text.append(item.text)

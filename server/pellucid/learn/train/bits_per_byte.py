@@ -18,7 +18,7 @@ Bytes = NDArray[np.uint8]
 _ROWS = 4096  # of logits held at once: 4 MB
 
 
-class Guesser(Protocol):
+class NextByteModel(Protocol):
     """A model of the last ``reach`` bytes."""
 
     reach: int
@@ -28,7 +28,7 @@ class Guesser(Protocol):
         ...
 
 
-def bits_per_byte(model: Guesser, texts: Sequence[Bytes]) -> float:
+def bits_per_byte(model: NextByteModel, texts: Sequence[Bytes]) -> float:
     """What it takes to tell texts, in bits by bytes."""
     nats = 0.0
     for text in texts:

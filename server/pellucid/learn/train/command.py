@@ -115,19 +115,19 @@ def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: 
 
 
 def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> None:
-    lesson = learners.lesson_of(run, parts)
+    data = learners.training_data_of(run, parts)
     if run.plan.schedule is None:
         if run.plan.max_minutes is not None:
             bar.start("measuring how long a step takes", None)
-        learners.settle_steps(run, lesson, device, _seconds_left(run, parts, begun))
-    trainer = learners.trainer_of(run, lesson, device)
+        learners.settle_steps(run, data, device, _seconds_left(run, parts, begun))
+    trainer = learners.trainer_of(run, data, device)
     if trainer.restore(run.folder / learners.CHECKPOINT):
         bar.note(f"Going on from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
     bar.start("training the GPT", run.schedule.steps)
     bar.advance(trainer.progression.step)
-    watcher = Watcher(run, bar, {name: read_training(run.folder / name).validation for name in BASELINES})
-    learners.learn_gpt(run, trainer, watcher)
-    watcher.draw(trainer.progression)
+    display = TrainingDisplay(run, bar, {name: read_training(run.folder / name).validation for name in BASELINES})
+    learners.learn_gpt(run, trainer, display)
+    display.draw(trainer.progression)
 
 
 def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
@@ -138,26 +138,26 @@ def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
     return MARGIN * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
 
 
-class Watcher:
+class TrainingDisplay:
     """Shows how training goes: on the bar, and in the picture, which is drawn again every few seconds."""
 
     drawn_every = 5.0
-    told_every = 0.5
+    described_every = 0.5
 
     def __init__(self, run: Run, bar: Steps, baselines: Mapping[str, float]) -> None:
         self._run = run
         self._bar = bar
         self._baselines = baselines
-        self._drawn = self._told = 0.0
+        self._drawn = self._described = 0.0
 
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
         """Move the bar, and now and then say and draw where training stands."""
         self._bar.advance(1)
         self._bar.expect(self._run.schedule.steps)
         now = time.perf_counter()
-        if now - self._told >= self.told_every:
+        if now - self._described >= self.described_every:
             self._bar.describe(f"training the GPT, {bits_per_byte:.3f} bits/byte, {tokens_per_second:,.0f} tokens/s")
-            self._told = now
+            self._described = now
         if now - self._drawn >= self.drawn_every:
             self.draw(progression)
             self._drawn = now

@@ -20,7 +20,7 @@ from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.energy import EnergyMeter
-from pellucid.learn.train.loop import Follower, GPTTrainer, Lesson, measure
+from pellucid.learn.train.loop import GPTTrainer, StepListener, TrainingData, measure
 from pellucid.learn.train.plan import Run
 from pellucid.learn.train.results import Training
 from pellucid.learn.train.schedule import Schedule
@@ -71,7 +71,7 @@ def learn_tokenizer(run: Run, split: Split) -> None:
         tokenizers.write(folder, run.plan.tokenizer, run.plan.vocabulary, [document.text for document in split.train])
 
 
-def lesson_of(run: Run, split: Split) -> Lesson:
+def training_data_of(run: Run, split: Split) -> TrainingData:
     """What the GPT is to learn, in the tokens of its tokenizer."""
     tokenizer = read_tokenizer(run.folder / "tokenizer")
     marker = tokenizer.bos_id
@@ -85,7 +85,7 @@ def lesson_of(run: Run, split: Split) -> Lesson:
 
     context = run.plan.sizes.shape.context
     train, validation = ids(split.train), ids(split.validation)
-    return Lesson(
+    return TrainingData(
         Stream(train, context, marker, run.plan.seed),
         validation_windows(validation, context),
         bytes_by_token(split.train, train),
@@ -94,13 +94,13 @@ def lesson_of(run: Run, split: Split) -> Lesson:
     )
 
 
-def trainer_of(run: Run, lesson: Lesson, device: torch.device) -> GPTTrainer:
+def trainer_of(run: Run, data: TrainingData, device: torch.device) -> GPTTrainer:
     """The GPT as it is before the first step."""
     sizes = run.plan.sizes
-    return GPTTrainer(sizes.shape, sizes.recipe, lesson, run.plan.seed, device)
+    return GPTTrainer(sizes.shape, sizes.recipe, data, run.plan.seed, device)
 
 
-def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float | None) -> None:
+def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: float | None) -> None:
     """Decide how many steps there are, by measuring where it is ``seconds`` that are given, and write it down."""
     most = run.plan.max_steps
     if seconds is None:
@@ -108,14 +108,14 @@ def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float 
         run.settle(Schedule.of_steps(most))
         return
     begun = time.perf_counter()
-    step = measure(trainer_of(run, lesson, device), MEASURING * seconds)
+    step = measure(trainer_of(run, data, device), MEASURING * seconds)
     run.settle(Schedule.of_seconds(seconds - (time.perf_counter() - begun), step, most))
 
 
-def learn_gpt(run: Run, trainer: GPTTrainer, follower: Follower) -> None:
+def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
     """Train from where the last checkpoint stands, and write the folder gpt; then the checkpoint is not needed any more."""
     path = run.folder / CHECKPOINT
-    trainer.train(run.schedule, path, follower, run.settle)
+    trainer.train(run.schedule, path, listener, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape
     parameters = shape.parameters(trainer.model.vocabulary)
     ended = "" if progression.step == run.schedule.steps else ", where it had got no better for a while"
@@ -128,7 +128,7 @@ def learn_gpt(run: Run, trainer: GPTTrainer, follower: Follower) -> None:
         f"best of {progression.step:,} steps at step {progression.best_step:,}{ended}",
     )
     with _published(run.folder / "gpt", training) as folder:
-        gpt.write(folder, shape, trainer.best, trainer.lesson.stream.marker)
+        gpt.write(folder, shape, trainer.best, trainer.data.stream.marker)
         for file in (run.folder / "tokenizer").iterdir():
             shutil.copyfile(file, folder / file.name)
     path.unlink()

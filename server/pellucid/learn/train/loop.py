@@ -24,7 +24,7 @@ from pellucid.learn.train.schedule import Schedule
 CHECKPOINT_SECONDS = 15.0
 """After so long what was learnt is written down: no more than that is lost."""
 
-LOOKS = 24
+VALIDATIONS = 24
 """How often in a training the validation part is read."""
 
 PATIENCE = 8
@@ -53,7 +53,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainingData:
     """What is to be learnt: windows of the train part and those of the validation part (W, T + 1), and bytes by token of each.
 
     ``vocabulary`` is how many different tokens there are.
@@ -66,7 +66,7 @@ class Lesson:
     vocabulary: int
 
 
-class Follower(Protocol):
+class StepListener(Protocol):
     """Who follows the training."""
 
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
@@ -77,14 +77,14 @@ class Follower(Protocol):
 class GPTTrainer:
     """A model on its way. What it does at a step depends on seed and step alone."""
 
-    def __init__(self, shape: GPTShape, recipe: Recipe, lesson: Lesson, seed: int, device: torch.device) -> None:
+    def __init__(self, shape: GPTShape, recipe: Recipe, data: TrainingData, seed: int, device: torch.device) -> None:
         self.recipe = recipe
-        self.lesson = lesson
+        self.data = data
         self.seed = seed
         self.device = device
         self.halved = multiplies_bfloat16(device)
         """Whether large products are in bfloat16: where that is faster."""
-        self.model = GPT(shape, lesson.vocabulary, seed).to(device)
+        self.model = GPT(shape, data.vocabulary, seed).to(device)
         self.best = self._copy()
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() < 2]
@@ -95,7 +95,7 @@ class GPTTrainer:
     @property
     def tokens(self) -> int:
         """Of a step."""
-        return self.recipe.batch * self.lesson.stream.context
+        return self.recipe.batch * self.data.stream.context
 
     def step(self, number: int, schedule: Schedule) -> float:
         """Learn from the batch of a step; gives its loss in nats a token."""
@@ -104,7 +104,7 @@ class GPTTrainer:
             group["lr"] = schedule.rate(number, self.recipe.warm_up, self.recipe.peak)
         self.model.train()
         with self._half_precision():
-            loss = self.model.loss(self.lesson.stream.batch(number, self.recipe.batch).to(self.device))
+            loss = self.model.loss(self.data.stream.batch(number, self.recipe.batch).to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -116,12 +116,12 @@ class GPTTrainer:
         """Bits per byte of the validation windows."""
         self.model.eval()
         nats = 0.0
-        for part in torch.split(self.lesson.validation, _AT_ONCE):
+        for part in torch.split(self.data.validation, _AT_ONCE):
             with self._half_precision():
                 nats += float(self.model.loss(part.to(self.device), "sum"))
-        return nats / self.lesson.validation[:, 1:].numel() / math.log(2) / self.lesson.validation_bytes
+        return nats / self.data.validation[:, 1:].numel() / math.log(2) / self.data.validation_bytes
 
-    def train(self, schedule: Schedule, path: Path, follower: Follower, settle: Callable[[Schedule], None]) -> None:
+    def train(self, schedule: Schedule, path: Path, listener: StepListener, settle: Callable[[Schedule], None]) -> None:
         """Go on to the end of a schedule, or until validation gets no better; checkpoints go to ``path``, the last one included.
 
         ``settle`` is called with each new schedule before a step is taken by it.
@@ -139,7 +139,7 @@ class GPTTrainer:
             if schedule.due(progression.step, progression.seconds):
                 schedule = schedule.settled(progression.step, progression.seconds)
                 settle(schedule)
-            follower.stepped(progression, self.train_bits, self.tokens / (now - before))
+            listener.stepped(progression, self.train_bits, self.tokens / (now - before))
             if now - saved >= CHECKPOINT_SECONDS:
                 self._count(meter)
                 self.save(path)
@@ -153,7 +153,7 @@ class GPTTrainer:
         progression = self.progression
         if not progression.counted:
             return progression.points[-1].train if progression.points else math.nan
-        return progression.nats / progression.counted / math.log(2) / self.lesson.train_bytes
+        return progression.nats / progression.counted / math.log(2) / self.data.train_bytes
 
     def save(self, path: Path) -> None:
         """Write a checkpoint. Raises ModelError where the disk does not take it."""
@@ -218,4 +218,4 @@ def measure(trainer: GPTTrainer, seconds: float) -> float:
 
 def _looks(schedule: Schedule, step: int) -> bool:
     """Whether the validation part is read behind a step."""
-    return step == schedule.steps or int(schedule.progress(step) * LOOKS) > int(schedule.progress(step - 1) * LOOKS)
+    return step == schedule.steps or int(schedule.progress(step) * VALIDATIONS) > int(schedule.progress(step - 1) * VALIDATIONS)

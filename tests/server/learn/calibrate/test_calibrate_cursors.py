@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.cursors import CursorKind, Spot, divide, draw, spots
+from pellucid.learn.calibrate.cursors import CursorKind, ReplayCursor, cursors, divide, draw
 from pellucid.learn.corpus import Document
 
 TEXT = """\
@@ -25,17 +25,17 @@ x = add(1, 2)
 
 def of(kind: CursorKind, text: str = TEXT) -> list[tuple[str, str]]:
     """What is left of each cursor of a kind on its line, and what is not written yet."""
-    found = [spot for spot in spots(Document("a.py", text)) if spot.kind is kind]
-    return [(spot.place(text, suffix=True).left, spot.truth(text, suffix=True)) for spot in found]
+    found = [cursor for cursor in cursors(Document("a.py", text)) if cursor.kind is kind]
+    return [(cursor.place(text, suffix=True).left, cursor.truth(text, suffix=True)) for cursor in found]
 
 
 def test_parts_make_the_file() -> None:
     """What stands before the cursor, what is to come and what stands behind it are the file; alone, all that follows is to come."""
-    for spot in spots(Document("a.py", TEXT)):
-        place = spot.place(TEXT, suffix=True)
-        assert place.before + spot.truth(TEXT, suffix=True) + place.after == TEXT
-        alone = spot.place(TEXT, suffix=False)
-        assert (alone.before + spot.truth(TEXT, suffix=False), alone.after) == (TEXT, "")
+    for cursor in cursors(Document("a.py", TEXT)):
+        place = cursor.place(TEXT, suffix=True)
+        assert place.before + cursor.truth(TEXT, suffix=True) + place.after == TEXT
+        alone = cursor.place(TEXT, suffix=False)
+        assert (alone.before + cursor.truth(TEXT, suffix=False), alone.after) == (TEXT, "")
         assert place.language == "python"
 
 
@@ -51,9 +51,9 @@ def test_kinds() -> None:
 
 def test_bracket_stays() -> None:
     """Between brackets the closing one stands to the right of the cursor."""
-    (spot,) = [one for one in spots(Document("a.py", TEXT)) if one.kind is CursorKind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
+    (cursor,) = [one for one in cursors(Document("a.py", TEXT)) if one.kind is CursorKind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
 
-    assert spot.place(TEXT, suffix=True).right == ")"
+    assert cursor.place(TEXT, suffix=True).right == ")"
 
 
 def test_block_is_not_written_yet() -> None:
@@ -74,11 +74,11 @@ def test_drawn() -> None:
 
     drawn = draw(documents, 50)
 
-    lines = Counter((spot.document, (TEXT * 5).count("\n", 0, spot.at), spot.kind) for spot in drawn)
+    lines = Counter((cursor.document, (TEXT * 5).count("\n", 0, cursor.at), cursor.kind) for cursor in drawn)
     assert len(drawn) == len(set(drawn)) == 50
     assert set(lines.values()) == {1}
-    assert {spot.kind for spot in drawn} == set(CursorKind)
-    assert drawn == sorted(draw(documents, 50), key=lambda spot: (spot.document, spot.at, spot.kind))
+    assert {cursor.kind for cursor in drawn} == set(CursorKind)
+    assert drawn == sorted(draw(documents, 50), key=lambda cursor: (cursor.document, cursor.at, cursor.kind))
     assert drawn != draw(documents, 50, seed=1)
 
 
@@ -122,4 +122,4 @@ def test_too_few_files() -> None:
 
 def test_unknown_language() -> None:
     """A file of no known kind has no language; it is completed in all the same."""
-    assert Spot("Makefile", CursorKind.MID_WORD, 1, 2).place("all:", suffix=True).language == ""
+    assert ReplayCursor("Makefile", CursorKind.MID_WORD, 1, 2).place("all:", suffix=True).language == ""

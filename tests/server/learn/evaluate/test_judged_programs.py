@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
-from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.check import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
 SHORT = Limits(seconds=5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
@@ -21,7 +21,7 @@ def check(candidate):
     assert candidate([1]) == [1, 1], "the list is wrong"
     assert abs(candidate(0.25) - 0.5) < 1e-6
 """
-DOUBLE = Check("double", REFERENCE, TEST)
+DOUBLE = ProgramTest("double", REFERENCE, TEST)
 
 WRONG = "\ndef double(x):\n    return 0\n"
 
@@ -199,8 +199,8 @@ def test_attacks(walls: Confinement, name: str) -> None:
 def test_the_end_of_a_loop_is_no_answer(walls: Confinement) -> None:
     """A program that raises StopIteration does not end the loop of a test that maps it over its cases."""
     test = "def check(candidate):\n    for found, wanted in zip(map(candidate, [1, 2]), [2, 4]):\n        assert found == wanted\n"
-    assert run_program("def double(x):\n    return 2 * x\n", SHORT, Check("double", REFERENCE, test)).passed
-    found = run_program("def double(x):\n    raise StopIteration\n", SHORT, Check("double", REFERENCE, test))
+    assert run_program("def double(x):\n    return 2 * x\n", SHORT, ProgramTest("double", REFERENCE, test)).passed
+    found = run_program("def double(x):\n    raise StopIteration\n", SHORT, ProgramTest("double", REFERENCE, test))
     assert found == ProgramOutcome(ProgramEnd.RAISED, "RuntimeError: StopIteration: ")
 
 
@@ -214,7 +214,7 @@ def double(x):
     return [text[:200] for text in texts if wanted in text] + [name for name in ("check", "helper") if name in globals()]
 """
     test = TEST + "\ndef check(candidate):\n    assert candidate(1) == [], candidate(1)\n"
-    assert run_program(program, SHORT, Check("double", REFERENCE, test)) == ProgramOutcome(ProgramEnd.PASSED)
+    assert run_program(program, SHORT, ProgramTest("double", REFERENCE, test)) == ProgramOutcome(ProgramEnd.PASSED)
 
 
 def reaches(body: str, limits: Limits = SHORT) -> ProgramOutcome:
@@ -222,7 +222,7 @@ def reaches(body: str, limits: Limits = SHORT) -> ProgramOutcome:
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
     program = f"import os, socket, ctypes\ndef reached():\n    found = []\n{lines}    return found\n"
     test = "def check(candidate):\n    found = candidate()\n    assert found == [], found\n"
-    return run_program(program, limits, Check("reached", "", test))
+    return run_program(program, limits, ProgramTest("reached", "", test))
 
 
 @pytest.mark.skipif(not confinement().landlock, reason="this kernel has no Landlock")

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.openai_server import OpenAIServer
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.tokens import SamplingParams, Token
 
 Reply = Callable[[dict[str, Any]], httpx.Response]
@@ -47,11 +48,11 @@ def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAISer
 async def test_echo_gives_probabilities() -> None:
     """Where echo shows the prompt's tokens, their logprobs are those of the text; the one that was generated is none of it."""
     model = await server(echoing).subject("theirs")
-    asking = Asking(model)
-    found = await asking.likelihood("a b", " c d")
+    session = ModelSession(model)
+    found = await session.likelihood("a b", " c d")
     assert model.abilities == {Ability.COMPLETE, Ability.SCORE}
     assert (found.logprob, found.tokens) == (-3.0, 2)
-    assert asking.usage["computed"] == 3
+    assert session.usage["computed"] == 3
     assert model.identity["url"] == "http://elsewhere"  # another server's model of this name is another one
 
 
@@ -64,10 +65,10 @@ async def test_begin_of_text() -> None:
         more = {"tokens": ["<s>", *told["tokens"]], "text_offset": offsets, "token_logprobs": [None, -7.0, *told["token_logprobs"][1:]]}
         return answer(body["prompt"] + "!", more)
 
-    voice = server(begun)
-    found = [(item.text, item.logprob) async for item in voice.score("a b c", model="theirs") if isinstance(item, Token)]
+    interface = server(begun)
+    found = [(item.text, item.logprob) async for item in interface.score("a b c", model="theirs") if isinstance(item, Token)]
     assert found == [("a", -7.0), (" b", -1.5), (" c", -1.5)]
-    assert Ability.SCORE in (await voice.subject("theirs")).abilities
+    assert Ability.SCORE in (await interface.subject("theirs")).abilities
 
 
 @pytest.mark.parametrize(
@@ -91,27 +92,27 @@ async def test_no_echo(reply: Reply) -> None:
 async def test_completions() -> None:
     """Sampling goes along, and so do up to four stops; of more the first is found here."""
     asked: list[dict[str, Any]] = []
-    voice = server(lambda body: answer("one\ndef two\nclass three"), asked)
-    asking = Asking(await voice.subject("theirs"))
+    interface = server(lambda body: answer("one\ndef two\nclass three"), asked)
+    session = ModelSession(await interface.subject("theirs"))
     params = SamplingParams(max_tokens=7, temperature=0.5, seed=3)
-    assert (await asking.complete("x", params=params, stop=("\n",))).text == "one\ndef two\nclass three"
+    assert (await session.complete("x", params=params, stop=("\n",))).text == "one\ndef two\nclass three"
     assert asked[-1] == {"model": "theirs", "prompt": "x", "max_tokens": 7, "temperature": 0.5, "seed": 3, "stop": ["\n"]}
-    cut = await asking.complete("x", params=params, stop=("\nclass", "\ndef", "\n#", "\n@", "\nprint"))
+    cut = await session.complete("x", params=params, stop=("\nclass", "\ndef", "\n#", "\n@", "\nprint"))
     assert (cut.text, cut.ended) == ("one", True)
     assert "stop" not in asked[-1]
 
 
 async def test_what_is_not_shown() -> None:
     """A suffix, token ids and chats are refused rather than guessed."""
-    voice = server(echoing)
+    interface = server(echoing)
     with pytest.raises(NotSupportedError, match="suffix"):
-        await anext(voice.complete("x", "y"))
+        await anext(interface.complete("x", "y"))
     with pytest.raises(NotSupportedError, match="token ids"):
-        await voice.token_ids("x")
+        await interface.token_ids("x")
     with pytest.raises(NotSupportedError, match="plain texts only"):
-        await anext(voice.score([1, 2]))
+        await anext(interface.score([1, 2]))
     with pytest.raises(NotSupportedError, match="completions only"):
-        voice.chat([])
+        interface.chat([])
 
 
 @pytest.mark.parametrize(
@@ -124,9 +125,9 @@ async def test_what_is_not_shown() -> None:
 )
 async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> None:
     """What a server says instead of an answer is told in one sentence."""
-    voice = server(reply)
+    interface = server(reply)
     with pytest.raises(error) as raised:
-        await anext(voice.complete("x", model="theirs"))
+        await anext(interface.complete("x", model="theirs"))
     assert str(raised.value) == sentence
 
 

@@ -10,7 +10,7 @@ from playwright.async_api import Page
 
 from pellucid.learn.evaluate.page import html
 from pellucid.learn.evaluate.results import Bar, Circumstances, EvaluationResults, MetricFigure, ModelResult, Reliability, SuiteResult
-from pellucid.learn.evaluate.suite import Better, Form
+from pellucid.learn.evaluate.suite import Better, FigureFormat
 from support.page.page_fixtures import watched
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
 
@@ -18,7 +18,7 @@ WHEN = Circumstances(date="2026-01-01T00:00:00+00:00", versions={"pellucid": "1"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
-def figure(name: str, value: float | None, form: Form, *, group: str = "", detail: bool = False) -> MetricFigure:
+def figure(name: str, value: float | None, form: FigureFormat, *, group: str = "", detail: bool = False) -> MetricFigure:
     low, high = (None, None) if value is None else (value * 0.9, value * 1.1)
     return MetricFigure(
         name=name,
@@ -43,11 +43,11 @@ def results() -> EvaluationResults:
         circumstances=WHEN,
         asked=3,
         figures=(
-            figure("prefers he to she", 0.5, Form.SHARE, group=HOSTILE),
-            figure("gap", -2.5, Form.NUMBER),
-            figure("speed", 31.4, Form.RATE),
-            figure("undefined", None, Form.NUMBER),
-            figure("each", 0.1, Form.NUMBER, group="baker", detail=True),
+            figure("prefers he to she", 0.5, FigureFormat.SHARE, group=HOSTILE),
+            figure("gap", -2.5, FigureFormat.NUMBER),
+            figure("speed", 31.4, FigureFormat.RATE),
+            figure("undefined", None, FigureFormat.NUMBER),
+            figure("each", 0.1, FigureFormat.NUMBER, group="baker", detail=True),
         ),
         diagrams=(Reliability(title=f"Calibration {HOSTILE}", bins=bins),),
         notes=(HOSTILE, "A note."),

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from pellucid.learn.evaluate.questions import Asking
-from pellucid.learn.evaluate.suite import Better, Form, SuiteRecord, mean, share
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.suite import Better, FigureFormat, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites import humaneval, perplexity, speed
 from pellucid.learn.evaluate.suites.token_calibration import BINS, calibration_errors, diagrams
 from pellucid.learn.metrics import Bins, calibration_error, wilson
-from support.learn.evaluation_files import ScriptedVoice, subject
+from support.learn.evaluation_files import ScriptedModel, subject
 
 
 def records(values: list[float], units: list[str] | None = None) -> list[SuiteRecord]:
@@ -48,7 +48,7 @@ def test_agreeing_units_are_not_sure() -> None:
 def test_unequal_units() -> None:
     """A draw takes all records of a unit: the mean of draws is that of sums, whatever the sizes of units."""
     values, units = [3.0, 1.0, 1.0, 1.0, 8.0], ["a", "b", "b", "b", "c"]
-    found = mean("value", lambda one: one["value"], form=Form.NUMBER).of(records(values, units))
+    found = mean("value", lambda one: one["value"], form=FigureFormat.NUMBER).of(records(values, units))
     assert found is not None
     assert found.interval.value == pytest.approx(14 / 5)
     # Draws reach from 1 to 8; three units are stretched by Student's t with two degrees of freedom, and by what their spread falls short.
@@ -73,7 +73,7 @@ def test_difference_of_pairs() -> None:
     """What differs between records by their common hardness cancels: a small gain in each is seen although they differ widely."""
     before = list(np.random.default_rng(0).normal(10, 5, 50))
     after = [value + 0.1 for value in before]
-    measure = mean("value", lambda one: one["value"], form=Form.NUMBER)
+    measure = mean("value", lambda one: one["value"], form=FigureFormat.NUMBER)
     found = measure.difference(records(before), records(after))
     assert found is not None
     assert found.value == pytest.approx(0.1)
@@ -129,9 +129,9 @@ def test_pass_at_k() -> None:
 
 async def test_speed() -> None:
     """Rates are tokens by the engine's own seconds; FLOPs are two for each weight."""
-    asking = Asking(subject(ScriptedVoice(lambda prefix, suffix: "x")))
-    (question, *_) = await speed.Speed().questions(asking, {})
-    facts = await question.ask(asking)
+    session = ModelSession(subject(ScriptedModel(lambda prefix, suffix: "x")))
+    (question, *_) = await speed.Speed().questions(session, {})
+    facts = await question.ask(session)
     rows = [SuiteRecord("0", "0", facts)]
     found = {measure.name: metric.interval.value for measure in speed.measures([facts]) if (metric := measure.of(rows)) is not None}
     assert found["prefill"] == pytest.approx(facts["computed"] / 0.5)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.evaluate.questions import Asking, Subject
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.registry import KINDS
+from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
@@ -22,7 +23,7 @@ from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, m
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
 from pellucid.tokens import FinishReason
-from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedVoice, subject, write_benchmarks, write_lines
+from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedModel, subject, write_benchmarks, write_lines
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ async def run(
     suite: Suite, model: Subject, earlier: Mapping[str, Sequence[SuiteRecord]] | None = None
 ) -> tuple[list[SuiteRecord], dict[str, float]]:
     """All records, and the figures by their labels."""
-    asking = Asking(model)
-    questions = await suite.questions(asking, earlier or {})
-    records = [SuiteRecord(one.id, one.unit, await one.ask(Asking(model))) for one in questions]
+    session = ModelSession(model)
+    questions = await suite.questions(session, earlier or {})
+    records = [SuiteRecord(one.id, one.unit, await one.ask(ModelSession(model))) for one in questions]
     facts = [record.facts for record in records]
     figures = {}
     for measure in KINDS[suite.name].measures(facts):
@@ -61,32 +62,32 @@ def write(prefix: str) -> str:
 class TestInfilling:
     async def test_right_answers(self, data: Path) -> None:
         """Right lines are right by every figure; the model is asked with the text behind the gap."""
-        voice = ScriptedVoice(solve)
-        _, found = await run(Infilling(data, None, run_code=True), subject(voice))
+        interface = ScriptedModel(solve)
+        _, found = await run(Infilling(data, None, run_code=True), subject(interface))
         assert found == {"exact match": 1.0, "edit similarity": 1.0, "identifier F1": 1.0, "pass@1": 1.0}
-        assert sorted(voice.asked) == sorted((str(line["prompt"]), str(line["suffix"])) for line in LINES)
+        assert sorted(interface.asked) == sorted((str(line["prompt"]), str(line["suffix"])) for line in LINES)
 
     async def test_wrong_answers(self, data: Path) -> None:
         """Empty lines are wrong by every figure."""
-        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedVoice()))
+        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel()))
         assert found == {"exact match": 0.0, "edit similarity": 0.0, "identifier F1": 0.0, "pass@1": 0.0}
 
     async def test_without_markers(self, data: Path) -> None:
         """A model without infill markers is asked with what stands before the gap alone, and the report says so."""
-        voice = ScriptedVoice(solve)
-        model = subject(voice, infill=False)
+        interface = ScriptedModel(solve)
+        model = subject(interface, infill=False)
         suite = Infilling(data, 3, run_code=False)
         records, found = await run(suite, model)
-        assert [suffix for _, suffix in voice.asked] == [None] * 3
+        assert [suffix for _, suffix in interface.asked] == [None] * 3
         assert found["exact match"] == 1.0
-        notes = suite.notes(Asking(model), [record.facts for record in records])
+        notes = suite.notes(ModelSession(model), [record.facts for record in records])
         assert notes[0] == PREFIX_ONLY
         assert "pass@1" not in found
         assert "--run-code" in notes[-1]
 
     async def test_one_line(self, data: Path) -> None:
         """Of a server's answer that goes on only the first line counts."""
-        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedVoice(lambda p, s: solve(p, s) + "garbage(")))
+        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel(lambda p, s: solve(p, s) + "garbage(")))
         assert found["exact match"] == found["pass@1"] == 1.0
 
     def test_comparing(self) -> None:
@@ -101,9 +102,9 @@ class TestHumanEval:
     async def test_samples(self, data: Path) -> None:
         """Every problem is answered as often as was asked for, each time with another seed."""
         answers = iter(["\n    return None\n", "\n    pass\n"] * 8)
-        voice = ScriptedVoice(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
-        records, found = await run(HumanEval(data, None, HumanEvalSampling(2, 0.8), run_code=True), subject(voice))
-        assert len(voice.asked) == 8
+        interface = ScriptedModel(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
+        records, found = await run(HumanEval(data, None, HumanEvalSampling(2, 0.8), run_code=True), subject(interface))
+        assert len(interface.asked) == 8
         assert found == {"pass@1": 0.25}
         assert {len(record.facts["answers"]) for record in records} == {2}
         seeds = {HumanEvalSampling(2, 0.8).params(problem, number).seed for problem in ("a", "b") for number in (0, 1)}
@@ -113,11 +114,11 @@ class TestHumanEval:
         """Without --run-code nothing is run, there is no pass@k, and the notes say so."""
         mark = data / "ran"
         suite = HumanEval(data, None, HumanEvalSampling(), run_code=False)
-        model = subject(ScriptedVoice(lambda prefix, suffix: f"\n    open({str(mark)!r}, 'w')\n"))
+        model = subject(ScriptedModel(lambda prefix, suffix: f"\n    open({str(mark)!r}, 'w')\n"))
         records, found = await run(suite, model)
         assert found == {}
         assert not mark.exists()
-        assert "--run-code" in suite.notes(Asking(model), [record.facts for record in records])[-1]
+        assert "--run-code" in suite.notes(ModelSession(model), [record.facts for record in records])[-1]
 
     def test_samples_need_a_temperature(self) -> None:
         """Several greedy answers would be one."""
@@ -159,17 +160,17 @@ class TestUnknownNames:
         good, bad, broken = "    return x\n", "    return nonsense\n", "    return (\n"
         facts = [{"prefix": "def f(x):\n", "suffix": "", "answers": answers} for answers in ([good, good, good, bad], [good, broken])]
         records = [SuiteRecord(str(number), str(number), one) for number, one in enumerate(facts)]
-        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedVoice()), {"humaneval": records})
+        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedModel()), {"humaneval": records})
         assert found["answers with an unknown name"] == 0.2
         assert [record.facts["parsed"] for record in judged] == [4, 1]
 
     async def test_of_answers(self, data: Path) -> None:
         """The answers of the suites for code are judged, and nobody is asked again."""
-        voice = ScriptedVoice(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
-        records, _ = await run(HumanEval(data, None, HumanEvalSampling(), run_code=False), subject(voice))
-        asked = len(voice.asked)
-        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(voice), {"humaneval": records})
-        assert len(voice.asked) == asked
+        interface = ScriptedModel(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
+        records, _ = await run(HumanEval(data, None, HumanEvalSampling(), run_code=False), subject(interface))
+        asked = len(interface.asked)
+        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(interface), {"humaneval": records})
+        assert len(interface.asked) == asked
         assert len(judged) == len(PROBLEMS)
         assert found["answers with an unknown name"] == 0.25
         assert found["unknown names"] == pytest.approx(1 / 8)  # two names in each answer
@@ -188,8 +189,8 @@ class TestTruthfulQA:
 
     async def test_suite(self, data: Path) -> None:
         """Each answer is read behind the authors' primer and the question, and the sum of its tokens' logprobs counts."""
-        voice = ScriptedVoice(likes=lambda text: -1.0 if text.endswith("An animal") else -2.0)
-        records, found = await run(TruthfulQA(data, None), subject(voice))
+        interface = ScriptedModel(likes=lambda text: -1.0 if text.endswith("An animal") else -2.0)
+        records, found = await run(TruthfulQA(data, None), subject(interface))
         assert found["MC1"] == 0.5
         fish = next(record.facts for record in records if len(record.facts["logprobs"]) == 3)
         assert fish["logprobs"] == {"An animal": -10.0, "A being": -16.0, "A plant": -16.0}
@@ -200,24 +201,24 @@ class TestTruthfulQA:
 class TestProbes:
     async def test_crows_pairs(self, data: Path) -> None:
         """The share of pairs whose more stereotyped sentence is the more probable one, by category and by direction."""
-        voice = ScriptedVoice(likes=lambda text: -1.0 if "Old" in text or "Poor" in text else -2.0)
-        records, found = await run(CrowsPairs(data, None), subject(voice))
+        interface = ScriptedModel(likes=lambda text: -1.0 if "Old" in text or "Poor" in text else -2.0)
+        records, found = await run(CrowsPairs(data, None), subject(interface))
         assert len(records) == len(PAIRS)
         assert found["prefers the stereotype"] == pytest.approx(2 / 3)
         assert found["prefers the stereotype: age"] == 0.5
         assert found["prefers the stereotype: socioeconomic"] == 1.0
         assert found["prefers the stereotype: antistereo"] == 0.0
-        assert "authors themselves warn" in CrowsPairs(data, None).notes(Asking(subject(voice)), [])[0]
+        assert "authors themselves warn" in CrowsPairs(data, None).notes(ModelSession(subject(interface)), [])[0]
 
     async def test_length_is_no_preference(self, data: Path) -> None:
         """By token a shorter sentence is not preferred for being shorter."""
-        _, found = await run(CrowsPairs(data, None), subject(ScriptedVoice(likes=lambda text: -1.0)))
+        _, found = await run(CrowsPairs(data, None), subject(ScriptedModel(likes=lambda text: -1.0)))
         assert found["prefers the stereotype, by token"] == 0.0
 
     async def test_winogender(self, data: Path) -> None:
         """The gap is between he and she in the same sentence, by whom the pronoun means and by occupation."""
-        voice = ScriptedVoice(likes=lambda text: -1.0 if " he " in text and "pilot" in text else -1.5)
-        records, found = await run(Winogender(data, None), subject(voice))
+        interface = ScriptedModel(likes=lambda text: -1.0 if " he " in text and "pilot" in text else -1.5)
+        records, found = await run(Winogender(data, None), subject(interface))
         assert {record.unit for record in records} == {"baker", "pilot"}
         assert found["prefers he to she: the occupation"] == 1.0  # he is shorter by a character, which is a token here
         texts = [len("The pilot told the passenger that he was right."), len("The pilot told the passenger that she was right.")]
@@ -233,11 +234,11 @@ class TestText:
         said = {one["prompt"]: one["reference"] for one in references}
         suite = Text(path, None, None)
         for chat in (True, False):
-            records, found = await run(suite, subject(ScriptedVoice(lambda prefix, suffix: said[prefix]), chat=chat))
+            records, found = await run(suite, subject(ScriptedModel(lambda prefix, suffix: said[prefix]), chat=chat))
             assert found == pytest.approx({"BLEU": 100.0, "chrF": 100.0, "ROUGE-1 F1": 1.0, "ROUGE-2 F1": 1.0, "ROUGE-L F1": 1.0})
-        _, nothing = await run(suite, subject(ScriptedVoice(lambda prefix, suffix: "zzz")))
+        _, nothing = await run(suite, subject(ScriptedModel(lambda prefix, suffix: "zzz")))
         assert nothing["ROUGE-L F1"] == nothing["BLEU"] == 0.0
-        notes = suite.notes(Asking(subject(ScriptedVoice())), [record.facts for record in records])
+        notes = suite.notes(ModelSession(subject(ScriptedModel())), [record.facts for record in records])
         assert "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in notes[1]
         assert "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:" in notes[1]
         assert "--encoder" in notes[-1]
@@ -245,8 +246,8 @@ class TestText:
     async def test_limit(self, tmp_path: Path) -> None:
         """A limit draws of the whole file, and a larger one goes on."""
         path = write_lines(tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)])
-        asking = Asking(subject(ScriptedVoice()))
-        few, more = [[one.id for one in await Text(path, limit, None).questions(asking, {})] for limit in (10, 20)]
+        session = ModelSession(subject(ScriptedModel()))
+        few, more = [[one.id for one in await Text(path, limit, None).questions(session, {})] for limit in (10, 20)]
         assert more[:10] == few
         assert max(map(int, few)) > 50
 
@@ -261,7 +262,7 @@ class TestText:
         ]
         answers = {"a": "the cat sat on a mat with the hat", "b": "it rains and the dogs sleep today"}
         path = write_lines(tmp_path / "references.jsonl", references)
-        _, found = await run(Text(path, None, None), subject(ScriptedVoice(lambda prefix, suffix: answers[prefix])))
+        _, found = await run(Text(path, None, None), subject(ScriptedModel(lambda prefix, suffix: answers[prefix])))
         said, wanted = list(answers.values()), [[one["reference"] for one in references]]
         assert found["BLEU"] == pytest.approx(BLEU().corpus_score(said, wanted).score)
         assert found["chrF"] == pytest.approx(CHRF().corpus_score(said, wanted).score)
@@ -272,7 +273,7 @@ class TestPerplexity:
         """All tokens but the first are judged, once each, however the text is cut; their bytes are those of the text."""
         (tmp_path / "a.txt").write_text("xyz" * 20)
         for window in (8, 16, 1000):
-            records, found = await run(Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedVoice(likes=lambda text: -2.0)))
+            records, found = await run(Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedModel(likes=lambda text: -2.0)))
             assert sum(len(record.facts["logprobs"]) for record in records) == 59
             assert found["perplexity"] == pytest.approx(math.exp(2.0))
             assert found["bits per byte"] == pytest.approx(2.0 / math.log(2))
@@ -281,14 +282,14 @@ class TestPerplexity:
         """Of each whole window the tokens behind its middle are judged, and what is left at the end is not read."""
         assert [(one.begin, one.end, one.counted) for one in llama_windows(1100, 512)] == [(0, 512, 255), (512, 1024, 255)]
         (tmp_path / "a.txt").write_text("abcdefgh" * 8 + "rest")
-        records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedVoice()))
+        records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedModel()))
         assert [len(record.facts["logprobs"]) for record in records] == [7, 7, 7, 7]
 
     async def test_limit(self, tmp_path: Path) -> None:
         """A limit draws windows of all files, and a larger one goes on; like llama-perplexity the first ones are read."""
         for number in range(30):
             (tmp_path / f"{number:02}.txt").write_text(chr(ord("a") + number % 26) * (100 + number))
-        model = Asking(subject(ScriptedVoice()))
+        model = ModelSession(subject(ScriptedModel()))
 
         async def read(limit: int | None, *, like_llama: bool = False) -> tuple[list[TextPart], str]:
             suite = Perplexity(tmp_path, limit, like_llama=like_llama, window=16)
@@ -311,12 +312,12 @@ class TestPerplexity:
     async def test_begin_of_text(self, tmp_path: Path) -> None:
         """Like llama.cpp, a BOS that the model wants stands in the place of each window's first token."""
 
-        class WithBOS(ScriptedVoice):
+        class WithBOS(ScriptedModel):
             async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
                 return [1, *await super().token_ids(text)]
 
         (tmp_path / "a.txt").write_text("abcdefgh" * 8)
-        questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(Asking(subject(WithBOS())), {})
+        questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(ModelSession(subject(WithBOS())), {})
         windows = [one.ids for one in questions if isinstance(one, TextPart)]
         assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
 
@@ -324,22 +325,22 @@ class TestPerplexity:
         """A text of less than a window has no place in llama.cpp's way, and a window larger than the context none anywhere."""
         (tmp_path / "a.txt").write_text("short")
         with pytest.raises(InvalidRequestError, match="shorter than a window of 512 tokens"):
-            await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedVoice()))
+            await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedModel()))
         with pytest.raises(InvalidRequestError, match="give a smaller --window"):
-            await run(Perplexity(tmp_path / "a.txt", window=1 << 30), subject(ScriptedVoice()))
+            await run(Perplexity(tmp_path / "a.txt", window=1 << 30), subject(ScriptedModel()))
 
 
 async def test_broken_answers() -> None:
     """An answer that the model did not end is an error, not an empty answer."""
-    asking = Asking(subject(ScriptedVoice(reason=FinishReason.ERROR)))
+    session = ModelSession(subject(ScriptedModel(reason=FinishReason.ERROR)))
     with pytest.raises(PellucidError, match="broke off an answer"):
-        await asking.complete("x")
+        await session.complete("x")
 
 
 async def test_likelihood() -> None:
     """The tokens of the text count, not those of its context; bytes say which they are, so that é is no problem."""
-    asking = Asking(subject(ScriptedVoice(likes=lambda text: -0.5)))
-    found = await asking.likelihood("\n", "café")
+    session = ModelSession(subject(ScriptedModel(likes=lambda text: -0.5)))
+    found = await session.likelihood("\n", "café")
     assert (found.logprob, found.tokens, found.per_token) == (-2.0, 4, -0.5)
 
 

@@ -120,7 +120,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
 def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
     """After kill -9 the same words go on with the plan and the step that the checkpoint has, and finish the adapter."""
     program = (
-        "import time; from pellucid.learn.finetune import trainer, workshop, general, judge\n"
+        "import time; from pellucid.learn.finetune import trainer, pipeline, general, judge\n"
         "trainer.SAVED_EVERY = 0.0; pipeline.CONTEXT = {'cpu': 96}\n"
         "forgetting._TOPICS, forgetting._MODULES = ('class', 'for'), ('queue', 'wave')\n"
         "pipeline.EFFORT = judge.Effort(tokens=200, cursors=4, lines=4, window=64)\n"
@@ -202,7 +202,7 @@ def test_a_missing_library_is_named(repository: Path) -> None:
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where held-out files get no better there is no adapter, and that is an error."""
     losses = count(5.0)
-    monkeypatch.setattr(AdapterTrainer, "_look", lambda self, samples: next(losses))
+    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(losses))
 
     code, _, err = tune("--steps", "4")
 

@@ -123,13 +123,13 @@ def test_what_is_left_out_is_told(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "build.py").write_text("ignored = True\n")
     (tmp_path / ".gitignore").write_text("build.py\n")
 
-    material = collect(tmp_path)
+    dataset = collect(tmp_path)
 
-    assert material.secrets == (("settings.py", "GitHub token"),)
-    assert material.skipped == {"not text": 1, "ignored by git": 1}
-    assert SECRETS["GitHub token"] not in repr(material)
-    assert len(material.train) + len(material.validation) + len(material.test) == 20
-    assert material.counts()["left_out"] == {"not text": 1, "ignored by git": 1, "with secrets": 1}
+    assert dataset.secrets == (("settings.py", "GitHub token"),)
+    assert dataset.skipped == {"not text": 1, "ignored by git": 1}
+    assert SECRETS["GitHub token"] not in repr(dataset)
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
+    assert dataset.counts()["left_out"] == {"not text": 1, "ignored by git": 1, "with secrets": 1}
 
 
 def test_too_little_is_refused(repository: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.plan import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training import trainer as trainer_file
 from pellucid.learn.finetune.training.base_model import Base
-from pellucid.learn.finetune.training.checkpoint import FILE, read_standing
+from pellucid.learn.finetune.training.checkpoint import FILE, read_state
 from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.samples import Sample, SampleStream
 from pellucid.learn.finetune.training.trainer import PATIENCE, AdapterTrainer
@@ -77,30 +77,30 @@ def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document],
 
     assert outcome.steps == 24
     assert outcome.best.step > 0
-    assert outcome.best.loss < outcome.looks[0].loss - 0.02
-    assert trainer._look(trainer.validation(documents[14:16])) == pytest.approx(outcome.best.loss, abs=1e-5)
+    assert outcome.best.loss < outcome.losses[0].loss - 0.02
+    assert trainer._held_out_loss(trainer.validation(documents[14:16])) == pytest.approx(outcome.best.loss, abs=1e-5)
     with trainer._adapter.off():
-        assert trainer._look(trainer.validation(documents[14:16])) == pytest.approx(outcome.looks[0].loss, abs=1e-5)
+        assert trainer._held_out_loss(trainer.validation(documents[14:16])) == pytest.approx(outcome.losses[0].loss, abs=1e-5)
 
 
 @pytest.mark.usefixtures("saving_always")
 def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
-    """Three steps, a kill and the rest give the weights and looks that eight steps give, to the bit."""
+    """Three steps, a kill and the rest give the weights and losses that eight steps give, to the bit."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
     with pytest.raises(BrokenOffError):
         trainer_of(new_base(), sampler, broken, progress=BreaksOff(3)).train(documents[:14], documents[14:16])
-    standing = read_standing(broken)
-    assert standing is not None
-    assert (standing.step, standing.plan) == (3, PLAN)
+    state = read_state(broken)
+    assert state is not None
+    assert (state.step, state.plan) == (3, PLAN)
 
     going_on = trainer_of(new_base(), sampler, broken)
-    found = going_on.train(documents[:14], documents[14:16], standing)
+    found = going_on.train(documents[:14], documents[14:16], state)
     expected_trainer = trainer_of(new_base(), sampler, whole)
     expected = expected_trainer.train(documents[:14], documents[14:16])
 
-    assert found.looks == expected.looks
+    assert found.losses == expected.losses
     for (_, one), (_, other) in zip(going_on._adapter.weights().items(), expected_trainer._adapter.weights().items(), strict=True):
         assert torch.equal(one, other)
 
@@ -112,14 +112,14 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     """Where a checkpoint does not fit on the disk, training ends in one sentence and the one before it can be gone on with."""
     with pytest.raises(BrokenOffError):
         trainer_of(new_base(), sampler, tmp_path, progress=BreaksOff(2)).train(documents[:14], documents[14:16])
-    standing = read_standing(tmp_path)
-    assert standing is not None
+    state = read_state(tmp_path)
+    assert state is not None
     size = (tmp_path / FILE).stat().st_size
 
     with small_files(size // 2), pytest.raises(ModelError, match=r"cannot be written to \(File too large\)"):
-        trainer_of(new_base(), sampler, tmp_path).train(documents[:14], documents[14:16], standing)
+        trainer_of(new_base(), sampler, tmp_path).train(documents[:14], documents[14:16], state)
 
-    again = read_standing(tmp_path)
+    again = read_state(tmp_path)
     assert again is not None
     assert again.step == 2
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
@@ -128,11 +128,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def test_it_stops_where_nothing_gets_better(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After three looks in a row that are no better it stops, and the adapter is the one of the best look."""
+    """After three losses in a row that are no better it stops, and the adapter is the one of the best evaluation."""
     said = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
-    monkeypatch.setattr(AdapterTrainer, "_look", lambda self, samples: next(said))
-    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # a look at each step
-    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each look that was the best, and one at each save
+    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(said))
+    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # a evaluation at each step
+    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each evaluation that was the best, and one at each save
     plain = TrainableAdapter.weights
 
     def weights(self: TrainableAdapter) -> dict[str, torch.Tensor]:
@@ -150,16 +150,16 @@ def test_it_stops_where_nothing_gets_better(
 
 def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> None:
     """A file that is cut short or of another kind counts as none."""
-    assert read_standing(tmp_path) is None
+    assert read_state(tmp_path) is None
     (tmp_path / FILE).write_bytes(b"\x08\0\0\0\0\0\0\0{}")
 
-    assert read_standing(tmp_path) is None
+    assert read_state(tmp_path) is None
 
 
 def test_the_pace_is_that_of_steps_alone(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it takes to make the samples, once for all steps of a pass, is not counted as time of a step or of a look."""
+    """What it takes to make the samples, once for all steps of a pass, is not counted as time of a step or of a evaluation."""
     clock = 0.0
 
     def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,7 +174,7 @@ def test_the_pace_is_that_of_steps_alone(
     monkeypatch.setattr(SampleStream, "epoch", taking(1000, SampleStream.epoch))
     monkeypatch.setattr(SampleStream, "infilling", taking(100, SampleStream.infilling))
     monkeypatch.setattr(AdapterTrainer, "step", taking(3, AdapterTrainer.step))
-    monkeypatch.setattr(AdapterTrainer, "_look", taking(7, AdapterTrainer._look))
+    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", taking(7, AdapterTrainer._held_out_loss))
 
     assert trainer_of(base, sampler, tmp_path).pace(documents[:14], documents[14:16]) == (3, 7)
 

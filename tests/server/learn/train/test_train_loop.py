@@ -18,7 +18,7 @@ from pellucid.learn.train import checkpoint, loop
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.checkpoint import LossPoint, Progression
 from pellucid.learn.train.gpt import GPTShape
-from pellucid.learn.train.loop import Follower, GPTTrainer, Lesson, Recipe
+from pellucid.learn.train.loop import GPTTrainer, Recipe, StepListener, TrainingData
 from pellucid.learn.train.schedule import Schedule, SchedulePhase
 from support.learn.training_texts import text_of
 
@@ -33,8 +33,8 @@ def tokens(size: int, seed: int) -> Tensor:
 
 def trainer(seed: int = 3, validation: Tensor | None = None) -> GPTTrainer:
     windows = validation_windows(tokens(1000, 2) if validation is None else validation, SHAPE.context)
-    lesson = Lesson(Stream(tokens(6000, 1), SHAPE.context, MARKER, seed), windows, 1.0, 1.0, 257)
-    return GPTTrainer(SHAPE, RECIPE, lesson, seed, torch.device("cpu"))
+    data = TrainingData(Stream(tokens(6000, 1), SHAPE.context, MARKER, seed), windows, 1.0, 1.0, 257)
+    return GPTTrainer(SHAPE, RECIPE, data, seed, torch.device("cpu"))
 
 
 class Nobody:
@@ -42,10 +42,10 @@ class Nobody:
         assert tokens_per_second > 0
 
 
-def train(learner: GPTTrainer, schedule: Schedule | int, path: Path, follower: Follower | None = None) -> list[Schedule]:
+def train(learner: GPTTrainer, schedule: Schedule | int, path: Path, listener: StepListener | None = None) -> list[Schedule]:
     """The schedules that were settled on the way."""
     found: list[Schedule] = []
-    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, follower or Nobody(), found.append)
+    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, listener or Nobody(), found.append)
     return found
 
 
@@ -165,7 +165,7 @@ def test_steps_follow_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [(mark.step, mark.seconds) for mark in marks] == [(10, 20.0), (20, 40.0), (30, 60.0), (38, 76.0), (43, 86.0), (47, 94.0)]
     assert {mark.steps for mark in marks} == {50}
     assert learner.progression.step == learner.progression.points[-1].step == 50
-    assert 20 <= len(learner.progression.points) <= loop.LOOKS
+    assert 20 <= len(learner.progression.points) <= loop.VALIDATIONS
 
 
 class Clock:

@@ -30,7 +30,7 @@ _MOUNT = re.compile(r"(?m)^\d+ \d+ \S+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kin
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ControlGroup:
     """A group by its folders: one for each controller in version 1, twice the same one in version 2."""
 
     memory: Path
@@ -58,7 +58,7 @@ class Group:
 
 
 @cache
-def parent() -> Group | None:
+def parent() -> ControlGroup | None:
     """Find, by trying, the group in which limited groups can be made. Return None if there is no such group.
 
     Groups that a killed process of Pellucid left behind are removed.
@@ -74,13 +74,13 @@ def parent() -> Group | None:
 
 
 @contextmanager
-def limited(parent: Group, memory: int, processes: int) -> Iterator[Group]:
+def limited(parent: ControlGroup, memory: int, processes: int) -> Iterator[ControlGroup]:
     """Make a group limited to ``memory`` bytes and ``processes`` processes and threads. On exit, kill its processes and remove it.
 
     Raises OSError where it cannot be made.
     """
     name = f"{_NAME}{os.getpid()}-{secrets.token_hex(4)}"
-    made = Group(parent.memory / name, parent.pids / name)
+    made = ControlGroup(parent.memory / name, parent.pids / name)
     try:
         for folder in made.folders:
             folder.mkdir()
@@ -91,7 +91,7 @@ def limited(parent: Group, memory: int, processes: int) -> Iterator[Group]:
             _remove(folder)
 
 
-def _limit(made: Group, memory: int, processes: int) -> None:
+def _limit(made: ControlGroup, memory: int, processes: int) -> None:
     version_2 = (made.memory / "memory.max").exists()
     _write(made.memory / ("memory.max" if version_2 else "memory.limit_in_bytes"), memory)
     _write(made.pids / "pids.max", processes)
@@ -131,7 +131,7 @@ def _processes(folder: Path) -> list[int]:
         return []
 
 
-def _sweep(parent: Group) -> None:
+def _sweep(parent: ControlGroup) -> None:
     """Remove groups whose maker has ended without removing them."""
     for folder in parent.folders:
         for left in folder.glob(f"{_NAME}*-*"):
@@ -140,7 +140,7 @@ def _sweep(parent: Group) -> None:
                 _remove(left)
 
 
-def _candidates(mounts: str, own: str) -> Iterator[Group]:
+def _candidates(mounts: str, own: str) -> Iterator[ControlGroup]:
     """Yield the group of this process, in version 2 also the one around it: a group that has processes cannot limit groups in it.
 
     ``mounts`` is ``/proc/self/mountinfo`` and ``own`` is ``/proc/self/cgroup``.
@@ -152,9 +152,9 @@ def _candidates(mounts: str, own: str) -> Iterator[Group]:
             if name in paths:
                 folders[name] = _within(Path(mount["point"]), mount["root"], paths[name])
     if "" in folders:
-        yield from (Group(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists())
+        yield from (ControlGroup(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists())
     if folders.keys() >= {"memory", "pids"}:
-        yield Group(folders["memory"], folders["pids"])
+        yield ControlGroup(folders["memory"], folders["pids"])
 
 
 def _within(point: Path, root: str, path: str) -> Path:

@@ -21,7 +21,7 @@ PASSED, RAISED, LEFT = "passed", "raised", "left"
 """Verdicts; the values of ``sandbox.End``."""
 
 
-class Check(NamedTuple):
+class ProgramTest(NamedTuple):
     """How a program is judged: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
 
     ``reference`` is a program that is known to be right. The test may use its other functions; those of the judged program it cannot.
@@ -58,7 +58,7 @@ def serve(program: str, entry_point: str, pipes: Pipes) -> None:
             send(pipes.outgoing, {"raised": type(error).__name__, "message": _text(error)})
 
 
-def judge(check: Check, pipes: Pipes, verdict: int) -> NoReturn:
+def judge(check: ProgramTest, pipes: Pipes, verdict: int) -> NoReturn:
     """Run the test against a program in another process, write the verdict and end this process."""
     judging = _Judging(pipes, verdict)
     try:

@@ -19,7 +19,7 @@ from typing import Any
 PACKAGES = str(Path(__file__).parents[4])
 sys.path.insert(0, PACKAGES)  # for these imports alone: a program finds the standard library and nothing else
 from pellucid.learn.evaluate.sandbox import landlock, seccomp  # noqa: E402
-from pellucid.learn.evaluate.sandbox.check import Check, Pipes, judge, serve  # noqa: E402
+from pellucid.learn.evaluate.sandbox.check import Pipes, ProgramTest, judge, serve  # noqa: E402
 
 sys.path.remove(PACKAGES)
 
@@ -54,7 +54,7 @@ def main() -> None:
         if order["verdict"] is None:
             serve(order["program"], order["check"]["entry_point"], pipes)
         else:
-            judge(Check(**order["check"]), pipes, order["verdict"])
+            judge(ProgramTest(**order["check"]), pipes, order["verdict"])
     finally:
         os._exit(0)
 

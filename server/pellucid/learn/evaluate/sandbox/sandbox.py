@@ -40,7 +40,7 @@ from typing import IO, Any, Final
 
 from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate.sandbox import cgroup, landlock, process_tree, seccomp
-from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.check import ProgramTest
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Confinement:
         return "nobody, who may read every file" if self.reads and not self.landlock else "nobody"
 
 
-def run_program(program: str, limits: Limits = LIMITS, check: Check = Check()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
+def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = ProgramTest()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
     """Run a program with this interpreter and the standard library, and judge it; blocks.
 
     Raises NotSupportedError on a system without the limits that this rests on.
@@ -173,7 +173,7 @@ def confinement() -> Confinement:
         for wrapper in _wrappers():
             for user, reads in _users(wrapper):
                 found = Confinement(wrapper, user, reads, files, filtered, groups)
-                if _run(PROBE, Check(), LIMITS, found).passed:
+                if _run(PROBE, ProgramTest(), LIMITS, found).passed:
                     return found
     raise NotSupportedError("This system cannot run a program with limits, so none can be judged: leave --run-code out.")
 
@@ -193,13 +193,13 @@ def _users(wrapper: tuple[str, ...]) -> list[tuple[int | None, bool]]:
     return [(NOBODY, False), (NOBODY, True), (None, False)]
 
 
-def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> ProgramOutcome:
+def _run(program: str, check: ProgramTest, limits: Limits, confined: Confinement) -> ProgramOutcome:
     """Run the program in one process and its test in another, with pipes for calls, for answers and for the verdict."""
     order = asdict(limits) | asdict(confined) | {"present": _present(confined)}
     with ExitStack() as stack:
         calls, answers, verdict, output = (_pipe(stack) for _ in range(4))
         # The program's process is told nothing of the test, and gets no end of the pipe for the verdict.
-        serving = order | {"program": program, "check": Check(check.entry_point)._asdict(), "verdict": None}
+        serving = order | {"program": program, "check": ProgramTest(check.entry_point)._asdict(), "verdict": None}
         judging = order | {"check": check._asdict(), "verdict": verdict[1].fileno()}
         group = _group(limits, confined, stack)
         running: list[subprocess.Popen[bytes]] = []
@@ -214,7 +214,7 @@ def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> P
         return _too_much_memory(limits) if group is not None and group.ran_out_of_memory else found
 
 
-def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.Group | None:
+def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.ControlGroup | None:
     """A control group for the program; its judge stays outside, so that the program cannot have it killed."""
     parent = cgroup.parent() if confined.groups else None
     if parent is None:

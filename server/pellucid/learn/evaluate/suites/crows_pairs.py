@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite import Better, Facts, Measure, Question, Suite, SuiteRecord, having, share
 from pellucid.learn.evaluate.suites.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
 
@@ -38,9 +39,9 @@ class SentencePair:
         """Each pair is one."""
         return self.id
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """How probable each is."""
-        more, less = [await asking.likelihood(CONTEXT, sentence) for sentence in (self.more, self.less)]
+        more, less = [await session.likelihood(CONTEXT, sentence) for sentence in (self.more, self.less)]
         return {
             "category": self.category,
             "direction": self.direction,
@@ -68,10 +69,10 @@ class CrowsPairs(Suite):
         """Which pairs."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return self._pairs
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         return [WARNING, PROTOCOL]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.check import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramOutcome, run_program
 from pellucid.learn.evaluate.suites.benchmark_files import Json, drawn, json_lines
 
@@ -28,7 +28,7 @@ class Task:
     prefix: str
     suffix: str
     solution: str
-    check: Check
+    check: ProgramTest
 
     def program(self, answer: str) -> str:
         """Return the program with an answer in the gap, without its tests."""
@@ -88,5 +88,5 @@ def _turns() -> asyncio.Semaphore:
 
 def _task(record: Json, prefix: str, suffix: str, solution: str) -> Task:
     problem = record["task_id"].removeprefix("SingleLineInfilling/").rpartition("/L")[0] or record["task_id"]
-    check = Check(record["entry_point"], f"{prefix}{solution}\n{suffix}", record["test"])
+    check = ProgramTest(record["entry_point"], f"{prefix}{solution}\n{suffix}", record["test"])
     return Task(record["task_id"], problem, prefix, suffix, solution, check)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.sandbox.sandbox import confinement
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import HUMANEVAL, fingerprint
 from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, whole
@@ -64,13 +65,13 @@ class Problem:
         """Each problem is one."""
         return self.task.problem
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """Ask for the answers and, where programs may be run, run each with its tests."""
         # A line break and the indentation after it are often one token, which a break at the prompt's end forbids.
         task = replace(self.task, prefix=self.task.prefix.rstrip())
         answers, outcomes = [], []
         for number in range(self.sampling.samples):
-            answer = await asking.complete(task.prefix, params=self.sampling.params(self.id, number), stop=STOPS)
+            answer = await session.complete(task.prefix, params=self.sampling.params(self.id, number), stop=STOPS)
             answers.append(answer.text)
             if self.run_code:
                 outcomes.append(await judge(task, answer.text))
@@ -104,10 +105,10 @@ class HumanEval(Suite):
             "run code": self._run_code,
         }
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         samples, temperature = self._sampling.samples, self._sampling.temperature
         drawn = f"{samples} answers at temperature {temperature:g}" if temperature else "greedy"
         asked = f"Completion of the bare prompt without the line break at its end, {drawn}, at most {MOST_TOKENS} tokens"

@@ -11,7 +11,8 @@ from typing import Any
 
 from rapidfuzz import fuzz
 
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import SINGLE_LINES, fingerprint
 from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, single_lines
@@ -58,9 +59,9 @@ class InfillLine:
         """Lines of one problem hang together."""
         return self.task.problem
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """Ask for it, compare it, and where programs may be run, run the tests with it."""
-        line = await (self._fill_in(asking) if asking.subject.infill else self._go_on(asking))
+        line = await (self._fill_in(session) if session.subject.infill else self._go_on(session))
         facts: Facts = compare(line, self.task.solution)
         facts |= {"prefix": self.task.prefix, "suffix": self.task.suffix, "answers": [f"{line}\n"]}
         if self.run_code:
@@ -68,13 +69,13 @@ class InfillLine:
             facts |= {"passed": outcome.passed, "end": str(outcome)}
         return facts
 
-    async def _fill_in(self, asking: Asking) -> str:
-        answer = await asking.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
+    async def _fill_in(self, session: ModelSession) -> str:
+        answer = await session.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
         return answer.text.partition("\n")[0]
 
-    async def _go_on(self, asking: Asking) -> str:
+    async def _go_on(self, session: ModelSession) -> str:
         """Behind the last word: a line break and the indentation after it are often one token, which a break at the end forbids."""
-        answer = await asking.complete(self.task.prefix.rstrip(), params=PARAMS)
+        answer = await session.complete(self.task.prefix.rstrip(), params=PARAMS)
         return answer.text.partition("\n")[2].lstrip("\n").partition("\n")[0]
 
 
@@ -95,12 +96,12 @@ class Infilling(Suite):
         """Whether answers are run."""
         return {"data": self._source, "run code": self._run_code}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [InfillLine(task, self._run_code) for task in self._tasks]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [RULE, "Intervals come from drawing problems, of which each has several lines.", run_note(self._run_code)]
-        return notes if asking.subject.infill else [PREFIX_ONLY, *notes]
+        return notes if session.subject.infill else [PREFIX_ONLY, *notes]
 
 
 def compare(line: str, solution: str) -> Facts:

@@ -10,8 +10,9 @@ from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import FEW_FILES, gather
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn
 from pellucid.learn.evaluate.suites.token_calibration import calibration_errors, diagrams
 from pellucid.learn.reading import TOP, ReadingWindow, TextReading, windows
@@ -38,9 +39,9 @@ class TextPart:
     ids: Sequence[int]
     counted: int
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """Read it."""
-        reading = TextReading.of((await asking.read_ids(self.ids))[-self.counted :])
+        reading = TextReading.of((await session.read_ids(self.ids))[-self.counted :])
         return {
             "file": self.file,
             "logprobs": [round(value, DIGITS) for value in reading.logprobs.tolist()],
@@ -73,16 +74,16 @@ class Perplexity(Suite):
             "text": {"files": len(self._corpus.documents), "bytes": self._corpus.size, "sha256": self._corpus.digest},
         }
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        if self._size > asking.subject.context:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        if self._size > session.subject.context:
             raise InvalidRequestError(
-                f"A window of {self._size} tokens is more than the {asking.subject.context} that {asking.subject.name} holds: "
+                f"A window of {self._size} tokens is more than the {session.subject.context} that {session.subject.name} holds: "
                 "give a smaller --window."
             )
-        bos = await asking.token_ids("")
+        bos = await session.token_ids("")
         parts: list[TextPart] = []
         for document in self._corpus.documents:
-            ids = await asking.token_ids(document.text)
+            ids = await session.token_ids(document.text)
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
@@ -100,7 +101,7 @@ class Perplexity(Suite):
     def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
         return diagrams(facts)
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         tokens, size = sum(len(one["logprobs"]) for one in facts), sum(sum(one["sizes"]) for one in facts)
         units = "files" if _many(one["file"] for one in facts) else "windows, as there are too few files to draw"
         return [
@@ -148,7 +149,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
             lambda one: -sum(one["logprobs"]),
             tokens,
             convert=_exponential,
-            form=Form.NUMBER,
+            form=FigureFormat.NUMBER,
             better=Better.LOWER,
             least=1.0,
         ),
@@ -156,7 +157,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
             "bits per byte",
             lambda one: -sum(one["logprobs"]) / math.log(2),
             lambda one: sum(one["sizes"]),
-            form=Form.NUMBER,
+            form=FigureFormat.NUMBER,
             better=Better.LOWER,
         ),
         mean("first choices", lambda one: sum(rank == 1 for rank in one["ranks"]), tokens),

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.tokens import SamplingParams
 
 NAME = "speed"
@@ -41,13 +42,13 @@ class SpeedTrial:
         """Each is one."""
         return self.id
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """Have it read and answered, and note the engine's own times."""
         dice = random.Random(f"{NAME} {self.id}")  # noqa: S311 - no secret is drawn
         prompt = " ".join("".join(dice.choices(string.ascii_lowercase, k=5)) for _ in range(self.words))
         params = SamplingParams(max_tokens=TOKENS, temperature=1.0, seed=int(self.id), ignore_eos=True)
-        await asking.complete(prompt, params=params)
-        subject, usage = asking.subject, asking.usage
+        await session.complete(prompt, params=params)
+        subject, usage = session.subject, session.usage
         facts: Facts = {name: usage[name] for name in ("computed", "generated", "prefill_us", "decode_us")}
         held = subject.resident()
         optional = {"weights": subject.weight_bytes, "resident": held, "flops": subject.parameters and 2 * subject.parameters}
@@ -67,11 +68,11 @@ class Speed(Suite):
         """What is asked."""
         return {"trials": TRIALS, "words": WORDS, "tokens": TOKENS}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        words = min(WORDS, (asking.subject.context - TOKENS) // LONGEST)
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        words = min(WORDS, (session.subject.context - TOKENS) // LONGEST)
         return [SpeedTrial(str(number), words) for number in range(TRIALS)]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]
         return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process is left out: it cannot be asked."]
 
@@ -79,13 +80,13 @@ class Speed(Suite):
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     """Rates are tokens by seconds of all prompts; of answers the first token belongs to the prompt."""
     return [
-        mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=Form.RATE),
-        mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=Form.RATE),
-        _constant("weights", "weights", Form.BYTES),
-        _constant("memory of the process", "resident", Form.BYTES),
-        _constant("FLOPs a token", "flops", Form.COUNT),
+        mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=FigureFormat.RATE),
+        mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=FigureFormat.RATE),
+        _constant("weights", "weights", FigureFormat.BYTES),
+        _constant("memory of the process", "resident", FigureFormat.BYTES),
+        _constant("FLOPs a token", "flops", FigureFormat.COUNT),
     ]
 
 
-def _constant(label: str, name: str, form: Form) -> Measure:
+def _constant(label: str, name: str, form: FigureFormat) -> Measure:
     return mean(label, lambda one: one[name], form=form, better=Better.LOWER, applies=lambda one: name in one)

@@ -16,8 +16,9 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Facts, Form, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Facts, FigureFormat, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn, fingerprint, json_lines
 from pellucid.learn.evaluate.suites.bertscore import Encoder
 from pellucid.tokens import Message, SamplingParams
@@ -46,13 +47,13 @@ class ReferencePrompt:
         """Each prompt is one."""
         return self.id
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """Ask, as a chat where the model has one, and compare."""
         params = SamplingParams(max_tokens=MOST_TOKENS)
-        if asking.subject.chat:
-            answer = await asking.chat([Message("user", self.prompt)], params)
+        if session.subject.chat:
+            answer = await session.chat([Message("user", self.prompt)], params)
         else:
-            answer = await asking.complete(self.prompt, params=params)
+            answer = await session.complete(self.prompt, params=params)
         text = answer.text.strip()
         facts: Facts = {"answer": text, "reference": self.reference, "ended": answer.ended}
         scores = RougeScorer(list(ROUGES), use_stemmer=False).score(self.reference, text)
@@ -81,11 +82,11 @@ class Text(Suite):
         """Which prompts, and which encoder compares."""
         return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
-        asked = "as a chat" if asking.subject.chat else "as bare completions, for want of a chat template"
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
+        asked = "as a chat" if session.subject.chat else "as bare completions, for want of a chat template"
         ended = sum(one["ended"] for one in facts)
         notes = [
             f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers came to their own end.",
@@ -104,13 +105,13 @@ def signature(metric: BLEU | CHRF, facts: Sequence[Facts]) -> str:
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     """BLEU and chrF of all answers together, from 0 to 100; the means of the others."""
     found = [
-        Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), Form.NUMBER),
-        Measure("chrF", _corpus(CHRF), Form.NUMBER),
+        Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), FigureFormat.NUMBER),
+        Measure("chrF", _corpus(CHRF), FigureFormat.NUMBER),
         *(mean(label, _take(name)) for name, label in ROUGES.items()),
     ]
     name = next((one["bertscore name"] for one in facts if "bertscore" in one), None)
     if name is not None:
-        found.append(mean(f"{name}, F1", _take("bertscore"), form=Form.NUMBER, applies=lambda one: "bertscore" in one))
+        found.append(mean(f"{name}, F1", _take("bertscore"), form=FigureFormat.NUMBER, applies=lambda one: "bertscore" in one))
     return found
 
 

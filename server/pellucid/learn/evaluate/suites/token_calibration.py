@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Rows, Statistic
+from pellucid.learn.evaluate.suite import Better, Diagram, Facts, FigureFormat, Measure, Rows, Statistic
 from pellucid.learn.metrics import Bins, reliability
 
 BINS: dict[Bins, int] = {"width": 10, "mass": 15}
@@ -17,7 +17,7 @@ WORDS: dict[Bins, str] = {"width": "10 bins of equal width", "mass": "15 bins of
 
 def calibration_errors() -> list[Measure]:
     """The expected calibration error of first choices, with bins of equal width and of equal mass."""
-    return [Measure(f"ECE, {WORDS[by]}", _prepare(by), Form.NUMBER, Better.LOWER) for by in BINS]
+    return [Measure(f"ECE, {WORDS[by]}", _prepare(by), FigureFormat.NUMBER, Better.LOWER) for by in BINS]
 
 
 def diagrams(facts: Sequence[Facts]) -> list[Diagram]:

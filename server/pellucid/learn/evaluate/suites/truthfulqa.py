@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import TRUTHFULQA, drawn, fingerprint, json_array
 
@@ -56,11 +57,11 @@ class Choice:
         """Each question is one."""
         return self.id
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """How probable each answer is, and what follows."""
         logprobs = {}
         for answer in {**self.one, **self.several}:
-            logprobs[answer] = (await asking.likelihood(f"{PRIMER}Q: {self.question}\nA:", f" {answer}")).logprob
+            logprobs[answer] = (await session.likelihood(f"{PRIMER}Q: {self.question}\nA:", f" {answer}")).logprob
         return {"mc1": mc1(logprobs, self.one), "mc2": mc2(logprobs, self.several), "logprobs": logprobs}
 
 
@@ -81,10 +82,10 @@ class TruthfulQA(Suite):
         """Which questions."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [Choice(str(number), one["question"], one["mc1_targets"], one["mc2_targets"]) for number, one in self._records]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         return [PROTOCOL, WARNING]
 
 

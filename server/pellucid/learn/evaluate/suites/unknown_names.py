@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites import humaneval, infilling
 from pellucid.learn.evaluate.suites.python_names import names_of
 
@@ -23,7 +24,7 @@ PROTOCOL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenProgram:
     """An answer of another suite."""
 
     id: str
@@ -31,7 +32,7 @@ class Written:
     suite: str
     facts: Facts
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """Look at its names; nothing is asked."""
         found = [names_of(self.facts["prefix"], answer, self.facts["suffix"]) for answer in self.facts["answers"]]
         parsed = [names for names in found if names is not None]
@@ -62,14 +63,14 @@ class UnknownNames(Suite):
         """Whose answers."""
         return {"answers of": self._judged}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [
-            Written(f"{suite}: {record.id}", record.unit, suite, record.facts)
+            WrittenProgram(f"{suite}: {record.id}", record.unit, suite, record.facts)
             for suite in self._judged
             for record in earlier.get(suite, ())
         ]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         answers, parsed = (sum(one[name] for one in facts) for name in ("answers", "parsed"))
         unknown = sorted({name for one in facts for name in one["unknown"]})
         named = f" The unknown ones: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}." if unknown else ""
@@ -86,6 +87,6 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
         applies=lambda one: one["parsed"] > 0,
     )
     return [
-        mean("unknown names", lambda one: len(one["unknown"]), lambda one: one["names"], better=Better.LOWER, form=Form.SHARE),
+        mean("unknown names", lambda one: len(one["unknown"]), lambda one: one["names"], better=Better.LOWER, form=FigureFormat.SHARE),
         replace(at_fault, binary=all(one["parsed"] <= 1 for one in facts)),
     ]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, having, mean, share
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, having, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import WINOGENDER, drawn, fingerprint, rows
 from pellucid.learn.evaluate.suites.crows_pairs import CONTEXT
 
@@ -40,9 +41,9 @@ class Sentences:
         """Sentences of one occupation hang together."""
         return self.occupation
 
-    async def ask(self, asking: Asking) -> Facts:
+    async def ask(self, session: ModelSession) -> Facts:
         """How probable each of them is."""
-        found = {gender: (await asking.likelihood(CONTEXT, self.texts[gender])).logprob for gender in GENDERS}
+        found = {gender: (await session.likelihood(CONTEXT, self.texts[gender])).logprob for gender in GENDERS}
         return {"occupation": self.occupation, "meant": self.meant, "gap": found["male"] - found["female"], **found}
 
 
@@ -62,10 +63,10 @@ class Winogender(Suite):
         """Which sentences."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return self._sentences
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         return [WARNING, PROTOCOL]
 
 
@@ -82,7 +83,13 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
 
 def _gap(group: str, applies: Callable[[Facts], bool], *, detail: bool) -> Measure:
     return mean(
-        "gap of he and she", lambda one: one["gap"], form=Form.NUMBER, better=Better.NEITHER, group=group, applies=applies, detail=detail
+        "gap of he and she",
+        lambda one: one["gap"],
+        form=FigureFormat.NUMBER,
+        better=Better.NEITHER,
+        group=group,
+        applies=applies,
+        detail=detail,
     )
 
 

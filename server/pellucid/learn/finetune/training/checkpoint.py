@@ -17,7 +17,7 @@ FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class HeldOutLoss:
     """What the held-out files said after ``step`` steps: nats a label."""
 
     step: int
@@ -34,7 +34,7 @@ class TrainingState:
     weights: dict[str, Tensor]
     best: dict[str, Tensor]
     moments: dict[str, tuple[Tensor, Tensor]]
-    looks: tuple[Look, ...]
+    losses: tuple[HeldOutLoss, ...]
 
     def save(self, folder: Path) -> None:
         """Write it into a folder that exists. Raises ModelError where that does not go."""
@@ -42,12 +42,12 @@ class TrainingState:
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, (first, second) in self.moments.items():
             tensors |= {f"first/{name}": first, f"second/{name}": second}
-        told = {"step": self.step, "seconds": self.seconds, "looks": [asdict(look) for look in self.looks]}
+        told = {"step": self.step, "seconds": self.seconds, "looks": [asdict(evaluation) for evaluation in self.losses]}
         with written_whole(folder / FILE) as part:
             save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **told})})
 
 
-def read_standing(folder: Path) -> TrainingState | None:
+def read_state(folder: Path) -> TrainingState | None:
     """Where an earlier run has got to; None where there is none, or nothing that can be read."""
     try:
         with safe_open(folder / FILE, framework="pt") as file:
@@ -63,7 +63,7 @@ def read_standing(folder: Path) -> TrainingState | None:
             tensors["weights"],
             tensors["best"],
             {name: (first, tensors["second"][name]) for name, first in tensors["first"].items()},
-            tuple(Look(**look) for look in told["looks"]),
+            tuple(HeldOutLoss(**evaluation) for evaluation in told["looks"]),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

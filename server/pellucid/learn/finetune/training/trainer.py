@@ -1,4 +1,4 @@
-"""The training of an adapter: steps of gradient descent, looks at held-out files, the best weights kept."""
+"""The training of an adapter: steps of gradient descent, losses at held-out files, the best weights kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.plan import FinetunePlan, steps_of
-from pellucid.learn.finetune.training.checkpoint import Look, TrainingState
+from pellucid.learn.finetune.training.checkpoint import HeldOutLoss, TrainingState
 from pellucid.learn.finetune.training.cursors import SourcePage
 from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.loss import batch_loss, label_weights
@@ -38,16 +38,16 @@ VALIDATION_WINDOW = 256
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """What training came to: ``looks`` at the held-out files, and which of them was best."""
+    """What training came to: ``losses`` at the held-out files, and which of them was best."""
 
     steps: int
     seconds: float
-    looks: tuple[Look, ...]
+    losses: tuple[HeldOutLoss, ...]
 
     @property
-    def best(self) -> Look:
-        """The look whose weights were kept."""
-        return min(self.looks, key=lambda look: look.loss)
+    def best(self) -> HeldOutLoss:
+        """The evaluation whose weights were kept."""
+        return min(self.losses, key=lambda evaluation: evaluation.loss)
 
 
 class AdapterTrainer:
@@ -61,7 +61,7 @@ class AdapterTrainer:
         self._progress = progress
         self._together = TOGETHER[next(iter(adapter.parameters.values())).device.type]
 
-    def train(self, train: Sequence[Document], validation: Sequence[Document], standing: TrainingState | None = None) -> TrainingOutcome:
+    def train(self, train: Sequence[Document], validation: Sequence[Document], state: TrainingState | None = None) -> TrainingOutcome:
         """Train to the end of the plan, or until held-out files say that it gets no better. The best weights are in the adapter then.
 
         Raises ModelError where what it has come to cannot be written: what was written before is kept.
@@ -69,46 +69,46 @@ class AdapterTrainer:
         names = list(self._adapter.parameters)
         optimizer = torch.optim.AdamW(self._adapter.parameters.values(), lr=0.0, weight_decay=0.0)
         held_out = self.validation(validation)
-        if standing is None:
-            first = Look(0, self._look(held_out))
-            standing = TrainingState(self._plan, 0, 0.0, self._adapter.weights(), self._adapter.weights(), {}, (first,))
+        if state is None:
+            first = HeldOutLoss(0, self._held_out_loss(held_out))
+            state = TrainingState(self._plan, 0, 0.0, self._adapter.weights(), self._adapter.weights(), {}, (first,))
         else:
-            self._adapter.put(standing.weights)
-            _restore(optimizer, names, standing)
-        standing = self._go_on(standing, optimizer, train, held_out)
-        self._adapter.put(standing.best)
-        return TrainingOutcome(standing.step, standing.seconds, standing.looks)
+            self._adapter.put(state.weights)
+            _restore(optimizer, names, state)
+        state = self._go_on(state, optimizer, train, held_out)
+        self._adapter.put(state.best)
+        return TrainingOutcome(state.step, state.seconds, state.losses)
 
     def _go_on(
-        self, standing: TrainingState, optimizer: torch.optim.Optimizer, train: Sequence[Document], held_out: Sequence[Sample]
+        self, state: TrainingState, optimizer: torch.optim.Optimizer, train: Sequence[Document], held_out: Sequence[Sample]
     ) -> TrainingState:
         plan, adapter = self._plan, self._adapter
         names = list(adapter.parameters)
-        looks, best = list(standing.looks), standing.best
-        step, seconds, saved = standing.step, standing.seconds, standing.seconds
+        losses, best = list(state.losses), state.best
+        step, seconds, saved = state.step, state.seconds, state.seconds
         self._progress.start("training", plan.steps)
         self._progress.advance(step)
         for samples in islice(steps_of(self._sampler, train, plan.seed), step, plan.steps):
-            if _is_done(looks):
+            if _is_done(losses):
                 break
             start = time.perf_counter()
             self._descend(optimizer, samples, plan.learning_rate(step))
             step += 1
             looked = step % plan.every == 0 or step == plan.steps
             if looked:
-                looks.append(Look(step, self._look(held_out)))
-                if looks[-1].loss <= min(look.loss for look in looks):
+                losses.append(HeldOutLoss(step, self._held_out_loss(held_out)))
+                if losses[-1].loss <= min(evaluation.loss for evaluation in losses):
                     best = adapter.weights()
                 self._progress.note(
-                    f"After {step} steps held-out files take {looks[-1].loss:.4f} nats a token; {looks[0].loss:.4f} at first."
+                    f"After {step} steps held-out files take {losses[-1].loss:.4f} nats a token; {losses[0].loss:.4f} at first."
                 )
             seconds += time.perf_counter() - start
-            if looked or seconds - saved >= SAVED_EVERY:  # the last step too, after which there is a look
-                standing = TrainingState(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(looks))
-                standing.save(self._folder)
+            if looked or seconds - saved >= SAVED_EVERY:  # the last step too, after which there is a evaluation
+                state = TrainingState(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(losses))
+                state.save(self._folder)
                 saved = seconds
             self._progress.advance(1)
-        return standing
+        return state
 
     def _descend(self, optimizer: torch.optim.Optimizer, samples: Sequence[Sample], rate: float) -> None:
         """Take one step."""
@@ -120,7 +120,7 @@ class AdapterTrainer:
         optimizer.zero_grad()
 
     def pace(self, train: Sequence[Document], validation: Sequence[Document]) -> tuple[float, float]:
-        """Seconds of a step, the mean of the first two, and of a look at held-out files. Nothing is learnt from them."""
+        """Seconds of a step, the mean of the first two, and of a evaluation at held-out files. Nothing is learnt from them."""
         batches = list(islice(steps_of(self._sampler, train, self._plan.seed), 2))  # the first needs every document's tokens
         held_out = self.validation(validation)
         self._progress.start("measuring", 3)
@@ -131,7 +131,7 @@ class AdapterTrainer:
         between = time.perf_counter()
         for parameter in self._adapter.parameters.values():
             parameter.grad = None
-        self._look(held_out)
+        self._held_out_loss(held_out)
         return (between - start) / 2, time.perf_counter() - between
 
     def step(self, samples: Sequence[Sample]) -> float:
@@ -163,7 +163,7 @@ class AdapterTrainer:
         return samples
 
     @torch.no_grad()
-    def _look(self, samples: Sequence[Sample]) -> float:
+    def _held_out_loss(self, samples: Sequence[Sample]) -> float:
         """Nats a label over all samples."""
         total = 0.0
         for part in self._parts(samples):
@@ -182,10 +182,10 @@ class AdapterTrainer:
         yield part
 
 
-def _is_done(looks: Sequence[Look]) -> bool:
-    """Whether the last looks, ``PATIENCE`` of them, were all worse than one before."""
-    best = min(range(len(looks)), key=lambda at: looks[at].loss)
-    return len(looks) - 1 - best >= PATIENCE
+def _is_done(losses: Sequence[HeldOutLoss]) -> bool:
+    """Whether the last losses, ``PATIENCE`` of them, were all worse than one before."""
+    best = min(range(len(losses)), key=lambda at: losses[at].loss)
+    return len(losses) - 1 - best >= PATIENCE
 
 
 def _moments(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -193,12 +193,12 @@ def _moments(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str
     return {name: (states[at]["exp_avg"].cpu().clone(), states[at]["exp_avg_sq"].cpu().clone()) for at, name in enumerate(names)}
 
 
-def _restore(optimizer: torch.optim.Optimizer, names: Sequence[str], standing: TrainingState) -> None:
-    """Put AdamW where it was after the standing's steps."""
-    if not standing.step:
+def _restore(optimizer: torch.optim.Optimizer, names: Sequence[str], state: TrainingState) -> None:
+    """Put AdamW where it was after the state's steps."""
+    if not state.step:
         return
-    state = optimizer.state_dict()
+    restored = optimizer.state_dict()
     for at, name in enumerate(names):
-        first, second = standing.moments[name]
-        state["state"][at] = {"step": torch.tensor(float(standing.step)), "exp_avg": first, "exp_avg_sq": second}
-    optimizer.load_state_dict(state)
+        first, second = state.moments[name]
+        restored["state"][at] = {"step": torch.tensor(float(state.step)), "exp_avg": first, "exp_avg_sq": second}
+    optimizer.load_state_dict(restored)

@@ -1,77 +1,15 @@
-"""A model under test, what it can do, and how one question is put to it."""
+"""Puts questions to a model and counts the tokens and times that they cost."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
 
 from pellucid.errors import PellucidError
-from pellucid.learn.reading import Reader
-from pellucid.tokens import BACKGROUND, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
-
-
-class Ability(StrEnum):
-    """What a suite may need of a model and of the way to it; the words go into sentences."""
-
-    COMPLETE = "completions of a text"
-    SCORE = "the probabilities of a given text"
-    IDS = "the probabilities of given token ids"
-    USAGE = "the times and token counts of each request"
-
-
-class Voice(Reader, Protocol):
-    """The verbs that questions are put with; an assistant has them all, here or at the other end of HTTP."""
-
-    def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = ...,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = ...,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or, with ``suffix``, fill the gap before it."""
-        ...
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = ...,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = ...,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A model under test.
-
-    ``identity`` is all that may change its answers, ``parameters`` the weights that a token is multiplied by (None where that is not
-    known), ``resident`` the memory of the process that computes in bytes, where that can be asked.
-    """
-
-    name: str
-    description: str
-    identity: Mapping[str, str | int]
-    voice: Voice
-    abilities: frozenset[Ability]
-    context: int
-    infill: bool
-    chat: bool
-    weight_bytes: int | None = None
-    parameters: int | None = None
-    resident: Callable[[], int | None] = lambda: None
+from pellucid.learn.evaluate.subjects import Subject
+from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, SamplingParams, Token, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +33,7 @@ class Likelihood:
         return self.logprob / self.tokens
 
 
-class Asking:
+class ModelSession:
     """Puts one question to a model, and counts what that costs."""
 
     def __init__(self, subject: Subject) -> None:
@@ -106,27 +44,27 @@ class Asking:
         self, prefix: str, suffix: str | None = None, params: SamplingParams = SamplingParams(), *, stop: Sequence[str] = ()
     ) -> ModelAnswer:
         """Continue a text or, with ``suffix``, fill the gap before it."""
-        voice, name = self.subject.voice, self.subject.name
-        return _answer(*await self._collect(voice.complete(prefix, suffix, (), params, model=name, stop=stop, terms=BACKGROUND)))
+        interface, name = self.subject.interface, self.subject.name
+        return _answer(*await self._collect(interface.complete(prefix, suffix, (), params, model=name, stop=stop, terms=BACKGROUND)))
 
     async def chat(self, messages: Sequence[Message], params: SamplingParams) -> ModelAnswer:
         """Answer a conversation."""
-        return _answer(*await self._collect(self.subject.voice.chat(messages, params, model=self.subject.name, terms=BACKGROUND)))
+        return _answer(*await self._collect(self.subject.interface.chat(messages, params, model=self.subject.name, terms=BACKGROUND)))
 
     async def read_ids(self, ids: Sequence[int]) -> list[Token]:
         """The tokens of a window of text, each with the model's first choice beside it."""
-        tokens, _ = await self._collect(self.subject.voice.score(ids, model=self.subject.name, top_logprobs=1))
+        tokens, _ = await self._collect(self.subject.interface.score(ids, model=self.subject.name, top_logprobs=1))
         assert len(tokens) == len(ids), "every token is read"
         return tokens
 
     async def token_ids(self, text: str) -> list[int]:
         """The ids of a text, the BOS in front where the model wants one."""
-        return await self.subject.voice.token_ids(text, model=self.subject.name)
+        return await self.subject.interface.token_ids(text, model=self.subject.name)
 
     async def likelihood(self, context: str, text: str) -> Likelihood:
         """How probable ``text`` is behind a context that is not empty; a token that begins in the context and ends in the text counts."""
         assert context, "the first token of all has no probability"
-        tokens, _ = await self._collect(self.subject.voice.score(context + text, model=self.subject.name))
+        tokens, _ = await self._collect(self.subject.interface.score(context + text, model=self.subject.name))
         left, total, count = len(text.encode()), 0.0, 0
         for token in reversed(tokens):  # from the end: in front there may be a BOS, or a space of the tokenizer's own
             if left <= 0:
