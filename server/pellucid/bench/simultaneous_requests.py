@@ -23,28 +23,28 @@ async def together(questions: Sequence[Callable[[], Coroutine[Any, Any, T]]], en
     A request of our own, of this prompt, holds up the engine meanwhile: it would else be steps ahead with the first before
     it has the last.
     """
-    gun = _StartingGun()
-    holder = asyncio.create_task(_hold(engine, model, prompt, gun))
+    signal = _StartSignal()
+    holder = asyncio.create_task(_hold(engine, model, prompt, signal))
     try:
-        await asyncio.wait((holder, gun.loaded), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((holder, signal.loaded), return_when=asyncio.FIRST_COMPLETED)
         if holder.done():
             holder.result()  # it was refused
         tasks = [asyncio.create_task(question()) for question in questions]
         await asyncio.sleep(0)  # each has put its request by now
     finally:
-        gun.fire()
+        signal.fire()
     await holder
     return await asyncio.gather(*tasks)
 
 
-async def _hold(engine: Engine, model: str, prompt: Sequence[int], gun: _StartingGun) -> None:
-    request = Request(prompt, SamplingParams(max_tokens=1), COMPLETION, constraint=gun)
+async def _hold(engine: Engine, model: str, prompt: Sequence[int], signal: _StartSignal) -> None:
+    request = Request(prompt, SamplingParams(max_tokens=1), COMPLETION, constraint=signal)
     async with aclosing(engine.generate(model, request)) as items:
         async for _ in items:
             pass
 
 
-class _StartingGun:
+class _StartSignal:
     """A constraint that lets every token through, but none before it is fired; it is asked on the engine's thread."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The command ``pellucid calibrate``: replay, fit, measure on other files, keep what was found beside the model."""
+"""The command ``pellucid calibrate``: replays cursors, fits, measures on other files, and stores the calibration next to the model."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from pellucid.system.terminal import Bars, Steps
 from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170
-"""Columns of the tables where they go into a file or pipe."""
+"""Columns of the tables in a file or pipe."""
 
 FIT_SHARE = 0.6
-"""Part of the cursors that stand in the files to fit on."""
+"""Share of the cursors in files to fit on."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrateOptions:
-    """What is asked for: so many ``cursors`` in the files of a folder, and where to put what is found.
+    """The options: the number of ``cursors`` in the files of a folder, and the output files.
 
-    ``out`` is the calibration's file in the place of the one beside the model, ``records`` that of the replay.
+    ``out`` replaces the calibration file next to the model, ``records`` the file of the replay.
     """
 
     path: Path
@@ -61,17 +61,19 @@ class CalibrateOptions:
 
 
 def calibrate(settings: Settings, options: CalibrateOptions) -> None:
-    """Find out how far the suggestions of the first model of the settings can be trusted, keep and tell it.
+    """Calibrate the suggestions of the first model of the settings, and store and print the result.
 
-    Raises a PellucidError, one sentence, for what cannot be done. What was replayed before is not asked again.
+    Replayed cursors are not asked again. Raises a PellucidError with one sentence if calibrating is not possible.
     """
     if options.plot is not None:
         check_picture_path(options.plot)
     to_fit = round(options.cursors * FIT_SHARE)
-    if 2 * to_fit < LEAST_SUGGESTIONS:  # of a cursor come two suggestions at most
+    if 2 * to_fit < LEAST_SUGGESTIONS:  # a cursor gives at most two suggestions
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
         raise InvalidRequestError(f"{options.cursors} cursors are too few to fit anything on: give --cursors {least} or, better, hundreds.")
-    corpus = without_near_duplicates(gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE))  # none is to be on both sides
+    corpus = without_near_duplicates(
+        gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE)
+    )  # no near-duplicate is in both parts
     sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
     cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]
@@ -103,11 +105,11 @@ def _replayed(
     assistant: LocalAssistant,
     file: CalibrationFile,
 ) -> list[SuggestionRecord]:
-    """What is suggested at all cursors, each with the text behind it and without."""
+    """Return the suggestions at all cursors, each with the text after the cursor and without it."""
     texts = {document.name: unified(document.text) for document in corpus.documents}
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
     about = {"model": file.key, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
-    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another one are not in the way
+    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another run stay in their own file
     path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     kept = SuggestionRecordFile(path, about)
     done = {record.key: record for record in kept.read()}

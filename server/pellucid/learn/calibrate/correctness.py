@@ -1,12 +1,12 @@
-"""Whether a suggestion is right: whether it is what the file says."""
+"""Judges a suggestion by the text of the file."""
 
 from __future__ import annotations
 
 
 def is_right(text: str, truth: str) -> bool:
-    """Whether the file says a text next, blanks at the ends of lines aside, and no word goes on where the text ends.
+    """Return True if the file continues with the text, ignoring trailing blanks, and the text does not end inside a word.
 
-    Other code that does the same counts as wrong, so that the share of right ones is a lower bound.
+    Different code of the same effect counts as wrong, so the share of right suggestions is a lower bound.
     """
     said, wanted = _stripped(text), _stripped(truth)
     if not wanted.startswith(said):

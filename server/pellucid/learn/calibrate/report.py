@@ -1,4 +1,4 @@
-"""Findings as tables for people and as JSON for programs."""
+"""Shows findings as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ WAYS: Mapping[CalibrationKind, str] = {
 }
 
 KEPT_POINTS = 20
-"""Every so many of the curve's thresholds are told in a table."""
+"""Every n-th threshold of the curve is shown in the table."""
 
 
 def as_record(findings: Findings) -> dict[str, Any]:
-    """The calibration as it is kept, with the figures that people are shown; it travels with every list of models."""
+    """Return the calibration as it is stored, with the figures that are shown to people. It is part of every list of models."""
     record = findings.calibration.record
     told = figures(findings)
     kinds = (CalibrationKind.RAW, findings.calibration.kind)
@@ -38,7 +38,7 @@ def as_record(findings: Findings) -> dict[str, Any]:
 
 
 def figures(findings: Findings) -> dict[str, Any]:
-    """What was measured, as JSON, which knows nothing infinite."""
+    """Return the measurements as JSON, with None for infinite values."""
     told = {
         "fitted on": _counts(findings.fit),
         "measured on": _counts(findings.test),
@@ -64,7 +64,7 @@ def figures(findings: Findings) -> dict[str, Any]:
 
 
 def show(findings: Findings, console: Console) -> None:
-    """Print it."""
+    """Print the findings."""
     fit, test = findings.fit, findings.test
     console.print(
         f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on {int(test.whole.sum()):,} in "
@@ -79,7 +79,7 @@ def show(findings: Findings, console: Console) -> None:
 
 
 def _ways(findings: Findings) -> Grid:
-    """A column for each way: of figures with their intervals there are more than fit beside each other."""
+    """Return a table with one column per model; intervals make rows per model too wide."""
     grid = _grid("How well the probability says what comes, on files that nothing was fitted on (95 % intervals by file)")
     scores = [findings.scores[way.kind] for way in findings.ways]
     grid.add_column("")
@@ -165,7 +165,7 @@ def _counts(table: Any) -> dict[str, int]:
 
 
 def _each(value: Any, change: Callable[[float], float | None]) -> Any:
-    """The same with every float changed."""
+    """Return a copy with every float changed."""
     if isinstance(value, float):
         return change(value)
     if isinstance(value, dict):

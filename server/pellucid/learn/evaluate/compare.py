@@ -1,4 +1,4 @@
-"""Two folders of results, figure by figure: how much the second one differs, and whether that is more than chance."""
+"""Compares two folders of results figure by figure: how much they differ, and if that is more than chance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pellucid.learn.metrics import Interval
 
 @dataclass(frozen=True, slots=True)
 class ResultChange:
-    """One figure in both: ``pairs`` questions were asked in both. ``difference`` is the second less the first."""
+    """One figure in both folders. ``pairs`` is the number of questions asked in both, ``difference`` the second value less the first."""
 
     suite: str
     label: str
@@ -32,7 +32,7 @@ class ResultChange:
 
     @property
     def verdict(self) -> str:
-        """Whether the second is better or worse, or only different; nothing where the interval holds 0."""
+        """``better``, ``worse`` or ``different`` for the second value; empty if the interval contains 0."""
         if not self.difference.excludes_zero:
             return ""
         if self.better is Better.NEITHER:
@@ -40,14 +40,14 @@ class ResultChange:
         return "better" if (self.difference.value > 0) == (self.better is Better.HIGHER) else "worse"
 
     def show_difference(self) -> str:
-        """The difference with its interval, for people; shares in points."""
+        """Format the difference with its interval; shares are in percentage points."""
         low, high = self.difference.low, self.difference.high
         if not math.isfinite(low + high):
             return f"{_signed(self.difference.value, self.form)} (too few to say)"
         return f"{_signed(self.difference.value, self.form)} ({_signed(low, self.form)} to {_signed(high, self.form)})"
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the change as a JSON object."""
         return {
             "suite": self.suite,
             "figure": self.label,
@@ -63,7 +63,7 @@ class ResultChange:
 
 @dataclass(frozen=True, slots=True)
 class ResultComparison:
-    """What differs between two models; ``left_out`` says in sentences what could not be compared."""
+    """The changes between two models; ``left_out`` lists what could not be compared, one sentence each."""
 
     before: str
     after: str
@@ -72,9 +72,9 @@ class ResultComparison:
 
 
 def compare(first: Path, second: Path) -> list[ResultComparison]:
-    """The models of the two folders, by name, or where each has one, those two.
+    """Compare the models of two folders by name, or the only model of each.
 
-    Raises InvalidRequestError for a folder without results, and where there is nothing to compare.
+    Raises InvalidRequestError for a folder without results, and if there is nothing to compare.
     """
     then, now = read_results(first), read_results(second)
     pairs = list(_pairs(then, now))
@@ -117,7 +117,7 @@ def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult)
 
 
 def _paired(before: list[SuiteRecord], after: list[SuiteRecord]) -> tuple[list[SuiteRecord], list[SuiteRecord]]:
-    """Those of the questions that both were asked."""
+    """Return the records of the questions that both were asked."""
     later = {record.id: record for record in after}
     first = [record for record in before if record.id in later]
     return first, [later[record.id] for record in first]

@@ -14,7 +14,7 @@ from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, SamplingP
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """A text, and whether it came to an end before its most tokens."""
+    """A generated text; ``ended`` is False if it was cut off at the token limit."""
 
     text: str
     ended: bool
@@ -22,19 +22,19 @@ class ModelAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """How probable a text was: the sum of its tokens' logprobs in nats, and how many they are."""
+    """The log-likelihood of a text: the sum of its tokens' logprobs in nats, and their number."""
 
     logprob: float
     tokens: int
 
     @property
     def per_token(self) -> float:
-        """The mean logprob in nats."""
+        """Mean logprob of a token in nats."""
         return self.logprob / self.tokens
 
 
 class ModelSession:
-    """Puts one question to a model, and counts what that costs."""
+    """Puts one question to a model and counts its cost."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
@@ -52,21 +52,21 @@ class ModelSession:
         return _answer(*await self._collect(self.subject.interface.chat(messages, params, model=self.subject.name, terms=BACKGROUND)))
 
     async def read_ids(self, ids: Sequence[int]) -> list[Token]:
-        """The tokens of a window of text, each with the model's first choice beside it."""
+        """Read a window of text. Return its tokens, each with the model's first choice at its place."""
         tokens, _ = await self._collect(self.subject.interface.score(ids, model=self.subject.name, top_logprobs=1))
         assert len(tokens) == len(ids), "every token is read"
         return tokens
 
     async def token_ids(self, text: str) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the token ids of a text, starting with the BOS if the model wants one."""
         return await self.subject.interface.token_ids(text, model=self.subject.name)
 
     async def likelihood(self, context: str, text: str) -> Likelihood:
-        """How probable ``text`` is behind a context that is not empty; a token that begins in the context and ends in the text counts."""
+        """Return the likelihood of ``text`` after a context that is not empty. A token that spans their border belongs to the text."""
         assert context, "the first token of all has no probability"
         tokens, _ = await self._collect(self.subject.interface.score(context + text, model=self.subject.name))
         left, total, count = len(text.encode()), 0.0, 0
-        for token in reversed(tokens):  # from the end: in front there may be a BOS, or a space of the tokenizer's own
+        for token in reversed(tokens):  # backwards, because a BOS or a space that the tokenizer adds may come first
             if left <= 0:
                 break
             if token.logprob is None:
@@ -90,7 +90,7 @@ class ModelSession:
         raise AssertionError("a stream ends with a Finish")
 
     def _count(self, usage: Usage) -> None:
-        """Tokens, and seconds in whole microseconds."""
+        """Add up tokens, and times in whole microseconds."""
         self.usage.update(
             requests=1,
             cached=usage.cached,

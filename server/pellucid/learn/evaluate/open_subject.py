@@ -1,4 +1,4 @@
-"""Models under test: loaded in this process, or behind a server."""
+"""Opens the model under evaluation: loaded in this process, or behind a server."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ EVERYTHING = frozenset(Ability)
 
 
 @asynccontextmanager
-async def here(settings: Settings, name: str) -> AsyncIterator[Subject]:
-    """A model that is loaded for as long as it is asked. Raises what loading raises."""
+async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
+    """Load a model for the duration of its evaluation. Raises any error of loading."""
     with Bars() as bars:
-        engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)  # those of the settings are not asked
+        engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)  # the settings' adapters are not evaluated
     try:
-        card, loaded = assistant.models()[0], assistant.loaded()[0]  # behind a model with an adapter comes its base
+        card, loaded = assistant.models()[0], assistant.loaded()[0]  # a model with an adapter is followed by its base
         model = engine.model(card.name)
         parameters = None if model.cost is None else model.cost.body + model.cost.head
         identity: dict[str, str | int] = {
@@ -60,11 +60,10 @@ async def here(settings: Settings, name: str) -> AsyncIterator[Subject]:
 
 
 @asynccontextmanager
-async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
-    """A model of a server's: all verbs where that is a Pellucid, else what OpenAI's completions show.
+async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
+    """Open a model of a server: with every method on a Pellucid server, otherwise with what OpenAI's completions offer.
 
-    The address may be the one that clients of OpenAI's are given, with /v1 at its end.
-    Raises NotFoundError for a model that is not served there, UnavailableError where nothing answers.
+    The address may end in /v1. Raises NotFoundError for a model that the server does not have, UnavailableError if no server answers.
     """
     url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:
@@ -94,7 +93,7 @@ async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]
 
 
 def source_of(name: str) -> str:
-    """What tells the weights of one state of a model from another, without reading them all."""
+    """Return a string that changes whenever a model's weights do, without reading all of them."""
     bare, _ = split_quant(name)
     path = local_path(bare)
     if path is None:

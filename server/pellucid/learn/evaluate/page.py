@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing but itself, light or dark as its reader's system is."""
+"""Renders the report: one self-contained HTML page, light or dark like the reader's system."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ EXPLANATION = (
 )
 
 Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
-"""Models that a suite knows something of, with their numbers."""
+"""The models that a suite has results for, with their numbers."""
 
 
 def html(results: EvaluationResults) -> str:
-    """The whole page."""
+    """Render the whole page."""
     names = ", ".join(model.name for model in results.models)
     last = next(reversed(results.circumstances), None)
     sections = "\n".join(_section(suite, _asked(results, suite), last) for suite in results.suites)
@@ -87,7 +87,7 @@ def html(results: EvaluationResults) -> str:
 
 
 def _circumstances(results: EvaluationResults) -> str:
-    """The days from the first question to the last one, and of the last one what it was asked with."""
+    """Describe the dates of the first and the last question, and the versions and machine of the last."""
     found = results.circumstances
     if not found:
         return "Nothing was asked."
@@ -103,7 +103,7 @@ def _place(circumstances: Circumstances) -> str:
 
 
 def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
-    """What was asked with other versions or on another machine than the header says."""
+    """Yield a line for each result that was measured with other versions or on another machine than the header states."""
     for _, model, result in asked:
         then = result.circumstances
         if then is not None and last is not None and then.place != last.place:
@@ -143,7 +143,7 @@ def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
 
 
 def _notes(asked: Asked) -> Iterator[str]:
-    """Sentences that hold for all models once, the others with the model's name."""
+    """Yield notes that hold for all models once, and the others with the model's name."""
     told = list(dict.fromkeys(note for _, _, result in asked for note in result.notes))
     if not told:
         return

@@ -1,4 +1,4 @@
-"""All suites by their names, and what the command line says of them."""
+"""Lists all suites by name, and builds those that were chosen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GREEDY = humaneval.HumanEvalSampling()
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """What suites are made of. ``data`` is the folder of benchmarks' files, ``text`` what is read, ``references`` prompts and answers."""
+    """The options of suites. ``data`` is the folder of benchmark files, ``text`` the text to read, ``references`` prompts and answers."""
 
     suites: Sequence[str]
     data: Path | None = None
@@ -42,7 +42,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class SuiteKind:
-    """How a suite is made, which figures there are of its records, and whether two models' records of a question are a pair."""
+    """How a suite is built, which figures its records have, and which records of two models form a pair."""
 
     build: Callable[[EvaluateOptions], Suite]
     measures: Callable[[Sequence[Facts]], Sequence[Measure]]
@@ -56,7 +56,7 @@ def _perplexity(options: EvaluateOptions) -> Suite:
 
 def _text(options: EvaluateOptions) -> Suite:
     path = _required(options.references, "text compares answers with references: name a file of JSON lines with --references.")
-    return text_similarity.Text(path, options.limit, options.encoder)
+    return text_similarity.TextSimilarity(path, options.limit, options.encoder)
 
 
 KINDS: Mapping[str, SuiteKind] = {
@@ -72,11 +72,11 @@ KINDS: Mapping[str, SuiteKind] = {
     winogender.NAME: SuiteKind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
     speed.NAME: SuiteKind(lambda given: speed.Speed(), speed.measures),
 }
-"""In the order in which they run: those that judge what others were answered come after them."""
+"""All suites in the order in which they run: suites that judge the answers of others come after them."""
 
 
 def chosen_names(given: Sequence[str]) -> list[str]:
-    """The suites that were named, in the order in which they run. Raises InvalidRequestError for an unknown one."""
+    """Return the named suites in the order in which they run. Raises InvalidRequestError for an unknown one."""
     names = [name.strip() for part in given for name in part.split(",") if name.strip()]
     for name in names:
         if name not in KINDS:
@@ -89,7 +89,7 @@ def chosen_names(given: Sequence[str]) -> list[str]:
 
 
 def build(options: EvaluateOptions) -> list[Suite]:
-    """The suites that were chosen. Raises InvalidRequestError for the first that cannot be had, before any model is loaded."""
+    """Build the chosen suites. Raises InvalidRequestError for the first one that lacks its data, before any model is loaded."""
     return [KINDS[name].build(options) for name in options.suites]
 
 

@@ -1,4 +1,4 @@
-"""Asks a model the questions of a suite that were not asked before, and sums up."""
+"""Asks a model the questions of a suite that have no record yet, and summarizes the records."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pellucid.system.progress import Progress
 
 
 def folder_name(model: str) -> str:
-    """A model's name as that of a folder."""
+    """Return a model's name as a folder name."""
     return re.sub(r"[^\w.@+-]+", "_", model).lstrip(".") or "model"
 
 
 def records_path(folder: Path, model_folder: str, suite: str) -> Path:
-    """Where the records of a suite lie."""
+    """Return the path of a suite's records."""
     return folder / model_folder / f"{suite}.jsonl"
 
 
@@ -36,9 +36,9 @@ async def run_suite(
     known: SuiteResult | None,
     progress: Progress,
 ) -> tuple[SuiteResult, list[SuiteRecord]]:
-    """Ask, going on where a run before this one was broken off; the records come in the order of the questions.
+    """Ask the questions, resuming an earlier run. Return the results and the records, in the order of the questions.
 
-    ``known`` is what the suite found of this model before. What it measures of the machine is measured anew on another one.
+    ``known`` is the suite's earlier result for this model. A suite that measures the machine starts over on another one.
     """
     now, then = Circumstances.now(), None if known is None else known.circumstances
     session = ModelSession(subject)
@@ -51,7 +51,7 @@ async def run_suite(
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
             before = file.records.get(question.id)
-            if before is not None and before.unit != question.unit:  # units of texts depend on how many files are read
+            if before is not None and before.unit != question.unit:  # the units of texts depend on the number of files
                 file.append(replace(before, unit=question.unit))
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
@@ -62,7 +62,7 @@ async def run_suite(
 
 
 async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress) -> None:
-    """Some at a time, in their order; the first that fails ends the others."""
+    """Ask some questions at a time, in order. The first failure cancels the others."""
     waiting = iter(questions)
 
     async def work() -> None:
@@ -96,7 +96,7 @@ def _summary(suite: Suite, session: ModelSession, records: Sequence[SuiteRecord]
 
 
 def _cost(subject: Subject, records: Sequence[SuiteRecord]) -> dict[str, int]:
-    """Tokens of all questions, whenever they were asked, and FLOPs where a token's are known."""
+    """Return the tokens of all questions, earlier runs included, and FLOPs if a token's are known."""
     usage: Counter[str] = Counter()
     for record in records:
         usage.update({name: int(value) for name, value in record.usage.items()})

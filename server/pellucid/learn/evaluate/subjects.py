@@ -12,7 +12,7 @@ from pellucid.tokens import Extra, Finish, Message, SamplingParams, Terms, Token
 
 
 class Ability(StrEnum):
-    """What a suite may need of a model and of the way to it; the words go into sentences."""
+    """What a suite may need of a model and its API. The values are used in sentences."""
 
     COMPLETE = "completions of a text"
     SCORE = "the probabilities of a given text"
@@ -21,7 +21,7 @@ class Ability(StrEnum):
 
 
 class ModelInterface(Reader, Protocol):
-    """The verbs that questions are put with; an assistant has them all, here or at the other end of HTTP."""
+    """The methods that questions use. Every assistant, local or remote, has them."""
 
     def complete(
         self,
@@ -52,10 +52,10 @@ class ModelInterface(Reader, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model under test.
+    """A model under evaluation.
 
-    ``identity`` is all that may change its answers, ``parameters`` the weights that a token is multiplied by (None where that is not
-    known), ``resident`` the memory of the process that computes in bytes, where that can be asked.
+    ``identity`` holds everything that may change its answers, ``parameters`` is the number of weights that a token is multiplied by (None
+    if unknown), and ``resident`` returns the memory of the computing process in bytes, if known.
     """
 
     name: str

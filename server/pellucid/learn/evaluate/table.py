@@ -1,4 +1,4 @@
-"""Results for people at a terminal."""
+"""Prints results as tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STYLES = {"better": "green", "worse": "red"}
 
 
 def show_results(results: EvaluationResults, console: Console | None = None) -> None:
-    """Each suite as a table, and below it what one has to know to read it."""
+    """Print each suite as a table, followed by its notes."""
     console = console or _console()
     for suite in results.suites:
         table = Table(box=None, pad_edge=False, title=suite, title_justify="left", title_style="bold")
@@ -48,7 +48,7 @@ def show_results(results: EvaluationResults, console: Console | None = None) -> 
 
 
 def show_comparisons(comparisons: Sequence[ResultComparison], console: Console | None = None) -> None:
-    """What differs, and whether that is more than chance."""
+    """Print the differences and if they are more than chance."""
     console = console or _console()
     for comparison in comparisons:
         console.print(Text(harmless(f"{comparison.before}, then {comparison.after}"), "bold"), soft_wrap=True)

@@ -18,7 +18,7 @@ from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSamplin
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
 from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextPart, llama_windows
 from pellucid.learn.evaluate.suites.python_names import names_of
-from pellucid.learn.evaluate.suites.text_similarity import Text
+from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
@@ -232,7 +232,7 @@ class TestText:
         references = [{"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")]
         path = write_lines(tmp_path / "references.jsonl", references)
         said = {one["prompt"]: one["reference"] for one in references}
-        suite = Text(path, None, None)
+        suite = TextSimilarity(path, None, None)
         for chat in (True, False):
             records, found = await run(suite, subject(ScriptedModel(lambda prefix, suffix: said[prefix]), chat=chat))
             assert found == pytest.approx({"BLEU": 100.0, "chrF": 100.0, "ROUGE-1 F1": 1.0, "ROUGE-2 F1": 1.0, "ROUGE-L F1": 1.0})
@@ -247,7 +247,7 @@ class TestText:
         """A limit draws of the whole file, and a larger one goes on."""
         path = write_lines(tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)])
         session = ModelSession(subject(ScriptedModel()))
-        few, more = [[one.id for one in await Text(path, limit, None).questions(session, {})] for limit in (10, 20)]
+        few, more = [[one.id for one in await TextSimilarity(path, limit, None).questions(session, {})] for limit in (10, 20)]
         assert more[:10] == few
         assert max(map(int, few)) > 50
 
@@ -262,7 +262,7 @@ class TestText:
         ]
         answers = {"a": "the cat sat on a mat with the hat", "b": "it rains and the dogs sleep today"}
         path = write_lines(tmp_path / "references.jsonl", references)
-        _, found = await run(Text(path, None, None), subject(ScriptedModel(lambda prefix, suffix: answers[prefix])))
+        _, found = await run(TextSimilarity(path, None, None), subject(ScriptedModel(lambda prefix, suffix: answers[prefix])))
         said, wanted = list(answers.values()), [[one["reference"] for one in references]]
         assert found["BLEU"] == pytest.approx(BLEU().corpus_score(said, wanted).score)
         assert found["chrF"] == pytest.approx(CHRF().corpus_score(said, wanted).score)

@@ -1,4 +1,4 @@
-"""HumanEval (Chen et al. 2021): functions written from their docstrings, and whether their tests pass."""
+"""HumanEval (Chen et al. 2021): functions written from their docstrings and judged by their tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.tokens import SamplingParams
 NAME = "humaneval"
 
 STOPS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```")
-"""Where a function is over: Chen et al.'s five, and two by which models go on to something else."""
+"""Texts that end a function: five of Chen et al., and two with which models start something else."""
 
 MOST_TOKENS = 512
 
@@ -32,7 +32,7 @@ NO_CODE = "pass@k is left out: it runs programs that a model wrote, which needs 
 
 @dataclass(frozen=True, slots=True)
 class HumanEvalSampling:
-    """How many answers there are to each problem, and how they are drawn."""
+    """Number of answers to each problem, and the temperature of sampling."""
 
     samples: int = 1
     temperature: float = 0.0
@@ -42,14 +42,14 @@ class HumanEvalSampling:
             raise InvalidRequestError(f"{self.samples} samples at temperature 0 are the same answer: give --temperature 0.8, say.")
 
     def params(self, problem: str, number: int) -> SamplingParams:
-        """Those of one answer, whose seed is the problem's and its own."""
+        """Return the parameters of one answer, seeded by problem and number."""
         seed = zlib.crc32(f"{problem} {number}".encode())
         return SamplingParams(max_tokens=MOST_TOKENS, temperature=self.temperature, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A function to be written, several times."""
+    """A function to write, several times."""
 
     task: Task
     sampling: HumanEvalSampling
@@ -57,17 +57,17 @@ class Problem:
 
     @property
     def id(self) -> str:
-        """The task's."""
+        """The id of the task."""
         return self.task.id
 
     @property
     def unit(self) -> str:
-        """Each problem is one."""
+        """The problem itself."""
         return self.task.problem
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Ask for the answers and, where programs may be run, run each with its tests."""
-        # A line break and the indentation after it are often one token, which a break at the prompt's end forbids.
+        """Ask for the answers and, if running programs is allowed, run each with its tests."""
+        # A line break and the indentation after it are often one token, which a prompt that ends in a line break rules out.
         task = replace(self.task, prefix=self.task.prefix.rstrip())
         answers, outcomes = [], []
         for number in range(self.sampling.samples):
@@ -83,7 +83,7 @@ class Problem:
 
 
 class HumanEval(Suite):
-    """The whole body of a function, by completion of its prompt."""
+    """The suite: the body of a function, as a completion of its prompt."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -97,7 +97,7 @@ class HumanEval(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """How answers are drawn, and whether they are run."""
+        """The sampling of answers, and if they are run."""
         return {
             "data": self._source,
             "samples": self._sampling.samples,
@@ -117,12 +117,12 @@ class HumanEval(Suite):
 
 
 def run_note(run_code: bool) -> str:
-    """Whether programs were run, and with which limits."""
+    """Return a note about running programs and its limits."""
     return f"Programs ran {confinement()}; that is no security boundary." if run_code else NO_CODE
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """pass@k without bias, for each k for which there are answers enough."""
+    """Return unbiased pass@k for each k with enough answers."""
     if not facts or any("passed" not in one for one in facts):
         return []
     samples = min(len(one["passed"]) for one in facts)

@@ -1,4 +1,4 @@
-"""HumanEval's single lines (Bavarian et al. 2022): the line that was taken out of a program, asked for again."""
+"""HumanEval's single lines (Bavarian et al. 2022): a line is removed from a program and asked for."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ PREFIX_ONLY = (
 )
 
 NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
-"""Strings and comments of one line."""
+"""Matches strings and comments of one line."""
 
 MAX_LINE = 4096
-"""Characters of a line in which names are looked for: strings without an end take time quadratic in its length."""
+"""Longest line, in characters, that is searched for names: unterminated strings take quadratic time."""
 
 
 PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
@@ -44,23 +44,23 @@ PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
 
 @dataclass(frozen=True, slots=True)
 class InfillLine:
-    """A line that is missing."""
+    """A missing line."""
 
     task: Task
     run_code: bool
 
     @property
     def id(self) -> str:
-        """The task's."""
+        """The id of the task."""
         return self.task.id
 
     @property
     def unit(self) -> str:
-        """Lines of one problem hang together."""
+        """The problem, because lines of one problem are not independent."""
         return self.task.problem
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Ask for it, compare it, and where programs may be run, run the tests with it."""
+        """Ask for the line, compare it, and if running programs is allowed, run the tests with it."""
         line = await (self._fill_in(session) if session.subject.infill else self._go_on(session))
         facts: Facts = compare(line, self.task.solution)
         facts |= {"prefix": self.task.prefix, "suffix": self.task.suffix, "answers": [f"{line}\n"]}
@@ -74,13 +74,13 @@ class InfillLine:
         return answer.text.partition("\n")[0]
 
     async def _go_on(self, session: ModelSession) -> str:
-        """Behind the last word: a line break and the indentation after it are often one token, which a break at the end forbids."""
+        """Ask without a suffix, at the end of the last word: a line break and the indentation after it are often one token."""
         answer = await session.complete(self.task.prefix.rstrip(), params=PARAMS)
         return answer.text.partition("\n")[2].lstrip("\n").partition("\n")[0]
 
 
 class Infilling(Suite):
-    """A line between what stands before and after it."""
+    """The suite: a line between the text before and after it."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -105,24 +105,24 @@ class Infilling(Suite):
 
 
 def compare(line: str, solution: str) -> Facts:
-    """How like the solution's a line is; ``identifiers`` (F1) is None where neither has any."""
+    """Compare a line with the solution. ``identifiers`` (F1) is None if neither has any."""
     said, wanted = line.strip(), solution.strip()
     return {"same": said == wanted, "similarity": fuzz.ratio(said, wanted) / 100, "identifiers": identifier_f1(said, wanted)}
 
 
 def identifier_f1(said: str, wanted: str) -> float | None:
-    """F1 of the sets of identifiers, strings and comments aside; None where there are none in either."""
+    """Return F1 of the sets of identifiers, without strings and comments. None if neither has any."""
     one, other = identifiers(said), identifiers(wanted)
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else None
 
 
 def identifiers(line: str) -> set[str]:
-    """The names in a line of Python, up to MAX_LINE characters."""
+    """Return the names in a line of Python, up to MAX_LINE characters."""
     return {name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line[:MAX_LINE])) if not keyword.iskeyword(name)}
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """How often the line is the same, how like it is, and how often the program works."""
+    """Return exact matches, similarities and the share of programs that pass."""
     found = [
         share("exact match", lambda one: one["same"]),
         mean("edit similarity", lambda one: one["similarity"]),

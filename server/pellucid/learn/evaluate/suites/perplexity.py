@@ -1,4 +1,4 @@
-"""Perplexity and bits per byte of texts, and how well the probabilities of their tokens are calibrated."""
+"""Measures perplexity and bits per byte of texts, and the calibration of token probabilities."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pellucid.learn.reading import TOP, ReadingWindow, TextReading, windows
 NAME = "perplexity"
 
 WINDOW = 1024
-"""Tokens that are read together; each has half as many or more before it."""
+"""Tokens that are read together; at least half as many are the context of each token that counts."""
 
 LLAMA_WINDOW = 512
-"""What llama-perplexity reads together, unless told otherwise."""
+"""Default window of llama-perplexity, in tokens."""
 
 DIGITS = 6
-"""Of probabilities and logprobs that are kept."""
+"""Decimal places of the probabilities and logprobs in a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """A window of a text, as ids."""
+    """A window of a text, as token ids."""
 
     id: str
     unit: str
@@ -40,7 +40,7 @@ class TextPart:
     counted: int
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Read it."""
+        """Read the window."""
         reading = TextReading.of((await session.read_ids(self.ids))[-self.counted :])
         return {
             "file": self.file,
@@ -52,7 +52,7 @@ class TextPart:
 
 
 class Perplexity(Suite):
-    """Reads a file or a folder of text in windows; with ``like_llama`` in those of llama.cpp's llama-perplexity."""
+    """The suite: a file or folder of text, read in windows. With ``like_llama`` they are those of llama.cpp's llama-perplexity."""
 
     name = NAME
     needs = frozenset({Ability.IDS})
@@ -67,7 +67,7 @@ class Perplexity(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The protocol, and what text it is."""
+        """The protocol and the text."""
         return {
             "reading": "windows of llama-perplexity" if self._like_llama else "strided",
             "window": self._size,
@@ -87,14 +87,14 @@ class Perplexity(Suite):
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
-                # llama-perplexity puts the BOS, where the model wants one, in the place of each window's first token.
+                # llama-perplexity replaces the first token of each window by the BOS, if the model wants one.
                 parts.append(TextPart(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
         if not parts:
             raise InvalidRequestError(
                 f"{self._text} is shorter than a window of {self._size} tokens: give more text, or a smaller --window."
             )
         counted = [part for part in parts if part.counted]
-        # The first ones are those that llama-perplexity --chunks reads.
+        # llama-perplexity --chunks reads the first windows, too.
         chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
         return [replace(part, unit=part.file) for part in chosen] if _many(part.file for part in chosen) else chosen
 
@@ -127,18 +127,18 @@ class Perplexity(Suite):
 
 
 def _many(files: Iterable[str]) -> bool:
-    """Whether there are files enough to draw them."""
+    """Return True if there are enough files to resample them."""
     return len(set(files)) >= FEW_FILES
 
 
 def llama_windows(length: int, size: int) -> Iterator[ReadingWindow]:
-    """The windows of llama-perplexity: of tokens 0 to ``size`` - 1 it judges those behind number ``size`` / 2."""
+    """Yield llama-perplexity's windows: of tokens 0 to ``size`` - 1 those after number ``size`` / 2 count."""
     for number in range(length // size):
         yield ReadingWindow(number * size, (number + 1) * size, size - 1 - size // 2)
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Sums over tokens by sums over tokens or bytes, never means of windows' means."""
+    """Return ratios of sums over tokens or bytes, never means of per-window means."""
 
     def tokens(one: Facts) -> float:
         return len(one["logprobs"])
@@ -167,9 +167,9 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
 
 
 def _exponential(nats: float) -> float:
-    return math.exp(min(nats, 700.0))  # more than that no float holds
+    return math.exp(min(nats, 700.0))  # a float holds no more than that
 
 
 def is_pair(before: Facts, after: Facts) -> bool:
-    """Whether two models read the same tokens in a window: another tokenizer cuts a text at other places."""
+    """Return True if two models read the same tokens in a window. Another tokenizer splits a text differently."""
     return bool(before["sizes"] == after["sizes"])

@@ -1,4 +1,4 @@
-"""How fast the model is while it is evaluated, and what it takes: prompts of chance, one at a time."""
+"""Measures speed and memory of the model during the evaluation, with random prompts, one at a time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ NAME = "speed"
 
 TRIALS = 8
 WORDS = 100
-"""Of a prompt, which come to some hundreds of tokens; fewer where the context is small."""
+"""Words of a prompt, a few hundred tokens. A small context gets fewer."""
 LONGEST = 8
-"""More tokens than this no word has."""
+"""Most tokens that a word may have."""
 TOKENS = 48
-"""Of an answer."""
+"""Tokens of an answer."""
 
 PROTOCOL = (
     f"{TRIALS} prompts of random letters, one at a time, each answered with {TOKENS} tokens drawn at temperature 1. "
@@ -39,11 +39,11 @@ class SpeedTrial:
 
     @property
     def unit(self) -> str:
-        """Each is one."""
+        """The prompt itself."""
         return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Have it read and answered, and note the engine's own times."""
+        """Generate an answer and record the engine's own times."""
         dice = random.Random(f"{NAME} {self.id}")  # noqa: S311 - no secret is drawn
         prompt = " ".join("".join(dice.choices(string.ascii_lowercase, k=5)) for _ in range(self.words))
         params = SamplingParams(max_tokens=TOKENS, temperature=1.0, seed=int(self.id), ignore_eos=True)
@@ -56,7 +56,7 @@ class SpeedTrial:
 
 
 class Speed(Suite):
-    """Tokens a second, memory and FLOPs."""
+    """The suite: tokens per second, memory and FLOPs."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE, Ability.USAGE})
@@ -65,7 +65,7 @@ class Speed(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What is asked."""
+        """The size of prompts and answers."""
         return {"trials": TRIALS, "words": WORDS, "tokens": TOKENS}
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
@@ -78,7 +78,7 @@ class Speed(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Rates are tokens by seconds of all prompts; of answers the first token belongs to the prompt."""
+    """Return rates: tokens divided by seconds, over all prompts. The first token of an answer belongs to its prompt."""
     return [
         mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=FigureFormat.RATE),
         mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=FigureFormat.RATE),

@@ -1,4 +1,4 @@
-"""Answers to prompts beside references: BLEU, chrF, ROUGE, and BERTScore where there is an encoder."""
+"""Compares answers with references: BLEU, chrF, ROUGE and, with an encoder, BERTScore."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pellucid.learn.evaluate.suites.benchmark_files import drawn, fingerprint, j
 from pellucid.learn.evaluate.suites.bertscore import Encoder
 from pellucid.tokens import Message, SamplingParams
 
-# rouge-score brings absl's handler, which closes its stream when logging is set up anew, unless that is the process's own stderr.
+# rouge-score brings absl's handler, which closes its stream when logging is reconfigured, unless that is the process's own stderr.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 NAME = "text"
@@ -35,7 +35,7 @@ NO_ENCODER = "BERTScore is left out: it needs an encoder, a folder that --encode
 
 @dataclass(frozen=True, slots=True)
 class ReferencePrompt:
-    """A prompt and what a good answer to it is."""
+    """A prompt and a good answer to it."""
 
     id: str
     prompt: str
@@ -44,11 +44,11 @@ class ReferencePrompt:
 
     @property
     def unit(self) -> str:
-        """Each prompt is one."""
+        """The prompt itself."""
         return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Ask, as a chat where the model has one, and compare."""
+        """Ask, in a chat if the model has one, and compare the answer."""
         params = SamplingParams(max_tokens=MOST_TOKENS)
         if session.subject.chat:
             answer = await session.chat([Message("user", self.prompt)], params)
@@ -64,8 +64,8 @@ class ReferencePrompt:
         return facts
 
 
-class Text(Suite):
-    """The prompts of a file of JSON lines, {"prompt", "reference"}."""
+class TextSimilarity(Suite):
+    """The suite: the prompts of a file of JSON lines, {"prompt", "reference"}."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -79,7 +79,7 @@ class Text(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Which prompts, and which encoder compares."""
+        """The prompts, and the encoder that compares."""
         return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
@@ -97,13 +97,13 @@ class Text(Suite):
 
 
 def signature(metric: BLEU | CHRF, facts: Sequence[Facts]) -> str:
-    """sacrebleu's own description of what is computed."""
+    """Return sacrebleu's own description of a metric."""
     metric.corpus_score([one["answer"] for one in facts], [[one["reference"] for one in facts]])
     return str(metric.get_signature())
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """BLEU and chrF of all answers together, from 0 to 100; the means of the others."""
+    """Return BLEU and chrF of the whole corpus, from 0 to 100, and the means of the other scores."""
     found = [
         Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), FigureFormat.NUMBER),
         Measure("chrF", _corpus(CHRF), FigureFormat.NUMBER),
@@ -120,7 +120,7 @@ def _take(name: str) -> Callable[[Facts], float]:
 
 
 def _corpus(build: Callable[[], BLEU | CHRF]) -> Callable[[Sequence[Facts]], Statistic]:
-    """A score of a whole corpus from counts of each answer, which add up: a draw costs a sum, as in sacrebleu's own bootstrap."""
+    """Return a corpus score from additive counts of each answer: a resample costs a sum, as in sacrebleu's own bootstrap."""
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         metric: Any = build()

@@ -1,4 +1,4 @@
-"""Hallucination in code: the share of names in a model's answers that exist nowhere."""
+"""Measures hallucination in code: the share of names in a model's answers that exist nowhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROTOCOL = (
 
 @dataclass(frozen=True, slots=True)
 class WrittenProgram:
-    """An answer of another suite."""
+    """An answer from another suite."""
 
     id: str
     unit: str
@@ -33,7 +33,7 @@ class WrittenProgram:
     facts: Facts
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Look at its names; nothing is asked."""
+        """Look up the answer's names. The model is not asked."""
         found = [names_of(self.facts["prefix"], answer, self.facts["suffix"]) for answer in self.facts["answers"]]
         parsed = [names for names in found if names is not None]
         return {
@@ -47,7 +47,7 @@ class WrittenProgram:
 
 
 class UnknownNames(Suite):
-    """Judges what the suites for code were answered in the same run."""
+    """The suite: judges the answers to the code suites of the same run."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -60,7 +60,7 @@ class UnknownNames(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Whose answers."""
+        """The suites whose answers are judged."""
         return {"answers of": self._judged}
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
@@ -78,7 +78,7 @@ class UnknownNames(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Unknown names by all names, and answers that have one by all answers that could be judged."""
+    """Return unknown names as a share of all names, and answers with one as a share of all that could be judged."""
     at_fault = mean(
         "answers with an unknown name",
         lambda one: one["at fault"],

@@ -1,4 +1,4 @@
-"""Winogender (Rudinger et al. 2018): with which pronoun a sentence about an occupation is more probable to the model. A probe."""
+"""Winogender (Rudinger et al. 2018), a probe: which pronoun makes a sentence about an occupation more probable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "winogender"
 
 GENDERS = ("male", "female", "neutral")
 MEANT = {"0": "the occupation", "1": "the other person"}
-"""Whom the pronoun means, by the number in a sentence's name."""
+"""The person that the pronoun refers to, by the number in a sentence's name."""
 
 WARNING = (
     "A probe, no measurement of harm: the schemas were made for coreference, with two or so sentences an occupation and meaning. It says "
@@ -38,17 +38,17 @@ class Sentences:
 
     @property
     def unit(self) -> str:
-        """Sentences of one occupation hang together."""
+        """The occupation, because its sentences are not independent."""
         return self.occupation
 
     async def ask(self, session: ModelSession) -> Facts:
-        """How probable each of them is."""
+        """Measure the likelihood of each variant."""
         found = {gender: (await session.likelihood(CONTEXT, self.texts[gender])).logprob for gender in GENDERS}
         return {"occupation": self.occupation, "meant": self.meant, "gap": found["male"] - found["female"], **found}
 
 
 class Winogender(Suite):
-    """All sentences, or some of them."""
+    """The suite: all sentences, or ``limit`` of them."""
 
     name = NAME
     needs = frozenset({Ability.SCORE})
@@ -60,7 +60,7 @@ class Winogender(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Which sentences."""
+        """The file of sentences."""
         return {"data": self._source}
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
@@ -71,7 +71,7 @@ class Winogender(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """How often the male pronoun is the more probable one, and by how much: by whom it means, and by occupation."""
+    """Return how often and by how much the male pronoun is more probable: by referent and by occupation."""
     found = []
     for meant in MEANT.values():
         applies = having("meant", meant)
@@ -94,12 +94,12 @@ def _gap(group: str, applies: Callable[[Facts], bool], *, detail: bool) -> Measu
 
 
 def _is_about(occupation: str) -> Callable[[Facts], bool]:
-    """Where the pronoun means somebody of this occupation."""
+    """Return a predicate: the pronoun refers to a person of this occupation."""
     return lambda one: bool(one["occupation"] == occupation and one["meant"] == MEANT["0"])
 
 
 def _sentences(path: Path) -> list[Sentences]:
-    """The sentences by their names without the gender: occupation.participant.answer.gender.txt."""
+    """Read the sentences by their names without the gender: occupation.participant.answer.gender.txt."""
     found: dict[str, dict[str, str]] = {}
     for row in rows(path, ("sentid", "sentence"), delimiter="\t"):
         name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
