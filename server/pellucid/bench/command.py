@@ -1,4 +1,4 @@
-"""The command ``pellucid bench``: measure, then show, save or compare."""
+"""The command ``pellucid bench``: measures, then shows, saves or compares the figures."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
 
 
 BUSY = 0.25
-"""How much of the processors may be in use before that is told."""
+"""Share of the processors in use from which a warning is shown."""
 SETTLING = 0.05
-"""Seconds after which torch's threads, which wait awake for more work, have gone to sleep."""
+"""Seconds after which torch's threads have stopped spinning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """How often things are measured, after one round that warms up and does not count."""
+    """Number of measurements, after one warm-up round that does not count."""
 
     trials: int
     starts: int
@@ -55,10 +55,9 @@ FULL, QUICK = Rounds(trials=5, starts=3), Rounds(trials=2, starts=1)
 
 
 def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | None, plot: Path | None) -> None:
-    """Measure the first model of the settings and print what was found.
+    """Measure the first model of the settings and print the figures.
 
-    Raises InvalidRequestError for a file that cannot be compared with or drawn to, before anything is measured, and what
-    loading raises.
+    Raises InvalidRequestError for files that cannot be compared with or drawn to, before anything is measured, and any error of loading.
     """
     earlier = None if compare_with is None else read_report(compare_with)
     if plot is not None:
@@ -78,7 +77,7 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
 
 
 async def disturbances(settings: Settings) -> list[str]:
-    """What else may compute meanwhile, in a sentence each: other programs, and a server at the address of the settings."""
+    """Return one sentence for each thing that may disturb the measurements: other programs, and a server at the settings' address."""
     told = []
     load = machine.load()
     if load is not None and load >= BUSY:
@@ -92,7 +91,7 @@ async def disturbances(settings: Settings) -> list[str]:
 
 
 def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Report:
-    """Everything that there is to find about the first model of the settings."""
+    """Measure the first model of the settings, in this process and at start."""
     report = measure_here(settings, rounds, notes)
     free_memory()
     with Steps() as steps:
@@ -106,14 +105,14 @@ def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Re
 
 
 def free_memory() -> None:
-    """Let go of a model that nobody refers to any more, so that a process that starts has the memory to itself."""
+    """Free a model that is no longer used, so that a starting process has the memory to itself."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Report:
-    """What a loaded model shows in this process."""
+    """Measure a loaded model in this process."""
     with Bars() as bars:
         engine, assistant = assemble(settings, settings.models[:1], bars)
     try:
@@ -148,7 +147,7 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
 
 def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
     async def run() -> tuple[float, ...]:
-        torch.set_num_threads(threads)  # which is a thread's own: the engine's may have set fewer
+        torch.set_num_threads(threads)  # the number of threads is per thread, and the engine's may be smaller
         rates = read_rate(cost.read_bytes, shape.device), multiply_rate(cost.dtype, shape.device)
         await asyncio.sleep(SETTLING)
         return rates
@@ -157,7 +156,7 @@ def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
 
 
 async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples:
-    """Samples of all trials, turn by turn, so that a machine that gets slower is slower for all of them."""
+    """Run all trials in turn, so that a machine that slows down affects all of them."""
     samples: dict[Quantity, list[float]] = {quantity: [] for trial in trials for quantity in trial.quantities}
     for turn in range(1 + rounds):
         for trial in trials:
@@ -171,7 +170,7 @@ async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples
 
 
 def figures_of(samples: Samples) -> list[Figure]:
-    """The figures of samples, each with its limit where the floors were measured."""
+    """Return the figures of samples, each with its limit if the floors were measured."""
     floors = Floors(max(samples[READING]), max(samples[MULTIPLYING])) if READING in samples else None
     figures = []
     for quantity, values in samples.items():
@@ -206,7 +205,7 @@ async def _starts(settings: Settings, count: int, steps: Steps) -> list[Start]:
 
 
 def start_figures(starts: Sequence[Start]) -> list[Figure]:
-    """The figures of some starts."""
+    """Return the figures of starts."""
     figure = partial(Figure.of, "start", unit=Unit.SECONDS)
     figures = [
         figure(name="importing", samples=[start.importing for start in starts]),

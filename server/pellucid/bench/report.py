@@ -1,4 +1,4 @@
-"""A report for people, as tables, and for programs, as JSON."""
+"""Prints a report as tables, and returns it as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOKS = {"better": "green", "worse": "red"}
 
 
 def as_json(report: Report, comparison: Comparison | None) -> str:
-    """One JSON object; the comparison, where there is one, is a field of it."""
+    """Return one JSON object, which includes the comparison if there is one."""
     record: dict[str, Any] = report.model_dump(mode="json")
     if comparison is not None:
         record["comparison"] = {
@@ -65,7 +65,7 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
 
 
 def heading(report: Report) -> list[str]:
-    """What was measured on what, in lines."""
+    """Return the model, the machine and the setup in lines."""
     facts, count = report.machine, report.setup["threads"]
     threads = "1 thread" if count == 1 else f"{count} threads"
     return [
@@ -91,7 +91,7 @@ def _figures(figures: Sequence[Figure]) -> Table:
 
 
 def _order(figures: Sequence[Figure]) -> Any:
-    """Sections in the order in which they come first."""
+    """Return a sort key: sections in the order of their first appearance."""
     sections = list(dict.fromkeys(figure.section for figure in figures))
     return lambda figure: sections.index(figure.section)
 

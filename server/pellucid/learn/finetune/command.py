@@ -1,4 +1,4 @@
-"""The command ``pellucid finetune``: an adapter for one's own repository, or what it would cost, and what it is worth."""
+"""The command ``pellucid finetune``: trains an adapter on a repository, or estimates its cost, and shows its value."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pellucid.system.terminal import Bars, Steps
 
 
 def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, json: bool) -> None:
-    """Make an adapter and print what it is worth, or with ``dry_run`` what that would cost; the model is fetched for either.
+    """Train an adapter and print its value or, with ``dry_run``, estimate its cost. The model is downloaded for either.
 
-    Raises a PellucidError for a name, a folder or a model that will not do, and where nothing better came of it.
+    Raises a PellucidError for a name, folder or model that cannot be used, and if training improved nothing.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)

@@ -1,4 +1,4 @@
-"""What making an adapter would cost, told beforehand: counted, and measured on two real steps."""
+"""Estimates the cost of an adapter from counts and two measured steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.system.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Counts, seconds and bytes. ``samples`` are of one pass; ``judging`` is before and after together; ``memory`` at most so far."""
+    """Counts, seconds and bytes. ``samples`` are of one pass, ``judging`` is before and after training, ``memory`` is the peak so far."""
 
     model: str
     prefix_only: bool
@@ -35,12 +35,12 @@ class Estimate:
         return self.training + self.judging
 
     def record(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the estimate as JSON."""
         return {**asdict(self), "total": self.total}
 
 
 def estimate(pipeline: Pipeline, progress: Progress) -> Estimate:
-    """Count what there is, and take two steps whose gradients are thrown away; nothing is written."""
+    """Count samples, and measure two steps without keeping their gradients. Nothing is written."""
     dataset, base = pipeline.dataset, pipeline.base
     plan, step, evaluation = pipeline.measured(progress)
     samples = len(pipeline.sampler.epoch(dataset.train, pipeline.options.seed, 0))

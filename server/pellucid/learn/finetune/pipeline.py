@@ -1,4 +1,4 @@
-"""Where an adapter is made: judged before, trained, judged after, and put into the store. A run that is broken off goes on from there."""
+"""Makes an adapter: judges before, trains, judges after, and puts it into the store. An interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 
 VERSION = 2
-"""Of what a broken-off run has left; that of another version is not gone on with."""
+"""Version of an interrupted run's files. A run of another version is not resumed."""
 
 CONTEXT = {"cpu": 512, "cuda": 1024}
 """Tokens of the longest sample, by device."""
@@ -45,7 +45,7 @@ EFFORT = Effort()
 
 @dataclass(frozen=True, slots=True)
 class FinetuneOptions:
-    """What was asked for. ``minutes`` are of training alone; ``data`` is a folder with HumanEval's infilling problems."""
+    """The options of the command. ``minutes`` limits training alone; ``data`` is a folder with HumanEval's infilling problems."""
 
     path: Path
     model: str
@@ -60,7 +60,7 @@ class FinetuneOptions:
 
 @dataclass(frozen=True, slots=True)
 class FinetuneResult:
-    """An adapter that was made: its folder, how it was trained, and what it is worth."""
+    """A finished adapter: its folder, its training, and its value."""
 
     folder: Path
     card: Mapping[str, Any]
@@ -70,7 +70,7 @@ class FinetuneResult:
 
 
 def check_name(name: str, store: Store, *, replace: bool) -> None:
-    """Raise InvalidRequestError for a name that no adapter can have, or that one has already."""
+    """Raise InvalidRequestError for a name that is invalid or taken."""
     if re.fullmatch(NAME, name) is None:
         raise InvalidRequestError(f"{name!r} is no name for an adapter: take up to 64 letters, digits, hyphens, dots and underscores.")
     if store.adapters_path(name).exists() and not replace:
@@ -79,7 +79,7 @@ def check_name(name: str, store: Store, *, replace: bool) -> None:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A base with an adapter in it, the files to tune it to, and where what comes of it is put."""
+    """A base with an adapter in it, the files to tune it to, and the place for its results."""
 
     options: FinetuneOptions
     dataset: Dataset
@@ -99,7 +99,7 @@ class Pipeline:
         store: Store,
         progress: Progress,
     ) -> Pipeline:
-        """Read the base, fetching it first where it is not there. Raises what :func:`read_base` does."""
+        """Read the base, after downloading it if needed. Raises the errors of :func:`read_base`."""
         base = read_base(options.model, device, store=store, progress=progress)
         limit = CONTEXT[base.model.device.type]
         sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
@@ -107,7 +107,7 @@ class Pipeline:
 
     @property
     def key(self) -> str:
-        """What tells this base, these documents and these options from others."""
+        """Identifies this base, these documents and these options."""
         w = self.options
         parts = (
             VERSION,
@@ -124,12 +124,12 @@ class Pipeline:
 
     @property
     def work(self) -> Path:
-        """The folder of what it has come to so far."""
+        """The folder of intermediate results."""
         return self.store.finetuning_path(self.options.name)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from making an adapter of the same name. Raises InvalidRequestError where one does."""
+        """Lock out other processes that make an adapter of this name. Raises InvalidRequestError if there is one."""
         with atomic_files.errors_explained(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.work / "lock")
@@ -145,22 +145,22 @@ class Pipeline:
             lock.release()
 
     def trainer(self, plan: FinetunePlan, progress: Progress) -> AdapterTrainer:
-        """What trains by a plan."""
+        """Return the trainer for a plan."""
         return AdapterTrainer(self.adapter, self.sampler, plan, self.work, progress)
 
     def judge(self, progress: Progress) -> HeldOutEvaluation:
-        """What judges the model as it is at the time."""
+        """Return the judge of the model's current state."""
         return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.options.seed, progress)
 
     @property
     def wanted(self) -> FinetunePlan:
-        """What to do if there is time for all of it."""
+        """The plan with unlimited time."""
         options = self.options
         steps = options.steps or EPOCHS * -(-len(self.sampler.epoch(self.dataset.train, options.seed, 0)) // BATCH)
         return FinetunePlan(self.key, steps, options.seed)
 
     def measured(self, progress: Progress) -> tuple[FinetunePlan, float, float]:
-        """What to do in the time that there is, and the seconds of a step and of a evaluation at held-out files."""
+        """Return the plan within the time limit, and the seconds of a step and of an evaluation on held-out files."""
         plan = self.wanted
         step, evaluation = self.trainer(plan, progress).pace(self.dataset.train, self.dataset.validation)
         affordable = max(1, int((60 * self.options.minutes - (EVALUATIONS + 1) * evaluation) / step))
@@ -169,7 +169,7 @@ class Pipeline:
         return plan, step, evaluation
 
     def tune(self, progress: Progress) -> FinetuneResult:
-        """Make the adapter. Raises PellucidError where held-out files got no better, and ModelError where something cannot be written."""
+        """Make the adapter. Raises PellucidError if held-out files got no better, and ModelError if a file cannot be written."""
         state = self._saved_state(progress)
         with self.adapter.off():
             before = self._judged("before", self.key, progress)
@@ -186,13 +186,13 @@ class Pipeline:
         return FinetuneResult(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
 
     def _plan(self, state: TrainingState | None, progress: Progress) -> FinetunePlan:
-        """That of the earlier run where there is one; nothing has to be measured where the steps are given."""
+        """Return the plan of the interrupted run if there is one. Given steps need no measurement."""
         if state is not None:
             return state.plan
         return self.wanted if self.options.steps is not None else self.measured(progress)[0]
 
     def _saved_state(self, progress: Progress) -> TrainingState | None:
-        """Where an earlier run has got to; what belongs to another one is deleted."""
+        """Return the state of the interrupted run, or delete it if it belongs to another one."""
         state = read_state(self.work)
         if state is not None and state.plan.key == self.key:
             progress.note(f"Going on after step {state.step} of {state.plan.steps}, where an earlier run was broken off.")
@@ -204,7 +204,7 @@ class Pipeline:
         return None
 
     def _judged(self, when: str, key: str, progress: Progress) -> HeldOutFigures:
-        """What the model is worth as it is, which ``key`` tells from any other; what an earlier run has judged is not judged again."""
+        """Return the figures of the model's current state, which ``key`` identifies, reusing those of the interrupted run."""
         kept = EvaluationCache(self.work / f"{when}.jsonl", key)
         return self.judge(progress).judge(f"judging {when}", self.dataset.judged, self.general, kept=kept)
 
@@ -225,7 +225,7 @@ class Pipeline:
         }
 
     def _publish(self, card: Mapping[str, Any]) -> Path:
-        """Put the adapter in its place, whole or not at all."""
+        """Move the adapter to its place, whole or not at all."""
         made, target = self.work / "adapter", self.store.adapters_path(self.options.name)
         with atomic_files.errors_explained(made):
             shutil.rmtree(made, ignore_errors=True)
@@ -234,8 +234,8 @@ class Pipeline:
             atomic_files.write_text(made / ORIGIN, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
         with atomic_files.errors_explained(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # --replace was asked for
+            if target.exists():  # --replace was given
                 target.rename(self.work / "replaced")
             made.rename(target)
-            shutil.rmtree(self.work, ignore_errors=True)  # the lock in it is open, which not every file system lets be deleted
+            shutil.rmtree(self.work, ignore_errors=True)  # the lock in it is open, and some file systems do not delete open files
         return target

@@ -1,4 +1,4 @@
-"""What making an adapter costs, and what it is worth, as tables for people and as JSON for programs."""
+"""Shows the cost and the value of an adapter as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ PREFIX_ONLY = "This model has no infill markers: it learns from left to right, a
 
 
 def as_json(record: Mapping[str, Any]) -> str:
-    """One JSON object."""
+    """Return one JSON object."""
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
-    """What was made, for JSON."""
+    """Return the result as JSON."""
     return {**tuned.card, "folder": str(tuned.folder), "peak_memory": tuned.memory}
 
 
 def left_out(dataset: Dataset) -> list[str]:
-    """What was not read or is not judged, in a sentence each; a secret is told by its file and kind."""
+    """Return one sentence for each kind of file that was skipped or is not judged. A secret is described by its file and kind."""
     told = [f"left out: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
     told += [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in dataset.secrets]
     test, judged = len(dataset.test), len(dataset.judged)
@@ -39,7 +39,7 @@ def left_out(dataset: Dataset) -> list[str]:
 
 
 def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
-    """Print what it would cost."""
+    """Print the estimate."""
     console = console or _console()
     table = _table("", "")
     memory = "not told by this system" if found.memory is None else human(found.memory)
@@ -63,7 +63,7 @@ def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = N
 
 
 def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
-    """Print what it is worth."""
+    """Print the value of the adapter."""
     console = console or _console()
     outcome = tuned.outcome
     table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
@@ -77,7 +77,7 @@ def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Format seconds."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -107,7 +107,7 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    """Where nobody losses, lines are as long as the tables are wide."""
+    """Return a console that does not wrap tables if the output is not a terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 130

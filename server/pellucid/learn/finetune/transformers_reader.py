@@ -1,4 +1,4 @@
-"""A model of the transformers library as something that reads texts (see :mod:`pellucid.learn.reading`)."""
+"""Reads texts with a transformers model (see :mod:`pellucid.learn.reading`)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ROWS = 256
 
 
 class TorchReader:
-    """Reads token ids with one model, of which it takes the first choice as the only alternative."""
+    """Reads token ids with one model. The only alternative of a token is the model's first choice."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self._model = model
         self._tokenizer = tokenizer
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the token ids of a text, starting with the BOS if the model wants one."""
         return with_bos(self._tokenizer, self._tokenizer.encode(text))
 
     async def score(
@@ -35,7 +35,7 @@ class TorchReader:
         terms: Terms = BACKGROUND,
         special: bool = False,
     ) -> AsyncGenerator[Token | Finish]:
-        """Read token ids; texts and messages are for models with a chat around them."""
+        """Read token ids. Texts and messages are not supported."""
         ids = [id for id in text if isinstance(id, int)]
         assert len(ids) == len(text), "ids are read"
         for token in self._tokens(ids):

@@ -1,4 +1,4 @@
-"""The command ``pellucid review``: have two models answer for a blind review on the page, and tell what came of one."""
+"""The command ``pellucid review``: has two models answer prompts for a blind review on the page, and shows its results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Revi
 
 
 def list_reviews(settings: Settings) -> None:
-    """Print the names of all reviews and how far they are."""
+    """Print the names and the progress of all reviews."""
     reviews = Reviews(settings.data / REVIEWS)
     table = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
     for name in reviews.names():
@@ -36,9 +36,9 @@ def list_reviews(settings: Settings) -> None:
 
 
 def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, params: SamplingParams) -> None:
-    """Have two models, or the same one twice, answer all prompts, and keep the answers as a review.
+    """Have two models, or one model twice, answer all prompts, and store the answers as a review.
 
-    Raises InvalidRequestError for a bad name or file before any model is asked, and what loading and answering raise.
+    Raises InvalidRequestError for a bad name or file before any model is asked, and any error of loading and answering.
     """
     if len(models) != 2:
         raise InvalidRequestError("A review compares two models: give --model twice.")
@@ -59,7 +59,7 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
 
 
 def tell(settings: Settings, name: str, *, json: bool) -> None:
-    """Print what came of a review. Raises NotFoundError for a review that is not there."""
+    """Print the results of a review. Raises NotFoundError for an unknown review."""
     reviews = Reviews(settings.data / REVIEWS)
     review = reviews.find(name)
     found = results(reviews.judgements(name))
@@ -70,7 +70,7 @@ def tell(settings: Settings, name: str, *, json: bool) -> None:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a file: of JSON lines with a ``prompt`` each, or one a line. Raises InvalidRequestError for anything else."""
+    """Read the prompts of a file: JSON lines with a ``prompt`` each, or one per line. Raises InvalidRequestError for anything else."""
     try:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except UnicodeDecodeError:

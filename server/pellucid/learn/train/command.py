@@ -1,4 +1,4 @@
-"""The command ``pellucid train``: a tiny GPT beside two baselines, on the same bytes, in one table."""
+"""The command ``pellucid train``: trains a tiny GPT and two baselines on the same bytes, and compares them in one table."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
 TABLE_WINDOW = 4096
-"""Tokens that the models of the last bytes read at a time: they look back a few, so that hardly one is read twice."""
+"""Tokens that the baselines read at a time. They look back a few bytes, so hardly a byte is read twice."""
 
 READ_AT_LEAST = 12_000
-"""Tokens a second that the table is sure to be read with."""
+"""Tokens per second at which the table is read at least."""
 
 LITTLE = 0.3
-"""Part of the time that is told to be little for the GPT."""
+"""Share of the time below which the GPT's is reported as short."""
 
 MARGIN = 0.97
-"""Of the time that is left: steps differ."""
+"""Share of the remaining time that is planned, because steps differ."""
 
 
 def train(
@@ -54,10 +54,10 @@ def train(
     seed: int,
     json: bool,
 ) -> None:
-    """Train three learners on files and folders, compare them, and leave them in ``out`` as folders of models.
+    """Train three learners on files and folders, compare them, and save them in ``out`` as model folders.
 
-    A run that was broken off goes on; one that has ended shows its table again. Raises InvalidRequestError for texts,
-    options or a folder that will not do, and ModelError where the disk does not take what is written.
+    An interrupted run is resumed; a finished one shows its table again. Raises InvalidRequestError for texts, options or a folder that
+    cannot be used, and ModelError if the disk refuses.
     """
     begun = time.perf_counter()
     device = _device(preset)
@@ -131,15 +131,15 @@ def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: 
 
 
 def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
-    """For the GPT, where minutes were given: what its start and the table do not take."""
+    """Return the time that is left for the GPT after startup and the table; None without a time limit."""
     if run.plan.max_minutes is None:
         return None
-    reading = 6 * _size(parts.test) / READ_AT_LEAST  # by two models once, and by the GPT four times
+    reading = 6 * _size(parts.test) / READ_AT_LEAST  # the baselines once each, and the GPT four times
     return MARGIN * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
 
 
 class TrainingDisplay:
-    """Shows how training goes: on the bar, and in the picture, which is drawn again every few seconds."""
+    """Shows the progress of training: a bar, and a picture that is redrawn every few seconds."""
 
     drawn_every = 5.0
     described_every = 0.5
@@ -151,7 +151,7 @@ class TrainingDisplay:
         self._drawn = self._described = 0.0
 
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
-        """Move the bar, and now and then say and draw where training stands."""
+        """Advance the bar, and now and then update its text and the picture."""
         self._bar.advance(1)
         self._bar.expect(self._run.schedule.steps)
         now = time.perf_counter()
@@ -168,7 +168,7 @@ class TrainingDisplay:
 
 
 async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[LearnerRow, ...], list[str]]:
-    """The table, and how far the GPT leads the baselines, a sentence each."""
+    """Return the rows of the table, and one sentence for each baseline about the GPT's lead."""
     context = run.plan.sizes.shape.context
     rows, readings = [], {}
     for name in LEARNERS:
@@ -180,7 +180,7 @@ async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) ->
 
 
 def _settings(device: torch.device, window: int) -> Settings:
-    """For reading: the exact weights, whole windows at a time, and nothing kept."""
+    """Return settings for reading: exact weights, whole windows, and no prefix store."""
     return load_settings().model_copy(
         update={"device": str(device), "quant": "none", "context": max(window, 64), "chunk": window, "slots": 1, "prefix_memory": 0}
     )

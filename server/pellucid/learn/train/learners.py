@@ -1,4 +1,4 @@
-"""The three learners, each from the train part to a folder that is served as any other model: whole, or not there."""
+"""Trains the three learners, each into a folder that can be served as any model, whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from pellucid.system.progress import Progress
 CHECKPOINT = "checkpoint.safetensors"
 
 MEASURING = 0.02
-"""Part of the time that is given to find out how much a step takes."""
+"""Share of the given time for measuring a step."""
 
 
 def learn_ngram(run: Run, split: Split) -> None:
-    """Count, and write the folder ngram."""
+    """Count n-grams, and write the folder ngram."""
     begun, meter = time.perf_counter(), EnergyMeter()
     validation = _bytes(split.validation)
     model = ngram.fit(_bytes(split.train), validation)
@@ -48,7 +48,7 @@ def learn_ngram(run: Run, split: Split) -> None:
 
 
 def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
-    """Fit, and write the folder logistic."""
+    """Fit the regression, and write the folder logistic."""
     begun, meter = time.perf_counter(), EnergyMeter()
     fitted = logistic.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
     seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
@@ -66,13 +66,13 @@ def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
 
 
 def learn_tokenizer(run: Run, split: Split) -> None:
-    """Train the GPT's tokenizer on the train part, and write the folder tokenizer."""
+    """Train the GPT's tokenizer on the training part, and write the folder tokenizer."""
     with _published(run.folder / "tokenizer") as folder:
         tokenizers.write(folder, run.plan.tokenizer, run.plan.vocabulary, [document.text for document in split.train])
 
 
 def training_data_of(run: Run, split: Split) -> TrainingData:
-    """What the GPT is to learn, in the tokens of its tokenizer."""
+    """Return the GPT's training data, in the tokens of its tokenizer."""
     tokenizer = read_tokenizer(run.folder / "tokenizer")
     marker = tokenizer.bos_id
     assert marker is not None, "texts begin with a marker"
@@ -95,13 +95,13 @@ def training_data_of(run: Run, split: Split) -> TrainingData:
 
 
 def trainer_of(run: Run, data: TrainingData, device: torch.device) -> GPTTrainer:
-    """The GPT as it is before the first step."""
+    """Return the GPT before its first step."""
     sizes = run.plan.sizes
     return GPTTrainer(sizes.shape, sizes.recipe, data, run.plan.seed, device)
 
 
 def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: float | None) -> None:
-    """Decide how many steps there are, by measuring where it is ``seconds`` that are given, and write it down."""
+    """Settle the number of steps, measuring a step if ``seconds`` are given, and store it."""
     most = run.plan.max_steps
     if seconds is None:
         assert most is not None, "a run is bounded by steps or by time"
@@ -113,7 +113,7 @@ def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: fl
 
 
 def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
-    """Train from where the last checkpoint stands, and write the folder gpt; then the checkpoint is not needed any more."""
+    """Train from the last checkpoint, write the folder gpt, and remove the checkpoint."""
     path = run.folder / CHECKPOINT
     trainer.train(run.schedule, path, listener, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape
@@ -140,7 +140,7 @@ def _bytes(documents: Sequence[Document]) -> list[Bytes]:
 
 @contextmanager
 def _published(folder: Path, training: Training | None = None) -> Iterator[Path]:
-    """A folder to write into, which gets its name when all is there. Raises ModelError where the disk does not take it."""
+    """Give a folder to write into, and rename it once it is complete. Raises ModelError if the disk refuses."""
     part = folder.with_name(folder.name + ".part")
     with writing(folder.parent):
         shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where training has got to, in one file that is written whole or not at all: what was there before stays until the next is."""
+"""Stores the state of a training in one file, which is replaced whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "checkpoint.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class HeldOutLoss:
-    """What the held-out files said after ``step`` steps: nats a label."""
+    """The loss on held-out files after ``step`` steps, in nats per label."""
 
     step: int
     loss: float
@@ -26,7 +26,7 @@ class HeldOutLoss:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """After ``step`` steps of a plan, ``seconds`` of work. ``moments`` are AdamW's two means of each weight."""
+    """The state after ``step`` steps of a plan and ``seconds`` of work. ``moments`` are AdamW's two means of each weight."""
 
     plan: FinetunePlan
     step: int
@@ -37,7 +37,7 @@ class TrainingState:
     losses: tuple[HeldOutLoss, ...]
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder that exists. Raises ModelError where that does not go."""
+        """Write the state into an existing folder. Raises ModelError if that fails."""
         tensors = {f"weights/{name}": tensor for name, tensor in self.weights.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, (first, second) in self.moments.items():
@@ -48,7 +48,7 @@ class TrainingState:
 
 
 def read_state(folder: Path) -> TrainingState | None:
-    """Where an earlier run has got to; None where there is none, or nothing that can be read."""
+    """Read the state of an earlier run; None if there is none, or it is damaged."""
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             told = json.loads(file.metadata()["standing"])

@@ -1,4 +1,4 @@
-"""The training of an adapter: steps of gradient descent, losses at held-out files, the best weights kept."""
+"""Trains an adapter by gradient descent, evaluates it on held-out files, and keeps the best weights."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from pellucid.learn.finetune.training.samples import Sample, SampleStream, rando
 from pellucid.system.progress import Progress
 
 PATIENCE = 3
-"""Looks in a row without anything better, after which it is stopped."""
+"""Evaluations without improvement after which training stops."""
 
 STEEPEST = 1.0
-"""Norm of the gradient beyond which it is made shorter."""
+"""Norm at which gradients are clipped."""
 
 TOGETHER = {"cpu": 2048, "cuda": 16384}
-"""Tokens, padding included, that are computed at the same time, by device."""
+"""Tokens of a batch, padding included, by device."""
 
 SAVED_EVERY = 20.0
-"""Seconds of work that are lost at most, but for the step in hand."""
+"""Seconds between checkpoints."""
 
 VALIDATION_CURSORS, VALIDATION_TEXTS = 20, 4
 VALIDATION_WINDOW = 256
@@ -38,7 +38,7 @@ VALIDATION_WINDOW = 256
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """What training came to: ``losses`` at the held-out files, and which of them was best."""
+    """The result of a training: the ``losses`` on held-out files."""
 
     steps: int
     seconds: float
@@ -51,7 +51,7 @@ class TrainingOutcome:
 
 
 class AdapterTrainer:
-    """Trains an adapter after a plan, from where an earlier run has got to. What it comes to lies in ``folder``."""
+    """Trains an adapter by a plan, from the state of an earlier run if there is one. Checkpoints are in ``folder``."""
 
     def __init__(self, adapter: TrainableAdapter, sampler: SampleStream, plan: FinetunePlan, folder: Path, progress: Progress) -> None:
         self._adapter = adapter
@@ -62,9 +62,9 @@ class AdapterTrainer:
         self._together = TOGETHER[next(iter(adapter.parameters.values())).device.type]
 
     def train(self, train: Sequence[Document], validation: Sequence[Document], state: TrainingState | None = None) -> TrainingOutcome:
-        """Train to the end of the plan, or until held-out files say that it gets no better. The best weights are in the adapter then.
+        """Train to the end of the plan, or until held-out files stop improving. The adapter then has the best weights.
 
-        Raises ModelError where what it has come to cannot be written: what was written before is kept.
+        Raises ModelError if a checkpoint cannot be written; the one before it is kept.
         """
         names = list(self._adapter.parameters)
         optimizer = torch.optim.AdamW(self._adapter.parameters.values(), lr=0.0, weight_decay=0.0)
@@ -103,7 +103,7 @@ class AdapterTrainer:
                     f"After {step} steps held-out files take {losses[-1].loss:.4f} nats a token; {losses[0].loss:.4f} at first."
                 )
             seconds += time.perf_counter() - start
-            if looked or seconds - saved >= SAVED_EVERY:  # the last step too, after which there is a evaluation
+            if looked or seconds - saved >= SAVED_EVERY:  # also after the last step, which ends with an evaluation
                 state = TrainingState(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(losses))
                 state.save(self._folder)
                 saved = seconds
@@ -120,8 +120,8 @@ class AdapterTrainer:
         optimizer.zero_grad()
 
     def pace(self, train: Sequence[Document], validation: Sequence[Document]) -> tuple[float, float]:
-        """Seconds of a step, the mean of the first two, and of a evaluation at held-out files. Nothing is learnt from them."""
-        batches = list(islice(steps_of(self._sampler, train, self._plan.seed), 2))  # the first needs every document's tokens
+        """Return the seconds of a step, the mean of the first two, and of an evaluation on held-out files. Nothing is learned."""
+        batches = list(islice(steps_of(self._sampler, train, self._plan.seed), 2))  # the first one tokenizes every document
         held_out = self.validation(validation)
         self._progress.start("measuring", 3)
         start = time.perf_counter()
@@ -135,7 +135,7 @@ class AdapterTrainer:
         return (between - start) / 2, time.perf_counter() - between
 
     def step(self, samples: Sequence[Sample]) -> float:
-        """Add the gradient of a step's samples, and give their mean loss, in nats a label with each kind's own weight."""
+        """Add the gradient of a step's samples. Return their mean loss in nats per label, weighted by kind."""
         weights = label_weights(samples)
         total = 0.0
         for part in self._parts(samples):
@@ -145,7 +145,7 @@ class AdapterTrainer:
         return total
 
     def validation(self, documents: Sequence[Document]) -> list[Sample]:
-        """What the held-out files are looked at by: cursors, or pieces of text for a model without markers. The same each time."""
+        """Return the samples of an evaluation: cursors, or pieces of text for a model without markers. They are the same each time."""
         sampler = self._sampler
         samples: list[Sample] = []
         for document in documents:
@@ -164,7 +164,7 @@ class AdapterTrainer:
 
     @torch.no_grad()
     def _held_out_loss(self, samples: Sequence[Sample]) -> float:
-        """Nats a label over all samples."""
+        """Return the loss of all samples in nats per label."""
         total = 0.0
         for part in self._parts(samples):
             chosen = [samples[at] for at in part]
@@ -172,7 +172,7 @@ class AdapterTrainer:
         return total / sum(sample.labels for sample in samples)
 
     def _parts(self, samples: Sequence[Sample]) -> Iterator[list[int]]:
-        """The numbers of the samples that are computed at the same time, those of about the same length."""
+        """Yield the numbers of the samples of each batch, grouped by length."""
         part: list[int] = []
         for at in sorted(range(len(samples)), key=lambda number: len(samples[number].ids)):
             if part and (len(part) + 1) * len(samples[at].ids) > self._together:
@@ -183,7 +183,7 @@ class AdapterTrainer:
 
 
 def _is_done(losses: Sequence[HeldOutLoss]) -> bool:
-    """Whether the last losses, ``PATIENCE`` of them, were all worse than one before."""
+    """Return True if the last ``PATIENCE`` losses were all worse than an earlier one."""
     best = min(range(len(losses)), key=lambda at: losses[at].loss)
     return len(losses) - 1 - best >= PATIENCE
 
@@ -194,7 +194,7 @@ def _moments(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str
 
 
 def _restore(optimizer: torch.optim.Optimizer, names: Sequence[str], state: TrainingState) -> None:
-    """Put AdamW where it was after the state's steps."""
+    """Restore AdamW's moments and step count."""
     if not state.step:
         return
     restored = optimizer.state_dict()
