@@ -82,11 +82,11 @@ async def disturbances(settings: Settings) -> list[str]:
     load = machine.load()
     if load is not None and load >= BUSY:
         used = f"{min(load, 1.0):.0%} of its processors"
-        told.append(f"This machine has been busy in the last minute ({used}): going on, that disturbs these figures.")
+        told.append(f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures.")
     async with Client(settings.url, settings.key) as client:
         condition = await client.condition()
     if condition.standing is not HealthStatus.ABSENT:
-        told.append(f"A server is at {settings.url} ({condition.standing}): what it computes meanwhile disturbs these figures.")
+        told.append(f"A server is at {settings.url} ({condition.standing}). Its work distorts these figures.")
     return told
 
 
@@ -100,7 +100,7 @@ def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Re
     figures = (*report.figures, *start_figures(starts))
     left_out = report.left_out
     if any(start.resident is None for start in starts):
-        left_out = (*left_out, "Memory of the process: this system does not tell.")
+        left_out = (*left_out, "Memory of the process: this system does not report it.")
     return report.model_copy(update={"figures": figures, "left_out": left_out})
 
 

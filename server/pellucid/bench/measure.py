@@ -84,7 +84,7 @@ class Measurements:
         self._last: tuple[int, ...] = ()
         self.trials = tuple(self._all())
         if cost is None:
-            self.left_out.append(f"Floors of {model}: which weights a token of it needs depends on the token.")
+            self.left_out.append(f"Floors of {model}: the weights that a token needs depend on the token.")
 
     def _all(self) -> Iterator[Trial]:
         yield from (self._reading(size) for size in PROMPTS if self._fits(f"a prompt of {size} tokens", size + 1))
@@ -99,13 +99,13 @@ class Measurements:
     def _fits(self, what: str, tokens: int) -> bool:
         context = self._engine.context(self._model)
         if tokens > context:
-            self.left_out.append(f"{what[0].upper()}{what[1:]}: that takes {tokens} tokens, and the context holds {context}.")
+            self.left_out.append(f"{what[0].upper()}{what[1:]}: it takes {tokens} tokens, but the context holds {context}.")
         return tokens <= context
 
     def _has_slots(self, streams: int) -> bool:
         slots = self._engine.settings.slots
         if streams > slots:
-            self.left_out.append(f"{streams} streams together: there are {slots} slots.")
+            self.left_out.append(f"{streams} streams together: there are only {slots} slots.")
         return streams <= slots
 
     def _reading(self, size: int) -> Trial:

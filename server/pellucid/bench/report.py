@@ -15,7 +15,9 @@ from rich.text import Text
 from pellucid.bench.compare import Comparison
 from pellucid.bench.figures import Figure, Report
 
-EXPLANATION = "Medians of some rounds, of the machine's own rates the best; the limit is what reading weights and multiplying allow."
+EXPLANATION = (
+    "Medians over the rounds; for the machine's own rates, the best. The limit follows from the machine's rates and the model's weights."
+)
 LOOKS = {"better": "green", "worse": "red"}
 
 
@@ -61,7 +63,7 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
         for difference in comparison.differences:
             console.print(f"differs: {difference}", soft_wrap=True)
         console.print(_changes(comparison))
-        console.print(Text("The ratio is now / then; better and worse are said where the samples do not overlap.", "dim"), soft_wrap=True)
+        console.print(Text("The ratio is now / then. A row is better or worse only if the samples do not overlap.", "dim"), soft_wrap=True)
 
 
 def heading(report: Report) -> list[str]:

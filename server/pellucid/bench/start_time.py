@@ -49,7 +49,7 @@ async def start_elsewhere(settings: dict[str, object]) -> Start:
         raise
     if child.returncode:
         reason = err.decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {child.returncode}"
-        raise UnavailableError(f"A start to be measured failed: {reason}")
+        raise UnavailableError(f"A measured start failed: {reason}")
     return Start(**json.loads(out))
 
 

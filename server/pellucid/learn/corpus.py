@@ -125,7 +125,7 @@ def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
     """
     if corpus.size < LEAST_BYTES:
         raise InvalidRequestError(
-            f"There are {corpus.size:,} bytes of text, which is too little to learn from and to test on: give {LEAST_BYTES:,} or more."
+            f"There are {corpus.size:,} bytes of text, too little to train and test on: give {LEAST_BYTES:,} or more."
         )
     if len(corpus.documents) < FEW_FILES:
         return _cut_each(corpus.documents, holdout)
@@ -201,7 +201,7 @@ def _read(path: Path, name: str, skipped: Counter[str]) -> Document | None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name something else.") from None
+        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name another path.") from None
     if b"\0" in content[:SNIFFED]:
         skipped["not text"] += 1
         return None

@@ -35,7 +35,7 @@ def without_near_duplicates(corpus: Corpus) -> Corpus:
         signatures[len(kept)] = signature
         kept.append(document)
     alike = len(documents) - len(kept)
-    return Corpus(tuple(kept), Counter(corpus.skipped) + Counter({"much like another one": alike}))
+    return Corpus(tuple(kept), Counter(corpus.skipped) + Counter({"near-duplicates": alike}))
 
 
 def minhash(text: str) -> NDArray[np.uint64]:

@@ -163,6 +163,6 @@ async def _scored(reader: Reader, ids: Sequence[int], model: str | None) -> list
             if isinstance(item, Token):
                 tokens.append(item)
             elif item.reason is not FinishReason.STOP:
-                raise PellucidError(item.error or f"The reading was broken off ({item.reason}): start it again.")
+                raise PellucidError(item.error or f"The reading was not finished ({item.reason}): start it again.")
     assert len(tokens) == len(ids), "every token is read"
     return tokens

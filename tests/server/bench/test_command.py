@@ -75,8 +75,8 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert found.setup["context"] == 256
     assert found.setup["chunk"] == CHUNKS["cpu"]  # what it comes to, not the 0 that is set
     assert found.left_out[:2] == (
-        "A prompt of 512 tokens: that takes 513 tokens, and the context holds 256.",
-        "A prompt of 2048 tokens: that takes 2049 tokens, and the context holds 256.",
+        "A prompt of 512 tokens: it takes 513 tokens, but the context holds 256.",
+        "A prompt of 2048 tokens: it takes 2049 tokens, but the context holds 256.",
     )
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
     assert err.splitlines()[-3:] == ["measuring (18 steps)", "starting (1 step)", f"The picture is in {picture}."]
@@ -126,7 +126,7 @@ async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: Healt
     monkeypatch.setattr(Client, "condition", condition)
     settings = load_settings()
 
-    told = [f"A server is at {settings.url} ({standing}): what it computes meanwhile disturbs these figures."]
+    told = [f"A server is at {settings.url} ({standing}). Its work distorts these figures."]
     assert await disturbances(settings) == ([] if standing is HealthStatus.ABSENT else told)
 
 
@@ -138,7 +138,7 @@ async def test_busy_machines_are_told(monkeypatch: pytest.MonkeyPatch, load: flo
     notes = await disturbances(load_settings())
 
     assert notes == (
-        [f"This machine has been busy in the last minute ({told} of its processors): going on, that disturbs these figures."]
+        [f"This machine was busy in the last minute ({told} of its processors). If that continues, it distorts these figures."]
         if told
         else []
     )
@@ -182,5 +182,5 @@ def test_start_figures_without_memory() -> None:
 
 async def test_start_that_fails(tmp_path: Path) -> None:
     """A process that cannot start is told with the last line that it wrote."""
-    with pytest.raises(UnavailableError, match=r"^A start to be measured failed: .*NotFoundError: There is no model 'no-such-model'"):
+    with pytest.raises(UnavailableError, match=r"^A measured start failed: .*NotFoundError: There is no model 'no-such-model'"):
         await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})

@@ -59,8 +59,8 @@ def test_what_does_not_fit_is_left_out(engine: Engine) -> None:
         ),
     ]
     assert found.left_out == [
-        "A prompt of 2048 tokens: that takes 2049 tokens, and the context holds 560.",
-        "8 streams together: there are 4 slots.",
+        "A prompt of 2048 tokens: it takes 2049 tokens, but the context holds 560.",
+        "8 streams together: there are only 4 slots.",
     ]
 
 
@@ -96,7 +96,7 @@ def test_without_a_known_cost(engine: Engine) -> None:
     found = measurements(engine, None)
 
     assert not [quantity for trial in found.trials for quantity in trial.quantities if quantity.limit]
-    assert found.left_out[-1] == "Floors of tiny: which weights a token of it needs depends on the token."
+    assert found.left_out[-1] == "Floors of tiny: the weights that a token needs depend on the token."
 
 
 async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ class TestSplit:
 
     def test_too_little(self) -> None:
         """A file of one byte is too little, and that is said."""
-        with pytest.raises(InvalidRequestError, match="1 bytes of text, which is too little"):
+        with pytest.raises(InvalidRequestError, match="1 bytes of text, too little"):
             split(Corpus((Document("a", "a"),)))
 
     def test_one_line(self) -> None:

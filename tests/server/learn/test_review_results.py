@@ -101,7 +101,7 @@ class TestPrompts:
     [
         ("a/b", ("one", "two"), "'a/b' is no name of a review"),
         ("new", ("one",), "A review compares two models: give --model twice."),
-        ("new", ("one", "one"), "The same model gives the same answers twice where none is drawn: name two, or give --temperature."),
+        ("new", ("one", "one"), "Without sampling, one model gives the same answers twice: name two models, or give --temperature."),
     ],
 )
 def test_refused_before_anybody_is_asked(tmp_path: Path, name: str, models: tuple[str, ...], said: str) -> None:

@@ -70,7 +70,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     to_fit = round(options.cursors * FIT_SHARE)
     if 2 * to_fit < LEAST_SUGGESTIONS:  # a cursor gives at most two suggestions
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
-        raise InvalidRequestError(f"{options.cursors} cursors are too few to fit anything on: give --cursors {least} or, better, hundreds.")
+        raise InvalidRequestError(f"{options.cursors} cursors are too few to fit anything: give --cursors {least} or, better, hundreds.")
     corpus = without_near_duplicates(
         gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE)
     )  # no near-duplicate is in both parts
@@ -93,7 +93,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
 def _file(assistant: LocalAssistant) -> CalibrationFile:
     file = assistant.calibration_file()
     if file is None:
-        raise NotSupportedError("The model has no place in the store where a calibration could be kept: name one that pellucid fetched.")
+        raise NotSupportedError("The model is not in Pellucid's store, where its calibration would be kept: name a downloaded model.")
     return file
 
 
@@ -116,7 +116,7 @@ def _replayed(
     asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
     left = [(cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done]
     if len(left) < len(asks):
-        sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are in {path} already.\n")
+        sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are already in {path}.\n")
     if left:
         with Steps() as steps:
             asyncio.run(Replay(assistant, assistant.name_of(None), texts, kept.append).run(left, steps))
@@ -134,8 +134,8 @@ def _found(settings: Settings, options: CalibrateOptions, records: Sequence[Sugg
         entries = log.entries(model)
         if not entries:
             raise InvalidRequestError(
-                f"There is nothing of {model} that this version of Pellucid can use in the log of suggestions {log.path}: "
-                "switch on pellucid.completion.log, or leave out --with-log."
+                f"The log of suggestions {log.path} has no entry of {model} that this version of Pellucid can use: "
+                "switch on pellucid.completion.log, or omit --with-log."
             )
         logged, more = len(entries), logged_table(entries, float(fit.whole.sum()))
     with Steps() as steps:
@@ -164,8 +164,8 @@ def _tell(findings: Findings, options: CalibrateOptions, path: Path) -> None:
         draw_findings(findings, options.plot)
         sys.stderr.write(f"The picture is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
-        sys.stderr.write("That its probabilities say more than one number for all would is not shown by so few: ask for more --cursors.\n")
+        sys.stderr.write("So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors.\n")
     used = (
-        "" if options.out is not None else " Editors use it from their next connection on; without that file they go by fixed thresholds."
+        "" if options.out is not None else " Editors use it from their next connection on; delete the file to return to fixed thresholds."
     )
     sys.stderr.write(f"The calibration is in {path}.{used}\n")

@@ -79,7 +79,7 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
     """
     if len(documents) < LEAST_FILES:
         files = "is 1 source file" if len(documents) == 1 else f"are {len(documents)} source files"
-        raise InvalidRequestError(f"There {files}, and to fit on some and to measure on others takes {LEAST_FILES}: name a larger folder.")
+        raise InvalidRequestError(f"There {files}, but fitting and measuring take {LEAST_FILES}: name a larger folder.")
     order = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
     wanted = TEST_SHARE * sum(document.size for document in documents)
     test, fit = order[:2], order[2:4]

@@ -86,8 +86,7 @@ def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedM
     whole = test.only(test.whole)
     if len(np.unique(whole.right)) < 2:
         raise InvalidRequestError(
-            f"The {whole.size} suggestions to measure on are all of one kind, right or wrong, or there is none: "
-            "ask for more --cursors, or name another folder."
+            f"The {whole.size} suggestions to measure on are all right, all wrong, or none: ask for more --cursors, or name another folder."
         )
     check_files(test, "to measure on")
     said = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
@@ -146,7 +145,7 @@ def checks(table: Table, before: Floats, after: Floats) -> list[LevelCheck]:
     """Compare probabilities with outcomes for groups of suggestions."""
     alone, lines, length = table.number("no suffix") == 1, table.number("lines") > 0, table.characters
     groups: dict[str, Bools] = {
-        "with text behind the cursor": ~alone,
+        "with text after the cursor": ~alone,
         "without": alone,
         "code": table.number("in text") == 0,
         "comments and strings": table.number("in text") == 1,

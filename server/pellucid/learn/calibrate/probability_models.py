@@ -59,7 +59,7 @@ def check(table: Table) -> None:
     right = table.right[table.whole]
     if len(right) < LEAST_SUGGESTIONS:
         raise InvalidRequestError(
-            f"There are {len(right)} suggestions to fit on, and it takes {LEAST_SUGGESTIONS}: "
+            f"There are {len(right)} suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: "
             "ask for more --cursors, or name a larger folder."
         )
     rare = min(int(right.sum()), len(right) - int(right.sum()))
@@ -76,7 +76,7 @@ def check_files(table: Table, purpose: str) -> None:
     """Raise InvalidRequestError if the suggestions are from too few files."""
     if len(np.unique(table.files[table.whole])) < LEAST_FILES:
         raise InvalidRequestError(
-            f"All {int(table.whole.sum())} suggestions {purpose} are in one file, and it takes {LEAST_FILES}: "
+            f"All {int(table.whole.sum())} suggestions {purpose} are in one file, but {LEAST_FILES} are needed: "
             "ask for more --cursors, or name a larger folder."
         )
 
@@ -135,7 +135,7 @@ def _fit(table: Table, kind: CalibrationKind, strength: float | None) -> tuple[f
     if kind is not CalibrationKind.LOGISTIC:
         table = table.only(table.whole)  # parts are right more often than wholes, and a curve of the mean alone cannot tell them apart
     if len(np.unique(table.right)) < 2:
-        raise InvalidRequestError("All suggestions of some files are of one kind, right or wrong: ask for more --cursors.")
+        raise InvalidRequestError("All suggestions of some files are right, or all are wrong: ask for more --cursors.")
     if kind is CalibrationKind.RAW:
         return ()
     mean = np.exp(table.numbers[:, 0])

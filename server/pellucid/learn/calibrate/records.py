@@ -93,7 +93,7 @@ class SuggestionRecordFile:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             why = "the disk is full: free some space" if full else f"{error.strerror or error}: name another file with --records"
-            raise InvalidRequestError(f"The records cannot be written to {self.path}, {why}; what there is of them is kept.") from None
+            raise InvalidRequestError(f"The records cannot be written to {self.path}, {why}; the records so far are kept.") from None
 
 
 def _record(line: Mapping[str, Any]) -> SuggestionRecord:

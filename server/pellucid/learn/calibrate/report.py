@@ -17,8 +17,8 @@ from pellucid.learn.calibrate.levels import LevelOutcome
 from pellucid.learn.metrics import Bin, Interval
 
 WAYS: Mapping[CalibrationKind, str] = {
-    CalibrationKind.RAW: "the mean probability as it is",
-    CalibrationKind.PLATT: "a curve of it (Platt)",
+    CalibrationKind.RAW: "the mean probability, uncalibrated",
+    CalibrationKind.PLATT: "Platt scaling",
     CalibrationKind.LOGISTIC: "logistic regression",
     CalibrationKind.ISOTONIC: "isotonic",
 }
@@ -68,8 +68,8 @@ def show(findings: Findings, console: Console) -> None:
     fit, test = findings.fit, findings.test
     console.print(
         f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on {int(test.whole.sum()):,} in "
-        f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. What is kept: "
-        f"{WAYS[findings.calibration.kind]}, by its log-loss on files that were left out."
+        f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. The best is "
+        f"{WAYS[findings.calibration.kind]}, by log loss on files that were left out."
     )
     console.print(_ways(findings))
     console.print(_bars(findings))
@@ -80,7 +80,7 @@ def show(findings: Findings, console: Console) -> None:
 
 def _ways(findings: Findings) -> Grid:
     """Return a table with one column per model; intervals make rows per model too wide."""
-    grid = _grid("How well the probability says what comes, on files that nothing was fitted on (95 % intervals by file)")
+    grid = _grid("Quality of the probabilities on files that were not used for fitting (95 % intervals by file)")
     scores = [findings.scores[way.kind] for way in findings.ways]
     grid.add_column("")
     for way in findings.ways:
@@ -100,8 +100,8 @@ def _ways(findings: Findings) -> Grid:
 
 
 def _bars(findings: Findings) -> Grid:
-    grid = _grid("Said and come, ten bins of equal width")
-    for name in ("before: said", "right", "of", "after: said", "right", "of"):
+    grid = _grid("Predicted and observed, ten bins of equal width")
+    for name in ("before: predicted", "right", "of", "after: predicted", "right", "of"):
         grid.add_column(name, justify="right")
     before, after = findings.bars[CalibrationKind.RAW], findings.bars[findings.calibration.kind]
     for number in range(max(len(before), len(after))):
@@ -110,8 +110,8 @@ def _bars(findings: Findings) -> Grid:
 
 
 def _checks(findings: Findings) -> Grid:
-    grid = _grid("Whether it holds for some as for all")
-    for name in ("", "suggestions", "right", "said before", "after"):
+    grid = _grid("Calibration by group")
+    for name in ("", "suggestions", "right", "predicted before", "after"):
         grid.add_column(name, justify="left" if not name else "right")
     for check in findings.checks:
         grid.add_row(check.name, f"{check.count:,}", _said(check.right), f"{check.before:.3f}", f"{check.after:.3f}")
@@ -119,7 +119,7 @@ def _checks(findings: Findings) -> Grid:
 
 
 def _levels(findings: Findings) -> Grid:
-    grid = _grid("What is shown at each level")
+    grid = _grid("Effect of each level")
     columns = ("", "P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
     for name in columns:
         grid.add_column(name, justify="left" if not name else "right")
@@ -131,7 +131,7 @@ def _levels(findings: Findings) -> Grid:
 
 
 def _curve(findings: Findings) -> Grid:
-    grid = _grid("Wrong ones gone against right ones lost")
+    grid = _grid("Wrong suggestions hidden against right ones lost")
     for name in ("P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right"):
         grid.add_column(name, justify="right")
     for point in findings.tested[::KEPT_POINTS]:

@@ -54,7 +54,9 @@ def evaluate(models: Sequence[str], options: EvaluateOptions, place: ModelSource
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InvalidRequestError(f"Another process evaluates into {folder}: wait for it, or name another folder with --out.") from None
+        raise InvalidRequestError(
+            f"Another process is writing an evaluation to {folder}: wait for it, or name another folder with --out."
+        ) from None
     try:
         results = _opened(folder)
         for model in models:
@@ -99,7 +101,7 @@ async def _evaluate(
             missing = sorted(suite.needs - subject.abilities)
             if missing:
                 found = SuiteResult(
-                    suite=suite.name, left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not give."
+                    suite=suite.name, left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not provide."
                 )
             else:
                 found, earlier[suite.name] = await run_suite(suite, subject, folder, earlier, result.find(suite.name), progress)
@@ -123,7 +125,7 @@ def _claim(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not (folder / FILE).exists() and any(path.name != LOCK for path in folder.iterdir()):
-        raise InvalidRequestError(f"{folder} holds other things than an evaluation: name another folder with --out.")
+        raise InvalidRequestError(f"{folder} holds something other than an evaluation: name another folder with --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

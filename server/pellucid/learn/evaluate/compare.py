@@ -43,7 +43,7 @@ class ResultChange:
         """Format the difference with its interval; shares are in percentage points."""
         low, high = self.difference.low, self.difference.high
         if not math.isfinite(low + high):
-            return f"{_signed(self.difference.value, self.form)} (too few to say)"
+            return f"{_signed(self.difference.value, self.form)} (too few pairs)"
         return f"{_signed(self.difference.value, self.form)} ({_signed(low, self.form)} to {_signed(high, self.form)})"
 
     def as_json(self) -> dict[str, Any]:
@@ -80,7 +80,9 @@ def compare(first: Path, second: Path) -> list[ResultComparison]:
     pairs = list(_pairs(then, now))
     if not pairs:
         names = ", ".join(sorted(model.name for results in (then, now) for model in results.models)) or "none"
-        raise InvalidRequestError(f"{first} and {second} have no model in common ({names}), nor one each: evaluate the same in both.")
+        raise InvalidRequestError(
+            f"{first} and {second} have no model in common ({names}), nor exactly one each: evaluate the same model in both."
+        )
     return [_compare(first, before, second, after) for before, after in pairs]
 
 
@@ -100,19 +102,19 @@ def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult)
     for then in before.suites:
         now = after.find(then.suite)
         if now is None or not then.asked or not now.asked:
-            left_out.append(f"{then.suite}: it was asked in one of them only.")
+            left_out.append(f"{then.suite}: only one of them ran it.")
         elif then.settings != now.settings:
             name = next(name for name in [*then.settings, *now.settings] if then.settings.get(name) != now.settings.get(name))
-            left_out.append(f"{then.suite}: the two were asked in different ways ({name}).")
+            left_out.append(f"{then.suite}: the settings differ ({name}).")
         else:
             paths = records_path(first, before.folder, then.suite), records_path(second, after.folder, then.suite)
             records = _paired(*map(read_records, paths))
             if all(KINDS[then.suite].is_pair(a.facts, b.facts) for a, b in zip(*records, strict=True)):
                 changes += _changes(then.suite, *records)
             else:
-                left_out.append(f"{then.suite}: the two cut the text into other tokens; look at the intervals of bits per byte.")
+                left_out.append(f"{then.suite}: the tokenizers differ; compare the intervals of bits per byte.")
     both = {suite.suite for suite in before.suites}
-    left_out += [f"{suite.suite}: it was asked in one of them only." for suite in after.suites if suite.suite not in both]
+    left_out += [f"{suite.suite}: only one of them ran it." for suite in after.suites if suite.suite not in both]
     return ResultComparison(f"{before.name} in {first}", f"{after.name} in {second}", tuple(changes), tuple(left_out))
 
 

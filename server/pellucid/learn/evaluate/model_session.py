@@ -70,7 +70,7 @@ class ModelSession:
             if left <= 0:
                 break
             if token.logprob is None:
-                raise PellucidError(f"{self.subject.name} reads {context + text!r} as one token, of which it has no probability.")
+                raise PellucidError(f"{self.subject.name} reads {context + text!r} as one token, which has no probability.")
             total += token.logprob
             count += 1
             left -= len(token.bytes)
@@ -84,7 +84,9 @@ class ModelSession:
                     tokens.append(item)
                     continue
                 if item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-                    raise PellucidError(item.error or f"{self.subject.name} broke off an answer ({item.reason}): start this again.")
+                    raise PellucidError(
+                        item.error or f"{self.subject.name} did not finish an answer ({item.reason}): run the command again."
+                    )
                 self._count(item.usage)
                 return tokens, item.reason
         raise AssertionError("a stream ends with a Finish")

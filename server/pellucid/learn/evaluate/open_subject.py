@@ -69,7 +69,7 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
     async with Client(url, key) as client:
         condition = await client.condition()
         if condition.standing is HealthStatus.ABSENT:
-            raise UnavailableError(f"No server answers at {client.url}: start one, or leave --server out.")
+            raise UnavailableError(f"No server answers at {client.url}: start one, or omit --server.")
         if condition.standing is not HealthStatus.FOREIGN:
             cards = await client.cards()
             card = next((card for card in cards if card.name == name), None)

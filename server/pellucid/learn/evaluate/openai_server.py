@@ -60,7 +60,7 @@ class OpenAIServer:
     ) -> AsyncGenerator[Token | Finish]:
         """Yield the answer as one token without a probability. A suffix is rejected, because servers silently ignore it."""
         if suffix is not None or extra:
-            raise NotSupportedError(f"Whether {self.url} reads a suffix cannot be told: ask with what stands before alone.")
+            raise NotSupportedError(f"{self.url} may silently ignore a suffix: ask with the prefix alone.")
         body: dict[str, Any] = {"model": model, "prompt": prefix, "max_tokens": params.max_tokens, "temperature": params.temperature}
         if params.seed is not None:
             body["seed"] = params.seed
@@ -108,7 +108,7 @@ class OpenAIServer:
         terms: Terms = BACKGROUND,
     ) -> AsyncGenerator[Token | Finish]:
         """Raise NotSupportedError: the API does not show the text that a chat template produces."""
-        raise NotSupportedError(f"{self.url} is asked for completions only.")
+        raise NotSupportedError(f"{self.url} is used for completions only.")
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """Raise NotSupportedError: the API does not show token ids."""
@@ -146,7 +146,7 @@ def _echo(model: str | None, text: str) -> dict[str, Any]:
 def _choice(reply: dict[str, Any], url: str) -> dict[str, Any]:
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise PellucidError(f"{url} answered without choices, which is not OpenAI's way.")
+        raise PellucidError(f"{url} answered without choices, which OpenAI's API requires.")
     choice: dict[str, Any] = choices[0]
     return choice
 

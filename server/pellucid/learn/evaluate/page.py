@@ -16,7 +16,7 @@ TITLES = {
     "infilling": "Infilling: HumanEval, single lines",
     "humaneval": "HumanEval: functions from their docstrings",
     "unknown-names": "Names in code that exist nowhere",
-    "text": "Answers beside references",
+    "text": "Answers compared with references",
     "truthfulqa": "TruthfulQA, multiple choice",
     "crows-pairs": "CrowS-Pairs: a probe",
     "winogender": "Winogender: a probe",
@@ -48,7 +48,7 @@ svg .end { text-anchor: end } svg .middle { text-anchor: middle } .track { fill:
 
 EXPLANATION = (
     "Thin lines and brackets are 95 % intervals: Wilson's for shares of independent questions, elsewhere the bootstrap's over the units "
-    "that are given beside each figure. Two models whose intervals overlap may still differ: pellucid evaluate --compare looks at pairs."
+    "listed with each figure. Two models whose intervals overlap may still differ: pellucid evaluate --compare compares pairs."
 )
 
 Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
@@ -90,11 +90,11 @@ def _circumstances(results: EvaluationResults) -> str:
     """Describe the dates of the first and the last question, and the versions and machine of the last."""
     found = results.circumstances
     if not found:
-        return "Nothing was asked."
+        return "No question was asked."
     first, last = found[0].date, found[-1].date
     when = first if first == last else f"{first} to {last}"
     differs = any(one.place != found[-1].place for one in found)
-    more = "; some suites were asked with other versions or on another machine, as is said there" if differs else ""
+    more = "; some suites ran with other versions or on another machine, as noted there" if differs else ""
     return f"{when}; {_place(found[-1])}{more}"
 
 
@@ -123,7 +123,7 @@ def _asked(results: EvaluationResults, suite: str) -> list[tuple[int, ModelResul
 def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
     parts = [f'<section aria-labelledby="{escape(suite)}">', f'<h2 id="{escape(suite)}">{escape(TITLES.get(suite, suite))}</h2>']
     parts += [
-        f"<p><strong>{escape(model.name)}</strong> is left out: {escape(result.left_out)}</p>"
+        f"<p><strong>{escape(model.name)}</strong> was skipped: {escape(result.left_out)}</p>"
         for _, model, result in asked
         if result.left_out
     ]

@@ -121,7 +121,7 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _damaged(path: Path, number: int) -> InvalidRequestError:
-    return InvalidRequestError(f"Line {number} of {path} is damaged: delete the file, and its suite is asked anew.")
+    return InvalidRequestError(f"Line {number} of {path} is damaged: delete the file to run its suite again.")
 
 
 def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -50,12 +50,12 @@ class SuiteKind:
 
 
 def _perplexity(options: EvaluateOptions) -> Suite:
-    path = _required(options.text, "perplexity reads a text of yours: name a file or folder with --text.")
+    path = _required(options.text, "perplexity needs a text: name a file or folder with --text.")
     return perplexity.Perplexity(path, options.limit, like_llama=options.like_llama, window=options.window)
 
 
 def _text(options: EvaluateOptions) -> Suite:
-    path = _required(options.references, "text compares answers with references: name a file of JSON lines with --references.")
+    path = _required(options.references, "text needs reference answers: name a file of JSON lines with --references.")
     return text_similarity.TextSimilarity(path, options.limit, options.encoder)
 
 

@@ -200,9 +200,9 @@ def read_results(folder: Path) -> EvaluationResults:
     except (OSError, ValueError) as error:
         raise InvalidRequestError(f"{path} cannot be read ({error}): delete it, or name another folder.") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise InvalidRequestError(f"{path} is not of an evaluation: name another folder.")
+        raise InvalidRequestError(f"{path} is not an evaluation: name another folder.")
     if found.get("format") != FORMAT:
-        raise InvalidRequestError(f"{path} is of another version of Pellucid: name another folder.")
+        raise InvalidRequestError(f"{path} was written by another version of Pellucid: name another folder.")
     try:
         return EvaluationResults.model_validate(found)
     except ValidationError as error:

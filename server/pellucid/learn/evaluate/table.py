@@ -64,7 +64,9 @@ def show_comparisons(comparisons: Sequence[ResultComparison], console: Console |
         console.print(table)
         for sentence in comparison.left_out:
             console.print(f"left out: {harmless(sentence)}", soft_wrap=True)
-    console.print(Text("The difference is the second less the first, of pairs; a word is said where its interval excludes 0.", "dim"))
+    console.print(
+        Text("The difference is the second less the first, over pairs. It is called better or worse if its interval excludes 0.", "dim")
+    )
 
 
 def _console() -> Console:

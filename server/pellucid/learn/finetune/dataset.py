@@ -113,13 +113,12 @@ def _by_hash(documents: Sequence[Document]) -> list[Document]:
 def _check(path: Path, documents: Sequence[Document]) -> None:
     if len(documents) < LEAST_FILES:
         raise InvalidRequestError(
-            f"{path} has {len(documents)} of the {LEAST_FILES} source files that are needed to learn from, since whole files are held out: "
+            f"{path} has {len(documents)} of the {LEAST_FILES} source files that are needed, because whole files are held out: "
             "name a larger folder."
         )
     if _size(documents) < LEAST_BYTES:
         raise InvalidRequestError(
-            f"{path} has {human(_size(documents))} of source text, and {human(LEAST_BYTES)} are needed to learn anything from: "
-            "name a larger folder."
+            f"{path} has {human(_size(documents))} of source text, and {human(LEAST_BYTES)} are needed for training: name a larger folder."
         )
 
 

@@ -72,9 +72,9 @@ class FinetuneResult:
 def check_name(name: str, store: Store, *, replace: bool) -> None:
     """Raise InvalidRequestError for a name that is invalid or taken."""
     if re.fullmatch(NAME, name) is None:
-        raise InvalidRequestError(f"{name!r} is no name for an adapter: take up to 64 letters, digits, hyphens, dots and underscores.")
+        raise InvalidRequestError(f"{name!r} is not a name for an adapter: use up to 64 letters, digits, hyphens, dots and underscores.")
     if store.adapters_path(name).exists() and not replace:
-        raise InvalidRequestError(f"There is an adapter {name} already: take another name, or replace it with --replace.")
+        raise InvalidRequestError(f"There is already an adapter {name}: use another name, or replace it with --replace.")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Pipeline:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise InvalidRequestError(
-                    f"Another process is making the adapter {self.options.name}: wait, or take another name."
+                    f"Another process is making the adapter {self.options.name}: wait for it, or use another name."
                 ) from None
         try:
             yield
@@ -178,7 +178,7 @@ class Pipeline:
         if outcome.best.step == 0:
             shutil.rmtree(self.work, ignore_errors=True)
             raise PellucidError(
-                f"Held-out files got no better in {outcome.steps} steps, so that no adapter was written: give more text, or more --minutes."
+                f"Held-out files got no better in {outcome.steps} steps, so no adapter was written: give more text, or more --minutes."
             )
         after = self._judged("after", f"{self.key} {outcome.steps} {outcome.best}", progress)
         rows = tuple(compare(before, after))
@@ -195,10 +195,10 @@ class Pipeline:
         """Return the state of the interrupted run, or delete it if it belongs to another one."""
         state = read_state(self.work)
         if state is not None and state.plan.key == self.key:
-            progress.note(f"Going on after step {state.step} of {state.plan.steps}, where an earlier run was broken off.")
+            progress.note(f"Resuming an interrupted run after step {state.step} of {state.plan.steps}.")
             return state
         if state is not None:
-            progress.note("What an earlier run has left is of other files or options: starting anew.")
+            progress.note("The interrupted run had other files or options: starting over.")
             for path in self.work.glob("checkpoint*"):
                 path.unlink()
         return None

@@ -17,7 +17,7 @@ from pellucid.learn.finetune.results import ComparisonRow
 from pellucid.system.atomic_files import human
 
 STYLES = {"better": "green", "worse": "red", "no difference shown": "dim"}
-PREFIX_ONLY = "This model has no infill markers: it learns from left to right, and is asked with what stands before the cursor alone."
+PREFIX_ONLY = "This model has no infill markers: it is trained from left to right, and gets only the text before the cursor."
 
 
 def as_json(record: Mapping[str, Any]) -> str:
@@ -33,20 +33,20 @@ def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
 def left_out(dataset: Dataset) -> list[str]:
     """Return one sentence for each kind of file that was skipped or is not judged. A secret is described by its file and kind."""
     told = [f"left out: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
-    told += [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in dataset.secrets]
+    told += [f"left out: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
     test, judged = len(dataset.test), len(dataset.judged)
-    return told + ([f"judged: {judged} of the {test:,} files to judge by, the first by the hash of their names"] if judged < test else [])
+    return told + ([f"judged: {judged} of the {test:,} test files, the first by the hash of their names"] if judged < test else [])
 
 
 def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
     """Print the estimate."""
     console = console or _console()
     table = _table("", "")
-    memory = "not told by this system" if found.memory is None else human(found.memory)
+    memory = "not reported by this system" if found.memory is None else human(found.memory)
     for name, value in (
-        ("files", f"{len(dataset.train)} to learn from, {len(dataset.validation)} to stop by, {len(dataset.test)} to judge by"),
-        ("tokens to learn from", f"{found.tokens:,}"),
-        ("samples of a pass", f"{found.samples:,}"),
+        ("files", f"{len(dataset.train)} for training, {len(dataset.validation)} for early stopping, {len(dataset.test)} for the test"),
+        ("tokens for training", f"{found.tokens:,}"),
+        ("samples in a pass", f"{found.samples:,}"),
         ("steps", f"{found.steps:,} ({found.passes:.1f} passes)"),
         ("a step", f"{found.seconds_per_step:.1f} s"),
         ("training", duration(found.training)),
@@ -95,7 +95,7 @@ def _difference(row: ComparisonRow) -> str:
 
 
 def _verdict(row: ComparisonRow) -> Text:
-    words = row.verdict if row.verdict != "no difference shown" else "no difference that these files could show"
+    words = row.verdict if row.verdict != "no difference shown" else "no difference shown by these files"
     return Text(words, STYLES[row.verdict])
 
 

@@ -43,7 +43,7 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     if len(models) != 2:
         raise InvalidRequestError("A review compares two models: give --model twice.")
     if models[0] == models[1] and not params.temperature:
-        raise InvalidRequestError("The same model gives the same answers twice where none is drawn: name two, or give --temperature.")
+        raise InvalidRequestError("Without sampling, one model gives the same answers twice: name two models, or give --temperature.")
     reviews = Reviews(settings.data / REVIEWS)
     reviews.check_free(name)
     asked = read_prompts(prompts)
@@ -53,8 +53,8 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     a, b = (f"{model}, {_settings(params)}" for model in models)
     reviews.create(Review(name, a, b, pairs))
     sys.stderr.write(
-        f"{len(pairs)} pairs are to be judged: open the page (pellucid serve, {settings.url}/), tab Review; "
-        f"pellucid review {name} then tells what came of it.\n"
+        f"{len(pairs)} pairs are ready to be judged: open the page (pellucid serve, {settings.url}/), tab Review; "
+        f"pellucid review {name} then shows the results.\n"
     )
 
 
@@ -78,7 +78,7 @@ def read_prompts(path: Path) -> list[str]:
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): name a file of prompts.") from None
     if not lines:
-        raise InvalidRequestError(f"{path} holds no prompt: write one a line, or JSON lines with a prompt each.")
+        raise InvalidRequestError(f"{path} holds no prompt: write one per line, or JSON lines with a prompt each.")
     if not lines[0].lstrip().startswith("{"):
         return lines
     return [_prompt(path, number, line) for number, line in enumerate(lines, 1)]
@@ -111,7 +111,7 @@ async def _answer(assistant: Assistant, model: str | None, prompt: str, params: 
             if not isinstance(item, Finish):
                 text.append(item.text)
             elif item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-                raise PellucidError(item.error or f"An answer was broken off ({item.reason}): make the review again.")
+                raise PellucidError(item.error or f"An answer was not finished ({item.reason}): make the review again.")
     return "".join(text)
 
 
@@ -123,14 +123,14 @@ def _settings(params: SamplingParams) -> str:
 
 def _show(review: Review, found: ReviewResults) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs are judged.")
+    console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs have been judged.")
     if found.win_rate is None:
-        console.print("Nobody has judged a pair yet: open the page, tab Review.")
+        console.print("No pair has been judged yet: open the page, tab Review.")
         return
     rate = found.win_rate
-    console.print(f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}), a tie being half a win.")
+    console.print(f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}); a tie counts as half a win.")
     better = found.better
-    console.print("The interval holds one half: neither is shown to be better." if better is None else f"{better.upper()} is better.")
+    console.print("The interval includes 50 %: neither is shown to be better." if better is None else f"{better.upper()} is better.")
     table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
     names = {Verdict.A: "A is better", Verdict.B: "B is better", Verdict.BOTH: "both are good", Verdict.NEITHER: "neither is"}
     for verdict, times in found.verdicts.items():
@@ -140,4 +140,4 @@ def _show(review: Review, found: ReviewResults) -> None:
     for agreement in found.agreements:
         first, second = agreement.raters
         told = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
-        console.print(f"{first} and {second} judged {agreement.pairs} pairs both, {agreement.same:.0%} of them alike{told}.")
+        console.print(f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them alike{told}.")

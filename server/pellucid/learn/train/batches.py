@@ -30,8 +30,8 @@ class Stream:
     def __post_init__(self) -> None:
         if len(self.ids) < 2 * self.context + 1:
             raise InvalidRequestError(
-                f"There are {len(self.ids):,} tokens to learn from, too few for windows of {self.context}: "
-                "give more text, or a smaller --vocab."
+                f"There are {len(self.ids):,} tokens to train on, too few for windows of {self.context}: "
+                "give more text or a smaller --vocab."
             )
 
     @property

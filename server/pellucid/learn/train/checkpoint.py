@@ -78,7 +78,7 @@ def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
         points = [LossPoint(**point) for point in said.pop("points")]
         return Progression(points=points, **said), tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"The checkpoint {path} is damaged ({error}): delete it, and training begins anew.") from None
+        raise ModelError(f"The checkpoint {path} is damaged ({error}): delete it to start training over.") from None
 
 
 @contextmanager
@@ -89,6 +89,6 @@ def writing(folder: Path) -> Iterator[None]:
     except (SafetensorError, OSError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ModelError(
-            f"{folder} could not be written to ({reason}): make room or make it writable, and give the same command again, "
-            "which goes on from the last checkpoint."
+            f"{folder} could not be written to ({reason}): free some space or make it writable, then repeat the command, "
+            "which resumes from the last checkpoint."
         ) from None

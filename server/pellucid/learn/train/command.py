@@ -118,11 +118,11 @@ def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: 
     data = learners.training_data_of(run, parts)
     if run.plan.schedule is None:
         if run.plan.max_minutes is not None:
-            bar.start("measuring how long a step takes", None)
+            bar.start("measuring the time of a step", None)
         learners.settle_steps(run, data, device, _seconds_left(run, parts, begun))
     trainer = learners.trainer_of(run, data, device)
     if trainer.restore(run.folder / learners.CHECKPOINT):
-        bar.note(f"Going on from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
+        bar.note(f"Resuming from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
     bar.start("training the GPT", run.schedule.steps)
     bar.advance(trainer.progression.step)
     display = TrainingDisplay(run, bar, {name: read_training(run.folder / name).validation for name in BASELINES})
@@ -192,17 +192,19 @@ def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
     notes = [f"{name}: {training.note}." for name, training in trainings.items() if training.note]
     given, left = run.plan.max_minutes, run.schedule.seconds
     if given is not None and left is not None and left < LITTLE * 60 * given:
-        notes.append(f"The gpt had {max(left, 0):.0f} s of {given:g} minutes, as the others need some: give --max-minutes more.")
+        notes.append(
+            f"The gpt had only {max(left, 0):.0f} s of {given:g} minutes, because the baselines need some: give more --max-minutes."
+        )
     if len({found.tokenizer for found in rows}) > 1:
         notes.append(
             f"A token of the gpt ({gpt.tokenizer}) is {rows[1].tokens / gpt.tokens:.2f} bytes on average, of the others one: "
             "of these figures only bits/byte compares across them; perplexity, top 1, top 5 and calibration error are of a token."
         )
-    notes.append("FLOPs are an estimate, 6 N D: N weights that a token is multiplied by, D tokens learnt from; counting has none.")
+    notes.append("FLOPs are an estimate, 6 N D: N weights that a token is multiplied by, D training tokens; counting has none.")
     if all(training.joules is None for training in trainings.values()):
         notes.append("Energy: this machine shows no counter (RAPL in /sys/class/powercap).")
     else:
-        notes.append("Energy is that of the whole processor meanwhile (RAPL).")
+        notes.append("Energy is that of the whole processor during training (RAPL).")
     return notes
 
 

@@ -22,9 +22,9 @@ def lead(one: TextReading, other: TextReading) -> Interval:
 
 def told(name: str, found: Interval) -> str:
     """Describe the lead over a learner in one sentence, as better or worse only if the interval excludes 0."""
-    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, blocks of {BLOCK} bytes of this test part drawn anew"
+    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK} bytes of this test part"
     if not found.excludes_zero:
-        return f"Whether the gpt or the {name} reads better is not shown: {found.value:+.3f} bits/byte between them ({interval})."
+        return f"No difference is shown between the gpt and the {name}: {found.value:+.3f} bits/byte ({interval})."
     return f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {found.value:+.3f} bits/byte ({interval})."
 
 

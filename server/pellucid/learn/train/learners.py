@@ -58,7 +58,7 @@ def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
         6.0 * fitted.multiplications * fitted.seen,
         meter.lap(),
         bits_per_byte(fitted.model, _bytes(split.validation)),
-        f"{fitted.seen:,} places of {places:,} bytes",
+        f"{fitted.seen:,} positions of {places:,} bytes",
     )
     with _published(run.folder / "logistic", training) as folder:
         write_logistic(folder, fitted.model)
@@ -118,7 +118,7 @@ def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
     trainer.train(run.schedule, path, listener, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape
     parameters = shape.parameters(trainer.model.vocabulary)
-    ended = "" if progression.step == run.schedule.steps else ", where it had got no better for a while"
+    ended = "" if progression.step == run.schedule.steps else ", stopped without further improvement"
     training = Training(
         parameters,
         progression.seconds,

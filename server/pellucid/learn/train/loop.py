@@ -177,7 +177,7 @@ class GPTTrainer:
                 moments = {moment: tensors[f"{moment}.{name}"].to(self.device) for moment in _MOMENTS}
                 self.optimizer.state[parameter] = {"step": torch.tensor(float(self.progression.step), device=self.device), **moments}
         except (KeyError, RuntimeError) as error:
-            raise ModelError(f"The checkpoint {path} is of another model ({error}): delete it, and training begins anew.") from None
+            raise ModelError(f"The checkpoint {path} is of another model ({error}): delete it to start training over.") from None
         return True
 
     def _look(self) -> None:

@@ -164,7 +164,7 @@ def _refuse_others(folder: Path) -> None:
     if folder.is_dir():
         there = {path.name for path in folder.iterdir()}
         if there - {_LOCK, f"{_PLAN}.part"} and _PLAN not in there:
-            raise InvalidRequestError(f"{folder} holds something else than a run ({min(there)}): name another folder with --out.")
+            raise InvalidRequestError(f"{folder} holds something other than a run ({min(there)}): name another folder with --out.")
     elif folder.exists():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
 
@@ -173,13 +173,13 @@ def _compared(folder: Path, said: dict[str, object], asked: TrainPlan) -> TrainP
     """Return the stored plan. Raises InvalidRequestError if it differs from the requested one."""
     remedy = "name another folder with --out"
     if said.get("version") != VERSION:
-        raise InvalidRequestError(f"{folder} was begun by another version of Pellucid: {remedy}.")
+        raise InvalidRequestError(f"{folder} was started by another version of Pellucid: {remedy}.")
     if said.get("data") != asked.data:
-        raise InvalidRequestError(f"{folder} was begun with other text: give the same files again, or {remedy}.")
+        raise InvalidRequestError(f"{folder} was started with other text: give the same files again, or {remedy}.")
     for field, option in _ASKED.items():
         before, now = said.get(field), getattr(asked, field)
         if before != now:
-            raise InvalidRequestError(f"{folder} was begun with {option} {_said(before)}, not {_said(now)}: give that again, or {remedy}.")
+            raise InvalidRequestError(f"{folder} was started with {option} {_said(before)}, not {_said(now)}: use that again, or {remedy}.")
     schedule, threads = said.get("schedule"), said.get("threads")
     assert schedule is None or isinstance(schedule, dict), "a plan is written whole"
     assert isinstance(threads, int), "a plan is written whole"

@@ -112,7 +112,7 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 
 
 def _too_many(kind: Kind, wanted: int, most: int) -> InvalidRequestError:
-    return InvalidRequestError(f"The text has no more than {most} {kind} pieces in it, not {wanted}: give --vocab {most} or fewer.")
+    return InvalidRequestError(f"The text yields at most {most} {kind} pieces, not {wanted}: give --vocab {most} or fewer.")
 
 
 def _byte_level(model: models.Model) -> Tokenizer:

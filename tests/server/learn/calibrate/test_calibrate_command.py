@@ -78,7 +78,7 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
     assert told["figures"]["fitted on"]["suggestions"] + told["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
     assert (calibration.about["model"], calibration.about["folder"]) == (MODEL, "project")
     assert str(assistant.kept) in err
-    assert "Editors use it from their next connection on; without that file they go by fixed thresholds." in err
+    assert "Editors use it from their next connection on; delete the file to return to fixed thresholds." in err
     assert "<svg" in (tmp_path / "trust.svg").read_text()
     assert "wrong_" not in assistant.kept.read_text()
 
@@ -102,7 +102,7 @@ def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingA
     code, _, err = run("calibrate", folder, "--cursors", CURSORS)
     assert code == 0
     assert "10 files, " in err
-    assert "left out: 1 much like another one" in err
+    assert "left out: 1 near-duplicates" in err
     assert not any("Another module" in prefix for prefix, _ in assistant.asked)
 
 
@@ -116,7 +116,7 @@ def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, mon
         return replace(findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))})
 
     monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
-    told = "That its probabilities say more than one number for all would is not shown by so few: ask for more --cursors."
+    told = "So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors."
     assert (told in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
 
 
@@ -194,7 +194,7 @@ def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path:
     common = ("calibrate", folder, "--cursors", CURSORS, "--json", "--records", tmp_path / "records.jsonl")
     code, _, err = run(*common, "--with-log")
     assert code == 1
-    assert f"There is nothing of {MODEL} that this version of Pellucid can use in the log of suggestions" in err
+    assert f"has no entry of {MODEL} that this version of Pellucid can use" in err
 
     log = SuggestionLog(tmp_path / "data" / FILE)
     for number in range(40):
@@ -240,7 +240,7 @@ def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pa
 @pytest.mark.parametrize(
     ("cursors", "always", "sentence"),
     [
-        ("20", None, "20 cursors are too few to fit anything on: give --cursors 50 or, better, hundreds."),
+        ("20", None, "20 cursors are too few to fit anything: give --cursors 50 or, better, hundreds."),
         (CURSORS, True, "Only 0 of the 72 suggestions to fit on are wrong"),
         (CURSORS, False, "Only 0 of the 72 suggestions to fit on are right"),
     ],

@@ -102,7 +102,7 @@ def test_checks(findings: Findings) -> None:
     """Some of the suggestions are looked at by themselves, and parts that may be shown alone."""
     checks = {check.name: check for check in findings.checks}
 
-    assert checks["with text behind the cursor"].count == 400
+    assert checks["with text after the cursor"].count == 400
     assert checks["11 to 40 characters"].count == 400
     assert checks["parts that may be shown alone"].count == 400
     assert checks["parts that may be shown alone"].right.value > checks["code"].right.value
@@ -114,7 +114,7 @@ def test_one_kind_of_outcome() -> None:
     ways = fit_all(fit)
 
     for others in ([record(number, 0.5, True) for number in range(50)], []):
-        with pytest.raises(InvalidRequestError, match="suggestions to measure on are all of one kind, right or wrong, or there is none"):
+        with pytest.raises(InvalidRequestError, match="suggestions to measure on are all right, all wrong, or none"):
             find(fit, others, ways)
 
 
@@ -123,7 +123,7 @@ def test_one_file() -> None:
     fit = Table.of(records(200))
     others = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
-    with pytest.raises(InvalidRequestError, match="All 100 suggestions to measure on are in one file, and it takes 2"):
+    with pytest.raises(InvalidRequestError, match="All 100 suggestions to measure on are in one file, but 2 are needed"):
         find(fit, others, fit_all(fit))
 
 

@@ -83,7 +83,7 @@ def test_judged_on_files_left_out() -> None:
 
 def test_too_few() -> None:
     """Too few suggestions are told with the remedy."""
-    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, and it takes {LEAST_SUGGESTIONS}: ask for more"):
+    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: ask for more"):
         check(Table.of(records(LEAST_SUGGESTIONS - 1)))
 
 
@@ -98,7 +98,9 @@ def test_one_file() -> None:
     """With suggestions in one file only none can be left out: it is told with the remedy."""
     silent = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
-    with pytest.raises(InvalidRequestError, match="All 100 suggestions to fit on are in one file, and it takes 2: ask for more --cursors"):
+    with pytest.raises(
+        InvalidRequestError, match="All 100 suggestions to fit on are in one file, but 2 are needed: ask for more --cursors"
+    ):
         check(Table.of(silent))
 
 

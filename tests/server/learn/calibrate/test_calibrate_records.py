@@ -80,7 +80,7 @@ def test_unreadable(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_full_disk() -> None:
     """A full disk is told in one sentence."""
-    with pytest.raises(InvalidRequestError, match="the disk is full: free some space; what there is of them is kept"):
+    with pytest.raises(InvalidRequestError, match="the disk is full: free some space; the records so far are kept"):
         SuggestionRecordFile(Path("/dev/full"), ABOUT).append(RECORDS)
 
 

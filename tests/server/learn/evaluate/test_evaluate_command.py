@@ -196,7 +196,7 @@ def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monk
     assert speeds.read_bytes().count(b"\n") == measured.count(b"\n")
     page = Page((tmp_path / "results" / "report.html").read_text()).text
     assert "; pellucid next; " in page
-    assert "some suites were asked with other versions" in page
+    assert "some suites ran with other versions" in page
     assert f"one: {first['crows-pairs']['circumstances']['date']}; pellucid 0" in page
     assert evaluate()["crows-pairs"]["circumstances"]["versions"] == {"pellucid": "next"}  # one more was asked
 
@@ -272,8 +272,8 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
 
     code, out, _ = run("evaluate", "--compare", "a", "c")
     assert code == 0
-    assert "left out: perplexity: the two were asked in different ways (window)." in out
-    assert "left out: crows-pairs: it was asked in one of them only." in out
+    assert "left out: perplexity: the settings differ (window)." in out
+    assert "left out: crows-pairs: only one of them ran it." in out
 
 
 def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,23 +327,26 @@ def test_server(run: Run, tmp_path: Path) -> None:
         (["--suite", "infiling"], "There is no suite 'infiling': did you mean infilling?"),
         (["--suite", "xyz"], "There is no suite 'xyz': there are perplexity, infilling, "),
         ([], "No suite is named: give --suite with some of perplexity, "),
-        (["--suite", "perplexity"], "Perplexity reads a text of yours: name a file or folder with --text."),
+        (["--suite", "perplexity"], "Perplexity needs a text: name a file or folder with --text."),
         (["--suite", "perplexity", "--text", "none"], "none does not exist: name a file or a folder of text."),
-        (["--suite", "text"], "Text compares answers with references: name a file of JSON lines with --references."),
+        (["--suite", "text"], "Text needs reference answers: name a file of JSON lines with --references."),
         (["--suite", "text", "--references", "none"], "none does not exist: name a file of JSON lines with --references."),
-        (["--suite", "text", "--references", "broken.jsonl"], "Line 2 of broken.jsonl is not JSON: the file is damaged, get it anew."),
+        (
+            ["--suite", "text", "--references", "broken.jsonl"],
+            "Line 2 of broken.jsonl is not JSON: the file is damaged, download it again.",
+        ),
         (["--suite", "text", "--references", "references.jsonl", "--encoder", "data"], "data holds no encoder: name a folder"),
         (["--suite", "humaneval"], "HumanEval.jsonl.gz is needed (github.com/openai/human-eval, data/, MIT): name the folder"),
         (["--suite", "humaneval", "--data", "empty"], "There is no HumanEval.jsonl.gz or HumanEval.jsonl in empty: put it there; it"),
-        (["--suite", "truthfulqa", "--data", "wrong"], "Record 1 of wrong/mc_task.json has not the fields question, mc1_targets"),
+        (["--suite", "truthfulqa", "--data", "wrong"], "Record 1 of wrong/mc_task.json lacks the fields question, mc1_targets"),
         (["--suite", "crows-pairs", "--data", "wrong"], "Line 2 of wrong/crows_pairs_anonymized.csv has no sent_more: the file is damaged"),
-        (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv has not each gender of baker.customer.0: the file"),
+        (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv lacks a gender of baker.customer.0: the file"),
         (["--suite", "humaneval", "--data", "wrong"], "wrong/HumanEval.jsonl.gz cannot be read"),
         (["--suite", "unknown-names"], "unknown-names judges the answers of infilling or humaneval: name one of them in --suite as well."),
         (["--suite", "humaneval", "--data", "data", "--samples", "3"], "3 samples at temperature 0 are the same answer: give"),
-        (["--suite", "speed", "--out", "data"], "data holds other things than an evaluation: name another folder with --out."),
+        (["--suite", "speed", "--out", "data"], "data holds something other than an evaluation: name another folder with --out."),
         (["--suite", "speed", "--out", "notes.txt"], "notes.txt is a file: name a folder with --out."),
-        (["--suite", "speed", "--out", "bench"], "bench/results.json is not of an evaluation: name another folder."),
+        (["--suite", "speed", "--out", "bench"], "bench/results.json is not an evaluation: name another folder."),
         (["--suite", "speed"], "There is no model 'no-such-model'"),
         (["--suite", "speed", "--server", "http://127.0.0.1:9"], "No server answers at http://127.0.0.1:9: start one, or"),
     ],
@@ -371,8 +374,8 @@ def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence
     [
         (["a", "b"], "There is no results.json in a: name a folder that pellucid evaluate wrote."),
         (["damaged", "damaged"], "damaged/results.json is damaged at models.0.name (Field required)"),
-        (["new", "new"], "new/results.json is of another version of Pellucid: name another folder."),
-        (["none", "none"], "none and none have no model in common (none), nor one each: evaluate the same in both."),
+        (["new", "new"], "new/results.json was written by another version of Pellucid: name another folder."),
+        (["none", "none"], "none and none have no model in common (none), nor exactly one each: evaluate the same model in both."),
     ],
 )
 def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:

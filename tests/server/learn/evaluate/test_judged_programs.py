@@ -262,7 +262,7 @@ found += [value for value in os.environ.values() if "hunter2" in value]
 """
     assert reaches(body) == ProgramOutcome(ProgramEnd.PASSED)
     assert secret.read_text() == "mine"
-    assert "no files but Python's, the system's libraries and their own" in str(confinement())
+    assert "only Python's files, the system's libraries and their own files" in str(confinement())
 
 
 @pytest.mark.skipif(not (confinement().wrapper or confinement().seccomp), reason="this system cannot take the network away")

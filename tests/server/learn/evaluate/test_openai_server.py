@@ -120,7 +120,11 @@ async def test_what_is_not_shown() -> None:
     [
         (lambda body: httpx.Response(500, text="oh"), PellucidError, "http://elsewhere/v1/completions answered with status 500: oh."),
         (lambda body: httpx.Response(200, text="no"), PellucidError, "http://elsewhere/v1/completions answered with status 200: no."),
-        (lambda body: httpx.Response(200, json={}), PellucidError, "http://elsewhere answered without choices, which is not OpenAI's way."),
+        (
+            lambda body: httpx.Response(200, json={}),
+            PellucidError,
+            "http://elsewhere answered without choices, which OpenAI's API requires.",
+        ),
     ],
 )
 async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> None:

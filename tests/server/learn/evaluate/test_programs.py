@@ -60,5 +60,7 @@ def test_damaged_data(tmp_path: Path) -> None:
     """The line at fault is named."""
     path = tmp_path / "HumanEval.jsonl"
     path.write_text('{"task_id": "a"}\n')
-    with pytest.raises(InvalidRequestError, match=r"^Line 1 of .* has no text 'entry_point': the file is damaged or of another kind\.$"):
+    with pytest.raises(
+        InvalidRequestError, match=r"^Line 1 of .* has no text 'entry_point': the file is damaged or not of this benchmark\.$"
+    ):
         whole(path, None)

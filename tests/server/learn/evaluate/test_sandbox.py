@@ -56,7 +56,7 @@ assert 0 < size <= 1 << 16, size
         ("assert 1 == 2, 'no'\n", ProgramEnd.RAISED, "AssertionError: no"),
         ("def broken(:\n", ProgramEnd.RAISED, "SyntaxError"),
         ("import sys\nsys.exit(0)\nassert False\n", ProgramEnd.RAISED, "SystemExit: 0"),
-        ("import os\nos._exit(0)\n", ProgramEnd.LEFT, "It left before its end."),
+        ("import os\nos._exit(0)\n", ProgramEnd.LEFT, "It exited before its end."),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", ProgramEnd.LEFT, "It left"),
         ("while True:\n    pass\n", ProgramEnd.LATE, "It took longer than 1.5 seconds."),
         ("import time\ntime.sleep(60)\n", ProgramEnd.LATE, "It took longer"),
@@ -157,17 +157,17 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             Confinement(),
-            "with the network, which this system cannot take away, a view of all processes and all files that their user has, "
+            "with the network, which this system cannot block, a view of all processes and all files of their user, "
             "as the user who started it, limited by counting",
         ),
         (
             Confinement(("unshare", *sandbox.NAMESPACES, sandbox.OWN_PROC), 65534, reads=True),
-            "with no network, no view of other processes and all files that their user has, as nobody, who may read every file, "
+            "with no network, no view of other processes and all files of their user, as nobody, who may read every file, "
             "limited by counting",
         ),
         (
             Confinement(user=65534, reads=True, landlock=True, seccomp=True, groups=True),
-            "with no network, no view of other processes and no files but Python's, the system's libraries and their own, as nobody, "
+            "with no network, no view of other processes and only Python's files, the system's libraries and their own files, as nobody, "
             "limited by a control group",
         ),
     ],

@@ -303,7 +303,7 @@ class TestPerplexity:
         assert {part.unit for part in few} == {part.id for part in few}
         assert {part.unit for part in many} == {part.file for part in many}
         assert "at most 10 drawn from all windows" in said_of_few
-        assert "drawing windows, as there are too few files" in said_of_few
+        assert "resampling windows, because there are too few files" in said_of_few
         assert "drawing files" in said_of_many
         first, said_of_first = await read(10, like_llama=True)
         assert [part.id for part in first[:3]] == [f"00.txt, window {number}" for number in range(3)]
@@ -333,7 +333,7 @@ class TestPerplexity:
 async def test_broken_answers() -> None:
     """An answer that the model did not end is an error, not an empty answer."""
     session = ModelSession(subject(ScriptedModel(reason=FinishReason.ERROR)))
-    with pytest.raises(PellucidError, match="broke off an answer"):
+    with pytest.raises(PellucidError, match="did not finish an answer"):
         await session.complete("x")
 
 

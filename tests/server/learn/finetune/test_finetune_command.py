@@ -69,7 +69,7 @@ def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> N
 
     code, out, _ = tune("--dry-run", "--steps", "5")
     assert code == 0
-    assert "14 to learn from, 2 to stop by, 4 to judge by" in out
+    assert "14 for training, 2 for early stopping, 4 for the test" in out
     assert "No adapter was made." in out
     assert not cache.exists()
 
@@ -109,7 +109,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
 
     code, out, err = tune("--steps", "12")
     assert (code, out) == (1, "")
-    assert err == "pellucid: There is an adapter mine already: take another name, or replace it with --replace.\n"
+    assert err == "pellucid: There is already an adapter mine: use another name, or replace it with --replace.\n"
     code, out, err = tune("--steps", "2", "--replace")
     assert code == 0, err
     assert "held-out files" in out
@@ -143,7 +143,7 @@ def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_f
     code, _, err = tune("--steps", "10")
 
     assert code == 0, err
-    assert "of 10, where an earlier run was broken off" in err
+    assert "Resuming an interrupted run after step" in err
     assert "judging before" not in err
     assert json.loads((Store(cache).adapters_path("mine") / "pellucid.json").read_text())["training"]["steps"] <= 10
 
@@ -173,7 +173,7 @@ def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
     code, out, err = tune(f"--name={name}")
 
     assert (code, out) == (1, "")
-    assert err == f"pellucid: {name!r} is no name for an adapter: take up to 64 letters, digits, hyphens, dots and underscores.\n"
+    assert err == f"pellucid: {name!r} is not a name for an adapter: use up to 64 letters, digits, hyphens, dots and underscores.\n"
     assert not cache.exists()
 
 
@@ -207,7 +207,7 @@ def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, mon
     code, _, err = tune("--steps", "4")
 
     assert code == 1
-    assert "Held-out files got no better in 3 steps, so that no adapter was written" in err
+    assert "Held-out files got no better in 3 steps, so no adapter was written" in err
     assert not Store(cache).adapters_path("mine").exists()
 
 

@@ -99,7 +99,7 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
             assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
         code, _, told = run(*arguments)
         assert code == 0, told
-        assert ("Going on from step 22 of 40" in told) == (name == "killed" and killed_at == 23)
+        assert ("Resuming from step 22 of 40" in told) == (name == "killed" and killed_at == 23)
     whole, killed = (load_file(tmp_path / name / "gpt" / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     figures = [
@@ -162,12 +162,12 @@ def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
     assert run("train", text, "--out", out, "--steps", 3)[0] == 0
     assert run("train", text, "--out", out, "--steps", 3, "--seed", 1)[::2] == (
         1,
-        f"pellucid: {out} was begun with --seed 0, not 1: give that again, or name another folder with --out.\n",
+        f"pellucid: {out} was started with --seed 0, not 1: use that again, or name another folder with --out.\n",
     )
     text.write_text(text.read_text() + "One more line.\n")
     code, _, told = run("train", text, "--out", out, "--steps", 3)
     assert code == 1
-    assert "was begun with other text" in told
+    assert "was started with other text" in told
 
 
 def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
 
     code, _, told = run("train", text, "--out", out)
     assert code == 0
-    assert "Going on from step 5 of 40" in told
+    assert "Resuming from step 5 of 40" in told
 
 
 def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(command, "LITTLE", 1.0)
     code, told, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
     assert code == 0
-    assert "s of 0.1 minutes, as the others need some: give --max-minutes more." in " ".join(told.split())
+    assert "s of 0.1 minutes, because the baselines need some: give more --max-minutes." in " ".join(told.split())
     first, *later = json.loads((tmp_path / "short" / "plan.json").read_text())["schedule"]["stretches"]
     assert 10 <= first["steps"] <= 60
     assert later
@@ -230,10 +230,10 @@ def one_line(folder: Path) -> None:
     [
         (lambda folder: None, [], "There is no text in {folder}: name a file or a folder that holds some."),
         (binary, [], "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that holds some."),
-        (one_byte, [], "There are 1 bytes of text, which is too little to learn from and to test on: give 10,000 or more."),
+        (one_byte, [], "There are 1 bytes of text, too little to train and test on: give 10,000 or more."),
         (one_line, [], "The text is one long line, which cannot be split at a line's end: break it into lines."),
         (text_file, ["--vocab", "100"], "--vocab 100 is outside of 300 to 65,536: the bytes alone take 256 of it."),
-        (text_file, ["--vocab", "9000"], "The text has no more than "),
+        (text_file, ["--vocab", "9000"], "The text yields at most "),
         (text_file, ["--tokenizer", "bytes", "--vocab", "512"], "--vocab 512 is for bpe and unigram: bytes has 257"),
         (text_file, ["--preset", "gpu"], "The gpu preset needs a CUDA device"),
     ],
@@ -262,4 +262,4 @@ def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -
     text = text_file(tmp_path)
     code, _, told = run("train", text, "--out", tmp_path)
     assert code == 1
-    assert told == f"pellucid: {tmp_path} holds something else than a run (words.txt): name another folder with --out.\n"
+    assert told == f"pellucid: {tmp_path} holds something other than a run (words.txt): name another folder with --out.\n"

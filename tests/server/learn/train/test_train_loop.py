@@ -103,7 +103,7 @@ class TestBatches:
 
     def test_too_few_tokens(self) -> None:
         """Text that is shorter than two windows is told as too short."""
-        with pytest.raises(InvalidRequestError, match="There are 20 tokens to learn from, too few for windows of 10"):
+        with pytest.raises(InvalidRequestError, match="There are 20 tokens to train on, too few for windows of 10"):
             Stream(torch.arange(20), 10, MARKER, seed=1)
 
     def test_validation_windows(self) -> None:
@@ -206,8 +206,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
         learner.save(path)
 
     assert str(caught.value) == (
-        f"{tmp_path} could not be written to (No space left on device): make room or make it writable, and give the same command again, "
-        "which goes on from the last checkpoint."
+        f"{tmp_path} could not be written to (No space left on device): free some space or make it writable, then repeat the command, "
+        "which resumes from the last checkpoint."
     )
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     assert not trainer().restore(path)
     path.write_bytes(b"no checkpoint")
-    with pytest.raises(ModelError, match=r"is damaged .*: delete it, and training begins anew"):
+    with pytest.raises(ModelError, match=r"is damaged .*: delete it to start training over"):
         trainer().restore(path)
     checkpoint.write(path, Progression(), {"model.norm": torch.ones(3)})
     with pytest.raises(ModelError, match="is of another model"):

@@ -39,14 +39,14 @@ def test_the_same_command_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"data": "other"}, "was begun with other text: give the same files again, or name another folder with --out."),
-        ({"seed": 1}, "was begun with --seed 0, not 1: give that again, or name another folder with --out."),
-        ({"tokenizer": "bytes"}, "was begun with --tokenizer bpe, not bytes: give that again,"),
-        ({"vocabulary": 512}, "was begun with --vocab 1024, not 512: give that again,"),
-        ({"max_minutes": 2.5}, "was begun with --max-minutes 5, not 2.5: give that again,"),
-        ({"max_minutes": None, "max_steps": 9}, "was begun with --max-minutes 5, not left out: give that again,"),
-        ({"max_steps": 9}, "was begun with --steps left out, not 9: give that again,"),
-        ({"preset": "gpu"}, "was begun with --preset cpu, not gpu: give that again,"),
+        ({"data": "other"}, "was started with other text: give the same files again, or name another folder with --out."),
+        ({"seed": 1}, "was started with --seed 0, not 1: use that again, or name another folder with --out."),
+        ({"tokenizer": "bytes"}, "was started with --tokenizer bpe, not bytes: use that again,"),
+        ({"vocabulary": 512}, "was started with --vocab 1024, not 512: use that again,"),
+        ({"max_minutes": 2.5}, "was started with --max-minutes 5, not 2.5: use that again,"),
+        ({"max_minutes": None, "max_steps": 9}, "was started with --max-minutes 5, not left out: use that again,"),
+        ({"max_steps": 9}, "was started with --steps left out, not 9: use that again,"),
+        ({"preset": "gpu"}, "was started with --preset cpu, not gpu: use that again,"),
     ],
 )
 def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
@@ -62,7 +62,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     """What another version began is not gone on with."""
     with opened(tmp_path, replace(PLAN, version=0)):
         pass
-    with pytest.raises(InvalidRequestError, match="was begun by another version of Pellucid"), opened(tmp_path, PLAN):
+    with pytest.raises(InvalidRequestError, match="was started by another version of Pellucid"), opened(tmp_path, PLAN):
         pass
 
 
@@ -71,7 +71,7 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, PLAN):
         pass
-    assert str(caught.value) == f"{tmp_path} holds something else than a run (thesis.txt): name another folder with --out."
+    assert str(caught.value) == f"{tmp_path} holds something other than a run (thesis.txt): name another folder with --out."
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with (
         pytest.raises(InvalidRequestError, match=r"thesis.txt is a file: name a folder with --out\."),

@@ -92,5 +92,5 @@ def test_sizes_that_cannot_be(kind: Kind, size: int, said: str) -> None:
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_a_text_with_too_few_pieces(tmp_path: Path, kind: Kind) -> None:
     """A text that has not so many pieces in it is told, with the number that it has."""
-    with pytest.raises(InvalidRequestError, match=rf"no more than \d+ {kind} pieces in it, not 5000: give --vocab \d+ or fewer"):
+    with pytest.raises(InvalidRequestError, match=rf"at most \d+ {kind} pieces, not 5000: give --vocab \d+ or fewer"):
         tokenizers.write(tmp_path, kind, 5000, ["one and one and one\n" * 50])

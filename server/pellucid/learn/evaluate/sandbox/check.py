@@ -92,7 +92,7 @@ class _Judging:
         try:
             send(self._pipes.outgoing, {"arguments": encode(arguments), "keywords": encode(keywords)})
         except BrokenPipeError:
-            self.end(LEFT, "It left before its end.")
+            self.end(LEFT, "It exited before its end.")
         message = self._receive()
         if "value" in message:
             try:
@@ -113,7 +113,7 @@ class _Judging:
         except MessageError as error:
             self.end(RAISED, f"its answer cannot be read: {error}")
         if message is None:
-            self.end(LEFT, "It left before its end.")
+            self.end(LEFT, "It exited before its end.")
         return message
 
 

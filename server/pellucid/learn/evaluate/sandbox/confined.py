@@ -107,7 +107,7 @@ def _keep(rights: int, libc: ctypes.CDLL) -> None:
     header = (ctypes.c_uint32 * 2)(CAPABILITIES_VERSION, 0)
     sets = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
     if libc.capset(header, sets):
-        raise PermissionError("the rights of a superuser cannot be given up")
+        raise PermissionError("the rights of a superuser cannot be dropped")
 
 
 if __name__ == "__main__":

@@ -130,9 +130,9 @@ def receive(descriptor: int) -> dict[str, Any] | None:
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise MessageError("a message is no JSON") from error
+        raise MessageError("a message is not JSON") from error
     if not isinstance(message, dict):
-        raise MessageError("a message is no object")
+        raise MessageError("a message is not an object")
     return message
 
 

@@ -138,7 +138,7 @@ class Confinement:
 
     @property
     def _network(self) -> str:
-        return "with no network" if self.wrapper or self.seccomp else "with the network, which this system cannot take away"
+        return "with no network" if self.wrapper or self.seccomp else "with the network, which this system cannot block"
 
     @property
     def _view(self) -> str:
@@ -146,7 +146,7 @@ class Confinement:
 
     @property
     def _files(self) -> str:
-        return "no files but Python's, the system's libraries and their own" if self.landlock else "all files that their user has"
+        return "only Python's files, the system's libraries and their own files" if self.landlock else "all files of their user"
 
     @property
     def _user(self) -> str:
@@ -167,7 +167,7 @@ def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = Prog
 def confinement() -> Confinement:
     """Return the strictest confinement in which a harmless program runs, found by trying once."""
     if os.name != "posix" or not hasattr(os, "fork"):
-        raise NotSupportedError("Programs of models are run on Linux and macOS only, where a process can be limited: leave --run-code out.")
+        raise NotSupportedError("Models' programs run only on Linux and macOS, where a process can be limited: omit --run-code.")
     filtered, groups = seccomp.available(), cgroup.parent() is not None
     for files in (True, False) if landlock.version() else (False,):
         for wrapper in _wrappers():
@@ -175,7 +175,7 @@ def confinement() -> Confinement:
                 found = Confinement(wrapper, user, reads, files, filtered, groups)
                 if _run(PROBE, ProgramTest(), LIMITS, found).passed:
                     return found
-    raise NotSupportedError("This system cannot run a program with limits, so none can be judged: leave --run-code out.")
+    raise NotSupportedError("This system cannot limit a program, so none can be judged: omit --run-code.")
 
 
 def _wrappers() -> list[tuple[str, ...]]:
@@ -287,7 +287,7 @@ def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequ
                 if key.fileobj is verdict:
                     line += block
                     if not block:
-                        return ProgramOutcome(ProgramEnd.LEFT, "It left before its end.")
+                        return ProgramOutcome(ProgramEnd.LEFT, "It exited before its end.")
                 elif block:
                     written += len(block)
                 else:

@@ -62,10 +62,10 @@ def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
         try:
             record = json.loads(line)
         except ValueError:
-            raise InvalidRequestError(f"Line {number} of {path} is not JSON: the file is damaged, get it anew.") from None
+            raise InvalidRequestError(f"Line {number} of {path} is not JSON: the file is damaged, download it again.") from None
         records.append(_checked(record, fields, f"Line {number} of {path}"))
     if not records:
-        raise InvalidRequestError(f"{path} is empty: get it anew.")
+        raise InvalidRequestError(f"{path} is empty: download it again.")
     return records
 
 
@@ -74,13 +74,13 @@ def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
     try:
         records = json.loads(_text(path))
     except ValueError:
-        raise InvalidRequestError(f"{path} is not JSON: the file is damaged, get it anew.") from None
+        raise InvalidRequestError(f"{path} is not JSON: the file is damaged, download it again.") from None
     if not isinstance(records, list) or not records:
-        raise InvalidRequestError(f"{path} should hold an array of records: get it anew.")
+        raise InvalidRequestError(f"{path} should hold an array of records: download it again.")
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict) or any(not isinstance(record.get(name), kind) for name, kind in fields.items()):
             wanted = ", ".join(fields)
-            raise InvalidRequestError(f"Record {number} of {path} has not the fields {wanted}: the file is damaged, get it anew.")
+            raise InvalidRequestError(f"Record {number} of {path} lacks the fields {wanted}: the file is damaged, download it again.")
     return records
 
 
@@ -90,9 +90,9 @@ def rows(path: Path, fields: Sequence[str], delimiter: str = ",") -> list[dict[s
     for number, row in enumerate(found, 2):
         missing = [name for name in fields if not row.get(name)]
         if missing:
-            raise InvalidRequestError(f"Line {number} of {path} has no {missing[0]}: the file is damaged, get it anew.")
+            raise InvalidRequestError(f"Line {number} of {path} has no {missing[0]}: the file is damaged, download it again.")
     if not found:
-        raise InvalidRequestError(f"{path} is empty: get it anew.")
+        raise InvalidRequestError(f"{path} is empty: download it again.")
     return found
 
 
@@ -106,7 +106,7 @@ def drawn(items: Sequence[T], limit: int | None) -> list[T]:
 def _checked(record: Any, fields: Sequence[str], where: str) -> Json:
     missing = [name for name in fields if not isinstance(record, dict) or not isinstance(record.get(name), str)]
     if missing:
-        raise InvalidRequestError(f"{where} has no text {missing[0]!r}: the file is damaged or of another kind.")
+        raise InvalidRequestError(f"{where} has no text {missing[0]!r}: the file is damaged or not of this benchmark.")
     checked: Json = record
     return checked
 
@@ -117,7 +117,7 @@ def _text(path: Path) -> str:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidRequestError(f"{path} cannot be read ({reason}): the file is damaged, get it anew.") from None
+        raise InvalidRequestError(f"{path} cannot be read ({reason}): the file is damaged, download it again.") from None
 
 
 def fingerprint(path: Path) -> str:

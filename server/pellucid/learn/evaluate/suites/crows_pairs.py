@@ -21,7 +21,7 @@ WARNING = (
     "A probe, no measurement of harm: the authors themselves warn that noise and errors in the pairs may make CrowS-Pairs unfit to "
     "measure bias. It says which sentence a model finds more probable, not whom its answers hurt; 50 % would be no preference."
 )
-PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs behind a line break, and by the mean of a token."
+PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs after a line break, and by their mean."
 
 
 @dataclass(frozen=True, slots=True)

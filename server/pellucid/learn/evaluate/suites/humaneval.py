@@ -27,7 +27,7 @@ MOST_TOKENS = 512
 
 KS = (1, 10, 100)
 
-NO_CODE = "pass@k is left out: it runs programs that a model wrote, which needs --run-code."
+NO_CODE = "pass@k was skipped: it runs programs that a model wrote, which needs --run-code."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class HumanEval(Suite):
 
 def run_note(run_code: bool) -> str:
     """Return a note about running programs and its limits."""
-    return f"Programs ran {confinement()}; that is no security boundary." if run_code else NO_CODE
+    return f"Programs ran {confinement()}; that is not a security boundary." if run_code else NO_CODE
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:

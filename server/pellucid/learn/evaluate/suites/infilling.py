@@ -28,7 +28,7 @@ RULE = (
     "the exact match compares lines without the white space at both ends."
 )
 PREFIX_ONLY = (
-    "This model has no infill markers, or the server does not say so: it was asked to go on behind the last word before the gap, "
+    "This model has no infill markers, or the server does not report them: it was asked to continue after the last word before the gap, "
     "and the first line that it wrote below that word counts."
 )
 
@@ -100,7 +100,7 @@ class Infilling(Suite):
         return [InfillLine(task, self._run_code) for task in self._tasks]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        notes = [RULE, "Intervals come from drawing problems, of which each has several lines.", run_note(self._run_code)]
+        notes = [RULE, "Intervals come from resampling problems, each of which has several lines.", run_note(self._run_code)]
         return notes if session.subject.infill else [PREFIX_ONLY, *notes]
 
 

@@ -91,7 +91,7 @@ class Perplexity(Suite):
                 parts.append(TextPart(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
         if not parts:
             raise InvalidRequestError(
-                f"{self._text} is shorter than a window of {self._size} tokens: give more text, or a smaller --window."
+                f"{self._text} is shorter than a window of {self._size} tokens: give more text or a smaller --window."
             )
         counted = [part for part in parts if part.counted]
         # llama-perplexity --chunks reads the first windows, too.
@@ -103,11 +103,11 @@ class Perplexity(Suite):
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         tokens, size = sum(len(one["logprobs"]) for one in facts), sum(sum(one["sizes"]) for one in facts)
-        units = "files" if _many(one["file"] for one in facts) else "windows, as there are too few files to draw"
+        units = "files" if _many(one["file"] for one in facts) else "windows, because there are too few files to resample"
         return [
             f"{tokens:,} tokens of {size:,} bytes were judged; {self._protocol()}",
-            f"The intervals come from drawing {units}. Perplexity is of a token of this model's tokenizer: "
-            "between models with different ones compare bits per byte.",
+            f"The intervals come from resampling {units}. Perplexity is per token of this model's tokenizer: "
+            "compare models with different tokenizers by bits per byte.",
         ]
 
     def _windows(self, length: int) -> Iterator[ReadingWindow]:
@@ -119,8 +119,8 @@ class Perplexity(Suite):
         if self._like_llama:
             first = "" if self._limit is None else f"the first {self._limit} "
             return (
-                f"{first}windows of {self._size} tokens one behind another, the second half of each judged, what is left at the end left "
-                "out: llama-perplexity's way."
+                f"{first}windows of {self._size} tokens in sequence, the second half of each judged and the rest at the end dropped, "
+                "like llama-perplexity."
             )
         some = "" if self._limit is None else f"at most {self._limit} drawn from all "
         return f"{some}windows of {self._size} tokens at strides of {self._size // 2}, each token once."

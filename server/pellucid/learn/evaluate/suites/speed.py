@@ -25,7 +25,7 @@ TOKENS = 48
 
 PROTOCOL = (
     f"{TRIALS} prompts of random letters, one at a time, each answered with {TOKENS} tokens drawn at temperature 1. "
-    "These are this machine's speeds beside whatever else it did; pellucid bench measures them with more care."
+    "Other load on this machine affects these speeds; pellucid bench measures them with more care."
 )
 FLOPS = "FLOPs of a token are twice the weights that it is multiplied by (2 N); attention comes on top."
 
@@ -74,7 +74,7 @@ class Speed(Suite):
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]
-        return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process is left out: it cannot be asked."]
+        return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process was skipped: it is not known."]
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:

@@ -30,7 +30,7 @@ NAME = "text"
 
 MOST_TOKENS = 256
 ROUGES = {"rouge1": "ROUGE-1 F1", "rouge2": "ROUGE-2 F1", "rougeL": "ROUGE-L F1"}
-NO_ENCODER = "BERTScore is left out: it needs an encoder, a folder that --encoder names."
+NO_ENCODER = "BERTScore was skipped: it needs an encoder, a folder given with --encoder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ class TextSimilarity(Suite):
         return [ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        asked = "as a chat" if session.subject.chat else "as bare completions, for want of a chat template"
+        asked = "as a chat" if session.subject.chat else "as plain completions, because the model has no chat template"
         ended = sum(one["ended"] for one in facts)
         notes = [
-            f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers came to their own end.",
+            f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers ended by themselves.",
             f"BLEU's signature is {signature(BLEU(), facts)}, chrF's {signature(CHRF(), facts)}.",
-            "ROUGE sees letters and digits only, so of code it says little.",
+            "ROUGE sees only letters and digits, so it says little about code.",
         ]
         return notes if self._encoder is not None else [*notes, NO_ENCODER]
 

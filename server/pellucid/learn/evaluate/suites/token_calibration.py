@@ -24,7 +24,7 @@ def diagrams(facts: Sequence[Facts]) -> list[Diagram]:
     """Return the same as reliability diagrams."""
     confidences, right, _ = _tokens(facts)
     return [
-        Diagram(f"Is the first choice as often right as it is probable? {WORDS[by]}", tuple(reliability(confidences, right, bins, by)))
+        Diagram(f"Accuracy of the first choice by its probability, {WORDS[by]}", tuple(reliability(confidences, right, bins, by)))
         for by, bins in BINS.items()
     ]
 

@@ -19,7 +19,7 @@ JUDGED = (infilling.NAME, humaneval.NAME)
 
 PROTOCOL = (
     "Imports and names that are used in an answer, each once, that exist neither in the file nor in Python, its standard library "
-    "or what is installed here. Attributes are not judged, nor are answers with which the file is no Python or imports with a star."
+    "or what is installed here. Attributes are not judged, nor are answers that make the file invalid Python or that have a star import."
 )
 
 

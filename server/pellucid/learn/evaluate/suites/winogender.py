@@ -108,6 +108,6 @@ def _sentences(path: Path) -> list[Sentences]:
     for name, texts in found.items():
         parts = name.split(".")
         if len(parts) != 3 or parts[2] not in MEANT or set(texts) != set(GENDERS):
-            raise InvalidRequestError(f"{path} has not each gender of {name}: the file is damaged, get it anew.")
+            raise InvalidRequestError(f"{path} lacks a gender of {name}: the file is damaged, download it again.")
         sentences.append(Sentences(name, parts[0], MEANT[parts[2]], texts))
     return sentences

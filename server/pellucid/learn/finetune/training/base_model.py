@@ -41,11 +41,11 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     """
     name, quant = split_quant(name_or_path)
     if quant is not None:
-        raise InvalidRequestError(f"Training reads the weights as they are stored: leave @{quant} out of {name_or_path}.")
+        raise InvalidRequestError(f"Training reads the stored weights: remove @{quant} from {name_or_path}.")
     where = find_device(device)
     checkpoint = open_checkpoint(name, store=store, progress=progress)
     if checkpoint.config is None:
-        raise NotSupportedError(f"{name} is of a family that cannot be trained here: models of {', '.join(FAMILIES)} can.")
+        raise NotSupportedError(f"{name} is of a family that cannot be trained: models of {', '.join(FAMILIES)} can.")
     progress.start(f"reading {checkpoint.name}", None)
     model = build(checkpoint.config, _weights(checkpoint, training_dtype(where)), where)
     tokenizer = checkpoint.tokenizer(checkpoint.config.vocab_size)

@@ -100,7 +100,7 @@ class AdapterTrainer:
                 if losses[-1].loss <= min(evaluation.loss for evaluation in losses):
                     best = adapter.weights()
                 self._progress.note(
-                    f"After {step} steps held-out files take {losses[-1].loss:.4f} nats a token; {losses[0].loss:.4f} at first."
+                    f"After {step} steps, held-out files have a loss of {losses[-1].loss:.4f} nats per token, {losses[0].loss:.4f} before."
                 )
             seconds += time.perf_counter() - start
             if looked or seconds - saved >= SAVED_EVERY:  # also after the last step, which ends with an evaluation
