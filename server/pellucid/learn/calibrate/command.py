@@ -87,7 +87,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     findings = _found(settings, options, records, {document.name for document in fit}, name)
     path = file.path if options.out is None else options.out
     write(path, as_record(findings), file.key)
-    _tell(findings, options, path)
+    _report(findings, options, path)
 
 
 def _file(assistant: LocalAssistant) -> CalibrationFile:
@@ -154,7 +154,7 @@ def _found(settings: Settings, options: CalibrateOptions, records: Sequence[Sugg
     return replace(findings, calibration=replace(findings.calibration, about=about))
 
 
-def _tell(findings: Findings, options: CalibrateOptions, path: Path) -> None:
+def _report(findings: Findings, options: CalibrateOptions, path: Path) -> None:
     if options.json:
         sys.stdout.write(json.dumps(findings.calibration.record | {"path": str(path), "figures": figures(findings)}) + "\n")
     else:

@@ -23,8 +23,8 @@ PASSAGE = 1_500
 INFILLING = "*SingleLineInfilling*.jsonl*"
 """The file of HumanEval's infilling problems in a data folder, compressed or not."""
 
-_TOPICS = ("atom-identifiers", "class", "exceptions", "for", "import", "naming", "try", "with")
-_MODULES = ("calendar", "csv", "fnmatch", "heapq", "queue", "shlex", "textwrap", "wave")
+_TOPICS: tuple[str, ...] = ("atom-identifiers", "class", "exceptions", "for", "import", "naming", "try", "with")
+_MODULES: tuple[str, ...] = ("calendar", "csv", "fnmatch", "heapq", "queue", "shlex", "textwrap", "wave")
 _PROBLEMS = 12
 
 

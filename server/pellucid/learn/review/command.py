@@ -58,7 +58,7 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     )
 
 
-def tell(settings: Settings, name: str, *, json: bool) -> None:
+def show_review(settings: Settings, name: str, *, json: bool) -> None:
     """Print the results of a review. Raises NotFoundError for an unknown review."""
     reviews = Reviews(settings.data / REVIEWS)
     review = reviews.find(name)
@@ -66,7 +66,7 @@ def tell(settings: Settings, name: str, *, json: bool) -> None:
     if json:
         sys.stdout.write(jsons.dumps({"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)} | asdict(found)) + "\n")
     else:
-        _show(review, found)
+        _print_results(review, found)
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -121,7 +121,7 @@ def _settings(params: SamplingParams) -> str:
     return f"temperature {params.temperature:g}" + ("" if params.seed is None else f", seed {params.seed}")
 
 
-def _show(review: Review, found: ReviewResults) -> None:
+def _print_results(review: Review, found: ReviewResults) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs have been judged.")
     if found.win_rate is None:

@@ -17,7 +17,7 @@ from pellucid.errors import ConfigError
 from pellucid.learn.corpus import Corpus, Document, Split, gather, split
 from pellucid.learn.train import curves, learners, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
-from pellucid.learn.train.comparison import lead, told
+from pellucid.learn.train.comparison import describe_lead, lead
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
 from pellucid.learn.train.results import LearnerRow, TrainResults, read_results, read_row, read_training, show
 from pellucid.models.store import as_argument
@@ -176,7 +176,7 @@ async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) ->
         kind = run.plan.tokenizer if name == "gpt" else "bytes"
         row, readings[name] = await read_row(run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar)
         rows.append(row)
-    return tuple(rows), [told(name, lead(readings["gpt"], readings[name])) for name in BASELINES]
+    return tuple(rows), [describe_lead(name, lead(readings["gpt"], readings[name])) for name in BASELINES]
 
 
 def _settings(device: torch.device, window: int) -> Settings:

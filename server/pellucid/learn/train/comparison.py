@@ -20,7 +20,7 @@ def lead(one: TextReading, other: TextReading) -> Interval:
     return ratio_difference(_bits(one, blocks), _bits(other, blocks), sizes)
 
 
-def told(name: str, found: Interval) -> str:
+def describe_lead(name: str, found: Interval) -> str:
     """Describe the lead over a learner in one sentence, as better or worse only if the interval excludes 0."""
     interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK} bytes of this test part"
     if not found.excludes_zero:

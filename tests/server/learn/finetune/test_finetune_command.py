@@ -26,6 +26,7 @@ from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.checkpoint import FILE
 from pellucid.learn.finetune.training.trainer import AdapterTrainer
 from pellucid.models.store import Store
+from support.learn import killed_finetuning
 from support.models.tiny_models import random_ids, reference_logprobs
 
 Tune = Callable[..., tuple[int, str, str]]
@@ -118,20 +119,11 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
 
 
 def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
-    """After kill -9 the same words go on with the plan and the step that the checkpoint has, and finish the adapter."""
-    program = (
-        "import time; from pellucid.learn.finetune import trainer, pipeline, general, judge\n"
-        "trainer.SAVED_EVERY = 0.0; pipeline.CONTEXT = {'cpu': 96}\n"
-        "forgetting._TOPICS, forgetting._MODULES = ('class', 'for'), ('queue', 'wave')\n"
-        "pipeline.EFFORT = judge.Effort(tokens=200, cursors=4, lines=4, window=64)\n"
-        "step = trainer.Trainer.step\n"
-        "trainer.Trainer.step = lambda self, samples: (time.sleep(0.1), step(self, samples))[1]\n"
-        "from pellucid.cli.app import app; app()"
-    )
+    """After kill -9, the same command resumes at the plan and the step of the checkpoint, and finishes the adapter."""
     words = ["finetune", str(repository), "--name", "mine", "--model", str(model_folder), "--device", "cpu", "--steps", "10"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *words], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, killed_finetuning.__file__, *words], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     checkpoint = Store(cache).finetuning_path("mine") / FILE
     while process.poll() is None and not checkpoint.exists():
@@ -196,7 +188,7 @@ def test_a_missing_library_is_named(repository: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stderr == "pellucid: This needs rapidfuzz: run pip install '.[learn]' in Pellucid's folder.\n"
+    assert done.stderr == "pellucid: This command needs rapidfuzz: run pip install '.[learn]' in Pellucid's folder.\n"
 
 
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,4 +213,4 @@ def test_ctrl_c(run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkey
     monkeypatch.setattr("pellucid.learn.finetune.command.finetune", interrupted)
     code, _, told = run("finetune", tmp_path, "--name", "mine", *(["--dry-run"] if dry else []))
     assert code == 130
-    assert ("the same command goes on from here" in told) != dry
+    assert ("repeat the command to resume" in told) != dry

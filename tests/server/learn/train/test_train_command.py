@@ -142,7 +142,7 @@ def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         pressed.setattr("sklearn.neural_network._multilayer_perceptron.gen_batches", interrupted)
         code, said, told = run("train", text, "--out", out)
     assert (code, said) == (130, "")
-    assert told.endswith("Broken off: the same command goes on from here.\n")
+    assert told.endswith("Interrupted: repeat the command to resume.\n")
     assert (out / "ngram").exists()
     assert not (out / "logistic").exists()
     assert run("train", text, "--out", out)[0] == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pellucid.learn.reading import TextReading
-from pellucid.learn.train.comparison import BLOCK, lead, told
+from pellucid.learn.train.comparison import BLOCK, describe_lead, lead
 
 RANDOM = np.random.default_rng(0)
 
@@ -33,18 +33,18 @@ def test_a_lead_across_tokenizers() -> None:
     assert found.value == pytest.approx(0.1 * bits.mean())
     assert found.low < found.value < found.high
     assert found.excludes_zero
-    assert told("ngram", found).startswith("The gpt reads better than the ngram: by +0.2")
-    assert told("ngram", lead(bytes_read(bits), pairs)).startswith("The gpt reads worse than the ngram: by -0.2")
+    assert describe_lead("ngram", found).startswith("The gpt reads better than the ngram: by +0.2")
+    assert describe_lead("ngram", lead(bytes_read(bits), pairs)).startswith("The gpt reads worse than the ngram: by -0.2")
 
 
 def test_a_lead_by_chance() -> None:
     """Where one is better in some blocks and worse in others nothing is said to be better."""
     bits = RANDOM.gamma(2.0, 1.0, 10 * BLOCK)
     swayed = bits + np.repeat([0.3, -0.3, 0.2, -0.2, 0.3, -0.25, 0.2, -0.2, 0.1, -0.2], BLOCK)
-    assert "is not shown" in told("ngram", lead(bytes_read(bits), bytes_read(swayed)))
+    assert "is not shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(swayed)))
 
 
 def test_too_little_text() -> None:
     """One block says nothing of chance: nothing is better by it."""
     bits = np.ones(BLOCK // 2)
-    assert "is not shown" in told("ngram", lead(bytes_read(bits), bytes_read(bits + 1)))
+    assert "is not shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(bits + 1)))
