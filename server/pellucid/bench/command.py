@@ -78,16 +78,16 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
 
 async def disturbances(settings: Settings) -> list[str]:
     """Return one sentence for each thing that may disturb the measurements: other programs, and a server at the settings' address."""
-    told = []
+    sentences = []
     load = machine.load()
     if load is not None and load >= BUSY:
         used = f"{min(load, 1.0):.0%} of its processors"
-        told.append(f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures.")
+        sentences.append(f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures.")
     async with Client(settings.url, settings.key) as client:
         condition = await client.condition()
     if condition.standing is not HealthStatus.ABSENT:
-        told.append(f"A server is at {settings.url} ({condition.standing}). Its work distorts these figures.")
-    return told
+        sentences.append(f"A server is at {settings.url} ({condition.standing}). Its work distorts these figures.")
+    return sentences
 
 
 def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Report:

@@ -145,8 +145,8 @@ class Measurements:
         quantity = Quantity("decode", "a text that repeats itself", Unit.RATE)
 
         async def run() -> tuple[float, ...]:
-            said = self._prompt(DECODE_PROMPT // REPEATED)
-            answer = await self._ask([*said] * REPEATED, DECODE_ANSWER, lookup=True)
+            repeated = self._prompt(DECODE_PROMPT // REPEATED)
+            answer = await self._ask([*repeated] * REPEATED, DECODE_ANSWER, lookup=True)
             return ((DECODE_ANSWER - 1) / answer.rest,)
 
         return Trial(f"decode of {DECODE_ANSWER} repeated tokens", (quantity,), run)

@@ -126,7 +126,7 @@ class ReadingWindow:
 def windows(length: int, window: int, stride: int | None = None) -> Iterator[ReadingWindow]:
     """Yield windows of at most ``window`` tokens over a text of ``length`` tokens, such that each token counts once (see :func:`read`)."""
     step = stride or max(window // 2, 1)
-    assert 0 < step < window, "something stands before what counts"
+    assert 0 < step < window, "the tokens that count have a context"
     read_until = 0
     while read_until < length:
         end = min(length, window if not read_until else read_until + step)

@@ -8,10 +8,10 @@ def is_right(text: str, truth: str) -> bool:
 
     Different code of the same effect counts as wrong, so the share of right suggestions is a lower bound.
     """
-    said, wanted = _stripped(text), _stripped(truth)
-    if not wanted.startswith(said):
+    suggested, expected = _stripped(text), _stripped(truth)
+    if not expected.startswith(suggested):
         return False
-    return not (said[-1:].isidentifier() or said[-1:].isdigit()) or not (_is_word(wanted[len(said) : len(said) + 1]))
+    return not (suggested[-1:].isidentifier() or suggested[-1:].isdigit()) or not (_is_word(expected[len(suggested) : len(suggested) + 1]))
 
 
 def _is_word(character: str) -> bool:

@@ -89,15 +89,15 @@ def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedM
             f"The {whole.size} suggestions to measure on are all right, all wrong, or none: ask for more --cursors, or name another folder."
         )
     check_files(test, "to measure on")
-    said = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
+    probabilities = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
     best, raw = ways[0], next(way for way in ways if way.kind is CalibrationKind.RAW)
     points = curve(fit, best.held_out)
     calibration = Calibration(best.kind, best.numbers, choose(points), {})
-    scores = {way.kind: score(said[way.kind][test.whole], whole) for way in ways}
-    bars = {way.kind: tuple(reliability(said[way.kind][test.whole], whole.right)) for way in ways}
+    scores = {way.kind: score(probabilities[way.kind][test.whole], whole) for way in ways}
+    bars = {way.kind: tuple(reliability(probabilities[way.kind][test.whole], whole.right)) for way in ways}
     outcomes = {
         level: (
-            outcome(test, shown(test, said[best.kind], calibration.threshold(level))),
+            outcome(test, shown(test, probabilities[best.kind], calibration.threshold(level))),
             outcome(test, shown_by_thresholds(test, records, level)),
         )
         for level in GateLevel
@@ -107,16 +107,16 @@ def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedM
         ways=tuple(ways),
         scores=scores,
         bars=bars,
-        checks=tuple(checks(test, said[raw.kind], said[best.kind])),
+        checks=tuple(checks(test, probabilities[raw.kind], probabilities[best.kind])),
         points=tuple(points),
-        tested=tuple(curve(test, said[best.kind])),
+        tested=tuple(curve(test, probabilities[best.kind])),
         outcomes=outcomes,
         fit=fit,
         test=test,
     )
 
 
-def score(said: Floats, table: Table) -> Score:
+def score(probabilities: Floats, table: Table) -> Score:
     """Return the metrics of the probabilities of whole suggestions."""
     right = table.right.astype(np.float64)
     of_files = [np.flatnonzero(table.files == number) for number in np.unique(table.files)]
@@ -124,12 +124,12 @@ def score(said: Floats, table: Table) -> Score:
     def interval(statistic: Callable[[Floats, Floats], float], most: float = math.inf) -> Interval:
         def of_drawn(files: Floats) -> float:
             rows = np.concatenate([of_files[int(number)] for number in files])
-            return statistic(said[rows], right[rows])
+            return statistic(probabilities[rows], right[rows])
 
         return metrics.bootstrap([np.arange(len(of_files))], of_drawn, resamples=RESAMPLES, bounds=(-math.inf, most))
 
     generator = np.random.default_rng(0)
-    drawn = [metrics.calibration_error(said, generator.random(len(said)) < said) for _ in range(SIMULATIONS)]
+    drawn = [metrics.calibration_error(probabilities, generator.random(len(probabilities)) < probabilities) for _ in range(SIMULATIONS)]
     return Score(
         width=interval(metrics.calibration_error, 1.0),
         mass=interval(lambda p, y: metrics.calibration_error(p, y, MASS_BINS, "mass"), 1.0),

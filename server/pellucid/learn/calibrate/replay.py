@@ -40,7 +40,7 @@ class Replay:
     def __init__(
         self, assistant: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[SuggestionRecord]], None]
     ) -> None:
-        # A time limit would make suggestions depend on the machine's load, and nobody reads what is generated ahead.
+        # A time limit would make suggestions depend on the machine's load, and generating ahead has no reader.
         # The editor's open files are unknown, so suggestions are those of an editor with no other file open.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)

@@ -30,16 +30,16 @@ KEPT_POINTS = 20
 def as_record(findings: Findings) -> dict[str, Any]:
     """Return the calibration as it is stored, with the figures that are shown to people. It is part of every list of models."""
     record = findings.calibration.record
-    told = figures(findings)
+    measured = figures(findings)
     kinds = (CalibrationKind.RAW, findings.calibration.kind)
-    kept: dict[str, Any] = {name: told[name] for name in ("fitted on", "measured on", "levels")}
-    kept |= {name: {str(kind): told[name][kind] for kind in kinds} for name in ("ways", "reliability")}
+    kept: dict[str, Any] = {name: measured[name] for name in ("fitted on", "measured on", "levels")}
+    kept |= {name: {str(kind): measured[name][kind] for kind in kinds} for name in ("ways", "reliability")}
     return record | {"about": record["about"] | {"figures": _each(kept, lambda value: round(value, 4))}}
 
 
 def figures(findings: Findings) -> dict[str, Any]:
     """Return the measurements as JSON, with None for infinite values."""
-    told = {
+    measured = {
         "fitted on": _counts(findings.fit),
         "measured on": _counts(findings.test),
         "ways": {
@@ -59,7 +59,7 @@ def figures(findings: Findings) -> dict[str, Any]:
         },
         "curve": [{"threshold": point.threshold, **_outcome(point.outcome)} for point in findings.tested],
     }
-    finite: dict[str, Any] = _each(told, lambda value: value if isfinite(value) else None)
+    finite: dict[str, Any] = _each(measured, lambda value: value if isfinite(value) else None)
     return finite
 
 
@@ -94,7 +94,7 @@ def _ways(findings: Findings) -> Grid:
         "AUROC": [one.auroc for one in scores],
     }
     for name, intervals in rows.items():
-        grid.add_row(name, *map(_said, intervals))
+        grid.add_row(name, *map(_with_interval, intervals))
     grid.add_row("ECE, 10 bins, by chance", *(f"{one.chance:.3f}" for one in scores))
     return grid
 
@@ -114,7 +114,7 @@ def _checks(findings: Findings) -> Grid:
     for name in ("", "suggestions", "right", "predicted before", "after"):
         grid.add_column(name, justify="left" if not name else "right")
     for check in findings.checks:
-        grid.add_row(check.name, f"{check.count:,}", _said(check.right), f"{check.before:.3f}", f"{check.after:.3f}")
+        grid.add_row(check.name, f"{check.count:,}", _with_interval(check.right), f"{check.before:.3f}", f"{check.after:.3f}")
     return grid
 
 
@@ -149,10 +149,10 @@ def _bar(bars: tuple[Bin, ...], number: int) -> tuple[str, str, str]:
     if number >= len(bars):
         return "", "", ""
     bar = bars[number]
-    return f"{bar.confidence:.3f}", _said(bar.accuracy), str(bar.count)
+    return f"{bar.confidence:.3f}", _with_interval(bar.accuracy), str(bar.count)
 
 
-def _said(interval: Interval) -> str:
+def _with_interval(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
 
 

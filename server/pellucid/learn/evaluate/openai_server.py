@@ -156,8 +156,8 @@ def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]]
 
     Offsets are not used: some servers include the BOS, a token before the text, in their character counts.
     """
-    told = choice.get("logprobs")
-    tokens, logprobs = (told.get(name) if isinstance(told, dict) else None for name in ("tokens", "token_logprobs"))
+    reported = choice.get("logprobs")
+    tokens, logprobs = (reported.get(name) if isinstance(reported, dict) else None for name in ("tokens", "token_logprobs"))
     if not isinstance(tokens, list) or not isinstance(logprobs, list) or len(tokens) != len(logprobs):
         return None
     own: list[tuple[str, float | None]] = []

@@ -144,11 +144,11 @@ def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
 
 def _notes(asked: Asked) -> Iterator[str]:
     """Yield notes that hold for all models once, and the others with the model's name."""
-    told = list(dict.fromkeys(note for _, _, result in asked for note in result.notes))
-    if not told:
+    notes = list(dict.fromkeys(note for _, _, result in asked for note in result.notes))
+    if not notes:
         return
     yield "<ul>"
-    for note in told:
+    for note in notes:
         of = [model.name for _, model, result in asked if note in result.notes]
         whose = "" if len(of) == len(asked) else f"<strong>{escape(', '.join(of))}</strong>: "
         yield f"<li>{whose}{escape(note)}</li>"

@@ -26,11 +26,11 @@ class SuiteRecordFile:
     """The records so far, open for more. The first line identifies the suite, the model and the settings.
 
     Raises InvalidRequestError for the records of another run, and for a file that is damaged anywhere but at its end, where a killed
-    process may have written half a line. Raises ModelError if the disk refuses; existing records are kept. ``anew`` discards the records of
-    this very run.
+    process may have written half a line. Raises ModelError if the disk refuses; existing records are kept. ``start_over`` discards the
+    records of this very run.
     """
 
-    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, anew: bool = False) -> None:
+    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, start_over: bool = False) -> None:
         self.path = path
         self.records: dict[str, SuiteRecord] = {}
         header = {"kind": KIND, "format": FORMAT, "suite": suite, "model": dict(model), "settings": dict(settings)}
@@ -39,7 +39,7 @@ class SuiteRecordFile:
         whole = _whole_lines(path)
         if whole:
             _check_header(path, json.loads(json.dumps(header)), _parse(path, 1, whole[0]))
-            whole = whole[:1] if anew else whole
+            whole = whole[:1] if start_over else whole
             self.records = {record.id: record for record in _records(path, whole[1:])}
         with self._explained():
             self._file = path.open("ab")

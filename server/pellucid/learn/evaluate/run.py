@@ -46,8 +46,8 @@ async def run_suite(
     path = records_path(folder, folder_name(subject.name), suite.name)
     if suite.derived:
         path.unlink(missing_ok=True)
-    anew = suite.timed and (then is None or then.place != now.place)
-    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, anew=anew) as file:
+    start_over = suite.timed and (then is None or then.place != now.place)
+    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, start_over=start_over) as file:
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
             before = file.records.get(question.id)

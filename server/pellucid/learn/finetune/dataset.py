@@ -102,8 +102,8 @@ def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple
             test.append(document)
         else:
             (validation if _size(validation) < VALIDATION_SHARE * total else train).append(document)
-    learnt, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
-    return learnt, stop, judged
+    learn, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
+    return learn, stop, judged
 
 
 def _by_hash(documents: Sequence[Document]) -> list[Document]:

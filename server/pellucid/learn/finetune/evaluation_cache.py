@@ -30,9 +30,9 @@ class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
             return
         for line in lines:
             try:
-                told = json.loads(line)
-                kind, confidences, hits = told.pop("kind"), tuple(told.pop("confidences")), tuple(told.pop("hits"))
-                self.data[kind, told["name"]] = FileFigures(**told, confidences=confidences, hits=hits)
+                stored = json.loads(line)
+                kind, confidences, hits = stored.pop("kind"), tuple(stored.pop("confidences")), tuple(stored.pop("hits"))
+                self.data[kind, stored["name"]] = FileFigures(**stored, confidences=confidences, hits=hits)
             except (ValueError, KeyError, TypeError):
                 continue  # it was truncated
 

@@ -32,10 +32,10 @@ def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
 
 def left_out(dataset: Dataset) -> list[str]:
     """Return one sentence for each kind of file that was skipped or is not judged. A secret is described by its file and kind."""
-    told = [f"left out: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
-    told += [f"left out: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
+    lines = [f"left out: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
+    lines += [f"left out: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
     test, judged = len(dataset.test), len(dataset.judged)
-    return told + ([f"judged: {judged} of the {test:,} test files, the first by the hash of their names"] if judged < test else [])
+    return lines + ([f"judged: {judged} of the {test:,} test files, the first by the hash of their names"] if judged < test else [])
 
 
 def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:

@@ -49,9 +49,15 @@ class TorchReader:
         for begin in range(0, len(ids) - 1, ROWS):
             logprobs = self._model.lm_head(hidden[begin : min(begin + ROWS, len(ids) - 1)]).float().log_softmax(-1)
             targets = torch.tensor(ids[begin + 1 : begin + 1 + len(logprobs)], device=logprobs.device)
-            said = logprobs.gather(1, targets[:, None])
+            target_logprobs = logprobs.gather(1, targets[:, None])
             best, first = logprobs.max(-1)
-            columns = (said[:, 0], (logprobs > said).sum(-1) + 1, -(logprobs.exp() * logprobs).nansum(-1), best, first)
+            columns = (
+                target_logprobs[:, 0],
+                (logprobs > target_logprobs).sum(-1) + 1,
+                -(logprobs.exp() * logprobs).nansum(-1),
+                best,
+                first,
+            )
             for offset, (logprob, rank, entropy, top, id) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
                 position = begin + 1 + offset
                 alternative = Alternative(id, "", self._tokenizer.token_bytes(id), top)

@@ -134,10 +134,10 @@ def _print_results(review: Review, found: ReviewResults) -> None:
     table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
     names = {Verdict.A: "A is better", Verdict.B: "B is better", Verdict.BOTH: "both are good", Verdict.NEITHER: "neither is"}
     for verdict, times in found.verdicts.items():
-        told = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.get(verdict, {}).items())
-        table.add_row(names[verdict], str(times), told)
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.get(verdict, {}).items())
+        table.add_row(names[verdict], str(times), reasons)
     console.print(table)
     for agreement in found.agreements:
         first, second = agreement.raters
-        told = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
-        console.print(f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them alike{told}.")
+        kappa = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
+        console.print(f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them alike{kappa}.")

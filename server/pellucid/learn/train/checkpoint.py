@@ -73,10 +73,10 @@ def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            said = json.loads((file.metadata() or {})["progression"])
+            stored = json.loads((file.metadata() or {})["progression"])
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-        points = [LossPoint(**point) for point in said.pop("points")]
-        return Progression(points=points, **said), tensors
+        points = [LossPoint(**point) for point in stored.pop("points")]
+        return Progression(points=points, **stored), tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The checkpoint {path} is damaged ({error}): delete it to start training over.") from None
 

@@ -18,7 +18,7 @@ Counts = NDArray[np.int64]
 LEAST = 3
 """Shortest n-gram that is tried."""
 
-_LEAST_DISCOUNT = 0.05  # leaves every context some probability for unseen bytes
+_LEAST_DISCOUNT = 0.05  # reserves in every context some probability for unseen bytes
 
 
 def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MOST) -> NGramModel:

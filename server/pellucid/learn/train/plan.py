@@ -152,10 +152,10 @@ def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
         except Timeout:
             raise InvalidRequestError(f"Another process trains in {folder}: wait for it, or name another folder.") from None
     try:
-        said = read_json(folder / _PLAN)
-        if not said:
+        stored = read_json(folder / _PLAN)
+        if not stored:
             _write(folder, asked)
-        yield Run(folder, _compared(folder, said, asked) if said else asked)
+        yield Run(folder, _compared(folder, stored, asked) if stored else asked)
     finally:
         lock.release()
 
@@ -169,24 +169,26 @@ def _refuse_others(folder: Path) -> None:
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
 
 
-def _compared(folder: Path, said: dict[str, object], asked: TrainPlan) -> TrainPlan:
+def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> TrainPlan:
     """Return the stored plan. Raises InvalidRequestError if it differs from the requested one."""
     remedy = "name another folder with --out"
-    if said.get("version") != VERSION:
+    if stored.get("version") != VERSION:
         raise InvalidRequestError(f"{folder} was started by another version of Pellucid: {remedy}.")
-    if said.get("data") != asked.data:
+    if stored.get("data") != asked.data:
         raise InvalidRequestError(f"{folder} was started with other text: give the same files again, or {remedy}.")
     for field, option in _ASKED.items():
-        before, now = said.get(field), getattr(asked, field)
+        before, now = stored.get(field), getattr(asked, field)
         if before != now:
-            raise InvalidRequestError(f"{folder} was started with {option} {_said(before)}, not {_said(now)}: use that again, or {remedy}.")
-    schedule, threads = said.get("schedule"), said.get("threads")
+            raise InvalidRequestError(
+                f"{folder} was started with {option} {_shown(before)}, not {_shown(now)}: use that again, or {remedy}."
+            )
+    schedule, threads = stored.get("schedule"), stored.get("threads")
     assert schedule is None or isinstance(schedule, dict), "a plan is written whole"
     assert isinstance(threads, int), "a plan is written whole"
     return replace(asked, schedule=Schedule.read(schedule) if schedule else None, threads=threads)
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return "left out" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -71,10 +71,10 @@ class TrainResults:
 
 def read_results(path: Path) -> TrainResults | None:
     """Read stored results; None if there are none yet."""
-    said = read_json(path)
-    if not said:
+    stored = read_json(path)
+    if not stored:
         return None
-    return TrainResults(tuple(LearnerRow(**row) for row in said["learners"]), tuple(said["notes"]), said["setup"])
+    return TrainResults(tuple(LearnerRow(**row) for row in stored["learners"]), tuple(stored["notes"]), stored["setup"])
 
 
 def read_training(folder: Path) -> Training:

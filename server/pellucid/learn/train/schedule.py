@@ -49,9 +49,9 @@ class Schedule:
         return cls((), seconds, most)._with(0, 0.0, step)
 
     @classmethod
-    def read(cls, said: Mapping[str, Any]) -> Self:
+    def read(cls, stored: Mapping[str, Any]) -> Self:
         """Build a schedule from the JSON of :func:`dataclasses.asdict`."""
-        return cls(tuple(SchedulePhase(**stretch) for stretch in said["stretches"]), said["seconds"], said["most"])
+        return cls(tuple(SchedulePhase(**stretch) for stretch in stored["stretches"]), stored["seconds"], stored["most"])
 
     @property
     def steps(self) -> int:

@@ -294,8 +294,8 @@ def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequ
                     selector.unregister(output)
                 if written > limits.output:
                     return ProgramOutcome(ProgramEnd.LOUD, f"It wrote more than {limits.output} bytes.")
-    said = json.loads(line)
-    return ProgramOutcome(ProgramEnd(said["end"]), said["message"])
+    report = json.loads(line)
+    return ProgramOutcome(ProgramEnd(report["end"]), report["message"])
 
 
 def _excess(running: Sequence[subprocess.Popen[bytes]], limits: Limits) -> ProgramOutcome | None:

@@ -106,13 +106,17 @@ class Infilling(Suite):
 
 def compare(line: str, solution: str) -> Facts:
     """Compare a line with the solution. ``identifiers`` (F1) is None if neither has any."""
-    said, wanted = line.strip(), solution.strip()
-    return {"same": said == wanted, "similarity": fuzz.ratio(said, wanted) / 100, "identifiers": identifier_f1(said, wanted)}
+    generated, expected = line.strip(), solution.strip()
+    return {
+        "same": generated == expected,
+        "similarity": fuzz.ratio(generated, expected) / 100,
+        "identifiers": identifier_f1(generated, expected),
+    }
 
 
-def identifier_f1(said: str, wanted: str) -> float | None:
+def identifier_f1(generated: str, expected: str) -> float | None:
     """Return F1 of the sets of identifiers, without strings and comments. None if neither has any."""
-    one, other = identifiers(said), identifiers(wanted)
+    one, other = identifiers(generated), identifiers(expected)
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else None
 
 

@@ -42,28 +42,28 @@ class TrainingState:
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, (first, second) in self.moments.items():
             tensors |= {f"first/{name}": first, f"second/{name}": second}
-        told = {"step": self.step, "seconds": self.seconds, "looks": [asdict(evaluation) for evaluation in self.losses]}
+        stored = {"step": self.step, "seconds": self.seconds, "looks": [asdict(evaluation) for evaluation in self.losses]}
         with written_whole(folder / FILE) as part:
-            save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **told})})
+            save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **stored})})
 
 
 def read_state(folder: Path) -> TrainingState | None:
     """Read the state of an earlier run; None if there is none, or it is damaged."""
     try:
         with safe_open(folder / FILE, framework="pt") as file:
-            told = json.loads(file.metadata()["standing"])
+            stored = json.loads(file.metadata()["standing"])
             tensors: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "first": {}, "second": {}}
             for stored in file.keys():  # noqa: SIM118 - not a mapping
                 kind, _, name = stored.partition("/")
                 tensors[kind][name] = file.get_tensor(stored)
         return TrainingState(
-            FinetunePlan(**told["plan"]),
-            told["step"],
-            told["seconds"],
+            FinetunePlan(**stored["plan"]),
+            stored["step"],
+            stored["seconds"],
             tensors["weights"],
             tensors["best"],
             {name: (first, tensors["second"][name]) for name, first in tensors["first"].items()},
-            tuple(HeldOutLoss(**evaluation) for evaluation in told["looks"]),
+            tuple(HeldOutLoss(**evaluation) for evaluation in stored["looks"]),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
