@@ -10,7 +10,7 @@ from common.race_row import BENCH, LOOKUP, OURS, RATES, THEIRS, TIMES, TITLES, B
 from common.typed_lines import Kind
 from keystrokes import OURS as OUR_SIDE
 from keystrokes import THEIRS as THEIR_SIDE
-from keystrokes import Asked, Mode, ratio, report, shortfalls
+from keystrokes import AskedKeystroke, Mode, ratio, report, shortfalls
 
 
 def row(unit: str, bar: Bar | None = None, **reached: float) -> Row:
@@ -42,8 +42,11 @@ def test_a_row_has_a_cell_for_every_title() -> None:
     assert (cells["ratio"], cells["ratio with lookup"], cells["at least"]) == ("2.50", "", "2 (Pellucid)")
 
 
-def asked(side: str, kind: Kind, *milliseconds: float | None, computed: int = 1) -> list[Asked]:
-    return [Asked(side, Mode.SETTLED, "a.py", kind, *((None,) * 4 if one is None else (one, computed, 500, 24))) for one in milliseconds]
+def asked(side: str, kind: Kind, *milliseconds: float | None, computed: int = 1) -> list[AskedKeystroke]:
+    return [
+        AskedKeystroke(side, Mode.SETTLED, "a.py", kind, *((None,) * 4 if one is None else (one, computed, 500, 24)))
+        for one in milliseconds
+    ]
 
 
 def test_keystrokes_are_held_to_their_bars() -> None:
