@@ -140,7 +140,7 @@ def test_goes_on(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: 
 
     assert 50 - AT_ONCE <= kept <= 50
     assert code == 0
-    assert f"{kept} of 120 are in {tmp_path / 'part.jsonl'} already." in err
+    assert f"{kept} of 120 are already in {tmp_path / 'part.jsonl'}." in err
     assert len(assistant.asked) == 50 + 120 - kept
     told, before = json.loads(out), json.loads(whole[1])
     assert told["figures"] == before["figures"]
@@ -155,7 +155,7 @@ def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> No
     code, _, err = run("calibrate", folder, "--cursors", "60")
 
     assert code == 0
-    assert "100 of 120 are in" in err
+    assert "100 of 120 are already in" in err
     assert len(assistant.asked) == 20
 
 
@@ -176,7 +176,7 @@ def test_another_run_on_the_same_files(
 
         assert run("calibrate", folder, "--cursors", CURSORS)[0] == 0
         assert len(assistant.asked) == 2 * int(CURSORS)
-    assert "120 of 120 are in" in run("calibrate", folder, "--cursors", CURSORS)[2]
+    assert "120 of 120 are already in" in run("calibrate", folder, "--cursors", CURSORS)[2]
 
 
 def test_out(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:

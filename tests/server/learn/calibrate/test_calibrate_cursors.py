@@ -116,7 +116,7 @@ def test_divided_by_file() -> None:
 
 def test_too_few_files() -> None:
     """With three files nothing can be fitted on two and measured on two others."""
-    with pytest.raises(InvalidRequestError, match=r"There are 3 source files, and .* takes 4: name a larger folder\."):
+    with pytest.raises(InvalidRequestError, match=r"There are 3 source files, but .* take 4: name a larger folder\."):
         divide([Document(f"{number}.py", "x") for number in range(3)])
 
 

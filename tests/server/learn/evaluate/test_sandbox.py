@@ -57,13 +57,13 @@ assert 0 < size <= 1 << 16, size
         ("def broken(:\n", ProgramEnd.RAISED, "SyntaxError"),
         ("import sys\nsys.exit(0)\nassert False\n", ProgramEnd.RAISED, "SystemExit: 0"),
         ("import os\nos._exit(0)\n", ProgramEnd.LEFT, "It exited before its end."),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", ProgramEnd.LEFT, "It left"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", ProgramEnd.LEFT, "It exited"),
         ("while True:\n    pass\n", ProgramEnd.LATE, "It took longer than 1.5 seconds."),
         ("import time\ntime.sleep(60)\n", ProgramEnd.LATE, "It took longer"),
         ("input()\n", ProgramEnd.RAISED, "EOFError"),
         ("import os\nos.read(os.pipe()[0], 1)\n", ProgramEnd.LATE, "It took longer"),
         ("import os\nos.close(1)\nos.close(2)\nos.closerange(0, 3)\n", ProgramEnd.PASSED, ""),
-        ("import os\nos.closerange(0, 256)\n", ProgramEnd.LEFT, "It left"),
+        ("import os\nos.closerange(0, 256)\n", ProgramEnd.LEFT, "It exited"),
         ("while True:\n    print('x' * 1000)\n", ProgramEnd.LOUD, "It wrote more than 65536 bytes."),
         ("held = []\nwhile True:\n    held.append(bytearray(1 << 20))\n", ProgramEnd.RAISED, "MemoryError"),
         ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)\n", None, ""),
@@ -202,6 +202,6 @@ def test_no_limits_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system that cannot limit a process nothing is run."""
     confinement.cache_clear()
     monkeypatch.setattr(sandbox, "_run", lambda program, check, limits, confined: ProgramOutcome(ProgramEnd.LEFT))
-    with pytest.raises(NotSupportedError, match="leave --run-code out"):
+    with pytest.raises(NotSupportedError, match="omit --run-code"):
         run_program("x = 1")
     confinement.cache_clear()

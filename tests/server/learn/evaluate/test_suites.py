@@ -304,7 +304,7 @@ class TestPerplexity:
         assert {part.unit for part in many} == {part.file for part in many}
         assert "at most 10 drawn from all windows" in said_of_few
         assert "resampling windows, because there are too few files" in said_of_few
-        assert "drawing files" in said_of_many
+        assert "resampling files" in said_of_many
         first, said_of_first = await read(10, like_llama=True)
         assert [part.id for part in first[:3]] == [f"00.txt, window {number}" for number in range(3)]
         assert "the first 10 windows" in said_of_first

@@ -59,7 +59,9 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     assert rows["gpt"]["flops"] == 6 * rows["gpt"]["parameters"] * 40 * 4 * 64
     assert rows["ngram"]["flops"] is None
     assert any("only bits/byte compares" in note for note in results["notes"])
-    assert [name for name in ("ngram", "logistic") for note in results["notes"] if f"the {name}" in note and "drawn anew" in note] == [
+    assert [
+        name for name in ("ngram", "logistic") for note in results["notes"] if f"the {name}" in note and "resampling blocks" in note
+    ] == [
         "ngram",
         "logistic",
     ]
@@ -186,7 +188,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
         full.setattr(checkpoint, "save_file", fails_in_time)
         code, _, told = run("train", text, "--out", out)
     assert code == 1
-    assert f"pellucid: {out} could not be written to (No space left on device): make room" in told
+    assert f"pellucid: {out} could not be written to (No space left on device): free some space" in told
 
     code, _, told = run("train", text, "--out", out)
     assert code == 0

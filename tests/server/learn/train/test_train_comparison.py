@@ -41,10 +41,10 @@ def test_a_lead_by_chance() -> None:
     """Where one is better in some blocks and worse in others nothing is said to be better."""
     bits = RANDOM.gamma(2.0, 1.0, 10 * BLOCK)
     swayed = bits + np.repeat([0.3, -0.3, 0.2, -0.2, 0.3, -0.25, 0.2, -0.2, 0.1, -0.2], BLOCK)
-    assert "is not shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(swayed)))
+    assert "No difference is shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(swayed)))
 
 
 def test_too_little_text() -> None:
     """One block says nothing of chance: nothing is better by it."""
     bits = np.ones(BLOCK // 2)
-    assert "is not shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(bits + 1)))
+    assert "No difference is shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(bits + 1)))
