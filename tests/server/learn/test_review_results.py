@@ -1,4 +1,4 @@
-"""What people found: win rates, reasons and agreement."""
+"""A review's results have the right win rates, reasons and agreement."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def said(rater: str, *verdicts: Verdict, reasons: tuple[str, ...] = ()) -> list[
 
 
 def test_nobody() -> None:
-    """Before the first verdict nothing is said."""
+    """Before the first verdict there are no results."""
     found = results([])
     assert (found.judged, found.win_rate, found.better, found.agreements) == (0, None, None, ())
 
 
 def test_win_rate() -> None:
-    """A tie is half a win of each, and a pair counts once however many have judged it."""
+    """A tie is half a win for each, and a pair counts once however many raters judged it."""
     found = results([*said("ann", A, A, B, BOTH), *said("bob", B)])
     assert found.judged == 4
     assert found.win_rate is not None
@@ -38,7 +38,7 @@ def test_win_rate() -> None:
 
 
 def test_better_only_where_it_is_sure() -> None:
-    """One is called better where the interval says so, and neither where it does not."""
+    """A side is better only if the interval excludes one half."""
     assert results(said("ann", *[A] * 30, *[B] * 5)).better is A
     assert results(said("ann", *[A] * 5, *[B] * 30)).better is B
     assert results(said("ann", *[A] * 6, *[B] * 5)).better is None
@@ -46,13 +46,13 @@ def test_better_only_where_it_is_sure() -> None:
 
 
 def test_reasons() -> None:
-    """Reasons are counted for whose win they were given."""
+    """Reasons are counted for the side whose win they explain."""
     found = results([*said("ann", A, A, BOTH, reasons=("clearer",)), *said("bob", B, reasons=("shorter", "clearer"))])
     assert found.reasons == {A: {"clearer": 2}, B: {"shorter": 1, "clearer": 1}}
 
 
 def test_agreement() -> None:
-    """Agreement is told of what both have judged, and kappa is scikit-learn's."""
+    """Agreement covers the pairs that both judged, and kappa is scikit-learn's."""
     ann, bob = [A, A, B, B, BOTH, A] * 2, [*[A, B, B, B, BOTH, NEITHER] * 2, A]
     found = results([*said("ann", *ann), *said("bob", *bob)]).agreements
     assert [(one.raters, one.pairs) for one in found] == [(("ann", "bob"), 12)]
@@ -63,7 +63,7 @@ def test_agreement() -> None:
 
 
 def test_agreement_by_chance_alone() -> None:
-    """Of two who always say the same one thing it cannot be told whether they agree by more than chance."""
+    """If two raters always give the same verdict, kappa is undefined."""
     found = results([*said("ann", *[A] * 20), *said("bob", *[A] * 20)]).agreements
     assert (found[0].same, found[0].kappa) == (1.0, None)
     assert math.isnan(cohens_kappa([0, 0], [0, 0]))
@@ -71,7 +71,7 @@ def test_agreement_by_chance_alone() -> None:
 
 class TestPrompts:
     def test_a_line_each(self, tmp_path: Path) -> None:
-        """A prompt a line, empty ones left out; or JSON lines, in which a prompt may have several lines."""
+        """A file has one prompt per line, ignoring empty ones, or JSON lines, in which a prompt may have several lines."""
         path = tmp_path / "prompts"
         path.write_text("one\n\ntwo\n")
         assert read_prompts(path) == ["one", "two"]
@@ -89,7 +89,7 @@ class TestPrompts:
         ],
     )
     def test_wrong(self, tmp_path: Path, content: bytes, told: str) -> None:
-        """A file without prompts is told in a sentence, with the line where there is one."""
+        """A file without prompts is rejected in one sentence, with the line if there is one."""
         path = tmp_path / "prompts"
         path.write_bytes(content)
         with pytest.raises(InvalidRequestError, match=told):
@@ -105,7 +105,7 @@ class TestPrompts:
     ],
 )
 def test_refused_before_anybody_is_asked(tmp_path: Path, name: str, models: tuple[str, ...], said: str) -> None:
-    """A review that could not be kept, or says nothing, is refused before a model is loaded."""
+    """A review that could not be stored, or would be meaningless, is rejected before a model is loaded."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Why?\n")
     with pytest.raises(InvalidRequestError) as caught:

@@ -1,4 +1,4 @@
-"""A stand-in for a model: it knows the files, says what they say or something else, and how sure it is has a curve of its own."""
+"""A fake model that knows the files, and is right with a known probability."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MODEL = "knowing"
 
 @dataclass
 class KnowingAssistant:
-    """Right as often as the square of the probability that it gives its tokens.
+    """Is right with the square of the probability that it gives its tokens.
 
-    ``dies_after``: how many answers there are before it fails. ``weights`` tell one training of it from another.
+    ``dies_after`` is the number of answers before it fails, and ``weights`` identify its training.
     """
 
     files: Mapping[str, str]
@@ -69,7 +69,7 @@ class KnowingAssistant:
 
 
 class NoEngine:
-    """Nothing to close."""
+    """An engine without resources."""
 
     closed = 0
 

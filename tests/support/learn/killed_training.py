@@ -1,4 +1,4 @@
-"""Trains with a tiny preset and kills itself with SIGKILL behind a step: python killed_training.py STEP ARGUMENTS..."""
+"""Train with a tiny preset, and exit by SIGKILL after a step: python killed_training.py STEP ARGUMENTS..."""
 
 from __future__ import annotations
 

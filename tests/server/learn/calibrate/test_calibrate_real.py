@@ -1,4 +1,4 @@
-"""The real model is asked as the language server asks it."""
+"""The replay requests suggestions of the real model as the language server does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOURCES = Path(json.__file__).parent
 
 @pytest.mark.model
 def test_as_the_language_server() -> None:
-    """What the replay notes that each level's thresholds show is what the language server shows there."""
+    """The replay's record of each level's thresholds equals what the language server shows."""
     corpus = gather([SOURCES], suffixes=(".py",))
     texts = {document.name: document.text for document in corpus.documents}
     asks = [(cursor, suffix) for cursor in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]

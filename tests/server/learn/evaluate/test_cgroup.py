@@ -1,4 +1,4 @@
-"""Control groups limit what a program and all that it starts use together, and end with it."""
+"""Control groups limit a program and all its processes together, and end with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for _ in range(8):
         os._exit(0)
 time.sleep(5)
 """
-"""Eight processes of which each one stays below the limit of memory."""
+"""Eight processes, each below the memory limit."""
 
 STAYS = "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\nos.wait()\n"
 """A process that leaves its session and its parent."""
@@ -41,28 +41,28 @@ def run(program: str, *, groups: bool, wrapper: bool = True) -> ProgramOutcome:
 
 @pytest.mark.parametrize("groups", [False, True] if PARENT else [False])
 def test_memory_of_all_together(groups: bool) -> None:
-    """Processes that use too much memory together end the program, whichever way they are limited, in the same words."""
+    """Processes that together use too much memory end the program with the same message, however they are limited."""
     assert run(TOGETHER, groups=groups) == ProgramOutcome(
         ProgramEnd.LARGE, f"Its processes used more than {SMALL.memory} bytes of memory together."
     )
 
 
-if PARENT is not None:  # many containers may not make groups, and can only test what follows below
+if PARENT is not None:  # many containers may not create groups
 
     @pytest.fixture
     def parent() -> ControlGroup:
-        """The group in which groups are made."""
+        """Return the group in which groups are created."""
         assert PARENT is not None
         return PARENT
 
     class TestAGroup:
         def test_the_end_of_a_group_is_that_of_its_processes(self, parent: ControlGroup) -> None:
-            """What a program leaves behind ends with its group, without namespaces as well, and no group is left."""
+            """A program's remaining processes end with its group, even without namespaces, and no group remains."""
             assert run(STAYS, groups=True, wrapper=False).passed
             assert not [one for folder in (parent.memory, parent.pids) for one in folder.glob(f"pellucid-{os.getpid()}-*")]
 
         def test_processes_are_limited(self, parent: ControlGroup) -> None:
-            """A group starts no more processes than it may."""
+            """A group starts no more processes than its limit."""
             program = "for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait"
             with limited(parent, 1 << 28, 4) as made:
                 shell = subprocess.run([*made.command, "/bin/sh", "-c", program], stderr=subprocess.DEVNULL, timeout=30)
@@ -79,7 +79,7 @@ if PARENT is not None:  # many containers may not make groups, and can only test
                 assert "PermissionError" in said.message
 
         def test_what_a_killed_process_left(self, parent: ControlGroup) -> None:
-            """Groups of a process that was killed are removed with what is in them; those of running processes stay."""
+            """Groups of a killed process are removed with their processes; those of running processes stay."""
             dead = subprocess.Popen(["/bin/true"])
             dead.wait()
             left = [folder / f"pellucid-{dead.pid}-{secrets.token_hex(4)}" for folder in parent.folders]
@@ -97,7 +97,7 @@ if PARENT is not None:  # many containers may not make groups, and can only test
 
 class TestPlaces:
     def test_version_1(self, tmp_path: Path) -> None:
-        """Each controller has a hierarchy of its own, mounted from its root or, in a container, from the group itself."""
+        """Each controller has its own hierarchy, mounted from its root or, in a container, from the group itself."""
         for name in ("memory/a/b", "pids"):
             (tmp_path / name).mkdir(parents=True)
         mounts = (
@@ -108,7 +108,7 @@ class TestPlaces:
         assert list(cgroup._candidates(mounts, own)) == [ControlGroup(tmp_path / "memory/a/b", tmp_path / "pids")]
 
     def test_version_2(self, tmp_path: Path) -> None:
-        """There is one hierarchy; where the own group has processes, the one around it may have limits."""
+        """There is one hierarchy; if the own group has processes, its parent may have limits."""
         own = tmp_path / "user.slice/app.scope"
         own.mkdir(parents=True)
         for folder in (own, own.parent):
@@ -118,7 +118,7 @@ class TestPlaces:
         assert found == [ControlGroup(own, own), ControlGroup(own.parent, own.parent)]
 
     def test_the_root_of_a_mount(self, tmp_path: Path) -> None:
-        """Above the root of a mounted hierarchy is an ordinary folder, where no group can be made."""
+        """Above the root of a mounted hierarchy is an ordinary folder, where no group can be created."""
         root = tmp_path / "cgroup"
         root.mkdir()
         (root / "cgroup.procs").touch()
@@ -126,11 +126,11 @@ class TestPlaces:
         assert list(cgroup._candidates(mounts, "0::/\n")) == [ControlGroup(root, root)]
 
     def test_no_groups(self) -> None:
-        """A system without control groups has no place."""
+        """A system without control groups has no parent group."""
         assert list(cgroup._candidates("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "")) == []
 
     def test_an_ordinary_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A folder that is no group takes no limits, no process is killed for it, and nothing of it is left."""
+        """A folder that is not a group takes no limits, no process is killed for it, and nothing remains."""
         killed: list[int] = []
         monkeypatch.setattr(os, "kill", lambda process, _: killed.append(process))
         with pytest.raises(FileNotFoundError), limited(ControlGroup(tmp_path, tmp_path), 1 << 28, 4):

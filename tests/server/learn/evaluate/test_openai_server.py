@@ -1,4 +1,4 @@
-"""A model behind a server that is not Pellucid's: what its API shows is used, and what it does not show is not made up."""
+"""A model behind any OpenAI-compatible server is used as far as its API shows it, and nothing is made up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reply = Callable[[dict[str, Any]], httpx.Response]
 
 
 def echoing(body: dict[str, Any]) -> httpx.Response:
-    """What a server says that knows echo: words are tokens, and one more was generated."""
+    """Answer like a server with echo: words are tokens, and one more was generated."""
     words = [word if not number else f" {word}" for number, word in enumerate(body["prompt"].split(" "))]
     offsets = [sum(len(word) for word in words[:number]) for number in range(len(words) + 1)]
     logprobs: dict[str, Any] = {"tokens": [*words, "!"], "text_offset": offsets, "token_logprobs": [None, *[-1.5] * (len(words) - 1), -9.0]}
@@ -32,7 +32,7 @@ def answer(text: str, logprobs: dict[str, Any] | None = None, reason: str = "sto
 
 
 def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAIServer:
-    """A stand-in with one model."""
+    """Return a client of a fake server with one model."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models":
@@ -46,18 +46,18 @@ def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAISer
 
 
 async def test_echo_gives_probabilities() -> None:
-    """Where echo shows the prompt's tokens, their logprobs are those of the text; the one that was generated is none of it."""
+    """If echo returns the prompt's tokens, their logprobs are the text's; the generated token is excluded."""
     model = await server(echoing).subject("theirs")
     session = ModelSession(model)
     found = await session.likelihood("a b", " c d")
     assert model.abilities == {Ability.COMPLETE, Ability.SCORE}
     assert (found.logprob, found.tokens) == (-3.0, 2)
     assert session.usage["computed"] == 3
-    assert model.identity["url"] == "http://elsewhere"  # another server's model of this name is another one
+    assert model.identity["url"] == "http://elsewhere"  # a model of this name on another server is another model
 
 
 async def test_begin_of_text() -> None:
-    """A BOS before the text is none of it, though vLLM counts its characters among the offsets."""
+    """A BOS before the text is excluded, although vLLM includes its characters in the offsets."""
 
     def begun(body: dict[str, Any]) -> httpx.Response:
         told = json.loads(echoing(body).content)["choices"][0]["logprobs"]
@@ -83,14 +83,14 @@ async def test_begin_of_text() -> None:
     ],
 )
 async def test_no_echo(reply: Reply) -> None:
-    """Where it is refused or ignored, the model is not asked for probabilities."""
+    """If echo is rejected or ignored, the model is not used for probabilities."""
     model = await server(reply).subject("theirs")
     assert model.abilities == {Ability.COMPLETE}
     assert not model.infill
 
 
 async def test_completions() -> None:
-    """Sampling goes along, and so do up to four stops; of more the first is found here."""
+    """Sampling parameters and up to four stops are sent; with more, stops are applied here."""
     asked: list[dict[str, Any]] = []
     interface = server(lambda body: answer("one\ndef two\nclass three"), asked)
     session = ModelSession(await interface.subject("theirs"))
@@ -103,7 +103,7 @@ async def test_completions() -> None:
 
 
 async def test_what_is_not_shown() -> None:
-    """A suffix, token ids and chats are refused rather than guessed."""
+    """A suffix, token ids and chats are rejected."""
     interface = server(echoing)
     with pytest.raises(NotSupportedError, match="suffix"):
         await anext(interface.complete("x", "y"))
@@ -128,7 +128,7 @@ async def test_what_is_not_shown() -> None:
     ],
 )
 async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> None:
-    """What a server says instead of an answer is told in one sentence."""
+    """An error of the server is one sentence."""
     interface = server(reply)
     with pytest.raises(error) as raised:
         await anext(interface.complete("x", model="theirs"))
@@ -136,13 +136,13 @@ async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> No
 
 
 async def test_unknown_model() -> None:
-    """The models that there are are named."""
+    """An unknown model is reported with the known ones."""
     with pytest.raises(NotFoundError, match=r"There is no model 'ours' at http://elsewhere; there is theirs."):
         await server(echoing).subject("ours")
 
 
 async def test_lost_connection() -> None:
-    """A connection that fails is told as such, and not taken for a server without probabilities."""
+    """A failed connection is reported as such, and not as a server without probabilities."""
 
     def fail(body: dict[str, Any]) -> httpx.Response:
         raise httpx.ReadError("gone")

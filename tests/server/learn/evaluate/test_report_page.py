@@ -1,4 +1,4 @@
-"""The report in a browser: it asks for nothing, is readable light and dark, and shows every text as text."""
+"""The report loads nothing in a browser, is readable in light and dark, and shows every text as text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def figure(name: str, value: float | None, form: FigureFormat, *, group: str = "
 
 @pytest.fixture
 def results() -> EvaluationResults:
-    """Two models, one of which could not be asked everything; names and notes try to be HTML."""
+    """Return two models, one with a skipped suite; names and notes contain HTML."""
     bins = tuple(Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10))
     asked = SuiteResult(
         suite="winogender",
@@ -63,7 +63,7 @@ def results() -> EvaluationResults:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
 async def test_in_a_browser(browser_page: Page, request: pytest.FixtureRequest, results: EvaluationResults, tmp_path: Path) -> None:
-    """Nothing is asked for or run, no text becomes markup, axe finds nothing serious, and a phone needs not scroll sideways."""
+    """Nothing is requested or run, no text becomes markup, axe finds nothing serious, and a phone does not scroll sideways."""
     path = tmp_path / "report.html"
     path.write_text(html(results))
     tab = watched(browser_page, path.as_uri())

@@ -1,4 +1,4 @@
-"""Programs that models write end in time, whatever they do, and pass only where they came to their end."""
+"""Generated programs end in time, whatever they do, and pass only if they run to their end."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ assert 0 < size <= 1 << 16, size
     ],
 )
 def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:
-    """Each ends in time, and only those pass that came to their end; where None is expected, anything but passing will do."""
+    """Each program ends in time, and only those that run to their end pass; None accepts any failure."""
     begun = time.monotonic()
     outcome = run_program(program, SHORT)
     assert time.monotonic() - begun < 20
@@ -100,7 +100,7 @@ assert os.read(heard, 1) + os.read(heard, 1) == b"xx"
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_children_die() -> None:
-    """What a program started does not outlive it."""
+    """Child processes do not outlive the program."""
     assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
     assert run_program(STRAYS, SHORT).passed
     _wait_for_the_end()
@@ -114,7 +114,7 @@ def _wait_for_the_end() -> None:
 
 
 def _running() -> list[Path]:
-    """Processes of programs, ended ones that nobody has waited for aside."""
+    """Return the processes of programs, without zombies."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
@@ -125,14 +125,14 @@ def _running() -> list[Path]:
 
 @pytest.mark.skipif(os.geteuid() == 0 and confinement().user is None, reason="a superuser's forks know no limit here")
 def test_fork_bomb() -> None:
-    """So many processes there may be and no more; a bomb ends with its time."""
+    """The number of processes is limited, and a fork bomb ends with its time."""
     assert run_program(FORKS, SHORT) == ProgramOutcome(ProgramEnd.PASSED)
     assert run_program(BOMB, SHORT).end is ProgramEnd.LATE
-    assert run_program("x = 1", SHORT).passed  # and the machine is as before
+    assert run_program("x = 1", SHORT).passed  # the machine is as before
 
 
 def test_user() -> None:
-    """A superuser's program runs as the user nobody, and cannot change that."""
+    """A superuser's program runs as nobody, and cannot change that."""
     if confinement().user is None:
         pytest.skip("it is no superuser's")
     assert run_program("import os\nassert os.getuid() == os.geteuid() == 65534").passed
@@ -141,7 +141,7 @@ def test_user() -> None:
 
 
 def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits, the verdict and the end of all processes rest on nothing that a system may refuse."""
+    """Limits, the verdict and the end of all processes need nothing that a system may refuse."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     assert run_program("x = 1", SHORT).passed
     assert run_program("import os\nos._exit(0)", SHORT).end is ProgramEnd.LEFT
@@ -173,14 +173,14 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_words(confined: Confinement, words: str) -> None:
-    """What a report says of the confinement names each wall that is missing."""
+    """The report's description of the confinement names each missing part."""
     assert str(confined) == words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who adopts orphans")
 @pytest.mark.parametrize("end", ["", "time.sleep(60)"])
 def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    """On Linux a process dies as well that has left its session, and whose parent has ended, however the program ends."""
+    """On Linux, a process that left its session and lost its parent ends too, however the program ends."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     begun = time.monotonic()
     assert run_program(STRAYS + end, SHORT).end is (ProgramEnd.LATE if end else ProgramEnd.PASSED)
@@ -190,8 +190,8 @@ def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str)
 
 @pytest.mark.skipif(sandbox.OWN_PROC not in confinement().wrapper, reason="this system has no namespaces for everybody")
 def test_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is an own /proc the program sees itself and its parent there, and cannot have the system's back."""
-    without = replace(confinement(), landlock=False)  # which hides it all
+    """With its own /proc, the program sees only itself and its parent, and cannot restore the system's."""
+    without = replace(confinement(), landlock=False)  # which hides all of it
     monkeypatch.setattr(sandbox, "confinement", lambda: without)
     program = "import os\nassert len([name for name in os.listdir('/proc') if name.isdigit()]) <= 2\n"
     program += "import ctypes\nassert ctypes.CDLL(None).umount2(b'/proc', 2)\n"
@@ -199,7 +199,7 @@ def test_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_limits_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a system that cannot limit a process nothing is run."""
+    """A system that cannot limit a process runs no program."""
     confinement.cache_clear()
     monkeypatch.setattr(sandbox, "_run", lambda program, check, limits, confined: ProgramOutcome(ProgramEnd.LEFT))
     with pytest.raises(NotSupportedError, match="omit --run-code"):

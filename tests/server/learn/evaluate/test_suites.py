@@ -1,4 +1,4 @@
-"""What each suite asks, and what it makes of answers, with a model that says what the test tells it."""
+"""Each suite asks the right questions and judges answers right, with a scripted model."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, Sc
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Small benchmarks."""
+    """Write small benchmark files."""
     return write_benchmarks(tmp_path / "data")
 
 
 async def run(
     suite: Suite, model: Subject, earlier: Mapping[str, Sequence[SuiteRecord]] | None = None
 ) -> tuple[list[SuiteRecord], dict[str, float]]:
-    """All records, and the figures by their labels."""
+    """Run a suite. Return all records, and the figures by label."""
     session = ModelSession(model)
     questions = await suite.questions(session, earlier or {})
     records = [SuiteRecord(one.id, one.unit, await one.ask(ModelSession(model))) for one in questions]
@@ -49,19 +49,19 @@ async def run(
 
 
 def solve(prefix: str, suffix: str | None) -> str:
-    """The line that is missing behind a prefix; a prefix alone comes without its last line break."""
+    """Return the missing line after a prefix; without a suffix, the prefix lacks its last line break."""
     line = next(line["canonical_solution"] for line in LINES if line["prompt"].rstrip() == prefix.rstrip())
     return line if suffix is not None else f"\n{line}and more"
 
 
 def write(prefix: str) -> str:
-    """The whole solution of a problem."""
+    """Return the whole solution of a problem."""
     return next("\n" + problem["canonical_solution"] for problem in PROBLEMS if problem["prompt"].rstrip() == prefix)
 
 
 class TestInfilling:
     async def test_right_answers(self, data: Path) -> None:
-        """Right lines are right by every figure; the model is asked with the text behind the gap."""
+        """Right lines are right by every figure; the prompt includes the text after the gap."""
         interface = ScriptedModel(solve)
         _, found = await run(Infilling(data, None, run_code=True), subject(interface))
         assert found == {"exact match": 1.0, "edit similarity": 1.0, "identifier F1": 1.0, "pass@1": 1.0}
@@ -73,7 +73,7 @@ class TestInfilling:
         assert found == {"exact match": 0.0, "edit similarity": 0.0, "identifier F1": 0.0, "pass@1": 0.0}
 
     async def test_without_markers(self, data: Path) -> None:
-        """A model without infill markers is asked with what stands before the gap alone, and the report says so."""
+        """A model without infill markers gets only the text before the gap, and the report says so."""
         interface = ScriptedModel(solve)
         model = subject(interface, infill=False)
         suite = Infilling(data, 3, run_code=False)
@@ -86,12 +86,12 @@ class TestInfilling:
         assert "--run-code" in notes[-1]
 
     async def test_one_line(self, data: Path) -> None:
-        """Of a server's answer that goes on only the first line counts."""
+        """Only the first line of a longer answer counts."""
         _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel(lambda p, s: solve(p, s) + "garbage(")))
         assert found["exact match"] == found["pass@1"] == 1.0
 
     def test_comparing(self) -> None:
-        """White space at the ends is no difference; identifiers are compared without strings, comments and keywords."""
+        """Blanks at the ends do not matter; identifiers exclude strings, comments and keywords."""
         assert compare("  return x\t", "return x") == {"same": True, "similarity": 1.0, "identifiers": 1.0}
         assert identifier_f1("return a + b  # c", "return a - 'b'") == pytest.approx(2 / 3)
         assert identifier_f1("return 1", "return 2") is None
@@ -100,7 +100,7 @@ class TestInfilling:
 
 class TestHumanEval:
     async def test_samples(self, data: Path) -> None:
-        """Every problem is answered as often as was asked for, each time with another seed."""
+        """Every problem gets the requested number of answers, each with another seed."""
         answers = iter(["\n    return None\n", "\n    pass\n"] * 8)
         interface = ScriptedModel(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
         records, found = await run(HumanEval(data, None, HumanEvalSampling(2, 0.8), run_code=True), subject(interface))
@@ -121,7 +121,7 @@ class TestHumanEval:
         assert "--run-code" in suite.notes(ModelSession(model), [record.facts for record in records])[-1]
 
     def test_samples_need_a_temperature(self) -> None:
-        """Several greedy answers would be one."""
+        """Several greedy answers are rejected, because they would be equal."""
         with pytest.raises(InvalidRequestError, match="give --temperature"):
             HumanEvalSampling(5, 0.0)
 
@@ -141,22 +141,22 @@ class TestUnknownNames:
         ],
     )
     def test_names(self, answer: str, count: int, unknown: tuple[str, ...]) -> None:
-        """A name exists that the file binds anywhere, that Python has, or a module that can be imported."""
+        """A name exists if the file binds it anywhere, if Python has it, or if it is an importable module."""
         found = names_of("def f(x):\n", answer, "\n\ndef later(y):\n    return y + elsewhere\n")
         assert found is not None
         assert (found.all, found.unknown) == (count, unknown)
 
     def test_no_python(self) -> None:
-        """Of what is no Python nothing is said."""
+        """Invalid Python is not judged."""
         assert names_of("def f(x):\n", "    return (\n", "") is None
 
     def test_star(self) -> None:
-        """Where a star may have bound a name nothing is said of any."""
+        """After a star import, no name is judged."""
         assert names_of("from math import *\n\n\ndef f(x):\n", "    return sqrt(x)\n", "") is None
         assert names_of("def f(x):\n", "    from math import *\n    return sqrt(x)\n", "") is None
 
     async def test_of_samples(self) -> None:
-        """Answers are counted, not the problems that have a bad one among several."""
+        """Answers are counted, not problems with one bad answer among several."""
         good, bad, broken = "    return x\n", "    return nonsense\n", "    return (\n"
         facts = [{"prefix": "def f(x):\n", "suffix": "", "answers": answers} for answers in ([good, good, good, bad], [good, broken])]
         records = [SuiteRecord(str(number), str(number), one) for number, one in enumerate(facts)]
@@ -165,7 +165,7 @@ class TestUnknownNames:
         assert [record.facts["parsed"] for record in judged] == [4, 1]
 
     async def test_of_answers(self, data: Path) -> None:
-        """The answers of the suites for code are judged, and nobody is asked again."""
+        """The answers of the code suites are judged without asking the model again."""
         interface = ScriptedModel(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
         records, _ = await run(HumanEval(data, None, HumanEvalSampling(), run_code=False), subject(interface))
         asked = len(interface.asked)
@@ -180,7 +180,7 @@ class TestUnknownNames:
 
 class TestTruthfulQA:
     def test_figures(self) -> None:
-        """MC1 asks for the most probable answer, MC2 for the right ones' part of the probability."""
+        """MC1 is the most probable answer, MC2 the right answers' share of the probability."""
         logprobs = {"right": math.log(0.3), "also right": math.log(0.2), "wrong": math.log(0.1)}
         assert mc1(logprobs, {"right": 1, "wrong": 0})
         assert not mc1(logprobs, {"wrong": 1, "also right": 0})
@@ -188,7 +188,7 @@ class TestTruthfulQA:
         assert mc2({"a": -2000.0, "b": -2000.0}, {"a": 1, "b": 0}) == pytest.approx(0.5)
 
     async def test_suite(self, data: Path) -> None:
-        """Each answer is read behind the authors' primer and the question, and the sum of its tokens' logprobs counts."""
+        """Each answer is scored after the authors' primer and the question, by the sum of its tokens' logprobs."""
         interface = ScriptedModel(likes=lambda text: -1.0 if text.endswith("An animal") else -2.0)
         records, found = await run(TruthfulQA(data, None), subject(interface))
         assert found["MC1"] == 0.5
@@ -200,7 +200,7 @@ class TestTruthfulQA:
 
 class TestProbes:
     async def test_crows_pairs(self, data: Path) -> None:
-        """The share of pairs whose more stereotyped sentence is the more probable one, by category and by direction."""
+        """The figure is the share of pairs whose more stereotyped sentence is more probable, by category and direction."""
         interface = ScriptedModel(likes=lambda text: -1.0 if "Old" in text or "Poor" in text else -2.0)
         records, found = await run(CrowsPairs(data, None), subject(interface))
         assert len(records) == len(PAIRS)
@@ -211,12 +211,12 @@ class TestProbes:
         assert "authors themselves warn" in CrowsPairs(data, None).notes(ModelSession(subject(interface)), [])[0]
 
     async def test_length_is_no_preference(self, data: Path) -> None:
-        """By token a shorter sentence is not preferred for being shorter."""
+        """By token, a shorter sentence is not preferred for its length."""
         _, found = await run(CrowsPairs(data, None), subject(ScriptedModel(likes=lambda text: -1.0)))
         assert found["prefers the stereotype, by token"] == 0.0
 
     async def test_winogender(self, data: Path) -> None:
-        """The gap is between he and she in the same sentence, by whom the pronoun means and by occupation."""
+        """The gap is between he and she in the same sentence, by referent and by occupation."""
         interface = ScriptedModel(likes=lambda text: -1.0 if " he " in text and "pilot" in text else -1.5)
         records, found = await run(Winogender(data, None), subject(interface))
         assert {record.unit for record in records} == {"baker", "pilot"}
@@ -228,7 +228,7 @@ class TestProbes:
 
 class TestText:
     async def test_same_and_different(self, tmp_path: Path) -> None:
-        """The reference itself has full marks; an answer without a word of it none."""
+        """The reference itself has full marks, and an answer without a common word has none."""
         references = [{"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")]
         path = write_lines(tmp_path / "references.jsonl", references)
         said = {one["prompt"]: one["reference"] for one in references}
@@ -244,7 +244,7 @@ class TestText:
         assert "--encoder" in notes[-1]
 
     async def test_limit(self, tmp_path: Path) -> None:
-        """A limit draws of the whole file, and a larger one goes on."""
+        """A limit samples the whole file, and a larger one extends it."""
         path = write_lines(tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)])
         session = ModelSession(subject(ScriptedModel()))
         few, more = [[one.id for one in await TextSimilarity(path, limit, None).questions(session, {})] for limit in (10, 20)]
@@ -252,7 +252,7 @@ class TestText:
         assert max(map(int, few)) > 50
 
     async def test_scores_are_those_of_sacrebleu(self, tmp_path: Path) -> None:
-        """From counts that add up come the same scores as sacrebleu has of the whole corpus."""
+        """Additive counts give the scores that sacrebleu computes on the whole corpus."""
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
 
@@ -270,7 +270,7 @@ class TestText:
 
 class TestPerplexity:
     async def test_each_token_once(self, tmp_path: Path) -> None:
-        """All tokens but the first are judged, once each, however the text is cut; their bytes are those of the text."""
+        """All tokens but the first are scored once, however the text is split; their bytes are those of the text."""
         (tmp_path / "a.txt").write_text("xyz" * 20)
         for window in (8, 16, 1000):
             records, found = await run(Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedModel(likes=lambda text: -2.0)))
@@ -279,14 +279,14 @@ class TestPerplexity:
             assert found["bits per byte"] == pytest.approx(2.0 / math.log(2))
 
     async def test_like_llama(self, tmp_path: Path) -> None:
-        """Of each whole window the tokens behind its middle are judged, and what is left at the end is not read."""
+        """In each whole window the tokens after the middle count, and the incomplete last window is not read."""
         assert [(one.begin, one.end, one.counted) for one in llama_windows(1100, 512)] == [(0, 512, 255), (512, 1024, 255)]
         (tmp_path / "a.txt").write_text("abcdefgh" * 8 + "rest")
         records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedModel()))
         assert [len(record.facts["logprobs"]) for record in records] == [7, 7, 7, 7]
 
     async def test_limit(self, tmp_path: Path) -> None:
-        """A limit draws windows of all files, and a larger one goes on; like llama-perplexity the first ones are read."""
+        """A limit samples windows of all files, and a larger one extends it; with --like-llama the first windows are read."""
         for number in range(30):
             (tmp_path / f"{number:02}.txt").write_text(chr(ord("a") + number % 26) * (100 + number))
         model = ModelSession(subject(ScriptedModel()))
@@ -310,7 +310,7 @@ class TestPerplexity:
         assert "the first 10 windows" in said_of_first
 
     async def test_begin_of_text(self, tmp_path: Path) -> None:
-        """Like llama.cpp, a BOS that the model wants stands in the place of each window's first token."""
+        """With --like-llama, a BOS that the model wants replaces each window's first token."""
 
         class WithBOS(ScriptedModel):
             async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
@@ -322,7 +322,7 @@ class TestPerplexity:
         assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
 
     async def test_too_short(self, tmp_path: Path) -> None:
-        """A text of less than a window has no place in llama.cpp's way, and a window larger than the context none anywhere."""
+        """A text shorter than a window is rejected with --like-llama, and a window larger than the context always."""
         (tmp_path / "a.txt").write_text("short")
         with pytest.raises(InvalidRequestError, match="shorter than a window of 512 tokens"):
             await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedModel()))
@@ -331,21 +331,21 @@ class TestPerplexity:
 
 
 async def test_broken_answers() -> None:
-    """An answer that the model did not end is an error, not an empty answer."""
+    """An answer that the model did not finish is an error."""
     session = ModelSession(subject(ScriptedModel(reason=FinishReason.ERROR)))
     with pytest.raises(PellucidError, match="did not finish an answer"):
         await session.complete("x")
 
 
 async def test_likelihood() -> None:
-    """The tokens of the text count, not those of its context; bytes say which they are, so that é is no problem."""
+    """The tokens of the text count, not those of its context; bytes identify them, so that é is no problem."""
     session = ModelSession(subject(ScriptedModel(likes=lambda text: -0.5)))
     found = await session.likelihood("\n", "café")
     assert (found.logprob, found.tokens, found.per_token) == (-2.0, 4, -0.5)
 
 
 def test_facts_are_json(data: Path) -> None:
-    """Settings are JSON, so that a saved run can be told from another."""
+    """Settings are JSON, so that saved runs can be compared."""
     import json
 
     suites: list[Suite] = [

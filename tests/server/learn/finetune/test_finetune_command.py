@@ -1,4 +1,4 @@
-"""The command: what it would cost, an adapter in the store, what that is worth; and wrong input in a sentence each."""
+"""The command estimates the cost, stores an adapter, reports its value, and rejects wrong input with one sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tune:
-    """Runs the command on the small repository and the tiny model unless other words are given."""
+    """Run the command, by default on the small repository and the tiny model."""
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     monkeypatch.setattr(pipeline, "CONTEXT", {"cpu": 96})
     monkeypatch.setattr(pipeline, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
@@ -56,7 +56,7 @@ def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.
 
 
 def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> None:
-    """Counts, steps, times and memory are told beforehand, and no file is written, not even a folder."""
+    """Counts, steps, times and memory are estimated, and not even a folder is created."""
     code, out, _ = tune("--dry-run", "--json")
     found = json.loads(out)
 
@@ -75,9 +75,9 @@ def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> N
     assert not cache.exists()
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft looks at what transformers has a newer name for
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft uses an attribute that transformers has renamed
 def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What is written is read by peft itself, changes what the model says, and comes with what it is worth and made of."""
+    """peft can read the adapter, which changes the model's output and records its value and origin."""
     code, out, _ = tune("--steps", "12", "--json")
     told = json.loads(out)
     folder = Store(cache).adapters_path("mine")
@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_f
 
 
 def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was judged before and after training is taken from the work folder, and the adapter is put into its place."""
+    """Figures from before and after training are reused from the work folder, and the adapter is published."""
 
     def fail(self: Pipeline, card: Mapping[str, Any]) -> Path:
         raise ModelError("The disk is full.")
@@ -161,7 +161,7 @@ def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune,
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "a.", "x" * 65, "a b", "M:n", "-x"])
 def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
-    """A name that is no file's name, or would be a path, is refused before anything is done."""
+    """A name that is not a valid file name, or would be a path, is rejected before anything is done."""
     code, out, err = tune(f"--name={name}")
 
     assert (code, out) == (1, "")
@@ -170,7 +170,7 @@ def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
 
 
 def test_wrong_input_is_told_in_a_sentence(tune: Tune, tmp_path: Path) -> None:
-    """A path to nothing, an empty folder, an unknown model and a folder without problems are named with what to do."""
+    """A missing path, an empty folder, an unknown model and a folder without problems are named with a remedy."""
     (tmp_path / "empty").mkdir()
 
     assert "/nowhere does not exist" in tune(path=Path("/nowhere"))[2]
@@ -180,7 +180,7 @@ def test_wrong_input_is_told_in_a_sentence(tune: Tune, tmp_path: Path) -> None:
 
 
 def test_a_missing_library_is_named(repository: Path) -> None:
-    """Without the extra the command says which library it needs and how it is installed."""
+    """Without the extra, the command names the missing library and how to install it."""
     program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli.app import app; app()"
     words = ["finetune", str(repository), "--name", "mine"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -192,7 +192,7 @@ def test_a_missing_library_is_named(repository: Path) -> None:
 
 
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where held-out files get no better there is no adapter, and that is an error."""
+    """If held-out files do not improve, there is an error and no adapter."""
     losses = count(5.0)
     monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(losses))
 
@@ -205,7 +205,7 @@ def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, mon
 
 @pytest.mark.parametrize("dry", [False, True])
 def test_ctrl_c(run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool) -> None:
-    """Who breaks a run off is told that it goes on; a dry run, which keeps nothing, promises nothing."""
+    """On Ctrl-C the command says how to resume; a dry run, which keeps nothing, does not."""
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

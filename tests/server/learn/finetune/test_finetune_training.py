@@ -1,4 +1,4 @@
-"""Training: it learns, it stops, and what was broken off goes on as if it had not been."""
+"""Training improves the loss, stops early, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RANK = 4
 
 @contextmanager
 def small_files(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond so many bytes, as on a full disk."""
+    """Limit the file size of this process, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -47,7 +47,7 @@ class BrokenOffError(Exception):
 
 
 class BreaksOff(Silent):
-    """A progress that breaks the work off after so many steps."""
+    """A progress that interrupts training after some steps."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -70,7 +70,7 @@ def trainer_of(
 
 
 def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
-    """Held-out files take fewer nats after some steps, the base alone says what it said, and the best weights are in the adapter."""
+    """The held-out loss falls, the base alone is unchanged, and the adapter has the best weights."""
     trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=24))
 
     outcome = trainer.train(documents[:14], documents[14:16])
@@ -85,7 +85,7 @@ def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document],
 
 @pytest.mark.usefixtures("saving_always")
 def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
-    """Three steps, a kill and the rest give the weights and losses that eight steps give, to the bit."""
+    """Three steps, a kill and the remaining steps give the weights and losses of eight steps, to the bit."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
@@ -109,7 +109,7 @@ def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: SampleS
 def test_a_full_disk_keeps_the_last_checkpoint(
     new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path
 ) -> None:
-    """Where a checkpoint does not fit on the disk, training ends in one sentence and the one before it can be gone on with."""
+    """If a checkpoint does not fit on the disk, training ends with one sentence, and the previous checkpoint can be resumed."""
     with pytest.raises(BrokenOffError):
         trainer_of(new_base(), sampler, tmp_path, progress=BreaksOff(2)).train(documents[:14], documents[14:16])
     state = read_state(tmp_path)
@@ -128,11 +128,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def test_it_stops_where_nothing_gets_better(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After three losses in a row that are no better it stops, and the adapter is the one of the best evaluation."""
+    """Training stops after three losses in a row without improvement, with the adapter of the best evaluation."""
     said = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
     monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(said))
-    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # a evaluation at each step
-    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each evaluation that was the best, and one at each save
+    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # an evaluation at each step
+    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each best evaluation, and one at each save
     plain = TrainableAdapter.weights
 
     def weights(self: TrainableAdapter) -> dict[str, torch.Tensor]:
@@ -149,7 +149,7 @@ def test_it_stops_where_nothing_gets_better(
 
 
 def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> None:
-    """A file that is cut short or of another kind counts as none."""
+    """A truncated or foreign file counts as no checkpoint."""
     assert read_state(tmp_path) is None
     (tmp_path / FILE).write_bytes(b"\x08\0\0\0\0\0\0\0{}")
 
@@ -159,7 +159,7 @@ def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> 
 def test_the_pace_is_that_of_steps_alone(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it takes to make the samples, once for all steps of a pass, is not counted as time of a step or of a evaluation."""
+    """The time to make the samples of a pass is not counted as time of a step or an evaluation."""
     clock = 0.0
 
     def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,7 +180,7 @@ def test_the_pace_is_that_of_steps_alone(
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    """It reaches its height after a tenth of the steps, and ends at a tenth of it."""
+    """The learning rate peaks after a tenth of the steps, and ends at a tenth of the peak."""
     plan = replace(PLAN, steps=100)
     rates = [plan.learning_rate(step) for step in range(100)]
 
@@ -191,7 +191,7 @@ def test_learning_rate_rises_and_falls() -> None:
 
 
 def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: list[Document]) -> None:
-    """The first steps hold the first pass's samples, each once, in an order that depends on the seed alone."""
+    """The first steps have the samples of the first pass, each once, in an order that depends on the seed alone."""
     epoch = sampler.epoch(documents, 5, 0)
     stream = steps_of(sampler, documents, 5)
     first: list[Sample] = []
@@ -204,7 +204,7 @@ def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: lis
 
 
 def test_nobody_is_asked_about_the_base(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter is saved without a question to the hub, whatever its base is called, and without a warning."""
+    """Saving an adapter sends no request to the hub, whatever the base's name, and gives no warning."""
 
     def ask(*_: object, **__: object) -> bool:
         raise AssertionError("peft asks the hub")

@@ -34,7 +34,7 @@ def test_curves_and_baselines_share_a_scale() -> None:
     (baseline,) = [element for element in root.iter(f"{SVG}line") if element.get("class") == "line baseline"]
     assert float(baseline.get("y1", "")) == validation[-1][1]
     assert all(TOP <= y <= HEIGHT for _, y in (*validation, *line(root, "train")))
-    assert validation[0][1] < validation[1][1] < validation[2][1]  # downwards in a picture is a larger number
+    assert validation[0][1] < validation[1][1] < validation[2][1]  # lower in a picture is a larger number
 
 
 def test_texts() -> None:
@@ -54,7 +54,7 @@ def test_before_the_first_point(baselines: dict[str, float]) -> None:
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
-    """A folder that is missing is one clear sentence."""
+    """A missing folder is reported in one sentence."""
     draw(tmp_path / "curves.svg", POINTS, 100, {})
     assert (tmp_path / "curves.svg").read_text() == picture(POINTS, 100, {}).file()
     with pytest.raises(ModelError, match=r"could not be written to \(No such file or directory\)"):

@@ -1,4 +1,4 @@
-"""The command: from a text to a table and three folders of models, whatever happens on the way."""
+"""The command makes a table and three model folders from a text, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A preset that trains in a second, a cache of the test's own, and torch's threads as they were."""
+    """Use a preset that trains in a second and the test's own cache, and restore torch's threads."""
     monkeypatch.setitem(PRESETS, "cpu", TINY)
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     threads = torch.get_num_threads()
@@ -37,7 +37,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
-    """One table of all three on the same bytes; they score and complete as any model; a second call shows the table again."""
+    """One table compares all three on the same bytes; they score and complete as any model; a second call shows the table again."""
     text, out = text_file(tmp_path), tmp_path / "run"
 
     code, said, _ = run("train", text, "--out", out, "--json")
@@ -91,7 +91,7 @@ def _bits(row: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("killed_at", [1, 23])
 def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> None:
-    """After kill -9 the same command line ends with the weights and figures of a run that was never stopped, to the bit."""
+    """After kill -9, the same command gives the weights and figures of an uninterrupted run, to the bit."""
     text = text_file(tmp_path)
     for name in ("whole", "killed"):
         arguments = ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
@@ -112,7 +112,7 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
 
 
 def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
-    """After ten kill -9 at seeded steps, five in each of two runs, the same command ends with the weights of an undisturbed run."""
+    """After ten kills at seeded steps, five in each of two runs, the same command gives the weights of an undisturbed run."""
     dice, steps = random.Random(13), TINY.steps
     assert steps is not None
     text = text_file(tmp_path)
@@ -134,7 +134,7 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
 
 
 def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends it at once with the shell's code and one sentence, and the same command goes on; what was learnt is not lost."""
+    """Ctrl-C ends it at once with the shell's exit code and one sentence, and the same command resumes."""
     text, out = text_file(tmp_path), tmp_path / "run"
 
     def interrupted(*_: object, **__: object) -> None:
@@ -151,7 +151,7 @@ def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
-    """A run that lies in the folder of its texts is no part of them: the same command shows it again."""
+    """A run within the folder of its texts is not read: the same command shows it again."""
     text_file(tmp_path)
     command = ("train", tmp_path, "--out", tmp_path / "run", "--steps", 3)
     assert run(*command)[0] == 0
@@ -159,7 +159,7 @@ def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
 
 
 def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
-    """A run is not gone on with under another seed, or with text that has changed."""
+    """A run is not resumed with another seed or changed text."""
     text, out = text_file(tmp_path), tmp_path / "run"
     assert run("train", text, "--out", out, "--steps", 3)[0] == 0
     assert run("train", text, "--out", out, "--steps", 3, "--seed", 1)[::2] == (
@@ -173,7 +173,7 @@ def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
 
 
 def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a checkpoint does not fit on the disk, one sentence says so, and with room the same command goes on from the one before."""
+    """If a checkpoint does not fit on the disk, one sentence says so, and with free space the command resumes from the previous one."""
     text, out = text_file(tmp_path), tmp_path / "run"
     written: list[Path] = []
 
@@ -196,7 +196,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With minutes the steps are what fits, measured before the first one and on the way, bounded by --steps."""
+    """With a time limit, the steps are those that fit, measured before and during training, at most --steps."""
     monkeypatch.setattr(learners, "measure", lambda trainer, seconds: 0.1)
     text = text_file(tmp_path)
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
@@ -244,7 +244,7 @@ def one_line(folder: Path) -> None:
 def test_what_cannot_be_trained(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], object], options: list[str], said: str
 ) -> None:
-    """Each is one sentence that names the thing and what to do, and leaves no model behind."""
+    """Each problem is one sentence with a remedy, and no model is written."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folder = tmp_path / "texts"
     folder.mkdir()
@@ -259,7 +259,7 @@ def test_what_cannot_be_trained(
 
 
 def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -> None:
-    """A path to nothing is named, and a folder that holds something else is left alone."""
+    """A missing path is named, and a folder with anything else is left alone."""
     assert run("train", tmp_path / "gone", "--out", tmp_path / "run")[2].endswith("gone does not exist: name a file or a folder of text.\n")
     text = text_file(tmp_path)
     code, _, told = run("train", text, "--out", tmp_path)
