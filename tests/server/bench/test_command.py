@@ -117,7 +117,7 @@ def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
 
 
 @pytest.mark.parametrize("standing", HealthStatus)
-async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: HealthStatus) -> None:
+async def test_servers_are_reported(monkeypatch: pytest.MonkeyPatch, standing: HealthStatus) -> None:
     """A server at the configured address, which may disturb the measurement, is reported, and nothing is refused."""
 
     async def condition(client: Client) -> ServerHealth:
@@ -126,20 +126,20 @@ async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: Healt
     monkeypatch.setattr(Client, "condition", condition)
     settings = load_settings()
 
-    told = [f"A server is at {settings.url} ({standing}). Its work distorts these figures."]
-    assert await disturbances(settings) == ([] if standing is HealthStatus.ABSENT else told)
+    warning = [f"A server is at {settings.url} ({standing}). Its work distorts these figures."]
+    assert await disturbances(settings) == ([] if standing is HealthStatus.ABSENT else warning)
 
 
-@pytest.mark.parametrize(("load", "told"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])
-async def test_busy_machines_are_told(monkeypatch: pytest.MonkeyPatch, load: float | None, told: str) -> None:
+@pytest.mark.parametrize(("load", "share"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])
+async def test_busy_machines_are_reported(monkeypatch: pytest.MonkeyPatch, load: float | None, share: str) -> None:
     """Other load on the processors is reported, if the system knows it."""
     monkeypatch.setattr(machine, "load", lambda: load)
 
     notes = await disturbances(load_settings())
 
     assert notes == (
-        [f"This machine was busy in the last minute ({told} of its processors). If that continues, it distorts these figures."]
-        if told
+        [f"This machine was busy in the last minute ({share} of its processors). If that continues, it distorts these figures."]
+        if share
         else []
     )
 
@@ -148,15 +148,15 @@ def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     """The note is on stderr before anything is measured, and in the report."""
 
     async def disturbed(settings: object) -> list[str]:
-        return ["Somebody computes."]
+        return ["Another program is running."]
 
     monkeypatch.setattr(command, "disturbances", disturbed)
     monkeypatch.setattr(command, "measure", lambda settings, rounds, notes: report(notes=tuple(notes)))
 
     _, out, err = run("bench", "--json")
 
-    assert json.loads(out)["notes"] == ["Somebody computes."]
-    assert err == "Somebody computes.\n"
+    assert json.loads(out)["notes"] == ["Another program is running."]
+    assert err == "Another program is running.\n"
 
 
 def test_the_best_of_the_machine_is_the_floor() -> None:

@@ -22,7 +22,7 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Usage
 from support.models.tiny_models import VOCAB_SIZE, tiny_llama, to_decoder
 
-NOBODY = cast("LocalAssistant", None)
+NO_ASSISTANT = cast("LocalAssistant", None)
 CONTEXT = 560
 MODEL = to_decoder(tiny_llama(max_position_embeddings=CONTEXT))
 
@@ -35,7 +35,7 @@ def engine() -> Iterator[Engine]:
 
 
 def measurements(engine: Engine, cost: TokenCost | None = MODEL.cost) -> Measurements:
-    return Measurements(engine, NOBODY, "tiny", cost, VOCAB_SIZE)
+    return Measurements(engine, NO_ASSISTANT, "tiny", cost, VOCAB_SIZE)
 
 
 def find(trials: tuple[Trial, ...], label: str) -> Trial:

@@ -61,8 +61,8 @@ class KnowingAssistant:
         dice = hashlib.sha256(f"{prefix}|{suffix}".encode()).digest()
         p = 0.15 + 0.8 * dice[0] / 255
         right = dice[1] / 255 < p * p if self.always is None else self.always
-        said = truth if right else "wrong_" + truth
-        for number, piece in enumerate(re.findall(r"\w+|\s+|.", said)[: params.max_tokens]):
+        generated = truth if right else "wrong_" + truth
+        for number, piece in enumerate(re.findall(r"\w+|\s+|.", generated)[: params.max_tokens]):
             top = (Alternative(number, piece, piece.encode(), log(p)), Alternative(999, "?", b"?", log((1 - p) / 2)))
             yield Token(number, piece, piece.encode(), number, log(p), 1, 0.5, top, rest=(1 - p) / 2, sampled=1.0)
         yield Finish(FinishReason.STOP, Usage())

@@ -71,11 +71,11 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
     assert note is None
     assert record is not None
     calibration = Calibration.read(record)
-    told = json.loads(out)
-    ways = told["figures"]["ways"]
-    assert told["numbers"] == list(calibration.numbers)
+    record = json.loads(out)
+    ways = record["figures"]["ways"]
+    assert record["numbers"] == list(calibration.numbers)
     assert ways[calibration.kind]["loss"]["value"] < ways["raw"]["loss"]["value"]
-    assert told["figures"]["fitted on"]["suggestions"] + told["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
+    assert record["figures"]["fitted on"]["suggestions"] + record["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
     assert (calibration.about["model"], calibration.about["folder"]) == (MODEL, "project")
     assert str(assistant.kept) in err
     assert "Editors use it from their next connection on; delete the file to return to fixed thresholds." in err
@@ -116,8 +116,8 @@ def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, mon
         return replace(findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))})
 
     monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
-    told = "So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors."
-    assert (told in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
+    warning = "So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors."
+    assert (warning in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
 
 
 def test_help(run: Run) -> None:
@@ -125,7 +125,7 @@ def test_help(run: Run) -> None:
     assert "without pieces of other files and without the time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
 
 
-def test_goes_on(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
     """An interrupted run resumes, with the same results as an uninterrupted one."""
     common = ("calibrate", folder, "--cursors", CURSORS, "--json")
     whole = run(*common, "--out", tmp_path / "whole.json", "--records", tmp_path / "whole.jsonl")
@@ -142,9 +142,9 @@ def test_goes_on(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: 
     assert code == 0
     assert f"{kept} of 120 are already in {tmp_path / 'part.jsonl'}." in err
     assert len(assistant.asked) == 50 + 120 - kept
-    told, before = json.loads(out), json.loads(whole[1])
-    assert told["figures"] == before["figures"]
-    assert told["numbers"] == before["numbers"]
+    record, before = json.loads(out), json.loads(whole[1])
+    assert record["figures"] == before["figures"]
+    assert record["numbers"] == before["numbers"]
 
 
 def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> None:

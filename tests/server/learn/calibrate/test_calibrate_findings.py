@@ -131,29 +131,29 @@ def test_nothing_infinite(findings: Findings) -> None:
     """JSON has null for infinite ends of intervals."""
     score = findings.scores[CalibrationKind.RAW]
     endless = replace(score, skill=Interval(0.5, -math.inf, math.inf))
-    told = as_record(replace(findings, scores={**findings.scores, CalibrationKind.RAW: endless}))
+    saved = as_record(replace(findings, scores={**findings.scores, CalibrationKind.RAW: endless}))
 
-    assert told["about"]["figures"]["ways"]["raw"]["skill"] == {"value": 0.5, "low": None, "high": None}
-    json.dumps(told, allow_nan=False)
+    assert saved["about"]["figures"]["ways"]["raw"]["skill"] == {"value": 0.5, "low": None, "high": None}
+    json.dumps(saved, allow_nan=False)
 
 
-def test_told(findings: Findings) -> None:
+def test_shown(findings: Findings) -> None:
     """The tables have counts, intervals, both gates and the curve; JSON has all of it and is a valid calibration."""
     console = Console(record=True, width=200)
     show(findings, console)
     text = console.export_text()
 
-    for said in ("Fitted on 600 suggestions in 12 files, measured on 400 in 12 others", "normal, calibrated", "normal, thresholds"):
-        assert said in text
-    told = json.loads(json.dumps(as_record(findings)))
-    assert Calibration.read(told).kind is findings.calibration.kind
-    assert sum(bar["count"] for bar in told["about"]["figures"]["reliability"]["raw"]) == 400
-    assert len(json.dumps(told)) < 10_000
+    for phrase in ("Fitted on 600 suggestions in 12 files, measured on 400 in 12 others", "normal, calibrated", "normal, thresholds"):
+        assert phrase in text
+    saved = json.loads(json.dumps(as_record(findings)))
+    assert Calibration.read(saved).kind is findings.calibration.kind
+    assert sum(bar["count"] for bar in saved["about"]["figures"]["reliability"]["raw"]) == 400
+    assert len(json.dumps(saved)) < 10_000
     assert len(figures(findings)["curve"]) == len(THRESHOLDS)
 
 
 @pytest.mark.parametrize("width", [100, 120])
-def test_told_on_a_terminal(findings: Findings, width: int) -> None:
+def test_shown_on_a_terminal(findings: Findings, width: int) -> None:
     """On a terminal of a hundred columns or more, no figure and no word is cut off."""
     console = Console(width=width, record=True, file=io.StringIO())
     show(findings, console)

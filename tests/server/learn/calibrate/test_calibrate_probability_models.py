@@ -58,16 +58,16 @@ def test_found_again() -> None:
 
     assert abs(bias - -1.0) < 0.2
     assert abs(slope - 0.5) < 0.15
-    said = predict(CalibrationKind.PLATT, platt.numbers, others.numbers)
-    assert calibration_error(said, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
+    probabilities = predict(CalibrationKind.PLATT, platt.numbers, others.numbers)
+    assert calibration_error(probabilities, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
 
 
 def test_the_editor_computes_the_same() -> None:
     """Every model gives the same probabilities in arrays and in the language server's plain Python."""
     for way in fit_all(MANY):
         calibration = Calibration.read(Calibration(way.kind, way.numbers, COSTS, {}).record)
-        said = predict(way.kind, way.numbers, MANY.numbers[:50])
-        assert np.allclose(said, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12)
+        probabilities = predict(way.kind, way.numbers, MANY.numbers[:50])
+        assert np.allclose(probabilities, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12)
 
 
 def test_judged_on_files_left_out() -> None:
@@ -137,15 +137,15 @@ def test_log_does_not_outvote() -> None:
     assert table.weights.sum() <= MOST_WEIGHT * 100 + 1e-9
 
 
-def test_log_moves_the_fit_and_judges_nobody() -> None:
+def test_log_moves_the_fit_only() -> None:
     """A log of dismissed suggestions lowers the fitted probabilities, but models are judged on the replay alone."""
     more = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 400.0)
     table = Table.of(records(400))
     (before,) = [way for way in fit_all(table) if way.kind is CalibrationKind.PLATT]
     (after,) = [way for way in fit_all(table, more) if way.kind is CalibrationKind.PLATT]
 
-    said = [predict(CalibrationKind.PLATT, way.numbers, table.numbers).mean() for way in (before, after)]
+    probabilities = [predict(CalibrationKind.PLATT, way.numbers, table.numbers).mean() for way in (before, after)]
 
-    assert said[1] < said[0] - 0.02
+    assert probabilities[1] < probabilities[0] - 0.02
     assert len(after.held_out) == table.size
     assert len(set(table.files)) == FILES

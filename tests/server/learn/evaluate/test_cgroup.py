@@ -71,12 +71,12 @@ if PARENT is not None:  # many containers may not create groups
             assert not made.memory.exists()
             assert not made.pids.exists()
 
-        def test_nobody_leaves_a_group(self, parent: ControlGroup) -> None:
+        def test_no_process_leaves_its_group(self, parent: ControlGroup) -> None:
             """A program cannot move itself into another group."""
             for folder in (parent.memory, parent.pids):
-                said = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
-                assert said.end is ProgramEnd.RAISED
-                assert "PermissionError" in said.message
+                outcome = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
+                assert outcome.end is ProgramEnd.RAISED
+                assert "PermissionError" in outcome.message
 
         def test_what_a_killed_process_left(self, parent: ControlGroup) -> None:
             """Groups of a killed process are removed with their processes; those of running processes stay."""

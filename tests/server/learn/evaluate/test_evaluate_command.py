@@ -120,7 +120,7 @@ def test_tables(run: Run, models: tuple[Path, Path]) -> None:
     assert "needs --run-code" in out
 
 
-def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A larger limit asks only new questions, and a repeated command none; other settings and protocols are rejected."""
     command = ["evaluate", models[0], "--suite", "humaneval", "--data", "data", "--out", "results", "--json"]
     records = tmp_path / "results" / "one" / "humaneval.jsonl"

@@ -324,15 +324,15 @@ if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 7:
 
 SHARES = """
 import os, time
-heard, said = os.pipe()
+pipe_out, pipe_in = os.pipe()
 for _ in range({count}):
     if not os.fork():
         held = bytearray({size} << 20)
         held[::4096] = b"x" * len(held[::4096])
-        os.write(said, b"x")
+        os.write(pipe_in, b"x")
         time.sleep(60)
 for _ in range({count}):
-    os.read(heard, 1)
+    os.read(pipe_out, 1)
 time.sleep({wait})
 def double(x):
     return x + x

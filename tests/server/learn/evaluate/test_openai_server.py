@@ -60,9 +60,9 @@ async def test_begin_of_text() -> None:
     """A BOS before the text is excluded, although vLLM includes its characters in the offsets."""
 
     def begun(body: dict[str, Any]) -> httpx.Response:
-        told = json.loads(echoing(body).content)["choices"][0]["logprobs"]
-        offsets = [0, *(at + len("<s>") for at in told["text_offset"])]
-        more = {"tokens": ["<s>", *told["tokens"]], "text_offset": offsets, "token_logprobs": [None, -7.0, *told["token_logprobs"][1:]]}
+        echoed = json.loads(echoing(body).content)["choices"][0]["logprobs"]
+        offsets = [0, *(at + len("<s>") for at in echoed["text_offset"])]
+        more = {"tokens": ["<s>", *echoed["tokens"]], "text_offset": offsets, "token_logprobs": [None, -7.0, *echoed["token_logprobs"][1:]]}
         return answer(body["prompt"] + "!", more)
 
     interface = server(begun)

@@ -42,7 +42,7 @@ async def test_single_lines(tmp_path: Path) -> None:
     assert await count_passing(tasks, ["    pass\n"] * len(tasks)) == 0
 
 
-def test_larger_limits_go_on(tmp_path: Path) -> None:
+def test_larger_limits_extend(tmp_path: Path) -> None:
     """A larger limit extends a smaller one, so that a run can be resumed with it."""
     path = write_benchmarks(tmp_path) / "HumanEval.jsonl"
     assert whole(path, 2) == whole(path, 3)[:2]

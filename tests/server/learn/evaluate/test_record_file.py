@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_going_on(path: Path) -> None:
+def test_resumed(path: Path) -> None:
     """Earlier records are read, and new ones are appended."""
     third = SuiteRecord("c", "v", {})
     with opened(path) as file:
@@ -68,19 +68,22 @@ def test_half_a_header(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "settings", "said"),
+    ("model", "settings", "difference"),
     [
         ({"name": "other"}, None, 'model, name: "tiny" there, "other" here'),
         (MODEL, {"temperature": 0.8, "samples": [1]}, "settings, temperature: 0.0 there, 0.8 here"),
         (MODEL, {"temperature": 0.0}, "settings, samples: [1] there, nothing here"),
     ],
 )
-def test_another_run(path: Path, model: dict[str, str], settings: dict[str, object] | None, said: str) -> None:
+def test_another_run(path: Path, model: dict[str, str], settings: dict[str, object] | None, difference: str) -> None:
     """Records of another model or of other settings are kept, and rejected with the first difference."""
     before = path.read_bytes()
     with pytest.raises(InvalidRequestError) as refused:
         opened(path, model, settings)
-    assert str(refused.value) == f"{path} holds the records of another run ({said}): name another folder with --out, or delete that file."
+    assert (
+        str(refused.value)
+        == f"{path} holds the records of another run ({difference}): name another folder with --out, or delete that file."
+    )
     assert path.read_bytes() == before
 
 

@@ -86,15 +86,15 @@ def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:
 
 STRAYS = """
 import os, time
-heard, said = os.pipe()
+pipe_out, pipe_in = os.pipe()
 for number in range(2):  # the second one loses its parent
     if not os.fork():
         os.setsid()
         if number and os.fork():
             os._exit(0)
-        os.write(said, b"x")
+        os.write(pipe_in, b"x")
         time.sleep(60)
-assert os.read(heard, 1) + os.read(heard, 1) == b"xx"
+assert os.read(pipe_out, 1) + os.read(pipe_out, 1) == b"xx"
 """
 
 

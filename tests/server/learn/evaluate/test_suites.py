@@ -110,7 +110,7 @@ class TestHumanEval:
         seeds = {HumanEvalSampling(2, 0.8).params(problem, number).seed for problem in ("a", "b") for number in (0, 1)}
         assert len(seeds) == 4
 
-    async def test_without_leave(self, data: Path) -> None:
+    async def test_without_run_code(self, data: Path) -> None:
         """Without --run-code nothing is run, there is no pass@k, and the notes say so."""
         mark = data / "ran"
         suite = HumanEval(data, None, HumanEvalSampling(), run_code=False)
@@ -231,10 +231,10 @@ class TestText:
         """The reference itself has full marks, and an answer without a common word has none."""
         references = [{"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")]
         path = write_lines(tmp_path / "references.jsonl", references)
-        said = {one["prompt"]: one["reference"] for one in references}
+        answers = {one["prompt"]: one["reference"] for one in references}
         suite = TextSimilarity(path, None, None)
         for chat in (True, False):
-            records, found = await run(suite, subject(ScriptedModel(lambda prefix, suffix: said[prefix]), chat=chat))
+            records, found = await run(suite, subject(ScriptedModel(lambda prefix, suffix: answers[prefix]), chat=chat))
             assert found == pytest.approx({"BLEU": 100.0, "chrF": 100.0, "ROUGE-1 F1": 1.0, "ROUGE-2 F1": 1.0, "ROUGE-L F1": 1.0})
         _, nothing = await run(suite, subject(ScriptedModel(lambda prefix, suffix: "zzz")))
         assert nothing["ROUGE-L F1"] == nothing["BLEU"] == 0.0
@@ -263,9 +263,9 @@ class TestText:
         answers = {"a": "the cat sat on a mat with the hat", "b": "it rains and the dogs sleep today"}
         path = write_lines(tmp_path / "references.jsonl", references)
         _, found = await run(TextSimilarity(path, None, None), subject(ScriptedModel(lambda prefix, suffix: answers[prefix])))
-        said, wanted = list(answers.values()), [[one["reference"] for one in references]]
-        assert found["BLEU"] == pytest.approx(BLEU().corpus_score(said, wanted).score)
-        assert found["chrF"] == pytest.approx(CHRF().corpus_score(said, wanted).score)
+        generated, expected = list(answers.values()), [[one["reference"] for one in references]]
+        assert found["BLEU"] == pytest.approx(BLEU().corpus_score(generated, expected).score)
+        assert found["chrF"] == pytest.approx(CHRF().corpus_score(generated, expected).score)
 
 
 class TestPerplexity:
@@ -296,15 +296,15 @@ class TestPerplexity:
             parts = [one for one in await suite.questions(model, {}) if isinstance(one, TextPart)]
             return parts, " ".join(suite.notes(model, [await part.ask(model) for part in parts]))
 
-        few, said_of_few = await read(10)
-        many, said_of_many = await read(100)
+        few, few_notes = await read(10)
+        many, many_notes = await read(100)
         assert [part.id for part in many[:10]] == [part.id for part in few]
         assert 5 < len({part.file for part in few}) <= 10
         assert {part.unit for part in few} == {part.id for part in few}
         assert {part.unit for part in many} == {part.file for part in many}
-        assert "at most 10 drawn from all windows" in said_of_few
-        assert "resampling windows, because there are too few files" in said_of_few
-        assert "resampling files" in said_of_many
+        assert "at most 10 drawn from all windows" in few_notes
+        assert "resampling windows, because there are too few files" in few_notes
+        assert "resampling files" in many_notes
         first, said_of_first = await read(10, like_llama=True)
         assert [part.id for part in first[:3]] == [f"00.txt, window {number}" for number in range(3)]
         assert "the first 10 windows" in said_of_first

@@ -22,7 +22,7 @@ MAKERS = {"llama": tiny_llama, "mistral": tiny_mistral, "qwen2": tiny_qwen2, "qw
 
 
 @pytest.mark.parametrize("family", MAKERS)
-def test_a_folder_says_what_it_said(tmp_path: Path, family: str) -> None:
+def test_a_folder_has_the_same_logits(tmp_path: Path, family: str) -> None:
     """The model that is built from a folder's weights has the logits of the model that was saved there."""
     model, ids = MAKERS[family](), random_ids(40)
     model.save_pretrained(tmp_path)
@@ -36,7 +36,7 @@ def test_a_folder_says_what_it_said(tmp_path: Path, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_a_gguf_file_says_what_it_said(tmp_path: Path, family: str) -> None:
+def test_a_gguf_file_has_the_same_logits(tmp_path: Path, family: str) -> None:
     """The same holds for a GGUF file, whose queries and keys have another order for Llama."""
     model, ids = MAKERS[family](), random_ids(40)
     file = GGUF(write_gguf(tmp_path / "model.gguf", model, family))

@@ -55,7 +55,7 @@ def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.
     return run
 
 
-def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> None:
+def test_dry_run_estimates_and_writes_nothing(tune: Tune, cache: Path) -> None:
     """Counts, steps, times and memory are estimated, and not even a folder is created."""
     code, out, _ = tune("--dry-run", "--json")
     found = json.loads(out)
@@ -79,13 +79,13 @@ def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> N
 def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """peft can read the adapter, which changes the model's output and records its value and origin."""
     code, out, _ = tune("--steps", "12", "--json")
-    told = json.loads(out)
+    record = json.loads(out)
     folder = Store(cache).adapters_path("mine")
     card = json.loads((folder / "pellucid.json").read_text())
 
     assert code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "pellucid.json"]
-    assert {**card, "folder": str(folder), "peak_memory": told["peak_memory"]} == told
+    assert {**card, "folder": str(folder), "peak_memory": record["peak_memory"]} == record
     assert (card["base"], card["name"], card["prefix_only"]) == (str(model_folder), "mine", False)
     assert card["data"]["train_files"] == 14
     assert 0 < card["training"]["best_step"] <= 12
@@ -118,7 +118,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]
 
 
-def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
+def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
     """After kill -9, the same command resumes at the plan and the step of the checkpoint, and finishes the adapter."""
     words = ["finetune", str(repository), "--name", "mine", "--model", str(model_folder), "--device", "cpu", "--steps", "10"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -169,7 +169,7 @@ def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
     assert not cache.exists()
 
 
-def test_wrong_input_is_told_in_a_sentence(tune: Tune, tmp_path: Path) -> None:
+def test_wrong_input_is_one_sentence(tune: Tune, tmp_path: Path) -> None:
     """A missing path, an empty folder, an unknown model and a folder without problems are named with a remedy."""
     (tmp_path / "empty").mkdir()
 
@@ -211,6 +211,6 @@ def test_ctrl_c(run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pellucid.learn.finetune.command.finetune", interrupted)
-    code, _, told = run("finetune", tmp_path, "--name", "mine", *(["--dry-run"] if dry else []))
+    code, _, err = run("finetune", tmp_path, "--name", "mine", *(["--dry-run"] if dry else []))
     assert code == 130
-    assert ("repeat the command to resume" in told) != dry
+    assert ("repeat the command to resume" in err) != dry

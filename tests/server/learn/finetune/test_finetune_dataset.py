@@ -114,7 +114,7 @@ def test_many_files_are_not_all_judged() -> None:
     assert (few.judged, left_out(few)) == (few.test, [])
 
 
-def test_what_is_left_out_is_told(repository: Path, tmp_path: Path) -> None:
+def test_skipped_files_are_listed(repository: Path, tmp_path: Path) -> None:
     """A file with a secret is named with the secret's kind; ignored and binary files are counted."""
     for path in repository.glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())

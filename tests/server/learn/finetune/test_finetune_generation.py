@@ -61,8 +61,8 @@ async def test_reading_says_what_the_library_says(base: Base, documents: list[Do
 
     reading = await read(TorchReader(base.model, base.tokenizer), text, window=200)
 
-    said = expected.gather(1, targets[:, None])[:, 0]
-    assert reading.logprobs == pytest.approx(said.numpy(), abs=1e-4)
-    assert reading.ranks.tolist() == ((expected > said[:, None]).sum(1) + 1).tolist()
+    logprobs = expected.gather(1, targets[:, None])[:, 0]
+    assert reading.logprobs == pytest.approx(logprobs.numpy(), abs=1e-4)
+    assert reading.ranks.tolist() == ((expected > logprobs[:, None]).sum(1) + 1).tolist()
     assert reading.confidences == pytest.approx(expected.max(1).values.exp().numpy(), abs=1e-4)
     assert reading.bytes == len(text.encode()) - len(base.tokenizer.token_bytes(ids[0]))

@@ -22,7 +22,7 @@ class BrokenOffError(Exception):
     pass
 
 
-def test_what_was_judged_is_not_judged_again(
+def test_judged_files_are_not_judged_again(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupted evaluation resumes after the last complete figures; those of another key are not used."""

@@ -24,7 +24,7 @@ def rows_of(before: HeldOutFigures, after: HeldOutFigures) -> dict[str, Comparis
     return {row.name: row for row in compare(before, after)}
 
 
-def test_what_every_file_shows_is_said() -> None:
+def test_a_difference_in_every_file() -> None:
     """Fewer bits in every file are better, failed lines in every file are worse, and equal figures are no difference."""
     found = rows_of(judgement([900, 1000, 1100, 950], [5, 6, 5, 4]), judgement([700, 820, 880, 760], [3, 4, 2, 3]))
 
@@ -38,7 +38,7 @@ def test_what_every_file_shows_is_said() -> None:
     assert found["bits per byte, English prose"].units == 3
 
 
-def test_what_files_disagree_about_is_not_said() -> None:
+def test_no_difference_if_files_disagree() -> None:
     """A better mean is no difference if files disagree."""
     found = rows_of(judgement([900, 1000, 1100, 950], [5, 5, 5, 5]), judgement([600, 1050, 1120, 990], [9, 4, 5, 4]))
 

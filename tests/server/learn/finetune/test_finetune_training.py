@@ -84,7 +84,7 @@ def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document],
 
 
 @pytest.mark.usefixtures("saving_always")
-def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
     """Three steps, a kill and the remaining steps give the weights and losses of eight steps, to the bit."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
@@ -129,8 +129,8 @@ def test_it_stops_where_nothing_gets_better(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Training stops after three losses in a row without improvement, with the adapter of the best evaluation."""
-    said = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
-    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(said))
+    losses = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
+    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(losses))
     trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # an evaluation at each step
     kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each best evaluation, and one at each save
     plain = TrainableAdapter.weights
@@ -148,7 +148,7 @@ def test_it_stops_where_nothing_gets_better(
     assert all(torch.equal(kept[2][name], parameter) for name, parameter in trainer._adapter.parameters.items())
 
 
-def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_ignored(tmp_path: Path) -> None:
     """A truncated or foreign file counts as no checkpoint."""
     assert read_state(tmp_path) is None
     (tmp_path / FILE).write_bytes(b"\x08\0\0\0\0\0\0\0{}")
@@ -203,7 +203,7 @@ def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: lis
     assert next(steps_of(sampler, documents, 6)) != first[:BATCH]
 
 
-def test_nobody_is_asked_about_the_base(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_sends_no_request(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saving an adapter sends no request to the hub, whatever the base's name, and gives no warning."""
 
     def ask(*_: object, **__: object) -> bool:

@@ -40,11 +40,11 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     """One table compares all three on the same bytes; they score and complete as any model; a second call shows the table again."""
     text, out = text_file(tmp_path), tmp_path / "run"
 
-    code, said, _ = run("train", text, "--out", out, "--json")
+    code, stdout, _ = run("train", text, "--out", out, "--json")
 
     assert code == 0
-    results = json.loads(said)
-    assert (out / "results.json").read_text() == said
+    results = json.loads(stdout)
+    assert (out / "results.json").read_text() == stdout
     rows = {row["name"]: row for row in results["learners"]}
     assert set(rows) == {"gpt", "ngram", "logistic"}
     bytes_read = {round(row["tokens"] * row["bits_per_byte"] / _bits(row)) for row in (rows["ngram"], rows["logistic"])}
@@ -76,8 +76,8 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     sample = tmp_path / "sample.txt"
     sample.write_text("The king says that no man\n", encoding="utf-8")
     for name in rows:
-        code, said, _ = run("score", sample, "--model", out / name, "--json")
-        *records, finish = [json.loads(line) for line in said.splitlines()]
+        code, stdout, _ = run("score", sample, "--model", out / name, "--json")
+        *records, finish = [json.loads(line) for line in stdout.splitlines()]
         assert (code, finish["finish"]["reason"]) == (0, "stop")
         assert bytes(byte for record in records[1:] for byte in record["bytes"]) == sample.read_bytes()
         assert all(record["logprob"] < 0 for record in records[1:])
@@ -90,7 +90,7 @@ def _bits(row: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("killed_at", [1, 23])
-def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> None:
+def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
     """After kill -9, the same command gives the weights and figures of an uninterrupted run, to the bit."""
     text = text_file(tmp_path)
     for name in ("whole", "killed"):
@@ -99,9 +99,9 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
             script = [sys.executable, killed_training.__file__, str(killed_at), *arguments]
             dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
             assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
-        code, _, told = run(*arguments)
-        assert code == 0, told
-        assert ("Resuming from step 22 of 40" in told) == (name == "killed" and killed_at == 23)
+        code, _, err = run(*arguments)
+        assert code == 0, err
+        assert ("Resuming from step 22 of 40" in err) == (name == "killed" and killed_at == 23)
     whole, killed = (load_file(tmp_path / name / "gpt" / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     figures = [
@@ -142,9 +142,9 @@ def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
     with monkeypatch.context() as pressed:
         pressed.setattr("sklearn.neural_network._multilayer_perceptron.gen_batches", interrupted)
-        code, said, told = run("train", text, "--out", out)
-    assert (code, said) == (130, "")
-    assert told.endswith("Interrupted: repeat the command to resume.\n")
+        code, stdout, err = run("train", text, "--out", out)
+    assert (code, stdout) == (130, "")
+    assert err.endswith("Interrupted: repeat the command to resume.\n")
     assert (out / "ngram").exists()
     assert not (out / "logistic").exists()
     assert run("train", text, "--out", out)[0] == 0
@@ -167,9 +167,9 @@ def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
         f"pellucid: {out} was started with --seed 0, not 1: use that again, or name another folder with --out.\n",
     )
     text.write_text(text.read_text() + "One more line.\n")
-    code, _, told = run("train", text, "--out", out, "--steps", 3)
+    code, _, err = run("train", text, "--out", out, "--steps", 3)
     assert code == 1
-    assert "was started with other text" in told
+    assert "was started with other text" in err
 
 
 def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,13 +186,13 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as full:
         full.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
         full.setattr(checkpoint, "save_file", fails_in_time)
-        code, _, told = run("train", text, "--out", out)
+        code, _, err = run("train", text, "--out", out)
     assert code == 1
-    assert f"pellucid: {out} could not be written to (No space left on device): free some space" in told
+    assert f"pellucid: {out} could not be written to (No space left on device): free some space" in err
 
-    code, _, told = run("train", text, "--out", out)
+    code, _, err = run("train", text, "--out", out)
     assert code == 0
-    assert "Resuming from step 5 of 40" in told
+    assert "Resuming from step 5 of 40" in err
 
 
 def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,9 +202,9 @@ def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.Monk
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
     assert _steps(tmp_path / "bounded") == 12
     monkeypatch.setattr(command, "LITTLE", 1.0)
-    code, told, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
+    code, stdout, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
     assert code == 0
-    assert "s of 0.1 minutes, because the baselines need some: give more --max-minutes." in " ".join(told.split())
+    assert "s of 0.1 minutes, because the baselines need some: give more --max-minutes." in " ".join(stdout.split())
     first, *later = json.loads((tmp_path / "short" / "plan.json").read_text())["schedule"]["stretches"]
     assert 10 <= first["steps"] <= 60
     assert later
@@ -228,7 +228,7 @@ def one_line(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fill", "options", "said"),
+    ("fill", "options", "sentence"),
     [
         (lambda folder: None, [], "There is no text in {folder}: name a file or a folder that holds some."),
         (binary, [], "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that holds some."),
@@ -242,7 +242,7 @@ def one_line(folder: Path) -> None:
     ids=["empty", "binary", "one byte", "one line", "small vocabulary", "large vocabulary", "vocabulary of bytes", "no GPU"],
 )
 def test_what_cannot_be_trained(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], object], options: list[str], said: str
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], object], options: list[str], sentence: str
 ) -> None:
     """Each problem is one sentence with a remedy, and no model is written."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -250,11 +250,11 @@ def test_what_cannot_be_trained(
     folder.mkdir()
     fill(folder)
 
-    code, out, told = run("train", folder, "--out", tmp_path / "run", *options)
+    code, out, err = run("train", folder, "--out", tmp_path / "run", *options)
 
     assert (code, out) == (1, "")
-    last = told.splitlines()[-1]
-    assert last.startswith("pellucid: " + said.format(folder=folder))
+    last = err.splitlines()[-1]
+    assert last.startswith("pellucid: " + sentence.format(folder=folder))
     assert not list(tmp_path.glob("run/*/model.safetensors"))
 
 
@@ -262,6 +262,6 @@ def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -
     """A missing path is named, and a folder with anything else is left alone."""
     assert run("train", tmp_path / "gone", "--out", tmp_path / "run")[2].endswith("gone does not exist: name a file or a folder of text.\n")
     text = text_file(tmp_path)
-    code, _, told = run("train", text, "--out", tmp_path)
+    code, _, err = run("train", text, "--out", tmp_path)
     assert code == 1
-    assert told == f"pellucid: {tmp_path} holds something other than a run (words.txt): name another folder with --out.\n"
+    assert err == f"pellucid: {tmp_path} holds something other than a run (words.txt): name another folder with --out.\n"

@@ -60,7 +60,7 @@ def test_a_shorter_plan() -> None:
     assert LogisticPlan().shortened(1.0) == LogisticPlan()
 
 
-def test_it_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C within a piece ends training without a result."""
 
     def interrupted(*_: object, **__: object) -> None:

@@ -37,7 +37,7 @@ def trainer(seed: int = 3, validation: Tensor | None = None) -> GPTTrainer:
     return GPTTrainer(SHAPE, RECIPE, data, seed, torch.device("cpu"))
 
 
-class Nobody:
+class NoListener:
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
         assert tokens_per_second > 0
 
@@ -45,7 +45,7 @@ class Nobody:
 def train(learner: GPTTrainer, schedule: Schedule | int, path: Path, listener: StepListener | None = None) -> list[Schedule]:
     """Train a model. Return the schedules that were settled."""
     found: list[Schedule] = []
-    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, listener or Nobody(), found.append)
+    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, listener or NoListener(), found.append)
     return found
 
 
@@ -133,9 +133,7 @@ def test_it_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "schedule", [Schedule.of_steps(40), Schedule((SchedulePhase(0, 60), SchedulePhase(10, 30), SchedulePhase(25, 40)))]
 )
-def test_going_on_from_a_checkpoint_changes_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int
-) -> None:
+def test_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int) -> None:
     """Interrupted anywhere and resumed in a new process, training gives the weights and curves of an uninterrupted run."""
     whole = trainer()
     train(whole, schedule, tmp_path / "whole")

@@ -28,7 +28,7 @@ def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
         assert [one["steps"] for one in json.loads((run.folder / "plan.json").read_text())["schedule"]["stretches"]] == [100, 80]
 
 
-def test_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_the_same_command_resumes(tmp_path: Path) -> None:
     """A resumed run keeps its steps and threads, however many threads there are now."""
     with opened(tmp_path, PLAN) as run:
         run.settle(SCHEDULE)
@@ -37,7 +37,7 @@ def test_the_same_command_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         ({"data": "other"}, "was started with other text: give the same files again, or name another folder with --out."),
         ({"seed": 1}, "was started with --seed 0, not 1: use that again, or name another folder with --out."),
@@ -49,13 +49,13 @@ def test_the_same_command_goes_on(tmp_path: Path) -> None:
         ({"preset": "gpu"}, "was started with --preset cpu, not gpu: use that again,"),
     ],
 )
-def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
+def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
     """A run is resumed with its own data and settings, or not at all."""
     with opened(tmp_path, PLAN):
         pass
     with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, replace(PLAN, **change)):  # type: ignore[arg-type]
         pass
-    assert str(caught.value).startswith(f"{tmp_path} {said}")
+    assert str(caught.value).startswith(f"{tmp_path} {sentence}")
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind:
 
 
 @pytest.mark.parametrize(
-    ("kind", "size", "said"),
+    ("kind", "size", "sentence"),
     [
         ("bytes", 1024, "--vocab 1024 is for bpe and unigram: bytes has 257"),
         ("bpe", 256, "--vocab 256 is outside of 300 to 65,536"),
@@ -82,11 +82,11 @@ def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind:
         ("bpe", 10**6, "--vocab 1000000 is outside of 300 to 65,536"),
     ],
 )
-def test_sizes_that_cannot_be(kind: Kind, size: int, said: str) -> None:
+def test_sizes_that_cannot_be(kind: Kind, size: int, sentence: str) -> None:
     """An impossible size is rejected with the possible ones."""
     with pytest.raises(InvalidRequestError) as caught:
         tokenizers.check(kind, size)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(sentence)
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
