@@ -34,17 +34,17 @@ from soak import resident_megabytes
 CHARACTERS = 2500
 """Characters of code before a cursor, and of a long question."""
 
-ANSWER = 24
+ANSWER_TOKENS = 24
 """Tokens of a completion."""
 
 CHAT_ANSWER = 400
-PAUSE = 0.2
+PAUSE_SECONDS = 0.2
 """Seconds between two keystrokes."""
 
 SAMPLES = 20
 """Number of samples of the server's memory."""
 
-GROWTH = 0.05
+GROWTH_SHARE = 0.05
 """Allowed growth of memory from the beginning to the last two thirds of a run."""
 
 
@@ -67,7 +67,7 @@ class SharedServer:
 
     async def complete(self, cursor: Cursor) -> float:
         """Return the seconds that a completion takes."""
-        body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {"n_predict": ANSWER, "id_slot": -1}
+        body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {"n_predict": ANSWER_TOKENS, "id_slot": -1}
         begun = time.perf_counter()
         response = await self._client.post("/infill", json=body)
         response.raise_for_status()
@@ -78,8 +78,8 @@ class SharedServer:
         cursor = next(self._cursors)
         for end in range(len(cursor.truth) + 1):
             body = llama_vim.request(cursor.before[-CHARACTERS:] + cursor.truth[:end], cursor.below[:CHARACTERS])
-            await self._stream("type", "/infill", body | {"n_predict": ANSWER, "id_slot": -1, "stream": True})
-            await asyncio.sleep(PAUSE)
+            await self._stream("type", "/infill", body | {"n_predict": ANSWER_TOKENS, "id_slot": -1, "stream": True})
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def chat(self) -> None:
         await self._ask("chat", f"Explain what this code does:\n\n{next(self._cursors).before[-400:]}", CHAT_ANSWER)
@@ -222,7 +222,7 @@ def problems_of(company: SharedServer, memory: list[float], stall: float) -> lis
     growth = max(later) / later[0] - 1
     return [
         *[f"An answer stalled for {longest:.2f} s."] * (longest > stall),
-        *[f"Memory grew by {growth:.1%}."] * (growth > GROWTH),
+        *[f"Memory grew by {growth:.1%}."] * (growth > GROWTH_SHARE),
     ]
 
 

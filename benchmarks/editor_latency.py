@@ -36,7 +36,7 @@ from common.typed_lines import FAR, LENGTHS, PACE, files, indentation, runs
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.editors.lsp_client import Editor, homes, start
 
-READING = 5.0
+READING_SECONDS = 5.0
 """Seconds of reading after opening a file."""
 
 LINES_WRITTEN = 3
@@ -143,7 +143,7 @@ class TypingUser:
             text = line.strip()
             await self._press(document, "\n" + indentation(line), kind if number == 0 else Kind.NEW_LINE)
             if number == 0:
-                await asyncio.sleep(READING)
+                await asyncio.sleep(READING_SECONDS)
             first = Kind.AFTER_READING if number == 0 else None
             if number > 0:
                 document.edit_above()

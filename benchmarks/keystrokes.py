@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from common import llama_vim
-from common.http_asker import SECONDS
+from common.http_asker import TIMEOUT_SECONDS
 from common.machine import about, llama_version
 from common.markdown_tables import quantile, table
 from common.servers import gguf_file, llama_server, pellucid_server
@@ -45,10 +45,10 @@ OURS, THEIRS = "Pellucid", "llama-server"
 WRITTEN = 2
 """Lines written in each file."""
 
-REST = 2.5
+REST_SECONDS = 2.5
 """Seconds of rest after a sampled keystroke in paced mode."""
 
-CONTEXT = 8192
+CONTEXT_TOKENS = 8192
 SHARES = (0.5, 0.95, 0.99)
 COLUMNS = ("answered", "p50 / p95 / p99, ms", "computed (most) of the prompt", "generated")
 """Columns of each side."""
@@ -100,7 +100,7 @@ class Side:
         """Ask at each keystroke's time, and wait for the last answer, so that no work remains."""
         for keystroke in keystrokes[:-1]:
             request = asyncio.create_task(self._ask(file, keystroke, Mode.PACED))
-            await asyncio.sleep(REST if keystroke.sampled else dice.uniform(*PACE))
+            await asyncio.sleep(REST_SECONDS if keystroke.sampled else dice.uniform(*PACE))
             if request.cancel():
                 with suppress(asyncio.CancelledError):
                     await request
@@ -166,12 +166,12 @@ async def write(options: argparse.Namespace) -> list[AskedKeystroke]:
 async def contestants(options: argparse.Namespace) -> AsyncIterator[tuple[Side, Side]]:
     """Run both servers with the model loaded, and end them afterwards."""
     path, threads = gguf_file(options.model), str(options.threads)
-    ours = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT), "--no-page")
-    theirs = ("-t", threads, "-c", str(CONTEXT), "-np", "1", *llama_vim.SERVER_FLAGS)
+    ours = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT_TOKENS), "--no-page")
+    theirs = ("-t", threads, "-c", str(CONTEXT_TOKENS), "-np", "1", *llama_vim.SERVER_FLAGS)
     with pellucid_server(*ours) as one, llama_server(options.llama_bin, path, *theirs) as other:
         async with (
-            httpx.AsyncClient(base_url=one.url, timeout=SECONDS) as first,
-            httpx.AsyncClient(base_url=other.url, timeout=SECONDS) as second,
+            httpx.AsyncClient(base_url=one.url, timeout=TIMEOUT_SECONDS) as first,
+            httpx.AsyncClient(base_url=other.url, timeout=TIMEOUT_SECONDS) as second,
         ):
             yield Side(OURS, first, options.tokens), Side(THEIRS, second, options.tokens)
 

@@ -41,10 +41,10 @@ ABOVE = '"""Shapes in the plane."""\n\nimport math\n\n'
 NAMES = ("circle", "square", "ellipse", "triangle", "rectangle", "pentagon", "hexagon", "rhombus", "trapezoid", "annulus")
 FIELDS = ("area", "perimeter", "center", "bounds", "vertices", "scale", "rotate", "translate", "contains", "intersects")
 TYPED = "x = 1\n"
-KEYSTROKE = 0.2
+KEYSTROKE_SECONDS = 0.2
 """Seconds between two keystrokes."""
 
-PATIENCE = 60.0
+PATIENCE_SECONDS = 60.0
 """Seconds after which completions count as lost."""
 
 ANSWERED = {"shown", "shortened", "hidden", "nothing"}
@@ -108,7 +108,7 @@ class EditorSession:
     async def reply(self, request: asyncio.Future[Any]) -> list[Any]:
         """Return the answer to a request, recording an error."""
         try:
-            return list((await asyncio.wait_for(request, PATIENCE)).items)
+            return list((await asyncio.wait_for(request, PATIENCE_SECONDS)).items)
         except (JsonRpcException, TimeoutError) as error:
             self.error_replies.append(f"{type(error).__name__}: {error}")
             return []
@@ -186,14 +186,14 @@ async def kill_in_stream(here: EditorSession, dice: random.Random, *, typing: bo
     kill = Kill(decoded, typing)
     older: list[asyncio.Future[Any]] = []
     for character in TYPED if typing else "":
-        await asyncio.sleep(KEYSTROKE)
+        await asyncio.sleep(KEYSTROKE_SECONDS)
         older.append(request)
         here.type(character)
         request = here.send()
     outcome, kill.shown = await here.settle(request)
     kill.requests = 1
-    while outcome not in ANSWERED and time.perf_counter() - begun < PATIENCE:
-        await asyncio.sleep(KEYSTROKE)
+    while outcome not in ANSWERED and time.perf_counter() - begun < PATIENCE_SECONDS:
+        await asyncio.sleep(KEYSTROKE_SECONDS)
         outcome, kill.shown = await here.settle(here.send())
         kill.requests += 1
     if outcome in ANSWERED:

@@ -38,7 +38,7 @@ from pellucid_webui.conversations.store import ConversationStore
 OWNER = "local"
 QUESTION = "Count from one to one hundred in words, one number a line, and say nothing else."
 MESSAGES = ("Tell me about the number {}.", "The number {} follows the one before it, and the next one follows it.")
-SECONDS = 600.0
+TIMEOUT_SECONDS = 600.0
 
 PAINTS = """() => new Promise((done) => {
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
@@ -103,7 +103,7 @@ async def measure(served: Served, messages: int, rounds: int, tokens: int) -> di
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
         tab = await browser.new_page()
-        tab.set_default_timeout(SECONDS * 1000)
+        tab.set_default_timeout(TIMEOUT_SECONDS * 1000)
         starts = [await opened(tab, served) for _ in range(rounds)]
         await tab.get_by_role("button", name="How to answer").click()
         await tab.get_by_role("button", name="Sampling").first.click()
@@ -188,7 +188,7 @@ async def ask_api(served: Served, messages: int, tokens: int) -> Streamed:
     }
     before, count = 0.0, -1
     async with (
-        httpx.AsyncClient(base_url=served.url, timeout=SECONDS) as client,
+        httpx.AsyncClient(base_url=served.url, timeout=TIMEOUT_SECONDS) as client,
         client.stream("POST", "/v1/chat/completions", json=body) as reply,
     ):
         async for line in reply.aiter_lines():

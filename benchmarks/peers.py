@@ -45,7 +45,7 @@ HAS_LOOKUP = "lookup" in Settings.model_fields
 """True if this version of Pellucid has prompt lookup."""
 
 PREFILLS = (512, 2048)
-ANSWER = 128
+ANSWER_TOKENS = 128
 STREAMS = 4
 STREAM_ANSWER = 96
 EDIT_ANSWER = 600
@@ -56,7 +56,7 @@ CODE, SHORT_CODE = 1100, 370
 CODE_TOKENS = 300
 """Tokens in llama-bench's cache before it decodes."""
 
-CONTEXT = 4096
+CONTEXT_TOKENS = 4096
 """Tokens of one stream."""
 
 VOCABULARY = range(1000, 30_000)
@@ -64,7 +64,7 @@ VOCABULARY = range(1000, 30_000)
 
 WARM_UP = ("import os\n", "import re\n", "import ast\n", "import sys\n")
 
-SLOWER = 1.03
+MAX_SLOWDOWN = 1.03
 """Largest slowdown by alternatives for every token."""
 
 
@@ -88,7 +88,7 @@ class Race:
         self._bench = bench
         self._transformers = transformers
         self.prefills = {count: Row(f"prefill of {count} random tokens", bar=Bar(OURS, 2.5)) for count in PREFILLS}
-        self.decode = Row(f"decode of {ANSWER} tokens of code, one stream", bar=Bar(OURS, 1.2))
+        self.decode = Row(f"decode of {ANSWER_TOKENS} tokens of code, one stream", bar=Bar(OURS, 1.2))
         self.edit = Row("edit of a file by instruction, including prefill", bar=Bar(LOOKUP, 1.8))
         self.edit_alone = Row("the same without prefill, by the servers' clocks")
         self.streams = Row(f"{STREAMS} streams together, prompts cached", bar=Bar(OURS, 2.5))
@@ -135,7 +135,7 @@ class Race:
     def _run_bench(self) -> None:
         for count, speed in self._bench.prefills(PREFILLS).items():
             self.prefills[count].note(BENCH, speed)
-        self.decode.note(BENCH, self._bench.decode(ANSWER, CODE_TOKENS))
+        self.decode.note(BENCH, self._bench.decode(ANSWER_TOKENS, CODE_TOKENS))
 
     def _compare_alternatives(self, prompt: str, number: int) -> None:
         """Time answers with and without alternatives, twice in alternating order, because the machine's speed may drift."""
@@ -148,8 +148,8 @@ class Race:
         ids = tasks.random_ids[PREFILLS[0]]
         first, _ = time_theirs(self._transformers, ids, 1)
         self.prefills[len(ids)].note(TRANSFORMERS, len(ids) / first)
-        _, rest = time_theirs(self._transformers, self._askers[OURS].ids(tasks.code.text), ANSWER)
-        self.decode.note(TRANSFORMERS, (ANSWER - 1) / rest)
+        _, rest = time_theirs(self._transformers, self._askers[OURS].ids(tasks.code.text), ANSWER_TOKENS)
+        self.decode.note(TRANSFORMERS, (ANSWER_TOKENS - 1) / rest)
 
 
 def prefill(asker: Asker, ids: Sequence[int]) -> float:
@@ -162,7 +162,7 @@ def prefill(asker: Asker, ids: Sequence[int]) -> float:
 def decode(asker: Asker, prompt: str, alternatives: int = 0) -> float:
     """Return the tokens per second of an answer to a prompt in the cache."""
     asker.complete(prompt, 1)
-    return ANSWER / asker.complete(prompt, ANSWER, alternatives).seconds
+    return ANSWER_TOKENS / asker.complete(prompt, ANSWER_TOKENS, alternatives).seconds
 
 
 def first_token(asker: Asker, code: Code) -> float:
@@ -234,11 +234,11 @@ def main() -> None:
 def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
     """Run all servers with their models loaded, and end them afterwards."""
     threads = str(options.threads)
-    common = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT), "--slots", str(STREAMS), "--no-page")
+    common = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT_TOKENS), "--slots", str(STREAMS), "--no-page")
     ours = {OURS: ("--no-lookup",), LOOKUP: ("--lookup",)} if HAS_LOOKUP else {OURS: ()}
     with ExitStack() as stack:
         servers = {name: stack.enter_context(pellucid_server(*common, *flags)) for name, flags in ours.items()}
-        flags = ("-t", threads, "-c", str(STREAMS * CONTEXT), "-np", str(STREAMS))
+        flags = ("-t", threads, "-c", str(STREAMS * CONTEXT_TOKENS), "-np", str(STREAMS))
         servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, path, *flags))
         askers = {name: stack.enter_context(closing(Asker(server.url))) for name, server in servers.items()}
         yield Race(askers, LlamaBench(options.llama_bin, path, options.threads), transformers(options, path))
@@ -252,7 +252,7 @@ def transformers(options: argparse.Namespace, path: Path) -> Any | None:
 
 def report(race: Race) -> str:
     longer = statistics.median(race.alternatives)
-    note = f"With top-{ALTERNATIVES} logprobs for every token an answer of Pellucid's takes {longer:.3f} times as long (at most {SLOWER})."
+    note = f"With top-{ALTERNATIVES} logprobs, an answer of Pellucid's takes {longer:.3f} times as long (at most {MAX_SLOWDOWN})."
     return f"{table(TITLES, [row.cells() for row in race.rows])}\n\n{note}"
 
 
@@ -260,8 +260,8 @@ def shortfalls(race: Race) -> list[str]:
     """Return a sentence for each missed bar."""
     missed = [row.missed for row in race.rows if row.missed]
     longer = statistics.median(race.alternatives)
-    if longer > SLOWER:
-        missed.append(f"An answer with logprobs takes {longer:.3f} times as long and may take at most {SLOWER} times.")
+    if longer > MAX_SLOWDOWN:
+        missed.append(f"An answer with logprobs takes {longer:.3f} times as long and may take at most {MAX_SLOWDOWN} times.")
     return missed
 
 

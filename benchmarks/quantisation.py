@@ -63,13 +63,13 @@ ROWS = 128
 ABOVE, BELOW = 64, 32
 """Lines before and after the cursor in a prompt."""
 
-ANSWER = 32
+ANSWER_TOKENS = 32
 """Most tokens of the rest of a line."""
 
 PREFILL, DECODE = 512, 64
 """Tokens of a prompt and of an answer for speeds."""
 
-CONTEXT = 2048
+CONTEXT_TOKENS = 2048
 
 FIGURES = ("perplexity", f"relative to {REFERENCE}", "KL, nats", "same first")
 """Quality figures for each text."""
@@ -178,7 +178,7 @@ async def filled(assistant: LocalAssistant, model: str, cursor: Cursor) -> str:
     """Return the generated rest of a line."""
     before = "\n".join(cursor.before.split("\n")[-ABOVE:])
     below = "\n".join(cursor.below.split("\n")[: BELOW + 1])
-    stream = assistant.complete(before, below, params=SamplingParams(max_tokens=ANSWER), model=model, stop=["\n"])
+    stream = assistant.complete(before, below, params=SamplingParams(max_tokens=ANSWER_TOKENS), model=model, stop=["\n"])
     async with aclosing(stream) as items:
         return "".join([item.text async for item in items if isinstance(item, Token)])
 
@@ -203,7 +203,7 @@ def main() -> None:
     ) as progress:
         study.read(progress)
         models = [one.loaded for one in study.held]
-        with closing(Engine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT))) as engine:
+        with closing(Engine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT_TOKENS))) as engine:
             asyncio.run(study.fill(LocalAssistant(engine, models), progress))
             asyncio.run(study.race(engine, progress))
         study.weigh(progress)

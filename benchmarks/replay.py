@@ -49,7 +49,7 @@ from pellucid.completion.trust.threshold_gate import GateVerdict, passed
 from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
 from pellucid_lsp.model_server.launch import Launcher
 
-TIMEOUT = 300.0
+TIMEOUT_SECONDS = 300.0
 
 GATED = ("wrong", "of them hidden", "or cut to what is right", "right", "of them hidden", "or shortened", "shown is right")
 """Columns of a level's effect."""
@@ -100,7 +100,7 @@ async def replay(cursors: Sequence[Cursor], cases: Sequence[Case], server: str, 
     launcher = Launcher(ServerSettings(url=server, start=False), "", lambda _: None)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        async with httpx.AsyncClient(base_url=peer or "", timeout=TIMEOUT) as client:
+        async with httpx.AsyncClient(base_url=peer or "", timeout=TIMEOUT_SECONDS) as client:
             with Progress(*columns, console=Console(stderr=True)) as progress:
                 for cursor, case in progress.track([pair for pair in pairs if pair[1].ending is None], description="Pellucid"):
                     await ask_ours(case, cursor, launcher)

@@ -25,10 +25,10 @@ from common.servers import gguf_file, llama_server, pellucid_server
 from pellucid.models.catalog import DEFAULT_MODEL
 
 OURS, THEIRS = "Pellucid", "llama-server"
-CONTEXT = 2048
+CONTEXT_TOKENS = 2048
 SHARES = (0.5, 0.95)
 """Quantiles in the table."""
-KEYSTROKE = 3
+KEYSTROKE_LETTERS = 3
 """Letters between two requests."""
 
 CODE = '''import json
@@ -46,7 +46,7 @@ def write_settings(path: Path, settings: dict[str, str]) -> None:
     changed = {name: value for name, value in sorted(settings.items()) if DEFAULTS.get(name) != value}
     path.write_text(json.dumps(changed, indent=2))
 '''
-OPENING = 190
+OPENING_LETTERS = 190
 """Letters before the first request: about 50 tokens."""
 
 
@@ -66,8 +66,8 @@ def busy(count: int, limit: float) -> Iterator[None]:
 
 def prompts(count: int) -> Sequence[str]:
     """Return the code so far at each request."""
-    assert OPENING + count * KEYSTROKE <= len(CODE), "there is no more code to type"
-    return [CODE[: OPENING + number * KEYSTROKE] for number in range(count)]
+    assert OPENING_LETTERS + count * KEYSTROKE_LETTERS <= len(CODE), "there is no more code to type"
+    return [CODE[: OPENING_LETTERS + number * KEYSTROKE_LETTERS] for number in range(count)]
 
 
 def measure(askers: dict[str, Asker], requests: int, tokens: int, deadline: float) -> dict[str, list[float]]:
@@ -115,10 +115,21 @@ def main() -> None:
     threads = str(options.threads)
     found = {}
     with ExitStack() as stack:
-        flags = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT), "--slots", "1", "--no-page", "--no-lookup")
+        flags = (
+            "--model",
+            options.model,
+            "--threads",
+            threads,
+            "--context",
+            str(CONTEXT_TOKENS),
+            "--slots",
+            "1",
+            "--no-page",
+            "--no-lookup",
+        )
         servers = {OURS: stack.enter_context(pellucid_server(*flags))}
         if options.llama_bin:
-            theirs = ("-t", threads, "-c", str(CONTEXT), "-np", "1")
+            theirs = ("-t", threads, "-c", str(CONTEXT_TOKENS), "-np", "1")
             servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, gguf_file(options.model), *theirs))
         askers = {name: stack.enter_context(closing(Asker(server.url))) for name, server in servers.items()}
         for count in options.busy:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-SECONDS = 600.0
+TIMEOUT_SECONDS = 600.0
 """Timeout of a request."""
 
 
@@ -30,7 +30,7 @@ class Asker:
     """Asks one server."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=SECONDS)
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
 
     def close(self) -> None:
         self._client.close()

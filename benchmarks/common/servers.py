@@ -19,10 +19,10 @@ from pellucid.config import load_settings
 from pellucid.models.store import Store, local_path
 from pellucid.system.progress import Silent
 
-LOADING = 600.0
+LOADING_SECONDS = 600.0
 """Seconds that a server may take to load its model, including packing at first use."""
 
-LEAVING = 30.0
+EXIT_SECONDS = 30.0
 """Seconds that a server may take to exit."""
 
 
@@ -80,7 +80,7 @@ def _serving(command: Sequence[str], port: int, environment: Mapping[str, str]) 
         finally:
             process.terminate()
             try:
-                process.wait(LEAVING)
+                process.wait(EXIT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -88,7 +88,7 @@ def _serving(command: Sequence[str], port: int, environment: Mapping[str, str]) 
 
 def _loaded(url: str, process: subprocess.Popen[bytes]) -> bool:
     """Wait until the server has its model. Return False if it exited or took too long."""
-    late = time.monotonic() + LOADING
+    late = time.monotonic() + LOADING_SECONDS
     while process.poll() is None and time.monotonic() < late:
         try:
             if httpx.get(f"{url}/health").status_code == httpx.codes.OK:

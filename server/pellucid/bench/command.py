@@ -37,9 +37,9 @@ READING = Quantity("machine", "reads memory", Unit.READING)
 MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
 
 
-BUSY = 0.25
+BUSY_SHARE = 0.25
 """Share of the processors in use from which a warning is shown."""
-SETTLING = 0.05
+SETTLING_SECONDS = 0.05
 """Seconds after which torch's threads have stopped spinning."""
 
 
@@ -80,7 +80,7 @@ async def disturbances(settings: Settings) -> list[str]:
     """Return one sentence for each thing that may disturb the measurements: other programs, and a server at the settings' address."""
     sentences = []
     load = machine.load()
-    if load is not None and load >= BUSY:
+    if load is not None and load >= BUSY_SHARE:
         used = f"{min(load, 1.0):.0%} of its processors"
         sentences.append(f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures.")
     async with Client(settings.url, settings.key) as client:
@@ -149,7 +149,7 @@ def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
     async def run() -> tuple[float, ...]:
         torch.set_num_threads(threads)  # the number of threads is per thread, and the engine's may be smaller
         rates = read_rate(cost.read_bytes, shape.device), multiply_rate(cost.dtype, shape.device)
-        await asyncio.sleep(SETTLING)
+        await asyncio.sleep(SETTLING_SECONDS)
         return rates
 
     return Trial("memory and arithmetic", (READING, MULTIPLYING), run)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pellucid.bench.figures import FORMAT, KIND, Figure, Report, Unit
 from pellucid.errors import InvalidRequestError
 
-SLIGHT = 0.01
+SMALLEST_CHANGE = 0.01
 """Smallest change that is reported, even for figures without noise."""
 
 
@@ -35,13 +35,13 @@ class Change:
     def verdict(self) -> str:
         """The change in a word; empty if it may be noise.
 
-        That is if the samples overlap, a time was measured only once, or the change is below :data:`SLIGHT`.
+        That is if the samples overlap, a time was measured only once, or the change is below :data:`SMALLEST_CHANGE`.
         """
         then, now = self.then, self.now
         if then is None or now is None:
             return "new" if then is None else "not measured"
         ratio = self.ratio
-        if ratio is not None and abs(ratio - 1) < SLIGHT:
+        if ratio is not None and abs(ratio - 1) < SMALLEST_CHANGE:
             return ""
         once = self.unit is not Unit.BYTES and 1 in (then.samples, now.samples)
         if once or (then.low <= now.high and now.low <= then.high):

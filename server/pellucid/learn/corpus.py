@@ -28,10 +28,10 @@ LARGEST_SHARE = 0.1
 LEAST_BYTES = 10_000
 """Text below which training and testing are pointless: a twentieth of it is a few lines."""
 
-LARGEST_SOURCE = 1 << 20
+LARGEST_SOURCE_BYTES = 1 << 20
 """Size above which a file of a source folder is data rather than code written by a person."""
 
-SNIFFED = 8192
+SNIFFED_BYTES = 8192
 """Bytes at the beginning of a file in which a NUL means that it is not text. This is git's own rule."""
 
 NEVER = frozenset({".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".tox"})
@@ -202,7 +202,7 @@ def _read(path: Path, name: str, skipped: Counter[str]) -> Document | None:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name another path.") from None
-    if b"\0" in content[:SNIFFED]:
+    if b"\0" in content[:SNIFFED_BYTES]:
         skipped["not text"] += 1
         return None
     try:

@@ -14,8 +14,8 @@ from pellucid.learn.finetune.training.samples import Sample
 
 def main() -> None:
     """Run the command line."""
-    trainer.SAVED_EVERY = 0.0
-    pipeline.CONTEXT = {"cpu": 96}
+    trainer.SAVED_EVERY_SECONDS = 0.0
+    pipeline.CONTEXT_TOKENS = {"cpu": 96}
     pipeline.EFFORT = Effort(tokens=200, cursors=4, lines=4, window=64)
     forgetting._TOPICS, forgetting._MODULES = ("class", "for"), ("queue", "wave")
     step = trainer.AdapterTrainer.step

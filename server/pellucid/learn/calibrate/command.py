@@ -28,7 +28,7 @@ from pellucid.learn.calibrate.records import SuggestionRecord, SuggestionRecordF
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
-from pellucid.learn.corpus import LARGEST_SOURCE, Corpus, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
@@ -72,7 +72,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
         raise InvalidRequestError(f"{options.cursors} cursors are too few to fit anything: give --cursors {least} or, better, hundreds.")
     corpus = without_near_duplicates(
-        gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE)
+        gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES)
     )  # no near-duplicate is in both parts
     sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import LARGEST_SOURCE, LEAST_BYTES, Corpus, Document, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, LEAST_BYTES, Corpus, Document, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.system.atomic_files import human
@@ -70,7 +70,7 @@ def collect(path: Path) -> Dataset:
 
     Near-duplicates are dropped first, so that none is on both sides. Raises InvalidRequestError if there is too little.
     """
-    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE)
+    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE_BYTES)
     secrets, clean = [], []
     for document in corpus.documents:
         kind = kind_of_secret(document.text)

@@ -17,7 +17,7 @@ from pellucid.learn.corpus import Document
 
 Kind = Literal["prose", "code", "problems"]
 
-PASSAGE = 1_500
+PASSAGE_CHARACTERS = 1_500
 """Characters of each text that are read."""
 
 INFILLING = "*SingleLineInfilling*.jsonl*"
@@ -39,7 +39,7 @@ def general_texts(data: Path | None) -> dict[Kind, list[Document]]:
 
 def _prose() -> list[Document]:
     topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-    return [Document(name, topics[name][:PASSAGE]) for name in _TOPICS if name in topics]
+    return [Document(name, topics[name][:PASSAGE_CHARACTERS]) for name in _TOPICS if name in topics]
 
 
 def _code() -> list[Document]:
@@ -48,7 +48,7 @@ def _code() -> list[Document]:
         spec = find_spec(name)
         path = Path(spec.origin) if spec is not None and spec.origin is not None else None
         if path is not None and path.suffix == ".py" and path.is_file():  # some installations have compiled modules only
-            found.append(Document(f"{name}.py", path.read_text(encoding="utf-8")[:PASSAGE]))
+            found.append(Document(f"{name}.py", path.read_text(encoding="utf-8")[:PASSAGE_CHARACTERS]))
     return found
 
 

@@ -20,10 +20,10 @@ from pellucid.learn.finetune.transformers_reader import TorchReader
 from pellucid.learn.reading import read
 from pellucid.system.progress import Progress
 
-STRIDE = 3 / 4
+STRIDE_SHARE = 3 / 4
 """Share of a window that is scored; the rest is repeated as context."""
 
-TOGETHER = 6
+BATCH_ANSWERS = 6
 """Answers that are generated in one batch."""
 
 _WORD_START = re.compile(r"(?<=[^\w])\w|(?<=\s)\S")
@@ -130,21 +130,21 @@ class HeldOutEvaluation:
     def _read(self, document: Document) -> FileFigures:
         window = self._sampler.context
         reader = TorchReader(self._model, self._sampler.tokenizer)
-        reading = asyncio.run(read(reader, document.text, window=window, stride=max(1, round(window * STRIDE))))
+        reading = asyncio.run(read(reader, document.text, window=window, stride=max(1, round(window * STRIDE_SHARE))))
         self._progress.advance(1)
         confidences = tuple(round(float(confidence), 4) for confidence in reading.confidences)
         return FileFigures(document.name, reading.bits, reading.bytes, confidences, tuple(int(rank == 1) for rank in reading.ranks))
 
     def _fill_in(self, text: str, spans: Sequence[TextSpan]) -> list[str]:
-        """Return the answers at the beginning of each span, in order. ``TOGETHER`` prompts of similar length share a batch."""
+        """Return the answers at the beginning of each span, in order. ``BATCH_ANSWERS`` prompts of similar length share a batch."""
         sampler = self._sampler
         tokenizer = sampler.tokenizer
         ends = tokenizer.eos_ids | (sampler.infill.end_ids(tokenizer.special) if sampler.infill is not None else frozenset())
         prompts = [sampler.prompt(text, span, min(self._effort.window, sampler.context)) for span in spans]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
         answers: dict[int, str] = {}
-        for begin in range(0, len(order), TOGETHER):
-            chosen = order[begin : begin + TOGETHER]
+        for begin in range(0, len(order), BATCH_ANSWERS):
+            chosen = order[begin : begin + BATCH_ANSWERS]
             answers |= zip(chosen, first_lines(self._model, tokenizer, [prompts[index] for index in chosen], ends), strict=True)
         return [answers[index] for index in range(len(prompts))]
 

@@ -37,7 +37,7 @@ from pellucid.system.progress import Progress
 VERSION = 2
 """Version of an interrupted run's files. A run of another version is not resumed."""
 
-CONTEXT = {"cpu": 512, "cuda": 1024}
+CONTEXT_TOKENS = {"cpu": 512, "cuda": 1024}
 """Tokens of the longest sample, by device."""
 
 EFFORT = Effort()
@@ -101,7 +101,7 @@ class Pipeline:
     ) -> Pipeline:
         """Read the base, after downloading it if needed. Raises the errors of :func:`read_base`."""
         base = read_base(options.model, device, store=store, progress=progress)
-        limit = CONTEXT[base.model.device.type]
+        limit = CONTEXT_TOKENS[base.model.device.type]
         sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
         return cls(options, dataset, general, base, TrainableAdapter(base, options.rank, options.seed), sampler, store)
 

@@ -14,9 +14,9 @@ EPOCHS = 3
 """Most passes over the dataset. Held-out files may stop training earlier."""
 
 LEARNING_RATE = 4e-4
-WARM_UP = 0.1
+WARM_UP_SHARE = 0.1
 """Share of the steps in which the learning rate rises."""
-FLOOR = 0.1
+FINAL_RATE_SHARE = 0.1
 """Share of the peak learning rate that remains at the end."""
 
 BATCH = 4
@@ -44,11 +44,11 @@ class FinetunePlan:
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step, from 0 on: a linear rise, then half a cosine."""
-        rise = max(1, round(WARM_UP * self.steps))
+        rise = max(1, round(WARM_UP_SHARE * self.steps))
         if step < rise:
             return LEARNING_RATE * (step + 1) / rise
         share = (step - rise) / max(1, self.steps - rise)
-        return LEARNING_RATE * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * share)) / 2)
+        return LEARNING_RATE * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * (1 + math.cos(math.pi * share)) / 2)
 
 
 def steps_of(sampler: SampleStream, documents: Sequence[Document], seed: int) -> Iterator[list[Sample]]:

@@ -11,7 +11,7 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.prompts import with_bos
 from pellucid.tokens import BACKGROUND, Alternative, Finish, FinishReason, Message, Terms, Token, Usage
 
-ROWS = 256
+LOGIT_ROWS = 256
 """Rows of logits that are held at a time."""
 
 
@@ -46,8 +46,8 @@ class TorchReader:
     def _tokens(self, ids: list[int]) -> list[Token]:
         hidden = self._model.model(input_ids=torch.tensor([ids], device=self._model.device), use_cache=False).last_hidden_state[0]
         tokens = [self._token(0, ids[0], None, None, None, ())]
-        for begin in range(0, len(ids) - 1, ROWS):
-            logprobs = self._model.lm_head(hidden[begin : min(begin + ROWS, len(ids) - 1)]).float().log_softmax(-1)
+        for begin in range(0, len(ids) - 1, LOGIT_ROWS):
+            logprobs = self._model.lm_head(hidden[begin : min(begin + LOGIT_ROWS, len(ids) - 1)]).float().log_softmax(-1)
             targets = torch.tensor(ids[begin + 1 : begin + 1 + len(logprobs)], device=logprobs.device)
             target_logprobs = logprobs.gather(1, targets[:, None])
             best, first = logprobs.max(-1)

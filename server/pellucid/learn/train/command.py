@@ -29,16 +29,16 @@ RESULTS, CURVES = "results.json", "curves.svg"
 LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
-TABLE_WINDOW = 4096
+TABLE_WINDOW_TOKENS = 4096
 """Tokens that the baselines read at a time. They look back a few bytes, so hardly a byte is read twice."""
 
-READ_AT_LEAST = 12_000
+READ_TOKENS_PER_SECOND = 12_000
 """Tokens per second at which the table is read at least."""
 
-LITTLE = 0.3
+SHORT_SHARE = 0.3
 """Share of the time below which the GPT's is reported as short."""
 
-MARGIN = 0.97
+PLANNED_SHARE = 0.97
 """Share of the remaining time that is planned, because steps differ."""
 
 
@@ -134,8 +134,8 @@ def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
     """Return the time that is left for the GPT after startup and the table; None without a time limit."""
     if run.plan.max_minutes is None:
         return None
-    reading = 6 * _size(parts.test) / READ_AT_LEAST  # the baselines once each, and the GPT four times
-    return MARGIN * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
+    reading = 6 * _size(parts.test) / READ_TOKENS_PER_SECOND  # the baselines once each, and the GPT four times
+    return PLANNED_SHARE * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
 
 
 class TrainingDisplay:
@@ -172,7 +172,7 @@ async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) ->
     context = run.plan.sizes.shape.context
     rows, readings = [], {}
     for name in LEARNERS:
-        window, stride = (context, context // 4) if name == "gpt" else (TABLE_WINDOW, TABLE_WINDOW - 64)
+        window, stride = (context, context // 4) if name == "gpt" else (TABLE_WINDOW_TOKENS, TABLE_WINDOW_TOKENS - 64)
         kind = run.plan.tokenizer if name == "gpt" else "bytes"
         row, readings[name] = await read_row(run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar)
         rows.append(row)
@@ -191,7 +191,7 @@ def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
     gpt = rows[0]
     notes = [f"{name}: {training.note}." for name, training in trainings.items() if training.note]
     given, left = run.plan.max_minutes, run.schedule.seconds
-    if given is not None and left is not None and left < LITTLE * 60 * given:
+    if given is not None and left is not None and left < SHORT_SHARE * 60 * given:
         notes.append(
             f"The gpt had only {max(left, 0):.0f} s of {given:g} minutes, because the baselines need some: give more --max-minutes."
         )

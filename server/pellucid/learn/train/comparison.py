@@ -7,22 +7,22 @@ import numpy as np
 from pellucid.learn.metrics import Floats, Interval, ratio_difference
 from pellucid.learn.reading import TextReading
 
-BLOCK = 512
+BLOCK_BYTES = 512
 """Bytes of the test part that are resampled together. Nearby tokens are not independent, as difficulty varies by passage."""
 
 
 def lead(one: TextReading, other: TextReading) -> Interval:
     """Return how many bits per byte fewer ``one`` takes than ``other`` for the same bytes, with an interval by resampling blocks."""
     size = max(one.bytes, other.bytes)  # a tokenizer may add a space before a text, which is one more byte
-    blocks = -(-size // BLOCK)
-    sizes = np.full(blocks, float(BLOCK))
-    sizes[-1] = size - BLOCK * (blocks - 1)
+    blocks = -(-size // BLOCK_BYTES)
+    sizes = np.full(blocks, float(BLOCK_BYTES))
+    sizes[-1] = size - BLOCK_BYTES * (blocks - 1)
     return ratio_difference(_bits(one, blocks), _bits(other, blocks), sizes)
 
 
 def describe_lead(name: str, found: Interval) -> str:
     """Describe the lead over a learner in one sentence, as better or worse only if the interval excludes 0."""
-    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK} bytes of this test part"
+    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK_BYTES} bytes of this test part"
     if not found.excludes_zero:
         return f"No difference is shown between the gpt and the {name}: {found.value:+.3f} bits/byte ({interval})."
     return f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {found.value:+.3f} bits/byte ({interval})."
@@ -32,4 +32,4 @@ def _bits(reading: TextReading, blocks: int) -> Floats:
     """Return the bits of the tokens that begin in each block."""
     begins = np.cumsum(reading.sizes) - reading.sizes
     # A token without bytes may come at the very end.
-    return np.bincount(np.minimum(begins // BLOCK, blocks - 1), -reading.logprobs / np.log(2), blocks).astype(np.float64)
+    return np.bincount(np.minimum(begins // BLOCK_BYTES, blocks - 1), -reading.logprobs / np.log(2), blocks).astype(np.float64)

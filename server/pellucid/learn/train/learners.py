@@ -30,7 +30,7 @@ from pellucid.system.progress import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
 
-MEASURING = 0.02
+MEASURING_SHARE = 0.02
 """Share of the given time for measuring a step."""
 
 
@@ -108,7 +108,7 @@ def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: fl
         run.settle(Schedule.of_steps(most))
         return
     begun = time.perf_counter()
-    step = measure(trainer_of(run, data, device), MEASURING * seconds)
+    step = measure(trainer_of(run, data, device), MEASURING_SHARE * seconds)
     run.settle(Schedule.of_seconds(seconds - (time.perf_counter() - begun), step, most))
 
 

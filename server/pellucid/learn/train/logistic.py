@@ -27,7 +27,7 @@ from pellucid.system.progress import Progress
 
 Floats = NDArray[np.floating[Any]]
 
-PIECE = 32_768
+PIECE_POSITIONS = 32_768
 """Positions of a text that are fitted at a time."""
 
 
@@ -125,7 +125,7 @@ class _Mean:
 
 def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
     """Yield texts with the start of a piece in them, endlessly, in a new order each pass."""
-    pieces = [(text, first) for text in data for first in range(0, len(text), PIECE)]
+    pieces = [(text, first) for text in data for first in range(0, len(text), PIECE_POSITIONS)]
     generator = np.random.default_rng(seed)
     while True:
         for number in generator.permutation(len(pieces)):
@@ -135,12 +135,12 @@ def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
 def _examples(text: Tensor, first: int, plan: LogisticPlan) -> tuple[csr_matrix, NDArray[np.uint8]]:
     """Return features (n, 2^bits) and the bytes (n,) that follow them."""
     begin = max(first - plan.reach, 0)
-    part = text[begin : first + PIECE]
+    part = text[begin : first + PIECE_POSITIONS]
     found = buckets(histories(part, plan.reach), plan.bits)[first - begin :].numpy()
     kept = found < 1 << plan.bits
     ends = np.append(0, kept.sum(1).cumsum())
     rows = csr_matrix((np.ones(ends[-1], np.float32), found[kept], ends), shape=(len(found), 1 << plan.bits))
-    return rows, text[first : first + PIECE].numpy()
+    return rows, text[first : first + PIECE_POSITIONS].numpy()
 
 
 def _weights(mean: _Mean, classes: Bytes, places: int) -> LogisticWeights:

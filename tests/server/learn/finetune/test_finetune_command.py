@@ -41,7 +41,7 @@ def cache(tmp_path: Path) -> Path:
 def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tune:
     """Run the command, by default on the small repository and the tiny model."""
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
-    monkeypatch.setattr(pipeline, "CONTEXT", {"cpu": 96})
+    monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", {"cpu": 96})
     monkeypatch.setattr(pipeline, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
     monkeypatch.setattr(forgetting, "_TOPICS", ("class", "for"))
     monkeypatch.setattr(forgetting, "_MODULES", ("queue", "wave"))

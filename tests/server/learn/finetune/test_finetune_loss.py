@@ -22,7 +22,7 @@ SAMPLES = [
 
 def test_loss_and_gradient_are_those_of_cross_entropy(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """A padded batch, with logits of a few labelled rows at a time, has the loss and gradient of its samples."""
-    monkeypatch.setattr(loss, "ROWS", 7)
+    monkeypatch.setattr(loss, "LOGIT_ROWS", 7)
     adapter = TrainableAdapter(base, rank=4, seed=0)
     for parameter in adapter.parameters.values():
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(5))

@@ -60,7 +60,7 @@ class BreaksOff(Silent):
 
 @pytest.fixture
 def saving_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_file, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(trainer_file, "SAVED_EVERY_SECONDS", 0.0)
 
 
 def trainer_of(

@@ -201,7 +201,7 @@ def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.Monk
     text = text_file(tmp_path)
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
     assert _steps(tmp_path / "bounded") == 12
-    monkeypatch.setattr(command, "LITTLE", 1.0)
+    monkeypatch.setattr(command, "SHORT_SHARE", 1.0)
     code, stdout, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
     assert code == 0
     assert "s of 0.1 minutes, because the baselines need some: give more --max-minutes." in " ".join(stdout.split())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pellucid.learn.reading import TextReading
-from pellucid.learn.train.comparison import BLOCK, describe_lead, lead
+from pellucid.learn.train.comparison import BLOCK_BYTES, describe_lead, lead
 
 RANDOM = np.random.default_rng(0)
 
@@ -26,7 +26,7 @@ def bytes_read(bits: np.ndarray) -> TextReading:
 
 def test_a_lead_across_tokenizers() -> None:
     """The lead is the difference of bits per byte whatever the tokens, and an even one has a narrow interval around it."""
-    bits = RANDOM.gamma(2.0, 1.0, 8 * BLOCK + 100)
+    bits = RANDOM.gamma(2.0, 1.0, 8 * BLOCK_BYTES + 100)
     pairs = reading(bits.reshape(-1, 2).sum(1) * 0.9, np.full(len(bits) // 2, 2))
     found = lead(pairs, bytes_read(bits))
 
@@ -39,12 +39,12 @@ def test_a_lead_across_tokenizers() -> None:
 
 def test_a_lead_by_chance() -> None:
     """If one is better in some blocks and worse in others, neither is called better."""
-    bits = RANDOM.gamma(2.0, 1.0, 10 * BLOCK)
-    swayed = bits + np.repeat([0.3, -0.3, 0.2, -0.2, 0.3, -0.25, 0.2, -0.2, 0.1, -0.2], BLOCK)
+    bits = RANDOM.gamma(2.0, 1.0, 10 * BLOCK_BYTES)
+    swayed = bits + np.repeat([0.3, -0.3, 0.2, -0.2, 0.3, -0.25, 0.2, -0.2, 0.1, -0.2], BLOCK_BYTES)
     assert "No difference is shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(swayed)))
 
 
 def test_too_little_text() -> None:
     """A single block does not show a difference."""
-    bits = np.ones(BLOCK // 2)
+    bits = np.ones(BLOCK_BYTES // 2)
     assert "No difference is shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(bits + 1)))

@@ -40,7 +40,7 @@ def test_a_seed_repeats() -> None:
 def test_most_places() -> None:
     """Training stops at the plan's positions, except for the rest of a piece."""
     fitted = logistic.fit(TRAIN, LogisticPlan(reach=2, bits=10, most=5000), 0, Silent())
-    assert 5000 <= fitted.seen < 5000 + logistic.PIECE
+    assert 5000 <= fitted.seen < 5000 + logistic.PIECE_POSITIONS
 
 
 def test_a_text_of_two_bytes() -> None:

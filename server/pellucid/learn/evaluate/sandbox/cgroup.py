@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-GRACE: Final = 5.0
+GRACE_SECONDS: Final = 5.0
 """Time in which killed processes have to leave their group."""
 
 ENTER: Final = 'for folder in "$1" "$2"; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
@@ -68,7 +68,7 @@ def parent() -> ControlGroup | None:
             with suppress(OSError, subprocess.SubprocessError):
                 _sweep(found)
                 with limited(found, 1 << 30, 64) as made:
-                    subprocess.run([*made.command, "true"], check=True, capture_output=True, timeout=GRACE)  # noqa: S603 - our own command
+                    subprocess.run([*made.command, "true"], check=True, capture_output=True, timeout=GRACE_SECONDS)  # noqa: S603 - our own command
                 return found
     return None
 
@@ -108,7 +108,7 @@ def _write(path: Path, value: int) -> None:
         file.write(str(value))
 
 
-def _remove(folder: Path, within: float = GRACE) -> None:
+def _remove(folder: Path, within: float = GRACE_SECONDS) -> None:
     """Kill the processes of a group until it is empty, and remove it; give up after ``within`` seconds."""
     late = time.monotonic() + within
     while folder.exists() and time.monotonic() < late:

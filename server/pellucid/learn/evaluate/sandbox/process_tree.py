@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-GRACE: Final = 5.0
+GRACE_SECONDS: Final = 5.0
 """Time in which a killed process has to end."""
 
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
@@ -57,7 +57,7 @@ def kill_strays(driver: int) -> None:
     """End descendants that left the driver's group. The driver must still run, because orphans become its children."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(driver, signal.SIGSTOP)  # so that the group starts nothing meanwhile
-    late = time.monotonic() + GRACE
+    late = time.monotonic() + GRACE_SECONDS
     while (groups := {process.group for process in below(driver)} - {driver}) and time.monotonic() < late:
         for group in groups:
             with suppress(ProcessLookupError, PermissionError):
@@ -71,4 +71,4 @@ def kill(processes: Iterable[subprocess.Popen[bytes]]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # all gone, or (macOS) only zombies left
             process.kill()
-        process.wait(GRACE)
+        process.wait(GRACE_SECONDS)

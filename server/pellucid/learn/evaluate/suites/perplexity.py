@@ -19,10 +19,10 @@ from pellucid.learn.reading import TOP, ReadingWindow, TextReading, windows
 
 NAME = "perplexity"
 
-WINDOW = 1024
+WINDOW_TOKENS = 1024
 """Tokens that are read together; at least half as many are the context of each token that counts."""
 
-LLAMA_WINDOW = 512
+LLAMA_WINDOW_TOKENS = 512
 """Default window of llama-perplexity, in tokens."""
 
 DIGITS = 6
@@ -62,7 +62,7 @@ class Perplexity(Suite):
         self._text = text
         self._limit = limit
         self._like_llama = like_llama
-        self._size = window or (LLAMA_WINDOW if like_llama else WINDOW)
+        self._size = window or (LLAMA_WINDOW_TOKENS if like_llama else WINDOW_TOKENS)
         self._corpus = gather([text])
 
     @property

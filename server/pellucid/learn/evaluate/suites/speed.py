@@ -16,9 +16,9 @@ from pellucid.tokens import SamplingParams
 NAME = "speed"
 
 TRIALS = 8
-WORDS = 100
+PROMPT_WORDS = 100
 """Words of a prompt, a few hundred tokens. A small context gets fewer."""
-LONGEST = 8
+MAX_WORD_TOKENS = 8
 """Most tokens that a word may have."""
 TOKENS = 48
 """Tokens of an answer."""
@@ -66,10 +66,10 @@ class Speed(Suite):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The size of prompts and answers."""
-        return {"trials": TRIALS, "words": WORDS, "tokens": TOKENS}
+        return {"trials": TRIALS, "words": PROMPT_WORDS, "tokens": TOKENS}
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        words = min(WORDS, (session.subject.context - TOKENS) // LONGEST)
+        words = min(PROMPT_WORDS, (session.subject.context - TOKENS) // MAX_WORD_TOKENS)
         return [SpeedTrial(str(number), words) for number in range(TRIALS)]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:

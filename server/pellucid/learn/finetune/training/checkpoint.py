@@ -53,9 +53,9 @@ def read_state(folder: Path) -> TrainingState | None:
         with safe_open(folder / FILE, framework="pt") as file:
             stored = json.loads(file.metadata()["standing"])
             tensors: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "first": {}, "second": {}}
-            for stored in file.keys():  # noqa: SIM118 - not a mapping
-                kind, _, name = stored.partition("/")
-                tensors[kind][name] = file.get_tensor(stored)
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                kind, _, name = key.partition("/")
+                tensors[kind][name] = file.get_tensor(key)
         return TrainingState(
             FinetunePlan(**stored["plan"]),
             stored["step"],

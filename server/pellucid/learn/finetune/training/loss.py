@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.learn.finetune.training.samples import Kind, Sample
 
-ROWS = 256
+LOGIT_ROWS = 256
 """Rows of logits that are held at a time. With a vocabulary of 151,936 they take 156 MB in float32."""
 
 
@@ -26,8 +26,8 @@ class _HeadLoss(torch.autograd.Function):
         """Compute the sum, and -log p (n,), from hidden (n, width), head (vocabulary, width), targets (n,) and weights (n,)."""
         gradient = torch.empty_like(hidden)
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        for begin in range(0, len(hidden), ROWS):
-            rows = slice(begin, begin + ROWS)
+        for begin in range(0, len(hidden), LOGIT_ROWS):
+            rows = slice(begin, begin + LOGIT_ROWS)
             logprobs = F.linear(hidden[rows], head).float().log_softmax(-1)
             chosen = targets[rows, None]
             losses[rows] = -logprobs.gather(1, chosen)[:, 0]

@@ -23,13 +23,13 @@ from pellucid.system.progress import Progress
 PATIENCE = 3
 """Evaluations without improvement after which training stops."""
 
-STEEPEST = 1.0
+MAX_GRADIENT_NORM = 1.0
 """Norm at which gradients are clipped."""
 
-TOGETHER = {"cpu": 2048, "cuda": 16384}
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens of a batch, padding included, by device."""
 
-SAVED_EVERY = 20.0
+SAVED_EVERY_SECONDS = 20.0
 """Seconds between checkpoints."""
 
 VALIDATION_CURSORS, VALIDATION_TEXTS = 20, 4
@@ -59,7 +59,7 @@ class AdapterTrainer:
         self._plan = plan
         self._folder = folder
         self._progress = progress
-        self._together = TOGETHER[next(iter(adapter.parameters.values())).device.type]
+        self._together = BATCH_TOKENS[next(iter(adapter.parameters.values())).device.type]
 
     def train(self, train: Sequence[Document], validation: Sequence[Document], state: TrainingState | None = None) -> TrainingOutcome:
         """Train to the end of the plan, or until held-out files stop improving. The adapter then has the best weights.
@@ -103,7 +103,7 @@ class AdapterTrainer:
                     f"After {step} steps, held-out files have a loss of {losses[-1].loss:.4f} nats per token, {losses[0].loss:.4f} before."
                 )
             seconds += time.perf_counter() - start
-            if looked or seconds - saved >= SAVED_EVERY:  # also after the last step, which ends with an evaluation
+            if looked or seconds - saved >= SAVED_EVERY_SECONDS:  # also after the last step, which ends with an evaluation
                 state = TrainingState(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(losses))
                 state.save(self._folder)
                 saved = seconds
@@ -113,7 +113,7 @@ class AdapterTrainer:
     def _descend(self, optimizer: torch.optim.Optimizer, samples: Sequence[Sample], rate: float) -> None:
         """Take one step."""
         self.step(samples)
-        torch.nn.utils.clip_grad_norm_(self._adapter.parameters.values(), STEEPEST)
+        torch.nn.utils.clip_grad_norm_(self._adapter.parameters.values(), MAX_GRADIENT_NORM)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
