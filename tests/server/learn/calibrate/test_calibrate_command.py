@@ -122,7 +122,7 @@ def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, mon
 
 def test_help(run: Run) -> None:
     """The help says how the replay differs from an editor."""
-    assert "without pieces of other files and without the time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
+    assert "no chunks of other files and no time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
 
 
 def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:

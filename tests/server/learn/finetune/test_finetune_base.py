@@ -82,5 +82,5 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
         read("smollm2-135m")
     with pytest.raises(NotSupportedError, match=r"cannot be trained: models of llama, mistral, qwen2, qwen3 can\."):
         read(str(other))
-    with pytest.raises(InvalidRequestError, match="leave @int4 out"):
+    with pytest.raises(InvalidRequestError, match="remove @int4 from"):
         read("smollm2-135m-instruct@int4")
