@@ -140,9 +140,9 @@ def _found(settings: Settings, options: CalibrateOptions, records: Sequence[Sugg
         logged, more = len(entries), logged_table(entries, float(fit.whole.sum()))
     with Steps() as steps:
         steps.start("fitting and measuring", 2)
-        ways = fit_all(fit, more)
+        models = fit_all(fit, more)
         steps.advance(1)
-        findings = find(fit, [record for record in records if record.document not in to_fit], ways)
+        findings = find(fit, [record for record in records if record.document not in to_fit], models)
         steps.advance(1)
     about = {
         "model": model,

@@ -66,7 +66,7 @@ class Findings:
     """
 
     calibration: Calibration
-    ways: tuple[FittedModel, ...]
+    models: tuple[FittedModel, ...]
     scores: Mapping[CalibrationKind, Score]
     bars: Mapping[CalibrationKind, tuple[Bin, ...]]
     checks: tuple[LevelCheck, ...]
@@ -77,7 +77,7 @@ class Findings:
     test: Table
 
 
-def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedModel]) -> Findings:
+def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[FittedModel]) -> Findings:
     """Measure fitted models, best first, on the records of files that they were not fitted on.
 
     Raises InvalidRequestError if there are no suggestions, if all are right or all wrong, or if all are of one file.
@@ -89,12 +89,12 @@ def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedM
             f"The {whole.size} suggestions to measure on are all right, all wrong, or none: ask for more --cursors, or name another folder."
         )
     check_files(test, "to measure on")
-    probabilities = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
-    best, raw = ways[0], next(way for way in ways if way.kind is CalibrationKind.RAW)
+    probabilities = {model.kind: predict(model.kind, model.numbers, test.numbers) for model in models}
+    best, raw = models[0], next(model for model in models if model.kind is CalibrationKind.RAW)
     points = curve(fit, best.held_out)
     calibration = Calibration(best.kind, best.numbers, choose(points), {})
-    scores = {way.kind: score(probabilities[way.kind][test.whole], whole) for way in ways}
-    bars = {way.kind: tuple(reliability(probabilities[way.kind][test.whole], whole.right)) for way in ways}
+    scores = {model.kind: score(probabilities[model.kind][test.whole], whole) for model in models}
+    bars = {model.kind: tuple(reliability(probabilities[model.kind][test.whole], whole.right)) for model in models}
     outcomes = {
         level: (
             outcome(test, shown(test, probabilities[best.kind], calibration.threshold(level))),
@@ -104,7 +104,7 @@ def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedM
     }
     return Findings(
         calibration=calibration,
-        ways=tuple(ways),
+        models=tuple(models),
         scores=scores,
         bars=bars,
         checks=tuple(checks(test, probabilities[raw.kind], probabilities[best.kind])),

@@ -8,7 +8,7 @@ from pathlib import Path
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import CalibrationKind
 from pellucid.learn.calibrate.findings import Findings
-from pellucid.learn.calibrate.report import WAYS
+from pellucid.learn.calibrate.report import MODEL_LABELS
 from pellucid.learn.metrics import Bin
 from pellucid.system.svg import Anchor, Mark, Picture, Scale, write_picture
 
@@ -40,7 +40,7 @@ def picture(findings: Findings) -> Picture:
     drawn = Picture(WIDTH, HEIGHT, title, f"{subtitle} {_in_words(findings.bars[kind])}")
     drawn.text(LEFT - 28, 40, title, "title")
     drawn.text(LEFT - 28, 62, subtitle, "small")
-    for number, (heading, one) in enumerate((("Before", CalibrationKind.RAW), (f"After: {WAYS[kind]}", kind))):
+    for number, (heading, one) in enumerate((("Before", CalibrationKind.RAW), (f"After: {MODEL_LABELS[kind]}", kind))):
         left, error = LEFT + number * STEP, findings.scores[one].width
         drawn.text(left, TOP - 8, f"calibration error {error.value:.3f} ({error.low:.3f} to {error.high:.3f})", "small")
         _draw_reliability(drawn, left, heading, findings.bars[one])
@@ -65,7 +65,7 @@ def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[
 
 
 def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
-    """Draw the wrong suggestions that are avoided against the right ones that are lost: every threshold, then each level both ways."""
+    """Draw the wrong suggestions that are avoided against the right ones that are lost: every threshold, then each level."""
     x, y = _draw_axes(drawn, left, "The price of hiding unsure suggestions", "right ones hidden or shortened", "wrong ones hidden")
     drawn.curve([(x.at(point.outcome.loss), y.at(point.outcome.gone)) for point in findings.tested], "line")
     for level in GateLevel:

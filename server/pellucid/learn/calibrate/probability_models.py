@@ -84,12 +84,12 @@ def check_files(table: Table, purpose: str) -> None:
 def fit_all(table: Table, more: Table | None = None) -> list[FittedModel]:
     """Fit every model that the data allow, and sort them, best first. ``more`` is used for fitting only: an editor's log."""
     check(table)
-    ways: list[tuple[CalibrationKind, float | None]] = [(CalibrationKind.RAW, None), (CalibrationKind.PLATT, None)]
-    ways += [(CalibrationKind.LOGISTIC, strength) for strength in STRENGTHS]
+    candidates: list[tuple[CalibrationKind, float | None]] = [(CalibrationKind.RAW, None), (CalibrationKind.PLATT, None)]
+    candidates += [(CalibrationKind.LOGISTIC, strength) for strength in STRENGTHS]
     if table.whole.sum() >= ISOTONIC_FROM:
-        ways.append((CalibrationKind.ISOTONIC, None))
+        candidates.append((CalibrationKind.ISOTONIC, None))
     best: dict[CalibrationKind, FittedModel] = {}
-    for kind, strength in ways:
+    for kind, strength in candidates:
         found = _judged(table, more, kind, strength)
         if kind not in best or found.loss < best[kind].loss:
             best[kind] = found

@@ -16,7 +16,7 @@ from pellucid.learn.calibrate.findings import Findings
 from pellucid.learn.calibrate.levels import LevelOutcome
 from pellucid.learn.metrics import Bin, Interval
 
-WAYS: Mapping[CalibrationKind, str] = {
+MODEL_LABELS: Mapping[CalibrationKind, str] = {
     CalibrationKind.RAW: "the mean probability, uncalibrated",
     CalibrationKind.PLATT: "Platt scaling",
     CalibrationKind.LOGISTIC: "logistic regression",
@@ -43,8 +43,12 @@ def figures(findings: Findings) -> dict[str, Any]:
         "fitted on": _counts(findings.fit),
         "measured on": _counts(findings.test),
         "ways": {
-            way.kind: {"log-loss on files left out": way.loss, "strength": way.strength, **asdict(findings.scores[way.kind])}
-            for way in findings.ways
+            model.kind: {
+                "log-loss on files left out": model.loss,
+                "strength": model.strength,
+                **asdict(findings.scores[model.kind]),
+            }
+            for model in findings.models
         },
         "reliability": {kind: [asdict(bar) for bar in bars] for kind, bars in findings.bars.items()},
         "checks": [asdict(check) for check in findings.checks],
@@ -69,22 +73,22 @@ def show(findings: Findings, console: Console) -> None:
     console.print(
         f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on {int(test.whole.sum()):,} in "
         f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. The best is "
-        f"{WAYS[findings.calibration.kind]}, by log loss on files that were left out."
+        f"{MODEL_LABELS[findings.calibration.kind]}, by log loss on files that were left out."
     )
-    console.print(_ways(findings))
+    console.print(_scores(findings))
     console.print(_bars(findings))
     console.print(_checks(findings))
     console.print(_levels(findings))
     console.print(_curve(findings))
 
 
-def _ways(findings: Findings) -> Grid:
+def _scores(findings: Findings) -> Grid:
     """Return a table with one column per model; intervals make rows per model too wide."""
     grid = _grid("Quality of the probabilities on files that were not used for fitting (95 % intervals by file)")
-    scores = [findings.scores[way.kind] for way in findings.ways]
+    scores = [findings.scores[model.kind] for model in findings.models]
     grid.add_column("")
-    for way in findings.ways:
-        grid.add_column(WAYS[way.kind], justify="right")
+    for model in findings.models:
+        grid.add_column(MODEL_LABELS[model.kind], justify="right")
     rows: dict[str, Sequence[Interval]] = {
         "ECE, 10 bins": [one.width for one in scores],
         "ECE, 15 of equal mass": [one.mass for one in scores],

@@ -19,7 +19,7 @@ from pellucid.learn.train import curves, learners, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
 from pellucid.learn.train.comparison import describe_lead, lead
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
-from pellucid.learn.train.results import LearnerRow, TrainResults, read_results, read_row, read_training, show
+from pellucid.learn.train.results import LearnerRow, TrainResults, read_results, read_row, read_training_cost, show
 from pellucid.models.store import as_argument
 from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
@@ -125,7 +125,7 @@ def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: 
         bar.note(f"Resuming from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
     bar.start("training the GPT", run.schedule.steps)
     bar.advance(trainer.progression.step)
-    display = TrainingDisplay(run, bar, {name: read_training(run.folder / name).validation for name in BASELINES})
+    display = TrainingDisplay(run, bar, {name: read_training_cost(run.folder / name).validation for name in BASELINES})
     learners.learn_gpt(run, trainer, display)
     display.draw(trainer.progression)
 
@@ -187,7 +187,7 @@ def _settings(device: torch.device, window: int) -> Settings:
 
 
 def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
-    trainings = {found.name: read_training(run.folder / found.name) for found in rows}
+    trainings = {found.name: read_training_cost(run.folder / found.name) for found in rows}
     gpt = rows[0]
     notes = [f"{name}: {training.note}." for name, training in trainings.items() if training.note]
     given, left = run.plan.max_minutes, run.schedule.seconds

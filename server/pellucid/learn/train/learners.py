@@ -22,7 +22,7 @@ from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.energy import EnergyMeter
 from pellucid.learn.train.loop import GPTTrainer, StepListener, TrainingData, measure
 from pellucid.learn.train.plan import Run
-from pellucid.learn.train.results import Training
+from pellucid.learn.train.results import TrainingCost
 from pellucid.learn.train.schedule import Schedule
 from pellucid.models.byte_window_folder import write_logistic, write_ngram
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
@@ -39,7 +39,7 @@ def learn_ngram(run: Run, split: Split) -> None:
     begun, meter = time.perf_counter(), EnergyMeter()
     validation = _bytes(split.validation)
     model = ngram.fit(_bytes(split.train), validation)
-    training = Training(
+    training = TrainingCost(
         model.parameters, time.perf_counter() - begun, None, meter.lap(), bits_per_byte(model, validation), model.description
     )
     with _published(run.folder / "ngram", training) as folder:
@@ -52,7 +52,7 @@ def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
     begun, meter = time.perf_counter(), EnergyMeter()
     fitted = logistic.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
     seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
-    training = Training(
+    training = TrainingCost(
         fitted.parameters,
         seconds,
         6.0 * fitted.multiplications * fitted.seen,
@@ -119,7 +119,7 @@ def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
     progression, shape = trainer.progression, run.plan.sizes.shape
     parameters = shape.parameters(trainer.model.vocabulary)
     ended = "" if progression.step == run.schedule.steps else ", stopped without further improvement"
-    training = Training(
+    training = TrainingCost(
         parameters,
         progression.seconds,
         6.0 * parameters * progression.step * trainer.tokens,
@@ -139,7 +139,7 @@ def _bytes(documents: Sequence[Document]) -> list[Bytes]:
 
 
 @contextmanager
-def _published(folder: Path, training: Training | None = None) -> Iterator[Path]:
+def _published(folder: Path, training: TrainingCost | None = None) -> Iterator[Path]:
     """Give a folder to write into, and rename it once it is complete. Raises ModelError if the disk refuses."""
     part = folder.with_name(folder.name + ".part")
     with writing(folder.parent):

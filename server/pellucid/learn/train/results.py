@@ -22,7 +22,7 @@ from pellucid.system.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingCost:
     """The cost of a learner's training, as stored next to the model.
 
     ``flops`` is an estimate, None for counting; ``joules`` is the whole machine's, None without a counter; ``validation`` is in bits per
@@ -77,9 +77,9 @@ def read_results(path: Path) -> TrainResults | None:
     return TrainResults(tuple(LearnerRow(**row) for row in stored["learners"]), tuple(stored["notes"]), stored["setup"])
 
 
-def read_training(folder: Path) -> Training:
+def read_training_cost(folder: Path) -> TrainingCost:
     """Read the cost of a learner's training."""
-    return Training(**read_json(folder / "training.json"))
+    return TrainingCost(**read_json(folder / "training.json"))
 
 
 async def read_row(
@@ -90,12 +90,12 @@ async def read_row(
     try:
         progress.start(f"reading the test part with {folder.name}", sum(document.size for document in test))
         readings = [
-            await read(assistant, document.text, window=window, stride=stride, progress=_TrainPart(progress, document.size))
+            await read(assistant, document.text, window=window, stride=stride, progress=_TextProgress(progress, document.size))
             for document in test
         ]
     finally:
         engine.close()
-    found, training = TextReading.together(readings), read_training(folder)
+    found, training = TextReading.together(readings), read_training_cost(folder)
     row = LearnerRow(
         name=folder.name,
         tokenizer=tokenizer,
@@ -114,7 +114,7 @@ async def read_row(
     return row, found
 
 
-class _TrainPart:
+class _TextProgress:
     """The progress of one text as a part of a bar in bytes."""
 
     def __init__(self, whole: Progress, size: int) -> None:

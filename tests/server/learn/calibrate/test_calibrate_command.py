@@ -72,9 +72,9 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
     assert record is not None
     calibration = Calibration.read(record)
     record = json.loads(out)
-    ways = record["figures"]["ways"]
+    models = record["figures"]["ways"]
     assert record["numbers"] == list(calibration.numbers)
-    assert ways[calibration.kind]["loss"]["value"] < ways["raw"]["loss"]["value"]
+    assert models[calibration.kind]["loss"]["value"] < models["raw"]["loss"]["value"]
     assert record["figures"]["fitted on"]["suggestions"] + record["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
     assert (calibration.about["model"], calibration.about["folder"]) == (MODEL, "project")
     assert str(assistant.kept) in err

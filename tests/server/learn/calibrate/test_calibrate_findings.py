@@ -111,11 +111,11 @@ def test_checks(findings: Findings) -> None:
 def test_one_kind_of_outcome() -> None:
     """Test files with only one kind of outcome are an error."""
     fit = Table.of(records(200))
-    ways = fit_all(fit)
+    models = fit_all(fit)
 
     for others in ([record(number, 0.5, True) for number in range(50)], []):
         with pytest.raises(InvalidRequestError, match="suggestions to measure on are all right, all wrong, or none"):
-            find(fit, others, ways)
+            find(fit, others, models)
 
 
 def test_one_file() -> None:

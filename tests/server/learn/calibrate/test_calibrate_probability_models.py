@@ -33,24 +33,24 @@ def test_rows() -> None:
 
 def test_every_way() -> None:
     """With enough suggestions every model is tried, sorted by loss on left-out files."""
-    ways = fit_all(MANY)
+    models = fit_all(MANY)
 
-    assert {way.kind for way in ways} == set(CalibrationKind)
-    assert [way.loss for way in ways] == sorted(way.loss for way in ways)
-    assert ways[-1].kind is CalibrationKind.RAW
+    assert {model.kind for model in models} == set(CalibrationKind)
+    assert [model.loss for model in models] == sorted(model.loss for model in models)
+    assert models[-1].kind is CalibrationKind.RAW
 
 
 def test_isotonic_needs_many() -> None:
     """Isotonic regression needs many suggestions."""
-    ways = fit_all(Table.of(records(ISOTONIC_FROM - 1)))
+    models = fit_all(Table.of(records(ISOTONIC_FROM - 1)))
 
-    assert {way.kind for way in ways} == set(CalibrationKind) - {CalibrationKind.ISOTONIC}
+    assert {model.kind for model in models} == set(CalibrationKind) - {CalibrationKind.ISOTONIC}
 
 
 def test_found_again() -> None:
     """The curve that generated the suggestions is recovered, and holds for others."""
     table = MANY.only(MANY.whole)
-    (platt,) = [way for way in fit_all(table) if way.kind is CalibrationKind.PLATT]
+    (platt,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]
     others = Table.of(records(2000, seed=1))
     others = others.only(others.whole)
 
@@ -64,17 +64,17 @@ def test_found_again() -> None:
 
 def test_the_editor_computes_the_same() -> None:
     """Every model gives the same probabilities in arrays and in the language server's plain Python."""
-    for way in fit_all(MANY):
-        calibration = Calibration.read(Calibration(way.kind, way.numbers, COSTS, {}).record)
-        probabilities = predict(way.kind, way.numbers, MANY.numbers[:50])
+    for model in fit_all(MANY):
+        calibration = Calibration.read(Calibration(model.kind, model.numbers, COSTS, {}).record)
+        probabilities = predict(model.kind, model.numbers, MANY.numbers[:50])
         assert np.allclose(probabilities, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12)
 
 
 def test_judged_on_files_left_out() -> None:
     """Held-out probabilities come from a fit without that file."""
-    (platt,) = [way for way in fit_all(MANY) if way.kind is CalibrationKind.PLATT]
+    (platt,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.PLATT]
     flipped = replace(MANY, right=np.where(MANY.files == 0, ~MANY.right, MANY.right))
-    (other,) = [way for way in fit_all(flipped) if way.kind is CalibrationKind.PLATT]
+    (other,) = [model for model in fit_all(flipped) if model.kind is CalibrationKind.PLATT]
 
     own = MANY.files == 0
     assert np.allclose(platt.held_out[own], other.held_out[own])
@@ -141,10 +141,10 @@ def test_log_moves_the_fit_only() -> None:
     """A log of dismissed suggestions lowers the fitted probabilities, but models are judged on the replay alone."""
     more = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 400.0)
     table = Table.of(records(400))
-    (before,) = [way for way in fit_all(table) if way.kind is CalibrationKind.PLATT]
-    (after,) = [way for way in fit_all(table, more) if way.kind is CalibrationKind.PLATT]
+    (before,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]
+    (after,) = [model for model in fit_all(table, more) if model.kind is CalibrationKind.PLATT]
 
-    probabilities = [predict(CalibrationKind.PLATT, way.numbers, table.numbers).mean() for way in (before, after)]
+    probabilities = [predict(CalibrationKind.PLATT, model.numbers, table.numbers).mean() for model in (before, after)]
 
     assert probabilities[1] < probabilities[0] - 0.02
     assert len(after.held_out) == table.size

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
-from pellucid.learn.evaluate.sandbox.check import ProgramTest
+from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
 SHORT = Limits(seconds=5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)

@@ -1,4 +1,4 @@
-"""The process in which a model's program or its test runs: it limits itself, then becomes one of the two sides of ``check.py``.
+"""The process in which a model's program or its test runs: it limits itself, then becomes one of the two sides of ``program_test.py``.
 
 It is started by sandbox.py with nothing but the standard library, and reads one JSON object from stdin. A child does the work, so that a
 signal to its parent kills only this process. Until then, on Linux, this process adopts orphans of the program, so that sandbox.py finds
@@ -19,7 +19,7 @@ from typing import Any
 PACKAGES = str(Path(__file__).parents[4])
 sys.path.insert(0, PACKAGES)  # for these imports alone: the program itself finds only the standard library
 from pellucid.learn.evaluate.sandbox import landlock, seccomp  # noqa: E402
-from pellucid.learn.evaluate.sandbox.check import Pipes, ProgramTest, judge, serve  # noqa: E402
+from pellucid.learn.evaluate.sandbox.program_test import Pipes, ProgramTest, judge, serve  # noqa: E402
 
 sys.path.remove(PACKAGES)
 

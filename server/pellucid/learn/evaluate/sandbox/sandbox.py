@@ -1,7 +1,7 @@
 """Runs a program that a model wrote, has another process judge it, and reports how it ended. This is not a real sandbox.
 
-The program cannot reach its verdict: the tests run in their own process (``check.py``), which only sees the values that the program's
-function returns. Everything else is limited as far as the system allows:
+The program cannot reach its verdict: the tests run in their own process (``program_test.py``), which only sees the values that the
+program's function returns. Everything else is limited as far as the system allows:
 
 - Everywhere: no environment, no site packages, a temporary working folder, limits on processor time, file size and memory of each process,
   on time and on output. Its child processes are killed.
@@ -40,7 +40,7 @@ from typing import IO, Any, Final
 
 from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate.sandbox import cgroup, landlock, process_tree, seccomp
-from pellucid.learn.evaluate.sandbox.check import ProgramTest
+from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 
 logger = logging.getLogger(__name__)
 

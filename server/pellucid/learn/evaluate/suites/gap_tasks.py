@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.learn.evaluate.sandbox.check import ProgramTest
+from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramOutcome, run_program
 from pellucid.learn.evaluate.suites.benchmark_files import Json, drawn, json_lines
 

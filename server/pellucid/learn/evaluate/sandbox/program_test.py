@@ -18,7 +18,7 @@ from pellucid.learn.evaluate.sandbox.json_values import MessageError, decode, en
 LONGEST_MESSAGE: Final = 500
 
 PASSED, RAISED, LEFT = "passed", "raised", "left"
-"""Verdicts; the values of ``sandbox.End``."""
+"""Verdicts; the values of ``sandbox.ProgramEnd``."""
 
 
 class ProgramTest(NamedTuple):
