@@ -23,7 +23,7 @@ THRESHOLDS = tuple(number / 200 for number in range(200))
 
 @dataclass(frozen=True, slots=True)
 class LevelOutcome:
-    """What a level does to suggestions.
+    """The effect of a level on suggestions.
 
     Of the ``wrong`` ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the others still show something wrong. Of the
     ``right`` ones, ``lost`` are not shown and ``shortened`` are shown in part. ``kept`` is the share of the right ones' characters that is

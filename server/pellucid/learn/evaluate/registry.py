@@ -42,7 +42,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class SuiteKind:
-    """How a suite is built, which figures its records have, and which records of two models form a pair."""
+    """A suite by its parts: a builder, the measures of its records, and a test if two models' records form a pair."""
 
     build: Callable[[EvaluateOptions], Suite]
     measures: Callable[[Sequence[Facts]], Sequence[Measure]]

@@ -12,7 +12,7 @@ from pellucid.tokens import Extra, Finish, Message, SamplingParams, Terms, Token
 
 
 class Ability(StrEnum):
-    """What a suite may need of a model and its API. The values are used in sentences."""
+    """Abilities that a suite may need of a model and its API. The values are used in sentences."""
 
     COMPLETE = "completions of a text"
     SCORE = "the probabilities of a given text"

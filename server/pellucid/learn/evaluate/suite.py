@@ -16,7 +16,7 @@ from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.metrics import Bin, Interval, bootstrap, wilson
 
 Facts = dict[str, Any]
-"""What is recorded of one question and its answer, as JSON."""
+"""The record of one question and its answer, as JSON."""
 
 Rows = NDArray[np.int64]
 Statistic = Callable[[Rows], float]
@@ -27,7 +27,7 @@ AT_ONCE = 4
 
 
 class FigureFormat(StrEnum):
-    """How a figure is formatted."""
+    """Formats of a figure."""
 
     SHARE = "share"
     NUMBER = "number"
@@ -172,7 +172,7 @@ class Suite(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Everything besides the protocol that decides the answers, as JSON, except their number."""
+        """Everything other than the protocol that decides the answers, as JSON, except their number."""
         ...
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:

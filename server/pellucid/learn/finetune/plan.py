@@ -31,7 +31,7 @@ BUCKETS = 4
 
 @dataclass(frozen=True, slots=True)
 class FinetunePlan:
-    """How an adapter is trained. ``key`` identifies the base, the documents and the options."""
+    """The plan of a training. ``key`` identifies the base, the documents and the options."""
 
     key: str
     steps: int

@@ -38,7 +38,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a GPT is trained: ``batch`` windows per step, the ``peak`` learning rate, and ``warm_up`` steps, at most a tenth of all.
+    """The settings of a training: ``batch`` windows per step, the ``peak`` learning rate, and ``warm_up`` steps, at most a tenth of all.
 
     ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the largest norm of a gradient. The second of
     ``betas`` is larger than large models' 0.95, because a step has few tokens (nanoGPT's value for this size).

@@ -22,7 +22,7 @@ PASSED, RAISED, LEFT = "passed", "raised", "left"
 
 
 class ProgramTest(NamedTuple):
-    """How a program is judged: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
+    """A test of a program: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
 
     ``reference`` is a correct program. The test may use its other functions, but not those of the judged program. Without an entry point, a
     program passes if it runs to its end.

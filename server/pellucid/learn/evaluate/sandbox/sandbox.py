@@ -65,7 +65,7 @@ OWN_USERS: Final = ("--user", "--map-current-user")
 
 
 class ProgramEnd(StrEnum):
-    """How a program ended."""
+    """The ends of a program."""
 
     PASSED = "passed"
     """It ran to its end, and its tests passed."""
@@ -83,7 +83,7 @@ class ProgramEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgramOutcome:
-    """How a program ended, with a message."""
+    """The end of a program, with a message."""
 
     end: ProgramEnd
     message: str = ""
@@ -117,7 +117,7 @@ LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What this system permits: the command in front of the interpreter, the user, and if that user may read everything.
+    """The confinement that this system permits: the command in front of the interpreter, the user, and if that user may read everything.
 
     ``landlock`` and ``seccomp`` are True if the kernel has them, ``groups`` if control groups can be made.
     """

@@ -14,7 +14,7 @@ from pellucid.errors import InvalidRequestError, ModelError
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """How much of the answer is in the reference (precision) and of the reference in the answer (recall)."""
+    """The share of the answer in the reference (precision), and of the reference in the answer (recall)."""
 
     precision: float
     recall: float

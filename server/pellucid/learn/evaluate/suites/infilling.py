@@ -93,7 +93,7 @@ class Infilling(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Whether answers are run."""
+        """The permission to run answers."""
         return {"data": self._source, "run code": self._run_code}
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
