@@ -1,9 +1,9 @@
-"""Prefill and decode beside ``transformers.generate`` in bfloat16: the same file, the same threads, turn by turn.
+"""Compare prefill and decode speed with ``transformers.generate`` in bfloat16: same file, same threads, in turns.
 
     python benchmarks/against_transformers.py --model qwen2.5-coder-0.5b-instruct --threads 2
 
-Ours is timed through the engine, so that sampling, scores and delivery count. Prompts are random tokens, another one each
-time: no prefix is found in a cache. Prints a table in Markdown; ``--require`` makes it fail where a ratio is too small.
+Pellucid is timed through its engine, so that sampling, scores and delivery count. Prompts are random tokens, different each time, so that
+no prefix is in a cache. Prints a Markdown table; with ``--require`` it fails if a ratio is too small.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=512, help="tokens of each prompt")
     parser.add_argument("--answer", type=int, default=64, help="tokens of each answer")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--require", nargs=2, type=float, metavar=("PREFILL", "DECODE"), help="the smallest ratios that pass")
+    parser.add_argument("--require", nargs=2, type=float, metavar=("PREFILL", "DECODE"), help="smallest ratios that pass")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     loaded = load(arguments.model, device="cpu", store=Store(load_settings().cache), progress=Silent())
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def load_theirs(path: Path) -> Any:
-    """The same weights by the transformers library, in bfloat16."""
+    """Load the same weights with the transformers library, in bfloat16."""
     folder, file = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **file)
     model.generation_config.eos_token_id = None  # every answer has its full length
@@ -66,7 +66,7 @@ def load_theirs(path: Path) -> Any:
 
 
 def race(loaded: LoadedModel, engine: Engine, theirs: Any, arguments: argparse.Namespace) -> dict[str, list[Times]]:
-    """Times of every contestant, in turns; the first turn warms up and does not count."""
+    """Return the times of every contestant, measured in turns. The first turn warms up and does not count."""
     dice = random.Random(0)
     contestants: dict[str, Callable[[Sequence[int]], Times]] = {
         "transformers, bfloat16": lambda ids: time_theirs(theirs, ids, arguments.answer),
@@ -82,7 +82,7 @@ def race(loaded: LoadedModel, engine: Engine, theirs: Any, arguments: argparse.N
 
 
 async def time_ours(engine: Engine, model: str, ids: Sequence[int], answer: int) -> Times:
-    """One answer of the engine's."""
+    """Time one answer of the engine."""
     request = Request(ids, SamplingParams(max_tokens=answer, ignore_eos=True))
     start = time.perf_counter()
     first = 0.0
@@ -92,8 +92,8 @@ async def time_ours(engine: Engine, model: str, ids: Sequence[int], answer: int)
     return first - start, time.perf_counter() - first
 
 
-class Clock(BaseStreamer):
-    """Notes when each token comes; ``generate`` hands the prompt over first."""
+class TokenClock(BaseStreamer):
+    """Records the time of each token; ``generate`` passes the prompt first."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -102,13 +102,13 @@ class Clock(BaseStreamer):
         self.times.append(time.perf_counter())
 
     def end(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 @torch.inference_mode()
 def time_theirs(model: Any, ids: Sequence[int], answer: int) -> Times:
-    """One answer of ``generate``."""
-    clock = Clock()
+    """Time one answer of ``generate``."""
+    clock = TokenClock()
     prompt = torch.tensor([ids])
     start = time.perf_counter()
     model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=answer, do_sample=False, streamer=clock)
@@ -117,7 +117,7 @@ def time_theirs(model: Any, ids: Sequence[int], answer: int) -> Times:
 
 
 def report(loaded: LoadedModel, times: dict[str, list[Times]], arguments: argparse.Namespace) -> None:
-    """The medians and their ratios, as Markdown."""
+    """Print the medians and their ratios as Markdown."""
     print(f"{loaded.name}, {arguments.threads} threads, medians of {arguments.rounds} turns\n")
     print(f"| | prefill {arguments.prompt}, tok/s | decode {arguments.answer}, tok/s |\n|---|---|---|")
     speeds = []

@@ -1,11 +1,11 @@
-"""What people who share a server wait for: completions while a chat streams, and eight different clients for minutes.
+"""Measure waiting times on a shared server: completions while a chat streams, and eight different clients for minutes.
 
     python benchmarks/company.py --threads 2 --minutes 10
 
-First completions at cursors of the standard library, as llama.vim asks for them, alternately alone and while a chat is
-answered, whose own pace is told too. Then three people type, two chat, one asks about long texts, one has texts read and
-one draws completions by chance, all at once: how long it takes until a first token comes, and the longest gap between two
-parts of one answer. Fails where a gap is longer than ``--stall`` seconds, memory grows, or a request fails.
+First it requests completions at cursors of the standard library, like llama.vim, alternately alone and during a chat, whose own speed is
+reported too. Then three users type, two chat, one asks about long texts, one scores texts and one samples completions, all at once. It
+reports the time to the first token and the longest gap between two parts of an answer. It fails if a gap is longer than ``--stall``
+seconds, if memory grows, or if a request fails.
 """
 
 from __future__ import annotations
@@ -32,54 +32,54 @@ from pellucid.models.catalog import DEFAULT_MODEL
 from soak import resident_megabytes
 
 CHARACTERS = 2500
-"""Of code before a cursor, and of a long question."""
+"""Characters of code before a cursor, and of a long question."""
 
-ANSWER = 24
+ANSWER_TOKENS = 24
 """Tokens of a completion."""
 
 CHAT_ANSWER = 400
-PAUSE = 0.2
+PAUSE_SECONDS = 0.2
 """Seconds between two keystrokes."""
 
 SAMPLES = 20
-"""Of the server's memory."""
+"""Number of samples of the server's memory."""
 
-GROWTH = 0.05
-"""By how much memory may be larger in the last two thirds of a run than at their beginning."""
+GROWTH_SHARE = 0.05
+"""Allowed growth of memory from the beginning to the last two thirds of a run."""
 
 
 @dataclass
-class Waits:
-    """Seconds until the first part of each answer, the longest gap between two parts of one, and the parts that came."""
+class WaitTimes:
+    """Seconds to the first part of each answer, the longest gap between two parts, and the number of parts."""
 
     first: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
     parts: int = 0
 
 
-class Company:
-    """Clients of one server, and what each kind of them has waited for."""
+class SharedServer:
+    """Clients of one server, with the waiting times of each kind."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        self.waits: dict[str, Waits] = defaultdict(Waits)
+        self.waits: dict[str, WaitTimes] = defaultdict(WaitTimes)
         self._client = client
         self._cursors = itertools.cycle(draw("report", 200, 0))
 
     async def complete(self, cursor: Cursor) -> float:
-        """Seconds that a completion takes."""
-        body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {"n_predict": ANSWER, "id_slot": -1}
+        """Return the seconds that a completion takes."""
+        body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {"n_predict": ANSWER_TOKENS, "id_slot": -1}
         begun = time.perf_counter()
         response = await self._client.post("/infill", json=body)
         response.raise_for_status()
         return time.perf_counter() - begun
 
     async def type(self) -> None:
-        """One line, keystroke by keystroke; each ends the request before it, as an editor does."""
+        """Type one line, keystroke by keystroke; each cancels the request before it, as an editor does."""
         cursor = next(self._cursors)
         for end in range(len(cursor.truth) + 1):
             body = llama_vim.request(cursor.before[-CHARACTERS:] + cursor.truth[:end], cursor.below[:CHARACTERS])
-            await self._stream("type", "/infill", body | {"n_predict": ANSWER, "id_slot": -1, "stream": True})
-            await asyncio.sleep(PAUSE)
+            await self._stream("type", "/infill", body | {"n_predict": ANSWER_TOKENS, "id_slot": -1, "stream": True})
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def chat(self) -> None:
         await self._ask("chat", f"Explain what this code does:\n\n{next(self._cursors).before[-400:]}", CHAT_ANSWER)
@@ -124,9 +124,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--completions", type=int, default=60, help="that are asked for alone, and as many while a chat streams")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of eight clients at once")
-    parser.add_argument("--stall", type=float, default=1.0, help="seconds between two parts of an answer that are too many")
+    parser.add_argument("--completions", type=int, default=60, help="completions alone, and as many again during a chat")
+    parser.add_argument("--minutes", type=float, default=10.0, help="duration of the run with eight clients")
+    parser.add_argument("--stall", type=float, default=1.0, help="longest allowed gap between two parts of an answer, in seconds")
     options = parser.parse_args()
     flags = ("--model", options.model, "--threads", str(options.threads), "--no-prefix-save")
     with pellucid_server(*flags) as server:
@@ -136,22 +136,22 @@ def main() -> None:
 
 
 async def measure(url: str, process: int, options: argparse.Namespace) -> list[str]:
-    """Print both tables; gives what was wrong, a sentence each."""
+    """Print both tables. Return the failures, one sentence each."""
     print(about())
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
-        print(await beside_a_chat(Company(client), options.completions), flush=True)
-        company = Company(client)
+        print(await completions_during_chat(SharedServer(client), options.completions), flush=True)
+        company = SharedServer(client)
         memory = await together(company, process, options.minutes * 60)
     print(report(company, memory))
     return problems_of(company, memory, options.stall)
 
 
-async def beside_a_chat(company: Company, count: int) -> str:
-    """The times of completions alone and beside a chat, other cursors each time."""
+async def completions_during_chat(company: SharedServer, count: int) -> str:
+    """Return the times of completions alone and during a chat, with different cursors."""
     alone: list[float] = []
-    beside: list[float] = []
+    during_chat: list[float] = []
     chat = company.waits["chat"]
-    said = 0
+    chat_tokens = 0
     for number, cursor in enumerate(draw("report", 2 * count, 1)):
         if number % 2:
             alone.append(await company.complete(cursor))
@@ -161,15 +161,15 @@ async def beside_a_chat(company: Company, count: int) -> str:
             while not chat.first:
                 await asyncio.sleep(0.05)
             before = chat.parts
-            beside.append(await company.complete(cursor))
-            said += chat.parts - before
+            during_chat.append(await company.complete(cursor))
+            chat_tokens += chat.parts - before
     rows = [
         [name, *(f"{1000 * quantile(times, share):.0f}" for share in (0.5, 0.95))]
-        for name, times in (("alone", alone), ("while a chat streams", beside))
+        for name, times in (("alone", alone), ("while a chat streams", during_chat))
     ]
-    ratios = [f"{quantile(beside, share) / quantile(alone, share):.2f}" for share in (0.5, 0.95)]
-    told = f"Meanwhile the chat says {said / sum(beside):.0f} tokens a second."
-    return table(["completion", "p50, ms", "p95, ms"], [*rows, ["ratio", *ratios]]) + f"\n\n{told}\n"
+    ratios = [f"{quantile(during_chat, share) / quantile(alone, share):.2f}" for share in (0.5, 0.95)]
+    chat_rate = f"Meanwhile the chat generates {chat_tokens / sum(during_chat):.0f} tokens per second."
+    return table(["completion", "p50, ms", "p95, ms"], [*rows, ["ratio", *ratios]]) + f"\n\n{chat_rate}\n"
 
 
 @asynccontextmanager
@@ -182,8 +182,8 @@ async def _going_on(client: Callable[[], Awaitable[None]]) -> AsyncIterator[None
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def together(company: Company, process: int, seconds: float) -> list[float]:
-    """Eight clients for so long; gives the server's memory in MB over that time."""
+async def together(company: SharedServer, process: int, seconds: float) -> list[float]:
+    """Run eight clients. Return the server's memory in MB over time."""
     deadline = time.monotonic() + seconds
     clients = [*[company.type] * 3, *[company.chat] * 2, company.question, company.read, company.draw]
 
@@ -201,7 +201,7 @@ async def together(company: Company, process: int, seconds: float) -> list[float
     return memory
 
 
-def report(company: Company, memory: list[float]) -> str:
+def report(company: SharedServer, memory: list[float]) -> str:
     titles = ["client", "answers", "first token p50, ms", "p95, ms", "longest gap, ms"]
     rows = [
         [
@@ -215,14 +215,14 @@ def report(company: Company, memory: list[float]) -> str:
     return f"{table(titles, rows)}\n\nMemory of the server in MB: {', '.join(f'{sample:.0f}' for sample in memory)}."
 
 
-def problems_of(company: Company, memory: list[float], stall: float) -> list[str]:
-    """What was wrong, a sentence each."""
+def problems_of(company: SharedServer, memory: list[float], stall: float) -> list[str]:
+    """Return the failures, one sentence each."""
     longest = max((gap for waits in company.waits.values() for gap in waits.gaps), default=0.0)
     later = memory[len(memory) // 3 :]
     growth = max(later) / later[0] - 1
     return [
-        *[f"An answer stood still for {longest:.2f} s."] * (longest > stall),
-        *[f"Memory grew by {growth:.1%}."] * (growth > GROWTH),
+        *[f"An answer stalled for {longest:.2f} s."] * (longest > stall),
+        *[f"Memory grew by {growth:.1%}."] * (growth > GROWTH_SHARE),
     ]
 
 

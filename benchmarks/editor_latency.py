@@ -1,13 +1,12 @@
-"""How long a suggestion takes by the kind of keystroke, from the editor's messages to the language server's reply.
+"""Measure the latency of suggestions by kind of keystroke, from the editor's message to the language server's reply.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/editor_latency.py --server http://127.0.0.1:8437 --json latency.json
 
-A real language server process serves an editor that writes lines of the standard library's own files anew, in the midst of
-their files: the lines are taken out, then typed at the pace of a person, 4 to 8 characters a second. A keystroke is sent as
-`didChange` and `inlineCompletion` together; the next one comes when its time has come and the reply is there.
-Between lines the editor changes something above, jumps far away and back, and goes to the next file; all files are visited
-twice. What was computed comes from `pellucid/explain`: the tokens of the prompt that the model read, of all that it has.
+A real language server process serves an editor that rewrites lines of standard library files: the lines are removed, then typed at human
+speed, 4 to 8 characters per second. Each keystroke sends `didChange` and `inlineCompletion` together. The next one follows once its time
+has come and the reply has arrived. Between lines, the editor changes a line above, jumps far away and back, and opens the next file; each
+file is visited twice. `pellucid/explain` reports how many of the prompt's tokens the model computed.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ from common.typed_lines import FAR, LENGTHS, PACE, files, indentation, runs
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.editors.lsp_client import Editor, homes, start
 
-READING = 5.0
-"""Seconds that somebody looks at a file after coming to it."""
+READING_SECONDS = 5.0
+"""Seconds of reading after opening a file."""
 
 LINES_WRITTEN = 3
-"""In each file, on each visit."""
+"""Lines written in each file on each visit."""
 
 
 class Kind(StrEnum):
-    """Where a keystroke goes."""
+    """The position of a keystroke."""
 
     APPEND = "append on a line"
     TYPE_INTO = "type into the suggestion"
@@ -54,13 +53,13 @@ class Kind(StrEnum):
     JUMP = "jump far away"
     BACK = "jump back"
     OTHER_FILE = "another file, just opened"
-    FILE_AGAIN = "a file of before"
+    FILE_AGAIN = "a file visited before"
     AFTER_READING = "after 5 s in that file"
 
 
 @dataclass(frozen=True)
 class Keystroke:
-    """What one cost. ``computed`` and ``prompt`` are tokens: none, where the model was not asked."""
+    """The cost of a keystroke. ``computed`` and ``prompt`` are tokens, 0 if the model was not asked."""
 
     kind: str
     file: str
@@ -73,7 +72,7 @@ class Keystroke:
 
 
 class Document:
-    """An open file and the cursor in it, as an editor has them."""
+    """An open file with its cursor, as an editor holds it."""
 
     def __init__(self, editor: Editor, path: Path, dice: random.Random) -> None:
         self.name = path.relative_to(STDLIB).as_posix()
@@ -86,7 +85,7 @@ class Document:
         editor.open(self._uri, "\n".join(self._lines))
 
     def take_out(self) -> list[str]:
-        """Remove the lines that will be written; the cursor is then at the end of the line before them."""
+        """Remove the lines that will be written. The cursor is then at the end of the line before them."""
         home = self._dice.choice(runs(self._lines, self._code, LINES_WRITTEN))
         script = self._lines[home : home + LINES_WRITTEN]
         self.row = home - 1
@@ -94,18 +93,18 @@ class Document:
         return script
 
     def type(self, text: str) -> None:
-        """At the end of the cursor's line."""
+        """Insert text at the end of the cursor's line."""
         self._replace(self.row, len(self._lines[self.row]), self.row, len(self._lines[self.row]), text)
         self.row += text.count("\n")
 
     def edit_above(self) -> None:
-        """Put in a line of comment somewhat above the cursor, which stays at its text."""
+        """Insert a comment line above the cursor, which stays at its text."""
         row = max(self.row - self._dice.randrange(8, 30), 0)
         self._replace(row, 0, row, 0, f"# checked {self._dice.randrange(1000)}\n")
         self.row += 1
 
     def jump(self) -> int:
-        """Go to the end of a line far away; the row of before."""
+        """Go to the end of a line far away. Return the previous row."""
         before = self.row
         far = [row for row, line in enumerate(self._lines) if abs(row - before) >= FAR and len(line.strip()) >= LENGTHS[0]]
         self.row = self._dice.choice(far)
@@ -115,22 +114,22 @@ class Document:
         return await self._editor.inline(self._uri, self.row, len(self._lines[self.row]))
 
     async def explained(self, kind: Kind, milliseconds: float) -> Keystroke:
-        """What the last request cost."""
+        """Return the cost of the last request."""
         found = await self._editor.request("pellucid/explain", {"textDocument": {"uri": self._uri}})
         usage = found.usage
         computed, prompt, generated = (usage.computed, usage.cached + usage.computed, usage.generated) if usage else (0, 0, 0)
         return Keystroke(kind, self.name, milliseconds, found.source, found.outcome, computed, prompt, generated)
 
     def _replace(self, row: int, character: int, end_row: int, end_character: int, text: str) -> None:
-        """Replace a range, here and in the language server. The files are ASCII: a character is a unit of any encoding."""
+        """Replace a range, here and in the language server. The files are ASCII, so a character is one unit of any encoding."""
         range = types.Range(types.Position(row, character), types.Position(end_row, end_character))
         self._editor.replace(self._uri, range, text)
         changed = self._lines[row][:character] + text + self._lines[end_row][end_character:]
         self._lines[row : end_row + 1] = changed.split("\n")
 
 
-class Typist:
-    """Types at the pace of a person, and notes what every keystroke costs."""
+class TypingUser:
+    """Types at human speed, and records the cost of every keystroke."""
 
     def __init__(self, dice: random.Random) -> None:
         self.keystrokes: list[Keystroke] = []
@@ -138,13 +137,13 @@ class Typist:
         self._shown = ""
 
     async def visit(self, document: Document, kind: Kind) -> None:
-        """Write the lines that are missing, with what else one does in between."""
+        """Write the missing lines, with other edits in between."""
         script = document.take_out()
         for number, line in enumerate(script):
             text = line.strip()
             await self._press(document, "\n" + indentation(line), kind if number == 0 else Kind.NEW_LINE)
             if number == 0:
-                await asyncio.sleep(READING)
+                await asyncio.sleep(READING_SECONDS)
             first = Kind.AFTER_READING if number == 0 else None
             if number > 0:
                 document.edit_above()
@@ -158,7 +157,7 @@ class Typist:
             await self._press(document, text[-1], Kind.BACK)
 
     async def _press(self, document: Document, text: str, kind: Kind | None = None) -> None:
-        """One keystroke; without a kind it is one on the line, into what is shown or not."""
+        """Press one key. Without a kind it is on the line, inside or outside of the shown suggestion."""
         if kind is None:
             kind = Kind.TYPE_INTO if self._shown.startswith(text) and self._shown != text else Kind.APPEND
         pause = asyncio.create_task(asyncio.sleep(self._dice.uniform(*PACE)))
@@ -176,7 +175,7 @@ def main() -> None:
     parser.add_argument("--server", metavar="URL", required=True, help="a running pellucid serve")
     parser.add_argument("--files", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every keystroke")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every keystroke to")
     options = parser.parse_args()
     keystrokes = asyncio.run(write(options.server, options.files, random.Random(options.seed)))
     if options.json:
@@ -185,8 +184,8 @@ def main() -> None:
 
 
 async def write(server: str, count: int, dice: random.Random) -> list[Keystroke]:
-    """Visit the files twice, in one editor."""
-    typist = Typist(dice)
+    """Visit the files twice in one editor."""
+    typist = TypingUser(dice)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with tempfile.TemporaryDirectory() as folder:
         editor = await start(homes(Path(folder)), {"server": {"url": server, "start": False}})
@@ -208,15 +207,15 @@ async def write(server: str, count: int, dice: random.Random) -> list[Keystroke]
 
 
 def table(keystrokes: Sequence[Keystroke]) -> str:
-    """Time and tokens by kind: of all, and of those for which the model was asked; tokens are medians of the latter."""
+    """Return time and tokens by kind, of all keystrokes and of those that asked the model. Tokens are medians of the latter."""
     titles = (
         "keystroke",
         "times",
         "p50, ms",
         "p95, ms",
         "asked the model",
-        "p50 then, ms",
-        "p95 then, ms",
+        "p50 of these, ms",
+        "p95 of these, ms",
         "tokens computed",
         "of a prompt of",
     )

@@ -1,11 +1,11 @@
-"""How fast the token heat map of the page is with thousands of tokens, in Chromium without a window.
+"""Measure the speed of the page's token heat map with thousands of tokens, in headless Chromium.
 
     python benchmarks/heat_map.py --json heat_map.json
 
-The text is Python's own `argparse.py`, cut into pieces as long as tokens are, each with alternatives of a distribution that falls
-off as a power of the rank. What a user does is done, as often as `--repeats` says: keys are pressed, the colour mode is chosen,
-a slider is moved, tokens stream in. A time goes from the event's own time stamp (or the call) to the end of the next frame, style,
-layout and painting included; up to 16.7 ms of it are the wait for that frame, which the row "a frame alone" shows.
+The text is Python's own `argparse.py`, cut into pieces of token length, with alternatives of a distribution that falls off as a power of
+the rank. User actions are repeated `--repeats` times: keys are pressed, the colour mode is chosen, a slider is moved, tokens stream in. A
+time lasts from the event's own time stamp (or the call) to the end of the next frame, including style, layout and paint. Up to 16.7 ms of
+it are the wait for that frame, which the row "a frame alone" shows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from support.page.heat_page import HeatPage, Record
 from support.page.page_fixtures import FLAGS
 
 PIECE = re.compile(r" ?[A-Za-z]{1,6}|\n *| ?[^\sA-Za-z]{1,2}| +")
-"""About what a tokenizer makes of code."""
+"""Approximate tokens of code."""
 
 VOCABULARY = 50_000
 
@@ -71,7 +71,7 @@ CHOOSE = """mode => timed(() => {
 
 @dataclass(frozen=True)
 class Row:
-    """What one thing that a user does took, in milliseconds."""
+    """The times of one user action, in milliseconds."""
 
     action: str
     times: tuple[float, ...]
@@ -86,7 +86,7 @@ class Row:
 
 
 def tokens(count: int, alternatives: int, seed: int) -> list[Record]:
-    """Records of so many tokens."""
+    """Return ``count`` token records."""
     dice = random.Random(seed)
     pieces = PIECE.findall(Path(argparse.__file__).read_text(encoding="utf-8"))
     text = [pieces[at % len(pieces)] for at in range(count)]
@@ -94,7 +94,7 @@ def tokens(count: int, alternatives: int, seed: int) -> list[Record]:
 
 
 def drawn(piece: str, pieces: list[str], alternatives: int, dice: random.Random) -> Record:
-    """A token with the alternatives of a distribution that is peaked or flat; it is mostly the first of them."""
+    """Return a token with alternatives of a peaked or flat distribution; it is mostly the first of them."""
     power = dice.choice((1.2, 1.6, 2.5, 4.0))
     weights = [rank**-power for rank in range(1, 2_000)]
     whole = sum(weights)
@@ -110,7 +110,7 @@ def drawn(piece: str, pieces: list[str], alternatives: int, dice: random.Random)
 
 
 class Measure:
-    """Does what a user does with a map, and notes how long each time it took."""
+    """Performs user actions on a heat map, and records the time of each."""
 
     def __init__(self, page: Page, repeats: int) -> None:
         self.rows: list[Row] = []
@@ -121,7 +121,7 @@ class Measure:
         self.rows.append(Row(name, tuple([await once(turn) for turn in range(repeats or self._repeats)])))
 
     async def press(self, name: str, key: str) -> None:
-        """A key, again and again."""
+        """Press a key repeatedly."""
 
         async def once(_: int) -> float:
             await self._page.keyboard.press(key)
@@ -130,7 +130,7 @@ class Measure:
         await self.act(name, once)
 
     async def slide(self, name: str, start: float, step: float) -> None:
-        """A slider, step by step, and again from the start."""
+        """Move a slider step by step, repeatedly from its start."""
         await self.act(f"slider {name}", lambda turn: self.number(SLIDE, [name, str(round(start + step * (turn % 30), 2))]))
 
     async def number(self, script: str, argument: Any = None) -> float:
@@ -138,7 +138,7 @@ class Measure:
 
 
 async def measured(records: list[Record], repeats: int) -> tuple[list[Row], str]:
-    """All rows, and the browser's version."""
+    """Return all rows, and the browser's version."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
         raise SystemExit("This needs Chromium: install Debian's package chromium.")

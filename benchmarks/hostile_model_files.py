@@ -1,8 +1,8 @@
-"""Load mutated model files and adapters, and count how that ends: 2,000 GGUF files, 2,000 folders and 1,000 adapters by default.
-
-Nothing may end but in a loaded model or in one sentence: no traceback, no crash, nothing over ten seconds, nothing over 2 GB.
+"""Load mutated model files and adapters, and count the outcomes: by default 2,000 GGUF files, 2,000 folders and 1,000 adapters.
 
     python benchmarks/hostile_model_files.py --count 2000 --seed 1 [gguf] [folder] [adapter]
+
+The only allowed outcomes are a loaded model and a one-sentence error: no traceback, no crash, nothing over ten seconds or 2 GB.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def trial(kind: str, root: Path, count: int, seed: int) -> Tally:
 
 
 def main() -> int:
-    """Run the trials that are named, print their figures, and give 1 where one failed."""
+    """Run the named trials, print their figures, and return 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", default=KINDS)
     parser.add_argument("--count", type=int, default=2000, help="files and folders; half as many adapters")

@@ -1,10 +1,10 @@
-"""What token healing and ending at the suffix are worth: pass@1 of blocks taken out of HumanEval, with and without.
+"""Measure the value of token healing and of ending at the suffix: pass@1 of blocks removed from HumanEval.
 
     python benchmarks/infill_endings.py --data HumanEval.jsonl.gz --limit 48
 
-Greedy, in the model's own infill format, the cursor behind the indentation of the block. The bare answer is judged as it
-comes (up to the model's own end or the most tokens) and ended where it begins to repeat the suffix; the third one is what
-Pellucid answers: healed and ended.
+Decoding is greedy, in the model's own infill format, with the cursor after the indentation of the block. The plain answer is judged as it
+is (up to the model's own end or the token limit) and cut where it begins to repeat the suffix. The third answer is Pellucid's: healed and
+ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="HumanEval, .jsonl or .jsonl.gz")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name, a folder or a .gguf")
-    parser.add_argument("--limit", type=int, default=48, help="how many tasks, drawn with a fixed seed")
+    parser.add_argument("--limit", type=int, default=48, help="number of tasks, chosen with a fixed seed")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quant", default="auto")
     options = parser.parse_args()
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 async def measure(assistant: LocalAssistant, tasks: Sequence[Task]) -> str:
-    """The table."""
+    """Return the table."""
     turns = asyncio.Semaphore(AT_ONCE)
     params = SamplingParams(max_tokens=MAX_TOKENS)
 
@@ -62,11 +62,11 @@ async def measure(assistant: LocalAssistant, tasks: Sequence[Task]) -> str:
         async with turns:
             return await collect(assistant.complete(CompletionQuery(task.prefix, task.suffix, params=params)))
 
-    said = await asyncio.gather(*map(bare, tasks))
-    ended = [end(task, *answer) for task, answer in zip(tasks, said, strict=True)]
+    plain = await asyncio.gather(*map(bare, tasks))
+    ended = [end(task, *answer) for task, answer in zip(tasks, plain, strict=True)]
     healed = await asyncio.gather(*map(whole, tasks))
     table = ["| answer | pass@1 | same as the solution | came to an end | tasks |", "|---|---|---|---|---|"]
-    for name, answers in (("as it comes", said), ("ended at the suffix", ended), ("healed, and ended at the suffix", healed)):
+    for name, answers in (("unchanged", plain), ("ended at the suffix", ended), ("healed, and ended at the suffix", healed)):
         texts = [text for text, _ in answers]
         passed = 100 * await count_passing(tasks, texts) / len(tasks)
         same = 100 * sum(text == task.solution for task, text in zip(tasks, texts, strict=True)) / len(tasks)
@@ -75,14 +75,14 @@ async def measure(assistant: LocalAssistant, tasks: Sequence[Task]) -> str:
 
 
 async def collect(stream: Stream) -> tuple[str, bool]:
-    """An answer, and whether it came to an end before the most tokens."""
+    """Return an answer, and if it ended before the token limit."""
     items = [item async for item in stream]
     ended = any(isinstance(item, Finish) and item.reason is FinishReason.STOP for item in items)
     return "".join(item.text for item in items if isinstance(item, Token)), ended
 
 
 def end(task: Task, text: str, stopped: bool) -> tuple[str, bool]:
-    """An answer up to where it repeats the suffix, and whether it came to an end."""
+    """Return an answer up to where it repeats the suffix, and if it ended."""
     ending = SuffixStop(task.prefix, task.suffix)
     kept = ending.feed(text)
     return (kept, True) if ending.ended else (kept + ending.finish(), stopped)

@@ -1,12 +1,11 @@
-"""pass@1 of servers' own /infill on HumanEval's single lines, greedy, the first line of the answer; peers on the same tasks.
+"""Compare servers by pass@1 of their /infill on HumanEval's single lines, greedy, by the first line of the answer.
 
     pellucid serve --port 8437 &
     llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 --port 8012 &
-    python benchmarks/infill_endpoints.py --data HumanEval-SingleLineInfilling.jsonl.gz \
-        pellucid=http://127.0.0.1:8437 llama-server=http://127.0.0.1:8012,100
+    python benchmarks/infill_endpoints.py --data HumanEval-SingleLineInfilling.jsonl.gz pellucid=http://127.0.0.1:8437
 
-A number behind a server's address limits it to the first so many tasks; every server's row is given for those tasks too.
-The tests run model-written code, see pellucid/learn/evaluate/sandbox.py.
+Further servers follow as NAME=URL. ``NAME=URL,100`` limits a server to the first 100 tasks; every other server's row is then also given for
+those tasks. The tests run model-written code, see pellucid/learn/evaluate/sandbox/sandbox.py.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Peer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the tasks, .jsonl or .jsonl.gz")
-    parser.add_argument("--limit", type=int, default=10**6, help="how many tasks, drawn with a fixed seed")
+    parser.add_argument("--limit", type=int, default=10**6, help="number of tasks, chosen with a fixed seed")
     parser.add_argument("servers", nargs="+", help="NAME=URL or NAME=URL,TASKS")
     options = parser.parse_args()
     tasks = single_lines(options.data, options.limit)
@@ -63,12 +62,12 @@ def main() -> None:
 
 
 async def judged(tasks: Sequence[Task], lines: Sequence[str]) -> list[bool]:
-    """Whether each task's tests pass."""
+    """Return for each task if its tests pass."""
     return [outcome.passed for outcome in await asyncio.gather(*map(judge, tasks, lines))]
 
 
 async def answers(url: str, tasks: Sequence[Task]) -> list[str]:
-    """The first line that a server fills in, for each task."""
+    """Return the first line that a server fills in, for each task."""
     turns = asyncio.Semaphore(AT_ONCE)
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
 

@@ -1,9 +1,9 @@
-"""Which infill format suits a model: pass@1 of every order, with and without token healing, on HumanEval's single lines.
+"""Compare infill formats of a model: pass@1 of every order, with and without token healing, on HumanEval's single lines.
 
     python benchmarks/infill_formats.py --data HumanEval-SingleLineInfilling.jsonl.gz --limit 60
 
-The data is OpenAI's human-eval-infilling: lines of JSON with task_id, entry_point, prompt, suffix, canonical_solution and
-test. Greedy, the first line of the answer; a task passes if its tests do.
+The data is OpenAI's human-eval-infilling: JSON lines with task_id, entry_point, prompt, suffix, canonical_solution and test. Decoding is
+greedy, and the first line of the answer is judged by the task's tests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="the tasks, .jsonl or .jsonl.gz")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name, a folder or a .gguf")
-    parser.add_argument("--limit", type=int, default=60, help="how many tasks, drawn with a fixed seed")
+    parser.add_argument("--limit", type=int, default=60, help="number of tasks, chosen with a fixed seed")
     parser.add_argument("--orders", nargs="+", choices=get_args(Order), default=list(get_args(Order)))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quant", default="auto")
@@ -43,7 +43,7 @@ def main() -> None:
     tasks = single_lines(options.data, options.limit)
     loaded = load(options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent())
     if loaded.infill is None:
-        raise SystemExit(f"{options.model} has no infill markers: there is no format to choose.")
+        raise SystemExit(f"{options.model} has no infill markers, so there are no formats to compare.")
     engine = Engine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
     print(f"{loaded.name}, {loaded.model.description}\n")
     print("| order | healing | pass@1 | same as the solution | tasks | seconds a task |\n|---|---|---|---|---|---|")
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 async def measure(engine: Engine, loaded: LoadedModel, format: InfillFormat, heal: bool, tasks: Sequence[Task]) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     assistant = LocalAssistant(engine, [replace(loaded, infill=format)])
     turns = asyncio.Semaphore(AT_ONCE)
 

@@ -1,15 +1,16 @@
-"""How long a suggestion takes by the kind of keystroke, on Pellucid's server and on llama-server, both asked as llama.vim asks.
+"""Compare the latency of suggestions by kind of keystroke with llama-server, both asked as llama.vim asks.
 
     python benchmarks/keystrokes.py --llama-bin FOLDER --threads 2 --json keystrokes.json
 
-``--llama-bin`` is the folder of llama-server, which is started as llama.vim recommends; both servers are started and ended
-here. Somebody writes lines of the standard library's own files anew, in the midst of their files, with llama.vim's request
-(POST /infill) at every keystroke and nothing that an editor could do besides; a time ends with the whole suggestion.
+``--llama-bin`` is the folder of llama-server, which is started with llama.vim's recommended flags. This script starts and ends both
+servers. It rewrites lines of standard library files with llama.vim's request (POST /infill) at every keystroke, without other editor
+features. A time ends with the whole suggestion.
 
-Settled: in every file the same keystrokes stop for their answer on both sides. The ratios and the bars are of these.
-Paced, in other files: 4 to 8 keystrokes a second, and some seconds of rest after those that would stop in the other mode; a
-keystroke closes the connection of the one before it. Times are of those that were answered, not the same on both sides.
-The sides take turns by file. Pellucid may end an answer before ``--tokens`` by its own rules: what both said is in the table.
+Settled: both sides wait for the answer at the same keystrokes of each file. Ratios and bars refer to these.
+Paced, in other files: 4 to 8 keystrokes per second, with some seconds of rest at the sampled ones. Each keystroke closes the connection of
+the one before it. Times are of answered keystrokes, which differ between the sides.
+
+The sides take turns by file. Pellucid may end an answer before ``--tokens`` by its own rules, so the table shows both lengths.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from common import llama_vim
-from common.http_asker import SECONDS
+from common.http_asker import TIMEOUT_SECONDS
 from common.machine import about, llama_version
 from common.markdown_tables import quantile, table
 from common.servers import gguf_file, llama_server, pellucid_server
@@ -42,23 +43,23 @@ from pellucid.models.catalog import DEFAULT_MODEL
 OURS, THEIRS = "Pellucid", "llama-server"
 
 WRITTEN = 2
-"""Lines in each file."""
+"""Lines written in each file."""
 
-REST = 2.5
-"""Seconds that somebody at his own pace stops after a sampled keystroke."""
+REST_SECONDS = 2.5
+"""Seconds of rest after a sampled keystroke in paced mode."""
 
-CONTEXT = 8192
+CONTEXT_TOKENS = 8192
 SHARES = (0.5, 0.95, 0.99)
 COLUMNS = ("answered", "p50 / p95 / p99, ms", "computed (most) of the prompt", "generated")
-"""Of each side."""
+"""Columns of each side."""
 
 FIELDS = ("content", "tokens_evaluated", "timings/prompt_n", "timings/predicted_n")
 
 MOST_P50, MOST_P95 = 0.3, 0.4
-"""Of llama-server's times, over all settled keystrokes."""
+"""Largest shares of llama-server's times that pass, over all settled keystrokes."""
 
 MOST_COMPUTED = 8
-"""Tokens of the prompt, at a settled keystroke that appends."""
+"""Most prompt tokens that may be computed at a settled keystroke that appends."""
 
 
 class Mode(StrEnum):
@@ -67,8 +68,8 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A keystroke on one side. What came of it is None where the next one came first: a time, and tokens."""
+class AskedKeystroke:
+    """A keystroke on one side. Its time and tokens are None if the next keystroke came first."""
 
     side: str
     mode: str
@@ -81,34 +82,34 @@ class Asked:
 
 
 class Side:
-    """A server, and what its client has seen so far."""
+    """A server and the records of its client."""
 
     def __init__(self, name: str, client: httpx.AsyncClient, tokens: int) -> None:
         self.name = name
-        self.asked: list[Asked] = []
+        self.asked: list[AskedKeystroke] = []
         self._client = client
         self._tokens = tokens
 
     async def settle(self, file: str, keystrokes: Sequence[Keystroke]) -> None:
-        """Wait for the answer of each that is sampled."""
+        """Wait for the answer of each sampled keystroke."""
         for keystroke in keystrokes:
             if keystroke.sampled:
                 self.asked.append(await self._ask(file, keystroke, Mode.SETTLED))
 
     async def pace(self, file: str, keystrokes: Sequence[Keystroke], dice: random.Random) -> None:
-        """Ask at each one when its time comes, and wait for the last answer, so that nothing is left to be computed."""
+        """Ask at each keystroke's time, and wait for the last answer, so that no work remains."""
         for keystroke in keystrokes[:-1]:
             request = asyncio.create_task(self._ask(file, keystroke, Mode.PACED))
-            await asyncio.sleep(REST if keystroke.sampled else dice.uniform(*PACE))
+            await asyncio.sleep(REST_SECONDS if keystroke.sampled else dice.uniform(*PACE))
             if request.cancel():
                 with suppress(asyncio.CancelledError):
                     await request
-                self.asked.append(Asked(self.name, Mode.PACED, file, keystroke.kind))
+                self.asked.append(AskedKeystroke(self.name, Mode.PACED, file, keystroke.kind))
             else:
                 self.asked.append(request.result())
         self.asked.append(await self._ask(file, keystrokes[-1], Mode.PACED))
 
-    async def _ask(self, file: str, keystroke: Keystroke, mode: Mode) -> Asked:
+    async def _ask(self, file: str, keystroke: Keystroke, mode: Mode) -> AskedKeystroke:
         body = llama_vim.request(keystroke.before, keystroke.after, self._tokens) | {"response_fields": FIELDS}
         begun = time.perf_counter()
         response = await self._client.post("/infill", json=body)
@@ -116,20 +117,20 @@ class Side:
         response.raise_for_status()
         found = response.json()
         counts = [found[name] for name in ("timings/prompt_n", "tokens_evaluated", "timings/predicted_n")]
-        return Asked(self.name, mode, file, keystroke.kind, milliseconds, *counts)
+        return AskedKeystroke(self.name, mode, file, keystroke.kind, milliseconds, *counts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama-bin", type=Path, required=True, metavar="FOLDER", help="where llama-server is")
+    parser.add_argument("--llama-bin", type=Path, required=True, metavar="FOLDER", help="folder of llama-server")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=24, help="most of an answer")
-    parser.add_argument("--files", type=int, default=20, help="in which keystrokes are settled")
-    parser.add_argument("--paced", type=int, default=3, help="more files, that are written at a person's pace")
+    parser.add_argument("--tokens", type=int, default=24, help="most tokens of an answer")
+    parser.add_argument("--files", type=int, default=20, help="number of files in settled mode")
+    parser.add_argument("--paced", type=int, default=3, help="number of further files in paced mode")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--require", action="store_true", help="fail where a bar is missed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every keystroke")
+    parser.add_argument("--require", action="store_true", help="fail if a bar is missed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every keystroke to")
     options = parser.parse_args()
     asked = asyncio.run(write(options))
     if options.json:
@@ -143,8 +144,8 @@ def main() -> None:
         raise SystemExit("\n".join(missed))
 
 
-async def write(options: argparse.Namespace) -> list[Asked]:
-    """Write in all the files, on both sides."""
+async def write(options: argparse.Namespace) -> list[AskedKeystroke]:
+    """Write in all files, on both sides."""
     dice = random.Random(options.seed)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     paths = files(options.files + options.paced, WRITTEN, dice)
@@ -163,34 +164,34 @@ async def write(options: argparse.Namespace) -> list[Asked]:
 
 @asynccontextmanager
 async def contestants(options: argparse.Namespace) -> AsyncIterator[tuple[Side, Side]]:
-    """Both servers, with the model loaded; they have ended after it."""
+    """Run both servers with the model loaded, and end them afterwards."""
     path, threads = gguf_file(options.model), str(options.threads)
-    ours = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT), "--no-page")
-    theirs = ("-t", threads, "-c", str(CONTEXT), "-np", "1", *llama_vim.SERVER_FLAGS)
+    ours = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT_TOKENS), "--no-page")
+    theirs = ("-t", threads, "-c", str(CONTEXT_TOKENS), "-np", "1", *llama_vim.SERVER_FLAGS)
     with pellucid_server(*ours) as one, llama_server(options.llama_bin, path, *theirs) as other:
         async with (
-            httpx.AsyncClient(base_url=one.url, timeout=SECONDS) as first,
-            httpx.AsyncClient(base_url=other.url, timeout=SECONDS) as second,
+            httpx.AsyncClient(base_url=one.url, timeout=TIMEOUT_SECONDS) as first,
+            httpx.AsyncClient(base_url=other.url, timeout=TIMEOUT_SECONDS) as second,
         ):
             yield Side(OURS, first, options.tokens), Side(THEIRS, second, options.tokens)
 
 
-def report(asked: Sequence[Asked]) -> str:
-    """Times and tokens by kind and over all; tokens are medians of the keystrokes that were answered."""
+def report(asked: Sequence[AskedKeystroke]) -> str:
+    """Return times and tokens by kind and overall. Tokens are medians of the answered keystrokes."""
     titles = ("keystroke", "times", *(f"{side}: {what}" for side in (OURS, THEIRS) for what in COLUMNS), "ratio of p50", "ratio of p95")
     groups = [(str(kind), [one for one in asked if one.kind == kind]) for kind in Kind] + [("all", list(asked))]
     return table(titles, [_row(name, group) for name, group in groups if group])
 
 
-def _row(name: str, group: Sequence[Asked]) -> list[str]:
+def _row(name: str, group: Sequence[AskedKeystroke]) -> list[str]:
     sides = [[one for one in group if one.side == side] for side in (OURS, THEIRS)]
     answered = [[one for one in side if one.milliseconds is not None] for side in sides]
     cells = [cell for side in answered for cell in _cells(side)]
     return [name, str(len(sides[0])), *cells, *(f"{ratio(group, share):.2f}" for share in SHARES[:2] if all(answered))]
 
 
-def _cells(answered: Sequence[Asked]) -> list[str]:
-    """COLUMNS of one side."""
+def _cells(answered: Sequence[AskedKeystroke]) -> list[str]:
+    """Return the COLUMNS of one side."""
     if not answered:
         return ["0", *[""] * (len(COLUMNS) - 1)]
     computed, prompt, generated = (
@@ -205,25 +206,25 @@ def _cells(answered: Sequence[Asked]) -> list[str]:
     ]
 
 
-def ratio(asked: Sequence[Asked], share: float) -> float:
-    """A quantile of our times as a part of the same quantile of theirs; both must have answered."""
+def ratio(asked: Sequence[AskedKeystroke], share: float) -> float:
+    """Return a quantile of Pellucid's times divided by the same quantile of llama-server's. Both must have answered."""
     ours, theirs = (quantile(_times([one for one in asked if one.side == side]), share) for side in (OURS, THEIRS))
     return ours / theirs
 
 
-def _times(asked: Sequence[Asked]) -> list[float]:
+def _times(asked: Sequence[AskedKeystroke]) -> list[float]:
     return [one.milliseconds for one in asked if one.milliseconds is not None]
 
 
-def shortfalls(settled: Sequence[Asked]) -> list[str]:
-    """A sentence for each bar that was missed."""
+def shortfalls(settled: Sequence[AskedKeystroke]) -> list[str]:
+    """Return a sentence for each missed bar."""
     found = []
     for share, most in zip(SHARES, (MOST_P50, MOST_P95), strict=False):
         if (reached := ratio(settled, share)) > most:
-            found.append(f"p{100 * share:.0f} is {reached:.2f} of llama-server's and may be {most}.")
+            found.append(f"p{100 * share:.0f} is {reached:.2f} of llama-server's and may be at most {most}.")
     computed = max(one.computed or 0 for one in settled if one.side == OURS and one.kind == Kind.APPEND)
     if computed > MOST_COMPUTED:
-        found.append(f"A keystroke that appends computed {computed} tokens of the prompt and may compute {MOST_COMPUTED}.")
+        found.append(f"A keystroke that appends computed {computed} tokens of the prompt and may compute at most {MOST_COMPUTED}.")
     return found
 
 

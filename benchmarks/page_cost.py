@@ -1,10 +1,10 @@
-"""What the page costs: processor time of the server for each token of a streamed answer, and how soon the page is there.
+"""Measure the cost of the page: processor time per token of a streamed answer, and the time until the page is usable.
 
     python benchmarks/page_cost.py --messages 200 --rounds 3 --json page_cost.json
 
-Starts a server of its own, with a conversation of ``--messages`` messages. The same question is then put through the API
-(a stream with logprobs, as a program asks) and on the page in Chromium, in turns. What is measured begins with the first
-token and ends with the last, so that reading the prompt is no part of it. The models are those of PELLUCID_CACHE.
+Starts its own server with a conversation of ``--messages`` messages. The same question is then asked through the API (a stream with
+logprobs, as a program asks) and on the page in Chromium, in turns. Measurements begin with the first token and end with the last, so that
+prefill is excluded. The models are those of PELLUCID_CACHE.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from pellucid_webui.conversations.store import ConversationStore
 
 OWNER = "local"
 QUESTION = "Count from one to one hundred in words, one number a line, and say nothing else."
-SAID = ("Tell me about the number {}.", "The number {} follows the one before it, and the next one follows it.")
-SECONDS = 600.0
+MESSAGES = ("Tell me about the number {}.", "The number {} follows the one before it, and the next one follows it.")
+TIMEOUT_SECONDS = 600.0
 
 PAINTS = """() => new Promise((done) => {
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
@@ -48,27 +48,27 @@ PAINTS = """() => new Promise((done) => {
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer: its tokens after the first look, and the processor time of the server meanwhile, in seconds."""
+    """An answer: its tokens after the first sample, and the server's processor time meanwhile, in seconds."""
 
     tokens: int
     processor: float
 
     @property
     def each(self) -> float:
-        """Milliseconds of processor time a token."""
+        """Milliseconds of processor time per token."""
         return 1000 * self.processor / self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A server of this script's own."""
+    """The server of this script."""
 
     url: str
     process: int
     conversation: str
 
     def processor(self) -> float:
-        """The seconds that it has computed so far, on all processors."""
+        """Return the server's total processor time in seconds."""
         fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def prepare(url: str) -> float:
-    """Have the page made, as the first visit does; the seconds that it took."""
+    """Build the page, as the first visit does. Return the seconds that it took."""
     begun = time.monotonic()
     while "gradio_config" not in httpx.get(url).text:
         time.sleep(0.05)
@@ -97,13 +97,13 @@ def prepare(url: str) -> float:
 
 
 async def measure(served: Served, messages: int, rounds: int, tokens: int) -> dict[str, Any]:
-    """All figures of the page that is there."""
+    """Return all figures of a page that is built."""
     api: list[Streamed] = []
     page: list[Streamed] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
         tab = await browser.new_page()
-        tab.set_default_timeout(SECONDS * 1000)
+        tab.set_default_timeout(TIMEOUT_SECONDS * 1000)
         starts = [await opened(tab, served) for _ in range(rounds)]
         await tab.get_by_role("button", name="How to answer").click()
         await tab.get_by_role("button", name="Sampling").first.click()
@@ -127,7 +127,7 @@ async def measure(served: Served, messages: int, rounds: int, tokens: int) -> di
 
 
 def table(found: dict[str, Any]) -> str:
-    """As Markdown."""
+    """Return the figures as Markdown."""
     rows = [
         "| what | figure |",
         "|---|---|",
@@ -142,7 +142,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 async def opened(tab: Page, served: Served) -> tuple[float, float]:
-    """Open the page at the conversation: milliseconds to the first paint, and until one can go on with it."""
+    """Open the page at the conversation. Return the milliseconds to the first paint and until the page is usable."""
     begun = time.monotonic()
     await tab.goto(f"{served.url}/?c={served.conversation}")
     await tab.locator(".pl-message").last.wait_for()
@@ -158,7 +158,7 @@ async def number(tab: Page, label: str, value: str) -> None:
 
 
 async def ask_page(tab: Page, served: Served) -> Streamed:
-    """Put the question on the page."""
+    """Ask the question on the page."""
     field = tab.get_by_role("textbox", name="Your message")
     await field.fill(QUESTION)
     await field.press("Enter")
@@ -177,9 +177,9 @@ def counted(note: str) -> int:
 
 
 async def ask_api(served: Served, messages: int, tokens: int) -> Streamed:
-    """Put the question through the API."""
+    """Ask the question through the API."""
     body = {
-        "messages": [*said(messages), {"role": USER, "content": QUESTION}],
+        "messages": [*conversation(messages), {"role": USER, "content": QUESTION}],
         "max_tokens": tokens,
         "temperature": 0,
         "stream": True,
@@ -188,7 +188,7 @@ async def ask_api(served: Served, messages: int, tokens: int) -> Streamed:
     }
     before, count = 0.0, -1
     async with (
-        httpx.AsyncClient(base_url=served.url, timeout=SECONDS) as client,
+        httpx.AsyncClient(base_url=served.url, timeout=TIMEOUT_SECONDS) as client,
         client.stream("POST", "/v1/chat/completions", json=body) as reply,
     ):
         async for line in reply.aiter_lines():
@@ -200,23 +200,23 @@ async def ask_api(served: Served, messages: int, tokens: int) -> Streamed:
     return Streamed(count, served.processor() - before)
 
 
-def said(messages: int) -> list[dict[str, str]]:
-    """A conversation."""
-    return [{"role": (USER, ASSISTANT)[at % 2], "content": SAID[at % 2].format(at // 2 + 1)} for at in range(messages)]
+def conversation(messages: int) -> list[dict[str, str]]:
+    """Return a conversation."""
+    return [{"role": (USER, ASSISTANT)[at % 2], "content": MESSAGES[at % 2].format(at // 2 + 1)} for at in range(messages)]
 
 
 def fill(store: ConversationStore, messages: int) -> str:
-    """Keep the conversation; its id."""
+    """Store the conversation. Return its id."""
     id = store.create(OWNER, TurnSettings(), "Numbers")
     parent = None
-    for one in said(messages):
+    for one in conversation(messages):
         parent = store.add(OWNER, id, parent, one["role"], one["content"], end=FinishReason.STOP)
     return id
 
 
 @contextmanager
 def serving(messages: int) -> Iterator[Served]:
-    """A server with the conversation, its model loaded."""
+    """Run a server with the conversation and its model loaded."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         store = ConversationStore(data / "conversations.db")

@@ -1,13 +1,13 @@
-"""The same work done by Pellucid's server and by llama.cpp, with the same GGUF file and as many threads, turn by turn.
+"""Compare the speed of Pellucid's server with llama.cpp on the same GGUF file and number of threads, in turns.
 
     python benchmarks/peers.py --llama-bin FOLDER --threads 2 --json peers.json
 
-``--llama-bin`` is the folder of llama-server and llama-bench. The servers are started and ended here; all of them have the
-model loaded, one of them works at a time. Each round asks every one of them the same; the next round asks something else.
-What counts is the time that the client waits for an HTTP response; llama-bench, which has no server, tells its own.
+``--llama-bin`` is the folder of llama-server and llama-bench. This script starts and ends the servers; all have the model loaded, and one
+works at a time. All get the same tasks in each round, and the next round has other tasks. A client measures the time of an HTTP response;
+llama-bench, which has no server, reports its own.
 
-A prompt whose reading is no part of what is measured is asked for once before, so that it is in the cache. A ratio says how
-many times as fast Pellucid is as the best of llama.cpp's in that row. ``--require`` fails where one is below its bar.
+A prompt whose prefill is not measured is requested once before, so that it is in the cache. A ratio is Pellucid's speed divided by the best
+of llama.cpp's in that row. With ``--require`` the script fails if a ratio is below its bar.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from pellucid.config import Settings
 from pellucid.models.catalog import DEFAULT_MODEL
 
 HAS_LOOKUP = "lookup" in Settings.model_fields
-"""Whether this Pellucid speculates by looking things up in the prompt."""
+"""True if this version of Pellucid has prompt lookup."""
 
 PREFILLS = (512, 2048)
-ANSWER = 128
+ANSWER_TOKENS = 128
 STREAMS = 4
 STREAM_ANSWER = 96
 EDIT_ANSWER = 600
@@ -54,23 +54,23 @@ CODE, SHORT_CODE = 1100, 370
 """Characters of code: about 300 and 100 tokens."""
 
 CODE_TOKENS = 300
-"""What llama-bench has in its cache before it decodes."""
+"""Tokens in llama-bench's cache before it decodes."""
 
-CONTEXT = 4096
+CONTEXT_TOKENS = 4096
 """Tokens of one stream."""
 
 VOCABULARY = range(1000, 30_000)
-"""Ids that are ordinary tokens in the vocabularies of the catalog's models."""
+"""Ids of ordinary tokens in the vocabularies of the catalog's models."""
 
 WARM_UP = ("import os\n", "import re\n", "import ast\n", "import sys\n")
 
-SLOWER = 1.03
-"""How many times as long an answer may take with alternatives for every token."""
+MAX_SLOWDOWN = 1.03
+"""Largest slowdown by alternatives for every token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """What everybody is asked in one round, and in no other."""
+    """The tasks of one round."""
 
     random_ids: Mapping[int, Sequence[int]]
     code: Code
@@ -81,33 +81,33 @@ class Tasks:
 
 
 class Race:
-    """The contestants, and what they have reached so far."""
+    """The contestants and their figures so far."""
 
     def __init__(self, askers: Mapping[str, Asker], bench: LlamaBench, transformers: Any | None) -> None:
         self._askers = askers
         self._bench = bench
         self._transformers = transformers
         self.prefills = {count: Row(f"prefill of {count} random tokens", bar=Bar(OURS, 2.5)) for count in PREFILLS}
-        self.decode = Row(f"decode of {ANSWER} tokens of code, one stream", bar=Bar(OURS, 1.2))
-        self.edit = Row("edit of a file by instruction, its reading included", bar=Bar(LOOKUP, 1.8))
-        self.edit_alone = Row("the same, its reading left out by the servers' clocks")
-        self.streams = Row(f"{STREAMS} streams in all, prompts known", bar=Bar(OURS, 2.5))
-        self.new_streams = Row(f"{STREAMS} streams in all, prompts read first")
-        self.first = Row("first token after some more typing", TIMES)
+        self.decode = Row(f"decode of {ANSWER_TOKENS} tokens of code, one stream", bar=Bar(OURS, 1.2))
+        self.edit = Row("edit of a file by instruction, including prefill", bar=Bar(LOOKUP, 1.8))
+        self.edit_alone = Row("the same without prefill, by the servers' clocks")
+        self.streams = Row(f"{STREAMS} streams together, prompts cached", bar=Bar(OURS, 2.5))
+        self.new_streams = Row(f"{STREAMS} streams together, including prefill")
+        self.first = Row("first token after more typing", TIMES)
         self.alternatives: list[float] = []
-        """How many times as long an answer took with alternatives."""
+        """Slowdowns of answers with alternatives."""
 
     @property
     def rows(self) -> list[Row]:
         return [*self.prefills.values(), self.decode, self.edit, self.edit_alone, self.streams, self.new_streams, self.first]
 
     def warm_up(self) -> None:
-        """Let every server compute once, so that nothing is made or loaded later."""
+        """Let every server compute once, so that nothing is created or loaded later."""
         for asker in self._askers.values():
             at_once(asker, WARM_UP, known=True)
 
     def run(self, tasks: Tasks, number: int) -> None:
-        """One round."""
+        """Run one round."""
         plain = (OURS, THEIRS)
         for count, row in self.prefills.items():
             self._each(row, plain, partial(prefill, ids=tasks.random_ids[count]))
@@ -126,7 +126,7 @@ class Race:
             row.note(name, work(self._askers[name]))
 
     def _change(self, edit: Edit) -> None:
-        """An answer that repeats most of its prompt; reading the prompt counts, as one waits for it."""
+        """Time an answer that repeats most of its prompt, including prefill, because a user waits for both."""
         for name, asker in self._askers.items():
             reply = asker.chat(edit.question, EDIT_ANSWER)
             self.edit.note(name, reply.generated / reply.seconds)
@@ -135,10 +135,10 @@ class Race:
     def _run_bench(self) -> None:
         for count, speed in self._bench.prefills(PREFILLS).items():
             self.prefills[count].note(BENCH, speed)
-        self.decode.note(BENCH, self._bench.decode(ANSWER, CODE_TOKENS))
+        self.decode.note(BENCH, self._bench.decode(ANSWER_TOKENS, CODE_TOKENS))
 
     def _compare_alternatives(self, prompt: str, number: int) -> None:
-        """With and without, twice; who comes first changes, for the machine may become slower or faster meanwhile."""
+        """Time answers with and without alternatives, twice in alternating order, because the machine's speed may drift."""
         for turn in range(2):
             order = (0, ALTERNATIVES) if (number + turn) % 2 else (ALTERNATIVES, 0)
             speeds = {count: decode(self._askers[OURS], prompt, count) for count in order}
@@ -148,31 +148,31 @@ class Race:
         ids = tasks.random_ids[PREFILLS[0]]
         first, _ = time_theirs(self._transformers, ids, 1)
         self.prefills[len(ids)].note(TRANSFORMERS, len(ids) / first)
-        _, rest = time_theirs(self._transformers, self._askers[OURS].ids(tasks.code.text), ANSWER)
-        self.decode.note(TRANSFORMERS, (ANSWER - 1) / rest)
+        _, rest = time_theirs(self._transformers, self._askers[OURS].ids(tasks.code.text), ANSWER_TOKENS)
+        self.decode.note(TRANSFORMERS, (ANSWER_TOKENS - 1) / rest)
 
 
 def prefill(asker: Asker, ids: Sequence[int]) -> float:
-    """Tokens a second at which a prompt is read, the first token of an answer included."""
+    """Return the tokens per second of a prefill, including the first token of the answer."""
     reply = asker.complete(ids, 1)
     assert reply.computed >= len(ids) - 1, f"{len(ids) - reply.computed} tokens of a random prompt were in the cache"
     return len(ids) / reply.seconds
 
 
 def decode(asker: Asker, prompt: str, alternatives: int = 0) -> float:
-    """Tokens a second of an answer to a prompt in the cache."""
+    """Return the tokens per second of an answer to a prompt in the cache."""
     asker.complete(prompt, 1)
-    return ANSWER / asker.complete(prompt, ANSWER, alternatives).seconds
+    return ANSWER_TOKENS / asker.complete(prompt, ANSWER_TOKENS, alternatives).seconds
 
 
 def first_token(asker: Asker, code: Code) -> float:
-    """Milliseconds to the first token once somebody has typed the rest of a line."""
+    """Return the milliseconds to the first token after the rest of a line was typed."""
     asker.complete(code.text, 1)
     return 1000 * asker.complete(code.text + code.rest, 1).seconds
 
 
 def at_once(asker: Asker, prompts: Sequence[str], *, known: bool) -> float:
-    """Tokens a second of all the answers together; ``known`` prompts are in the cache."""
+    """Return the tokens per second of all answers together; ``known`` prompts are in the cache."""
     for prompt in prompts if known else ():
         asker.complete(prompt, 1)
     with ThreadPoolExecutor(len(prompts)) as pool:
@@ -183,7 +183,7 @@ def at_once(asker: Asker, prompts: Sequence[str], *, known: bool) -> float:
 
 
 def drawn(rounds: int, seed: int) -> list[Tasks]:
-    """What is asked in each round."""
+    """Return the tasks of each round."""
     dice = random.Random(seed)
     code, short = iter(pieces(2 * rounds, CODE, seed)), iter(pieces(2 * STREAMS * rounds, SHORT_CODE, seed + 1))
     files = edits(seed)
@@ -202,17 +202,17 @@ def drawn(rounds: int, seed: int) -> list[Tasks]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama-bin", type=Path, required=True, metavar="FOLDER", help="where llama-server and llama-bench are")
+    parser.add_argument("--llama-bin", type=Path, required=True, metavar="FOLDER", help="folder of llama-server and llama-bench")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--transformers", action="store_true", help="ask generate of the transformers library as well, which is slow")
-    parser.add_argument("--require", action="store_true", help="fail where a bar is missed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every figure")
+    parser.add_argument("--transformers", action="store_true", help="also measure generate of the transformers library, which is slow")
+    parser.add_argument("--require", action="store_true", help="fail if a bar is missed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every figure to")
     options = parser.parse_args()
     if not HAS_LOOKUP:
-        print("This Pellucid has no setting `lookup`: the columns of it stay empty.", file=sys.stderr)
+        print("This version of Pellucid has no setting `lookup`: its columns stay empty.", file=sys.stderr)
     path = gguf_file(options.model)
     with contestants(options, path) as race:
         race.warm_up()
@@ -232,36 +232,36 @@ def main() -> None:
 
 @contextmanager
 def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
-    """All servers, each with its model loaded; they have ended after it."""
+    """Run all servers with their models loaded, and end them afterwards."""
     threads = str(options.threads)
-    common = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT), "--slots", str(STREAMS), "--no-page")
+    common = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT_TOKENS), "--slots", str(STREAMS), "--no-page")
     ours = {OURS: ("--no-lookup",), LOOKUP: ("--lookup",)} if HAS_LOOKUP else {OURS: ()}
     with ExitStack() as stack:
         servers = {name: stack.enter_context(pellucid_server(*common, *flags)) for name, flags in ours.items()}
-        flags = ("-t", threads, "-c", str(STREAMS * CONTEXT), "-np", str(STREAMS))
+        flags = ("-t", threads, "-c", str(STREAMS * CONTEXT_TOKENS), "-np", str(STREAMS))
         servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, path, *flags))
         askers = {name: stack.enter_context(closing(Asker(server.url))) for name, server in servers.items()}
         yield Race(askers, LlamaBench(options.llama_bin, path, options.threads), transformers(options, path))
 
 
 def transformers(options: argparse.Namespace, path: Path) -> Any | None:
-    """The model by the transformers library, in this process, where it is asked for."""
+    """Load the model with the transformers library in this process, if requested."""
     torch.set_num_threads(options.threads)
     return load_theirs(path) if options.transformers else None
 
 
 def report(race: Race) -> str:
     longer = statistics.median(race.alternatives)
-    note = f"With top-{ALTERNATIVES} logprobs for every token an answer of Pellucid's takes {longer:.3f} times as long (at most {SLOWER})."
+    note = f"With top-{ALTERNATIVES} logprobs, an answer of Pellucid's takes {longer:.3f} times as long (at most {MAX_SLOWDOWN})."
     return f"{table(TITLES, [row.cells() for row in race.rows])}\n\n{note}"
 
 
 def shortfalls(race: Race) -> list[str]:
-    """A sentence for each bar that was missed."""
+    """Return a sentence for each missed bar."""
     missed = [row.missed for row in race.rows if row.missed]
     longer = statistics.median(race.alternatives)
-    if longer > SLOWER:
-        missed.append(f"An answer with logprobs takes {longer:.3f} times as long and may take {SLOWER} times.")
+    if longer > MAX_SLOWDOWN:
+        missed.append(f"An answer with logprobs takes {longer:.3f} times as long and may take at most {MAX_SLOWDOWN} times.")
     return missed
 
 

@@ -1,14 +1,15 @@
-"""What each way of holding weights costs in quality, and what it gives in memory and speed.
+"""Measure the cost of each quantization in quality, and its memory and speed.
 
     python benchmarks/quantisation.py --prose tinyshakespeare.txt --tokens 50000 --json quantisation.json
 
-Every quant that Pellucid knows is loaded beside bfloat16 (``none``), which is the reference. Texts are read in windows of
-``--window`` tokens that do not overlap: every token but the first of a window is scored once, by what stands before it in its
-window. Code is whole files of ``--code``, prose pieces of one file, both in an order drawn with a fixed seed. All models read
-a window before the next one comes, so that no distribution is kept.
-Infilling is the rest of a line at cursors in the standard library, greedy, right where it is what the file says; it is
-compared with the reference cursor by cursor. Speeds are of random tokens, through the engine, turn by turn. Memory is what a
-server of its own takes at rest after one answer.
+Every quant that Pellucid knows is compared with bfloat16 (``none``). Texts are read in windows of ``--window`` tokens that do not overlap:
+every token but the first of a window is scored once, with the window's earlier tokens as context. Code is whole files of ``--code``, prose
+is pieces of one file, both in a random order with a fixed seed. All models read a window before the next one, so that no distributions are
+stored.
+
+Infilling is the rest of a line at cursors in the standard library, greedy, and right if it equals the file. It is compared with the
+reference cursor by cursor. Speeds are of random tokens, through the engine, in turns. Memory is that of a separate server at rest after one
+answer.
 """
 
 from __future__ import annotations
@@ -57,28 +58,28 @@ from soak import resident_megabytes
 REFERENCE = "none"
 
 ROWS = 128
-"""Places whose distributions are held at once: with 152,000 tokens in a vocabulary, 78 MB a model."""
+"""Positions whose distributions are held at once: with a vocabulary of 152,000, 78 MB per model."""
 
 ABOVE, BELOW = 64, 32
-"""Lines around a cursor that a model is shown."""
+"""Lines before and after the cursor in a prompt."""
 
-ANSWER = 32
+ANSWER_TOKENS = 32
 """Most tokens of the rest of a line."""
 
 PREFILL, DECODE = 512, 64
-"""Tokens of a prompt and of an answer, where speeds are measured."""
+"""Tokens of a prompt and of an answer for speeds."""
 
-CONTEXT = 2048
+CONTEXT_TOKENS = 2048
 
-FIGURES = ("perplexity", f"beside {REFERENCE}", "KL, nats", "same first")
-"""Of the quality with each text."""
+FIGURES = ("perplexity", f"relative to {REFERENCE}", "KL, nats", "same first")
+"""Quality figures for each text."""
 
 MIB = 2**20
 
 
 @dataclass
-class Held:
-    """One way of holding the weights: the quants that lead to it, and what was found."""
+class StoredWeights:
+    """One way to store the weights: the quants that lead to it, and its figures."""
 
     quants: list[str]
     loaded: LoadedModel
@@ -93,7 +94,7 @@ class Held:
 
 
 class Reader:
-    """A model and a cache for one window."""
+    """A model with a cache for one window."""
 
     def __init__(self, model: Model, window: int, threads: int) -> None:
         self._model = model
@@ -101,7 +102,7 @@ class Reader:
         self._threads = 1 if model.brings_threads else threads
 
     def hidden(self, ids: Tensor) -> Tensor:
-        """The states behind which the tokens from the second on come."""
+        """Return the hidden states that predict the tokens from the second on."""
         torch.set_num_threads(self._threads)
         positions = torch.arange(len(ids))
         return self._model.forward(Batch(ids, positions, (BatchSpan(0, 0, len(ids), 0),), positions[:-1]), self._storage)
@@ -112,7 +113,7 @@ class Reader:
 
 @torch.inference_mode()
 def compare(readers: Sequence[Reader], sums: Sequence[Divergence], window: Sequence[int], threads: int) -> None:
-    """Add what all models find in a window; the first one is the reference."""
+    """Add the figures of all models for a window; the first model is the reference."""
     ids = torch.tensor(window)
     hidden = [reader.hidden(ids) for reader in readers]
     torch.set_num_threads(threads)
@@ -124,15 +125,15 @@ def compare(readers: Sequence[Reader], sums: Sequence[Divergence], window: Seque
 
 
 class Study:
-    """All ways of holding one model's weights; the first of ``held`` is the reference."""
+    """All ways to store one model's weights; the first of ``held`` is the reference."""
 
-    def __init__(self, held: Sequence[Held], options: argparse.Namespace) -> None:
+    def __init__(self, held: Sequence[StoredWeights], options: argparse.Namespace) -> None:
         self.held = held
         self._options = options
         self._dice = random.Random(options.seed)
 
     def read(self, progress: Progress) -> None:
-        """Perplexity and divergence, text by text."""
+        """Measure perplexity and divergence, text by text."""
         options, tokenizer = self._options, self.held[0].loaded.tokenizer
         readers = [Reader(one.loaded.model, options.window, options.threads) for one in self.held]
         files = python_files(options.code)
@@ -148,14 +149,14 @@ class Study:
                 progress.advance(task, len(window))
 
     async def fill(self, assistant: LocalAssistant, progress: Progress) -> None:
-        """Whether the rest of a line is right, cursor by cursor."""
+        """Measure infilling, cursor by cursor."""
         cursors = draw("report", self._options.cursors, self._options.seed)
         for cursor in progress.track(cursors, description="cursors"):
             for one in self.held:
                 one.right.append(is_right(await filled(assistant, one.loaded.name, cursor), cursor.truth))
 
     async def race(self, engine: Engine, progress: Progress) -> None:
-        """Speeds, in turns; the first turn warms up and does not count."""
+        """Measure speeds, in turns. The first turn warms up and does not count."""
         for turn in progress.track(range(self._options.turns + 1), description="speeds"):
             for one in self.held:
                 ids = [self._dice.randrange(one.loaded.model.vocab_size // 2) for _ in range(PREFILL)]
@@ -164,7 +165,7 @@ class Study:
                     one.times.append(times)
 
     def weigh(self, progress: Progress) -> None:
-        """Memory of a server at rest."""
+        """Measure the memory of a server at rest."""
         options = self._options
         for one in progress.track(self.held, description="servers"):
             flags = ("--model", one.loaded.name, "--threads", str(options.threads), "--no-page")
@@ -174,26 +175,26 @@ class Study:
 
 
 async def filled(assistant: LocalAssistant, model: str, cursor: Cursor) -> str:
-    """What a model says at a cursor, up to the end of the line."""
+    """Return the generated rest of a line."""
     before = "\n".join(cursor.before.split("\n")[-ABOVE:])
     below = "\n".join(cursor.below.split("\n")[: BELOW + 1])
-    stream = assistant.complete(CompletionQuery(before, below, params=SamplingParams(max_tokens=ANSWER), model=model, stop=["\n"]))
+    stream = assistant.complete(CompletionQuery(before, below, params=SamplingParams(max_tokens=ANSWER_TOKENS), model=model, stop=["\n"]))
     async with aclosing(stream) as items:
         return "".join([item.text async for item in items if isinstance(item, Token)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prose", type=Path, required=True, metavar="FILE", help="a text of prose")
+    parser.add_argument("--prose", type=Path, required=True, metavar="FILE", help="file of prose")
     parser.add_argument("--code", type=Path, default=STDLIB, metavar="FOLDER", help="Python files; default: the standard library")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name, a folder or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=50_000, help="that are read of code, and of prose")
-    parser.add_argument("--window", type=int, default=1024, help="tokens that are read at once")
+    parser.add_argument("--tokens", type=int, default=50_000, help="tokens of code and of prose to read")
+    parser.add_argument("--window", type=int, default=1024, help="tokens of a window")
     parser.add_argument("--cursors", type=int, default=400)
-    parser.add_argument("--turns", type=int, default=3, help="how often speeds are measured")
+    parser.add_argument("--turns", type=int, default=3, help="rounds of speed measurements")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every figure")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every figure to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     study = Study(ways(options.model), options)
@@ -202,7 +203,7 @@ def main() -> None:
     ) as progress:
         study.read(progress)
         models = [one.loaded for one in study.held]
-        with closing(Engine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT))) as engine:
+        with closing(Engine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT_TOKENS))) as engine:
             asyncio.run(study.fill(LocalAssistant(engine, models), progress))
             asyncio.run(study.race(engine, progress))
         study.weigh(progress)
@@ -213,31 +214,31 @@ def main() -> None:
         options.json.write_text(json.dumps([record(one) for one in study.held], indent=1), encoding="utf-8")
 
 
-def ways(model: str) -> list[Held]:
-    """Every way of holding a model's weights, the reference first; quants that come to the same are one.
+def ways(model: str) -> list[StoredWeights]:
+    """Return every way to store a model's weights, the reference first, without duplicates.
 
-    Those that cannot be had with this model on this machine are told and left out.
+    Quants that this model or machine does not support are reported and skipped.
     """
-    store, held = Store(load_settings().cache), dict[str, Held]()
+    store, held = Store(load_settings().cache), dict[str, StoredWeights]()
     for quant in (REFERENCE, *(quant for quant in packing.QUANTS if quant != REFERENCE)):
         try:
             loaded = load(f"{model}@{quant}", device="cpu", store=store, progress=Silent())
         except ConfigError as error:
             print(error, file=sys.stderr)
             continue
-        held.setdefault(loaded.model.description, Held([], loaded)).quants.append(quant)
+        held.setdefault(loaded.model.description, StoredWeights([], loaded)).quants.append(quant)
     return list(held.values())
 
 
-def quality(held: Sequence[Held]) -> str:
-    """Perplexity and divergence."""
+def quality(held: Sequence[StoredWeights]) -> str:
+    """Return perplexity and divergence."""
     texts = list(held[0].texts)
     titles = ["quant", *(f"{text}: {figure}" for text in texts for figure in FIGURES)]
     return table(titles, [[one.name, *_quality(held[0], one, texts)] for one in held])
 
 
-def _quality(reference: Held, one: Held, texts: Sequence[str]) -> list[str]:
-    """FIGURES of each text."""
+def _quality(reference: StoredWeights, one: StoredWeights, texts: Sequence[str]) -> list[str]:
+    """Return the FIGURES of each text."""
     cells = []
     for text in texts:
         found = one.texts[text]
@@ -246,13 +247,13 @@ def _quality(reference: Held, one: Held, texts: Sequence[str]) -> list[str]:
     return cells
 
 
-def infilling(held: Sequence[Held]) -> str:
-    """Right lines, and how sure it is that they are fewer or more than the reference's."""
+def infilling(held: Sequence[StoredWeights]) -> str:
+    """Return the right lines, and the significance of the difference from the reference."""
     titles = ("quant", "right", f"difference to {REFERENCE}, 95 %", f"only {REFERENCE} right", "only this one right", "p (McNemar)")
     return table(titles, [_infilling(held[0], one) for one in held])
 
 
-def _infilling(reference: Held, one: Held) -> list[str]:
+def _infilling(reference: StoredWeights, one: StoredWeights) -> list[str]:
     paired = Paired.of(reference.right, one.right)
     low, high = paired.interval
     right = f"{sum(one.right) / len(one.right):.1%}"
@@ -262,21 +263,21 @@ def _infilling(reference: Held, one: Held) -> list[str]:
     return [one.name, right, difference, str(paired.only_reference), str(paired.only_candidate), f"{paired.p:.2f}"]
 
 
-def costs(held: Sequence[Held]) -> str:
-    """Memory and speed."""
+def costs(held: Sequence[StoredWeights]) -> str:
+    """Return memory and speed."""
     titles = ("quant", "computed as", "weights, MiB", "server at rest, MiB", f"prefill {PREFILL}, tok/s", f"decode {DECODE}, tok/s")
     return table(titles, [_costs(one) for one in held])
 
 
-def _costs(one: Held) -> list[str]:
+def _costs(one: StoredWeights) -> list[str]:
     prefill = PREFILL / statistics.median(first for first, _ in one.times)
     decode = (DECODE - 1) / statistics.median(rest for _, rest in one.times)
     model = one.loaded.model
     return [one.name, model.description, f"{model.weight_bytes / MIB:.0f}", f"{one.resident:.0f}", f"{prefill:.0f}", f"{decode:.1f}"]
 
 
-def record(one: Held) -> dict[str, Any]:
-    """Every figure, for a file."""
+def record(one: StoredWeights) -> dict[str, Any]:
+    """Return every figure, for a file."""
     return {
         "quants": one.quants,
         "description": one.loaded.model.description,

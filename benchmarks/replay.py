@@ -1,15 +1,16 @@
-"""Whether the rest of a line is suggested as its author wrote it, and what the gate hides; llama.vim at the same cursors.
+"""Measure how often the rest of a line is suggested as written, and what the gate hides; llama.vim at the same cursors.
 
     pellucid serve --port 8437 --no-prefix-save &
     llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 -c 8192 -np 1 --port 8012 &
     python benchmarks/replay.py --server http://127.0.0.1:8437 --peer http://127.0.0.1:8012 --json replay.json
 
-The cursors stand after the first half of lines of code of the standard library, drawn with a fixed seed; what stood right
-of them is taken away, and is what should be suggested. Each is asked twice: with the lines below it, and without any.
-A suggestion is right when its first line is the rest of the line, trailing spaces aside.
-Ours come from the language server's own Completer, as an editor asks by itself; the gate is applied to its answers at
-each level. A run that was interrupted goes on from its file. The table can be had again from a file, and thresholds for
-the gate be looked for in one made of other files:
+Cursors are after the first half of random lines of standard library code, with a fixed seed. The rest of the line is removed, and is the
+expected suggestion. Each cursor is used twice: with the lines below it, and without any. A suggestion is right if its first line is the
+rest of the line, ignoring trailing spaces. Pellucid's suggestions come from the language server's own Completer, and the gate is applied to
+them at each level.
+
+An interrupted run resumes from its file. The table can be printed again from a file, and gate thresholds can be searched in a run on other
+files:
 
     python benchmarks/replay.py --read replay.json
     python benchmarks/replay.py --server http://127.0.0.1:8437 --part tune --seed 1 --positions 400 --json tune.json
@@ -35,6 +36,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from common import llama_vim
 from common.replay_cases import Case, Gated, gated, is_right, load, save
 from common.stdlib_cursors import PARTS, STDLIB, Cursor, draw
+from common.threshold_search import judged, search
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
@@ -46,26 +48,25 @@ from pellucid.completion.trust.calibrated_gate import Candidate
 from pellucid.completion.trust.threshold_gate import GateVerdict, show_all
 from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
 from pellucid_lsp.model_server.launch import Launcher
-from threshold_search import judged, search
 
-TIMEOUT = 300.0
+TIMEOUT_SECONDS = 300.0
 
 GATED = ("wrong", "of them hidden", "or cut to what is right", "right", "of them hidden", "or shortened", "shown is right")
-"""Columns that tell what a level does."""
+"""Columns of a level's effect."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--server", metavar="URL", help="a running pellucid serve")
-    source.add_argument("--read", type=Path, metavar="FILE", help="print the table of a run before")
-    source.add_argument("--tune", type=Path, metavar="FILE", help="look for thresholds in a run before")
+    source.add_argument("--read", type=Path, metavar="FILE", help="print the table of an earlier run")
+    source.add_argument("--tune", type=Path, metavar="FILE", help="search thresholds in an earlier run")
     parser.add_argument("--against", type=Path, metavar="FILE", help="with --tune: another run to show the thresholds on")
     parser.add_argument("--peer", metavar="URL", help="a running llama-server")
     parser.add_argument("--positions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--part", choices=PARTS, default="report", help="which half of the files")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every case")
+    parser.add_argument("--part", choices=PARTS, default="report", help="the half of the files to use")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every case to")
     options = parser.parse_args()
     if options.tune:
         print(tune(options.tune, options.against))
@@ -84,7 +85,7 @@ def main() -> None:
 
 
 def _earlier(path: Path | None, about: dict[str, Any]) -> list[Case]:
-    """The cases of the same run, where it was interrupted; none where it was not begun."""
+    """Return the cases of an interrupted run with the same settings; none if there is no such run."""
     if path is None or not path.exists():
         return []
     before, cases = load(path)
@@ -94,12 +95,12 @@ def _earlier(path: Path | None, about: dict[str, Any]) -> list[Case]:
 
 
 async def replay(cursors: Sequence[Cursor], cases: Sequence[Case], server: str, peer: str | None, keep: Callable[[], None]) -> None:
-    """Ask at every cursor, with what is below it and without, what was not asked yet: first ours, then the peer."""
+    """Ask at every cursor that has no case yet, with the text below it and without: first Pellucid, then the peer."""
     pairs = list(zip([cursor for cursor in cursors for _ in (True, False)], cases, strict=True))
     launcher = Launcher(ServerSettings(url=server, start=False), "", lambda _: None)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        async with httpx.AsyncClient(base_url=peer or "", timeout=TIMEOUT) as client:
+        async with httpx.AsyncClient(base_url=peer or "", timeout=TIMEOUT_SECONDS) as client:
             with Progress(*columns, console=Console(stderr=True)) as progress:
                 for cursor, case in progress.track([pair for pair in pairs if pair[1].ending is None], description="Pellucid"):
                     await ask_ours(case, cursor, launcher)
@@ -113,7 +114,7 @@ async def replay(cursors: Sequence[Cursor], cases: Sequence[Case], server: str, 
 
 
 async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
-    """Ask as an editor that has just opened the file; note the whole suggestion, of which a gate would show a part."""
+    """Ask as an editor that has just opened the file, and record the whole suggestion, before the gate."""
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
         case.tokens = [(token.text, token.logprob) for token in candidate.tokens]
@@ -143,7 +144,7 @@ async def ask_peer(case: Case, cursor: Cursor, client: httpx.AsyncClient) -> Non
 
 
 def shares(cases: Sequence[Case]) -> str:
-    """How often the line is right; where the peer was asked at some cursors only, of those as well."""
+    """Return how often the line is right; if the peer was asked at some cursors only, also for those."""
     asked = [case for case in cases if case.peer is not None]
     blocks = [cases, asked] if 0 < len(asked) < len(cases) else [cases]
     lines = ["| right, of all cursors | with the lines below | without | both |", "|---|---|---|---|"]
@@ -169,7 +170,7 @@ def _shares(cases: Sequence[Case]) -> list[str]:
 
 
 def gates(cases: Sequence[Case]) -> str:
-    """What each level hides of the wrong and loses of the right."""
+    """Return the wrong suggestions that each level hides, and the right ones that it loses."""
     rows = [gate_row(str(level), gated(cases, level)) for level in GateLevel]
     return "\n".join([_row("level", GATED), "|---" * (len(GATED) + 1) + "|", *rows])
 
@@ -181,7 +182,7 @@ def gate_row(name: str, found: Gated) -> str:
 
 
 def tune(path: Path, against: Path | None) -> str:
-    """The thresholds that are found in a run, and what they and those of now do there and in another run."""
+    """Return the thresholds found in a run, and their effect and that of the current ones there and in another run."""
     _, cases = load(path)
     found = search(cases)
     chosen = {level: one.thresholds for level, one in found.items()}

@@ -1,9 +1,9 @@
-"""Many streams with random cancels against a running server: no error, nothing left behind, memory flat.
+"""Run many streams with random cancels against a server: no error, nothing left behind, constant memory.
 
     pellucid serve --port 8437 &
     python benchmarks/soak.py --minutes 5 --streams 64
 
-Prints the outcome of every kind of request, the server's memory minute by minute, and fails where anything was wrong.
+Prints the outcomes of every kind of request and the server's memory over time, and fails if anything was wrong.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8437")
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--streams", type=int, default=64, help="how many requests are under way at any time")
+    parser.add_argument("--streams", type=int, default=64, help="number of concurrent requests")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     asyncio.run(soak(arguments.url, arguments.minutes * 60, arguments.streams, random.Random(arguments.seed)))
 
 
 async def soak(url: str, seconds: float, streams: int, dice: random.Random) -> None:
-    """Keep ``streams`` requests under way for ``seconds``, then look at what is left."""
+    """Keep ``streams`` requests running for ``seconds``, then check what is left behind."""
     outcomes: collections.Counter[str] = collections.Counter()
     deadline = time.monotonic() + seconds
     server = listening_process(url)
@@ -47,7 +47,7 @@ async def soak(url: str, seconds: float, streams: int, dice: random.Random) -> N
         print(f"{outcome:40} {count}")
     print("memory of the server in MB:", ", ".join(f"{sample:.0f}" for sample in samples))
     wrong = [outcome for outcome in outcomes if not outcome.endswith(("finished", "cancelled"))]
-    assert not wrong, f"these should not have happened: {wrong}"
+    assert not wrong, f"unexpected outcomes: {wrong}"
     later = samples[len(samples) // 3 :]
     growth = max(later) / later[0] - 1
     print(f"largest memory in the last two thirds against their beginning: {growth:+.1%}")
@@ -55,7 +55,7 @@ async def soak(url: str, seconds: float, streams: int, dice: random.Random) -> N
 
 
 async def one_stream(client: httpx.AsyncClient, outcomes: collections.Counter[str], deadline: float, dice: random.Random) -> None:
-    """One request after the other until time is up; two in five are dropped after a few events."""
+    """Send one request after the other until time is up; two in five are dropped after a few events."""
     while time.monotonic() < deadline:
         kind, body = ask(dice)
         patience = dice.choice([1, 3, 10, 10**6, 10**6])
@@ -63,7 +63,7 @@ async def one_stream(client: httpx.AsyncClient, outcomes: collections.Counter[st
 
 
 async def follow(client: httpx.AsyncClient, route: str, body: dict[str, Any], patience: int) -> str:
-    """Read events until the end or until patience is over; gives the outcome."""
+    """Read events until the end or until patience is over. Return the outcome."""
     events = 0
     last = ""
     try:
@@ -84,7 +84,7 @@ async def follow(client: httpx.AsyncClient, route: str, body: dict[str, Any], pa
 
 
 def ask(dice: random.Random) -> tuple[str, dict[str, Any]]:
-    """A request of some kind, with a beginning that others share and an end that they do not."""
+    """Return a random request, with a beginning that others share and an end that they do not."""
     text = " ".join(WORDS[: dice.choice([20, 60, 150])] + dice.choices(WORDS, k=dice.randrange(1, 40)))
     tokens = dice.choice([1, 8, 24, 48])
     match dice.randrange(3):
@@ -98,7 +98,7 @@ def ask(dice: random.Random) -> tuple[str, dict[str, Any]]:
 
 
 async def settled(client: httpx.AsyncClient) -> None:
-    """Wait until the server has nothing to do, and see that every slot is free."""
+    """Wait until the server is idle, and check that every slot is free."""
     for _ in range(100):
         slots = (await client.get("/slots")).json()
         if not any(slot["is_processing"] for slot in slots):
@@ -108,7 +108,7 @@ async def settled(client: httpx.AsyncClient) -> None:
 
 
 async def watch_memory(process: int, deadline: float) -> list[float]:
-    """Resident memory in MB, sampled ten times over the run."""
+    """Return the resident memory in MB, sampled ten times during the run."""
     pause = (deadline - time.monotonic()) / 10
     samples = []
     while time.monotonic() < deadline - pause / 2:
@@ -123,10 +123,10 @@ def resident_megabytes(process: int) -> float:
 
 
 def listening_process(url: str) -> int:
-    """The process that listens on the port of ``url``."""
+    """Return the id of the process that listens on the port of ``url``."""
     port = httpx.URL(url).port
     out = subprocess.run(["ss", "-ltnpH", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
-    assert "pid=" in out, f"nothing that can be seen from here listens on port {port}"
+    assert "pid=" in out, f"no visible process listens on port {port}"
     return int(out.split("pid=")[1].split(",")[0])
 
 

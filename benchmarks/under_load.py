@@ -1,12 +1,12 @@
-"""How long a completion takes while other processes keep the machine busy, next to llama-server.
+"""Measure the time of a completion while other processes keep the machine busy, and compare it with llama-server.
 
     python benchmarks/under_load.py --llama-bin FOLDER --busy 0 16 --json under_load.json
 
-Somebody types: each request has a few more letters of the same code than the one before, and asks for a completion of some
-tokens. Both servers have the model loaded and answer the same requests, one after the other, so that a request of one is
-answered under the same load as that of the other. Without ``--llama-bin`` only Pellucid is measured.
+Each request has a few more letters of the same code than the one before, as if typed, and asks for a short completion. Both servers have
+the model loaded and answer the same requests in alternation, so that both see the same load. Without ``--llama-bin`` only Pellucid is
+measured.
 
-The busy processes are loops of a shell that end by themselves after ``--limit`` seconds, whatever happens to this one.
+The busy processes are shell loops that end by themselves after ``--limit`` seconds, even if this script is killed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from common.servers import gguf_file, llama_server, pellucid_server
 from pellucid.models.catalog import DEFAULT_MODEL
 
 OURS, THEIRS = "Pellucid", "llama-server"
-CONTEXT = 2048
+CONTEXT_TOKENS = 2048
 SHARES = (0.5, 0.95)
-"""Of the completions that took less than the figures of the table."""
-KEYSTROKE = 3
+"""Quantiles in the table."""
+KEYSTROKE_LETTERS = 3
 """Letters between two requests."""
 
 CODE = '''import json
@@ -46,13 +46,13 @@ def write_settings(path: Path, settings: dict[str, str]) -> None:
     changed = {name: value for name, value in sorted(settings.items()) if DEFAULTS.get(name) != value}
     path.write_text(json.dumps(changed, indent=2))
 '''
-OPENING = 190
+OPENING_LETTERS = 190
 """Letters before the first request: about 50 tokens."""
 
 
 @contextmanager
 def busy(count: int, limit: float) -> Iterator[None]:
-    """Keep ``count`` processes computing; they have ended after it, and end after ``limit`` seconds in any case."""
+    """Keep ``count`` processes computing. They end on exit, and after ``limit`` seconds in any case."""
     command = ["timeout", str(limit), "sh", "-c", "while :; do :; done"]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -65,13 +65,13 @@ def busy(count: int, limit: float) -> Iterator[None]:
 
 
 def prompts(count: int) -> Sequence[str]:
-    """The code so far at each request."""
-    assert OPENING + count * KEYSTROKE <= len(CODE), "there is no more code to type"
-    return [CODE[: OPENING + number * KEYSTROKE] for number in range(count)]
+    """Return the code so far at each request."""
+    assert OPENING_LETTERS + count * KEYSTROKE_LETTERS <= len(CODE), "there is no more code to type"
+    return [CODE[: OPENING_LETTERS + number * KEYSTROKE_LETTERS] for number in range(count)]
 
 
 def measure(askers: dict[str, Asker], requests: int, tokens: int, deadline: float) -> dict[str, list[float]]:
-    """Seconds of each completion by server. No request is sent after the deadline."""
+    """Return the seconds of each completion by server. No request is sent after the deadline."""
     found: dict[str, list[float]] = {name: [] for name in askers}
     for number, prompt in enumerate(prompts(requests)):
         names = list(askers) if number % 2 else list(reversed(askers))
@@ -103,22 +103,33 @@ def report(found: dict[int, dict[str, list[float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="where llama-server is")
+    parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--busy", type=int, nargs="+", default=[0, 16], metavar="COUNT", help="busy processes, of each turn")
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 16], metavar="COUNT", help="numbers of busy processes, one turn each")
     parser.add_argument("--requests", type=int, default=20, help="completions of each server in each turn")
     parser.add_argument("--tokens", type=int, default=24, help="tokens of a completion")
     parser.add_argument("--limit", type=float, default=300, help="seconds after which a turn ends")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep every figure")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every figure to")
     options = parser.parse_args()
     threads = str(options.threads)
     found = {}
     with ExitStack() as stack:
-        flags = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT), "--slots", "1", "--no-page", "--no-lookup")
+        flags = (
+            "--model",
+            options.model,
+            "--threads",
+            threads,
+            "--context",
+            str(CONTEXT_TOKENS),
+            "--slots",
+            "1",
+            "--no-page",
+            "--no-lookup",
+        )
         servers = {OURS: stack.enter_context(pellucid_server(*flags))}
         if options.llama_bin:
-            theirs = ("-t", threads, "-c", str(CONTEXT), "-np", "1")
+            theirs = ("-t", threads, "-c", str(CONTEXT_TOKENS), "-np", "1")
             servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, gguf_file(options.model), *theirs))
         askers = {name: stack.enter_context(closing(Asker(server.url))) for name, server in servers.items()}
         for count in options.busy:

@@ -1,4 +1,4 @@
-"""What programmers ask of a model, made of the standard library's own files: code to go on with, and files to change."""
+"""Programming tasks made of standard library files: code to continue, and files to change."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from common.stdlib_cursors import STDLIB, draw, modules, source
 
 LINES = range(60, 101)
-"""Lines of a file that is changed."""
+"""Lines of a file to change."""
 
 CHARACTERS = range(1600, 2700)
-"""Characters of a file that is changed: about as much as an answer of 600 tokens holds."""
+"""Characters of a file to change: about as much as an answer of 600 tokens holds."""
 
 LEAST_FUNCTIONS = 3
-"""Of a file that is changed."""
+"""Fewest functions of a file to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Text that ends amid a line, and the rest of that line."""
+    """Text that ends within a line, and the rest of that line."""
 
     text: str
     rest: str
@@ -30,7 +30,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A file, and what is to be done with it."""
+    """A file and the change to make."""
 
     file: str
     text: str
@@ -42,7 +42,7 @@ class Edit:
 
 
 def pieces(count: int, characters: int, seed: int) -> list[Code]:
-    """The last lines before cursors in ``count`` different places, each up to ``characters`` long and about so long."""
+    """Return the last lines before ``count`` different cursors, each at most ``characters`` long and close to it."""
     fitting: list[Code] = []
     seen = 0
     while len(fitting) < count:
@@ -53,14 +53,14 @@ def pieces(count: int, characters: int, seed: int) -> list[Code]:
 
 
 def tail(text: str, characters: int) -> str:
-    """The whole lines at the end of a text that are no more than so many characters."""
+    """Return the whole lines at the end of a text, at most ``characters`` long."""
     if len(text) <= characters:
         return text
     return text[-characters - 1 :].partition("\n")[2]
 
 
 def edits(seed: int) -> list[Edit]:
-    """Something to be done with each of the fitting files, in an order of the seed's: by turns a new name, and type hints."""
+    """Return a change for each fitting file, in an order given by the seed: in turns a new name and type hints."""
     files = [path for path in modules("report") if _fits(source(path))]
     random.Random(seed).shuffle(files)
     return [
@@ -76,7 +76,7 @@ def _instruction(text: str, number: int) -> str:
 
 
 def functions(text: str) -> list[str]:
-    """The names of the functions that a program defines, special methods aside; none where it is no program of this version."""
+    """Return the names of a program's functions, without special methods; none if it is not a program of this Python version."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -86,9 +86,9 @@ def functions(text: str) -> list[str]:
 
 
 def most_named(text: str, names: Sequence[str]) -> str:
-    """The name that a program says most often; the first of equals."""
-    said = collections.Counter(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
-    return max(names, key=lambda name: said[name])
+    """Return the name that a program uses most, the first of equals."""
+    counts = collections.Counter(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
+    return max(names, key=lambda name: counts[name])
 
 
 def _fits(text: str) -> bool:

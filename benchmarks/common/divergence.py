@@ -1,4 +1,4 @@
-"""How far a model is from another one: over the next-token distributions of a text, and over answers that are right or wrong."""
+"""Measures how far one model is from another: by next-token distributions, and by right and wrong answers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 Z = 1.96
-"""Standard errors to either side within which 95 % lie."""
+"""Standard errors on either side of a 95 % interval."""
 
 
 @dataclass
 class Divergence:
-    """Sums over the tokens that were read so far. ``surprisal`` and ``divergence`` are in nats."""
+    """Sums over the tokens read so far. ``surprisal`` and ``divergence`` are in nats."""
 
     tokens: int = 0
     surprisal: float = 0.0
@@ -23,7 +23,7 @@ class Divergence:
     same: int = 0
 
     def add(self, reference: Tensor, candidate: Tensor, targets: Tensor) -> None:
-        """Log-probabilities (rows, vocabulary) of both for the same places, and the tokens (rows,) that come there."""
+        """Add log-probabilities (rows, vocabulary) of both models at the same positions, and the actual next tokens (rows,)."""
         self.tokens += len(targets)
         self.surprisal -= float(candidate.gather(1, targets[:, None]).sum(dtype=torch.float64))
         self.divergence += float((reference.exp() * (reference - candidate)).sum(dtype=torch.float64))
@@ -35,18 +35,18 @@ class Divergence:
 
     @property
     def kl(self) -> float:
-        """The mean divergence of the candidate from the reference, KL(reference || candidate), in nats."""
+        """Mean divergence of the candidate from the reference, KL(reference || candidate), in nats."""
         return self.divergence / self.tokens
 
     @property
     def same_first(self) -> float:
-        """The share of places where both find the same token the most probable."""
+        """Share of positions at which both have the same most probable token."""
         return self.same / self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The same tasks done by a reference and by a candidate: how many only one of them got right, of how many."""
+    """The same tasks done by a reference and a candidate: the number that only one of them got right, and the total."""
 
     only_reference: int
     only_candidate: int
@@ -54,25 +54,25 @@ class Paired:
 
     @classmethod
     def of(cls, reference: Sequence[bool], candidate: Sequence[bool]) -> Paired:
-        """From what was right, task by task."""
+        """Count from correctness, task by task."""
         pairs = list(zip(reference, candidate, strict=True))
         return cls(pairs.count((True, False)), pairs.count((False, True)), len(pairs))
 
     @property
     def difference(self) -> float:
-        """How much larger the candidate's share of right answers is."""
+        """The candidate's share of right answers less the reference's."""
         return (self.only_candidate - self.only_reference) / self.tasks
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the difference lies with 95 % confidence (Wald's interval for paired shares)."""
+        """The 95 % interval of the difference (Wald's interval for paired shares)."""
         discordant = self.only_reference + self.only_candidate
         margin = Z * math.sqrt(discordant - (self.only_candidate - self.only_reference) ** 2 / self.tasks) / self.tasks
         return self.difference - margin, self.difference + margin
 
     @property
     def p(self) -> float:
-        """McNemar's exact test: how probable at least so lopsided a split is where neither is better."""
+        """The p-value of McNemar's exact test."""
         discordant, fewer = self.only_reference + self.only_candidate, min(self.only_reference, self.only_candidate)
         tail: float = sum(math.comb(discordant, count) for count in range(fewer + 1)) / 2**discordant
         return min(2.0 * tail, 1.0)

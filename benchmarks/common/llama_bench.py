@@ -1,4 +1,4 @@
-"""llama.cpp's own benchmark, which runs no server and tells its speeds itself."""
+"""Runs llama.cpp's own benchmark, which needs no server and reports speeds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 
 class LlamaBench:
-    """``llama-bench`` with a model, which it loads anew each time."""
+    """``llama-bench`` with a model, which it loads at each call."""
 
     def __init__(self, folder: Path, model: Path, threads: int) -> None:
         self._command = [str(folder / "llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json"]
 
     def prefills(self, counts: Sequence[int]) -> dict[int, float]:
-        """Tokens a second by the length of the prompt."""
+        """Return tokens per second by the length of the prompt."""
         return {one["n_prompt"]: one["avg_ts"] for one in self._run("-p", ",".join(map(str, counts)), "-n", "0")}
 
     def decode(self, tokens: int, behind: int) -> float:
-        """Tokens a second behind a prompt of so many tokens."""
+        """Return tokens per second of decoding after a prompt of ``behind`` tokens."""
         (found,) = self._run("-p", "0", "-n", str(tokens), "-d", str(behind))
         speed: float = found["avg_ts"]
         return speed

@@ -1,7 +1,7 @@
-"""What llama.vim asks of llama-server at a cursor, and what of the answer it shows.
+"""Imitates llama.vim: its request to llama-server at a cursor, and the part of the answer that it shows.
 
-The request is the one of its defaults, without chunks of other files: none are there when an editor has just started.
-Its answers are drawn by chance (its samplers have no temperature of 0), so a seed is sent that llama.vim does not send.
+The request has llama.vim's defaults, without chunks of other files, as in an editor that has just started. Its answers are sampled (its
+samplers have no temperature of 0), so a seed is sent that llama.vim does not send.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ TOKENS = 128
 SEED = 0
 
 SERVER_FLAGS = ("-b", "1024", "-ub", "1024", "--cache-reuse", "256")
-"""What it recommends to start llama-server with."""
+"""The flags that llama.vim recommends for llama-server."""
 
 
 def request(before: str, after: str, tokens: int = TOKENS) -> dict[str, Any]:
-    """The body of a POST to /infill."""
+    """Return the body of a POST to /infill."""
     *above, left = before.split("\n")
     right, *below = after.split("\n")
     return {
@@ -43,7 +43,7 @@ def request(before: str, after: str, tokens: int = TOKENS) -> dict[str, Any]:
 
 
 async def answer(client: httpx.AsyncClient, before: str, after: str) -> str:
-    """What llama-server says there."""
+    """Return llama-server's answer."""
     response = await client.post("/infill", json=request(before, after))
     response.raise_for_status()
     content: str = response.json()["content"]
@@ -51,7 +51,7 @@ async def answer(client: httpx.AsyncClient, before: str, after: str) -> str:
 
 
 def shown(content: str, before: str, after: str) -> str:
-    """What is shown of an answer; empty where it only says what is there already."""
+    """Return the shown part of an answer; empty if it only repeats existing text."""
     lines = content.rstrip("\n").split("\n")
     left = before.rpartition("\n")[2]
     right, *below = after.split("\n")
@@ -61,7 +61,7 @@ def shown(content: str, before: str, after: str) -> str:
 
 
 def _repeats(lines: list[str], left: str, right: str, below: list[str]) -> bool:
-    """Whether the lines of an answer are the rest of the cursor's line, or the lines below it."""
+    """Return True if the lines of an answer are the rest of the cursor's line, or the lines below it."""
     first, *others = lines
     if lines == [right] or (first == "" and others and others == below[: len(others)]):
         return True

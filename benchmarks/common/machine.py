@@ -1,4 +1,4 @@
-"""What a figure was measured on, for the line above a table."""
+"""Describes the machine and versions of a measurement, for the line above a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pellucid.models.store import Store
 
 
 def about(*versions: str) -> str:
-    """Date, machine, versions and the command; ``versions`` are those of peers."""
+    """Return date, machine, versions and the command; ``versions`` are those of peers."""
     calls.keep_in(Store(load_settings().cache).kernels)
     parts = [
         f"{date.today():%Y-%m-%d}",
@@ -34,16 +34,16 @@ def about(*versions: str) -> str:
 
 
 def processor() -> str:
-    """Its name, where the system tells it."""
+    """Return the processor's name, if the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     return named[1] if named else platform.processor() or platform.machine()
 
 
 def llama_version(folder: Path) -> str:
-    """The version of llama.cpp's programs in ``folder``, in their own words."""
-    said = subprocess.run([folder / "llama-server", "--version"], capture_output=True, text=True, check=True)
-    found = re.search(r"^version: (.+)$", said.stdout + said.stderr, re.MULTILINE)
+    """Return the version that llama.cpp's programs in ``folder`` report."""
+    printed = subprocess.run([folder / "llama-server", "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"^version: (.+)$", printed.stdout + printed.stderr, re.MULTILINE)
     if found is None:
-        raise SystemExit(f"llama-server in {folder} does not tell its version: it said {said.stdout + said.stderr!r}.")
+        raise SystemExit(f"llama-server in {folder} does not report its version; it printed {printed.stdout + printed.stderr!r}.")
     return f"llama.cpp {found[1]}"

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the quantiles that stand in them."""
+"""Formats Markdown tables and computes quantiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows under their titles; a row may be shorter than the titles are."""
+    """Return rows under their titles; a row may be shorter than the titles."""
     filled = ([*cells, *[""] * (len(titles) - len(cells))] for cells in rows)
     return "\n".join([row(titles), "|---" * len(titles) + "|", *map(row, filled)])
 
@@ -17,6 +17,6 @@ def row(cells: Sequence[str]) -> str:
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """The least of the values that so large a share of them do not exceed; there must be one."""
+    """Return the smallest value that a share of the values does not exceed. Needs a value."""
     ordered = sorted(values)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]

@@ -1,4 +1,4 @@
-"""One kind of work in a race: what each contestant reached in every round, and whether ours is as fast as it must be."""
+"""One kind of work in a race: each contestant's figures by round, and if Pellucid reaches its bar."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ CONTESTANTS = (OURS, LOOKUP, THEIRS, BENCH, TRANSFORMERS)
 LLAMA = (THEIRS, BENCH)
 
 RATES, TIMES = "tok/s", "ms"
-"""More is better of a rate, less of a time."""
+"""Units: higher is better for rates, lower for times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Which contestant of ours must be how many times as fast as the best of llama.cpp's."""
+    """A required ratio of a contestant of Pellucid's to the best of llama.cpp's."""
 
     who: str
     least: float
@@ -23,7 +23,7 @@ class Bar:
 
 @dataclass
 class Row:
-    """What was reached, by contestant and round, in ``unit``."""
+    """Figures by contestant and round, in ``unit``."""
 
     what: str
     unit: str = RATES
@@ -34,11 +34,11 @@ class Row:
         self.reached.setdefault(who, []).append(value)
 
     def median(self, who: str) -> float | None:
-        """None where this contestant did no such work."""
+        """Return the median, or None if this contestant did not do the work."""
         return statistics.median(self.reached[who]) if who in self.reached else None
 
     def ratio(self, who: str) -> float | None:
-        """How many times as fast as the best of llama.cpp's this one is; None where either did no such work."""
+        """Return the contestant's speed divided by the best of llama.cpp's, or None if either is missing."""
         ours, theirs = self.median(who), [value for value in map(self.median, LLAMA) if value is not None]
         if ours is None or not theirs:
             return None
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def missed(self) -> str:
-        """The sentence that says how the bar was missed; empty where it was not."""
+        """Return a sentence if the bar was missed; empty otherwise."""
         if self.bar is None:
             return ""
         ratio = self.ratio(self.bar.who)
@@ -57,7 +57,7 @@ class Row:
         return ""
 
     def cells(self) -> list[str]:
-        """The row of the table: what, unit, the medians of CONTESTANTS, both ratios, and the bar."""
+        """Return the row of the table: work, unit, the medians of CONTESTANTS, both ratios, and the bar."""
         medians = [_number(self.median(who), 1) for who in CONTESTANTS]
         ratios = [_number(self.ratio(who), 2) for who in (OURS, LOOKUP)]
         bar = f"{self.bar.least:g} ({self.bar.who})" if self.bar else ""
@@ -65,7 +65,7 @@ class Row:
 
 
 TITLES = ("work", "unit", *CONTESTANTS, "ratio", "ratio with lookup", "at least")
-"""Of the columns of :meth:`Row.cells`."""
+"""Titles of the columns of :meth:`Row.cells`."""
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""What was suggested at a cursor, whether it was right, and what a level of the gate makes of it."""
+"""Stores the suggestion at a cursor, its correctness, and the effect of a gate level on it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pellucid.tokens import Token
 
 @dataclass
 class Case:
-    """One cursor, with the text below it or without. ``tokens`` are those of our whole suggestion, before any gate: text, logprob.
+    """One cursor, with the text below it or without. ``tokens`` are Pellucid's whole suggestion, before any gate: text, logprob.
 
-    Times are milliseconds. ``peer`` is what llama.vim shows; None where it was not asked.
+    Times are in milliseconds. ``peer`` is the text that llama.vim shows; None if it was not asked.
     """
 
     file: str
@@ -39,21 +39,21 @@ class Case:
 
     @property
     def right(self) -> bool:
-        """Whether the first line of our suggestion is the rest of the line."""
+        """True if the first line of Pellucid's suggestion is the rest of the line."""
         return is_right(self.text, self.truth)
 
     @cached_property
     def spoken(self) -> tuple[Token, ...]:
-        """The tokens as the gate takes them."""
+        """The tokens in the gate's form."""
         return tuple(Token(0, text, text.encode(), index, logprob, None, None) for index, (text, logprob) in enumerate(self.tokens))
 
 
 @dataclass
 class Gated:
-    """What a level does to suggestions.
+    """The effect of a level on suggestions.
 
-    Of the wrong ones: ``hidden``, or ``cut`` to a part that is right as far as it goes; else something wrong is still shown.
-    Of the right ones: ``lost``, or ``shortened`` so that the first line is not whole; else that line is still shown.
+    Of the wrong ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the others still show something wrong. Of the
+    right ones, ``lost`` are not shown and ``shortened`` do not show the whole first line.
     """
 
     wrong: int = 0
@@ -65,12 +65,12 @@ class Gated:
 
     @property
     def gone(self) -> float:
-        """The share of the wrong of which nothing wrong is shown."""
+        """Share of the wrong suggestions of which nothing wrong is shown."""
         return (self.hidden + self.cut) / max(self.wrong, 1)
 
     @property
     def precision(self) -> float:
-        """The share of right first lines, or right parts of them, in what is shown."""
+        """Share of right first lines, or right parts of them, in what is shown."""
         shown = self.wrong - self.hidden + self.right - self.lost
         return (self.cut + self.right - self.lost) / max(shown, 1)
 
@@ -80,7 +80,7 @@ def is_right(text: str, truth: str) -> bool:
 
 
 def gated(cases: Iterable[Case], level: GateLevel) -> Gated:
-    """What a level, with the thresholds of now, makes of the suggestions; where there is none there is nothing to do."""
+    """Return the effect of a level with the current thresholds; empty suggestions do not count."""
     found = Gated()
     for case in cases:
         if not case.tokens:
@@ -98,7 +98,7 @@ def gated(cases: Iterable[Case], level: GateLevel) -> Gated:
 
 
 def save(path: Path, about: dict[str, Any], cases: Sequence[Case]) -> None:
-    """Write all of it, so that an interruption leaves the file as it was."""
+    """Write all cases, so that an interruption does not damage the file."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"about": about, "cases": [asdict(case) for case in cases]}, indent=1), encoding="utf-8")
     part.replace(path)

@@ -1,4 +1,4 @@
-"""Servers that a benchmark starts and ends by itself: Pellucid's and llama.cpp's, each on a free port of this machine."""
+"""Starts and ends the servers of a benchmark, Pellucid's and llama.cpp's, each on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pellucid.config import load_settings
 from pellucid.models.store import Store, local_path
 from pellucid.system.progress import Silent
 
-LOADING = 600.0
-"""Seconds that a server may take to load its model: to pack it, where nobody has used it before."""
+LOADING_SECONDS = 600.0
+"""Seconds that a server may take to load its model, including packing at first use."""
 
-LEAVING = 30.0
-"""Seconds that a server may take to end once it was asked to."""
+EXIT_SECONDS = 30.0
+"""Seconds that a server may take to exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server with its model loaded, and the process that it is."""
+    """A server with its model loaded, and its process."""
 
     url: str
     process: int
@@ -36,7 +36,7 @@ class Server:
 
 @contextmanager
 def pellucid_server(*flags: str, data: Path | None = None) -> Iterator[Server]:
-    """``pellucid serve`` with these flags, and with an empty folder for conversations where none is given."""
+    """Run ``pellucid serve`` with flags, and with an empty data folder unless one is given."""
     port = free_port()
     with tempfile.TemporaryDirectory() as empty:
         folders = {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_DATA": str(data or empty)}
@@ -46,7 +46,7 @@ def pellucid_server(*flags: str, data: Path | None = None) -> Iterator[Server]:
 
 @contextmanager
 def llama_server(folder: Path, model: Path, *flags: str) -> Iterator[Server]:
-    """``llama-server`` of ``folder`` with a GGUF file and these flags."""
+    """Run ``llama-server`` of ``folder`` with a GGUF file and flags."""
     port = free_port()
     command = [str(folder / "llama-server"), "-m", str(model), "--host", "127.0.0.1", "--port", str(port), *flags]
     with _serving(command, port, {}) as server:
@@ -54,7 +54,7 @@ def llama_server(folder: Path, model: Path, *flags: str) -> Iterator[Server]:
 
 
 def gguf_file(model: str) -> Path:
-    """The file of a model, which both sides read."""
+    """Return the file of a model, which both sides read."""
     path = local_path(model) or Store(load_settings().cache).pull(model, Silent())
     if not path.is_file():
         raise SystemExit(f"{model} is a folder, and llama.cpp reads GGUF files: name a .gguf, or a model of the catalog that is one.")
@@ -75,25 +75,25 @@ def _serving(command: Sequence[str], port: int, environment: Mapping[str, str]) 
         try:
             if not _loaded(url, process):
                 log.seek(0)
-                raise SystemExit(f"{' '.join(command)} did not load its model; it said:\n{log.read()[-2000:]}")
+                raise SystemExit(f"{' '.join(command)} did not load its model; its log ends with:\n{log.read()[-2000:]}")
             yield Server(url, process.pid)
         finally:
             process.terminate()
             try:
-                process.wait(LEAVING)
+                process.wait(EXIT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
 def _loaded(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until the server has its model; false where it ended before that, or took too long."""
-    late = time.monotonic() + LOADING
+    """Wait until the server has its model. Return False if it exited or took too long."""
+    late = time.monotonic() + LOADING_SECONDS
     while process.poll() is None and time.monotonic() < late:
         try:
             if httpx.get(f"{url}/health").status_code == httpx.codes.OK:
                 return True
-        except httpx.TransportError:  # it has not begun to listen
+        except httpx.TransportError:  # it does not listen yet
             pass
         time.sleep(0.1)
     return False

@@ -1,4 +1,4 @@
-"""Cursors in the middle of lines of code, drawn from the standard library's own files with a fixed seed."""
+"""Picks random cursors within lines of standard library code, with a fixed seed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NOT_MODULES = {
     *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "turtledemo"),
     *("lib2to3", "pydoc_data", "encodings"),
 }
-"""Folders that hold tests, data and programs."""
+"""Folders of tests, data and programs."""
 
 PARTS = ("report", "tune")
-"""The files are divided in two, so that figures are not reported of what thresholds were chosen by."""
+"""The files are split in two, so that thresholds are not reported on the files that they were chosen on."""
 
 LEAST_CHARACTERS = 10
-"""Of a line, without the space around it."""
+"""Fewest characters of a line, without the space around it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Cursor:
 
 
 def draw(part: str, count: int, seed: int) -> list[Cursor]:
-    """Cursors in ``count`` different lines; long files get more of them, as they have more lines."""
+    """Return cursors in ``count`` different lines. Longer files get more of them."""
     dice = random.Random(seed)
     files = modules(part)
     sizes = [path.stat().st_size for path in files]
@@ -54,18 +54,18 @@ def draw(part: str, count: int, seed: int) -> list[Cursor]:
 
 
 def modules(part: str) -> list[Path]:
-    """The files of a part, in a fixed order."""
+    """Return the files of a part, in a fixed order."""
     found = python_files(STDLIB)
     return [path for path in found if PARTS[zlib.crc32(path.relative_to(STDLIB).as_posix().encode()) % len(PARTS)] == part]
 
 
 def python_files(folder: Path) -> list[Path]:
-    """The modules in a folder, in a fixed order."""
+    """Return the modules in a folder, in a fixed order."""
     return [path for path in sorted(folder.rglob("*.py")) if not NOT_MODULES & set(path.relative_to(folder).parts)]
 
 
 def cursor_in(path: Path, row: int) -> Cursor:
-    """The cursor in a line, counted from 0."""
+    """Return the cursor in a line, counted from 0."""
     lines = source(path).split("\n")
     line = lines[row].rstrip()
     indent = len(line) - len(line.lstrip())
@@ -77,7 +77,7 @@ def cursor_in(path: Path, row: int) -> Cursor:
 
 @lru_cache(maxsize=64)
 def code_rows(path: Path) -> list[int]:
-    """The lines that hold code, other than in comments and strings of several lines, and are long enough."""
+    """Return the lines of code that are long enough, without comments and multi-line strings."""
     text = source(path)
     lines = text.split("\n")
     try:
@@ -100,7 +100,7 @@ def _code_rows(text: str) -> Iterator[int]:
 
 @lru_cache(maxsize=64)
 def source(path: Path) -> str:
-    """The text with line feeds at the ends of its lines; empty for what is no UTF-8."""
+    """Return the text with line feeds at line ends; empty if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8").replace("\f", "")
     except UnicodeDecodeError:

@@ -1,15 +1,15 @@
-"""Long texts cut into windows that a model reads one by one."""
+"""Cuts long texts into windows that a model reads one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 LEAST_WINDOW = 64
-"""Tokens of a file's last window, which else is left out."""
+"""Fewest tokens of a file's last window; a shorter one is dropped."""
 
 
 def windows(texts: Iterable[Sequence[int]], size: int, tokens: int) -> Iterator[Sequence[int]]:
-    """Texts cut into windows, up to so many tokens in all; no window goes over from one text into the next."""
+    """Yield windows of texts, up to ``tokens`` tokens in all. No window spans two texts."""
     left = tokens
     for ids in texts:
         for first in range(0, len(ids), size):

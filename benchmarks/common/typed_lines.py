@@ -1,4 +1,4 @@
-"""Somebody who writes lines of real files anew, in the midst of them: where that can be done, and the keystrokes of it."""
+"""Simulates a user who rewrites lines within real files: suitable places, and their keystrokes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pathlib import Path
 from common.stdlib_cursors import code_rows, modules, source
 
 PACE = (1 / 8, 1 / 4)
-"""Seconds from one keystroke to the next."""
+"""Seconds between two keystrokes."""
 
 LENGTHS = (12, 36)
-"""Characters of a line that is written, without its indentation."""
+"""Characters of a line to write, without its indentation."""
 
 FAR = 120
-"""Lines from where is written to where is jumped at least."""
+"""Lines between the place of writing and the target of a jump, at least."""
 
 LEAST_LINES = 400
-"""Of a file."""
+"""Fewest lines of a file."""
 
 ABOVE = range(8, 30)
-"""Lines between the cursor and what is changed above it."""
+"""Lines between the cursor and the change above it."""
 
 SAMPLED = (4, 8)
-"""Characters of a line at which somebody stops to see what is suggested."""
+"""Characters of a line after which the user waits for a suggestion."""
 
 REWRITTEN = 2
 """Characters in the middle of a line that are typed again."""
 
 
 class Kind(StrEnum):
-    """Where a keystroke goes."""
+    """The position of a keystroke."""
 
     APPEND = "append on a line"
     NEW_LINE = "new line"
@@ -45,9 +45,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Keystroke:
-    """The text on both sides of the cursor once it was pressed.
+    """The text on both sides of the cursor after a keystroke.
 
-    ``sampled`` is one after which somebody stops for a suggestion.
+    After a ``sampled`` one the user waits for a suggestion.
     """
 
     kind: Kind
@@ -71,17 +71,17 @@ class Buffer:
         self.column = len(text.rpartition("\n")[2]) + (0 if "\n" in text else self.column)
 
     def delete(self, count: int) -> None:
-        """Characters right of the cursor."""
+        """Delete characters to the right of the cursor."""
         line = self.lines[self.row]
         self.lines[self.row] = line[: self.column] + line[self.column + count :]
 
     def go(self, row: int, column: int | None = None) -> None:
-        """To a column, or to the end of the line."""
+        """Go to a column, or to the end of the line."""
         self.row = row
         self.column = len(self.lines[row]) if column is None else column
 
     def insert_line(self, row: int, line: str) -> None:
-        """Above the cursor, which stays at its text."""
+        """Insert a line above the cursor, which stays at its text."""
         assert row <= self.row
         self.lines.insert(row, line)
         self.row += 1
@@ -94,7 +94,7 @@ class Buffer:
 
 
 def visit(lines: Sequence[str], home: int, count: int, dice: random.Random) -> Iterator[Keystroke]:
-    """Open a file, write ``count`` of its lines from ``home`` on anew, change something above, in them, and far away."""
+    """Open a file, rewrite ``count`` of its lines from ``home`` on, and change something above, within them, and far away."""
     script = lines[home : home + count]
     buffer = Buffer([*lines[:home], *lines[home + count :]], 0, 0)
     buffer.go(home - 1)
@@ -124,7 +124,7 @@ def _rewrite(buffer: Buffer, line: str) -> Iterator[Keystroke]:
 
 
 def _jump(buffer: Buffer, dice: random.Random) -> Iterator[Keystroke]:
-    """Begin a line below one far away."""
+    """Begin a line below a distant one."""
     far = [row for row, line in enumerate(buffer.lines) if abs(row - buffer.row) >= FAR and len(line.strip()) >= LENGTHS[0]]
     buffer.go(dice.choice(far))
     buffer.type("\n" + indentation(buffer.lines[buffer.row]))
@@ -136,7 +136,7 @@ def indentation(line: str) -> str:
 
 
 def files(count: int, written: int, dice: random.Random) -> list[Path]:
-    """Some of the long files, all of their characters ASCII, in which there are ``written`` lines to write."""
+    """Return some of the long ASCII files that have ``written`` lines to write."""
     found: list[Path] = []
     for path in dice.sample(paths := modules("report"), len(paths)):
         fits = source(path).count("\n") >= LEAST_LINES - 1 and source(path).isascii()
@@ -148,12 +148,12 @@ def files(count: int, written: int, dice: random.Random) -> list[Path]:
 
 
 def homes(path: Path, written: int) -> list[int]:
-    """Where lines of a file can be written, see :func:`runs`."""
+    """Return where lines of a file can be written, see :func:`runs`."""
     lines = source(path).split("\n")
     return runs(lines, {lines[row] for row in code_rows(path)}, written)
 
 
 def runs(lines: Sequence[str], code: Container[str], written: int) -> list[int]:
-    """Where to write: the first of lines of code one below the other, somewhere about the middle of the file."""
+    """Return the first lines of runs of code near the middle of the file."""
     fitting = [line in code and LENGTHS[0] <= len(line.strip()) <= LENGTHS[1] for line in lines]
     return [row for row in range(len(lines) // 4, 3 * len(lines) // 4) if all(fitting[row : row + written])]

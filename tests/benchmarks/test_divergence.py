@@ -1,4 +1,4 @@
-"""Figures of quality are what their names say, on cases whose figures are known."""
+"""Quality figures are right on cases with known values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGETS = torch.tensor([0, 1])
 
 
 def test_a_model_does_not_diverge_from_itself() -> None:
-    """Its perplexity is that of its probabilities for what comes."""
+    """Perplexity follows from the probabilities of the actual tokens, and a model has no divergence from itself."""
     found = Divergence()
     found.add(LEANING, LEANING, TARGETS)
 
@@ -25,7 +25,7 @@ def test_a_model_does_not_diverge_from_itself() -> None:
 
 
 def test_divergence_is_of_the_candidate_from_the_reference() -> None:
-    """The reference's probabilities weigh the log ratios: the other way round it is another number."""
+    """The log ratios are weighted by the reference's probabilities; the reverse divergence is a different number."""
     found, other = Divergence(), Divergence()
     found.add(LEANING, HALVES, TARGETS)
     other.add(HALVES, LEANING, TARGETS)
@@ -37,7 +37,7 @@ def test_divergence_is_of_the_candidate_from_the_reference() -> None:
 
 
 def test_sums_do_not_depend_on_blocks() -> None:
-    """Rows that come one by one are worth what they are worth together."""
+    """Rows that are added one by one give the same sums as rows added together."""
     together, apart = Divergence(), Divergence()
     together.add(LEANING, HALVES, TARGETS)
     for row in range(2):
@@ -48,7 +48,7 @@ def test_sums_do_not_depend_on_blocks() -> None:
 
 
 def test_tasks_are_compared_in_pairs() -> None:
-    """Only tasks that one of the two got right count; McNemar's exact p and Wald's interval are those of the textbooks."""
+    """Only tasks that one of the two got right count; McNemar's exact p and Wald's interval have their textbook values."""
     reference = [True] * 90 + [False] * 10
     candidate = [True] * 84 + [False] * 6 + [True] * 2 + [False] * 8
     found = Paired.of(reference, candidate)
@@ -60,14 +60,14 @@ def test_tasks_are_compared_in_pairs() -> None:
 
 
 def test_the_same_answers_are_no_difference() -> None:
-    """Nothing speaks for either of two that got the same tasks right."""
+    """Two models that got the same tasks right have no difference."""
     found = Paired.of([True, False], [True, False])
 
     assert (found.difference, found.interval, found.p) == (0, (0, 0), 1)
 
 
 def test_windows_do_not_overlap() -> None:
-    """Each token is in one window at most, no window spans texts, and all of them hold no more than was asked for."""
+    """Each token is in at most one window, no window spans texts, and all windows together keep to the token limit."""
     texts = [list(range(250)), list(range(1000, 1030)), list(range(2000, 2500))]
     found = [list(window) for window in windows(texts, 100, 500)]
 

@@ -1,4 +1,4 @@
-"""The keystrokes that benchmarks replay are those of an editor: each text follows from the one before it."""
+"""Replayed keystrokes are those of an editor: each text follows from the one before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def text(keystroke: Keystroke) -> str:
 
 
 def test_appending_adds_one_character_left_of_the_cursor() -> None:
-    """At a keystroke that appends, what stood before the cursor goes on by one character, and nothing else changes."""
+    """A keystroke that appends adds one character before the cursor and changes nothing else."""
     pressed = keystrokes()
     pairs = [(one, other) for one, other in itertools.pairwise(pressed) if other.kind == Kind.APPEND]
 
@@ -31,7 +31,7 @@ def test_appending_adds_one_character_left_of_the_cursor() -> None:
 
 
 def test_the_lines_are_written_as_they_were() -> None:
-    """Before the jump the file is the one that it was, but for one line of comment above."""
+    """Before the jump the file equals the original, except for one comment line above."""
     (last,) = [one for one in keystrokes() if one.kind == Kind.MID_LINE][-1:]
     lines = text(last).split("\n")
 
@@ -40,7 +40,7 @@ def test_the_lines_are_written_as_they_were() -> None:
 
 
 def test_an_edit_above_leaves_the_cursor_at_its_text() -> None:
-    """What changes above is above the cursor's line, and what follows the cursor stays."""
+    """A change above is above the cursor's line, and the text after the cursor stays."""
     pressed = keystrokes()
     (at,) = [index for index, one in enumerate(pressed) if one.kind == Kind.ABOVE]
     before, above = pressed[at - 1], pressed[at]
@@ -51,7 +51,7 @@ def test_an_edit_above_leaves_the_cursor_at_its_text() -> None:
 
 
 def test_a_jump_goes_far() -> None:
-    """The cursor is then in another line, many lines away, with the indentation of the one above it."""
+    """After a jump, the cursor is many lines away, with the indentation of the line above."""
     *_, edit, jump = keystrokes()
 
     assert jump.kind == Kind.JUMP
@@ -60,13 +60,13 @@ def test_a_jump_goes_far() -> None:
 
 
 def test_every_kind_is_sampled_and_a_seed_says_where() -> None:
-    """One visit has every kind of keystroke among those that stop for an answer, the same ones for the same seed."""
+    """A visit has every kind of keystroke among the sampled ones, and a seed determines them."""
     assert {one.kind for one in keystrokes() if one.sampled} == set(Kind)
     assert keystrokes(1) == keystrokes(1) != keystrokes(2)
 
 
 def test_a_buffer_types_lines() -> None:
-    """The cursor stands behind what was typed, on the last of its lines."""
+    """The cursor is after the typed text, on its last line."""
     buffer = Buffer(["ab"], 0, 1)
     buffer.type("1\n2")
 
@@ -74,7 +74,7 @@ def test_a_buffer_types_lines() -> None:
 
 
 def test_lines_are_written_where_enough_of_them_are_code() -> None:
-    """A run begins where all the lines to be written are code of a fitting length, in the middle half of the file."""
+    """A run begins where all lines are code of a fitting length, in the middle half of the file."""
     lines = ["x = first(1, 2)", "", "x = second(1, 2)", "x = third(1, 2)", "", "", "", ""]
 
     assert runs(lines, set(lines), 2) == [2]

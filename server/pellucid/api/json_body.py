@@ -62,7 +62,7 @@ def parse(body: bytes) -> Any:
     """
     value = json.loads(body.decode(), parse_constant=_no_number, parse_float=_number, parse_int=_integer)
     if b"\\ud" in body.lower() and not _is_encodable(value):
-        raise ValueError("a \\u escape stands for half a character")
+        raise ValueError("a \\u escape is half of a character")
     return value
 
 

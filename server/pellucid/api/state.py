@@ -84,7 +84,7 @@ class ServerState:
 
     @property
     def standing(self) -> Standing:
-        """Whether the server answers requests, or the reason why it does not."""
+        """Ready, or the reason why the server answers no requests."""
         if self.leaving:
             return "leaving"
         if self._assistant is None or self._engine is None:

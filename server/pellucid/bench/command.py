@@ -1,4 +1,4 @@
-"""The command ``pellucid bench``: measure, then show, save or compare."""
+"""The command ``pellucid bench``: measures, then shows, saves or compares the figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.bench.compare import compare, read_report
 from pellucid.bench.figures import Figure, Report, Unit
 from pellucid.bench.floors import Floors, multiply_rate, read_rate
 from pellucid.bench.measure import Measurements, Quantity, Trial
-from pellucid.bench.plot import check_path, draw
+from pellucid.bench.plot import draw
 from pellucid.bench.report import as_json, show
 from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.client import Client
@@ -28,6 +28,7 @@ from pellucid.engine.model import CacheShape, Model, TokenCost
 from pellucid.serving.assemble import assemble
 from pellucid.serving.serve import warm_up
 from pellucid.system import machine
+from pellucid.system.svg import check_picture_path
 from pellucid.system.terminal import Bars, Steps
 
 Samples = Mapping[Quantity, Sequence[float]]
@@ -36,15 +37,15 @@ READING = Quantity("machine", "reads memory", Unit.READING)
 MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
 
 
-BUSY = 0.25
-"""How much of the processors may be in use before that is told."""
-SETTLING = 0.05
-"""Seconds after which torch's threads, which wait awake for more work, have gone to sleep."""
+BUSY_SHARE = 0.25
+"""Share of the processors in use from which a warning is shown."""
+SETTLING_SECONDS = 0.05
+"""Seconds after which torch's threads have stopped spinning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """How often things are measured, after one round that warms up and does not count."""
+    """Number of measurements, after one warm-up round that does not count."""
 
     trials: int
     starts: int
@@ -54,14 +55,13 @@ FULL, QUICK = Rounds(trials=5, starts=3), Rounds(trials=2, starts=1)
 
 
 def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | None, plot: Path | None) -> None:
-    """Measure the first model of the settings and print what was found.
+    """Measure the first model of the settings and print the figures.
 
-    Raises InvalidRequestError for a file that cannot be compared with or drawn to, before anything is measured, and what
-    loading raises.
+    Raises InvalidRequestError for files that cannot be compared with or drawn to, before anything is measured, and any error of loading.
     """
     earlier = None if compare_with is None else read_report(compare_with)
     if plot is not None:
-        check_path(plot)
+        check_picture_path(plot)
     notes = asyncio.run(disturbances(settings))
     for note in notes:
         sys.stderr.write(f"{note}\n")
@@ -77,21 +77,21 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
 
 
 async def disturbances(settings: Settings) -> list[str]:
-    """What else may compute meanwhile, in a sentence each: other programs, and a server at the address of the settings."""
-    told = []
+    """Return one sentence for each thing that may disturb the measurements: other programs, and a server at the settings' address."""
+    sentences = []
     load = machine.load()
-    if load is not None and load >= BUSY:
+    if load is not None and load >= BUSY_SHARE:
         used = f"{min(load, 1.0):.0%} of its processors"
-        told.append(f"This machine has been busy in the last minute ({used}): going on, that disturbs these figures.")
+        sentences.append(f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures.")
     async with Client(settings.url, settings.key) as client:
         condition = await client.condition()
     if condition.standing is not HealthStatus.ABSENT:
-        told.append(f"A server is at {settings.url} ({condition.standing}): what it computes meanwhile disturbs these figures.")
-    return told
+        sentences.append(f"A server is at {settings.url} ({condition.standing}). Its work distorts these figures.")
+    return sentences
 
 
 def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Report:
-    """Everything that there is to find about the first model of the settings."""
+    """Measure the first model of the settings, in this process and at start."""
     report = measure_here(settings, rounds, notes)
     free_memory()
     with Steps() as steps:
@@ -100,19 +100,19 @@ def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Re
     figures = (*report.figures, *start_figures(starts))
     left_out = report.left_out
     if any(start.resident is None for start in starts):
-        left_out = (*left_out, "Memory of the process: this system does not tell.")
+        left_out = (*left_out, "Memory of the process: this system does not report it.")
     return report.model_copy(update={"figures": figures, "left_out": left_out})
 
 
 def free_memory() -> None:
-    """Let go of a model that nobody refers to any more, so that a process that starts has the memory to itself."""
+    """Free a model that is no longer used, so that a starting process has the memory to itself."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Report:
-    """What a loaded model shows in this process."""
+    """Measure a loaded model in this process."""
     with Bars() as bars:
         engine, assistant = assemble(settings, settings.models[:1], bars)
     try:
@@ -147,16 +147,16 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
 
 def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
     async def run() -> tuple[float, ...]:
-        torch.set_num_threads(threads)  # which is a thread's own: the engine's may have set fewer
+        torch.set_num_threads(threads)  # the number of threads is per thread, and the engine's may be smaller
         rates = read_rate(cost.read_bytes, shape.device), multiply_rate(cost.dtype, shape.device)
-        await asyncio.sleep(SETTLING)
+        await asyncio.sleep(SETTLING_SECONDS)
         return rates
 
     return Trial("memory and arithmetic", (READING, MULTIPLYING), run)
 
 
 async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples:
-    """Samples of all trials, turn by turn, so that a machine that gets slower is slower for all of them."""
+    """Run all trials in turn, so that a machine that slows down affects all of them."""
     samples: dict[Quantity, list[float]] = {quantity: [] for trial in trials for quantity in trial.quantities}
     for turn in range(1 + rounds):
         for trial in trials:
@@ -170,7 +170,7 @@ async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples
 
 
 def figures_of(samples: Samples) -> list[Figure]:
-    """The figures of samples, each with its limit where the floors were measured."""
+    """Return the figures of samples, each with its limit if the floors were measured."""
     floors = Floors(max(samples[READING]), max(samples[MULTIPLYING])) if READING in samples else None
     figures = []
     for quantity, values in samples.items():
@@ -205,7 +205,7 @@ async def _starts(settings: Settings, count: int, steps: Steps) -> list[Start]:
 
 
 def start_figures(starts: Sequence[Start]) -> list[Figure]:
-    """The figures of some starts."""
+    """Return the figures of starts."""
     figure = partial(Figure.of, "start", unit=Unit.SECONDS)
     figures = [
         figure(name="importing", samples=[start.importing for start in starts]),

@@ -1,4 +1,4 @@
-"""Two reports, row by row: then, now, and how many times as much."""
+"""Compares two reports row by row."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from pellucid.bench.figures import FORMAT, KIND, Figure, Report, Unit
 from pellucid.errors import InvalidRequestError
 
-SLIGHT = 0.01
-"""A change of so much is not worth a word, even of what has no noise."""
+SMALLEST_CHANGE = 0.01
+"""Smallest change that is reported, even for figures without noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row in two reports; None where one of them has no such row."""
+    """One row of two reports; None if one of them lacks it."""
 
     section: str
     name: str
@@ -28,20 +28,20 @@ class Change:
 
     @property
     def ratio(self) -> float | None:
-        """Now divided by then."""
+        """The newer value divided by the older."""
         return None if self.then is None or self.now is None or not self.then.value else self.now.value / self.then.value
 
     @property
     def verdict(self) -> str:
-        """What the change is, in a word; nothing where noise alone may be the difference.
+        """The change in a word; empty if it may be noise.
 
-        That is where the samples of the two overlap, or a time was taken once only, or it is less than :data:`SLIGHT`.
+        That is if the samples overlap, a time was measured only once, or the change is below :data:`SMALLEST_CHANGE`.
         """
         then, now = self.then, self.now
         if then is None or now is None:
             return "new" if then is None else "not measured"
         ratio = self.ratio
-        if ratio is not None and abs(ratio - 1) < SLIGHT:
+        if ratio is not None and abs(ratio - 1) < SMALLEST_CHANGE:
             return ""
         once = self.unit is not Unit.BYTES and 1 in (then.samples, now.samples)
         if once or (then.low <= now.high and now.low <= then.high):
@@ -51,7 +51,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What has changed since a report, and in which circumstances (a sentence each) the two differ."""
+    """The changes since a report, and the differing circumstances, one sentence each."""
 
     file: str
     date: str
@@ -60,12 +60,12 @@ class Comparison:
 
 
 def read_report(path: Path) -> Report:
-    """A saved report. Raises InvalidRequestError in one sentence for a file that is none."""
+    """Read a saved report. Raises InvalidRequestError for anything else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:  # no UTF-8 or no JSON
+    except ValueError as error:  # not UTF-8 or not JSON
         raise InvalidRequestError(f"{path} is not JSON ({error}): give a file that pellucid bench --json wrote.") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise InvalidRequestError(f"{path} is JSON of another kind: give a file that pellucid bench --json wrote.")
@@ -73,7 +73,7 @@ def read_report(path: Path) -> Report:
         raise InvalidRequestError(
             f"{path} has format {found.get('format')!r}, and this version of Pellucid writes and reads {FORMAT}: measure again with it."
         )
-    found.pop("comparison", None)  # of that run with one before it
+    found.pop("comparison", None)  # that run's own comparison with an earlier one
     try:
         return Report.model_validate(found)
     except ValidationError as error:
@@ -83,7 +83,7 @@ def read_report(path: Path) -> Report:
 
 
 def compare(file: str, then: Report, now: Report) -> Comparison:
-    """What has changed, in the order of the newer report."""
+    """Compare two reports, in the order of the newer one."""
     pairs = [(now_figure, then.find(now_figure.section, now_figure.name)) for now_figure in now.figures]
     changes = [Change(figure.section, figure.name, figure.unit, earlier, figure) for figure, earlier in pairs]
     gone = [figure for figure in then.figures if now.find(figure.section, figure.name) is None]

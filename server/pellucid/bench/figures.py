@@ -1,4 +1,4 @@
-"""What a benchmark finds: figures with their spread and the machine's limit, and the report that is saved and compared."""
+"""The report of a benchmark: figures with their spread and the machine's limit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pellucid.system.machine import Facts
 
 KIND: Final = "pellucid-bench"
 FORMAT: Final = 1
-"""Of the saved report; one of another format cannot be compared."""
+"""Version of the saved report. Reports of another version cannot be compared."""
 
 
 class Unit(StrEnum):
-    """What a figure counts. Of rates more is better, of all others less."""
+    """The unit of a figure. Higher is better for rates, lower for all others."""
 
     RATE = "tok/s"
     MILLISECONDS = "ms"
@@ -30,19 +30,19 @@ class Unit(StrEnum):
 
     @property
     def more_is_better(self) -> bool:
-        """Whether a larger figure is the better one."""
+        """True if a higher figure is better."""
         return self in (Unit.RATE, Unit.READING, Unit.MULTIPLYING)
 
     def show_between(self, low: float, high: float) -> str:
-        """A range for people; nothing where it is a point."""
+        """Format a range; empty if it is a point."""
         first, last = self.show(low), self.show(high)
         if low == high:
             return ""
-        common = f" {last.rpartition(' ')[2]}"  # the unit, said once
+        common = f" {last.rpartition(' ')[2]}"  # the unit, which is shown once
         return f"{first.removesuffix(common)} - {last}"
 
     def show(self, value: float) -> str:
-        """A value for people."""
+        """Format a value."""
         match self:
             case Unit.BYTES:
                 return human(value)
@@ -64,9 +64,9 @@ class _Record(BaseModel):
 
 
 class Figure(_Record):
-    """One row: the value, the least and the greatest of its samples, and what the machine's floors would allow.
+    """One row: the value, its smallest and largest sample, and the limit of the machine.
 
-    ``limit`` is in the same unit; None where there is no floor.
+    ``limit`` is in the same unit; None if unknown.
     """
 
     section: str
@@ -88,7 +88,7 @@ class Figure(_Record):
         limit: float | None = None,
         choose: Callable[[Sequence[float]], float] = statistics.median,
     ) -> Self:
-        """The figure of some samples (at least one), their median unless told otherwise."""
+        """Return the figure of at least one sample, by default their median."""
         return cls(
             section=section,
             name=name,
@@ -102,14 +102,14 @@ class Figure(_Record):
 
     @property
     def reached(self) -> float | None:
-        """How much of the limit is reached, 1.0 being all of it."""
+        """Share of the limit that is reached, 1.0 being all of it."""
         if self.limit is None:
             return None
         return self.value / self.limit if self.unit.more_is_better else self.limit / self.value
 
 
 class Report(_Record):
-    """Everything that one run found. ``left_out`` and ``notes`` are sentences; ``date`` is ISO 8601 with the zone."""
+    """The figures of one run. ``left_out`` and ``notes`` are sentences; ``date`` is ISO 8601 with the zone."""
 
     kind: Literal["pellucid-bench"] = KIND
     format: Literal[1] = FORMAT
@@ -123,5 +123,5 @@ class Report(_Record):
     notes: tuple[str, ...] = ()
 
     def find(self, section: str, name: str) -> Figure | None:
-        """The figure of this name, if it was measured."""
+        """Return the figure of this name, if it was measured."""
         return next((figure for figure in self.figures if (figure.section, figure.name) == (section, name)), None)

@@ -1,17 +1,16 @@
-"""What the machine can do at most, measured here and now, and the times below which nothing can get with that.
+"""Measures what the machine can do at most, and derives the time floors of a model's steps.
 
-**Memory.** ``read_rate`` sums an array of float32 with all of torch's threads and gives the bytes read a second. The
-array is as large as the weights that a decode step reads (between 64 MB and 1 GB), so that a processor's cache that holds
-the one holds the other. A step cannot take less than its weights' bytes at this rate. Not included: the KV cache, which
-grows with the text (a few percent of the weights at a thousand tokens), activations and logits, and that a sum reads one
-stream in order, on pages that may be larger than those of a mapped file.
+**Memory.** ``read_rate`` sums an array of float32 with all of torch's threads and returns the bytes read per second. The array is as large
+as the weights that a decode step reads (between 64 MB and 1 GB), so that both fit or do not fit into a processor's cache. A step cannot
+take less than its weights' bytes at this rate. Not included: the KV cache, which grows with the text (a few percent of the weights at a
+thousand tokens), activations and logits, and that a sum reads one stream in order, on pages that may be larger than those of a mapped file.
 
-**Arithmetic.** ``multiply_rate`` multiplies two large square matrices in the dtype that the model's own large products
-have: float32 and bfloat16 by torch, int8 by the native kernels themselves, rounding of the activations included. An
-operation is a multiplication or an addition. Not included: attention, norms and the sampler, which a prompt needs too, and
-what other units of the same processor or a better kernel could do: it is how far this kernel is from itself at its best.
+**Arithmetic.** ``multiply_rate`` multiplies two large square matrices in the dtype of the model's own large products: float32 and bfloat16
+by torch, int8 by the native kernels themselves, including the rounding of activations. An operation is a multiplication or an addition. Not
+included: attention, norms and the sampler, which a prompt needs too, and what other units of the processor or a better kernel could do. It
+compares the kernel with itself at its best.
 
-A floor is of the machine, so of several measurements the best one counts; the figures beside it are medians.
+A floor is a property of the machine, so the best of several measurements counts; the other figures are medians.
 """
 
 from __future__ import annotations
@@ -32,34 +31,34 @@ from pellucid.engine.native.native_decoder import NativeDecoder
 SMALLEST_ARRAY = 64 * 10**6
 LARGEST_ARRAY = 10**9
 WIDTH = 2048
-"""Rows and columns of the matrix that is multiplied by: small enough for a processor's cache."""
+"""Rows and columns of the weight matrix, small enough for a processor's cache."""
 ROWS = {"cpu": 480, "cuda": 8192}
-"""Rows that are multiplied, by the type of device: whole tiles of the kernels, and enough to fill a GPU."""
+"""Rows of activations by type of device: whole tiles of the kernels, and enough to fill a GPU."""
 PASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """The rates of this machine: ``reading`` in bytes a second, ``multiplying`` in operations a second."""
+    """The rates of this machine: ``reading`` in bytes per second, ``multiplying`` in operations per second."""
 
     reading: float
     multiplying: float
 
     def seconds(self, cost: TokenCost, tokens: int, wanted: int) -> float:
-        """The least that a pass over ``tokens`` can take of which the logits of ``wanted`` are wanted."""
+        """Return the least time of a pass over ``tokens`` that computes the logits of ``wanted``."""
         operations = 2 * (tokens * cost.body + wanted * cost.head)
         return max(cost.read_bytes / self.reading, operations / self.multiplying)
 
 
 def read_rate(size: int, device: torch.device) -> float:
-    """Bytes a second that all threads can read of an array of about ``size`` bytes."""
+    """Return the bytes per second that all threads can read of an array of about ``size`` bytes."""
     size = min(max(size, SMALLEST_ARRAY), LARGEST_ARRAY)
     array = torch.ones(size // 4, device=device)
     return array.nbytes / _fastest(array.sum, device)
 
 
 def multiply_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second of a large product in ``dtype``."""
+    """Return the operations per second of a large product in ``dtype``."""
     rows = ROWS["cpu" if device.type == "cpu" else "cuda"]
     return 2 * rows * WIDTH * WIDTH / _fastest(_product(rows, dtype, device), device)
 
@@ -72,7 +71,7 @@ def _product(rows: int, dtype: torch.dtype, device: torch.device) -> Callable[[]
 
 
 def _native_product(rows: int) -> Callable[[], Tensor]:
-    """The head of a decoder without layers: one product, computed as the model computes its own."""
+    """Return the head of a decoder without layers: one product, computed as the model does."""
     config = DecoderConfig(
         vocab_size=WIDTH,
         hidden_size=WIDTH,
@@ -94,7 +93,7 @@ def _native_product(rows: int) -> Callable[[], Tensor]:
 
 @torch.inference_mode()
 def _fastest(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of some passes, after one that does not count."""
+    """Return the seconds of the fastest of some passes, after one that does not count."""
     times = []
     for _ in range(1 + PASSES):
         _finish(device)
@@ -106,6 +105,6 @@ def _fastest(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _finish(device: torch.device) -> None:
-    """Wait for what a device was given to do: it runs beside the processor."""
+    """Wait for a device, which runs asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Somebody types at the end of a line, and each keystroke asks for a completion, as an editor does."""
+"""Replays typing at the end of a line, with a completion request at each keystroke, as an editor does."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token
 
 LONGEST = SamplingParams(max_tokens=64)
-"""Of a first line: greedy, and longer than most."""
+"""Greedy, and longer than most lines."""
 TERMS = Terms(Priority.COMPLETION, key="bench")
-"""Those of an editor: a keystroke supersedes the one before it."""
+"""An editor's terms: a keystroke supersedes the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TypingSession:
-    """A text around the cursor, and what is typed there."""
+    """The text around the cursor, and the text that is typed."""
 
     before: str
     typed: str
@@ -30,7 +30,7 @@ class TypingSession:
 
 @dataclass(frozen=True, slots=True)
 class Keystroke:
-    """What one cost: ``seconds`` until the whole first line was there, and the prompt tokens that were not in the cache."""
+    """The cost of a keystroke: ``seconds`` until the first line is complete, and the prompt tokens that were not in the cache."""
 
     seconds: float
     computed: int
@@ -38,13 +38,13 @@ class Keystroke:
 
 @cache
 def session() -> TypingSession:
-    """The session that is replayed, the same for everybody."""
+    """Return the session that is replayed, the same on every machine."""
     fields = tomllib.loads((Path(__file__).with_name("typing.toml")).read_text(encoding="utf-8"))
     return TypingSession(fields["before"], fields["typed"], fields["after"])
 
 
 async def replay(assistant: LocalAssistant, text: TypingSession) -> list[Keystroke]:
-    """What each keystroke cost, after a first question that only opens the file. Each waits for the one before it."""
+    """Return the cost of each keystroke, after a first request that opens the file. Each waits for the one before it."""
     asked = [await _first_line(assistant, text.before + text.typed[:count], text.after) for count in range(len(text.typed) + 1)]
     return asked[1:]
 

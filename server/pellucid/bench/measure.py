@@ -1,9 +1,8 @@
-"""The measurements: each is a trial that gives some samples a round, through the engine and the assistant that serve uses.
+"""The measurements: each trial gives samples for a round, through the same engine and assistant as serve.
 
-Prompts are random tokens, another prompt each time, so that nothing of them is found in the cache; answers have their full
-length. A model that is asked nonsense repeats itself, so that guessing from what stood before would flatter it: but for
-one row of figures nothing is guessed. A rate of reading a prompt counts the tokens that were computed, and its time is
-that until the first token.
+Prompts are random tokens, different each time, so that none is in the cache; answers have their full length. A model that continues
+nonsense repeats itself, which would flatter prompt lookup, so it is off except for one row of figures. The rate of reading a prompt counts
+the tokens that were computed, over the time to the first token.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Us
 
 PROMPTS = (128, 512, 2048)
 FIRST_TOKEN = 512
-"""Tokens of the prompt whose first token is waited for, cold and warm."""
+"""Tokens of the prompt of the time to the first token, cold and warm."""
 DECODE_PROMPT, DECODE_ANSWER = 128, 64
 REPEATED = 4
 STREAMS = (1, 2, 4, 8)
@@ -41,7 +40,7 @@ Limit = Callable[[Floors], float]
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Something that is measured; ``limit`` is what the floors allow it to be, in its unit."""
+    """A measured quantity; ``limit`` is its bound by the floors, in its unit."""
 
     section: str
     name: str
@@ -60,7 +59,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TimedAnswer:
-    """Seconds until its first token came, from there to its last one, and what the engine says of it."""
+    """Seconds to the first token, seconds from there to the last one, and the engine's report."""
 
     wait: float
     rest: float
@@ -68,9 +67,9 @@ class TimedAnswer:
 
 
 class Measurements:
-    """All trials of one model, as far as its context and the engine's slots hold them.
+    """All trials of one model, as far as its context and the engine's slots allow.
 
-    ``left_out`` says in a sentence each what they do not hold.
+    ``left_out`` has a sentence for each that they do not allow.
     """
 
     def __init__(self, engine: Engine, assistant: LocalAssistant, model: str, cost: TokenCost | None, vocab_size: int) -> None:
@@ -85,7 +84,7 @@ class Measurements:
         self._last: tuple[int, ...] = ()
         self.trials = tuple(self._all())
         if cost is None:
-            self.left_out.append(f"Floors of {model}: which weights a token of it needs depends on the token.")
+            self.left_out.append(f"Floors of {model}: the weights that a token needs depend on the token.")
 
     def _all(self) -> Iterator[Trial]:
         yield from (self._reading(size) for size in PROMPTS if self._fits(f"a prompt of {size} tokens", size + 1))
@@ -100,13 +99,13 @@ class Measurements:
     def _fits(self, what: str, tokens: int) -> bool:
         context = self._engine.context(self._model)
         if tokens > context:
-            self.left_out.append(f"{what[0].upper()}{what[1:]}: that takes {tokens} tokens, and the context holds {context}.")
+            self.left_out.append(f"{what[0].upper()}{what[1:]}: it takes {tokens} tokens, but the context holds {context}.")
         return tokens <= context
 
     def _has_slots(self, streams: int) -> bool:
         slots = self._engine.settings.slots
         if streams > slots:
-            self.left_out.append(f"{streams} streams together: there are {slots} slots.")
+            self.left_out.append(f"{streams} streams together: there are only {slots} slots.")
         return streams <= slots
 
     def _reading(self, size: int) -> Trial:
@@ -142,12 +141,12 @@ class Measurements:
         return Trial(f"decode of {DECODE_ANSWER} tokens", (rate, each), run)
 
     def _repeating(self) -> Trial:
-        """A text that says the same again and again: what guessing from what stood before is worth at the most."""
+        """Return the trial of a repetitive text, the best case of prompt lookup."""
         quantity = Quantity("decode", "a text that repeats itself", Unit.RATE)
 
         async def run() -> tuple[float, ...]:
-            said = self._prompt(DECODE_PROMPT // REPEATED)
-            answer = await self._ask([*said] * REPEATED, DECODE_ANSWER, lookup=True)
+            repeated = self._prompt(DECODE_PROMPT // REPEATED)
+            answer = await self._ask([*repeated] * REPEATED, DECODE_ANSWER, lookup=True)
             return ((DECODE_ANSWER - 1) / answer.rest,)
 
         return Trial(f"decode of {DECODE_ANSWER} repeated tokens", (quantity,), run)
@@ -177,16 +176,16 @@ class Measurements:
         return Trial("typing", quantities, run)
 
     def _limit(self, convert: Callable[[float], float], tokens: int, wanted: int) -> Limit | None:
-        """What a pass over so many tokens can be at best, its least seconds turned into a quantity's unit."""
+        """Return the limit of a pass over ``tokens``: its least seconds, converted to a quantity's unit."""
         cost = self._cost
         return None if cost is None else lambda floors: convert(floors.seconds(cost, tokens, wanted))
 
     def _prompt(self, size: int) -> Sequence[int]:
-        """Random tokens, the first of them another one each time: few prompts are remembered, so none has a beginning in common."""
+        """Return random tokens, the first of them different each time, so that no two prompts share a prefix."""
         return [next(self._firsts), *(self._dice.randrange(self._vocab_size) for _ in range(size - 1))]
 
     async def _ask(self, prompt: Sequence[int], tokens: int, *, lookup: bool = False) -> TimedAnswer:
-        # As completions, for which alone the scheduler gives away the last slot: so many streams as there are slots can run.
+        # As completions, because only they may take the last slot: as many streams as slots can then run.
         request = Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), COMPLETION, lookup=lookup)
         times = [time.perf_counter()]
         async with aclosing(self._engine.generate(self._model, request)) as items:
@@ -200,14 +199,14 @@ class Measurements:
 
 
 def check(finish: Finish, tokens: int) -> None:
-    """Raise UnavailableError for an answer that has not its full length: the model failed, and no figure says anything."""
+    """Raise UnavailableError for an answer below its full length: the model failed, and no figure is valid."""
     if finish.reason is not FinishReason.LENGTH or finish.usage.generated != tokens:
         raise UnavailableError(f"The model failed while it was measured: {finish.error or finish.reason}")
 
 
 def rate_together(usages: Sequence[Usage]) -> float:
-    """Tokens a second of answers that were generated together: the sum of their rates, by the engine's own clock.
+    """Return the tokens per second of answers that were generated together: the sum of their rates, by the engine's own clock.
 
-    Whoever reads several streams sees their tokens in bunches.
+    A reader of several streams sees their tokens in bunches.
     """
     return sum((usage.generated - 1) / usage.decode for usage in usages)

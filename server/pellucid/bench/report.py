@@ -1,4 +1,4 @@
-"""A report for people, as tables, and for programs, as JSON."""
+"""Prints a report as tables, and returns it as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from rich.text import Text
 from pellucid.bench.compare import Comparison
 from pellucid.bench.figures import Figure, Report
 
-EXPLANATION = "Medians of some rounds, of the machine's own rates the best; the limit is what reading weights and multiplying allow."
+EXPLANATION = (
+    "Medians over the rounds; for the machine's own rates, the best. The limit follows from the machine's rates and the model's weights."
+)
 LOOKS = {"better": "green", "worse": "red"}
 
 
 def as_json(report: Report, comparison: Comparison | None) -> str:
-    """One JSON object; the comparison, where there is one, is a field of it."""
+    """Return one JSON object, which includes the comparison if there is one."""
     record: dict[str, Any] = report.model_dump(mode="json")
     if comparison is not None:
         record["comparison"] = {
@@ -61,11 +63,11 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
         for difference in comparison.differences:
             console.print(f"differs: {difference}", soft_wrap=True)
         console.print(_changes(comparison))
-        console.print(Text("The ratio is now / then; better and worse are said where the samples do not overlap.", "dim"), soft_wrap=True)
+        console.print(Text("The ratio is now / then. A row is better or worse only if the samples do not overlap.", "dim"), soft_wrap=True)
 
 
 def heading(report: Report) -> list[str]:
-    """What was measured on what, in lines."""
+    """Return the model, the machine and the setup in lines."""
     facts, count = report.machine, report.setup["threads"]
     threads = "1 thread" if count == 1 else f"{count} threads"
     return [
@@ -91,7 +93,7 @@ def _figures(figures: Sequence[Figure]) -> Table:
 
 
 def _order(figures: Sequence[Figure]) -> Any:
-    """Sections in the order in which they come first."""
+    """Return a sort key: sections in the order of their first appearance."""
     sections = list(dict.fromkeys(figure.section for figure in figures))
     return lambda figure: sections.index(figure.section)
 

@@ -1,4 +1,4 @@
-"""Requests that begin in the same step of the engine, however fast its steps are."""
+"""Starts requests in the same step of the engine, however fast its steps are."""
 
 from __future__ import annotations
 
@@ -18,34 +18,33 @@ T = TypeVar("T")
 
 
 async def together(questions: Sequence[Callable[[], Coroutine[Any, Any, T]]], engine: Engine, model: str, prompt: Sequence[int]) -> list[T]:
-    """What the questions give, each of which puts its request to the engine before it waits for the first time.
+    """Return the results of the questions, each of which submits its request before it first waits.
 
-    A request of our own, of this prompt, holds up the engine meanwhile: it would else be steps ahead with the first before
-    it has the last.
+    A request with ``prompt`` holds up the engine meanwhile. Otherwise the first request would be steps ahead of the last.
     """
-    gun = _StartingGun()
-    holder = asyncio.create_task(_hold(engine, model, prompt, gun))
+    signal = _StartSignal()
+    holder = asyncio.create_task(_hold(engine, model, prompt, signal))
     try:
-        await asyncio.wait((holder, gun.loaded), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((holder, signal.loaded), return_when=asyncio.FIRST_COMPLETED)
         if holder.done():
-            holder.result()  # it was refused
+            holder.result()  # it was rejected
         tasks = [asyncio.create_task(question()) for question in questions]
-        await asyncio.sleep(0)  # each has put its request by now
+        await asyncio.sleep(0)  # each has submitted its request by now
     finally:
-        gun.fire()
+        signal.fire()
     await holder
     return await asyncio.gather(*tasks)
 
 
-async def _hold(engine: Engine, model: str, prompt: Sequence[int], gun: _StartingGun) -> None:
-    request = Request(prompt, SamplingParams(max_tokens=1), COMPLETION, constraint=gun)
+async def _hold(engine: Engine, model: str, prompt: Sequence[int], signal: _StartSignal) -> None:
+    request = Request(prompt, SamplingParams(max_tokens=1), COMPLETION, constraint=signal)
     async with aclosing(engine.generate(model, request)) as items:
         async for _ in items:
             pass
 
 
-class _StartingGun:
-    """A constraint that lets every token through, but none before it is fired; it is asked on the engine's thread."""
+class _StartSignal:
+    """A constraint that allows every token, but blocks the engine's thread until it is fired."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -53,17 +52,17 @@ class _StartingGun:
         self._fired = threading.Event()
 
     def fire(self) -> None:
-        """Let the engine go on."""
+        """Let the engine continue."""
         self._fired.set()
 
     def allowed(self) -> Tensor | None:
-        """Wait until it is fired."""
+        """Wait until the signal is fired."""
         self._loop.call_soon_threadsafe(self._load)
         self._fired.wait()
         return None
 
     def advance(self, id: int) -> None:
-        """Any token will do."""
+        """Accept any token."""
 
     def _load(self) -> None:
         if not self.loaded.done():

@@ -1,6 +1,6 @@
-"""How long a start takes, seen in processes of their own: a process imports and loads only once.
+"""Measures starts in their own processes, because a process imports and loads only once.
 
-Run as a program it is such a process: it reads settings as JSON from stdin, and writes what it found as JSON to stdout.
+Run as a program, this module is such a process: it reads settings as JSON from stdin, and writes its measurements as JSON to stdout.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import time
 from dataclasses import asdict, dataclass
 
 SETTINGS = ("models", "device", "quant", "context", "slots", "chunk", "threads", "cache")
-"""Those that a start depends on."""
+"""The settings that a start depends on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """Seconds to import what ``pellucid serve`` imports, to load the packed weights, and to generate the first token.
 
-    ``resident`` is the memory of the process after that, in bytes; None where the system does not tell.
+    ``resident`` is the memory of the process after that, in bytes; None if the system does not report it.
     """
 
     importing: float
@@ -31,11 +31,11 @@ class Start:
 
 
 async def start_elsewhere(settings: dict[str, object]) -> Start:
-    """Start in a process of its own, with these values of :data:`SETTINGS`. Raises UnavailableError where that fails."""
+    """Start in a separate process with these values of :data:`SETTINGS`. Raises UnavailableError if it fails."""
     from pellucid.errors import UnavailableError
 
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "pellucid.bench.start_time"),  # -P: no module is taken from the working directory
+        *(sys.executable, "-P", "-m", "pellucid.bench.start_time"),  # -P: never import from the working directory
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -49,12 +49,12 @@ async def start_elsewhere(settings: dict[str, object]) -> Start:
         raise
     if child.returncode:
         reason = err.decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {child.returncode}"
-        raise UnavailableError(f"A start to be measured failed: {reason}")
+        raise UnavailableError(f"A measured start failed: {reason}")
     return Start(**json.loads(out))
 
 
 def measure(settings: dict[str, object]) -> Start:
-    """Start in this process, which has imported nothing of weight yet."""
+    """Start in this process, which has imported nothing heavy yet."""
     begun = time.perf_counter()
     from pellucid.config import load_settings
     from pellucid.serving.assemble import assemble

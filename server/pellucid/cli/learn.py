@@ -1,4 +1,4 @@
-"""The commands that learn and judge. Like those of cli.py they import nothing heavy until one of them runs."""
+"""The commands that train, evaluate, calibrate and review models. They import nothing heavy until one of them runs."""
 
 from __future__ import annotations
 
@@ -16,47 +16,52 @@ from pellucid.errors import ConfigError, InvalidRequestError
 
 learning = typer.Typer(rich_markup_mode=None)
 suggestions_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-learning.add_typer(suggestions_app, name="suggestions", help="The log of what became of suggestions, where an editor keeps one.")
+learning.add_typer(suggestions_app, name="suggestions", help="The log of suggestions and how they were used, if an editor keeps one.")
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")]
+DataFolder = Annotated[Path | None, typer.Option("--data", help="The data folder that contains the log.")]
 
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Say in one sentence which extra is to be installed where one of its libraries is missing."""
+    """Turn a missing library into a ConfigError that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(f"This needs {error.name}: run pip install '.[{extra}]' in Pellucid's folder.") from error
+        raise ConfigError(f"This command needs {error.name}: run pip install '.[{extra}]' in Pellucid's folder.") from error
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say where Ctrl-C breaks work off that nothing of it is lost."""
+    """Report on Ctrl-C that the work so far is kept, and exit."""
     try:
         yield
     except KeyboardInterrupt:
         from pellucid.cli.ask import INTERRUPTED
 
-        sys.stderr.write("Broken off: the same command goes on from here.\n")
+        sys.stderr.write("Interrupted: repeat the command to resume.\n")
         raise typer.Exit(INTERRUPTED) from None
 
 
 @learning.command(epilog="Example: pellucid review leap --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct --prompts q.txt")
 def review(
-    name: Annotated[str | None, typer.Argument(help="The review; without a name all of them are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the review; without one, all reviews are listed.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="What answers: give two, or the same one twice with --temperature.")
+        list[str] | None, typer.Option("--model", "-m", help="A model that answers: give two, or one twice with --temperature.")
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Makes the review: a prompt a line, or JSON lines with a prompt.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Create the review: one prompt per line, or JSON lines with a prompt.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 512,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most probable token.")] = 0.0,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same tokens.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Compare two models' answers blind: people judge on the page, tab Review; then this tells the win rate and their agreement.
+    """Compare the answers of two models blind: people judge them on the page, tab Review.
 
-    With --prompts and two models the review is made; without, what came of it is told.
+    With --prompts and two models, create a review. Without them, show its win rate and the raters' agreement.
     """
     from pellucid.config import load_settings
 
@@ -75,18 +80,18 @@ def review(
     elif name is None:
         command.list_reviews(settings)
     else:
-        command.tell(settings, name, json=json)
+        command.show_review(settings, name, json=json)
 
 
 class PresetName(StrEnum):
-    """How large a trained model is, by the machine that it is trained on."""
+    """Size of the trained model, by the machine that it is trained on."""
 
     CPU = "cpu"
     GPU = "gpu"
 
 
 class TokenizerKind(StrEnum):
-    """What a trained model reads."""
+    """Tokens of a trained model."""
 
     BYTES = "bytes"
     BPE = "bpe"
@@ -96,21 +101,18 @@ class TokenizerKind(StrEnum):
 @learning.command(epilog="Example: pellucid train notes/ book.txt --out run, and then: pellucid serve --model run/gpt")
 def train(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of text or code.")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the models, the plan, the curves and the table.")],
-    preset: Annotated[PresetName, typer.Option(help="Size of the model: cpu is made for two cores and five minutes.")] = PresetName.CPU,
-    tokenizer: Annotated[TokenizerKind | None, typer.Option(help="What the GPT reads; the preset's if not given.")] = None,
-    vocab: Annotated[int | None, typer.Option(help="Pieces that bpe or unigram has.")] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="About how long all of it may take; fewer steps are made then.")
-    ] = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the models, the plan, the loss curves and the table.")],
+    preset: Annotated[PresetName, typer.Option(help="Size of the model: cpu is for two cores and five minutes.")] = PresetName.CPU,
+    tokenizer: Annotated[TokenizerKind | None, typer.Option(help="Tokenizer of the GPT; by default the preset's.")] = None,
+    vocab: Annotated[int | None, typer.Option(help="Vocabulary size of bpe or unigram.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.1, help="Approximate time limit, kept by taking fewer steps.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Most steps of the GPT.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The same seed and steps give the same weights.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Train a tiny GPT on any text, beside an n-gram model and a logistic regression on the same bytes, and compare them.
+    """Train a tiny GPT on any text, with an n-gram model and a logistic regression as baselines, and compare them.
 
-    All three become folders of models that serve, complete and score as any other. A run that was broken off goes on when the same
-    command is given again.
+    All three become model folders that can be served like any other model. To resume an interrupted run, repeat the command.
     """
     with needing("learn"):
         from pellucid.learn.train.command import train as run
@@ -131,46 +133,47 @@ def train(
 
 @learning.command(epilog="Example: pellucid calibrate ~/src/project --cursors 400 --plot trust.svg")
 def calibrate(
-    path: Annotated[Path, typer.Argument(help="Folder of source files like those that are completed.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")] = None,
-    cursors: Annotated[int, typer.Option(min=1, help="Places to ask at, with the text behind and without; 50 or more.")] = 400,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration here; editors then do not use it.")] = None,
-    records: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the replay; a run goes on from it.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw what was found into this file.")] = None,
-    with_log: Annotated[bool, typer.Option("--with-log", help="Learn from the log of suggestions as well.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    path: Annotated[Path, typer.Argument(help="Folder of source files similar to those that you edit.")],
+    model: ModelName = None,
+    cursors: Annotated[
+        int, typer.Option(min=1, help="Cursors to request suggestions at, with and without the text after them; 50 or more.")
+    ] = 400,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration here, where editors do not use it.")] = None,
+    records: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to keep the replay, which an interrupted run resumes.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the calibration into this file.")] = None,
+    with_log: Annotated[bool, typer.Option("--with-log", help="Also fit on the log of suggestions.")] = False,
+    json: Json = False,
 ) -> None:
-    """Find out how far a model's suggestions can be trusted, so that editors show those that are probably right.
+    """Calibrate the probabilities of a model's suggestions, so that editors show those that are probably right.
 
-    Suggestions are asked for all over the files and compared with what these say, without pieces of other files and without the
-    time limit that editors have: with them an editor's suggestions may be right more or less often than is said. It is fitted on
-    some files and measured on others. Minutes to an hour on a CPU; a run that is broken off goes on where it was.
+    Suggestions are requested throughout the files and compared with the text that follows. Unlike in an editor, there are no chunks of
+    other files and no time limit, so an editor's accuracy may differ. The calibration is fitted on some files and measured on
+    others. This takes minutes to an hour on a CPU. To resume an interrupted run, repeat the command.
     """
     from pellucid.config import load_settings
 
     settings = load_settings(models=None if model is None else (model,))
     with needing("learn"):
-        from pellucid.learn.calibrate.command import Wish
+        from pellucid.learn.calibrate.command import CalibrateOptions
         from pellucid.learn.calibrate.command import calibrate as run
     with resumable():
-        run(settings, Wish(path, cursors, out, records, plot, with_log, json))
-
-
-Data = Annotated[Path | None, typer.Option(help="The data folder that the log is in.")]
+        run(settings, CalibrateOptions(path, cursors, out, records, plot, with_log, json))
 
 
 @suggestions_app.command("export", epilog="Example: pellucid suggestions export suggestions.jsonl")
 def export_suggestions(
-    file: Annotated[Path, typer.Argument(help="File to write, a line of JSON for each suggestion.")], data: Data = None
+    file: Annotated[Path, typer.Argument(help="File to write, with one line of JSON per suggestion.")], data: DataFolder = None
 ) -> None:
-    """Write the log of suggestions into a file."""
+    """Export the log of suggestions to a file."""
     from pellucid.cli import suggestion_log_commands
 
     suggestion_log_commands.export(file, data)
 
 
 @suggestions_app.command("delete", epilog="Example: pellucid suggestions delete")
-def delete_suggestions(data: Data = None) -> None:
+def delete_suggestions(data: DataFolder = None) -> None:
     """Delete the log of suggestions."""
     from pellucid.cli import suggestion_log_commands
 
@@ -179,34 +182,36 @@ def delete_suggestions(data: Data = None) -> None:
 
 @learning.command(epilog="Example: pellucid finetune ~/project --name project --dry-run, and then without --dry-run")
 def finetune(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the repository.")],
-    name: Annotated[str, typer.Option(help="What to call the adapter.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder or .gguf file.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would cost, and make no adapter.")] = False,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Most minutes of training; judging before and after comes on top.")] = 20.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, however long they take; else three passes.")] = None,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the repository.")],
+    name: Annotated[str, typer.Option(help="Name of the adapter.")],
+    model: ModelName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost, and make no adapter.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Most minutes of training; judging before and after takes extra time.")] = 20.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, however long they take; by default three passes.")] = None,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the adapter's matrices.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same samples and the same start.")] = 0,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the adapter that has this name.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder with HumanEval's infilling problems, to see what is forgotten of them.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples and initial weights.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing adapter of this name.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder with HumanEval's infilling problems, to measure forgetting on them.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads to compute with; 0 takes one for each physical core.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of fetched models and of adapters.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses one per physical core.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of downloaded models and adapters.")] = None,
+    json: Json = False,
 ) -> None:
-    """Tune a model to a repository by a low-rank adapter, and show on files that were held out what that is worth.
+    """Tune a model to a repository with a low-rank adapter, and measure the improvement on held-out files.
 
-    A run that is broken off goes on where it was when it is started again with the same words. The model itself is not changed.
+    The model itself is not changed. To resume an interrupted run, repeat the command.
     """
     from pellucid.config import load_settings
 
     settings = load_settings(device=device, threads=threads, cache=cache)
     with needing("learn"):
         from pellucid.learn.finetune.command import finetune as run
-        from pellucid.learn.finetune.pipeline import Wishes
-    wishes = Wishes(path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data)
+        from pellucid.learn.finetune.pipeline import FinetuneOptions
+    options = FinetuneOptions(
+        path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data
+    )
     with nullcontext() if dry_run else resumable():
-        run(settings, wishes, dry_run=dry_run, json=json)
+        run(settings, options, dry_run=dry_run, json=json)
 
 
 SUITES = "perplexity, infilling, humaneval, unknown-names, text, truthfulqa, crows-pairs, winogender, speed"
@@ -217,74 +222,84 @@ SUITES = "perplexity, infilling, humaneval, unknown-names, text, truthfulqa, cro
 )
 def evaluate(
     models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...", help="Catalog name, hub id, folder or .gguf file.")] = None,
-    suite: Annotated[list[str] | None, typer.Option(metavar="S,...", help=f"What to ask: {SUITES}.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the files of benchmarks lie; nothing is fetched.")] = None,
+    suite: Annotated[list[str] | None, typer.Option(metavar="S,...", help=f"Suites to run: {SUITES}.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of benchmark files; nothing is downloaded.")] = None,
     text: Annotated[Path | None, typer.Option(metavar="PATH", help="File or folder that perplexity reads.")] = None,
     references: Annotated[Path | None, typer.Option(metavar="FILE", help='JSON lines for text: {"prompt", "reference"}.')] = None,
     encoder: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Encoder for BERTScore: config.json, safetensors, tokenizer.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where records, results.json and report.html go.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for records, results.json and report.html.")] = Path("evaluation"),
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Most questions of a suite, windows of a text: a fixed draw; like llama the first ones.")
+        int | None,
+        typer.Option(
+            min=1, help="Most questions of a suite or windows of a text: a fixed random choice; with --like-llama the first windows."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers to each problem of humaneval.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="With which humaneval's answers are drawn; 0 takes the best token.")] = 0.0,
-    window: Annotated[int | None, typer.Option(min=8, help="Tokens that perplexity reads together: 1024, like llama 512.")] = None,
-    like_llama: Annotated[bool, typer.Option("--like-llama", help="Read as llama-perplexity does, to compare with it.")] = False,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature of humaneval's answers; 0 is greedy.")] = 0.0,
+    window: Annotated[
+        int | None, typer.Option(min=8, help="Tokens of a perplexity window; by default 1024, with --like-llama 512.")
+    ] = None,
+    like_llama: Annotated[bool, typer.Option("--like-llama", help="Read like llama-perplexity, to compare with it.")] = False,
     run_code: Annotated[
         bool,
         typer.Option(
             "--run-code",
-            help="Run the models' programs with their tests, limited, in no real sandbox. On Linux with Landlock they read Python's files "
-            "and the system's libraries only; elsewhere they have your rights over files (root: nobody's).",
+            help="Run the models' programs with their tests, with limits but without a real sandbox. On Linux with Landlock they read only "
+            "Python's files and the system's libraries; elsewhere they have your rights over files (root's run as nobody).",
         ),
     ] = False,
-    server: Annotated[str | None, typer.Option(metavar="URL", help="Ask a Pellucid or OpenAI-compatible server instead.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="Evaluate a model of a Pellucid or OpenAI-compatible server.")] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(help=f"Key of that server. The settings' key goes only to the server that they name. {VISIBLE}"),
+        typer.Option(help=f"Key of that server. The settings' key is sent only to the settings' server. {VISIBLE}"),
     ] = None,
     api_key_file: ApiKeyFile = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="A B", help="Compare the results of two folders; asks nothing.")
+        tuple[Path, Path] | None, typer.Option(metavar="A B", help="Compare the results of two folders without running anything.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
-    """Ask models the questions of benchmarks and report the figures with their intervals; a run that was killed goes on.
+    """Run benchmarks on models, and report the figures with their intervals.
 
-    Data comes from paths that you name. Models' programs run only with --run-code.
+    Data comes from the paths that you name. Models' programs run only with --run-code. To resume an interrupted run, repeat the command.
     """
     if compare is not None:
-        if models or suite:
-            raise typer.BadParameter("it takes neither models nor suites.", param_hint="--compare")
-        with needing("learn"):
-            from pellucid.learn.evaluate.command import compare_folders
-        compare_folders(*compare, as_json=json)
+        compare_results(*compare, json=json, other_arguments=bool(models or suite))
         return
     if not models:
         raise typer.BadParameter("name at least one.", param_hint="MODEL")
     from pellucid.config import load_settings
 
-    # What is asked here is of no use to the next start.
+    # No later start has any use for the prefixes of these prompts.
     settings = load_settings(prefix_memory=0, api_key=api_key, api_key_file=api_key_file)
     warn_of_visible_key(api_key)
     key = settings.key if server is None or api_key is not None or api_key_file is not None else settings.key_for(server)
     with needing("learn"):
         from pellucid.learn.evaluate import command
-        from pellucid.learn.evaluate.registry import Options, chosen_names
+        from pellucid.learn.evaluate.registry import EvaluateOptions, chosen_names
         from pellucid.learn.evaluate.suites.humaneval import HumanEvalSampling
-    options = Options(
-        chosen_names(suite or []),
-        data,
-        text,
-        references,
-        encoder,
-        limit,
-        window,
-        like_llama,
-        run_code,
-        HumanEvalSampling(samples, temperature),
+    options = EvaluateOptions(
+        suites=chosen_names(suite or []),
+        data=data,
+        text=text,
+        references=references,
+        encoder=encoder,
+        limit=limit,
+        window=window,
+        like_llama=like_llama,
+        run_code=run_code,
+        sampling=HumanEvalSampling(samples, temperature),
     )
     with resumable():
-        command.evaluate(models, options, command.ResultPlace(settings, server, key), out, as_json=json)
+        command.evaluate(models, options, command.ModelSource(settings, server, key), out, as_json=json)
+
+
+def compare_results(first: Path, second: Path, *, json: bool, other_arguments: bool) -> None:
+    """Print the differences between two folders of results."""
+    if other_arguments:
+        raise typer.BadParameter("it takes neither models nor suites.", param_hint="--compare")
+    with needing("learn"):
+        from pellucid.learn.evaluate.command import compare_folders
+    compare_folders(first, second, as_json=json)

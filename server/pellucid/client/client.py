@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import fields
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -100,27 +101,19 @@ class Client:
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         """Return the prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
+        _refuse_window(query)
         body: dict[str, Any] = {"input_prefix": query.prefix, "input_suffix": query.suffix or "", "input_extra": _files(query)}
-        body |= {"n_predict": 0, "response_fields": ["prompt"]} | ({} if query.model is None else {"model": query.model})
-        async with self._translated_errors():
-            response = await self._http.post("/infill", json=body)
-        _check(response.status_code, response.content, response.headers)
-        return str(_object(response.content)["prompt"])
+        body |= {"n_predict": 0, "response_fields": ["prompt"], **_named(query.model)}
+        return str((await self._reply("POST", "/infill", body))["prompt"])
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """Return the ids of a text, with the BOS in front if the model wants one."""
-        body = {"content": text, "add_special": True, "parse_special": False} | ({} if model is None else {"model": model})
-        async with self._translated_errors():
-            response = await self._http.post("/tokenize", json=body)
-        _check(response.status_code, response.content, response.headers)
-        return list(_object(response.content)["tokens"])
+        body = {"content": text, "add_special": True, "parse_special": False, **_named(model)}
+        return list((await self._reply("POST", "/tokenize", body))["tokens"])
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the models that are served, as /v1/models lists them."""
-        async with self._translated_errors():
-            response = await self._http.get("/v1/models")
-        _check(response.status_code, response.content, response.headers)
-        return list(_object(response.content)["data"])
+        return list((await self._reply("GET", "/v1/models"))["data"])
 
     async def cards(self) -> list[ModelCard]:
         """Return the models that are served, the default one first. Raises UnavailableError while they load."""
@@ -133,56 +126,23 @@ class Client:
 
     async def adapters(self) -> list[dict[str, Any]]:
         """Return the adapters that are loaded or could be, as /v1/adapters lists them."""
-        async with self._translated_errors():
-            response = await self._http.get("/v1/adapters")
-        _check(response.status_code, response.content, response.headers)
-        return list(_object(response.content)["data"])
+        return list((await self._reply("GET", "/v1/adapters"))["data"])
 
     async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
         """Load an adapter from the server's folder, or load it again, and return it as /v1/adapters lists it."""
-        async with self._translated_errors():
-            response = await self._http.post("/v1/adapters", json={"name": name} | ({} if model is None else {"model": model}))
-        _check(response.status_code, response.content, response.headers)
-        return _object(response.content)
+        return await self._reply("POST", "/v1/adapters", {"name": name, **_named(model)})
 
     async def unload_adapter(self, id: str) -> dict[str, Any]:
         """Unload an adapter by its id, ``model:name``, or its name, and return it as it was listed."""
-        async with self._translated_errors():
-            response = await self._http.delete(f"/v1/adapters/{quote(id)}")
-        _check(response.status_code, response.content, response.headers)
-        return _object(response.content)
+        return await self._reply("DELETE", f"/v1/adapters/{quote(id)}")
 
-    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         """Continue a text or token ids or, with a suffix, fill the gap before it."""
-        if query.window is not None:
-            raise NotSupportedError("The window of an infill is a setting of the server: leave window out.")
-        body = {
-            "prompt": query.prefix if isinstance(query.prefix, str) else list(query.prefix),
-            "suffix": query.suffix,
-            "input_extra": _files(query) or None,
-            "heal": query.heal,
-            "parse_special": query.special,
-            "logprobs": query.params.top_logprobs,
-            "stream_options": _stream_options(on_usage),
-            **_sampling(query),
-        }
-        async with aclosing(self._events("/v1/completions", body)) as events:
-            async for item in _answer(events, on_usage):
-                yield item
+        return self._generate("/v1/completions", partial(_completion_body, query), on_usage)
 
-    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         """Answer a conversation or, with ``continue_last``, continue its last message."""
-        body = {
-            "messages": [_message(message) for message in query.messages],
-            "logprobs": True,
-            "top_logprobs": query.params.top_logprobs,
-            "continue_final_message": query.continue_last,
-            "stream_options": _stream_options(on_usage),
-            **_sampling(query),
-        }
-        async with aclosing(self._events("/v1/chat/completions", body)) as events:
-            async for item in _answer(events, on_usage):
-                yield item
+        return self._generate("/v1/chat/completions", partial(_chat_body, query), on_usage)
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
@@ -202,6 +162,32 @@ class Client:
                     yield Finish(FinishReason(event["pellucid"]["reason"]), _usage(event["usage"]))
                     return
         raise _broken_off()
+
+    async def _generate(
+        self, route: str, make_body: Callable[[], dict[str, Any]], on_usage: OnUsage | None
+    ) -> AsyncGenerator[Token | Finish]:
+        """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
+        body = make_body() | {"stream_options": {"include_usage": True, "continuous_usage_stats": on_usage is not None}}
+        end: Json | None = None
+        async with aclosing(self._events(route, body)) as events:
+            async for event in events:
+                if event["choices"] and event.get("usage") and on_usage is not None:
+                    on_usage(_usage(event["usage"]))
+                for choice in event["choices"]:
+                    for record in _records(choice.get("logprobs")):
+                        yield token_of(record)
+                    end = choice.get("pellucid") or end
+                if event.get("usage") and end and not event["choices"]:
+                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"))
+                    return
+        raise _broken_off()
+
+    async def _reply(self, method: str, route: str, body: Json | None = None) -> dict[str, Any]:
+        """Send a request and return the JSON object of its reply. Raises the server's error."""
+        async with self._translated_errors():
+            response = await self._http.request(method, route, json=body)
+        _check(response.status_code, response.content, response.headers)
+        return _object(response.content)
 
     async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
         """Yield the objects of a stream of server-sent events, up to its end or the first error."""
@@ -231,6 +217,40 @@ class Client:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
 
 
+def _completion_body(query: CompletionQuery) -> dict[str, Any]:
+    _refuse_window(query)
+    return {
+        "prompt": query.prefix if isinstance(query.prefix, str) else list(query.prefix),
+        "suffix": query.suffix,
+        "input_extra": _files(query) or None,
+        "heal": query.heal,
+        "parse_special": query.special,
+        "logprobs": query.params.top_logprobs,
+        **_sampling(query),
+    }
+
+
+def _chat_body(query: ChatQuery) -> dict[str, Any]:
+    return {
+        "messages": [_message(message) for message in query.messages],
+        "logprobs": True,
+        "top_logprobs": query.params.top_logprobs,
+        "continue_final_message": query.continue_last,
+        **_sampling(query),
+    }
+
+
+def _refuse_window(query: CompletionQuery) -> None:
+    """Raise NotSupportedError for a window, for which the API has no field."""
+    if query.window is not None:
+        raise NotSupportedError("The window of an infill is a setting of the server: leave window out.")
+
+
+def _named(model: str | None) -> dict[str, str]:
+    """Return the field that names a model; none for the default one."""
+    return {} if model is None else {"model": model}
+
+
 def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
     """Return all fields that say how to sample, so that no default of the server's takes effect."""
     params = query.params
@@ -258,26 +278,6 @@ def _files(query: CompletionQuery) -> list[dict[str, str]]:
 
 def _terms(terms: Terms) -> dict[str, Any]:
     return {"priority": terms.priority.name.lower(), "supersede": terms.key, "deadline": terms.deadline}
-
-
-def _stream_options(on_usage: OnUsage | None) -> Json:
-    return {"include_usage": True, "continuous_usage_stats": on_usage is not None}
-
-
-async def _answer(events: AsyncIterator[dict[str, Any]], on_usage: OnUsage | None) -> AsyncGenerator[Token | Finish]:
-    """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
-    end: Json | None = None
-    async for event in events:
-        if event["choices"] and event.get("usage") and on_usage is not None:
-            on_usage(_usage(event["usage"]))
-        for choice in event["choices"]:
-            for record in _records(choice.get("logprobs")):
-                yield token_of(record)
-            end = choice.get("pellucid") or end
-        if event.get("usage") and end and not event["choices"]:
-            yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"))
-            return
-    raise _broken_off()
 
 
 def _records(logprobs: Json | None) -> Iterable[Json]:

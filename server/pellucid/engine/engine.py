@@ -244,9 +244,9 @@ class Engine:
             done.set_result(None)
         else:
             self._leaving.append((old, done))
-        for each in workers.values():
-            each.cache.parked.resize(self.settings.prefix_memory // len(workers))
-            each.report()
+        for remaining in workers.values():
+            remaining.cache.parked.resize(self.settings.prefix_memory // len(workers))
+            remaining.report()
 
     def _drop_finished(self) -> None:
         """Drop the removed workers that have finished, which frees their memory."""

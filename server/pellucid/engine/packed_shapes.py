@@ -21,19 +21,19 @@ Spec: TypeAlias = tuple[torch.dtype, tuple[int, ...]]
 _OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
 
 
-def check_packed(config: DecoderConfig, found: Mapping[str, Spec], scheme: str, dtype: torch.dtype) -> None:
-    """Raise ModelError unless ``found`` are the tensors of a packed decoder of this shape. ``dtype`` is that of its activations."""
+def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str, dtype: torch.dtype) -> None:
+    """Raise ModelError unless ``packed`` are the tensors of a packed decoder of this shape. ``dtype`` is that of its activations."""
     wanted = _vectors(config, dtype)
     if scheme.endswith("-native"):
-        wanted |= _native_matrices(config, found)
+        wanted |= _native_matrices(config, packed)
     else:
-        wanted |= _torch_matrices(config, scheme, dtype, own_head="head.weight" in found)
+        wanted |= _torch_matrices(config, scheme, dtype, own_head="head.weight" in packed)
     for name, spec in wanted.items():
-        if name not in found and not name.endswith(_OPTIONAL):
+        if name not in packed and not name.endswith(_OPTIONAL):
             raise ModelError(f"the tensor {name} is missing")
-        if found.get(name, spec) != spec:
-            raise ModelError(f"the tensor {name} is {_described(found[name])}, but must be {_described(spec)}")
-    unknown = next((name for name in found if name not in wanted), None)
+        if packed.get(name, spec) != spec:
+            raise ModelError(f"the tensor {name} is {_described(packed[name])}, but must be {_described(spec)}")
+    unknown = next((name for name in packed if name not in wanted), None)
     if unknown is not None:
         raise ModelError(f"the tensor {unknown!r} is unknown")
 
@@ -71,20 +71,20 @@ def _int8(name: str, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Sp
     return {f"{name}.weight": (torch.int8, shape), f"{name}.scale": (dtype, shape[:1])}
 
 
-def _native_matrices(config: DecoderConfig, found: Mapping[str, Spec]) -> dict[str, Spec]:
+def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[str, Spec]:
     """Return the specs of each part of a matrix in the form that it has, or in the first form if it has none of them."""
     wanted: dict[str, Spec] = {}
-    heads = ("embedding", "head") if "head.0.number" in found else ("embedding",)
+    heads = ("embedding", "head") if "head.0.number" in packed else ("embedding",)
     matrices = [*((name, (config.vocab_size,), config.hidden_size) for name in heads), *_matrices(config)]
     for name, rows, columns in matrices:
-        if name.endswith("gate_up") and f"{name}.1.number" not in found:
+        if name.endswith("gate_up") and f"{name}.1.number" not in packed:
             rows = (sum(rows),)  # parts that share a form are interleaved into one matrix
         for index, count in enumerate(rows):
             forms = [
                 {f"{name}.{index}.{field}": spec for field, spec in form.items()} for form in _forms(-(-count // BLOCK), columns // GROUP)
             ]
             fields = [f"{name}.{index}.{field}" for field in ("number", "scale", "minimum")]
-            part = {field: found[field] for field in fields if field in found}
+            part = {field: packed[field] for field in fields if field in packed}
             wanted |= part if part in forms else forms[0]
     return wanted
 

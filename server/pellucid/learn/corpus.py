@@ -1,6 +1,6 @@
-"""Texts and code to learn from and to test on: found, read, freed of duplicates, and split by file before anything else.
+"""Reads texts and code to train and test on, skips duplicates, and splits by file before anything else.
 
-What is skipped is counted by its reason, never silently. Order and split depend on names and contents alone.
+Skipped files are counted by reason. Order and split depend on names and contents alone.
 """
 
 from __future__ import annotations
@@ -17,50 +17,50 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.atomic_files import human
 
 HOLDOUT = 0.05
-"""Part of the text that is held out for validation, and as much again for the test."""
+"""Share of the text held out for validation, and again for the test."""
 
 FEW_FILES = 20
-"""Files below which each one is cut into three, rather than some of them held out: parts of five in a hundred need as many."""
+"""Number of files below which each file is cut into three parts, because 5 % of so few files is less than one."""
 
 LARGEST_SHARE = 0.1
-"""Part of all text that a file may be to be held out: the only book among notes is there to be learnt from."""
+"""Largest share of all text that a held-out file may have: the only book among notes is worth more in training."""
 
 LEAST_BYTES = 10_000
-"""Text below which nothing can be learnt and tested: a twentieth of it is some lines."""
+"""Text below which training and testing are pointless: a twentieth of it is a few lines."""
 
-LARGEST_SOURCE = 1 << 20
-"""Bytes from which on a file of a source folder is data rather than something that a person wrote."""
+LARGEST_SOURCE_BYTES = 1 << 20
+"""Size above which a file of a source folder is data rather than code written by a person."""
 
-SNIFFED = 8192
-"""Bytes at the beginning of a file among which a NUL tells that it is not text: git's own rule."""
+SNIFFED_BYTES = 8192
+"""Bytes at the beginning of a file in which a NUL means that it is not text. This is git's own rule."""
 
 NEVER = frozenset({".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".tox"})
-"""Folders that hold nobody's own text."""
+"""Folders that hold no text of the user's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text and its name: its path below the folder that was asked for, with forward slashes."""
+    """A text and its name: its path below the given folder, with forward slashes."""
 
     name: str
     text: str
 
     @property
     def size(self) -> int:
-        """Bytes of UTF-8."""
+        """Size in bytes of UTF-8."""
         return len(self.text.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Documents in the order of their names, and how many files were left out, by reason."""
+    """Documents sorted by name, and the number of skipped files by reason."""
 
     documents: tuple[Document, ...]
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """Bytes of UTF-8 of all of them."""
+        """Total size in bytes of UTF-8."""
         return sum(document.size for document in self.documents)
 
     @property
@@ -79,7 +79,7 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Documents to learn from, to choose by and to test on, none of which is in two of them."""
+    """Documents to train on, to validate on and to test on. No document is in two of them."""
 
     train: tuple[Document, ...]
     validation: tuple[Document, ...]
@@ -87,16 +87,16 @@ class Split:
 
 
 def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int | None = None, without: Path | None = None) -> Corpus:
-    """The documents of files and folders, the same content once.
+    """Read the documents of files and folders, each content once.
 
-    In folders hidden files, what git ignores, files of more than ``largest`` bytes, and with ``suffixes`` all others are left
-    out; a file or folder that is named itself is read in any case. What lies in the folder
-    ``without`` is not there at all. Raises InvalidRequestError for a path to nothing, a file that cannot be
-    read, and where there is no text at all.
+    In a folder, hidden files, files that git ignores, files larger than ``largest`` bytes and, with ``suffixes``, files with any other
+    suffix are skipped. A file or folder that is named itself is always read. The folder ``without`` is excluded silently.
+
+    Raises InvalidRequestError if a path does not exist, a file cannot be read, or there is no text at all.
     """
     wanted = frozenset(suffixes)
     skipped: Counter[str] = Counter()
-    documents: dict[str, Document] = {}  # by their content
+    documents: dict[str, Document] = {}  # by content
     for path in paths:
         if not path.exists():
             raise InvalidRequestError(f"{path} does not exist: name a file or a folder of text.")
@@ -119,13 +119,13 @@ def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int 
 
 
 def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
-    """Hold out whole files, chosen by the hash of their names; of a few files the ends of each, at a line's end.
+    """Hold out whole files, chosen by the hash of their names. With few files, hold out the end of each, cut at a line break.
 
-    Raises InvalidRequestError where there is too little text.
+    Raises InvalidRequestError if there is too little text.
     """
     if corpus.size < LEAST_BYTES:
         raise InvalidRequestError(
-            f"There are {corpus.size:,} bytes of text, which is too little to learn from and to test on: give {LEAST_BYTES:,} or more."
+            f"There are {corpus.size:,} bytes of text, too little to train and test on: give {LEAST_BYTES:,} or more."
         )
     if len(corpus.documents) < FEW_FILES:
         return _cut_each(corpus.documents, holdout)
@@ -142,18 +142,18 @@ def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
             held[part] += size
     test, validation, train = (tuple(sorted(part, key=lambda document: document.name)) for part in parts)
     if not (train and validation and test):
-        return _cut_each(corpus.documents, holdout)  # a few files are nearly all there is
+        return _cut_each(corpus.documents, holdout)  # a few files make up nearly all of the text
     return Split(train, validation, test)
 
 
 def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
-    """The last part of each for the test, what stands before that for validation, the rest to learn from."""
+    """Take the last part of each document for the test, the part before it for validation, and the rest for training."""
     parts: list[list[Document]] = [[], [], []]
     for document in documents:
         text = document.text
         begin, end = (_line_start(text, round(len(text) * (1 - share * holdout))) for share in (2, 1))
         if not begin:
-            begin = end = len(text)  # hardly a line's end in it: all of it is learnt from
+            begin = end = len(text)  # it has hardly any line breaks, so all of it is for training
         for part, piece in zip(parts, (text[:begin], text[begin:end], text[end:]), strict=True):
             if piece:
                 part.append(Document(document.name, piece))
@@ -163,24 +163,24 @@ def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
 
 
 def _line_start(text: str, at: int) -> int:
-    """Where the line that holds a place begins."""
+    """Return the start of the line that contains ``at``."""
     return text.rfind("\n", 0, at) + 1
 
 
 def _files(
     folder: Path, suffixes: frozenset[str], largest: int | None, without: Path | None, skipped: Counter[str]
 ) -> Iterator[tuple[Path, str]]:
-    """The files of a folder and their names, in order; links are not followed."""
+    """Yield the files of a folder with their names, in order. Links are not followed."""
     folder = folder.absolute()
     top = repository(folder) or folder
     if ignoring_file(folder / "any file", top):
-        top = folder  # who names it wants it read all the same: a package that is installed in a project's .venv, say
+        top = folder  # a folder that is named is read even if it is ignored, such as a package in a project's .venv
     for root, folders, files in os.walk(folder):
         here = Path(root)
         if without is not None:
             folders[:] = [name for name in folders if (here / name).resolve() != without.resolve()]
         open_folders = [name for name in sorted(folders) if not (name.startswith(".") or name in NEVER or (here / name).is_symlink())]
-        # What is ignored with all that it holds is not walked through: it may be large.
+        # Ignored folders are not walked, because they may be large.
         folders[:] = [name for name in open_folders if not ignoring_file(here / name / "any file", top)]
         skipped["folders ignored by git"] += len(open_folders) - len(folders)
         for name in sorted(files):
@@ -201,8 +201,8 @@ def _read(path: Path, name: str, skipped: Counter[str]) -> Document | None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name something else.") from None
-    if b"\0" in content[:SNIFFED]:
+        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name another path.") from None
+    if b"\0" in content[:SNIFFED_BYTES]:
         skipped["not text"] += 1
         return None
     try:

@@ -1,4 +1,4 @@
-"""Near-duplicates among documents, found by MinHash (Broder 1997): what was copied and edited is neither learnt twice nor tested on."""
+"""Finds near-duplicate documents by MinHash (Broder 1997), so that an edited copy is neither trained on twice nor tested on."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from pellucid.learn.corpus import Corpus, Document
 
 SHINGLE = 5
-"""Words and signs in a row that are compared as one."""
+"""Consecutive words and signs that form one shingle."""
 
 HASHES = 128
-"""Of them a share of 0.7 is estimated to within 0.04, one standard deviation."""
+"""Length of a signature. A similarity of 0.7 is estimated with a standard deviation of 0.04."""
 
 ALIKE = 0.7
-"""Share of shingles, of those of both, that two documents have in common when they count as one."""
+"""Jaccard similarity of shingles from which two documents count as duplicates."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _PRIME = np.uint64((1 << 61) - 1)
 
 
 def without_near_duplicates(corpus: Corpus) -> Corpus:
-    """The documents but for those that are much like an earlier one, which are counted as skipped."""
+    """Drop documents that nearly equal an earlier one, and count them as skipped."""
     documents, kept = corpus.documents, list[Document]()
     signatures = np.empty((len(documents), HASHES), dtype=np.uint64)
     for document in documents:
@@ -35,15 +35,15 @@ def without_near_duplicates(corpus: Corpus) -> Corpus:
         signatures[len(kept)] = signature
         kept.append(document)
     alike = len(documents) - len(kept)
-    return Corpus(tuple(kept), Counter(corpus.skipped) + Counter({"much like another one": alike}))
+    return Corpus(tuple(kept), Counter(corpus.skipped) + Counter({"near-duplicates": alike}))
 
 
 def minhash(text: str) -> NDArray[np.uint64]:
-    """A signature (HASHES,): the share of places in which two agree is about their texts' Jaccard similarity of shingles."""
+    """Return a signature of shape (HASHES,). The share of equal places in two signatures estimates their texts' Jaccard similarity."""
     words = _WORD.findall(text)
     shingles = {" ".join(words[begin : begin + SHINGLE]) for begin in range(max(1, len(words) - SHINGLE + 1))}
     values = np.array([zlib.crc32(shingle.encode()) for shingle in shingles], dtype=np.uint64)
-    # Products of 32 and 29 bits stay below 2^61, so that nothing overflows before the remainder is taken.
+    # Products of 32 and 29 bits stay below 2^61, so nothing overflows before the remainder is taken.
     return np.array([((values * a + b) % _PRIME % np.uint64(1 << 32)).min() for a, b in _COEFFICIENTS], dtype=np.uint64)
 
 

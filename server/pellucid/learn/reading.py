@@ -1,6 +1,6 @@
-"""What a model makes of a text, token by token: each token once, with as much before it as the window allows.
+"""Reads a text with a model, each token once and with as much context as the window allows.
 
-The sums are what perplexity, bits per byte and the rest are made of; they are of tokens and bytes, never means of files' means.
+Perplexity, bits per byte and the other figures are ratios of sums over tokens or bytes, never means of per-file means.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from pellucid.system.progress import Progress
 from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 
 TOP = 5
-"""Among so many first choices a token is looked for beside the very first."""
+"""Rank up to which a token counts as one of the model's top choices."""
 
 
 class Reader(Protocol):
-    """What reading needs of an assistant, here or at the other end of HTTP."""
+    """The methods of an assistant, local or remote, that reading needs."""
 
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read token ids."""
         ...
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the token ids of a text, starting with the BOS if the model wants one."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TextReading:
-    """The tokens of a text that something stands before, as arrays (n,).
+    """The tokens of a text that have a context, as arrays of shape (n,).
 
-    ``logprobs`` are in nats, ``ranks`` count from 1, ``sizes`` are in bytes, and ``confidences`` are the probabilities of the
-    model's first choice at each place.
+    ``logprobs`` are in nats, ``ranks`` count from 1, ``sizes`` are in bytes, and ``confidences`` are the probabilities of the model's first
+    choices.
     """
 
     logprobs: NDArray[np.float64]
@@ -50,7 +50,7 @@ class TextReading:
 
     @classmethod
     def of(cls, tokens: Iterable[Token]) -> TextReading:
-        """Of tokens that were scored with one alternative or more; those that nothing stands before are left out."""
+        """Return the reading of tokens that were scored with at least one alternative. Tokens without a logprob are dropped."""
         scored = [token for token in tokens if token.logprob is not None and token.rank is not None]
         return cls(
             np.array([token.logprob for token in scored], dtype=np.float64),
@@ -61,54 +61,54 @@ class TextReading:
 
     @classmethod
     def together(cls, readings: Sequence[TextReading]) -> TextReading:
-        """The tokens of several texts. Needs one."""
+        """Join the readings of several texts. Needs at least one."""
         fields = ("logprobs", "ranks", "sizes", "confidences")
         return cls(*(np.concatenate([getattr(reading, name) for reading in readings]) for name in fields))
 
     @property
     def tokens(self) -> int:
-        """How many there are."""
+        """Number of tokens."""
         return len(self.logprobs)
 
     @property
     def bytes(self) -> int:
-        """Bytes of UTF-8 of all of them."""
+        """Size of all tokens in bytes of UTF-8."""
         return int(self.sizes.sum())
 
     @property
     def bits(self) -> float:
-        """What it takes to tell them, in bits."""
+        """Information content of all tokens, in bits."""
         return -float(self.logprobs.sum()) / math.log(2)
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits by bytes: the only one of these that holds across tokenizers."""
+        """Bits per byte, the only one of these figures that is comparable across tokenizers."""
         return self.bits / self.bytes
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the mean of -logprob: of a token of this model's tokenizer."""
+        """Exponential of the mean of -logprob, per token of this model's tokenizer."""
         return math.exp(-float(self.logprobs.mean()))
 
     @property
     def first_choices(self) -> float:
-        """The share of tokens that were the model's first choice."""
+        """Share of tokens that were the model's first choice."""
         return float((self.ranks == 1).mean())
 
     @property
     def top_choices(self) -> float:
-        """The share of tokens that were among its first ``TOP``."""
+        """Share of tokens that were among the model's first ``TOP`` choices."""
         return float((self.ranks <= TOP).mean())
 
     @property
     def calibration_error(self) -> float:
-        """The expected calibration error of its first choices, ten bins of equal width."""
+        """Expected calibration error of the first choices, with ten bins of equal width."""
         return calibration_error(self.confidences, self.ranks == 1)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingWindow:
-    """Tokens from ``begin`` to ``end`` that are read together, the last ``counted`` of which count."""
+    """Tokens from ``begin`` to ``end`` that are read together; the last ``counted`` of them count."""
 
     begin: int
     end: int
@@ -116,9 +116,9 @@ class ReadingWindow:
 
 
 def windows(length: int, window: int, stride: int | None = None) -> Iterator[ReadingWindow]:
-    """Windows of at most ``window`` tokens over a text of ``length``, so that each token counts once: see :func:`read`."""
+    """Yield windows of at most ``window`` tokens over a text of ``length`` tokens, such that each token counts once (see :func:`read`)."""
     step = stride or max(window // 2, 1)
-    assert 0 < step < window, "something stands before what counts"
+    assert 0 < step < window, "the tokens that count have a context"
     read_until = 0
     while read_until < length:
         end = min(length, window if not read_until else read_until + step)
@@ -129,10 +129,12 @@ def windows(length: int, window: int, stride: int | None = None) -> Iterator[Rea
 async def read(
     reader: Reader, text: str, *, window: int, model: str | None = None, stride: int | None = None, progress: Progress | None = None
 ) -> TextReading:
-    """Read a text in windows of ``window`` tokens, of which the last ``stride`` (by default half) count, in the first one all.
+    """Read a text in windows of ``window`` tokens, of which the last ``stride`` (by default half) count, and all in the first window.
 
-    Each token is so read once with ``window - stride`` tokens or more before it, but for those at the beginning; the very first
-    counts where a BOS stands before it. ``progress`` advances by tokens. Raises a PellucidError where reading breaks off.
+    Each token is thus read once with at least ``window - stride`` tokens of context, except at the beginning of the text. The very first
+    token counts only after a BOS. ``progress`` advances by tokens.
+
+    Raises a PellucidError if reading fails.
     """
     ids = await reader.token_ids(text, model=model)
     if progress is not None:
@@ -153,6 +155,6 @@ async def _scored(reader: Reader, ids: Sequence[int], model: str | None) -> list
             if isinstance(item, Token):
                 tokens.append(item)
             elif item.reason is not FinishReason.STOP:
-                raise PellucidError(item.error or f"The reading was broken off ({item.reason}): start it again.")
+                raise PellucidError(item.error or f"The reading was not finished ({item.reason}): start it again.")
     assert len(tokens) == len(ids), "every token is read"
     return tokens

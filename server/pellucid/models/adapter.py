@@ -66,7 +66,7 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
         raise AdapterError(f"{loaded.name} already has an adapter: name its base, {loaded.base}.", param="model")
     if card.fingerprint is not None and card.fingerprint != fingerprint(loaded.files):
         made_for = f" ({card.base})" if card.base else ""
-        remedy = "train it again" if _is_made_for(card, loaded) else "name its model with --model, or train it again"
+        remedy = "train it again" if _is_made_for(card, loaded) else "name its model, or train it again"
         raise AdapterError(f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: {remedy}.")
     model = loaded.model.adapted(read_adapter(card, loaded.model.config))
     weights = card.path / WEIGHTS

@@ -126,8 +126,8 @@ class Hub:
                 before, done = done, part.stat().st_size
                 failures = failures + 1 if done <= before else 0
                 if done < file.size and failures >= _ATTEMPTS:
-                    where = f"after {atomic_files.human(done)} of {atomic_files.human(file.size)}"
-                    raise UnreachableError(f"The download of {file.name} broke off {where} ({cause}): the next try resumes there.")
+                    progress_text = f"after {atomic_files.human(done)} of {atomic_files.human(file.size)}"
+                    raise UnreachableError(f"The download of {file.name} broke off {progress_text} ({cause}): the next try resumes there.")
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
         """Request the missing bytes and append them."""

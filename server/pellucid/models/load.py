@@ -86,9 +86,9 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     Raises NotFoundError for an unknown name, ConfigError for an unavailable device or quant, and ModelError for the rest.
     """
     calls.keep_in(store.kernels)
-    where = find_device(device)
-    name, own = split_quant(name_or_path)
-    quant = own or quant
+    target = find_device(device)
+    name, own_quant = split_quant(name_or_path)
+    quant = own_quant or quant
     local = local_path(name)
     if local and could_be_remote(name):
         progress.note(f"{name} means the folder {local}, not a model of the hub: to use the hub's, rename the folder.")
@@ -101,15 +101,15 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     if path.is_dir() and byte_window_folder.is_table_model(path):
         _refuse_quant(quant, path)
         form = "tables"
-        model = byte_window_folder.read_table_model(path, where)
+        model = byte_window_folder.read_table_model(path, target)
     elif (config := source.config()) is None:
         form = "transformers"
-        model = _load_by_transformers(path, where, quant, progress)
+        model = _load_by_transformers(path, target, quant, progress)
     else:
-        form = packing.choose_scheme(quant, where, config)
+        form = packing.choose_scheme(quant, target, config)
         require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # four bits each at least
         packed = _Packed(store, stored_as, config, form, fetched=local is None).weights(source, progress)
-        model = packing.build(config, packed.tensors, form, where)
+        model = packing.build(config, packed.tensors, form, target)
     tokenizer = source.tokenizer(model.vocab_size)
     state = _fingerprint(source.files)
     key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)

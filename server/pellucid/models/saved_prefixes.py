@@ -139,8 +139,8 @@ class PrefixFile:
 def prefix_key(source: str, form: str, shape: CacheShape) -> str:
     """Return a hash of all that determines keys and values to the bit: the weights and their form, the cache's shape, the software."""
     device = shape.device
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    made_by = (torch.__version__, version("transformers"), where, calls.build())
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    made_by = (torch.__version__, version("transformers"), processor, calls.build())
     layout = (shape.layers, shape.kv_heads, shape.head_dim, str(shape.dtype))
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
 

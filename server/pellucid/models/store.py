@@ -156,14 +156,14 @@ class Store:
             self._check(name)
         else:
             name = local_name(path)
-        if not self._folder(name).is_dir() and not self._made_of(name):
+        if not self._folder(name).is_dir() and not self._derived_files(name):
             raise NotFoundError(f"{name} is not on this machine.")
         with self._lock(name, progress), atomic_files.errors_explained(self.root):
-            folder, made = self._folder(name), self._made_of(name)
-            files = [*made, *(path for path in folder.rglob("*") if path.is_file())]
+            folder, derived = self._folder(name), self._derived_files(name)
+            files = [*derived, *(path for path in folder.rglob("*") if path.is_file())]
             freed = sum(path.stat().st_size for path in files)
             (folder / _MANIFEST).unlink(missing_ok=True)  # first, so that a half-removed model does not exist
-            for path in made:
+            for path in derived:
                 path.unlink()
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -254,7 +254,7 @@ class Store:
         entry, manifest = catalog().get(name), _read_manifest(self._folder(name))
         size = sum(file.size for file in manifest.files) if manifest else entry.size if entry else None
         path = self._folder(name) / manifest.model if manifest else None
-        packed, prefixes = (sum(file.stat().st_size for file in self._made(kind, name)) for kind in ("packed", "prefixes"))
+        packed, prefixes = (sum(file.stat().st_size for file in self._files_of_kind(kind, name)) for kind in ("packed", "prefixes"))
         return ModelRecord(name, entry, manifest, path, size, packed, prefixes)
 
     def _manifests(self) -> Iterator[Manifest]:
@@ -266,12 +266,12 @@ class Store:
     def _folder(self, name: str) -> Path:
         return self.root / "models" / _slug(name)
 
-    def _made(self, kind: str, name: str) -> Sequence[Path]:
+    def _files_of_kind(self, kind: str, name: str) -> Sequence[Path]:
         return sorted((self.root / kind).glob(f"{_slug(name)}+*"))
 
-    def _made_of(self, name: str) -> Sequence[Path]:
+    def _derived_files(self, name: str) -> Sequence[Path]:
         """Return the files that were made of a model on this machine."""
-        return [path for kind in ("packed", "prefixes", "calibrations") for path in self._made(kind, name)]
+        return [path for kind in ("packed", "prefixes", "calibrations") for path in self._files_of_kind(kind, name)]
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:

@@ -70,15 +70,14 @@ class _Generation:
 class LocalAssistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
-    An ``Assistant`` in this process; see the protocol for what its verbs promise. The methods below them that tokenize are not
-    asynchronous: call them from ``off_loop``.
+    It obeys the protocol ``Assistant``. Methods that tokenize and are not asynchronous are to be called through ``off_loop``.
     """
 
     def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
         self._served: dict[str, TextModel] = {}
-        self._gone: dict[str, str] = {}  # unloaded models with an adapter -> their bases
+        self._unloaded: dict[str, str] = {}  # unloaded models with an adapter -> their bases
         for model in sorted(models, key=lambda model: model.base is not None):  # bases first, as the others share their parts
             self._served[model.name] = self._prepared(model)
         self._served = {model.name: self._served[model.name] for model in models}
@@ -99,7 +98,7 @@ class LocalAssistant:
         if loaded.base is None:
             raise InvalidRequestError(f"{loaded.name} has no adapter: only models with an adapter can be unloaded.", param="model")
         removed = self._engine.remove_model(loaded.name)
-        self._gone[loaded.name] = loaded.base
+        self._unloaded[loaded.name] = loaded.base
         del self._served[loaded.name]
         return removed
 
@@ -110,7 +109,7 @@ class LocalAssistant:
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
-        An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` says. A prompt that is too
+        An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` ends it. A prompt that is too
         long to be continued is a ContextLengthError; an infill is trimmed.
         """
         return self._generate(partial(self._prepare_completion, query, endings), on_usage)
@@ -232,17 +231,17 @@ class LocalAssistant:
     def _find(self, model: str | None) -> TextModel:
         if model is None:
             return next(iter(self._served.values()))
-        found = self._served.get(model)
-        if found is None:  # the adapter's own name is enough if only one model has it
-            named = [served for served in [*self._served.values()] if served.loaded.adapter and served.loaded.adapter.name == model]
+        served = self._served.get(model)
+        if served is None:  # the adapter's own name is enough if only one model has it
+            named = [other for other in [*self._served.values()] if other.loaded.adapter and other.loaded.adapter.name == model]
             if len(named) != 1:
                 raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._served)}.")
-            found = named[0]
-        return found
+            served = named[0]
+        return served
 
     def _reader(self, model: str | None) -> TextModel:
         """Return the model that tokenizes for this one, also if its adapter was unloaded while it answered."""
-        return self._find(model if model is None or model in self._served else self._gone.get(model, model))
+        return self._find(model if model is None or model in self._served else self._unloaded.get(model, model))
 
     def _prepared(self, loaded: LoadedModel) -> TextModel:
         return TextModel(loaded, None if loaded.base is None else self._served[loaded.base])

@@ -62,7 +62,7 @@ class ChatTemplate:
 
     @property
     def available(self) -> bool:
-        """Whether the model has a template that can be used."""
+        """True if the model has a template that can be used."""
         return 0 < len(self._source) <= MAX_TEMPLATE_CHARACTERS
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:

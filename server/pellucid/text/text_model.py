@@ -29,7 +29,7 @@ class TextModel:
 
     @property
     def takes_files(self) -> bool:
-        """Whether an infill may have pieces of other files."""
+        """True if an infill may have pieces of other files."""
         return self.loaded.infill is not None and self.loaded.infill.file is not None
 
     def encode(self, text: str, *, special: bool) -> list[int]:

@@ -1,4 +1,4 @@
-"""Adapters loaded and unloaded over HTTP, chosen by the model's name, under load too."""
+"""Adapters are loaded, unloaded and chosen by the model's name over HTTP, under load too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)
 
 @pytest.fixture
 def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
-    """Two tiny models and an adapter that could be loaded."""
+    """Return a server state with two tiny models, and an adapter in the store."""
     assistant, engine = tiny_assistant(queue=500)
     yield tiny_adapters(assistant, tmp_path / "cache")
     engine.close()
@@ -37,7 +37,7 @@ def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
 
 @pytest.fixture
 def server(adapters: LoadedAdapters) -> Iterator[LiveServer]:
-    """A server for them, of this test's own."""
+    """A server for one test alone."""
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(adapters.assistant, adapters.assistant._engine, adapters)
     with live(state) as server:
@@ -51,7 +51,7 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
 
 
 def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) -> Path:
-    """One more adapter in the store."""
+    """Write another adapter into the store."""
     (model, *_) = adapters.assistant.loaded()
     assert isinstance(model.model, Decoder)
     return write_adapter(store.adapters_path(name), random_adapter(model.model.config, seed=seed))
@@ -62,21 +62,21 @@ def completion(http: httpx.Client, model: str, **fields: Any) -> Any:
     return http.post("/v1/completions", json=body)
 
 
-def said(reply: Any) -> list[str]:
-    """The tokens of an answer."""
+def generated(reply: Any) -> list[str]:
+    """Return the tokens of an answer."""
     tokens: list[str] = reply["choices"][0]["logprobs"]["tokens"]
     return tokens
 
 
 def problem(response: httpx.Response) -> tuple[int, str, str]:
-    """An error's status, type and sentence."""
+    """Return an error's status, type and sentence."""
     error = response.json()["error"]
     assert error["code"] == response.status_code
     return response.status_code, error["type"], error["message"]
 
 
 def test_load_serve_unload(http: httpx.Client) -> None:
-    """A loaded adapter is a model with its base's name before its own, says something else, is listed, and gone once unloaded."""
+    """A loaded adapter is a model named after its base and itself, generates other text, is listed, and gone once unloaded."""
     before = completion(http, TINY).json()
     loaded = http.post("/v1/adapters", json={"name": ADAPTER})
 
@@ -84,8 +84,8 @@ def test_load_serve_unload(http: httpx.Client) -> None:
     one = loaded.json()
     assert (one["id"], one["base"], one["loaded"], one["rank"], one["scale"]) == (VARIANT, TINY, True, 4, 2.0)
     answer = completion(http, VARIANT).json()
-    assert (answer["model"], len(said(answer))) == (VARIANT, 8)
-    assert said(completion(http, TINY).json()) == said(before) != said(answer)
+    assert (answer["model"], len(generated(answer))) == (VARIANT, 8)
+    assert generated(completion(http, TINY).json()) == generated(before) != generated(answer)
 
     gone = http.delete(f"/v1/adapters/{VARIANT}")
     assert gone.json() == one | {"id": None, "loaded": False}
@@ -98,7 +98,7 @@ def test_load_serve_unload(http: httpx.Client) -> None:
 
 
 def test_listed_as_a_model(http: httpx.Client) -> None:
-    """/v1/models tells the base and the adapter of a variant, and the bytes that it takes itself; the others have neither."""
+    """/v1/models has the base, the adapter and the own bytes of a variant; other models have no base and adapter."""
     http.post("/v1/adapters", json={"name": ADAPTER, "model": TINY})
 
     models = {model["id"]: model["meta"] for model in http.get("/v1/models").json()["data"]}
@@ -115,7 +115,7 @@ def test_listed_as_a_model(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("model", [VARIANT, ADAPTER])
 def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
-    """Wherever a model can be named the variant can, by its id, or by the adapter's name alone."""
+    """Every route that takes a model's name takes a variant's id, or the adapter's name alone."""
     http.post("/v1/adapters", json={"name": ADAPTER})
     chat = [{"role": "user", "content": "hi"}]
     asked: dict[str, dict[str, Any]] = {
@@ -138,7 +138,7 @@ def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
 
 
 def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """Loaded ones come first; then those of the folder, one that is broken with the reason."""
+    """The list has loaded adapters first, then those of the folder; a broken one has the reason."""
     another(adapters.store, "another", adapters)
     broken = another(adapters.store, "broken", adapters)
     (broken / "adapter_config.json").write_text('{"peft_type": "IA3"}')
@@ -156,20 +156,20 @@ def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAda
 
 
 def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """An adapter that was trained again is served as it is now once it is loaded again."""
+    """An adapter that is loaded again is served with the current contents of its folder."""
     http.post("/v1/adapters", json={"name": ADAPTER})
-    first = said(completion(http, VARIANT).json())
+    first = generated(completion(http, VARIANT).json())
     another(adapters.store, ADAPTER, adapters, seed=9)
-    assert said(completion(http, VARIANT).json()) == first
+    assert generated(completion(http, VARIANT).json()) == first
 
     assert http.post("/v1/adapters", json={"name": ADAPTER}).status_code == 200
 
-    assert said(completion(http, VARIANT).json()) != first
+    assert generated(completion(http, VARIANT).json()) != first
     assert len(http.get("/v1/models").json()["data"]) == 3
 
 
 def test_one_adapter_on_two_models(http: httpx.Client) -> None:
-    """An adapter may be loaded with several models; its bare name means none of them then."""
+    """An adapter may be loaded with several models; its bare name is then unknown."""
     for model in (TINY, TINY_PLAIN):
         assert http.post("/v1/adapters", json={"name": ADAPTER, "model": model}).json()["id"] == f"{model}:{ADAPTER}"
 
@@ -178,7 +178,7 @@ def test_one_adapter_on_two_models(http: httpx.Client) -> None:
 
 
 def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """What cannot be loaded or unloaded is told in one sentence with the right status."""
+    """An adapter that cannot be loaded or unloaded is refused with one sentence and the right status."""
     folder = another(adapters.store, "unfit", adapters)
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
@@ -200,9 +200,9 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
         (http.delete(f"/v1/adapters/{TINY}"), 404, f"{TINY} is a model, not an adapter"),
         (http.delete("/v1/adapters/nothing"), 404, "There is no model 'nothing' here"),
     ]
-    for response, status, says in cases:
+    for response, status, message in cases:
         assert problem(response)[0] == status
-        assert problem(response)[2].startswith(says)
+        assert problem(response)[2].startswith(message)
     http.post("/v1/adapters", json={"name": ADAPTER})
     assert problem(http.post("/v1/adapters", json={"name": ADAPTER, "model": VARIANT})) == (
         400,
@@ -212,7 +212,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
 
 
 def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no memory for another cache that is said with 503, and nothing has changed."""
+    """If there is no memory for another cache the reply is 503, and nothing has changed."""
 
     def refuse(*arguments: object, **options: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -227,7 +227,7 @@ def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatc
 
 
 def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """vLLM's two routes load an adapter under a name, refuse it a second time, and unload it; other folders are not for them."""
+    """vLLM's two routes load an adapter under a name, refuse it a second time, and unload it; other folders are refused."""
     path = str(adapters.store.adapters_path(ADAPTER))
     for given in (path, ADAPTER):
         loaded = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
@@ -247,7 +247,7 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
 
 
 def test_key_and_origin(adapters: LoadedAdapters) -> None:
-    """With a key nobody loads or unloads without one, and pages of elsewhere never do."""
+    """On a server with a key loading and unloading needs it, and pages of other sites are always refused."""
     state = ServerState(models=(TINY,), grace=0.0, keys=read_keys("secret"))
     state.open(adapters.assistant, adapters.assistant._engine, adapters)
     with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
@@ -266,7 +266,7 @@ def test_key_and_origin(adapters: LoadedAdapters) -> None:
 
 
 def test_without_a_folder_of_adapters() -> None:
-    """A server that has no store says so, and one that still loads its models says that."""
+    """A server without a store, and one that still loads its models, refuse with a sentence."""
     with live(scripted_state()) as server:
         assert problem(httpx.get(f"{server.url}/v1/adapters"))[::2] == (501, "This server has no folder of adapters.")
     with live(ServerState(models=(TINY,))) as server:
@@ -274,7 +274,7 @@ def test_without_a_folder_of_adapters() -> None:
 
 
 async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """The client loads, lists, asks and unloads, and its cards are the assistant's own."""
+    """The client loads, lists, uses and unloads adapters, and its cards are those of the assistant."""
     async with Client(server.url) as client:
         assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
         assert await client.cards() == adapters.assistant.models()
@@ -289,7 +289,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Lo
 
 
 async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """While adapters are loaded, replaced and unloaded no answer fails, and those of the base and of one that stays are the same."""
+    """While adapters are loaded, replaced and unloaded no answer fails, and those of other models do not change."""
     another(adapters.store, "stays", adapters, seed=3)
     over = asyncio.Event()
 
@@ -299,7 +299,7 @@ async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters)
             another(adapters.store, ADAPTER, adapters, seed=swaps)
             await client.load_adapter(ADAPTER, TINY)
             running = [asyncio.ensure_future(whole(client, VARIANT, text)) for text in TEXTS]
-            await client.load_adapter(ADAPTER, TINY)  # beside answers of the one before
+            await client.load_adapter(ADAPTER, TINY)  # while the previous one answers
             await asyncio.gather(*running)
             await client.unload_adapter(VARIANT)
             swaps += 1
@@ -322,7 +322,7 @@ TEXTS = ["def add(a, b):\n    ", "import os\n" * 5, "x = [", "class Reader:\n   
 
 
 async def whole(client: Client, model: str, text: str) -> list[float]:
-    """The logprobs of a whole streamed answer."""
+    """Return the logprobs of a whole streamed answer."""
     items = [item async for item in client.complete(CompletionQuery(text, params=TWENTY, model=model, heal=False))]
     finish = items.pop()
     assert isinstance(finish, Finish)
@@ -331,7 +331,7 @@ async def whole(client: Client, model: str, text: str) -> list[float]:
 
 
 async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """A streamed infill that is on its way when its adapter is unloaded comes to its end, its last word about its prompt included."""
+    """A streamed infill whose adapter is unloaded continues to its end, including the prompt in its last event."""
     body = {"input_prefix": "def add", "input_suffix": "\n", "n_predict": 200, "ignore_eos": True, "stream": True, "n_probs": 1}
     async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as http:
         await http.post("/v1/adapters", json={"name": ADAPTER})
@@ -348,7 +348,7 @@ async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: Loade
 
 
 async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who unloads an adapter while another client loads it anew is second: the model is gone then, and the others are still told."""
+    """Unloading an adapter while another client reloads it waits for that; the model is then gone, and the others are still listed."""
     await adapters.load(ADAPTER)
     added, wait = asyncio.Event(), asyncio.wrap_future
 
@@ -368,7 +368,7 @@ async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkey
 
 
 def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
-    """What a base can do a variant can: infill with pieces of other files, and reading a chat where there is a template."""
+    """A variant has its base's abilities: infill with pieces of other files, and chats if there is a template."""
 
     async def ask() -> None:
         await adapters.load(ADAPTER)

@@ -1,4 +1,4 @@
-"""A face cannot tell near from far: the assistant and a client at the other end of HTTP give the same tokens."""
+"""The local assistant and a client over HTTP yield the same tokens."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ DRAWN = SamplingParams(max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min
 GREEDY = SamplingParams(max_tokens=12, repetition_penalty=1.2, logit_bias={65: 2.0}, top_logprobs=2)
 CHAT = [Message("system", "be brief"), Message("user", "héllo")]
 VERBS: dict[str, Verb] = {
-    "continuation": lambda speaker: speaker.complete(CompletionQuery("def add", params=DRAWN, stop=["\n\n"])),
-    "infill": lambda speaker: speaker.complete(CompletionQuery("def add", "\nend", [Extra("a.py", "import a")], GREEDY)),
-    "no infill tokens": lambda speaker: speaker.complete(CompletionQuery("def add", "\nend", params=GREEDY, model=TINY_PLAIN)),
-    "markers": lambda speaker: speaker.complete(CompletionQuery("<|im_start|>a", params=DRAWN, special=True, heal=True)),
-    "ids": lambda speaker: speaker.complete(CompletionQuery([1, 2, 256, 3], params=DRAWN, model=TINY)),
-    "chat": lambda speaker: speaker.chat(ChatQuery(CHAT, DRAWN)),
-    "chat continued": lambda speaker: speaker.chat(ChatQuery([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True)),
-    "score": lambda speaker: speaker.score(ScoreQuery("héllo wörld", top_logprobs=3)),
-    "score ids": lambda speaker: speaker.score(ScoreQuery([104, 257, 105], top_logprobs=20)),
-    "hot": lambda speaker: speaker.complete(CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))),
-    "score on terms": lambda speaker: speaker.score(ScoreQuery("héllo", terms=Terms(Priority.CHAT, "window", 60.0))),
-    "score chat": lambda speaker: speaker.score(ScoreQuery(CHAT)),
+    "continuation": lambda assistant: assistant.complete(CompletionQuery("def add", params=DRAWN, stop=["\n\n"])),
+    "infill": lambda assistant: assistant.complete(CompletionQuery("def add", "\nend", [Extra("a.py", "import a")], GREEDY)),
+    "no infill tokens": lambda assistant: assistant.complete(CompletionQuery("def add", "\nend", params=GREEDY, model=TINY_PLAIN)),
+    "markers": lambda assistant: assistant.complete(CompletionQuery("<|im_start|>a", params=DRAWN, special=True, heal=True)),
+    "ids": lambda assistant: assistant.complete(CompletionQuery([1, 2, 256, 3], params=DRAWN, model=TINY)),
+    "chat": lambda assistant: assistant.chat(ChatQuery(CHAT, DRAWN)),
+    "chat continued": lambda assistant: assistant.chat(ChatQuery([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True)),
+    "score": lambda assistant: assistant.score(ScoreQuery("héllo wörld", top_logprobs=3)),
+    "score ids": lambda assistant: assistant.score(ScoreQuery([104, 257, 105], top_logprobs=20)),
+    "hot": lambda assistant: assistant.complete(CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))),
+    "score on terms": lambda assistant: assistant.score(ScoreQuery("héllo", terms=Terms(Priority.CHAT, "window", 60.0))),
+    "score chat": lambda assistant: assistant.score(ScoreQuery(CHAT)),
 }
 
 
 @contextmanager
-def assistant_near() -> Iterator[LocalAssistant]:
-    """An assistant that nobody has asked before: what its cache holds would show in the last bits."""
+def local_assistant() -> Iterator[LocalAssistant]:
+    """A new assistant, as the contents of its cache would change the last bits."""
     assistant, engine = tiny_assistant()
     yield assistant
     engine.close()
 
 
 @contextmanager
-def server_far() -> Iterator[LiveServer]:
-    """A server of such an assistant."""
+def remote_server() -> Iterator[LiveServer]:
+    """A server of a new assistant."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -62,101 +62,101 @@ async def listen(items: AsyncIterator[Token | Finish]) -> tuple[list[Token], Fin
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_same_tokens(verb: str) -> None:
-    """Every token is the same near and far, to the last bit of its probabilities, and so is the way that the answer ends."""
-    with assistant_near() as assistant:
-        near, near_end = await listen(VERBS[verb](assistant))
-    with server_far() as server:
+    """Every token is the same locally and over HTTP, to the last bit of its probabilities, and so is the Finish."""
+    with local_assistant() as assistant:
+        local, local_end = await listen(VERBS[verb](assistant))
+    with remote_server() as server:
         async with Client(server.url) as client:
-            far, far_end = await listen(VERBS[verb](client))
+            remote, remote_end = await listen(VERBS[verb](client))
 
-    assert near
-    assert far == near
-    assert (far_end.usage.prompt, far_end.usage.generated) == (near_end.usage.prompt, near_end.usage.generated)
-    assert (far_end.reason, far_end.stop) == (near_end.reason, near_end.stop)
+    assert local
+    assert remote == local
+    assert (remote_end.usage.prompt, remote_end.usage.generated) == (local_end.usage.prompt, local_end.usage.generated)
+    assert (remote_end.reason, remote_end.stop) == (local_end.reason, local_end.stop)
 
 
 @pytest.mark.parametrize("verb", ["infill", "ids", "chat"])
 async def test_usage_on_the_way(verb: str) -> None:
-    """With each token both tell what the answer has cost so far, so that whoever closes it early knows."""
-    told: dict[str, list[tuple[int, int]]] = {"near": [], "far": []}
+    """Both report with each token the usage so far, for callers that close the answer early."""
+    reported: dict[str, list[tuple[int, int]]] = {"local": [], "remote": []}
 
-    async def ask(speaker: LocalAssistant | Client, where: str) -> int:
+    async def ask(assistant: LocalAssistant | Client, where: str) -> int:
         asked: dict[str, Callable[..., AsyncIterator[Token | Finish]]] = {
-            "infill": lambda **more: speaker.complete(CompletionQuery("def add", "\nend", params=GREEDY), **more),
-            "ids": lambda **more: speaker.complete(CompletionQuery([1, 2, 3], params=GREEDY), **more),
-            "chat": lambda **more: speaker.chat(ChatQuery(CHAT, GREEDY), **more),
+            "infill": lambda **more: assistant.complete(CompletionQuery("def add", "\nend", params=GREEDY), **more),
+            "ids": lambda **more: assistant.complete(CompletionQuery([1, 2, 3], params=GREEDY), **more),
+            "chat": lambda **more: assistant.chat(ChatQuery(CHAT, GREEDY), **more),
         }
-        tokens, _ = await listen(asked[verb](on_usage=lambda usage: told[where].append((usage.prompt, usage.generated))))
+        tokens, _ = await listen(asked[verb](on_usage=lambda usage: reported[where].append((usage.prompt, usage.generated))))
         return len(tokens)
 
-    with assistant_near() as assistant:
-        count = await ask(assistant, "near")
-    with server_far() as server:
+    with local_assistant() as assistant:
+        count = await ask(assistant, "local")
+    with remote_server() as server:
         async with Client(server.url) as client:
-            await ask(client, "far")
+            await ask(client, "remote")
 
-    assert len(told["far"]) >= count - 1
-    assert {prompt for prompt, _ in told["far"]} == {prompt for prompt, _ in told["near"]}
-    assert [generated for _, generated in told["far"]] == sorted(generated for _, generated in told["far"])
-    assert told["near"][-1][1] >= told["far"][-1][1] > 0
+    assert len(reported["remote"]) >= count - 1
+    assert {prompt for prompt, _ in reported["remote"]} == {prompt for prompt, _ in reported["local"]}
+    assert [generated for _, generated in reported["remote"]] == sorted(generated for _, generated in reported["remote"])
+    assert reported["local"][-1][1] >= reported["remote"][-1][1] > 0
 
 
 async def test_same_cards() -> None:
-    """What is known of the models is the same near and far."""
-    with assistant_near() as assistant:
-        near = await assistant.cards()
-    with server_far() as server:
+    """The cards are the same locally and over HTTP."""
+    with local_assistant() as assistant:
+        local = await assistant.cards()
+    with remote_server() as server:
         async with Client(server.url) as client:
-            far = await client.cards()
+            remote = await client.cards()
 
-    assert far == near
-    assert [card.name for card in near] == [TINY, TINY_PLAIN]
+    assert remote == local
+    assert [card.name for card in local] == [TINY, TINY_PLAIN]
 
 
 @pytest.mark.parametrize("model", [TINY, TINY_PLAIN, None])
 async def test_same_token_ids(model: str | None) -> None:
-    """A text has the same ids near and far; what spells a marker in it stays text."""
+    """A text has the same ids locally and over HTTP; a spelled marker stays text."""
     text = "def añadir(a):  # <|fim_middle|>\n"
-    with assistant_near() as assistant:
-        near = await assistant.token_ids(text, model=model)
-        assert near[-3:] == [piece.id for piece in assistant.tokenize(text, model)][-3:]
-    with server_far() as server:
+    with local_assistant() as assistant:
+        local = await assistant.token_ids(text, model=model)
+        assert local[-3:] == [piece.id for piece in assistant.tokenize(text, model)][-3:]
+    with remote_server() as server:
         async with Client(server.url) as client:
-            far = await client.token_ids(text, model=model)
+            remote = await client.token_ids(text, model=model)
 
-    assert far == near
+    assert remote == local
 
 
 @pytest.mark.parametrize("model", [TINY, TINY_PLAIN])
 async def test_same_infill_prompt(model: str) -> None:
-    """The prompt of an infill is the same text near and far, trimmed alike, with pieces of files where the model takes them."""
+    """The prompt of an infill is the same locally and over HTTP, trimmed alike, with pieces of files if the model takes them."""
     asked = ("def add(a, b):\n" + "    # héllo\n" * 20 + "    ", "\nend" * 40, [Extra("a.py", "import a")])
-    with assistant_near() as assistant:
-        near = await assistant.infill_prompt(CompletionQuery(*asked, model=model))
-    with server_far() as server:
+    with local_assistant() as assistant:
+        local = await assistant.infill_prompt(CompletionQuery(*asked, model=model))
+    with remote_server() as server:
         async with Client(server.url) as client:
-            far = await client.infill_prompt(CompletionQuery(*asked, model=model))
+            remote = await client.infill_prompt(CompletionQuery(*asked, model=model))
 
-    assert far == near
-    assert ("<|fim_middle|>" in near) is (model == TINY)
+    assert remote == local
+    assert ("<|fim_middle|>" in local) is (model == TINY)
 
 
 @pytest.mark.parametrize(
     ("verb", "error"),
     [
-        (lambda speaker: speaker.complete(CompletionQuery("x" * 300)), ContextLengthError),
-        (lambda speaker: speaker.complete(CompletionQuery("x", model="nobody")), NotFoundError),
-        (lambda speaker: speaker.complete(CompletionQuery([10**6])), InvalidRequestError),
-        (lambda speaker: speaker.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)), InvalidRequestError),
+        (lambda assistant: assistant.complete(CompletionQuery("x" * 300)), ContextLengthError),
+        (lambda assistant: assistant.complete(CompletionQuery("x", model="nobody")), NotFoundError),
+        (lambda assistant: assistant.complete(CompletionQuery([10**6])), InvalidRequestError),
+        (lambda assistant: assistant.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)), InvalidRequestError),
     ],
 )
 async def test_same_errors(verb: Verb, error: type[Exception]) -> None:
-    """What cannot be served raises the same error near and far, with the same sentence."""
-    with assistant_near() as assistant, pytest.raises(error) as near:
+    """A query that cannot be served raises the same error locally and over HTTP, with the same sentence."""
+    with local_assistant() as assistant, pytest.raises(error) as local:
         await listen(verb(assistant))
-    with server_far() as server:
+    with remote_server() as server:
         async with Client(server.url) as client:
-            with pytest.raises(error) as far:
+            with pytest.raises(error) as remote:
                 await listen(verb(client))
 
-    assert str(far.value) == str(near.value)
+    assert str(remote.value) == str(local.value)

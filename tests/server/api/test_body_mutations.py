@@ -1,4 +1,4 @@
-"""Whatever is wrong with a body, the API answers with a sentence and keeps serving."""
+"""The API answers every wrong body with a sentence and keeps serving."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 def test_all_routes_are_there() -> None:
-    """Every route that takes a body is tried."""
+    """The mutations cover every route that takes a body."""
     paths = create_app(ServerState(models=(TINY,))).openapi()["paths"]
     assert set(BODIES) == {path for path, methods in paths.items() for method in methods.values() if "requestBody" in method}
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_bodies(path: str, small_server: LiveServer) -> None:
-    """Of a thousand mutated bodies over all routes none gets a 5xx except 501, for what the model cannot do; errors have one shape."""
+    """Of a thousand mutated bodies on all routes none gets a 5xx except 501; errors have one shape."""
     count = -(-COUNT // len(BODIES))
     with httpx.Client(base_url=small_server.url, timeout=120, trust_env=False) as http:
         for body in mutations(BODIES[path], Random(f"{SEED} {path}"), count):

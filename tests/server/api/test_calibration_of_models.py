@@ -1,4 +1,4 @@
-"""A server tells with each model how far its suggestions can be trusted, as it is known now."""
+"""A server reports each model's calibration as it is now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.servers.http_servers import TINY, TINY_PLAIN, live, tiny_assistant
 
 
 async def test_told(tmp_path: Path) -> None:
-    """Which weights a model has is told, and a calibration made while the server runs from then on; of one without a place nothing is."""
+    """A model's revision is reported, and its calibration as soon as one is made; a model without a store has neither."""
     file = CalibrationFile(tmp_path / "tiny.json", "these")
     assistant, engine = tiny_assistant(calibration=file)
     state = ServerState(models=(TINY,), grace=0.0)

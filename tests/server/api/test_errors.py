@@ -1,4 +1,4 @@
-"""Every error has its status and the one shape, and the server lives on."""
+"""Every error has its status and the same shape, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_status_and_type(path: str, stream: bool, error: PellucidError, status: 
     response = ask(error, path, stream=stream)
 
     assert response.status_code == status
-    told = response.json()["error"]
-    assert (told["message"], told["type"], told["code"]) == (str(error), type, status)
+    error_detail = response.json()["error"]
+    assert (error_detail["message"], error_detail["type"], error_detail["code"]) == (str(error), type, status)
 
 
 @pytest.mark.parametrize(
@@ -83,22 +83,22 @@ async def test_the_client_raises_the_same_class(error: PellucidError) -> None:
 
 
 def test_retry_after() -> None:
-    """A full queue says when to come back."""
+    """The error of a full queue has the time to wait."""
     assert ask(QueueFullError("Full.", retry_after=7)).headers["retry-after"] == "7"
 
 
 def test_context_numbers() -> None:
-    """A prompt that is too long is told both numbers."""
-    told = ask(ContextLengthError(9, 5)).json()["error"]
+    """The error of a prompt that is too long has both numbers."""
+    error_detail = ask(ContextLengthError(9, 5)).json()["error"]
 
-    assert (told["n_prompt_tokens"], told["n_ctx"], told["param"]) == (9, 5, "prompt")
-    assert "or start the server with a larger context" in told["message"]
-    told = ask(ContextLengthError(9, 5, all_there_is=True)).json()["error"]
-    assert (told["n_ctx_is_all"], told["message"].endswith("which is the model's limit: shorten it.")) == (True, True)
+    assert (error_detail["n_prompt_tokens"], error_detail["n_ctx"], error_detail["param"]) == (9, 5, "prompt")
+    assert "or start the server with a larger context" in error_detail["message"]
+    error_detail = ask(ContextLengthError(9, 5, all_there_is=True)).json()["error"]
+    assert (error_detail["n_ctx_is_all"], error_detail["message"].endswith("which is the model's limit: shorten it.")) == (True, True)
 
 
 def test_unexpected_error() -> None:
-    """What nobody foresaw is a 500 in the same shape, without its details."""
+    """An unexpected error is a 500 in the same shape, without its details."""
     response = ask(RuntimeError("secret"))
 
     assert response.status_code == 500
@@ -124,8 +124,8 @@ def test_loading(path: str, body: dict[str, Any]) -> None:
     with live(ServerState(models=("a", "b"), grace=0.0)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         for response, more in ((client.post(path, json=body), {}), (client.get("/health"), {"pellucid": {"state": "loading"}})):
             assert response.status_code == 503
-            told = {"message": "Loading model", "type": "unavailable_error", "param": None, "code": 503}
-            assert response.json()["error"] == told | more
+            error_detail = {"message": "Loading model", "type": "unavailable_error", "param": None, "code": 503}
+            assert response.json()["error"] == error_detail | more
         models = client.get("/v1/models").json()["data"]
         assert client.get("/").status_code == 200
 
@@ -178,7 +178,7 @@ def test_loading(path: str, body: dict[str, Any]) -> None:
     ],
 )
 def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
-    """Whatever is sent as a body, the answer is a 400 that says what is wrong."""
+    """A body that is not valid JSON gets a 400 that names the mistake."""
     response = http.post("/v1/completions", content=body, headers=JSON)
 
     assert response.status_code == 400, response.text
@@ -187,35 +187,35 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
 
 @pytest.mark.parametrize("field", [{"temperature": 1e-50}, {"temperature": 101}, {"repeat_penalty": 1e-50}])
 def test_llama_bounds(http: httpx.Client, field: dict[str, Any]) -> None:
-    """The fields in llama.cpp's names have the sampler's bounds too, and are named where they are out of them."""
+    """The fields with llama.cpp's names have the sampler's bounds, and an error names the field."""
     for path in ("/completion", "/infill"):
         response = http.post(path, json={"prompt": "x", **field})
         assert (response.status_code, response.json()["error"]["param"]) == (400, next(iter(field)))
 
 
 def test_files_are_dropped_for_editors(http: httpx.Client) -> None:
-    """Editors send pieces of other files to whatever model there is: /infill serves them without, as it says."""
+    """/infill ignores pieces of other files for a model without a marker for them, as editors always send them."""
     body = {"input_prefix": "x", "input_extra": [{"text": "y"}], "model": "tiny-plain", "n_predict": 1}
 
     assert http.post("/infill", json=body).status_code == 200
 
 
 def test_dead_engine() -> None:
-    """Once the engine has failed, health and generations are 503 with a sentence that says what to do."""
+    """Once the engine has failed, health and generations are 503 with a sentence that names the remedy."""
     with live(scripted_state(failure=RuntimeError("secret"))) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         for response in (client.get("/health"), client.post("/v1/completions", json={"prompt": "x"})):
-            told = response.json()["error"]
-            assert (response.status_code, told["type"]) == (503, "unavailable_error")
-            assert "restart the server" in told["message"]
+            error_detail = response.json()["error"]
+            assert (response.status_code, error_detail["type"]) == (503, "unavailable_error")
+            assert "restart the server" in error_detail["message"]
 
 
 def test_null_bytes_are_text(http: httpx.Client) -> None:
-    """U+0000 is a character like others."""
+    """U+0000 is accepted in texts."""
     assert http.post("/v1/completions", json={"prompt": "a\0b", "max_tokens": 1}).status_code == 200
 
 
 def test_null_is_the_default() -> None:
-    """null in any optional field is as good as leaving it out, and 16.0 is as whole as 16."""
+    """null in an optional field means its default, and 16.0 is read as the integer 16."""
     assistant = ScriptedAssistant()
     body = {"prompt": "x", "temperature": None, "n": None, "stop": None, "logprobs": None, "stream_options": None, "max_tokens": 16.0}
     with live(scripted_state(assistant)) as server:
@@ -253,7 +253,7 @@ def test_null_is_the_default() -> None:
     ],
 )
 def test_messages_name_the_field(http: httpx.Client, path: str, body: dict[str, Any], message: str) -> None:
-    """An error says which field is wrong and how."""
+    """An error names the wrong field and the mistake."""
     response = http.post(path, json=body)
 
     assert (response.status_code, response.json()["error"]["message"]) == (400, message)
@@ -268,7 +268,7 @@ def test_unknown_model(http: httpx.Client) -> None:
 
 
 def test_unknown_route_and_method(http: httpx.Client) -> None:
-    """A path that is not there, and a method that a path does not know, have the same shape as all errors."""
+    """Errors of unknown paths and methods have the same shape as all errors."""
     missing, wrong = http.get("/v2/completions"), http.get("/infill")
 
     assert (missing.status_code, missing.json()["error"]["type"]) == (404, "not_found_error")
@@ -277,7 +277,7 @@ def test_unknown_route_and_method(http: httpx.Client) -> None:
 
 
 def test_content_type(http: httpx.Client) -> None:
-    """JSON that does not call itself JSON is refused: that is how other pages' forms look."""
+    """JSON without its content type is refused, as forms of other pages could send it."""
     response = http.post("/v1/completions", content=b'{"prompt": "x"}', headers={"content-type": "text/plain"})
 
     assert response.status_code == 400
@@ -317,13 +317,13 @@ def test_more_answers_than_ever_fit(http: httpx.Client, path: str, body: dict[st
     """More answers than slots and queue hold is a 400, as no later try can succeed; it has both numbers and the remedy."""
     response = http.post(path, json=body)
 
-    told = response.json()["error"]
-    assert (response.status_code, told["param"]) == (400, param)
-    assert all(part in told["message"] for part in ("69", "68", "--slots", "--queue"))
+    error_detail = response.json()["error"]
+    assert (response.status_code, error_detail["param"]) == (400, param)
+    assert all(part in error_detail["message"] for part in ("69", "68", "--slots", "--queue"))
 
 
 def test_scripted_answer_is_told() -> None:
-    """The scripted server, which most tests here rest on, gives what it was told to."""
+    """The scripted server, which most tests here use, sends its script."""
     with live(scripted_state(ScriptedAssistant([spoken("one"), spoken(" two")]))) as server:
         reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False).json()
 
@@ -355,7 +355,7 @@ MANY = 30_000
     ],
 )
 def test_many_mistakes(path: str, body: dict[str, Any], http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a body with many mistakes a few are looked at: each costs time and memory, and only one is reported."""
+    """Of a body with many mistakes only a few are examined, as each costs time and memory, and only one is reported."""
     counted = [0]
     explain = errors._explain
 

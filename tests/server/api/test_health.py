@@ -1,4 +1,4 @@
-"""/health says what the server is at."""
+"""/health reports the server's progress."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from support.servers.http_servers import TINY, scripted_state
 
 
 def client_of(state: ServerState, key: str | None = None) -> Client:
-    """The real client at the real application, with no network between them."""
+    """A real client of the real application, without a network between them."""
     return Client("http://127.0.0.1:8437", key, transport=httpx.ASGITransport(create_app(state)))
 
 
 async def test_loading_says_how_far_it_is() -> None:
-    """While models load, the client hears what is being done, and how many bytes of it."""
+    """While models load, the client gets the current step and its bytes."""
     state = ServerState(models=(TINY,))
     async with client_of(state) as client:
         assert await client.condition() == ServerHealth(HealthStatus.LOADING, "Loading model")
@@ -28,13 +28,13 @@ async def test_loading_says_how_far_it_is() -> None:
         state.progress.advance(100)
         assert await client.condition() == ServerHealth(HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400)
         state.progress.note("Another process is at work on tiny: waiting for it.")
-        told = await client.condition()
+        health = await client.condition()
 
-    assert (told.activity, told.percent) == ("Another process is at work on tiny: waiting for it.", None)
+    assert (health.activity, health.percent) == ("Another process is at work on tiny: waiting for it.", None)
 
 
 async def test_ready_leaving_and_failed_are_told_apart() -> None:
-    """What a client does next depends on why a server does not answer, so each reason has its own word."""
+    """Each reason why a server does not answer has its own status, as the client's next step depends on it."""
     leaving = scripted_state()
     leaving.leaving = True
     for state, standing in (
@@ -48,7 +48,7 @@ async def test_ready_leaving_and_failed_are_told_apart() -> None:
 
 @pytest.mark.parametrize("key", [None, "wrong"])
 async def test_wrong_key_is_refused(key: str | None) -> None:
-    """A key that will not do is known at once, though /health itself asks for none, also while models load."""
+    """A wrong key is reported at once, also while models load, although /health itself needs none."""
     for state in (scripted_state(keys=read_keys("right")), ServerState(models=(TINY,), keys=read_keys("right"))):
         async with client_of(state, key) as client:
             found = await client.condition()
@@ -59,7 +59,7 @@ async def test_wrong_key_is_refused(key: str | None) -> None:
 
 
 async def test_reply_has_its_documented_shape() -> None:
-    """The reply of a server that is not ready is what the OpenAPI description says."""
+    """The reply of a server that is not ready fits the OpenAPI description."""
     state = ServerState(models=(TINY,))
     state.progress.start("tiny.gguf", None)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:

@@ -1,4 +1,4 @@
-"""A server leaves when nobody has asked anything for long enough, and never while it answers."""
+"""A server exits after it was idle for long enough, and never while it answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.servers.http_servers import ScriptedAssistant, scripted_state
 
 
 class Time:
-    """A clock and a timer that run when they are told to."""
+    """A clock and a timer that a test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -29,7 +29,7 @@ class Time:
         self.timers.append((self.now + delay, what))
 
     def run(self, seconds: float) -> None:
-        """Let time pass; timers are called when they are due."""
+        """Advance the clock, and call timers when they are due."""
         end = self.now + seconds
         while due := [timer for timer in self.timers if timer[0] <= end]:
             timer = min(due, key=lambda timer: timer[0])
@@ -41,7 +41,7 @@ class Time:
 
 
 def watched(time: Time, limit: float) -> tuple[Idleness, list[float]]:
-    """An idleness that is watched, and the times at which it had the server leave."""
+    """An idleness with a watch, and the times at which it stopped the server."""
     idleness = Idleness(time)
     left: list[float] = []
     idleness.watch(limit, lambda: left.append(time.now), time.call_later)
@@ -49,7 +49,7 @@ def watched(time: Time, limit: float) -> tuple[Idleness, list[float]]:
 
 
 def test_leaves_once_when_the_time_is_over() -> None:
-    """Without a request it leaves after the limit, once."""
+    """Without a request the server exits after the limit, once."""
     time = Time()
     _, left = watched(time, 30)
 
@@ -60,7 +60,7 @@ def test_leaves_once_when_the_time_is_over() -> None:
 
 
 def test_never_while_a_request_runs() -> None:
-    """A request that outlasts the limit many times keeps the server, and the time counts from its end."""
+    """A long request keeps the server running, and the idle time counts from its end."""
     time = Time()
     idleness, left = watched(time, 30)
 
@@ -75,7 +75,7 @@ def test_never_while_a_request_runs() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=20))
 def test_leaves_at_the_very_time(requests: list[tuple[int, int]]) -> None:
-    """For any requests it leaves at the first moment at which none has run for the limit, and looks seldom on the way."""
+    """For any requests the server exits as soon as none has run for the limit, with few checks before."""
     time = Time()
     idleness, left = watched(time, 30)
     expected = None
@@ -94,7 +94,7 @@ def test_leaves_at_the_very_time(requests: list[tuple[int, int]]) -> None:
 
 
 async def test_requests_count_until_their_stream_has_ended() -> None:
-    """A stream counts while it lasts, from its first moment; /health, /metrics and what a page says it watches by do not count at all."""
+    """A stream counts from its start to its end; /health, /metrics and the page's polling do not count."""
     time, going, hold = Time(), asyncio.Event(), asyncio.Event()
 
     async def before(index: int) -> None:
@@ -135,7 +135,7 @@ async def test_refused_requests_do_not_count() -> None:
 
 
 async def test_loading_does_not_count() -> None:
-    """The time counts from the moment at which the models are there."""
+    """The idle time counts from the moment at which the models are loaded."""
     time = Time()
     state = scripted_state(clock=time)
     time.run(10)

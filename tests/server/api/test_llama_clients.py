@@ -1,4 +1,4 @@
-"""llama.vim and llama.vscode, by the requests that they send, word for word, and what they read of the answers."""
+"""The requests of llama.vim and llama.vscode, word for word, get the fields that these read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_llama_vim(http: httpx.Client) -> None:
 
 
 def test_llama_vim_warm_up(http: httpx.Client) -> None:
-    """A warm-up reads the prompt into the cache: the request after it finds nearly all of it there."""
+    """A warm-up reads the prompt into the cache, where the next request finds nearly all of it."""
     prompt = VIM | {"input_prefix": "a text that was not seen before\n" * 3}
 
     warm = http.post("/infill", json=VIM_WARM_UP | {"input_prefix": prompt["input_prefix"]})
@@ -79,7 +79,7 @@ def test_llama_vscode(http: httpx.Client) -> None:
 
 
 def test_llama_vscode_looks_around(http: httpx.Client) -> None:
-    """What llama.vscode asks before: whether the server lives, that its models have meta, and how large the context is."""
+    """llama.vscode's first requests work: health, the models' meta and the size of the context."""
     assert http.get("/health").json() == {"status": "ok"}
     assert http.get("/v1/models").json()["data"][0]["meta"]["n_ctx"] == 256
     props = http.get("/props", params={"model": TINY, "autoload": "false"}).json()
@@ -181,7 +181,7 @@ def test_truncated(http: httpx.Client) -> None:
     ],
 )
 def test_sampling_fields(fields: dict[str, Any], expected: SamplingParams) -> None:
-    """Each field of sampling arrives at the sampler, and a list of samplers switches off what it does not name."""
+    """Each field of sampling reaches the sampler, and steps that a list of samplers omits are switched off."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         response = httpx.post(f"{server.url}/completion", json={"prompt": "x", **fields}, trust_env=False)
@@ -210,7 +210,7 @@ def test_sampling_fields(fields: dict[str, Any], expected: SamplingParams) -> No
     ],
 )
 def test_unsupported_fields_are_refused(http: httpx.Client, fields: dict[str, Any], param: str) -> None:
-    """What is not supported is refused by its name, never ignored."""
+    """An unsupported field is refused by its name, never ignored."""
     response = http.post("/completion", json={"prompt": "x", **fields})
 
     assert response.status_code == 400
@@ -219,7 +219,7 @@ def test_unsupported_fields_are_refused(http: httpx.Client, fields: dict[str, An
 
 
 def test_superseded_answer() -> None:
-    """An answer that a newer request ended is given as far as it came, and says so."""
+    """An answer that a newer request ended has the text so far and is marked as superseded."""
     script: list[Token | Finish | Exception] = [spoken("half"), Finish(FinishReason.SUPERSEDED, Usage(generated=1))]
     with live(scripted_state(ScriptedAssistant(script))) as server:
         reply = httpx.post(f"{server.url}/infill", json={"id_slot": 0}, trust_env=False).json()
@@ -228,7 +228,7 @@ def test_superseded_answer() -> None:
 
 
 def test_slot_number_is_a_key() -> None:
-    """Requests of one client with the same slot number have the same key; other numbers, clients and answers have others."""
+    """Requests of one client with the same slot number have the same key; other numbers, clients and answers have other keys."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         for slot, agent, count in ((0, "a", 1), (0, "a", 2), (1, "a", 1), (0, "b", 1), (-1, "a", 1)):

@@ -1,4 +1,4 @@
-"""API keys cannot be guessed fast, on the page or the API, and mistyping costs nothing."""
+"""API keys cannot be guessed fast, on the page or the API, and mistyping causes no wait."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ SHOWN = {"x-api-key": KEY}
 
 
 def clocked() -> tuple[LoginRateLimit, list[float]]:
-    """A limit, and the time that it sees."""
+    """Return a rate limit and its clock."""
     now = [0.0]
     return LoginRateLimit(lambda: now[0]), now
 
 
 def guess(limit: LoginRateLimit, address: str, count: int = FREE_ATTEMPTS) -> None:
-    """Give wrong keys that were not given before, the waits of which are over."""
+    """Try new wrong keys, each after its wait."""
     for number in range(count):
         limit.failed(address, f"{address} {number}")
 
 
 def test_guessing_is_slow() -> None:
-    """Some wrong keys are free, then each costs twice as long as the one before, up to a bound."""
+    """Some wrong keys cause no wait, then each wait is twice the one before, up to a limit."""
     limit, now = clocked()
     waits = []
     for number in range(FREE_ATTEMPTS + 8):
@@ -47,7 +47,7 @@ def test_guessing_is_slow() -> None:
 
 
 def test_no_key_is_compared_meanwhile() -> None:
-    """While an address has to wait it does not learn whether a key is right; other addresses are served."""
+    """An address that has to wait does not learn whether a key is right; other addresses are served."""
     limit, now = clocked()
     guess(limit, "192.0.2.1")
     for key in (KEY, "another wrong one"):
@@ -60,7 +60,7 @@ def test_no_key_is_compared_meanwhile() -> None:
 
 
 def test_a_key_of_ones_own_buys_no_guesses() -> None:
-    """Whoever has a key cannot guess another's any faster by giving it in between."""
+    """A user with a key cannot guess another key faster by sending the own one in between."""
     limit, now = clocked()
     for number in range(FREE_ATTEMPTS + 3):
         limit.owner_of(KEYS, f"wrong {number}", "192.0.2.1")
@@ -72,7 +72,7 @@ def test_a_key_of_ones_own_buys_no_guesses() -> None:
 
 
 def test_an_outdated_key_is_one_guess() -> None:
-    """A program that repeats an outdated key locks out no other client at its address, and gets a 401 each time."""
+    """A program that repeats an outdated key gets a 401 each time and locks out no other client at its address."""
     limit, _ = clocked()
     for _ in range(1000):
         assert limit.owner_of(KEYS, "outdated", "192.0.2.1") is None
@@ -85,7 +85,7 @@ def test_an_outdated_key_is_one_guess() -> None:
 
 
 def test_wrong_keys_are_forgotten() -> None:
-    """Whoever mistypes now and then never waits, and after a quiet hour counting begins at nothing; within it it does not."""
+    """Occasional wrong keys cause no wait, as the count is reset after an hour without one, but not earlier."""
     limit, now = clocked()
     for number in range(3 * FREE_ATTEMPTS):
         limit.failed("192.0.2.1", str(number))
@@ -120,7 +120,7 @@ def test_this_machine_is_one_guesser() -> None:
 
 
 def test_guesses_cost_no_memory() -> None:
-    """However many addresses guess, as many are remembered as fit, the latest of them, with their latest keys."""
+    """Only the latest addresses are remembered, with their latest keys."""
     limit, _ = clocked()
     for number in range(MOST_ADDRESSES + 10):
         limit.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "wrong")
@@ -132,7 +132,7 @@ def test_guesses_cost_no_memory() -> None:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[PagedServer]:
-    """A server with keys and a page, for which no time passes."""
+    """A server with keys and a page, whose clock stands still."""
     with paged(tmp_path, state=frozen()) as server:
         yield server
 
@@ -147,7 +147,7 @@ def ask(server: PagedServer, headers: dict[str, str]) -> httpx.Response:
 
 @pytest.mark.parametrize("way", ["bearer", "x-api-key", "page"])
 def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
-    """Wrong keys on one way in count on all: after some of them the right key is refused on each, with the time to wait."""
+    """Wrong keys on one route count on all: after some of them the right key is refused on each, with the time to wait."""
     for number in range(FREE_ATTEMPTS):
         wrong = f"wrong {number}"
         if way == "page":
@@ -188,13 +188,13 @@ def test_a_session_outlasts_a_wait(locked: PagedServer) -> None:
 
 
 def test_no_key_is_no_guess(locked: PagedServer) -> None:
-    """Asking without a key costs nothing."""
+    """A request without a key causes no wait."""
     assert [ask(locked, {}).status_code for _ in range(3 * FREE_ATTEMPTS)] == [401] * 3 * FREE_ATTEMPTS
     assert ask(locked, SHOWN).status_code == 200
 
 
 def test_nobody_claims_another_address(locked: PagedServer, tmp_path: Path) -> None:
-    """X-Forwarded-For of anybody but a proxy that the settings name is ignored; of that one it tells clients apart."""
+    """X-Forwarded-For counts only from a proxy that the settings name; from others it is ignored."""
 
     def guessed(server: PagedServer) -> list[int]:
         return [

@@ -1,4 +1,4 @@
-"""What /metrics says is what happened."""
+"""/metrics counts what has happened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """Every sample by its name and the values of its labels, in the order of their names."""
+    """Return every sample by its name and the values of its labels, sorted by label name."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in parse(text)
@@ -21,7 +21,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_counts() -> None:
-    """Requests by route and status, ends and times are counted; paths that are no routes share one label."""
+    """Requests are counted by route and status, generations by their end; unknown paths share one label."""
     assistant = ScriptedAssistant([spoken("a"), spoken("b"), spoken("c")])
     with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         client.post("/v1/completions", json={"prompt": "x"})
@@ -43,7 +43,7 @@ def test_counts() -> None:
 
 
 def test_refused_requests_count() -> None:
-    """What the door or the queue refuses is counted as well."""
+    """Requests that the door or the queue refuses are counted, too."""
     assistant = ScriptedAssistant([QueueFullError("Full.")])
     with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         client.post("/v1/completions", json={"prompt": "x"})
@@ -69,7 +69,7 @@ def test_tokens_are_the_engine_s() -> None:
 
 
 def test_parked_prefixes_are_measured() -> None:
-    """What is parked is told in bytes, with the most that may be, for Prometheus and beside the model."""
+    """The bytes of parked prefixes and their limit are in /metrics and in /v1/models."""
     assistant, engine = tiny_assistant(slots=1)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -82,8 +82,8 @@ def test_parked_prefixes_are_measured() -> None:
 
     status = engine.status(TINY)
     assert status.parked_bytes == 40 * status.cache_limit // 256
-    told = [found[f"pellucid_{name}_bytes", TINY] for name in ("parked", "parked_limit")]
-    assert told == [memory["parked"], memory["parked_limit"]] == [status.parked_bytes, status.parked_limit]
+    exported = [found[f"pellucid_{name}_bytes", TINY] for name in ("parked", "parked_limit")]
+    assert exported == [memory["parked"], memory["parked_limit"]] == [status.parked_bytes, status.parked_limit]
 
 
 def test_abandoned_answers_count() -> None:

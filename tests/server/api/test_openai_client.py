@@ -1,4 +1,4 @@
-"""The official openai package gets from Pellucid what it gets from OpenAI."""
+"""The official openai package works with Pellucid."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_chat_logprobs(client: openai.OpenAI) -> None:
 
 
 def test_chat_stream(client: openai.OpenAI) -> None:
-    """A stream begins with the role, joins to the whole answer, ends with a finish reason, and then tells the usage."""
+    """A stream begins with the role, joins to the whole answer, and ends with a finish reason and then the usage."""
     whole = client.chat.completions.create(model=TINY, messages=QUESTION, max_tokens=8, temperature=0)
     stream = client.chat.completions.create(
         model=TINY, messages=QUESTION, max_tokens=8, temperature=0, stream=True, stream_options={"include_usage": True}

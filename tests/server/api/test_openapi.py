@@ -40,7 +40,7 @@ def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> No
 
 
 def test_streams_are_documented(shape: dict[str, Any]) -> None:
-    """A route that streams says so."""
+    """The description names the routes that stream."""
     for path in ("/v1/completions", "/v1/chat/completions", "/v1/score", "/infill", "/completion"):
         assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
 
@@ -62,7 +62,7 @@ def test_extensions_say_what_they_do(body: Any) -> None:
 
 
 def test_tokens_are_described(shape: dict[str, Any]) -> None:
-    """Records that are written without a model of their own are described as what they are, wherever they stand."""
+    """Records that are written without pydantic are described with their schema everywhere."""
     schemas = shape["components"]["schemas"]
     for described in (
         schemas["ScoreReply"]["properties"]["tokens"]["items"],

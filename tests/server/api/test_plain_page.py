@@ -1,4 +1,4 @@
-"""The page that needs nothing but a browser: it says how things are, follows them, and loads nothing."""
+"""The plain page shows the server's status, follows it, and loads nothing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def text_of(news: News, about: str = "") -> str:
 
 
 def test_news_are_text() -> None:
-    """Whatever is told is shown as text."""
+    """All news are shown as text, never as HTML."""
     assert "<p>a &lt;b&gt; &amp; c</p>" in text_of(News("a <b> & c"))
 
 
 @pytest.mark.parametrize(("lasting", "follows"), [(True, False), (False, True)])
 def test_it_follows_what_changes(lasting: bool, follows: bool) -> None:
-    """What will change is looked at again, without a script as well; what will not is left alone."""
+    """News that will change are polled, without a script as well; lasting ones are not."""
     text = text_of(News("x", lasting=lasting))
 
     assert ("location.reload()" in text) is follows
@@ -66,7 +66,7 @@ def test_light_and_dark() -> None:
 
 
 def test_news_of_a_server() -> None:
-    """While it loads, leaves or has failed a server says so; a ready one has no news. Only a failure lasts."""
+    """A server that loads, shuts down or has failed has news, a ready one has none. Only a failure lasts."""
     loading = ServerState(models=(TINY,))
     assert news_of(loading) == News("The models are being loaded.")
     loading.progress.start("tiny.gguf", 400)
@@ -83,7 +83,7 @@ def test_news_of_a_server() -> None:
 
 
 async def test_without_a_page() -> None:
-    """With the page switched off / says that, what is served, and where programs go."""
+    """Without the page / names the models and the address for programs."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(scripted_state())), base_url="http://localhost") as client:
         text = (await client.get("/")).text
 

@@ -1,4 +1,4 @@
-"""Who gets in: this machine's programs and pages, and whoever has the key; nobody else's web page."""
+"""Programs and pages of this machine and clients with the key are allowed; other sites' pages are not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def scope(path: str = "/infill", method: str = "POST", kind: str = "http", **hea
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8437", "127.0.0.1:8437", "[::1]:8437", "192.168.0.7:8437", "box.lan:8437"])
 def test_own_hosts(host: str) -> None:
-    """Loopback's names, addresses (which nobody can rebind) and the host that the server listens on are its own."""
+    """Loopback's names, IP addresses (which cannot be rebound) and the server's own host are accepted as Host."""
     Door("box.lan").check(scope(host=host))
 
 
@@ -105,7 +105,7 @@ def test_one_host() -> None:
 
 @pytest.mark.parametrize("host", [f"127.0.0.1:{PORT}", f"localhost:{PORT}", f"[::1]:{PORT}", "localhost"])
 def test_own_origins(host: str) -> None:
-    """Pages of the very address that is asked, and of the origins that are allowed, may ask."""
+    """Pages of the server's own address and of allowed origins may send requests."""
     for origin in (f"http://{host}", f"HTTP://{host.upper()}", f"https://{host}", "https://ide.example"):
         Door("127.0.0.1", allowed_origins=("https://ide.example",)).check(scope(host=host, origin=origin))
 
@@ -151,7 +151,7 @@ def test_other_names_of_loopback(other: str) -> None:
     ],
 )
 def test_foreign_origins(origin: str) -> None:
-    """Pages from anywhere else may not, another port of this machine and an opaque origin included."""
+    """Pages of all other origins are refused, another port of this machine and an opaque origin included."""
     with pytest.raises(PermissionDeniedError):
         Door("127.0.0.1", allowed_origins=("https://ide.example",)).check(scope(origin=origin))
 
@@ -183,7 +183,7 @@ def test_right_key(headers: dict[str, str]) -> None:
     ],
 )
 def test_wrong_key(headers: dict[str, str]) -> None:
-    """Without the key, with another one or with another scheme nobody gets in."""
+    """A request without the key, with another one or with another scheme is refused."""
     with pytest.raises(AuthenticationError):
         Door("127.0.0.1", KEYS).check(scope(**headers))
 
@@ -270,7 +270,7 @@ def test_websockets_are_checked_too() -> None:
 
 
 def test_errors_are_ours() -> None:
-    """Everything that the door raises can be told to the client."""
+    """Every error of the door can be encoded."""
     with pytest.raises(PellucidError) as refused:
         Door("127.0.0.1").check(scope(host="evil.example"))
 
@@ -303,7 +303,7 @@ def test_page_asks_for_the_key_itself() -> None:
     ],
 )
 def test_only_the_page_changes_things_on_the_page(headers: dict[str, str]) -> None:
-    """What changes something there must come from this very page: not from nowhere, nor from an origin that may use the API."""
+    """A request that changes something must have the page's own Origin: neither none nor one that may use the API."""
     door = page_door(allowed_origins=("https://ide.example",))
     with pytest.raises(PermissionDeniedError):
         door.check(scope("/page/join", "POST", **headers))
@@ -311,7 +311,7 @@ def test_only_the_page_changes_things_on_the_page(headers: dict[str, str]) -> No
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_page_is_nobody_elses_picture(site: str) -> None:
-    """Another page, even of the same site on another port, cannot load what is the page's; a link to it can be followed."""
+    """Another page, even of the same site on another port, cannot load the page's resources; a link to it can be followed."""
     with pytest.raises(PermissionDeniedError):
         page_door().check(scope("/page/data", "GET", sec_fetch_site=site, sec_fetch_mode="no-cors"))
     page_door().check(scope("/page", "GET", sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="document"))
@@ -353,7 +353,7 @@ def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
 
 
 def raw_answer(port: int, method: str, target: str) -> tuple[int, bytes]:
-    """The answer to a request whose address is sent as it stands."""
+    """Return the reply to a request whose path is sent unchanged."""
     target = target.replace(" ", "%20").replace("{", "%7B").replace("}", "%7D")
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"))

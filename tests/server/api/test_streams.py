@@ -1,4 +1,4 @@
-"""Answers end with their listeners: dropped connections, errors on the way, and the server's own end."""
+"""Answers end with their connections, at errors, and when the server shuts down."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def running(server: LiveServer) -> int:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for what will come: the limit is for a failing test only."""
+    """Wait for a condition; the limit is only reached in a failing test."""
     limit = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < limit, "it never came"
@@ -62,7 +62,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", ROUTES)
 def test_dropped_connection_frees_the_sequence(long_server: LiveServer, path: str, stream: bool) -> None:
-    """A client that goes away, in the middle of a stream or while it waits, leaves no sequence behind."""
+    """A client that disconnects, during a stream or while it waits, leaves no running sequence."""
     finished = long_server.state.statuses()["tiny"].totals.finished
     with socket.create_connection(("127.0.0.1", long_server.port)) as connection:
         post(connection, path, ROUTES[path] | {"stream": stream})
@@ -92,7 +92,7 @@ def test_no_free_slot(long_server: LiveServer) -> None:
 
 
 def test_newer_request_supersedes_the_older(long_server: LiveServer) -> None:
-    """A request with the same id_slot ends the older one, which is answered with what there is, without being dropped."""
+    """A request with the same id_slot ends the older one, whose reply has the text so far."""
     with httpx.Client(base_url=long_server.url, trust_env=False, timeout=60) as client:
         older: dict[str, Any] = {}
 
@@ -110,7 +110,7 @@ def test_newer_request_supersedes_the_older(long_server: LiveServer) -> None:
 
 
 def test_closing_a_stream_closes_the_answer() -> None:
-    """The assistant's generator is closed when the client leaves while the answer hangs."""
+    """The assistant's generator is closed if the client disconnects while the answer hangs."""
 
     async def hang(index: int) -> None:
         if index == 1:
@@ -131,7 +131,7 @@ def test_closing_a_stream_closes_the_answer() -> None:
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/score"])
 @pytest.mark.parametrize("failure", [PellucidError("The model broke."), Finish(FinishReason.ERROR, Usage(), error="The model broke.")])
 def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish) -> None:
-    """An error after the first token is an event of its own, and the stream ends as always."""
+    """An error after the first token is an event, and the stream ends as usual."""
     body = {"/v1/completions": {"prompt": "x"}, "/v1/score": {"text": "x"}}.get(path, {"messages": [{"role": "user", "content": "x"}]})
     tokens = [spoken("a")] * 100  # more than one event, also of those that hold many tokens
     with live(scripted_state(ScriptedAssistant([*tokens, failure]))) as server:
@@ -143,7 +143,7 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
 
 
 def test_unexpected_error_in_a_stream() -> None:
-    """What nobody foresaw is told without its details, and the server goes on."""
+    """An unexpected error is reported without its details, and the server continues."""
     with live(scripted_state(ScriptedAssistant([spoken("a"), RuntimeError("secret")]))) as server:
         text = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False).text
         assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
@@ -154,7 +154,7 @@ def test_unexpected_error_in_a_stream() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_shutdown_ends_answers_properly(stream: bool) -> None:
-    """When the grace time is over a stream ends with an error event and its last event, a waiting request with 503."""
+    """After the grace time a stream ends with an error event and its last event, and a waiting request with 503."""
     reached = threading.Event()
 
     async def hang(index: int) -> None:
@@ -208,7 +208,7 @@ def test_grace_time_lets_answers_finish() -> None:
 
 
 async def test_merge_closes_its_sources() -> None:
-    """Merged sources give all of their items; closing the whole closes each of them."""
+    """Merged sources yield items of all; closing the merged generator closes each of them."""
     closed = []
 
     async def source(name: str) -> AsyncGenerator[str]:
@@ -264,7 +264,7 @@ def test_reading_the_prompt_is_on_the_request_s_terms(fields: dict[str, Any]) ->
 
 
 def test_score_has_terms() -> None:
-    """/v1/score is read in the background unless the request says otherwise."""
+    """/v1/score has the priority background unless the request has another one."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         for fields in ({}, {"priority": "completion", "deadline": 5.0, "supersede": "window"}):

@@ -1,4 +1,4 @@
-"""pellucid bench from end to end on a tiny model, and what it says where it cannot."""
+"""pellucid bench measures a tiny model from end to end, and explains what it cannot measure."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Run = Callable[..., tuple[int, str, str]]
 VOCAB = 320
 
 REPEATING = "decode, a text that repeats itself"
-"""The one rate without a floor: how much of it is guessed right is up to the text."""
+"""The one rate without a floor, because the share of right guesses depends on the text."""
 
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of the developer's in the processes that are started, a cache of our own, nobody at the address, an idle machine."""
+    """Isolate the test: no developer's settings in started processes, an own cache, no server at the address, an idle machine."""
     monkeypatch.setattr(machine, "load", lambda: 0.0)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
@@ -46,14 +46,14 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A folder with a tiny Llama of 256 tokens, and its tokenizer."""
+    """Return a folder with a tiny Llama of 256 tokens and its tokenizer."""
     folder = tmp_path / "tiny"
     tiny_llama(vocab_size=VOCAB).save_pretrained(folder)
     return write_folder(folder, byte_level_bpe(VOCAB))
 
 
 def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is measured and told in JSON that can be compared with; the picture is drawn; the rest is on stderr."""
+    """Every figure is in comparable JSON, the picture is drawn, and everything else is on stderr."""
     monkeypatch.setattr(command, "QUICK", Rounds(trials=1, starts=1))
     picture = tmp_path / "bench.svg"
 
@@ -73,17 +73,17 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert all(row.limit is not None for name, row in rows.items() if row.unit is Unit.RATE and name != REPEATING)
     assert found.model["name"] == "tiny"
     assert found.setup["context"] == 256
-    assert found.setup["chunk"] == CHUNKS["cpu"]  # what it comes to, not the 0 that is set
+    assert found.setup["chunk"] == CHUNKS["cpu"]  # the effective value, not the configured 0
     assert found.left_out[:2] == (
-        "A prompt of 512 tokens: that takes 513 tokens, and the context holds 256.",
-        "A prompt of 2048 tokens: that takes 2049 tokens, and the context holds 256.",
+        "A prompt of 512 tokens: it takes 513 tokens, but the context holds 256.",
+        "A prompt of 2048 tokens: it takes 2049 tokens, but the context holds 256.",
     )
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
     assert err.splitlines()[-3:] == ["measuring (18 steps)", "starting (1 step)", f"The picture is in {picture}."]
 
 
 def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For people there are two tables in 80 columns, what was left out, and what differs from the run before."""
+    """The output has two tables in 80 columns, the skipped measurements, and the differences from the earlier run."""
     now = report(left_out=("A prompt.",), setup=report().setup | {"threads": 1})
     monkeypatch.setattr(command, "measure", lambda settings, rounds, notes: now)
     (tmp_path / "then.json").write_text(as_json(report(), None))
@@ -108,7 +108,7 @@ def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
-    """What is wrong is told in one sentence, before anything is measured."""
+    """Wrong input is one sentence, before anything is measured."""
     code, out, err = run("bench", *arguments)
 
     assert (code, out) == (1, "")
@@ -117,8 +117,8 @@ def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
 
 
 @pytest.mark.parametrize("standing", HealthStatus)
-async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: HealthStatus) -> None:
-    """Whatever is at the configured address, which may compute meanwhile, is told; nothing is refused."""
+async def test_servers_are_reported(monkeypatch: pytest.MonkeyPatch, standing: HealthStatus) -> None:
+    """A server at the configured address, which may disturb the measurement, is reported, and nothing is refused."""
 
     async def condition(client: Client) -> ServerHealth:
         return ServerHealth(standing)
@@ -126,20 +126,20 @@ async def test_servers_are_told(monkeypatch: pytest.MonkeyPatch, standing: Healt
     monkeypatch.setattr(Client, "condition", condition)
     settings = load_settings()
 
-    told = [f"A server is at {settings.url} ({standing}): what it computes meanwhile disturbs these figures."]
-    assert await disturbances(settings) == ([] if standing is HealthStatus.ABSENT else told)
+    warning = [f"A server is at {settings.url} ({standing}). Its work distorts these figures."]
+    assert await disturbances(settings) == ([] if standing is HealthStatus.ABSENT else warning)
 
 
-@pytest.mark.parametrize(("load", "told"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])
-async def test_busy_machines_are_told(monkeypatch: pytest.MonkeyPatch, load: float | None, told: str) -> None:
-    """That others compute on the same processors is told, where the system says so."""
+@pytest.mark.parametrize(("load", "share"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])
+async def test_busy_machines_are_reported(monkeypatch: pytest.MonkeyPatch, load: float | None, share: str) -> None:
+    """Other load on the processors is reported, if the system knows it."""
     monkeypatch.setattr(machine, "load", lambda: load)
 
     notes = await disturbances(load_settings())
 
     assert notes == (
-        [f"This machine has been busy in the last minute ({told} of its processors): going on, that disturbs these figures."]
-        if told
+        [f"This machine was busy in the last minute ({share} of its processors). If that continues, it distorts these figures."]
+        if share
         else []
     )
 
@@ -148,19 +148,19 @@ def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     """The note is on stderr before anything is measured, and in the report."""
 
     async def disturbed(settings: object) -> list[str]:
-        return ["Somebody computes."]
+        return ["Another program is running."]
 
     monkeypatch.setattr(command, "disturbances", disturbed)
     monkeypatch.setattr(command, "measure", lambda settings, rounds, notes: report(notes=tuple(notes)))
 
     _, out, err = run("bench", "--json")
 
-    assert json.loads(out)["notes"] == ["Somebody computes."]
-    assert err == "Somebody computes.\n"
+    assert json.loads(out)["notes"] == ["Another program is running."]
+    assert err == "Another program is running.\n"
 
 
 def test_the_best_of_the_machine_is_the_floor() -> None:
-    """RowScores are medians, but the machine's rates are the best that was seen, and limits follow from those."""
+    """Figures are medians, but the machine's rates are the best samples, and limits follow from those."""
     rate = Quantity("decode", "one stream", Unit.RATE, lambda floors: floors.reading / floors.multiplying)
 
     figures = figures_of({READING: [10, 30, 20], MULTIPLYING: [2, 1, 5], rate: [1, 2, 9]})
@@ -170,7 +170,7 @@ def test_the_best_of_the_machine_is_the_floor() -> None:
 
 
 def test_start_figures_without_memory() -> None:
-    """Where the system does not tell what a process holds, there is no such row."""
+    """Without a memory figure from the system, there is no such row."""
     starts = [Start(1, 2, 3, None), Start(3, 4, 5, None)]
 
     assert [(figure.name, figure.value) for figure in start_figures(starts)] == [
@@ -181,6 +181,6 @@ def test_start_figures_without_memory() -> None:
 
 
 async def test_start_that_fails(tmp_path: Path) -> None:
-    """A process that cannot start is told with the last line that it wrote."""
-    with pytest.raises(UnavailableError, match=r"^A start to be measured failed: .*NotFoundError: There is no model 'no-such-model'"):
+    """A failed start is reported with the last line of the process."""
+    with pytest.raises(UnavailableError, match=r"^A measured start failed: .*NotFoundError: There is no model 'no-such-model'"):
         await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})

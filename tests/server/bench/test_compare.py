@@ -1,4 +1,4 @@
-"""Comparing: what has changed, what is noise, what differs besides, and files that are no reports."""
+"""A comparison separates changes from noise, lists differing circumstances, and rejects files that are not reports."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def change(unit: Unit, then: list[float], now: list[float]) -> Change:
         (Unit.RATE, [20, 22], [10, 11], "worse"),
         (Unit.MILLISECONDS, [20, 22], [10, 11], "better"),
         (Unit.RATE, [10, 20], [19, 30], ""),  # the samples overlap
-        (Unit.RATE, [10, 20], [20, 30], ""),  # and may do so in a point
-        (Unit.SECONDS, [1], [2, 3], ""),  # a time that was taken once
-        (Unit.BYTES, [1000], [995], ""),  # so little that it is nothing
+        (Unit.RATE, [10, 20], [20, 30], ""),  # or touch
+        (Unit.SECONDS, [1], [2, 3], ""),  # a time that was measured once
+        (Unit.BYTES, [1000], [995], ""),  # too small a change
         (Unit.BYTES, [100], [90], "better"),  # sizes have no noise
     ],
 )
 def test_verdict(unit: Unit, then: list[float], now: list[float], verdict: str) -> None:
-    """More is better of rates and less of all else, and only where noise cannot be the difference."""
+    """Higher is better for rates and lower for the rest, and only if noise cannot be the difference."""
     assert change(unit, then, now).verdict == verdict
 
 
 def test_ratio() -> None:
-    """The ratio is of the medians, now to then; of nothing there is none."""
+    """The ratio is the newer median divided by the older; a median of 0 has none."""
     assert change(Unit.RATE, [10, 20, 30], [30, 30, 40]).ratio == 1.5
     assert change(Unit.TOKENS, [0], [1]).ratio is None
 
 
 def test_rows_of_one_side() -> None:
-    """A row that only one report has is shown, and said to be new or not measured."""
+    """A row of one report is shown as new or not measured."""
     then, now = report(figures=(figure("old", Unit.RATE, [1]),)), report(figures=(figure("young", Unit.RATE, [2]),))
 
     changes = compare("then.json", then, now).changes
@@ -52,7 +52,7 @@ def test_rows_of_one_side() -> None:
 
 
 def test_differences() -> None:
-    """Whatever else is not the same is told: the machine, the model, the setup and the versions."""
+    """Every difference of machine, model, setup and versions is listed."""
     then = report()
     now = report(
         machine=then.machine | {"processor": "Apple M4"},
@@ -72,7 +72,7 @@ def test_differences() -> None:
 
 @pytest.mark.parametrize("compared", [False, True], ids=["alone", "with a comparison"])
 def test_round_trip(tmp_path: Path, compared: bool) -> None:
-    """What --json writes is read again as it was, whether it was itself compared with something or not."""
+    """The output of --json can be read again, with and without a comparison in it."""
     path = tmp_path / "report.json"
     saved = report(left_out=("A prompt.",), notes=("A note.",))
     path.write_text(as_json(saved, compare("older.json", saved, saved) if compared else None), encoding="utf-8")
@@ -109,7 +109,7 @@ def test_json_of_a_comparison() -> None:
     ],
 )
 def test_other_files(tmp_path: Path, content: bytes, sentence: str) -> None:
-    """A file that is no report is told apart in one sentence, with what it is instead."""
+    """Any other file is rejected with one sentence that says what it is."""
     path = tmp_path / "a.json"
     path.write_bytes(content)
 
@@ -122,7 +122,7 @@ def test_other_files(tmp_path: Path, content: bytes, sentence: str) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", '"fast"'])
 def test_figures_that_are_no_numbers(tmp_path: Path, value: str) -> None:
-    """A figure that cannot be compared is a damaged report."""
+    """A report with a figure that is not a number is damaged."""
     path = tmp_path / "a.json"
     path.write_text(as_json(report(), None).replace('"value": 31.0', f'"value": {value}'))
 
@@ -131,6 +131,6 @@ def test_figures_that_are_no_numbers(tmp_path: Path, value: str) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    """A file that is not there is named, with the system's reason."""
+    """A missing file is named, with the system's reason."""
     with pytest.raises(InvalidRequestError, match=r"none\.json cannot be read: No such file or directory\.$"):
         read_report(tmp_path / "none.json")

@@ -1,4 +1,4 @@
-"""Floors: the arithmetic of what a pass takes at the least; the rates themselves are the machine's."""
+"""Floors follow from the arithmetic of a pass and the machine's rates."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CPU = torch.device("cpu")
         (1, 1, 0.02),  # 0.4 GB at 20 GB/s; its 0.8 Gop take less
         (512, 1, 0.3074),  # (512 * 300 M + 100 M) * 2 at 1 Top/s
         (8, 8, 0.02),
-        (100, 100, 0.08),  # a stream each: the head is multiplied for all of them
+        (100, 100, 0.08),  # one per stream: the head is multiplied for all of them
     ],
 )
 def test_least_seconds(tokens: int, wanted: int, seconds: float) -> None:
-    """A pass takes what reading its weights takes, or what its multiplications take, whichever is more."""
+    """A pass takes the larger of the time to read its weights and the time of its multiplications."""
     assert Floors(reading=20e9, multiplying=1e12).seconds(COST, tokens, wanted) == pytest.approx(seconds)
 
 
 def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
-    """Let every measured run take these seconds; what the runs give is counted."""
+    """Make every measured run take these seconds. Return a list that counts the runs' results."""
     sizes: list[int] = []
 
     def fastest(run: object, device: torch.device) -> float:
@@ -43,14 +43,14 @@ def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
 
 @pytest.mark.parametrize("size", [1000, SMALLEST_ARRAY + 4_000_000])
 def test_rate_of_reading(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """The array has the asked size, but not less than what can be timed; its bytes are divided by the time."""
+    """The array has the requested size, but at least a measurable one; the rate is its bytes divided by the time."""
     slowed(monkeypatch, 0.5)
 
     assert read_rate(size, CPU) == 2 * max(size, SMALLEST_ARRAY)
 
 
 def test_largest_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of any size is measured with an array that fits beside it."""
+    """A model of any size is measured with an array that fits into memory next to it."""
     monkeypatch.setattr(floors, "LARGEST_ARRAY", SMALLEST_ARRAY + 8)
     slowed(monkeypatch, 1.0)
 
@@ -59,7 +59,7 @@ def test_largest_array(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
 def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """A product of (rows, width) by (width, width) is two operations an element, in the model's dtype."""
+    """A product of (rows, width) by (width, width) has two operations per element, in the model's dtype."""
     if dtype == torch.int8 and not calls.available():
         pytest.skip(calls.reason())
     sizes = slowed(monkeypatch, 0.5)
@@ -69,7 +69,7 @@ def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 
 
 def test_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first pass warms up; of the others the fastest counts."""
+    """The first pass warms up, and the fastest of the others counts."""
     clock = iter([0.0, 0.1, 1.0, 5.0, 6.0, 8.0, 10.0, 13.0, 20.0, 27.0])  # 0.1, then 4, 2, 3 and 7
     monkeypatch.setattr("pellucid.bench.floors.time.perf_counter", lambda: next(clock))
 
@@ -79,7 +79,7 @@ def test_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device here.")
 def test_rates_of_a_gpu() -> None:
-    """A device that runs beside the processor is waited for: no rate is beyond what any GPU has."""
+    """The measurement waits for an asynchronous device: no rate exceeds what a GPU can do."""
     device = torch.device("cuda")
 
     assert 1e10 < read_rate(LARGEST_ARRAY, device) < 1e14

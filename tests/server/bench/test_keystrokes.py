@@ -1,4 +1,4 @@
-"""The typing session: real code, asked of the assistant as an editor asks."""
+"""The typing session is real code, and requests completions as an editor does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.silent_assistant import SilentAssistant
 
 
 class Answering(SilentAssistant):
-    """An assistant that notes what it is asked, and computes as many tokens as it was asked times."""
+    """An assistant that records requests, and computes as many tokens as it had requests."""
 
     def __init__(self, reason: FinishReason = FinishReason.STOP) -> None:
         self.asked: list[CompletionQuery] = []
@@ -29,7 +29,7 @@ class Answering(SilentAssistant):
 
 
 def test_session_is_a_program() -> None:
-    """What stands around the cursor is Python that somebody is in the middle of; there are keystrokes enough for a percentile."""
+    """The text around the cursor is incomplete Python, with enough keystrokes for a percentile."""
     text = session()
 
     ast.parse(text.before + text.typed + "[p.month] += p.amount" + text.after)
@@ -38,7 +38,7 @@ def test_session_is_a_program() -> None:
 
 
 async def test_each_keystroke_asks_for_the_first_line() -> None:
-    """The text grows by a character a keystroke, the suffix stays, and the question that opens the file does not count."""
+    """The text grows by one character per keystroke, the suffix stays, and the request that opens the file does not count."""
     assistant = Answering()
 
     strokes = await replay(cast("LocalAssistant", assistant), TypingSession("a = ", "ma", "\n"))
@@ -50,6 +50,6 @@ async def test_each_keystroke_asks_for_the_first_line() -> None:
 
 
 async def test_failing_model() -> None:
-    """A model that fails ends the benchmark with its reason."""
+    """A failing model ends the benchmark with its reason."""
     with pytest.raises(UnavailableError, match="the device is gone"):
         await replay(cast("LocalAssistant", Answering(FinishReason.ERROR)), TypingSession("a", "b", ""))

@@ -1,4 +1,4 @@
-"""The measurements on a tiny model: what is asked, what is counted, and what does not fit."""
+"""The measurements request, count and skip the right things on a tiny model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Usage
 from support.models.tiny_models import VOCAB_SIZE, tiny_llama, to_decoder
 
-NOBODY = cast("LocalAssistant", None)
+NO_ASSISTANT = cast("LocalAssistant", None)
 CONTEXT = 560
 MODEL = to_decoder(tiny_llama(max_position_embeddings=CONTEXT))
 
@@ -35,7 +35,7 @@ def engine() -> Iterator[Engine]:
 
 
 def measurements(engine: Engine, cost: TokenCost | None = MODEL.cost) -> Measurements:
-    return Measurements(engine, NOBODY, "tiny", cost, VOCAB_SIZE)
+    return Measurements(engine, NO_ASSISTANT, "tiny", cost, VOCAB_SIZE)
 
 
 def find(trials: tuple[Trial, ...], label: str) -> Trial:
@@ -59,13 +59,13 @@ def test_what_does_not_fit_is_left_out(engine: Engine) -> None:
         ),
     ]
     assert found.left_out == [
-        "A prompt of 2048 tokens: that takes 2049 tokens, and the context holds 560.",
-        "8 streams together: there are 4 slots.",
+        "A prompt of 2048 tokens: it takes 2049 tokens, but the context holds 560.",
+        "8 streams together: there are only 4 slots.",
     ]
 
 
 def test_limits(engine: Engine) -> None:
-    """Each limit is the floors' least time for what is asked, in the quantity's unit; a warm token is one token's pass."""
+    """Each limit is the floors' least time in the quantity's unit; a warm token is one token's pass."""
     cost = TokenCost(read_bytes=400, body=300, head=100, dtype=MODEL.dtype)
     floors = Floors(reading=20e3, multiplying=1e6)
     limits = {
@@ -92,17 +92,17 @@ def test_limits(engine: Engine) -> None:
 
 
 def test_without_a_known_cost(engine: Engine) -> None:
-    """Where a token's weights depend on the token there is no limit, and the report says why."""
+    """If the weights of a token depend on the token, there is no limit, and the report gives the reason."""
     found = measurements(engine, None)
 
     assert not [quantity for trial in found.trials for quantity in trial.quantities if quantity.limit]
-    assert found.left_out[-1] == "Floors of tiny: which weights a token of it needs depends on the token."
+    assert found.left_out[-1] == "Floors of tiny: the weights that a token needs depend on the token."
 
 
 async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rate is of all tokens of a prompt that nobody knows, and the warm one computes its last token only."""
+    """The rate covers all tokens of an unknown prompt, and the warm prompt computes only its last token."""
     clock = itertools.count()
-    monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))  # a second from question to token
+    monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))  # one second from request to token
 
     sample = await find(measurements(engine).trials, "prefill of 512 tokens").run()
 
@@ -111,7 +111,7 @@ async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_decoding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token's time is the answer's, from its first token, over the tokens that follow it."""
+    """The time per token is that of the answer after its first token, divided by the number of tokens after it."""
     clock = itertools.count(step=0.25)
     monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))
 
@@ -120,7 +120,7 @@ async def test_decoding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_streams_run_together(engine: Engine) -> None:
-    """Four streams are one batch: they take as many steps as one, and one more for what lets them begin together."""
+    """Four streams are one batch: they take as many steps as one, plus one for the common start."""
     (rate,) = await find(measurements(engine).trials, "4 streams").run()
 
     assert rate > 0
@@ -130,7 +130,7 @@ async def test_streams_run_together(engine: Engine) -> None:
 
 
 async def test_streams_of_an_engine_that_is_gone(engine: Engine) -> None:
-    """An engine that serves nothing any more is told, and nobody waits for it."""
+    """A closed engine raises an error instead of a hang."""
     found = measurements(engine)
     await asyncio.to_thread(engine.close)
 
@@ -139,7 +139,7 @@ async def test_streams_of_an_engine_that_is_gone(engine: Engine) -> None:
 
 
 async def test_no_prompt_is_known(engine: Engine) -> None:
-    """However often something is measured, the cache never has the beginning of its prompt."""
+    """The cache never has a prefix of a measured prompt, however often it is measured."""
     trial = find(measurements(engine).trials, "prefill of 128 tokens")
     for _ in range(12):
         await trial.run()
@@ -149,7 +149,7 @@ async def test_no_prompt_is_known(engine: Engine) -> None:
 
 
 def test_rate_of_streams() -> None:
-    """Streams add up, each by its own time from its first token to its last."""
+    """Streams add up, each with its own time from first to last token."""
     assert rate_together([Usage(generated=11, decode=2.0), Usage(generated=21, decode=4.0)]) == 10.0
 
 
@@ -161,13 +161,13 @@ def test_rate_of_streams() -> None:
     ],
 )
 def test_broken_answers_are_no_figures(finish: Finish, why: str) -> None:
-    """A model that fails ends the benchmark with its reason; what was timed until then is not told."""
+    """A failing model ends the benchmark with its reason, and earlier samples are discarded."""
     with pytest.raises(UnavailableError, match=f"^The model failed while it was measured: {why}"):
         check(finish, 8)
 
 
 async def test_typing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the keystrokes the median and the 95th percentile count, and the mean of what they computed."""
+    """Keystrokes are summarized by median and 95th percentile, and by the mean of computed tokens."""
 
     async def replay(*_: Any) -> list[Keystroke]:
         return [Keystroke(seconds / 1000, computed) for seconds, computed in zip(range(101), itertools.cycle((1, 3)), strict=False)]

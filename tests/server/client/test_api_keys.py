@@ -1,4 +1,4 @@
-"""Keys and their owners: one that all share, or one for each user."""
+"""Keys belong to all users or to one each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_ch
 
 @given(st.dictionaries(NAMES, WORDS, min_size=1, max_size=4).filter(lambda keys: len(set(keys.values())) == len(keys)))
 def test_names(keys: dict[str, str]) -> None:
-    """Each key has the owner that it was written with, by itself and with the name; what is no key has none."""
+    """Each key has its owner, given alone or with the name; another text has none."""
     found = read_keys(",".join(f"{name}:{key}" for name, key in keys.items()))
 
     assert dict(found.by_owner) == keys
@@ -27,26 +27,26 @@ def test_names(keys: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("key", ["secret", "5:key", "-a:key", ":key", "name:"])
 def test_shared(key: str) -> None:
-    """A key without a name is everybody's."""
+    """A key without a name belongs to the local user."""
     assert read_keys(key).by_owner == {LOCAL: key}
 
 
 @pytest.mark.parametrize("text", ["a,b", "anna:k,b", "anna:k,", "anna:k,anna:l", "anna:k,ben:k"])
 def test_several_need_names(text: str) -> None:
-    """Of several keys each has a name of its own, and none is there twice; the sentence does not repeat them."""
+    """Several keys need different names and must differ; the error does not repeat them."""
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key=text)
 
-    told = "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."
-    assert str(raised.value) == told
+    message = "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."
+    assert str(raised.value) == message
 
 
 def test_secret_stays_secret() -> None:
-    """Keys are not in what is printed of them."""
+    """The repr of keys does not contain them."""
     assert "hunter2" not in repr(read_keys("anna:hunter2"))
 
 
 def test_what_asks_the_server_has_the_first_key() -> None:
-    """Programs of this machine that read the settings ask with one of the keys, without its name."""
+    """Programs of this machine that read the settings use one of the keys, without its name."""
     assert load_settings(api_key="anna:k1,ben:k2").key == "k1"
     assert load_settings().key is None

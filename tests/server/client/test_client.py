@@ -1,4 +1,4 @@
-"""The client is an assistant: what goes in reaches the wire whole, and what comes back is equal to what the server had."""
+"""The client sends every field of a query, and returns tokens equal to the server's."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ END = {"reason": "stop", "stop": "\n"}
 
 
 class Wire:
-    """A server made of one reply; keeps the request that it got."""
+    """A server that sends one reply and keeps the request."""
 
     def __init__(self, reply: Callable[[], httpx.Response]) -> None:
         self.reply = reply
@@ -162,7 +162,7 @@ async def test_empty_suffix_is_an_infill() -> None:
         assert {name: value for name, value in wire.body.items() if name == "suffix"} == sent
 
 
-async def test_continue_ids() -> None:
+async def test_token_ids_as_prompt() -> None:
     """A prompt of token ids is sent as it is."""
     wire = Wire(completion_events())
 
@@ -174,6 +174,8 @@ async def test_window() -> None:
     """The API has no field for a query's window, so that it is refused rather than dropped."""
     with pytest.raises(NotSupportedError, match="a setting of the server"):
         await collect(Wire(completion_events()).client().complete(CompletionQuery("a", "b", window=9)))
+    with pytest.raises(NotSupportedError, match="a setting of the server"):
+        await Wire(completion_events()).client().infill_prompt(CompletionQuery("a", "b", window=9))
 
 
 async def test_chat() -> None:
@@ -220,19 +222,19 @@ async def test_score(read: Any, field: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("status", "detail", "error", "sentence"),
     [
-        (400, {"type": "invalid_request_error", "param": "top_k"}, InvalidRequestError, "Told."),
+        (400, {"type": "invalid_request_error", "param": "top_k"}, InvalidRequestError, "The message."),
         (400, {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}, ContextLengthError, "The prompt has 9 tokens"),
-        (401, {"type": "authentication_error"}, AuthenticationError, "Told."),
-        (404, {"type": "not_found_error"}, NotFoundError, "Told."),
-        (413, {"type": "invalid_request_error"}, InvalidRequestError, "Told."),
-        (429, {"type": "rate_limit_error"}, QueueFullError, "Told."),
-        (500, {"type": "server_error"}, PellucidError, "Told."),
-        (503, {"type": "unavailable_error"}, UnavailableError, "Told."),
+        (401, {"type": "authentication_error"}, AuthenticationError, "The message."),
+        (404, {"type": "not_found_error"}, NotFoundError, "The message."),
+        (413, {"type": "invalid_request_error"}, InvalidRequestError, "The message."),
+        (429, {"type": "rate_limit_error"}, QueueFullError, "The message."),
+        (500, {"type": "server_error"}, PellucidError, "The message."),
+        (503, {"type": "unavailable_error"}, UnavailableError, "The message."),
     ],
 )  # fmt: skip
 async def test_server_errors(status: int, detail: dict[str, object], error: type[PellucidError], sentence: str) -> None:
     """An error of the server is raised as the class that it was there, with its sentence."""
-    reply = {"error": {"message": "Told.", "code": status, **detail}}
+    reply = {"error": {"message": "The message.", "code": status, **detail}}
     wire = Wire(lambda: httpx.Response(status, json=reply, headers={"retry-after": "7"}))
 
     with pytest.raises(error) as raised:
@@ -246,7 +248,7 @@ async def test_server_errors(status: int, detail: dict[str, object], error: type
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
-    """A server cannot send the client, and its key, on to another address."""
+    """A redirect is not followed, so that the key is not sent to another address."""
     asked: list[httpx.URL] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -264,7 +266,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
 
 async def test_error_in_a_stream() -> None:
-    """An error after the first token is raised, not taken for the end."""
+    """An error after the first token is raised."""
     wire = Wire(events({"choices": []}, {"error": {"message": "The server is shutting down.", "type": "unavailable_error", "code": 503}}))
 
     with pytest.raises(UnavailableError, match="shutting down"):
@@ -273,7 +275,7 @@ async def test_error_in_a_stream() -> None:
 
 @pytest.mark.parametrize("ask", [lambda client: client.complete(CompletionQuery("a")), lambda client: client.score(ScoreQuery("a"))])
 async def test_broken_stream(ask: Callable[[Client], AsyncIterator[Token | Finish]]) -> None:
-    """A stream without a proper end is an error: half an answer never passes for a whole one."""
+    """A stream without a proper end is an error."""
     wire = Wire(events({"choices": [], "tokens": []}))
 
     with pytest.raises(UnavailableError, match="in the middle of the answer"):
@@ -281,7 +283,7 @@ async def test_broken_stream(ask: Callable[[Client], AsyncIterator[Token | Finis
 
 
 async def test_stranger() -> None:
-    """A server that does not speak JSON is not taken for ours."""
+    """A server that does not reply with JSON is not a Pellucid server."""
     wire = Wire(lambda: httpx.Response(200, text="<html>"))
 
     with pytest.raises(UnavailableError, match="not a Pellucid server"):
@@ -289,7 +291,7 @@ async def test_stranger() -> None:
 
 
 async def test_nobody_there() -> None:
-    """Where nobody listens health is None, and a verb says how to start a server."""
+    """If no server listens, health is None, and the error of a verb names the command that starts one."""
 
     def refuse() -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -302,7 +304,7 @@ async def test_nobody_there() -> None:
 
 
 async def test_loading() -> None:
-    """A server that is loading gives its reason, which is not ok."""
+    """The health of a loading server is its reason."""
     reply = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
 
     assert await Wire(lambda: httpx.Response(503, json=reply)).client().health() == "Loading model"
@@ -331,7 +333,7 @@ OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
     ],
 )
 async def test_condition(health: httpx.Response | Exception, listing: httpx.Response | Exception | None, standing: HealthStatus) -> None:
-    """What is found at an address is told apart: ours and ready, another's, a refusal, silence, nothing."""
+    """Ready, foreign, refusing, silent and absent servers are distinguished."""
 
     def reply(request: httpx.Request) -> httpx.Response:
         found = {"/health": health, "/v1/models": listing}[request.url.path]
@@ -345,7 +347,7 @@ async def test_condition(health: httpx.Response | Exception, listing: httpx.Resp
 
 @pytest.mark.parametrize(("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)])
 def test_percent(done: int, total: int | None, percent: int | None) -> None:
-    """The share that is done is known where the total is, and is a percentage whatever was counted."""
+    """The percentage is known if the total is, and is between 0 and 100."""
     assert ServerHealth(HealthStatus.LOADING, done=done, total=total).percent == percent
 
 
@@ -363,7 +365,7 @@ META = {
 
 
 async def test_cards() -> None:
-    """What the server tells of its models is what is known of them here; an older server has no chat template to tell."""
+    """The client's cards are the server's; an older server has no chat template."""
     newer, older = META, {name: value for name, value in META.items() if name != "chat_template"}
     models = [{"id": name, "owned_by": "pellucid", "meta": meta} for name, meta in (("a", newer), ("b", older))]
 
@@ -382,13 +384,13 @@ async def test_cards() -> None:
     ],
 )
 async def test_no_cards(model: dict[str, object], sentence: str) -> None:
-    """Of models that are loading, or another's, nothing is known."""
+    """There are no cards of models that are loading or belong to another server."""
     with pytest.raises(UnavailableError, match=sentence):
         await Wire(lambda: httpx.Response(200, json={"data": [model]})).client().cards()
 
 
 async def test_infill_prompt() -> None:
-    """The prompt as the model reads it is asked of /infill, without an answer."""
+    """The prompt is requested from /infill, without an answer."""
     wire = Wire(lambda: httpx.Response(200, json={"prompt": "<|fim_prefix|>a"}))
 
     assert await wire.client().infill_prompt(CompletionQuery("a", "b", [Extra("f", "t")], model="m")) == "<|fim_prefix|>a"
@@ -425,7 +427,7 @@ async def test_closing_cancels() -> None:
 
 
 def imported(module: str) -> Iterable[str]:
-    """The modules that importing one brings along."""
+    """Return the modules that the import of one module loads."""
     environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.client.client.__file__).parents[2])}
     code = f"import sys, {module}; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -433,5 +435,5 @@ def imported(module: str) -> Iterable[str]:
 
 
 def test_client_is_light() -> None:
-    """An editor's process that imports the client gets neither torch nor transformers nor the server."""
+    """The client imports neither torch nor transformers nor the server."""
     assert not {"torch", "transformers", "fastapi", "numpy", "pellucid.engine"} & set(imported("pellucid.client.client"))

@@ -1,4 +1,4 @@
-"""The API key comes from a file that only its user can read, and a key that others can see is said to be one."""
+"""The API key can come from a private file, and a key that others can see causes a warning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.serving import serve as serving
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
-    """A file with a key, as it should be."""
+    """Return a private file with a key."""
     path = tmp_path / "my key.txt"
     path.write_text("hunter2\n")
     path.chmod(0o600)
@@ -30,7 +30,7 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def visible() -> Iterator[int]:
-    """A process that looks like a server with its key on the command line."""
+    """Run a process that looks like a server with its key on the command line."""
     command = [sys.executable, "-c", "print(flush=True); input()", "pellucid", "serve", "--api-key", "hunter2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -54,7 +54,7 @@ def test_from_a_file(key_file: Path, config_home: Path, monkeypatch: pytest.Monk
 
 
 def test_the_stronger_place_holds(key_file: Path, monkeypatch: pytest.MonkeyPatch, config_home: Path) -> None:
-    """A flag replaces what the environment says, the environment what the file says, whichever of the two settings each one uses."""
+    """A flag overrides the environment, and the environment the file, whichever of the two settings each one uses."""
     monkeypatch.setenv("PELLUCID_API_KEY", "weaker")
     assert load_settings(api_key_file=key_file).key == "hunter2"
     assert load_settings(api_key="flag").key == "flag"
@@ -72,7 +72,7 @@ def test_the_stronger_place_holds(key_file: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o777])
 def test_files_that_others_can_read(key_file: Path, mode: int) -> None:
-    """A file that another user can read or write is refused, with the command that mends it."""
+    """A key file that another user can read or write is refused, with the command that fixes it."""
     key_file.chmod(mode)
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key_file=key_file)
@@ -81,14 +81,14 @@ def test_files_that_others_can_read(key_file: Path, mode: int) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only a superuser can give a file away")
 def test_files_of_others(key_file: Path) -> None:
-    """So is a file of another user."""
+    """A key file of another user is refused, with the command that fixes it."""
     os.chown(key_file, 65534, 65534)
     with pytest.raises(ConfigError, match="belongs to another user, who can read the API key in it: run chown 0 "):
         read_key_file(key_file)
 
 
 def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
-    """What holds no key is one sentence that names it and does not repeat its text; a pipe does not hold up the start."""
+    """A path without a key is an error that names it and not its text; a pipe does not block the start."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, 0o600)
     key_file.write_text("two words\n")
@@ -106,7 +106,7 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
 
 @pytest.mark.parametrize(("options", "warned"), [(["--api-key", "hunter2"], True), (["--api-key-file", ""], False), ([], False)])
 def test_warning(options: list[str], warned: bool, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key on the command line still works, and the terminal says once who can read it and what to use instead."""
+    """A key on the command line works, with one warning that names who can read it and what to use instead."""
     found: list[str | None] = []
     monkeypatch.setattr(serving, "run", lambda settings: found.append(settings.key))
     result = CliRunner().invoke(app, ["serve", *(option or str(key_file) for option in options)])
@@ -119,7 +119,7 @@ def test_warning(options: list[str], warned: bool, key_file: Path, monkeypatch: 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked up in /proc")
 def test_doctor_finds_visible_keys(visible: int) -> None:
-    """The doctor names a process that shows its key, as any user of the machine could, and not the key."""
+    """The doctor names a process that shows its key to all users of the machine, but not the key."""
     assert visible in processes_showing_a_key()
     found = examine(load_settings())["key"]
     assert any(line.startswith(f"process {visible} has its key on its command line") for line in found)
@@ -127,7 +127,7 @@ def test_doctor_finds_visible_keys(visible: int) -> None:
 
 
 def test_doctor_says_what_no_key_means(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key the doctor says who can read the conversations, and how to set one; with one, where it comes from."""
+    """Without a key the doctor names who can read the conversations and how to set one; with a key it names its source."""
     found = examine(load_settings())["key"]
     assert found[0] == "none: every user of this machine can use the API and the page, and read its conversations"
     assert "chmod 600" in found[1]

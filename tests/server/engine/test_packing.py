@@ -108,7 +108,7 @@ def test_wrong_checkpoints_are_named() -> None:
         pack(QWEN2, missing.items(), "float32")
     with pytest.raises(ModelError, match=r"'layers\.2\.mlp\.up_proj\.weight' that the lean decoder does not know"):
         pack(QWEN2, [("layers.2.mlp.up_proj.weight", torch.zeros(128, 64))], "float32")
-    with pytest.raises(ModelError, match=r"has shape \(95, 64\), but the model's configuration sentence \(128, 64\)"):
+    with pytest.raises(ModelError, match=r"has shape \(95, 64\), but the model's configuration says \(128, 64\)"):
         pack(QWEN2, [("layers.1.mlp.up_proj.weight", torch.zeros(95, 64))], "float32")
 
 

@@ -1,4 +1,4 @@
-"""What is learnt from, and what is held out."""
+"""A corpus has the right files, and holds out the right parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.learn.corpus import FEW_FILES, Corpus, Document, gather, split
 
 
 def write(folder: Path, **files: str) -> None:
-    """Files by their names, in which two underscores stand for a slash and the last one for the dot."""
+    """Write files by names in which two underscores are a slash and the last one is the dot."""
     for name, text in files.items():
         path = folder / ".".join(name.replace("__", "/").rsplit("_", 1))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,21 +24,21 @@ def names(corpus: Corpus) -> list[str]:
 
 class TestGather:
     def test_a_folder(self, tmp_path: Path) -> None:
-        """Files come in the order of their names below the folder, hidden ones and those of tools left out."""
+        """Files are sorted by their names below the folder, without hidden files and tool folders."""
         write(tmp_path, b_py="b", a__c_txt="c", a__b__d_py="d")
         write(tmp_path / ".hidden", x_py="x")
         write(tmp_path / "node_modules", y_py="y")
         assert names(gather([tmp_path])) == ["a/b/d.py", "a/c.txt", "b.py"]
 
     def test_suffixes(self, tmp_path: Path) -> None:
-        """With suffixes other files are left out and counted; one that is named itself is read in any case."""
+        """With suffixes, other files are skipped and counted; a file that is named itself is always read."""
         write(tmp_path, a_py="a", b_md="b")
         found = gather([tmp_path], suffixes=[".py"])
         assert (names(found), found.skipped) == (["a.py"], {"of other kinds": 1})
         assert names(gather([tmp_path / "b.md"], suffixes=[".py"])) == ["b.md"]
 
     def test_gitignore(self, tmp_path: Path) -> None:
-        """What git would not keep is not read; the innermost .gitignore that names a file holds."""
+        """Files that git ignores are not read; the innermost .gitignore that matches a file decides."""
         write(tmp_path, a_py="a", b_log="b", c__d_log="d", c__e_log="e", build__f_py="f")
         (tmp_path / ".gitignore").write_text("*.log\n/build/\n")
         (tmp_path / "c" / ".gitignore").write_text("!d.log\n")
@@ -47,7 +47,7 @@ class TestGather:
         assert found.skipped == {"ignored by git": 2, "folders ignored by git": 1}
 
     def test_a_folder_that_git_ignores(self, tmp_path: Path) -> None:
-        """Who names a folder that its repository ignores, such as an installed package, has it read; its own rules hold in it."""
+        """A named folder is read even if its repository ignores it, such as an installed package; its own rules apply within."""
         (tmp_path / ".git").mkdir()
         write(tmp_path, _gitignore="env/\n")
         package = tmp_path / "env" / "package"
@@ -56,13 +56,13 @@ class TestGather:
         assert names(gather([package])) == ["a.py"]
 
     def test_without_a_folder(self, tmp_path: Path) -> None:
-        """What was made of the text lies beside it and is no part of it."""
+        """Output next to the text is not read."""
         write(tmp_path, a_py="a", run__plan_json="b")
         assert names(gather([tmp_path], without=tmp_path / "run")) == ["a.py"]
         assert names(gather([tmp_path])) == ["a.py", "run/plan.json"]
 
     def test_what_is_no_text(self, tmp_path: Path) -> None:
-        """Files that are not text are left out, each counted by its reason."""
+        """Files that are not text are skipped, and counted by reason."""
         write(tmp_path, a_py="a", b_py="a", c_py=" \n", d_py="d" * 101)
         (tmp_path / "e.bin").write_bytes(b"a\0b")
         (tmp_path / "f.txt").write_bytes(b"caf\xe9")
@@ -74,14 +74,14 @@ class TestGather:
 
     @pytest.mark.parametrize("content", [None, b"\0\1\2"], ids=["empty folder", "binary file"])
     def test_nothing(self, tmp_path: Path, content: bytes | None) -> None:
-        """Where there is no text, that is said in a sentence."""
+        """A corpus without text is an error of one sentence."""
         if content is not None:
             (tmp_path / "a.bin").write_bytes(content)
         with pytest.raises(InvalidRequestError, match=r"There is no text in .*: name a file or a folder that holds some"):
             gather([tmp_path])
 
     def test_no_such_path(self, tmp_path: Path) -> None:
-        """A path to nothing is named."""
+        """A missing path is named."""
         with pytest.raises(InvalidRequestError, match="gone does not exist"):
             gather([tmp_path / "gone"])
 
@@ -92,7 +92,7 @@ def documents(count: int, lines: int) -> Corpus:
 
 class TestSplit:
     def test_by_file(self) -> None:
-        """Of many files whole ones are held out, by their names alone, and each is in one part."""
+        """With many files, whole files are held out by their names alone, and each is in one part."""
         corpus = documents(100, 50)
         parts = split(corpus)
         found = [document.name for part in (parts.train, parts.validation, parts.test) for document in part]
@@ -101,7 +101,7 @@ class TestSplit:
         assert split(Corpus(tuple(reversed(corpus.documents)))) == parts
 
     def test_few_files(self) -> None:
-        """Of a few files the ends of each are held out, at a line's end, and nothing is lost."""
+        """With few files, the end of each is held out at a line break, and nothing is lost."""
         corpus = documents(FEW_FILES - 1, 100)
         parts = split(corpus)
         for document, *pieces in zip(corpus.documents, parts.train, parts.validation, parts.test, strict=True):
@@ -110,13 +110,13 @@ class TestSplit:
             assert 0.88 < pieces[0].size / document.size < 0.92
 
     def test_one_large_file_among_many(self) -> None:
-        """A file that is nearly all there is does not leave the others nothing to learn from."""
+        """A file that is nearly all of the text does not leave the others without training text."""
         small = documents(FEW_FILES, 1).documents
         parts = split(Corpus((*small, Document("large.txt", "line\n" * 100_000))))
         assert sum(document.size for document in parts.train) > 400_000
 
     def test_a_book_among_notes(self) -> None:
-        """A file that is a large part of the text is learnt from, whatever its name is."""
+        """A file that is a large share of the text is for training, whatever its name."""
         notes = documents(30, 40).documents
         for number in range(20):
             parts = split(Corpus((*notes, Document(f"book {number}.txt", "line\n" * 20_000))))
@@ -125,17 +125,17 @@ class TestSplit:
             assert parts.test
 
     def test_a_file_of_one_line(self) -> None:
-        """Of a few files one that cannot be cut is learnt from, and the others are cut all the same."""
+        """With few files, one that cannot be cut is for training, and the others are cut."""
         parts = split(Corpus((Document("a.txt", "line\n" * 4000), Document("b.min.js", "x" * 1_000_000))))
         assert [document.name for document in parts.train] == ["a.txt", "b.min.js"]
         assert [document.name for document in parts.test] == ["a.txt"]
 
     def test_too_little(self) -> None:
-        """A file of one byte is too little, and that is said."""
-        with pytest.raises(InvalidRequestError, match="1 bytes of text, which is too little"):
+        """A file of one byte is too little."""
+        with pytest.raises(InvalidRequestError, match="1 bytes of text, too little"):
             split(Corpus((Document("a", "a"),)))
 
     def test_one_line(self) -> None:
-        """A text without line ends cannot be split, and that is said."""
+        """A text without line breaks cannot be split."""
         with pytest.raises(InvalidRequestError, match="one long line"):
             split(Corpus((Document("a", "a" * 20_000),)))

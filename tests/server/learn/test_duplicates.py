@@ -1,4 +1,4 @@
-"""What was copied and edited is found."""
+"""Edited copies are found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.learn.training_texts import text_of
 
 
 def test_minhash_estimates_similarity() -> None:
-    """The share of agreeing hashes is near the share of shingles that two texts have in common."""
+    """The share of equal hashes is close to the share of common shingles."""
     words = [f"word{number}" for number in range(1000)]
     one, other = " ".join(words[:800]), " ".join(words[200:])  # 600 of 1000 shared, less the shingles across the cut
 
@@ -21,12 +21,12 @@ def test_minhash_estimates_similarity() -> None:
 
 
 def test_edited_copies_are_left_out() -> None:
-    """A copy with a changed line goes and is counted, the first of the two stays, and other texts of the same words stay too."""
+    """A copy with a changed line is dropped and counted, the first one stays, and so do other texts of the same words."""
     documents = tuple(Document(f"{seed}.txt", text_of(2000, seed)) for seed in range(4))
     copy = Document("z.txt", documents[0].text.replace("\n", "\nAnd yet,\n", 1))
 
     found = without_near_duplicates(Corpus((*documents, copy), {"empty": 2}))
 
     assert found.documents == documents
-    assert found.skipped == {"empty": 2, "much like another one": 1}
+    assert found.skipped == {"empty": 2, "near-duplicates": 1}
     assert without_near_duplicates(Corpus(documents)).skipped == {}

@@ -1,4 +1,4 @@
-"""Figures that judge predictions, against values known from elsewhere."""
+"""Metrics have their published or independently computed values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TestReliability:
     @pytest.mark.parametrize("by", ["width", "mass"])
     @given(chances=CHANCES)
     def test_all_are_counted(self, by: metrics.Bins, chances: list[tuple[float, bool]]) -> None:
-        """Every prediction is in one bar, and the bars' means are those of all."""
+        """Every prediction is in one bin, and the bins preserve the means."""
         p, y = np.array(chances, dtype=float).T
         bars = metrics.reliability(p, y, 7, by)
         assert sum(bar.count for bar in bars) == len(p)
@@ -34,39 +34,40 @@ class TestReliability:
         assert sum(bar.count * bar.accuracy.value for bar in bars) == pytest.approx(y.sum())
 
     def test_equal_mass(self) -> None:
-        """Bars of equal mass differ by one prediction at most, however the probabilities lie."""
+        """Bins of equal mass differ by at most one prediction, whatever the probabilities."""
         p = np.linspace(0, 1, 100) ** 5
         assert {bar.count for bar in metrics.reliability(p, p > 0.5, 15, "mass")} == {6, 7}
 
     def test_the_error(self) -> None:
-        """Of ten at 0.8 and ten at 0.2, of which half came true, the error is 0.3; the one who says the base rate has none."""
+        """Ten predictions of 0.8 and ten of 0.2, half of them true, have an error of 0.3; predicting the base rate has none."""
         p, y = [0.8] * 10 + [0.2] * 10, [1, 0] * 10
         assert metrics.calibration_error(p, y) == pytest.approx(0.3)
         assert metrics.calibration_error([0.5] * 20, y) == pytest.approx(0)
         assert metrics.brier_skill([0.5] * 20, y) == pytest.approx(0)
 
 
-def test_against_scikit_learn() -> None:
-    """Brier score, log-loss and the area under the curve are scikit-learn's."""
+@pytest.mark.parametrize("decimals", [1, 15])
+def test_against_scikit_learn(decimals: int) -> None:
+    """Brier score, log loss and the area under the curve are scikit-learn's, with ties and without."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     generator = np.random.default_rng(0)
-    p = generator.random(200).round(1)  # with ties
+    p = generator.random(200).round(decimals)
     y = (generator.random(200) < p).astype(int)
-    assert metrics.brier(p, y) == pytest.approx(brier_score_loss(y, p))
-    assert metrics.auroc(p, y) == pytest.approx(roc_auc_score(y, p))
-    assert metrics.log_loss(p, y) == pytest.approx(log_loss(y, np.clip(p, 1e-6, 1 - 1e-6)))
+    assert metrics.brier(p, y) == pytest.approx(brier_score_loss(y, p), abs=1e-12)
+    assert metrics.auroc(p, y) == pytest.approx(roc_auc_score(y, p), abs=1e-12)
+    assert metrics.log_loss(p, y) == pytest.approx(log_loss(y, np.clip(p, 1e-6, 1 - 1e-6)), abs=1e-12)
 
 
 def test_one_kind_of_outcome() -> None:
-    """Where everything came true there is nothing to be told apart: not a number, rather than a good one."""
+    """If all outcomes are equal, the metrics are NaN."""
     assert math.isnan(metrics.auroc([0.1, 0.9], [1, 1]))
     assert math.isnan(metrics.brier_skill([0.1, 0.9], [1, 1]))
 
 
 class TestPassAtK:
     def test_by_drawing(self) -> None:
-        """It is the share of all draws of k answers that hold a right one."""
+        """pass@k is the share of all draws of k answers with a right one."""
         from itertools import combinations
 
         answers = [1, 1, 0, 0, 0, 0, 0]
@@ -75,7 +76,7 @@ class TestPassAtK:
             assert metrics.pass_at_k(7, 2, k) == pytest.approx(sum(max(draw) for draw in draws) / len(draws))
 
     def test_too_few_samples(self) -> None:
-        """Nothing is said of more answers than there are."""
+        """pass@k needs at least k answers."""
         with pytest.raises(ValueError, match="pass@3 needs 3 samples of each task, and there are 2"):
             metrics.pass_at_k(2, 1, 3)
 
@@ -90,15 +91,15 @@ def difference(before: np.ndarray, after: np.ndarray) -> float:
 
 class TestBootstrap:
     def test_a_mean(self) -> None:
-        """The interval of a mean is about that of the normal distribution, and the same each time."""
+        """The interval of a mean is close to the normal one, and reproducible."""
         values = np.random.default_rng(1).normal(3, 2, 400)
         found = metrics.bootstrap([values], mean)
-        half = metrics.NORMAL_QUANTILE * values.std() / math.sqrt(len(values))
+        half = 1.959963984540054 * values.std() / math.sqrt(len(values))
         assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
         assert metrics.bootstrap([values], mean) == found
 
     def test_pairs(self) -> None:
-        """A small change in all pairs is seen, though the pairs differ far more among themselves."""
+        """A small change in all pairs is significant, although pairs differ far more among themselves."""
         before = np.random.default_rng(2).normal(0, 10, 100)
         found = metrics.bootstrap([before, before + 0.1], difference)
         assert found.excludes_zero
@@ -107,7 +108,7 @@ class TestBootstrap:
 
     @pytest.mark.parametrize("rows", [2, 3, 5, 8, 20])
     def test_few_rows(self, rows: int) -> None:
-        """Where there is no difference, few pairs say that there is one about as rarely as many do: not in much more than 5 % of cases."""
+        """Without a difference, few pairs show one in little more than 5 % of cases."""
         generator = np.random.default_rng(rows)
         wrong = sum(
             metrics.bootstrap([generator.normal(size=rows), generator.normal(size=rows)], difference, resamples=200).excludes_zero
@@ -116,24 +117,24 @@ class TestBootstrap:
         assert wrong <= 22
 
     def test_never_below_nothing(self) -> None:
-        """Stretching does not make a share of few tasks negative."""
+        """Widening does not make a share of few tasks negative."""
         found = metrics.bootstrap([np.array([0.0, 0.0, 0.1, 0.4])], mean)
         assert found.low == 0 < found.value < found.high
 
     def test_bounds(self) -> None:
-        """An interval ends where the statistic ends."""
+        """An interval ends at the statistic's bounds."""
         found = metrics.bootstrap([np.array([1.0, 1.0, 0.9, 0.1])], mean, bounds=(0.5, 1.0))
         assert (found.low, found.high) == (0.5, 1.0)
         assert metrics.bootstrap([np.array([0.7])], mean, bounds=(0.0, 1.0)).high == 1.0
 
     def test_sums(self) -> None:
-        """A ratio is one of sums: a file counts with its length."""
+        """A ratio is one of sums: a file counts by its length."""
         found = metrics.ratio_difference([1, 300], [2, 299], [1, 100])
         assert found.value == pytest.approx(0)
         assert metrics.ratio_difference([1, 300], [1, 401], [1, 100]).value == pytest.approx(1)
 
     def test_one_row(self) -> None:
-        """Of a single file nothing is known of how files differ."""
+        """A single row has an infinite interval."""
         found = metrics.bootstrap([np.array([4.0])], mean)
         assert (found.value, found.low, found.high) == (4.0, -math.inf, math.inf)
         assert not found.excludes_zero

@@ -1,4 +1,4 @@
-"""A text read token by token: each once, with enough before it."""
+"""A text is read token by token, each once, with enough context."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TEXT = "def area(radius):\n    return 3.14 * radius ** 2  # café\n" * 3
 
 @pytest.fixture(scope="module")
 def theirs() -> PreTrainedModel:
-    """A tiny model with random weights."""
+    """Create a tiny model with random weights."""
     return tiny_llama(vocab_size=TOKENIZER.vocab_size)
 
 
 @pytest.fixture(scope="module")
 def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
-    """An assistant of it."""
+    """Return an assistant of it."""
     model = to_decoder(theirs)
     engine = Engine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
     yield LocalAssistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
@@ -39,7 +39,7 @@ def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
 
 @pytest.mark.parametrize(("window", "stride"), [(128, None), (32, None), (32, 31), (32, 5), (16, 1)])
 async def test_each_token_once(assistant: LocalAssistant, theirs: PreTrainedModel, window: int, stride: int | None) -> None:
-    """Whatever the window, every token but the first counts once, with what transformers makes of it after as many tokens."""
+    """Whatever the window, every token but the first counts once, with the logprob that transformers computes for its context."""
     ids = await assistant.token_ids(TEXT)
     found = await read(assistant, TEXT, window=window, stride=stride)
     step = stride or window // 2
@@ -53,7 +53,7 @@ async def test_each_token_once(assistant: LocalAssistant, theirs: PreTrainedMode
 
 
 async def test_figures(assistant: LocalAssistant) -> None:
-    """Perplexity is of tokens, bits per byte of bytes, and both say the same sum."""
+    """Perplexity is per token, bits per byte is per byte, and both have the same sum."""
     found = await read(assistant, TEXT, window=128)
     ids = await assistant.token_ids(TEXT)
     assert found.bytes == sum(len(TOKENIZER.token_bytes(id)) for id in ids[1:])
@@ -63,7 +63,7 @@ async def test_figures(assistant: LocalAssistant) -> None:
 
 
 async def test_together(assistant: LocalAssistant) -> None:
-    """The figures of several texts are of all their tokens, not means of means."""
+    """The figures of several texts are over all their tokens, not means of means."""
     parts = [await read(assistant, text, window=64) for text in (TEXT, "short text")]
     whole = TextReading.together(parts)
     assert whole.bits == pytest.approx(sum(part.bits for part in parts))

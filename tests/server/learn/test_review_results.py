@@ -1,4 +1,4 @@
-"""What people found: win rates, reasons and agreement."""
+"""A review's results have the right win rates, reasons and agreement."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pellucid_webui.conversations.blind_reviews import Judgement, Verdict
 A, B, BOTH, NEITHER = Verdict
 
 
-def said(rater: str, *verdicts: Verdict, reasons: tuple[str, ...] = ()) -> list[Judgement]:
+def judged(rater: str, *verdicts: Verdict, reasons: tuple[str, ...] = ()) -> list[Judgement]:
     return [Judgement(pair, rater, verdict, reasons) for pair, verdict in enumerate(verdicts)]
 
 
-def test_nobody() -> None:
-    """Before the first verdict nothing is said."""
+def test_no_verdicts() -> None:
+    """Before the first verdict there are no results."""
     found = results([])
     assert (found.judged, found.win_rate, found.better, found.agreements) == (0, None, None, ())
 
 
 def test_win_rate() -> None:
-    """A tie is half a win of each, and a pair counts once however many have judged it."""
-    found = results([*said("ann", A, A, B, BOTH), *said("bob", B)])
+    """A tie is half a win for each, and a pair counts once however many raters judged it."""
+    found = results([*judged("ann", A, A, B, BOTH), *judged("bob", B)])
     assert found.judged == 4
     assert found.win_rate is not None
     assert found.win_rate.value == pytest.approx((0.5 + 1 + 0 + 0.5) / 4)
@@ -38,23 +38,23 @@ def test_win_rate() -> None:
 
 
 def test_better_only_where_it_is_sure() -> None:
-    """One is called better where the interval says so, and neither where it does not."""
-    assert results(said("ann", *[A] * 30, *[B] * 5)).better is A
-    assert results(said("ann", *[A] * 5, *[B] * 30)).better is B
-    assert results(said("ann", *[A] * 6, *[B] * 5)).better is None
-    assert results(said("ann", A, A, A)).better is None
+    """A side is better only if the interval excludes one half."""
+    assert results(judged("ann", *[A] * 30, *[B] * 5)).better is A
+    assert results(judged("ann", *[A] * 5, *[B] * 30)).better is B
+    assert results(judged("ann", *[A] * 6, *[B] * 5)).better is None
+    assert results(judged("ann", A, A, A)).better is None
 
 
 def test_reasons() -> None:
-    """Reasons are counted for whose win they were given."""
-    found = results([*said("ann", A, A, BOTH, reasons=("clearer",)), *said("bob", B, reasons=("shorter", "clearer"))])
+    """Reasons are counted for the side whose win they explain."""
+    found = results([*judged("ann", A, A, BOTH, reasons=("clearer",)), *judged("bob", B, reasons=("shorter", "clearer"))])
     assert found.reasons == {A: {"clearer": 2}, B: {"shorter": 1, "clearer": 1}}
 
 
 def test_agreement() -> None:
-    """Agreement is told of what both have judged, and kappa is scikit-learn's."""
+    """Agreement covers the pairs that both judged, and kappa is scikit-learn's."""
     ann, bob = [A, A, B, B, BOTH, A] * 2, [*[A, B, B, B, BOTH, NEITHER] * 2, A]
-    found = results([*said("ann", *ann), *said("bob", *bob)]).agreements
+    found = results([*judged("ann", *ann), *judged("bob", *bob)]).agreements
     assert [(one.raters, one.pairs) for one in found] == [(("ann", "bob"), 12)]
     assert found[0].same == pytest.approx(4 / 6)
     assert found[0].kappa is not None
@@ -63,15 +63,15 @@ def test_agreement() -> None:
 
 
 def test_agreement_by_chance_alone() -> None:
-    """Of two who always say the same one thing it cannot be told whether they agree by more than chance."""
-    found = results([*said("ann", *[A] * 20), *said("bob", *[A] * 20)]).agreements
+    """If two raters always give the same verdict, kappa is undefined."""
+    found = results([*judged("ann", *[A] * 20), *judged("bob", *[A] * 20)]).agreements
     assert (found[0].same, found[0].kappa) == (1.0, None)
     assert math.isnan(cohens_kappa([0, 0], [0, 0]))
 
 
 class TestPrompts:
     def test_a_line_each(self, tmp_path: Path) -> None:
-        """A prompt a line, empty ones left out; or JSON lines, in which a prompt may have several lines."""
+        """A file has one prompt per line, ignoring empty ones, or JSON lines, in which a prompt may have several lines."""
         path = tmp_path / "prompts"
         path.write_text("one\n\ntwo\n")
         assert read_prompts(path) == ["one", "two"]
@@ -79,7 +79,7 @@ class TestPrompts:
         assert read_prompts(path) == ["a\nb", "c"]
 
     @pytest.mark.parametrize(
-        ("content", "told"),
+        ("content", "sentence"),
         [
             (b"", "holds no prompt"),
             (b"\xff\xfe", "is not UTF-8 text"),
@@ -88,26 +88,26 @@ class TestPrompts:
             (b'{"prompt": " "}', "Line 1 of .* has no prompt"),
         ],
     )
-    def test_wrong(self, tmp_path: Path, content: bytes, told: str) -> None:
-        """A file without prompts is told in a sentence, with the line where there is one."""
+    def test_wrong(self, tmp_path: Path, content: bytes, sentence: str) -> None:
+        """A file without prompts is rejected in one sentence, with the line if there is one."""
         path = tmp_path / "prompts"
         path.write_bytes(content)
-        with pytest.raises(InvalidRequestError, match=told):
+        with pytest.raises(InvalidRequestError, match=sentence):
             read_prompts(path)
 
 
 @pytest.mark.parametrize(
-    ("name", "models", "said"),
+    ("name", "models", "sentence"),
     [
         ("a/b", ("one", "two"), "'a/b' is no name of a review"),
         ("new", ("one",), "A review compares two models: give --model twice."),
-        ("new", ("one", "one"), "The same model gives the same answers twice where none is drawn: name two, or give --temperature."),
+        ("new", ("one", "one"), "Without sampling, one model gives the same answers twice: name two models, or give --temperature."),
     ],
 )
-def test_refused_before_anybody_is_asked(tmp_path: Path, name: str, models: tuple[str, ...], said: str) -> None:
-    """A review that could not be kept, or says nothing, is refused before a model is loaded."""
+def test_rejected_before_any_question(tmp_path: Path, name: str, models: tuple[str, ...], sentence: str) -> None:
+    """A review that could not be stored, or would be meaningless, is rejected before a model is loaded."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Why?\n")
     with pytest.raises(InvalidRequestError) as caught:
         make(load_settings(data=tmp_path), name, models, prompts, SamplingParams())
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(sentence)

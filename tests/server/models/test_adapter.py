@@ -258,7 +258,7 @@ def test_made_for_other_weights(loaded: LoadedModel, tmp_path: Path, store: Stor
     for fitting in (loaded, copied):
         adapt(fitting, read_card(folder))
     reason = r"The adapter mine was made for other weights \(tiny\) than those of"
-    with pytest.raises(AdapterError, match=rf"{reason} other: name its model with --model, or train it again\."):
+    with pytest.raises(AdapterError, match=rf"{reason} other: name its model, or train it again\."):
         adapt(other, read_card(folder))
     with pytest.raises(AdapterError, match=rf"{reason} tiny: train it again\."):
         adapt(replace(other, name="tiny"), read_card(folder))

@@ -19,18 +19,18 @@ from pellucid.models.fingerprint import fingerprint
 HOUR_NS = 3600 * 10**9
 
 DATES = {
-    "pellucid/api/chat.py",
-    "pellucid/api/completions.py",
+    "pellucid/api/routes/chat.py",
+    "pellucid/api/routes/completions.py",
     "pellucid/api/state.py",
     "pellucid/bench/command.py",
+    "pellucid/completion/trust/suggestion_log.py",
     "pellucid/learn/calibrate/command.py",
     "pellucid/learn/evaluate/results.py",
-    "pellucid/learn/finetune/workshop.py",
-    "pellucid/template_renderer.py",
-    "pellucid_lsp/suggestion_log.py",
-    "pellucid_webui/reviews.py",
-    "pellucid_webui/sessions.py",
-    "pellucid_webui/store.py",
+    "pellucid/learn/finetune/pipeline.py",
+    "pellucid/text/template_renderer.py",
+    "pellucid_webui/conversations/blind_reviews.py",
+    "pellucid_webui/conversations/store.py",
+    "pellucid_webui/hosting/login_sessions.py",
 }
 """Files that keep dates. Those of the page's sessions and conversations outlive the process, and have tests with a clock of their own."""
 

@@ -1,4 +1,4 @@
-"""The verbs: what is asked of the engine for a text, and what comes back as text."""
+"""The verbs of the assistant ask the engine for ids and return text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RETURN = FIRST_WORD + WORDS.index(b"return")
 
 
 async def collect(stream: Stream) -> tuple[list[Token], Finish]:
-    """All tokens of a stream and its Finish, which must be the last item."""
+    """Return all tokens of a stream and its Finish, which must be the last item."""
     items = [item async for item in stream]
     finish = items.pop()
     assert isinstance(finish, Finish)
@@ -64,7 +64,7 @@ def only(engine: ScriptedEngine) -> Request:
 
 
 async def test_complete_goes_on_with_the_text() -> None:
-    """A plain continuation: the ids of the text, the model's own ends, the engine's account."""
+    """A plain continuation sends the ids of the text, ends at the model's own stops and reports the engine's usage."""
     engine = ScriptedEngine([*b"b = 1", END, *b"more"])
     tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("a = 1\n", params=SamplingParams(top_logprobs=2))))
     assert "".join(token.text for token in tokens) == "b = 1"
@@ -77,7 +77,7 @@ async def test_complete_goes_on_with_the_text() -> None:
 
 
 async def test_markers_in_a_prompt_are_text_unless_asked_for() -> None:
-    """``special`` reads a spelled marker as the marker; without it no text can be one."""
+    """``special`` reads a spelled marker as the marker; without it the text stays text."""
     engine = ScriptedEngine()
     await collect(scripted_assistant(engine).complete(CompletionQuery("<|im_end|>x")))
     await collect(scripted_assistant(engine).complete(CompletionQuery("<|im_end|>x", special=True)))
@@ -91,7 +91,7 @@ async def test_markers_that_a_model_says_are_no_text() -> None:
 
 
 async def test_the_bos_is_put_in_front() -> None:
-    """Where the model wants one, a completion, an infill and a scored text begin with it."""
+    """A completion, an infill and a scored text begin with the BOS if the model wants one."""
     engine = ScriptedEngine()
     assistant = scripted_assistant(engine, byte_tokenizer(add_bos=True))
     await collect(assistant.complete(CompletionQuery("a")))
@@ -102,14 +102,14 @@ async def test_the_bos_is_put_in_front() -> None:
 
 
 async def test_a_stop_string_ends_the_answer_and_the_engine() -> None:
-    """The answer is what stands before the stop, the Finish names it, and the engine's generator is closed at once."""
+    """The answer ends before the stop, the Finish names it, and the engine's generator is closed at once."""
     engine = ScriptedEngine(list(b"one\n\ntwo"))
     tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("xyz", stop=["\n\n", "?"])))
     assert "".join(token.text for token in tokens) == "one"
     assert (finish.reason, finish.stop) == (FinishReason.STOP, "\n\n")
     usage = finish.usage
     assert (usage.cached, usage.computed, usage.generated, usage.queued) == (1, 2, 5, 0.5)
-    assert (engine.said, engine.closed) == (5, 1)
+    assert (engine.generated, engine.closed) == (5, 1)
 
 
 async def test_half_a_character_comes_at_the_end() -> None:
@@ -119,7 +119,7 @@ async def test_half_a_character_comes_at_the_end() -> None:
 
 
 async def test_an_infill_has_the_models_format_and_ends_at_the_suffix() -> None:
-    """Suffix and prefix around the markers; the answer ends where it repeats the suffix, or at any marker."""
+    """An infill has its texts between the markers; the answer ends where it repeats the suffix, or at any marker."""
     engine = ScriptedEngine(list(b"y = 2\nprint(y)\nmore"))
     tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("x = 1\n", "\nprint(y)\n")))
     assert "".join(token.text for token in tokens) == "y = 2"
@@ -129,13 +129,13 @@ async def test_an_infill_has_the_models_format_and_ends_at_the_suffix() -> None:
 
 
 async def test_an_infill_that_the_model_ends_is_trimmed_too() -> None:
-    """An answer that ends by a marker in the midst of the suffix loses what it shares with it."""
+    """An answer that a marker ends while it repeats the suffix loses the repeated part."""
     engine = ScriptedEngine([*b"2\nprin", MID])
     assert await text(scripted_assistant(engine).complete(CompletionQuery("x = ", "\nprint(x)\n"))) == "2"
 
 
 async def test_an_infill_is_healed() -> None:
-    """The prompt loses what may be the beginning of a token, and the answer has only what is new."""
+    """The prompt loses the beginning of a token at its end, and the answer has only the new text."""
     engine = ScriptedEngine([RETURN, *b" x", END])
     tokens, _ = await collect(scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(top_logprobs=1))))
     assert only(engine).prompt == [PRE, SUF, MID]
@@ -146,7 +146,7 @@ async def test_an_infill_is_healed() -> None:
 
 
 async def test_healing_does_not_cost_tokens_of_the_answer() -> None:
-    """``max_tokens`` counts what is new, whatever the answer repeats first."""
+    """``max_tokens`` counts only new tokens, not those that repeat the prompt."""
     for script in ([*b"ret", *b"abcdef"], [RETURN, *b"abcdef"]):
         tokens, finish = await collect(
             scripted_assistant(ScriptedEngine(script)).complete(
@@ -159,14 +159,14 @@ async def test_healing_does_not_cost_tokens_of_the_answer() -> None:
 
 
 async def test_nothing_is_generated_for_no_tokens() -> None:
-    """``max_tokens`` 0 computes the prompt, healed as it will be, and says nothing."""
+    """``max_tokens`` 0 computes the healed prompt and generates nothing."""
     engine = ScriptedEngine(list(b"abc"))
     tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(max_tokens=0))))
     assert (tokens, finish.reason, only(engine).params.max_tokens) == ([], FinishReason.LENGTH, 0)
 
 
 async def test_a_long_infill_is_trimmed_and_a_long_answer_leaves_half_of_the_context() -> None:
-    """No infill is refused for its length: it and its answer fit the context."""
+    """No infill is refused for its length: it is trimmed so that it and its answer fit the context."""
     engine = ScriptedEngine(context=64)
     assistant = scripted_assistant(engine)
     await collect(assistant.complete(CompletionQuery("a" * 999, "z" * 999, [Extra("f", "e" * 99)], SamplingParams(max_tokens=20))))
@@ -176,14 +176,14 @@ async def test_a_long_infill_is_trimmed_and_a_long_answer_leaves_half_of_the_con
 
 
 async def test_a_model_without_infill_markers_completes_the_prefix() -> None:
-    """The prompt is the prefix; the suffix only ends and trims the answer."""
+    """Without an infill format the prompt is the prefix; the suffix only ends and trims the answer."""
     engine = ScriptedEngine(list(b"1\nprint(x)\n"))
     assert await text(scripted_assistant(engine, infill=None).complete(CompletionQuery("x = ", "\nprint(x)\n"))) == "1"
     assert only(engine).prompt == TOKENIZER.encode("x =")  # the space is healed
 
 
 async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
-    """Pieces of files without a suffix, markers in an infill, an unknown model, nothing to score: one sentence each."""
+    """A query that cannot be served is refused with one sentence."""
     assistant = scripted_assistant(ScriptedEngine())
     with pytest.raises(InvalidRequestError, match="belong to an infill"):
         await collect(assistant.complete(CompletionQuery("x", extra=[Extra("f", "e")])))
@@ -200,7 +200,7 @@ async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
 
 
 async def test_chat_asks_with_the_template() -> None:
-    """The rendered chat, the model's ends, the priority of chats, and whatever terms and params were given."""
+    """A chat sends the rendered messages, ends at the model's stops, and has the priority of chats unless terms are given."""
     engine = ScriptedEngine([*b"Hello", IM_END])
     assistant = scripted_assistant(engine)
     assert await text(assistant.chat(ChatQuery([Message("user", "Hi")]))) == "Hello"
@@ -213,7 +213,7 @@ async def test_chat_asks_with_the_template() -> None:
 
 
 async def test_an_answers_own_first_space_is_text_only_where_a_text_goes_on() -> None:
-    """A tokenizer that begins texts with a space begins an answer with one, which is not shown; that of a continuation is."""
+    """The space that a tokenizer puts in front of a text is not shown in an answer, but it is in a continuation."""
     script = [*b" Hello", IM_END]
     assistant = scripted_assistant(ScriptedEngine(script), byte_tokenizer(prefix=PrefixSpace.ALWAYS))
     assert await text(assistant.chat(ChatQuery([Message("user", "Hi")]))) == "Hello"
@@ -221,7 +221,7 @@ async def test_an_answers_own_first_space_is_text_only_where_a_text_goes_on() ->
 
 
 async def test_score_reads_text_ids_and_chats() -> None:
-    """Every token of what is read, the first without a probability, markers shown, the texts joining to the whole."""
+    """Scoring yields every token, the first without a probability, markers shown, and their texts join to the whole."""
     engine = ScriptedEngine()
     assistant = scripted_assistant(engine)
     tokens, finish = await collect(assistant.score(ScoreQuery("日本 a", top_logprobs=3)))
@@ -246,7 +246,7 @@ async def test_ids_are_continued_as_they_are() -> None:
 
 
 async def test_closing_a_stream_closes_the_engines() -> None:
-    """Cancelling is closing: the engine's generator is closed before ``aclose`` returns, for every verb."""
+    """Closing cancels: for every verb the engine's generator is closed before ``aclose`` returns."""
     engine = ScriptedEngine(list(b"abc"))
     assistant = scripted_assistant(engine)
     streams = [
@@ -262,14 +262,14 @@ async def test_closing_a_stream_closes_the_engines() -> None:
 
 
 async def test_an_error_of_the_engine_ends_the_stream() -> None:
-    """Whatever reason the engine gives is passed on, behind the text that was held back."""
+    """The engine's reason is passed on, after the text that was held back."""
     engine = ScriptedEngine([ord("a"), 0xE4], reason=FinishReason.CANCELLED)
     tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("x", stop=["ab"])))
     assert ("".join(token.text for token in tokens), finish.reason) == ("a\ufffd", FinishReason.CANCELLED)
 
 
 def test_tokens_of_a_text() -> None:
-    """``tokenize`` and ``detokenize`` undo each other; the BOS and markers come where they are asked for."""
+    """``tokenize`` and ``detokenize`` undo each other; the BOS and markers come only on request."""
     assistant = scripted_assistant(ScriptedEngine(), byte_tokenizer(add_bos=True))
     pieces = assistant.tokenize("a日<|end|>", special=True, add_special=True)
     assert [piece.id for piece in pieces] == [BEGIN, *b"a", *"日".encode(), END]
@@ -278,17 +278,17 @@ def test_tokens_of_a_text() -> None:
 
 
 def test_the_infill_prompt_can_be_shown() -> None:
-    """The ids that an infill starts from."""
+    """``prompt_ids`` returns the ids of an infill's prompt."""
     assert scripted_assistant(ScriptedEngine(), infill=FORMAT).prompt_ids(CompletionQuery("a", "b")) == [PRE, SUF, 98, MID, 97]
 
 
 async def test_the_infill_prompt_can_be_read() -> None:
-    """The same as text, markers included."""
+    """``infill_prompt`` returns the prompt as text, markers included."""
     assert await scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt(CompletionQuery("a", "b")) == "<|pre|><|suf|>b<|mid|>a"
 
 
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What healing needs is made with the assistant: the first infill does not hold up the streams for it."""
+    """The data for healing is made with the assistant, so that the first infill does not block running streams."""
     made: list[object] = []
     monkeypatch.setattr("pellucid.text.text_model.Healer", made.append)
     scripted_assistant(ScriptedEngine())

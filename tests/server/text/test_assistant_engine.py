@@ -1,4 +1,4 @@
-"""The assistant on a real engine with a tiny random model: what it says as text is what the engine says as ids."""
+"""On a real engine with a tiny random model the assistant's text is that of the engine's ids."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ TEXTS = st.lists(st.sampled_from([*(word.decode() for word in WORDS), "r", "e", 
 @settings(max_examples=30)
 @given(text=TEXTS, seed=st.integers(0, 99))
 def test_a_healed_answer_repeats_what_was_typed(engine: Engine, text: str, seed: int) -> None:
-    """However wildly it is sampled, the healed prompt and the answer begin with the bytes of the text."""
+    """At any temperature the healed prompt and the answer begin with the bytes of the text."""
     ids, healing = HEALER.heal([0, *TOKENIZER.encode(text)], keep=1)
     params = SamplingParams(max_tokens=len(text.encode()) + 1, temperature=50.0, seed=seed)
 
-    async def said() -> bytes:
+    async def generated() -> bytes:
         scores = [item async for item in engine.generate("tiny", Request(ids, params, constraint=healing)) if isinstance(item, TokenScore)]
         return b"".join(TOKENIZER.token_bytes(id) for id in [*ids, *(score.id for score in scores)])
 
-    assert asyncio.run(said()).startswith(b"\0" + text.encode())
+    assert asyncio.run(generated()).startswith(b"\0" + text.encode())
 
 
 @settings(max_examples=20)
@@ -73,15 +73,15 @@ def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text
     params = SamplingParams(max_tokens=12, temperature=3.0, seed=seed, top_logprobs=2)
 
     async def both() -> tuple[list[Token], list[Token]]:
-        said, _ = await collect(assistant.complete(CompletionQuery("x" + text, params=params)))
-        ids = [*TOKENIZER.encode("x" + text), *(token.id for token in said)]
+        generated, _ = await collect(assistant.complete(CompletionQuery("x" + text, params=params)))
+        ids = [*TOKENIZER.encode("x" + text), *(token.id for token in generated)]
         read, _ = await collect(assistant.score(ScoreQuery(ids, top_logprobs=2)))
-        return said, read[len(ids) - len(said) :]
+        return generated, read[len(ids) - len(generated) :]
 
-    for said, read in zip(*asyncio.run(both()), strict=True):
-        assert (said.id, said.position, said.rank, said.bytes) == (read.id, read.position, read.rank, read.bytes)
-        assert said.logprob == pytest.approx(read.logprob, abs=1e-4)
-        assert said.entropy == pytest.approx(read.entropy, abs=1e-4)
+    for generated, read in zip(*asyncio.run(both()), strict=True):
+        assert (generated.id, generated.position, generated.rank, generated.bytes) == (read.id, read.position, read.rank, read.bytes)
+        assert generated.logprob == pytest.approx(read.logprob, abs=1e-4)
+        assert generated.entropy == pytest.approx(read.entropy, abs=1e-4)
 
 
 async def test_every_infill_fits_the_context(assistant: LocalAssistant) -> None:

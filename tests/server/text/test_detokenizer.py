@@ -1,4 +1,4 @@
-"""The text of tokens, whatever they split."""
+"""The detokenizer returns whole text whatever the tokens split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(detokenizer: Detokenizer, ids: list[int]) -> list[Token]:
 
 @given(st.text())
 def test_texts_of_bytes_join_to_the_text(text: str) -> None:
-    """A text comes back whole when every byte of it is a token, one token for each of them."""
+    """A text of byte tokens comes back whole, with one token for each byte."""
     tokens = read(Detokenizer(TOKENIZER), list(text.encode()))
     assert [token.bytes for token in tokens] == [bytes([byte]) for byte in text.encode()]
     assert "".join(token.text for token in tokens) == text
@@ -32,14 +32,14 @@ def test_texts_of_bytes_join_to_the_text(text: str) -> None:
 
 @given(st.binary())
 def test_bytes_that_are_no_text_become_replacement_characters(data: bytes) -> None:
-    """What is not UTF-8 reads as it does when all is decoded at once, and no token is lost."""
+    """Bytes that are not UTF-8 read as when all are decoded at once, and no token is lost."""
     tokens = read(Detokenizer(TOKENIZER), list(data))
     assert len(tokens) == len(data)
     assert "".join(token.text for token in tokens) == data.decode(errors="replace")
 
 
 def test_a_character_belongs_to_the_token_that_completes_it() -> None:
-    """A token that ends inside a character waits for the next one, and has no text of it."""
+    """A token that ends inside a character is held until the next one, which has the character's text."""
     detokenizer = Detokenizer(TOKENIZER)
     assert detokenizer.feed(score(0xE4)) == []
     assert [token.text for token in detokenizer.feed(score(0xBD))] == [""]
@@ -57,7 +57,7 @@ def test_half_a_character_at_the_end_is_not_lost() -> None:
 
 
 def test_a_marker_ends_a_character_and_has_no_text() -> None:
-    """A marker is no text, except where markers are shown; what was open before it stays with its token."""
+    """A marker has no text unless markers are shown; an incomplete character before it stays with its token."""
     assert [token.text for token in read(Detokenizer(TOKENIZER), [0xE4, END, 0x61])] == ["\ufffd", "", "a"]
     assert [token.text for token in read(Detokenizer(TOKENIZER, show_markers=True), [END])] == ["<|end|>"]
 
@@ -69,7 +69,7 @@ def test_the_tokenizers_space_is_not_text() -> None:
 
 
 def test_what_was_typed_is_cut() -> None:
-    """Tokens that only repeat what was typed are left out; the one that goes on has its new part, as have its alternatives."""
+    """Tokens that only repeat typed bytes are left out; the next one has only its new part, as have its alternatives."""
     word = FIRST_WORD + WORDS.index(b"return")
     tokens = read(Detokenizer(TOKENIZER, typed=b" ret"), [0x20, word, 0x78])
     assert [(token.bytes, token.text) for token in tokens] == [(b"urn", "urn"), (b"x", "x")]
@@ -78,7 +78,7 @@ def test_what_was_typed_is_cut() -> None:
 
 
 def test_a_token_carries_everything_that_the_engine_says() -> None:
-    """Probabilities pass through unchanged; alternatives read as text on their own."""
+    """Probabilities pass through unchanged; each alternative has a text of its own."""
     (token,) = Detokenizer(TOKENIZER).feed(score(0x61))
     assert (token.id, token.position, token.logprob, token.rank, token.entropy, token.rest, token.sampled) == (
         0x61,
@@ -97,7 +97,7 @@ def test_a_token_carries_everything_that_the_engine_says() -> None:
 
 @given(st.text())
 def test_decode_undoes_encode(text: str) -> None:
-    """The ids of a text read as that text, with and without a space that the tokenizer puts in front."""
+    """The ids of a text decode to that text, with and without a space that the tokenizer puts in front."""
     spaced = byte_tokenizer(prefix=PrefixSpace.ALWAYS)
     assert decode(TOKENIZER, TOKENIZER.encode(text)) == text
     assert decode(spaced, spaced.encode(text)) == text

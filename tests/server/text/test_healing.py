@@ -1,4 +1,4 @@
-"""Token healing: the answer repeats what was taken back from the prompt, and goes on from there."""
+"""Healing drops the prompt's last tokens, and the answer repeats their bytes first."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def typed(text: str) -> bytes:
     ],
 )
 def test_heal_takes_back_what_may_be_the_beginning_of_a_token(text: str, taken: bytes) -> None:
-    """The most tokens that together begin a longer one are taken back, and none after a line's end."""
+    """The most tokens that together begin a longer one are dropped, but none before the end of a line."""
     assert typed(text) == taken
 
 
 def test_heal_stops_at_markers_and_keeps_what_it_must() -> None:
-    """A marker is never taken back, nor are the first ``keep`` tokens."""
+    """A marker is never dropped, nor are the first ``keep`` tokens."""
     assert HEALER.heal([0x72, END]) == ([0x72, END], None)
     ids, healing = HEALER.heal([END, word(b"re"), 0x74])
     assert (ids, healing and healing.typed) == ([END], b"ret")
@@ -51,7 +51,7 @@ def test_heal_stops_at_markers_and_keeps_what_it_must() -> None:
 
 
 def test_only_tokens_that_repeat_what_was_typed_may_come() -> None:
-    """First those that begin with it or that it begins with, then, after a part of it, those for the rest, then any."""
+    """Tokens are allowed that repeat the typed bytes or a part of them, then those for the rest, then any."""
     healing = Healing(HEALER, b"ret", 1)
     assert ids_allowed(healing) == sorted([0x72, word(b"re"), word(b"ret"), word(b"return")])
     healing.advance(word(b"re"))
@@ -61,7 +61,7 @@ def test_only_tokens_that_repeat_what_was_typed_may_come() -> None:
 
 
 def test_a_part_that_leaves_an_impossible_rest_may_not_come() -> None:
-    """Where no token could go on, the constraint does not let a sequence go: it is never empty."""
+    """The constraint never allows a token after which no other one could follow."""
     pieces: list[bytes | None] = [b"a", b"b", b"ab", b"abc", b"bd", b"abd"]
     healer = Healer(Tokenizer(lambda _: [], Vocabulary(lambda: list(pieces), len(pieces), {})))
     healing = Healing(healer, b"abd", 1)
@@ -79,21 +79,21 @@ TEXTS = st.lists(st.sampled_from([*(word.decode() for word in WORDS), "r", "e", 
 
 @given(text=TEXTS, data=st.data())
 def test_a_healed_prompt_and_its_answer_begin_with_the_text(text: str, data: st.DataObject) -> None:
-    """The law: whatever allowed tokens are chosen, prompt and answer together begin with the bytes of the prompt."""
+    """Whatever allowed tokens are chosen, prompt and answer together begin with the bytes of the prompt."""
     ids, healing = HEALER.heal(TOKENIZER.encode(text))
-    said = b"".join(map(TOKENIZER.token_bytes, ids))
+    generated = b"".join(map(TOKENIZER.token_bytes, ids))
     while healing is not None and (allowed := healing.allowed()) is not None:
         assert len(allowed) == len(set(allowed.tolist())) > 0
         id = int(data.draw(st.sampled_from(allowed.tolist())))
         assert not TOKENIZER.is_special(id)
         healing.advance(id)
-        said += TOKENIZER.token_bytes(id)
-    assert said.startswith(text.encode())
-    assert healing is not None or said == text.encode()
+        generated += TOKENIZER.token_bytes(id)
+    assert generated.startswith(text.encode())
+    assert healing is not None or generated == text.encode()
 
 
 def test_indentation_may_be_one_token_with_the_line_end() -> None:
-    """Such a token is taken back too, but nothing before it, nor one that only ends the line."""
+    """A token that begins the last line is dropped too, but nothing before it, nor one that only ends the line."""
     tokenizer = byte_tokenizer(words=[b":\n", b"\n    ", b"\n   ", b" return", b"\n    y", b"x\n    z"])
     healer = Healer(tokenizer)
     for text, taken in (("x\n    ", b"\n    "), ("x\n    ret", b"\n    ret"), ("x:\n", b""), ("x\n", b"")):

@@ -17,7 +17,7 @@ from support.servers.http_servers import spoken
 
 @dataclass
 class Clock:
-    """Time that passes by a second a look."""
+    """A clock that advances by a second each time it is read."""
 
     now: float = 0.0
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 def run(pieces: Sequence[str], indent: int = 0, seconds: float = 0.0) -> tuple[str, FinishReason | None]:
-    """The text that comes through, and why it ended, if by a rule."""
+    """Return the text that passes the gate, and the reason if a rule ended it."""
     time_limit = [TimeLimit(seconds, Clock())] if seconds else []
     gate = StopGate([*time_limit, *([LeastIndent(indent)] if indent else [])])
     tokens = [token for piece in pieces for token in gate.feed([spoken(piece)])] + gate.finish()
@@ -66,7 +66,7 @@ def test_indent_does_not_depend_on_the_pieces(text: str, cuts: list[int], indent
 
 
 def test_time_counts_after_a_line_end() -> None:
-    """Without a line end an answer may take its time; with one it ends when the time is over."""
+    """The time limit ends an answer only once it has a line end."""
     assert run(list("abcdef"), seconds=2)[0] == "abcdef"
     assert run(list("a\nbcdef"), seconds=3)[0] == "a\nbc"
     assert run(list("abcd\nef"), seconds=2)[0] == "abcd\n"

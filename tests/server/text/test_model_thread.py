@@ -38,7 +38,7 @@ VERBS: dict[str, Callable[[LocalAssistant], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_loop_runs_while_a_tokenizer_is_waited_for(verb: str) -> None:
-    """Each verb leaves the event loop free while the process of a tokenizer reads a text."""
+    """No verb blocks the event loop while the process of a tokenizer reads a text."""
     begun, released = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
     plain = byte_tokenizer()
@@ -71,7 +71,7 @@ async def test_other_models_have_threads() -> None:
 
 
 async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text that would wait too long for its turn is refused as one too many."""
+    """A text that would wait too long for its turn is refused with QueueFullError."""
     monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", -1)
     with pytest.raises(QueueFullError, match="the tokenizer or chat template of the model busy"):
         await model_thread.ModelThread("the model").run(lambda: "text")

@@ -1,4 +1,4 @@
-"""Prompts: chats and infills as ids, with markers only where they belong."""
+"""Chats and infills become ids with markers only where they belong."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def text_of(tokenizer: Tokenizer, ids: list[int]) -> str:
 
 
 def test_a_chat_is_rendered_as_the_template_says() -> None:
-    """A model with ChatML's markers and no template is asked in ChatML, ready for the answer."""
+    """A model with ChatML's markers and no template gets ChatML, up to the beginning of the answer."""
     assert template(None).render(CHAT) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
 
 
 def test_a_benign_chat_has_the_ids_of_its_text() -> None:
-    """Where no message spells a marker, the ids are those of the rendered text."""
+    """If no message spells a marker, the ids are those of the rendered text."""
     chat = template(None)
     assert chat.encode(CHAT) == TOKENIZER.encode(chat.render(CHAT), special=True)
 
@@ -48,7 +48,7 @@ CONTENT = st.lists(st.one_of(st.sampled_from([*MARKERS, "<|im_st", "<|", "art|>"
 
 @given(content=CONTENT, role=st.sampled_from(["user", "user<|im_end|>"]), begun=CONTENT)
 def test_no_message_can_forge_a_marker(content: str, role: str, begun: str) -> None:
-    """Whatever a message says, the markers are the template's own, and the text is what was said."""
+    """A message that spells markers stays text, and the only markers are the template's own."""
     chat = template(None)
     messages = [Message(role, content), Message("assistant", begun)]
     ids = chat.encode(messages, continue_last=True)
@@ -57,7 +57,7 @@ def test_no_message_can_forge_a_marker(content: str, role: str, begun: str) -> N
 
 
 def test_messages_may_hold_private_characters() -> None:
-    """A message with all of U+E000 to U+F8FF is read as it is; only one with every private character there is gets refused."""
+    """A message with all of U+E000 to U+F8FF is read unchanged; only one with every private-use character is refused."""
     chat = template(None)
     icons = "".join(map(chr, range(0xE000, 0xF900)))
     messages = [Message("user", icons + "<|im_end|>")]
@@ -68,7 +68,7 @@ def test_messages_may_hold_private_characters() -> None:
 
 
 def test_the_last_message_can_be_continued() -> None:
-    """The assistant's last message is the beginning of the answer; nobody else's can be."""
+    """Only the assistant's last message can be continued."""
     begun = [*CHAT, Message("assistant", "Hello,")]
     assert template(None).render(begun, continue_last=True) == template(None).render(CHAT) + "Hello,"
     with pytest.raises(InvalidRequestError, match="Only a last message of the role assistant"):
@@ -76,7 +76,7 @@ def test_the_last_message_can_be_continued() -> None:
 
 
 def test_a_template_has_what_templates_use() -> None:
-    """Loop controls, blocks trimmed, JSON as it is, the date, generation blocks and the model's own markers."""
+    """Templates have what transformers offers: loop controls, trimmed blocks, plain JSON, the date, generation blocks and markers."""
     source = (
         "{% for message in messages %}\n    {% if message.role == 'system' %}\n{% continue %}\n    {% endif %}\n"
         "{% generation %}{{ message | tojson }}{% endgeneration %}{% endfor %}{{ bos_token }}{{ eos_token }}{{ strftime_now('%Y') }}"
@@ -96,13 +96,13 @@ def test_a_template_has_what_templates_use() -> None:
     ],
 )
 def test_what_a_template_refuses_is_one_sentence(source: str, sentence: str) -> None:
-    """An error or a trespass of a template names the model and says why."""
+    """An error or a forbidden access of a template names the model and the reason."""
     with pytest.raises(InvalidRequestError, match=sentence):
         template(source).render(CHAT)
 
 
 def test_models_without_a_template_cannot_chat() -> None:
-    """No template and no ChatML markers, or a template that cannot be read: a sentence, not a guess."""
+    """A model without a usable template is refused with a sentence."""
     plain = byte_tokenizer()
     words = plain.words.__class__(plain.words.pieces, plain.words.size, {"</s>": 256})
     bare = ChatTemplate(Tokenizer(plain.encode_text, words), "base")
@@ -116,7 +116,7 @@ def test_models_without_a_template_cannot_chat() -> None:
 
 
 def test_the_bos_comes_once() -> None:
-    """It is put in front where the model wants it, unless the template has written it."""
+    """The BOS is put in front if the model wants it, unless the template has written it."""
     assert template(CHATML, add_bos=True).encode(CHAT)[:2] == [BEGIN, IM_START]
     assert template("{{ bos_token }}x", add_bos=True).encode(CHAT) == [BEGIN, ord("x")]
     assert with_bos(TOKENIZER, [5]) == [5]
@@ -142,7 +142,7 @@ def build(format: InfillFormat | None, prefix: str, suffix: str, extra: list[Ext
     ],
 )
 def test_orders(order: Order, ids: list[int]) -> None:
-    """Each order has its markers where the model was taught to see them."""
+    """Each order has its markers where the model was trained to expect them."""
     assert build(InfillFormat(order, "<|pre|>", "<|suf|>", "<|mid|>"), "ab", "yz") == ids
 
 
@@ -154,7 +154,7 @@ def test_text_around_a_cursor_cannot_forge_a_marker() -> None:
 
 
 def test_other_files_come_first_and_only_if_there_are_any() -> None:
-    """A piece of another file stands behind the file marker with its name; no pieces, no headers."""
+    """A piece of another file follows the file marker and its name; without pieces there are no headers."""
     head = [REPO, *ids_of("project\n"), FILE, *ids_of("a.py\nA"), FILE, *ids_of("b.py\nB")]
     assert build(FORMAT, "x", "y", [Extra("a.py", "A"), Extra("b.py", "B")]) == [*head, *build(FORMAT, "x", "y")]
     no_files = InfillFormat("psm", "<|pre|>", "<|suf|>", "<|mid|>")
@@ -165,7 +165,7 @@ def test_other_files_come_first_and_only_if_there_are_any() -> None:
     prefix=st.integers(0, 3000), suffix=st.integers(0, 3000), extra=st.lists(st.integers(0, 200), max_size=4), budget=st.integers(8, 300)
 )
 def test_an_infill_is_trimmed_to_its_budget(prefix: int, suffix: int, extra: list[int], budget: int) -> None:
-    """Nothing is too long: the prefix keeps at most 3/4, the suffix at most 1/4, and whole pieces share what is left."""
+    """Every infill fits: the prefix keeps at most 3/4, the suffix at most 1/4, and whole pieces share the rest."""
     around = surroundings(TOKENIZER, FORMAT, "a\n" * prefix, "z" * suffix, [Extra("f", "e" * size) for size in extra], budget)
     room = budget - 3
     assert len(infill(TOKENIZER, FORMAT, around)) <= budget
@@ -175,7 +175,7 @@ def test_an_infill_is_trimmed_to_its_budget(prefix: int, suffix: int, extra: lis
 
 
 def test_the_prefix_keeps_its_end_and_the_suffix_its_beginning() -> None:
-    """What is nearest to the cursor stays, from the beginning of a line; of other files the last ones."""
+    """The text nearest to the cursor is kept, from the beginning of a line, and the last pieces of other files."""
     prefix = "".join(f"line {number}\n" for number in range(100)) + "cursor"
     around = surroundings(TOKENIZER, FORMAT, prefix, "first\n" * 100, [Extra("old", "x" * 60), Extra("new", "y" * 9)], 103)
     kept = text_of(TOKENIZER, around.prefix)
@@ -189,7 +189,7 @@ def test_the_prefix_keeps_its_end_and_the_suffix_its_beginning() -> None:
 
 
 def test_typing_moves_the_beginning_of_a_long_prefix_seldom() -> None:
-    """The kept prefix begins at the same place for many keystrokes, so that the cache still knows it."""
+    """The kept prefix begins at the same place for many keystrokes, so that it stays in the cache."""
     text = "".join(f"value_{number} = {number}\n" for number in range(200))
     kept = [text_of(TOKENIZER, surroundings(TOKENIZER, FORMAT, text[:end], "", [], 403).prefix) for end in range(2000, 2200)]
     begins = {text.index(piece) for piece in kept}
@@ -198,7 +198,7 @@ def test_typing_moves_the_beginning_of_a_long_prefix_seldom() -> None:
 
 
 def test_a_beginning_is_found_again_in_a_text_that_slides() -> None:
-    """Given only the last lines of a file, line by line, as some editors send them, the kept prefix begins where it did."""
+    """The kept prefix begins at the same place also if the editor sends only the last lines of the file."""
     lines = [f"value_{number} = {number}\n" for number in range(400)]
     texts = ["".join(lines[end - 60 : end]) for end in range(100, 140)]
     kept = [text_of(TOKENIZER, surroundings(TOKENIZER, FORMAT, text, "", [], 800, window=400).prefix) for text in texts]
@@ -208,14 +208,14 @@ def test_a_beginning_is_found_again_in_a_text_that_slides() -> None:
 
 
 def test_the_window_leaves_room_to_other_files() -> None:
-    """Texts around the cursor are cut to the window, and what the budget holds beyond it is for pieces of other files."""
+    """Texts around the cursor are cut to the window, and the rest of the budget is for pieces of other files."""
     around = surroundings(TOKENIZER, FORMAT, "p\n" * 500, "s" * 500, [Extra("f", "e" * 300)], 800, window=200)
     assert (len(around.prefix) <= 150, len(around.suffix)) == (True, 50)
     assert text_of(TOKENIZER, around.extra).endswith("e" * 300)
 
 
 def test_a_very_long_text_is_not_encoded_whole() -> None:
-    """Of a text far over the budget only the near part is looked at."""
+    """Only the near part of a text far over the budget is tokenized."""
     seen: list[int] = []
 
     def encode(text: str) -> list[int]:
@@ -228,7 +228,7 @@ def test_a_very_long_text_is_not_encoded_whole() -> None:
 
 
 def test_without_infill_markers_the_prompt_is_the_prefix() -> None:
-    """The whole budget is the prefix's, and an empty one begins a text."""
+    """Without a format the prefix gets the whole budget, and an empty one begins a text."""
     assert build(None, "ab", "yz", [Extra("f", "e")]) == ids_of("ab")
     assert len(build(None, "a" * 900, "yz", budget=50)) <= 50
     assert build(None, "", "yz") == [BEGIN]

@@ -1,4 +1,4 @@
-"""Adapters on a real model, served by a process of its own: swapped while it answers, and merged."""
+"""Adapters on a real model can be swapped while it answers, and merged."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shape(loaded: LoadedModel) -> DecoderConfig:
 
 
 def small_adapter(loaded: LoadedModel, seed: int = 0) -> Adapter:
-    """Random, and of the size that a training leaves: the model still speaks, but not the same."""
+    """Write a random adapter of the size that training makes, with which the model still generates text, but another one."""
     return random_adapter(shape(loaded), 16, seed=seed, size=0.05)
 
 
@@ -88,7 +88,7 @@ def address(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 async def answer(client: Client, model: str, begun: asyncio.Event | None = None) -> list[tuple[int, float]]:
-    """Ids and logprobs of a whole streamed answer; ``begun`` is set at its first token."""
+    """Return ids and logprobs of a whole streamed answer; ``begun`` is set at its first token."""
     items = []
     async for item in client.complete(CompletionQuery(TEXT, params=TWELVE, model=model, heal=False)):
         items.append(item)
@@ -101,7 +101,7 @@ async def answer(client: Client, model: str, begun: asyncio.Event | None = None)
 
 
 async def test_swapped_under_load(address: str) -> None:
-    """Adapters come and go beside the streams of the base and of one that stays: none fails, and these two say what they said before."""
+    """Loading and unloading adapters changes no running stream of the base or of another adapter."""
     async with Client(address) as client:
         expected = {model: await answer(client, model) for model in (CHATTER, f"{CHATTER}:a0")}
         assert expected[CHATTER] != expected[f"{CHATTER}:a0"]
@@ -123,7 +123,7 @@ async def test_swapped_under_load(address: str) -> None:
 
 
 def test_merged_is_the_variant(loaded: LoadedModel, cache: Path, tmp_path: Path) -> None:
-    """A real model merged with an adapter and loaded again says what the variant says, to the rounding of its weights to int8."""
+    """A real model merged with an adapter and loaded again generates what the variant does, up to the rounding of its weights to int8."""
     store = Store(cache)
     card = read_card(write_adapter(tmp_path / "large", random_adapter(shape(loaded), 16, size=0.5)))
     variant = adapt(loaded, card)

@@ -1,4 +1,4 @@
-"""Stop strings and the gate: an answer ends before the stop, whatever the tokens split."""
+"""An answer ends before its stop string, whatever the tokens split."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def through(gate: StopGate, *texts: str) -> list[str]:
     ],
 )
 def test_stop_strings_end_before_the_first_that_is_complete(stops: list[str], texts: list[str], kept: str, matched: str | None) -> None:
-    """The stop that is complete first ends the answer before it, across pieces too; half a stop is text."""
+    """The stop that is complete first ends the answer, across pieces too; an incomplete stop is text."""
     ending = StopStrings(stops)
-    said = ""
+    generated = ""
     for text in texts:
-        said += ending.feed(text)
+        generated += ending.feed(text)
         if ending.ended:
             break
-    said += ending.finish()
-    assert (said, ending.matched, ending.ended) == (kept, matched, matched is not None)
+    generated += ending.finish()
+    assert (generated, ending.matched, ending.ended) == (kept, matched, matched is not None)
 
 
 def test_only_what_may_become_a_stop_is_kept_back() -> None:
-    """Text goes out at once but for the beginning of a stop at its end."""
+    """Text is returned at once except for the beginning of a stop at its end."""
     ending = StopStrings(["<end>"])
     assert ending.feed("a < b <e") == "a < b "
     assert ending.feed("m>") == "<em>"
@@ -59,7 +59,7 @@ ABC = st.text("abc", max_size=4)
 
 @given(stops=st.lists(ABC, max_size=3), pieces=st.lists(ABC, max_size=8))
 def test_the_pieces_do_not_matter(stops: list[str], pieces: list[str]) -> None:
-    """The same text is kept, and the same stop found, for any pieces; what is kept holds no stop."""
+    """For any pieces the same text is kept and the same stop found; the kept text has no stop."""
     whole, split = StopGate([StopStrings(stops)]), StopGate([StopStrings(stops)])
     kept = "".join(through(whole, "".join(pieces)))
     assert "".join(through(split, *pieces)) == kept
@@ -69,12 +69,12 @@ def test_the_pieces_do_not_matter(stops: list[str], pieces: list[str]) -> None:
 
 @given(pieces=st.lists(ABC, max_size=8))
 def test_a_gate_without_endings_lets_every_token_through(pieces: list[str]) -> None:
-    """Tokens come out as they went in, those without text included."""
+    """Without endings tokens pass unchanged, those without text included."""
     assert StopGate([]).feed(tokens(*pieces)) == tokens(*pieces)
 
 
 def test_the_last_token_is_cut_and_those_in_the_stop_are_not_given() -> None:
-    """A token that is partly in the answer keeps its bytes and loses the text beyond; a later one is never let through."""
+    """A token that is partly in the answer keeps its bytes and loses the text beyond; later tokens are dropped."""
     gate = StopGate([StopStrings(["\n\n"])])
     out = gate.feed(tokens("a", "b\n", "\n", "c"))
     assert [(token.text, token.bytes) for token in out] == [("a", b"a"), ("b", b"b\n")]
@@ -83,7 +83,7 @@ def test_the_last_token_is_cut_and_those_in_the_stop_are_not_given() -> None:
 
 
 def test_kept_tokens_come_in_order_when_no_stop_comes() -> None:
-    """What was kept back is delivered once it turns out to be text, or at the end."""
+    """Held tokens are returned once they turn out to be text, or at the end."""
     gate = StopGate([StopStrings(["abc"])])
     assert [token.text for token in gate.feed(tokens("xa", "b"))] == []
     assert [token.text for token in gate.feed(tokens("d"))] == ["xa", "b", "d"]
@@ -93,7 +93,7 @@ def test_kept_tokens_come_in_order_when_no_stop_comes() -> None:
 
 
 def test_a_limit_closes_the_gate() -> None:
-    """After ``limit`` tokens no more come, and the reason is the length."""
+    """After ``limit`` tokens the gate closes with the reason length."""
     gate = StopGate([StopStrings(["bx"])])
     gate.limit = 2
     assert [token.text for token in gate.feed(tokens("a", "b", "c"))] == ["a", "b"]
@@ -110,7 +110,7 @@ def test_a_limit_closes_the_gate() -> None:
     ],
 )
 def test_endings_work_one_behind_another(texts: list[str], kept: str, stop: str | None) -> None:
-    """The ending that comes first in the text ends the answer, and what one lets through at its end the next still trims."""
+    """The ending that comes first in the text ends the answer, and later endings still trim the text of earlier ones."""
     endings: list[EndingRule] = [StopStrings(["#stop"]), SuffixStop("", "\nreturn x\n")]
     gate = StopGate(endings)
     assert "".join(through(gate, *texts)) == kept
@@ -118,7 +118,7 @@ def test_endings_work_one_behind_another(texts: list[str], kept: str, stop: str 
 
 
 def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of lines with a million characters around the cursor only the near ones are looked at, and the answer still ends there."""
+    """Of lines with a million characters only the part near the cursor is compared, and the answer still ends there."""
     looked_at: list[int] = []
 
     def balanced(text: str) -> bool:
@@ -134,7 +134,7 @@ def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.Mon
 
 
 def test_white_space_without_end_is_not_kept_back() -> None:
-    """A model that goes on with white space for ever is heard of, though a line of the suffix might still follow."""
+    """White space without end is returned, although a line of the suffix might still follow."""
     ending = SuffixStop("def f():\n    ", "\n    return 1\n")
     given = [ending.feed(" ") for _ in range(2 * MOST_SPACE)]
 
@@ -148,7 +148,7 @@ def test_white_space_without_end_is_not_kept_back() -> None:
     st.data(),
 )
 def test_the_pieces_of_white_space_do_not_matter(start: str, pieces: list[str], data: st.DataObject) -> None:
-    """However much white space there is, what belongs to the answer does not depend on how it comes."""
+    """With any amount of white space the kept text does not depend on the pieces."""
     text = start + "".join(pieces)
     at = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     cuts = [text[begin:end] for begin, end in zip([0, *at], [*at, len(text)], strict=True)]
@@ -157,7 +157,7 @@ def test_the_pieces_of_white_space_do_not_matter(start: str, pieces: list[str], 
 
 
 def answer_of(pieces: list[str]) -> str:
-    """What belongs to an answer before the end of a function."""
+    """Return the text that is kept of an answer before the end of a function."""
     ending = SuffixStop("def f():\n    ", "\n    return 1\n")
     found = ""
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Golden cases of where an infill ends: what stands around the cursor, what a model says, and what is kept of it."""
+"""Golden cases of where an infill ends: the text around the cursor, the model's answer, and the kept part."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pellucid.text.suffix_stop import SuffixStop
 
 @dataclass(frozen=True)
 class Case:
-    """``around`` has the cursor as ‸; ``ends`` says whether the answer ends itself before the model does."""
+    """``around`` has the cursor as ‸; ``ends`` is true if the answer is ended before the model ends it."""
 
     name: str
     around: str
-    said: str
+    answer: str
     kept: str
     ends: bool = True
 
@@ -130,9 +130,9 @@ def keep(sides: tuple[str, str], pieces: list[str]) -> tuple[str, bool]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_infill_ends_where_it_repeats_the_suffix(case: Case) -> None:
-    """Each answer keeps what is new, and ends by itself where the suffix begins; the pieces it comes in change nothing."""
-    assert keep(case.sides, [case.said]) == (case.kept, case.ends)
-    assert keep(case.sides, list(case.said)) == (case.kept, case.ends)
+    """Each answer keeps its new text and ends where the suffix begins, whatever its pieces."""
+    assert keep(case.sides, [case.answer]) == (case.kept, case.ends)
+    assert keep(case.sides, list(case.answer)) == (case.kept, case.ends)
 
 
 LINES = st.lists(
@@ -143,15 +143,15 @@ TEXTS = st.builds("\n".join, LINES)
 
 @given(prefix=TEXTS, suffix=TEXTS, pieces=st.lists(st.one_of(TEXTS, st.text("x })\n", max_size=3)), max_size=8))
 def test_pieces_do_not_matter(prefix: str, suffix: str, pieces: list[str]) -> None:
-    """Whatever the texts, what is kept is a beginning of what was said, the same for any pieces it comes in."""
-    said = "".join(pieces)
+    """For any texts the kept part is a beginning of the answer, the same for all pieces."""
+    answer = "".join(pieces)
     kept, _ = keep((prefix, suffix), pieces)
-    assert said.startswith(kept)
-    assert keep((prefix, suffix), list(said)) == keep((prefix, suffix), [said]) == keep((prefix, suffix), pieces)
+    assert answer.startswith(kept)
+    assert keep((prefix, suffix), list(answer)) == keep((prefix, suffix), [answer]) == keep((prefix, suffix), pieces)
 
 
 def test_what_cannot_repeat_the_suffix_is_given_at_once() -> None:
-    """Streaming keeps nothing back that is sure: only a line that may turn out to be the suffix's waits."""
+    """Only a line that may become one of the suffix is held back."""
     ending = SuffixStop("def f():\n    ", "\n    return x\n")
     assert ending.feed("y = 1") == "y = 1"
     assert ending.feed("\n    re") == ""

@@ -1,4 +1,4 @@
-"""Chat templates of strangers: whatever one does costs a client one sentence, and the server nothing."""
+"""A hostile chat template costs a client an error, and the server nothing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except (FileNotFoundError, ProcessLookupError):
@@ -81,9 +81,9 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_template_is_one_sentence(name: str) -> None:
-    """A template that wants too much of anything is an error that names the model and what it does, within a bounded time."""
-    source, said = HOSTILE[name]
-    with pytest.raises((InvalidRequestError, NotSupportedError), match=said) as raised:
+    """A template that exceeds a limit is an error that names the model and the limit, within a bounded time."""
+    source, message = HOSTILE[name]
+    with pytest.raises((InvalidRequestError, NotSupportedError), match=message) as raised:
         template(source).encode(CHAT)
     assert str(raised.value).startswith("The chat template of the model ")
     assert len(str(raised.value)) < 1100
@@ -91,7 +91,7 @@ def test_hostile_template_is_one_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("name", BENIGN)
 def test_both_ways_are_the_same(name: str) -> None:
-    """In a child and in this process a template writes the same text, and refuses in the same words."""
+    """A template writes the same text and raises the same errors in a child and in this process."""
 
     def outcome(renderer: Renderer | TemplateProcess) -> tuple[str, str]:
         try:
@@ -105,7 +105,7 @@ def test_both_ways_are_the_same(name: str) -> None:
 
 
 def test_markers_in_messages_stay_text() -> None:
-    """What a message spells is not read as a marker where a child has rendered it either."""
+    """A marker that a message spells stays text in the rendering of a child, too."""
     chat = template(BENIGN["ChatML"] + "{# not known #}")
     known = template(BENIGN["ChatML"])
     known.process = None  # rendered in this process
@@ -120,7 +120,7 @@ def test_half_a_character_is_refused() -> None:
 
 
 def test_limit_grows_with_the_messages() -> None:
-    """A chat that is longer than what a template may write of its own is rendered whole."""
+    """A chat that is longer than a template's own limit is rendered whole."""
     long = "é😀" * 10**6
     assert template(ECHO).render([Message("user", long)]) == long
 
@@ -139,7 +139,7 @@ def test_known_templates_need_no_process(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.model
 @pytest.mark.parametrize("name", ["qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"])
 def test_catalog_templates_are_known(name: str) -> None:
-    """The template in a model's file is the one of which the catalog states the SHA-256, and both ways render it the same."""
+    """A model's template has the SHA-256 of the catalog, and both ways render it the same."""
     path = Store(load_settings().cache).find(name)
     assert path is not None
     source = GGUF(path).get("tokenizer.chat_template", "")
@@ -150,7 +150,7 @@ def test_catalog_templates_are_known(name: str) -> None:
 
 
 def test_child_is_replaced() -> None:
-    """A child that had to be ended or has died costs one text; one that does well is kept."""
+    """A child that was killed or died costs one text; a working one is kept."""
     chat = template(ECHO)
     assert chat.process is not None
     with pytest.raises(InvalidRequestError, match=LATE):
@@ -166,7 +166,7 @@ def test_child_is_replaced() -> None:
 
 
 def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ends a child in the middle of a text, or comes out of it, the client gets a sentence."""
+    """The client gets a sentence if the child dies in the middle of a text or writes no valid reply."""
     for program in ("print('nonsense')", "print('[]')", 'print(\'{"kind": "odd"}\')', "raise SystemExit(7)", "print('[' * 10**4)"):
         monkeypatch.setattr(pellucid.system.isolated_python, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}")
         with pytest.raises(
@@ -176,7 +176,7 @@ def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.
 
 
 def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that uses no processor time and does not answer is ended when the wall clock says so."""
+    """A child that uses no processor time and does not answer is killed at the limit of wall time."""
     chat = template(ECHO)
     chat.render(CHAT)
     assert chat.process is not None
@@ -237,7 +237,7 @@ def folder() -> str:
 
 @pytest.fixture
 def two_models() -> Iterator[tuple[str, LocalAssistant]]:
-    """The address and the assistant of a server with a model whose template may spin, and another one."""
+    """Return the address and the assistant of a server with two models; the template of one may spin."""
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS) + len(WORDS), max_position_embeddings=2048))
     sources = {"spins": ECHO, "plain": BENIGN["Llama 3"], "long": "x" * 10**6}
     models = [LoadedModel(name, decoder, byte_tokenizer(chat_template=source), None, None, Path(name)) for name, source in sources.items()]
@@ -256,7 +256,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
 
 
 def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one model's template does not come to an end, /health and the chats of another model are answered."""
+    """While one model's template spins, /health and the chats of another model are answered."""
     monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", PATIENCE)
     monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", PATIENCE)
     url, assistant = two_models

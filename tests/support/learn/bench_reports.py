@@ -1,4 +1,4 @@
-"""Reports of benchmarks that were never run."""
+"""Made-up benchmark reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIGURES = (
 
 
 def report(**fields: Any) -> Report:
-    """A report, with some of its fields set otherwise."""
+    """Return a report, with some fields replaced."""
     whole: dict[str, Any] = {
         "date": "2026-11-25T17:00:13+00:00",
         "versions": {"pellucid": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
@@ -31,5 +31,5 @@ def report(**fields: Any) -> Report:
 
 
 def figure(name: str, unit: Unit, samples: list[float]) -> Figure:
-    """A figure without a limit."""
+    """Return a figure without a limit."""
     return Figure.of("section", name, unit, samples)

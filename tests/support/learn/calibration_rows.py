@@ -1,4 +1,4 @@
-"""Suggestions for tests of the calibration: of a model that is right as often as a curve of its mean probability says."""
+"""Suggestions for tests of calibration, right with a probability that is a known curve of their mean probability."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = 12
 
 
 def record(number: int, mean: float, *rights: bool, document: str | None = None, suffix: bool = True) -> SuggestionRecord:
-    """A suggestion whose parts are right as told, the whole one first; its tokens' mean probability is ``mean``."""
+    """Return a suggestion whose parts are right as given, the whole one first; its tokens' mean probability is ``mean``."""
     parts = []
     for at, right in enumerate(rights):
         length = 20 - 5 * at
@@ -25,7 +25,7 @@ def record(number: int, mean: float, *rights: bool, document: str | None = None,
 
 
 def records(count: int, *, bias: float = -1.0, slope: float = 0.5, seed: int = 0, prefix: str = "") -> list[SuggestionRecord]:
-    """Suggestions with P(right) = logistic(bias + slope * logit(mean)); each has a part that is right where the whole is, or by half."""
+    """Return suggestions with P(right) = logistic(bias + slope * logit(mean)); the part is right with the whole, or else by half."""
     dice = np.random.default_rng(seed)
     found = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Small files in the shapes of the benchmarks, and a model that answers as a test tells it."""
+"""Small files in the formats of the benchmarks, and a scripted model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pellucid.learn.evaluate.questions import Ability, Subject
+from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
 
 PROMPT = 'def double(x):\n    """Twice x."""\n'
@@ -58,7 +58,7 @@ PRONOUNS = {"male": "he", "female": "she", "neutral": "they"}
 
 
 def write_benchmarks(folder: Path) -> Path:
-    """Files with the names and shapes of the real ones."""
+    """Write files with the names and formats of the real ones."""
     folder.mkdir(parents=True, exist_ok=True)
     write_lines(folder / "HumanEval.jsonl", PROBLEMS)
     write_lines(folder / "HumanEval-SingleLineInfilling.jsonl", LINES)
@@ -78,14 +78,14 @@ def write_benchmarks(folder: Path) -> Path:
 
 
 def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
-    """A file of JSON lines."""
+    """Write a file of JSON lines."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
 
 
 @dataclass
-class ScriptedVoice:
-    """Completes with what ``says`` makes of prefix and suffix, finds a text as probable as ``likes`` says, one token a character."""
+class ScriptedModel:
+    """Completes with the result of ``says``, and scores a text by ``likes``, with one token per character."""
 
     says: Callable[[str, str | None], str] = lambda prefix, suffix: ""
     likes: Callable[[str], float] = lambda text: -1.0
@@ -114,11 +114,11 @@ class ScriptedVoice:
 
 
 def spoken(text: str, logprob: float | None = -1.0) -> Token:
-    """A token of rank 1."""
+    """Return a token of rank 1."""
     alternative = Alternative(1, text, text.encode(), -1.0)
     return Token(1, text, text.encode(), 0, logprob, None if logprob is None else 1, 0.5, (alternative,))
 
 
-def subject(voice: ScriptedVoice, *, infill: bool = True, chat: bool = False) -> Subject:
-    """The scripted model, which can do everything."""
-    return Subject("scripted", "a script", {"name": "scripted"}, voice, frozenset(Ability), 1 << 20, infill, chat, parameters=1000)
+def subject(interface: ScriptedModel, *, infill: bool = True, chat: bool = False) -> Subject:
+    """Return the scripted model with all abilities."""
+    return Subject("scripted", "a script", {"name": "scripted"}, interface, frozenset(Ability), 1 << 20, infill, chat, parameters=1000)

@@ -1,4 +1,4 @@
-"""A stand-in for a model: it knows the files, says what they say or something else, and how sure it is has a curve of its own."""
+"""A fake model that knows the files, and is right with a known probability."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MODEL = "knowing"
 
 @dataclass
 class KnowingAssistant(SilentAssistant):
-    """Right as often as the square of the probability that it gives its tokens.
+    """Is right with the square of the probability that it gives its tokens.
 
-    ``dies_after``: how many answers there are before it fails. ``weights`` tell one training of it from another.
+    ``dies_after`` is the number of answers before it fails, and ``weights`` identify its training.
     """
 
     files: Mapping[str, str]
@@ -54,15 +54,15 @@ class KnowingAssistant(SilentAssistant):
         dice = hashlib.sha256(f"{prefix}|{suffix}".encode()).digest()
         p = 0.15 + 0.8 * dice[0] / 255
         right = dice[1] / 255 < p * p if self.always is None else self.always
-        said = truth if right else "wrong_" + truth
-        for number, piece in enumerate(re.findall(r"\w+|\s+|.", said)[: query.params.max_tokens]):
+        generated = truth if right else "wrong_" + truth
+        for number, piece in enumerate(re.findall(r"\w+|\s+|.", generated)[: query.params.max_tokens]):
             top = (Alternative(number, piece, piece.encode(), log(p)), Alternative(999, "?", b"?", log((1 - p) / 2)))
             yield Token(number, piece, piece.encode(), number, log(p), 1, 0.5, top, rest=(1 - p) / 2, sampled=1.0)
         yield Finish(FinishReason.STOP, Usage())
 
 
 class NoEngine:
-    """Nothing to close."""
+    """An engine without resources."""
 
     closed = 0
 

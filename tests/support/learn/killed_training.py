@@ -1,4 +1,4 @@
-"""Trains with a tiny preset and kills itself with SIGKILL behind a step: python killed_training.py STEP ARGUMENTS..."""
+"""Train with a tiny preset, and exit by SIGKILL after a step: python killed_training.py STEP ARGUMENTS..."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import sys
 from pellucid.cli.app import app
 from pellucid.learn.train import loop, plan
 from pellucid.learn.train.checkpoint import Progression
-from pellucid.learn.train.command import Watcher
+from pellucid.learn.train.command import TrainingDisplay
 from support.learn.tiny_preset import TINY
 
 
 def main(step: int, arguments: list[str]) -> None:
     """Run the command line up to a step."""
-    stepped = Watcher.stepped
+    stepped = TrainingDisplay.stepped
 
-    def killing(watcher: Watcher, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
-        stepped(watcher, progression, bits_per_byte, tokens_per_second)
+    def killing(display: TrainingDisplay, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
+        stepped(display, progression, bits_per_byte, tokens_per_second)
         if progression.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Watcher.stepped = killing  # type: ignore[method-assign, assignment]
+    TrainingDisplay.stepped = killing  # type: ignore[method-assign, assignment]
     loop.CHECKPOINT_SECONDS = 0.0
     plan.PRESETS["cpu"] = TINY
     app(arguments)

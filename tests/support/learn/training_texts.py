@@ -1,4 +1,4 @@
-"""Texts to train on in tests, and models of the last bytes fitted to them by the book, slowly."""
+"""Texts to train on in tests, and slow reference models of the last bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = ("the", "king", "says", "that", "no", "man", "of", "the", "north", "shal
 
 
 def text_of(size: int, seed: int = 0) -> str:
-    """Lines of words, ``size`` bytes or a few more, a naïve one among them."""
+    """Return lines of words of about ``size`` bytes, with a naïve one among them."""
     draw, lines, length = random.Random(seed), [], 0
     while length < size:
         words = draw.choices(WORDS, k=draw.randint(4, 10))
@@ -30,7 +30,7 @@ def text_of(size: int, seed: int = 0) -> str:
 
 
 def text_file(folder: Path, size: int = 24_000, seed: int = 0) -> Path:
-    """A file of such text."""
+    """Write such text to a file."""
     path = folder / "words.txt"
     path.write_text(text_of(size, seed), encoding="utf-8")
     return path
@@ -41,7 +41,7 @@ def as_bytes(text: str) -> Bytes:
 
 
 class SlowKneserNey:
-    """Interpolated modified Kneser-Ney, written down as in Chen and Goodman 1999, with dictionaries."""
+    """Interpolated modified Kneser-Ney with dictionaries, as in Chen and Goodman 1999."""
 
     def __init__(self, texts: Sequence[bytes], order: int) -> None:
         self.order = order
@@ -67,11 +67,11 @@ class SlowKneserNey:
         ]
 
     def probability(self, history: bytes, byte: int) -> float:
-        """Of a byte behind a history of any length."""
+        """Return the probability of a byte after a history of any length."""
         return self._probability(history[max(len(history) - self.order + 1, 0) :], byte)
 
     def logprobs(self, history: bytes) -> Tensor:
-        """Of all bytes behind a history, (256,) float32."""
+        """Return the logprobs of all bytes after a history, (256,) float32."""
         context = history[max(len(history) - self.order + 1, 0) :]
         if context not in self._found:
             found = torch.tensor([self._probability(context, byte) for byte in range(BYTES)], dtype=torch.float64)
@@ -90,13 +90,13 @@ class SlowKneserNey:
 
 
 def history_of(ids: Sequence[int]) -> bytes:
-    """The bytes behind the last marker."""
+    """Return the bytes after the last marker."""
     markers = [index for index, id in enumerate(ids) if id >= BYTES]
     return bytes(ids[markers[-1] + 1 if markers else 0 :])
 
 
 def slow_logprobs(model: SlowKneserNey, ids: Sequence[int]) -> Tensor:
-    """Log-probabilities (len(ids), 257) behind each id."""
+    """Return log-probabilities (len(ids), 257) after each id."""
     out = torch.full((len(ids), VOCABULARY), NEVER)
     for index in range(len(ids)):
         out[index, :BYTES] = model.logprobs(history_of(ids[: index + 1]))

@@ -1,4 +1,4 @@
-"""Request bodies that were valid before something in them was changed, drawn with a seed."""
+"""Draws request bodies that are mutations of a valid one, with a seed."""
 
 from __future__ import annotations
 

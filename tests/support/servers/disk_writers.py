@@ -1,4 +1,4 @@
-"""All that writes to a disk, each as a function of a folder and a number: the same number writes the same thing."""
+"""Functions that write to a disk, each of a folder and a number; the same number writes the same data."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class _Warnings(logging.Handler):
 
 
 def prefixes(folder: Path, number: int) -> None:
-    """Save the prefixes of a server that leaves; a failure is a warning in its log, which is raised here."""
+    """Save the prefixes of a server that shuts down; a failure is a warning in its log, which is raised here."""
     shape = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
     content = torch.full((4, 1, 2000, 4), float(number), dtype=torch.float16)
     source = folder.with_name("model.gguf")
@@ -129,7 +129,7 @@ def prefixes(folder: Path, number: int) -> None:
 
 
 def pull(folder: Path, number: int) -> None:
-    """Fetch a model from the hub, beside something else in the cache."""
+    """Fetch a model from the hub into a cache that has other contents."""
     if number:
         Store(folder).pull("org/tiny", Silent())
     else:

@@ -1,4 +1,4 @@
-"""Clients that open connections and do not behave: half a request, a body that never ends, a reset in the middle of a stream."""
+"""Clients that misbehave: half a request, a body that never ends, a reset in the middle of a stream."""
 
 from __future__ import annotations
 

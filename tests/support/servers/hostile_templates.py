@@ -48,7 +48,7 @@ HOSTILE = {
     "urlize": ("{{ ('www.' * 10**6) | urlize }}", "writes more than|processor time|longer than"),
     "long refusal": ("{{ raise_exception('x' * 10**7) }}", "refuses these messages: x{1000} …$"),
 }
-"""Sources, and what the error says of them."""
+"""Sources, and the error message for each."""
 
 BENIGN = {
     "ChatML": (

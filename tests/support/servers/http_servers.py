@@ -1,4 +1,4 @@
-"""Servers for tests of the HTTP face: a real one on an ephemeral port, over a tiny random model or over scripted answers."""
+"""Servers for tests of the API on an ephemeral port, with a tiny random model or scripted answers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
 def tiny_assistant(
     slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None
 ) -> tuple[LocalAssistant, Engine]:
-    """Two tiny random models that speak bytes, the second one without infill tokens."""
+    """Return an assistant of two tiny random models of bytes, the second one without infill tokens, and its engine."""
     infill = InfillFormat(
         order="spm2", prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", file="<|file_sep|>", repo=None
     )
@@ -68,7 +68,7 @@ def tiny_assistant(
 
 
 def tiny_adapters(assistant: LocalAssistant, root: Path) -> LoadedAdapters:
-    """What loads the adapters of the store in this folder; there is one, :data:`ADAPTER`, with its numbers."""
+    """Return the adapters of the store in this folder, which has one adapter, :data:`ADAPTER`."""
     store = Store(root)
     (model, *_) = assistant.loaded()
     assert isinstance(model.model, Decoder)
@@ -77,7 +77,7 @@ def tiny_adapters(assistant: LocalAssistant, root: Path) -> LoadedAdapters:
 
 
 def spoken(text: str, position: int = 4, id: int = 7) -> Token:
-    """A token of an answer: rank 1 of two alternatives."""
+    """Return a token of an answer with rank 1 of two alternatives."""
     data = text.encode()
     top = (Alternative(id, text, data, -0.25), Alternative(id + 1, "other", b"other", -1.75))
     return Token(id, text, data, position, -0.25, 1, 0.5, top, rest=0.05, sampled=1.0)
@@ -85,7 +85,7 @@ def spoken(text: str, position: int = 4, id: int = 7) -> Token:
 
 @dataclass
 class ScriptedAssistant:
-    """Answers every generation with the tokens of a script, notes what it was asked for, and whether answers were closed.
+    """Answers every generation with the tokens of a script, and records the queries and whether answers were closed.
 
     ``before`` is awaited before each item: a test lets an answer hang there.
     """
@@ -155,7 +155,7 @@ class ScriptedAssistant:
 
 
 class ScriptedEngine:
-    """One idle slot, and room for 128 requests; ``failure`` is what it died of."""
+    """An engine with one idle slot and room for 128 requests; ``failure`` is the error that it died of."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
@@ -174,7 +174,7 @@ class LiveServer:
     server: uvicorn.Server
 
     def shut_down(self) -> None:
-        """What a signal does."""
+        """Shut down as on a signal."""
         self.server.should_exit = True
 
 
@@ -190,7 +190,7 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[str] = ()) -> Iterator[LiveServer]:
-    """A running server with this state, and with a page if one is given; it has stopped at the end."""
+    """Run a server with this state, and with a page if one is given."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     config = uvicorn_config(create_app(state, page), proxies, log_level="critical", timeout_graceful_shutdown=10)
@@ -217,7 +217,7 @@ def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[
 
 
 def scripted_state(assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any) -> ServerState:
-    """A state that serves scripted answers; with ``failure`` its engine has died of it."""
+    """Return a state that serves scripted answers; with ``failure`` its engine has died of it."""
     state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
     state.open(cast("LocalAssistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))
     return state

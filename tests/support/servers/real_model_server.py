@@ -1,4 +1,4 @@
-"""The real model, served by a process of its own, once for all tests that want it."""
+"""Serves the real model in a process of its own, once for all tests that use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid.config import load_settings
 
 CODER = "qwen2.5-coder-0.5b-instruct"
 LOADING = 300.0
-"""Seconds that loading may take: packing, where nobody has used the model before."""
+"""Seconds that loading may take, including the packing of a model that was not used before."""
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +42,12 @@ def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def real_models() -> dict[str, str]:
-    """Settings of a server with the models of this machine: what an earlier test saved of its prompts decides nothing."""
+    """Settings of a server with the models of this machine, without the prefixes that earlier tests saved."""
     return {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PREFIX_MEMORY": "0"}
 
 
 def is_healthy(address: str) -> bool:
-    """Whether the models are loaded."""
+    """Return whether the models are loaded."""
     try:
         return httpx.get(f"{address}/health").status_code == httpx.codes.OK
     except httpx.ConnectError:  # it has not begun to listen

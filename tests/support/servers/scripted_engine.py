@@ -1,4 +1,4 @@
-"""A tokenizer of bytes and a few words, and an engine that says what it is told: texts without a model."""
+"""A tokenizer of bytes and a few words, and an engine that generates a script, for tests without a model."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ def byte_tokenizer(
 
 
 class ScriptedEngine:
-    """Says the ids of its script, scores what it is asked to, and remembers what it was asked and whether it was closed."""
+    """Generates the ids of its script, scores prompts, and records its requests and how often it was closed."""
 
     def __init__(self, script: Sequence[int] = (), context: int = 512, reason: FinishReason = FinishReason.STOP) -> None:
         self.script = list(script)
         self.requests: list[Request] = []
         self.closed = 0
-        self.said = 0
+        self.generated = 0
         self._context = context
         self._reason = reason
 
     def context(self, model: str) -> int:
-        """Tokens that a sequence may have."""
+        """Return the number of tokens that a sequence may have."""
         return self._context
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
-        """The script, as far as max_tokens lets it and up to a stop id."""
+        """Yield the script up to ``max_tokens`` or a stop id."""
         self.requests.append(request)
         position = len(request.prompt)
         reason = self._reason
@@ -73,10 +73,10 @@ class ScriptedEngine:
                 if id in request.stop_ids:
                     reason = FinishReason.STOP
                     break
-                if self.said == request.params.max_tokens:
+                if self.generated == request.params.max_tokens:
                     reason = FinishReason.LENGTH
                     break
-                self.said += 1
+                self.generated += 1
                 top = ((id, -0.5), (IM_END, -1.5))[: request.params.top_logprobs]
                 yield TokenScore(id, position, -0.5, 1, 0.25, top, 0.1, 1.0)
                 position += 1
@@ -86,6 +86,6 @@ class ScriptedEngine:
 
 
 def scripted_assistant(engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT) -> LocalAssistant:
-    """An assistant whose one model, named scripted, is the engine's script."""
+    """Return an assistant with one model, named scripted, that generates the engine's script."""
     loaded = LoadedModel("scripted", cast("Model", None), tokenizer or byte_tokenizer(), infill, None, Path("scripted"))
     return LocalAssistant(cast("Engine", engine), [loaded])

@@ -1,4 +1,4 @@
-"""A real disk of a few megabytes, which a test fills or makes read-only. It needs Linux and the right to mount."""
+"""A real disk of a few megabytes, which a test fills or makes read-only. Needs Linux and the right to mount."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SmallDisk:
 
 
 def can_mount() -> bool:
-    """Whether this process may mount a disk."""
+    """Return whether this process may mount a disk."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return False
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0

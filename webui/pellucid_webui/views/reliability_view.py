@@ -8,12 +8,13 @@ from typing import Any
 
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ConfigError
+from pellucid.system.svg import Anchor, Picture, Scale
 from pellucid.tokens import ModelCard
 
 SIDE = 200
 """Of the diagram, in pixels; colours are the page's own."""
 
-LEFT, BELOW, COUNTS = 44, 34, 40
+LEFT, TOP, BELOW, COUNTS = 44, 8, 34, 40
 
 Bars = Sequence[Mapping[str, Any]]
 
@@ -53,32 +54,26 @@ def _told(name: str, about: Mapping[str, Any], kind: str) -> str:
 
 
 def _diagram(title: str, bars: Bars) -> str:
-    """How often what was said so probable came true: dots with 95 % intervals, and below them how many there were."""
-    points = [(LEFT + SIDE * float(bar["confidence"]), _height(bar["accuracy"]["value"]), bar) for bar in bars]
-    most = max((int(bar["count"]) for bar in bars), default=1)
+    """Draw the share of right suggestions over their predicted probability, with 95 % intervals, and the counts below."""
+    x, y = Scale(0, 1, LEFT, LEFT + SIDE), Scale(0, 1, SIDE, TOP)
     base = SIDE + BELOW + COUNTS
-    drawn = []
-    for x, y, bar in points:
-        low, high, count = _height(bar["accuracy"]["low"]), _height(bar["accuracy"]["high"]), int(bar["count"])
-        tall = COUNTS * count / most
-        middle = LEFT + SIDE * (min(int(float(bar["confidence"]) * 10), 9) + 0.5) / 10  # of its tenth, so that counts stand apart
-        drawn.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="currentColor"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="currentColor"/>'
-            f'<rect x="{middle - 7:.1f}" y="{base - tall:.1f}" width="14" height="{tall:.1f}" fill="currentColor" opacity="0.35"/>'
-            f'<text x="{middle:.1f}" y="{base + 12}" text-anchor="middle" font-size="10" fill="currentColor">{count}</text>'
-        )
-    label = "; ".join(f"said {float(bar['confidence']):.0%}, right {float(bar['accuracy']['value']):.0%}" for bar in bars)
-    return (
-        f'<figure style="margin:0"><figcaption>{title}</figcaption>'
-        f'<svg width="{LEFT + SIDE + 14}" height="{base + 18}" role="img" aria-label="{title}: {escape(label)}">'
-        f'<rect x="{LEFT}" y="8" width="{SIDE}" height="{SIDE - 8}" fill="none" stroke="currentColor" opacity="0.4"/>'
-        f'<line x1="{LEFT}" y1="{SIDE}" x2="{LEFT + SIDE}" y2="8" stroke="currentColor" stroke-dasharray="4 3" opacity="0.6"/>'
-        f'<text x="{LEFT + SIDE / 2}" y="{SIDE + 22}" text-anchor="middle" font-size="11" fill="currentColor">said to be right</text>'
-        f'<text x="{LEFT - 6}" y="16" text-anchor="end" font-size="11" fill="currentColor">100%</text>'
-        f'<text x="{LEFT - 6}" y="{SIDE}" text-anchor="end" font-size="11" fill="currentColor">0%</text>'
-        f"{''.join(drawn)}</svg></figure>"
-    )
+    height = Scale(0, max((int(bar["count"]) for bar in bars), default=1), 0, COUNTS)
+    words = "; ".join(f"predicted {float(bar['confidence']):.0%}, right {float(bar['accuracy']['value']):.0%}" for bar in bars)
+    drawn = Picture(LEFT + SIDE + 14, base + 18, title, words)
+    drawn.bar(LEFT, TOP, SIDE, SIDE - TOP, fill="none", stroke="currentColor", opacity="0.4")
+    drawn.line(LEFT, SIDE, LEFT + SIDE, TOP, stroke="currentColor", stroke_dasharray="4 3", opacity="0.6")
+    drawn.text(LEFT + SIDE / 2, SIDE + 22, "predicted probability", anchor=Anchor.MIDDLE, font_size="11")
+    drawn.text(LEFT - 6, TOP + 8, "100%", anchor=Anchor.END, font_size="11")
+    drawn.text(LEFT - 6, SIDE, "0%", anchor=Anchor.END, font_size="11")
+    for bar in bars:
+        count, confidence, accuracy = int(bar["count"]), float(bar["confidence"]), bar["accuracy"]
+        middle, tall = x.at(confidence), height.at(count)
+        drawn.line(middle, y.at(float(accuracy["low"])), middle, y.at(float(accuracy["high"])), stroke="currentColor")
+        drawn.dot(middle, y.at(float(accuracy["value"])), 3.5)
+        column = x.at((min(int(confidence * 10), 9) + 0.5) / 10)  # the middle of its tenth, so that no two counts overlap
+        drawn.bar(column - 7, base - tall, 14, tall, opacity="0.35")
+        drawn.text(column, base + 12, str(count), anchor=Anchor.MIDDLE, font_size="10")
+    return f'<figure style="margin:0"><figcaption>{title}</figcaption>{drawn.inline(fill="currentColor")}</figure>'
 
 
 def _table(before: Bars, after: Bars) -> str:
@@ -90,10 +85,6 @@ def _table(before: Bars, after: Bars) -> str:
         for bar in bars
     ]
     return f"<details><summary>The same as a table</summary><table>{head}{''.join(rows)}</table></details>"
-
-
-def _height(share: float) -> float:
-    return SIDE - (SIDE - 8) * float(share)
 
 
 def _error(interval: Mapping[str, float]) -> str:

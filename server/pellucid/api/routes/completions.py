@@ -119,7 +119,7 @@ class _CompletionJob(GenerationJob):
 
     @property
     def scores_prompts(self) -> bool:
-        """Whether the request asks for the probabilities of the prompts' tokens."""
+        """True if the request asks for the probabilities of the prompts' tokens."""
         return self._scored is not None
 
     async def read_prompts(self) -> None:

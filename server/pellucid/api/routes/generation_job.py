@@ -20,7 +20,7 @@ from pellucid.tokens import Finish, ModelCard, OnUsage, Token
 class GenerationJob(ABC):
     """A request for one answer or several, which are numbered from 0.
 
-    A subclass for each route says what it asks of the assistant, and writes its reply and its events. A token passes no other
+    A subclass for each route makes the query for the assistant and writes the reply and the events. A token passes no other
     generator between the assistant's and the response. With ``usage_on_the_way`` each answer's usage is known as its tokens come.
     """
 

@@ -1,10 +1,10 @@
-/* Activations of bytes, each thirty-two of a token with a scale of their own, as they are multiplied. */
+/* Activations quantised to bytes, with one scale for each thirty-two values of a token. */
 #pragma once
 #include "weights.h"
 
 enum {
-    HALVES = 2, /* of a group: the sums of activations are kept by sixteen, as the finest scales are */
-#if LANES == 16 /* what fits the registers: integer sums and float sums of a tile of one block */
+    HALVES = 2, /* of a group: sums of activations are kept for sixteen values, as the finest scales are */
+#if LANES == 16 /* as much as fits the registers: integer sums and float sums of a tile of one block */
     TILE = 12,
 #else
     TILE = 3,
@@ -30,7 +30,7 @@ INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g
     for (int i = 0; i < PIECES; i++) most = larger(most, larger(value[i], -value[i]));
     float largest = max_lanes(most);
     float inverse = largest > 0 ? 127.0f / largest : 0;
-    uint32_t sum[HALVES] = {0}; /* unsigned, as sums of what is no number may wrap */
+    uint32_t sum[HALVES] = {0}; /* unsigned, because sums of invalid values may wrap */
     for (int i = 0; i < PIECES; i++) {
         vi whole = nearest(value[i] * splat(inverse));
         sum[i * HALVES / PIECES] += (uint32_t)sum_lanes_int(whole);

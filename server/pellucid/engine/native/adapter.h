@@ -1,15 +1,15 @@
-/* What an adapter adds to a matrix's products: B times (A times the activations), of low rank (LoRA, arXiv 2106.09685). A reads
-   the same bytes that the matrix reads, and all sums are float32 in a fixed order: what a token gets does not depend on its batch. */
+/* The products that an adapter adds to a matrix's: B times (A times the activations), of low rank (LoRA, arXiv 2106.09685). A reads
+   the same bytes as the matrix, and all sums are float32 in a fixed order: a token's result does not depend on its batch. */
 #pragma once
 #include "activations.h"
 #include "pool.h"
 
 enum { FEW = TILE < 4 ? TILE : 4 }; /* tokens whose sums share a load */
 
-/* Of each projection that the matrix is made of: one below the other, or their blocks in turn. */
+/* The factors of each projection of the matrix: one below the other, or their blocks in turn. */
 typedef struct {
     const half *down;    /* A: (projections * padded / 16, columns, 16) */
-    const float *factor; /* (projections * padded): powers of two that the halves had to be divided by */
+    const float *factor; /* (projections * padded): powers of two by which the halves were divided */
     const half *up;      /* B: (blocks, rank, 16) */
     int64_t projections;
     int64_t interleaved;
@@ -77,7 +77,7 @@ INLINE void raise_tokens(const half *up, int64_t rank, const float *low, int64_t
         for (int v = 0; v < VECTORS; v++) store(product[t] + v * LANES, sum[t][v]);
 }
 
-/* Adds B times what was lowered to a block's products of the tokens ``token``..``token + n``. */
+/* Adds B times the lowered activations to a block's products of the tokens ``token``..``token + n``. */
 static void add_raised(const adapter *l, int64_t block, const float *low, int64_t token, int64_t n, float (*product)[BLOCK]) {
     int64_t projection = block % l->projections, width = low_width(l), t = 0;
     if (!l->interleaved)

@@ -1,6 +1,6 @@
 /* Causal attention over the KV cache, softmax taken block by block of keys (Milakov and Gimelshein 2018, arXiv 1805.02867).
-   Blocks lie at fixed positions from zero, and a row's operations are the same whichever rows share its work: a token's
-   result does not depend on the batch or on the chunk it came in. */
+   Blocks have fixed positions counted from zero, and a row's operations are the same whichever rows share its work: a token's
+   result does not depend on its batch or chunk. */
 #pragma once
 #include "simd.h"
 
@@ -38,7 +38,7 @@ typedef struct {
     float *out;    /* (rows, head_dim) */
     float *most;   /* (rows) largest score so far */
     float *total;  /* (rows) sum of the weights so far */
-    float *shrink; /* (rows) what the earlier blocks are multiplied by */
+    float *shrink; /* (rows) factor of the earlier blocks */
 } attention_scratch;
 
 static int64_t shared_tokens(head_shape s) {

@@ -1,5 +1,5 @@
-/* What is said of a row of logits: the entropy, an id's logprob and rank, and the most probable ids. A row is cut into fixed
-   pieces whose sums are added in order, so that the figures do not depend on how many threads there were. */
+/* Scores of a row of logits: the entropy, an id's logprob and rank, and the most probable ids. A row is cut into fixed
+   pieces whose sums are added in order, so that the scores do not depend on the number of threads. */
 #pragma once
 #include <math.h>
 
@@ -8,14 +8,14 @@
 
 enum {
     PIECE = 4096,  /* logits */
-    STRIDE = 128,  /* logits among which nothing is looked for where their largest one is too small */
+    STRIDE = 128,  /* logits that are skipped together if their largest one is too small */
     MOST_TOP = 20, /* MAX_ALTERNATIVES in tokens.py */
 };
 
 typedef struct {
     int64_t rows, vocab, stride, top; /* logits (rows, vocab), their rows ``stride`` apart; 1 <= top <= MOST_TOP */
     const float *logits;
-    int64_t *id;                /* (rows): of the tokens; -1 becomes the most probable one */
+    int64_t *id;                /* (rows): the tokens; -1 becomes the most probable one */
     int64_t *rank;              /* (rows) */
     double *logprob, *entropy;  /* (rows) */
     int64_t *top_id;            /* (rows, top) */
@@ -25,7 +25,7 @@ typedef struct {
 typedef struct {
     int64_t id[MOST_TOP];
     float value[MOST_TOP];
-    int64_t count; /* of these, the largest first */
+    int64_t count; /* number of values, the largest first */
     int64_t above; /* logits larger than the token's */
     double weights, products; /* sums of e^(logit - value[0]), and of that times (logit - value[0]) */
 } piece;
@@ -39,7 +39,7 @@ typedef struct {
 
 static void insert(piece *p, int64_t top, int64_t id, float value) {
     if (p->count == top) {
-        if (!(value > p->value[top - 1])) return; /* of equals the first one stays */
+        if (!(value > p->value[top - 1])) return; /* of equal logits the first one is kept */
     } else p->count++;
     int64_t at = p->count - 1;
     for (; at && value > p->value[at - 1]; at--) {
@@ -71,7 +71,7 @@ static void add_up(piece *p, const float *logit, int64_t begin, int64_t end, flo
         vf value = load(logit + i), below = value - most;
         vf weight = exp2_(below * splat(LOG2_E));
         weights += weight;
-        products = fma_(weight, larger(below, splat(-1e30f)), products); /* 0 * -infinity would be no number */
+        products = fma_(weight, larger(below, splat(-1e30f)), products); /* 0 * -infinity would be NaN */
         above -= value > splat(chosen);
     }
     p->weights = (double)sum_lanes(weights);
@@ -109,7 +109,7 @@ static void describe_row(const describing *all, int64_t row) {
     for (int64_t i = 0; i < all->pieces; i++) {
         double lower = (double)first[i].value[0] - most, factor = exp(lower);
         whole.above += first[i].above;
-        if (factor == 0) continue; /* also where ``lower`` is no number that could be multiplied */
+        if (factor == 0) continue; /* also where ``lower`` is not finite */
         whole.weights += factor * first[i].weights;
         whole.products += factor * (first[i].products + lower * first[i].weights);
     }

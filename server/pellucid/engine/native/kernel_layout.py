@@ -69,10 +69,10 @@ def _squeeze(strips: Tensor, bits: int) -> Tensor:
     nibbles = low[:, :, ::2] | low[:, :, 1::2] << 4
     if bits == 4:
         return nibbles
-    each = 8 // (bits - 4)  # strips whose further bits share a byte
+    sharing = 8 // (bits - 4)  # strips whose further bits share a byte
     shifts = torch.arange(0, 8, bits - 4, dtype=torch.uint8)[:, None]
     blocks, groups, count, width = high.shape
-    rest = (high.view(blocks, groups, count // each, each, width) << shifts).sum(dim=3, dtype=torch.uint8)
+    rest = (high.view(blocks, groups, count // sharing, sharing, width) << shifts).sum(dim=3, dtype=torch.uint8)
     return torch.cat((nibbles, rest), dim=2)
 
 

@@ -37,12 +37,12 @@ typedef struct {
     int64_t slot_stride, head_stride, token_stride;
 } batch;
 
-/* Everything that a pass needs besides its input and output lies here, one piece behind another. */
+/* All working memory of a pass, one piece after another. */
 typedef struct {
     float *x, *wanted; /* (tokens, hidden), (rows, hidden): the residual stream; of the last layer only wanted rows are finished */
     float *qkv;        /* (tokens, (heads + 2 kv_heads) * head_dim) */
     float *mixed;      /* (tokens, heads * head_dim) */
-    quantized q;       /* what is multiplied next; of the widest row */
+    quantized q;       /* the next input of a matrix; as wide as the widest row */
     quantized gated;   /* (tokens, intermediate) */
     float *low;        /* (tokens, low) */
     attention_scratch *attention; /* one a thread */
@@ -155,7 +155,7 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, half
 }
 
 /* The phases of a pass: each runs on all threads, on what the one before has finished. A phase's argument, with which threads
-   agree on what to do, lies on the stack of the thread that leads through them. */
+   agree on their work, is on the stack of the thread that leads the pass. */
 typedef struct {
     const pass *p;
     int layer;
@@ -212,7 +212,7 @@ static void quantize_normed(void *argument, int thread) {
     }
 }
 
-/* What attention gave, as bytes; of the last layer only wanted rows, whose residual stream is copied as well. */
+/* The result of attention, as bytes; of the last layer only wanted rows, whose residual stream is also copied. */
 static void quantize_mixed(void *argument, int thread) {
     (void)thread;
     const step *now = argument;
@@ -270,7 +270,7 @@ static void run_layer(const pass *p, int index) {
     target qkv = {.sink = STORE, .out = s->qkv, .width = queries + 2 * d->kv_heads * d->head_dim};
     project(p, &l->qkv, s->q, b->tokens, qkv);
     run(p->pool, place_all, &now);
-    if (!rows) return; /* of a prompt's earlier chunks nothing is wanted but keys and values */
+    if (!rows) return; /* of a prompt's earlier chunks only keys and values are wanted */
     run(p->pool, attend_all, &now);
     now = (step){.p = p, .layer = index, .x = x, .rows = rows, .norm = l->post_norm, .only = last ? b->row : NULL, .residual = x};
     run(p->pool, quantize_mixed, &now);

@@ -1,12 +1,12 @@
 /* Matrices times activations of bytes: the sums of a group are exact integers, and the order in which the groups are added
-   is the same in every tile, so that a result does not depend on what it was computed beside. */
+   is the same in every tile, so that a result does not depend on the other tokens of its batch. */
 #pragma once
 #include "activations.h"
 #include "adapter.h"
 #include "pool.h"
 
 enum {
-    PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: of a gate and what it gates, one group */
+    PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: one group of a gate and of the rows that it gates */
     MOST_PARTS = 3,
 };
 
@@ -26,7 +26,7 @@ typedef struct {
     const uint8_t *number;
     const half *scale, *minimum;
     int64_t groups;
-    int zero; /* the bits that a shift by makes of one the number that stands for zero, where there are no minima */
+    int zero; /* without minima, the number for zero is 1 << zero */
 } rows;
 
 /* One block of rows times the first T tokens of a tile. */
@@ -45,7 +45,7 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
             _Alignas(64) int32_t start[TILE];
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
-                /* Unsigned, as sums may wrap of tokens that there are not: a tile is computed for as many as it has room for. */
+                /* Unsigned, because the sums of absent tokens may wrap: a tile always computes all that it has room for. */
                 uint32_t all = (uint32_t)low[t] + (shared == GROUP ? (uint32_t)low[TILE + t] : 0);
                 start[t] = with_minimum ? 0 : (int32_t)(f == BITS8 ? byte_correction(all) : all << r.zero);
             }
@@ -85,7 +85,7 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
         for (int v = 0; v < VECTORS; v++) store(out[t] + v * LANES, sum[t][v]);
 }
 
-/* The ways to find numbers and scales, each for as many tokens as there are. */
+/* The forms of numbers and scales, each for any number of tokens. */
 typedef void (*multiplier)(rows r, quantized a, int64_t token, float (*out)[BLOCK], int tokens);
 #define CASE(...) case __VA_ARGS__: return tile(r, a, token, out, (form)F, SHARED, MINIMUM, __VA_ARGS__);
 #define MULTIPLIER(name, form_, shared_, minimum_) \
@@ -126,7 +126,7 @@ static multiplier unpacked_multiplier(const weights *w) {
     return w->shared != GROUP ? multiply_unpacked_halves : w->minimum ? multiply_unpacked_minimum : multiply_unpacked;
 }
 
-/* What becomes of the products: stored; added to what is there; or a gate's silu times what it gates, quantised. */
+/* The use of the products: stored; added to the output; or a gate's silu times the rows that it gates, quantised. */
 typedef enum { STORE, ADD, GATE } sink;
 
 typedef struct {
@@ -134,14 +134,14 @@ typedef struct {
     float *out; /* (tokens, width), for STORE and ADD */
     int64_t width;
     quantized gated; /* for GATE */
-    const float *low; /* what lower() gave, where the matrix has an adapter */
+    const float *low; /* the result of lower(), if the matrix has an adapter */
 } target;
 
 INLINE vf biased(const matrix *m, int64_t row, const float *product) {
     return m->bias ? load(product) + load(m->bias + row) : load(product);
 }
 
-/* A panel's blocks of a gate, each followed by what it gates, are one group of columns of the next matrix. */
+/* A panel's blocks of a gate, each followed by the block that it gates, are one group of columns of the next matrix. */
 static void finish_gate(const matrix *m, int64_t block, const float (*product)[TILE][BLOCK], int64_t t, int64_t token, quantized q) {
     vf value[PIECES];
     for (int i = 0; i < PIECES; i++) {
@@ -189,7 +189,7 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
             .zero = (int)w->bits - 1,
         };
         by[b] = packed_multiplier(w);
-        if (end - begin <= TILE || w->bits == 8) continue; /* numbers that are used once are unpacked on the way */
+        if (end - begin <= TILE || w->bits == 8) continue; /* numbers that are used once are unpacked as they are read */
         unpack_block(w, block, unpacked);
         r[b].number = unpacked;
         by[b] = unpacked_multiplier(w);

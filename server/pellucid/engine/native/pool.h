@@ -1,5 +1,5 @@
 /* A few threads that run one function together: each takes the next piece of work until none is left. Nothing waits for a thread
-   that has taken none, so that a thread whose core another process uses delays no other. */
+   without a piece, so that a thread whose core is used by another process does not delay the others. */
 #pragma once
 #include <pthread.h>
 #include <sched.h>
@@ -19,7 +19,7 @@ enum {
     /* Ten to forty microseconds: the jobs of a pass follow each other more closely. A thread that waits longer gives its core
        away, as another process may have taken the core of the thread that it waits for. */
     SPINS = 1000,
-    INSIDE = (1 << 16) - 1, /* of a state: how many workers are at work on the job */
+    INSIDE = (1 << 16) - 1, /* of a state: how many workers are working on the job */
     OPEN = 1 << 16,         /* workers may begin */
     JOB = 1 << 17,          /* the number of the job counts in these */
 };
@@ -29,7 +29,7 @@ typedef void (*work)(void *argument, int thread);
 typedef struct {
     _Alignas(64) atomic_long next;
     _Alignas(64) atomic_ulong state;
-    _Alignas(64) atomic_uint passes; /* how many have begun and how many have ended: in one the sum is odd */
+    _Alignas(64) atomic_uint passes; /* passes begun plus passes ended: the sum is odd during a pass */
     atomic_int sleeping, awaited;
     int threads;
     work function;
@@ -51,7 +51,7 @@ static void begin(pool *p) {
     atomic_fetch_add(&p->passes, 1);
     if (!atomic_load(&p->sleeping)) return;
     pthread_mutex_lock(&p->lock);
-    pthread_mutex_unlock(&p->lock); /* what counts as sleeping does sleep now */
+    pthread_mutex_unlock(&p->lock); /* now every worker that counts as sleeping sleeps */
     pthread_cond_broadcast(&p->wake);
 }
 
@@ -83,7 +83,7 @@ static unsigned long enter(pool *p, unsigned long last) {
     }
 }
 
-/* Wait until all workers have left the job, which is closed. */
+/* Wait until all workers have finished with the job, which is closed. */
 static void await_others(pool *p) {
     for (int spins = SPINS; spins > 0; spins--) {
         if (!(atomic_load_explicit(&p->state, memory_order_acquire) & INSIDE)) return;
@@ -96,7 +96,7 @@ static void await_others(pool *p) {
     pthread_mutex_unlock(&p->lock);
 }
 
-/* A worker takes part in a job while that is open. One that comes too late, as another process had its core, is not missed. */
+/* A worker takes part in a job while it is open. A worker that comes too late, because its core was busy, is not needed. */
 static void *serve(void *argument) {
     worker self = *(worker *)argument;
     pool *p = self.pool;
@@ -127,7 +127,7 @@ static void run(pool *p, work function, void *argument) {
     if (atomic_fetch_and(&p->state, ~(unsigned long)OPEN) & INSIDE) await_others(p);
 }
 
-/* A pool lives as long as its process. It has fewer threads than asked for where the system refuses more; NULL: no memory. */
+/* A pool lives as long as its process. It has fewer threads than requested if the system refuses more. NULL: no memory. */
 pool *pellucid_pool(int threads) {
     pool *p = aligned_alloc(64, (sizeof(pool) + 63) / 64 * 64);
     if (!p) return NULL;

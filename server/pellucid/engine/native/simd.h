@@ -1,4 +1,4 @@
-/* Vectors of the widest kind that this compilation allows, and the few instructions that the C language has no word for. */
+/* Vectors of the widest kind that this compilation allows, and the few instructions that C cannot express. */
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -19,7 +19,7 @@
 #define VARIANT "NEON-dotprod"
 #define LANES 4
 #else
-#define VARIANT "portable" /* right on any processor, and fast on none: for tests */
+#define VARIANT "portable" /* correct on any processor, but slow: for tests */
 #define LANES 4
 #endif
 
@@ -169,7 +169,7 @@ typedef struct {
 #define UNSIGNED_BYTES 0
 #endif
 
-/* What a sum of products with numbers of eight bits starts with, given minus the sum of the other factors. */
+/* The start of a sum of products with numbers of eight bits, given minus the sum of the other factors. */
 INLINE uint32_t byte_correction(uint32_t minus) { return UNSIGNED_BYTES ? minus * 128 : 0; }
 
 INLINE factor byte_factor(vi numbers) {
@@ -213,7 +213,7 @@ INLINE vi dot(vi sum, factor f, int32_t four) {
 #endif
 }
 
-/* Halves are what the KV cache holds. What does not fit one becomes the largest that does. */
+/* The KV cache holds halves. A value that does not fit becomes the largest half. */
 #define HALF_MAX 65504.0f
 INLINE vf clamp_half(vf v) {
     return larger(smaller(v, splat(HALF_MAX)), splat(-HALF_MAX));

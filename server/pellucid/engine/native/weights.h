@@ -1,13 +1,13 @@
-/* Matrices of whole numbers of four to eight bits, each few columns of a row with a scale of their own, as GGUF files hold
-   them: a weight is (number - 2^(bits - 1)) * scale, or number * scale + minimum where there are minima. */
+/* Matrices of integers of four to eight bits, with one scale for a few columns of a row, as in GGUF files:
+   a weight is (number - 2^(bits - 1)) * scale, or number * scale + minimum where there are minima. */
 #pragma once
 #include "simd.h"
 
 enum {
     BLOCK = 16, /* rows that are interleaved, four columns of each at a time */
-    GROUP = 32, /* columns that lie together, and activations that share a scale */
+    GROUP = 32, /* columns that are stored together, and activations that share a scale */
     STRIPS = GROUP / 4, /* of a block's group: four columns of its sixteen rows */
-    STRIP = BLOCK * 4,  /* bytes of one, once it is unpacked */
+    STRIP = BLOCK * 4,  /* bytes of an unpacked strip */
     VECTORS = BLOCK / LANES,
     AHEAD = 2048, /* bytes */
 };
@@ -22,15 +22,15 @@ typedef struct {
     int64_t shared; /* columns that share a scale: 32, or 16 */
 } weights;
 
-/* How a tile finds a group's numbers. Unpacked ones have a byte each, as those of eight bits have from the beginning. */
+/* The form of the numbers that a tile reads. Unpacked ones have a byte each, as numbers of eight bits always have. */
 typedef enum { BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, UNPACKED = 0 } form;
 
 INLINE int64_t group_bytes(int64_t bits) { return bits ? GROUP * BLOCK * bits / 8 : GROUP * BLOCK; }
 
 INLINE vi load_int(const uint8_t *p) { return *(const vi_anywhere *)p; }
 
-/* Few tokens are computed faster than their weights come from memory, each of which is used once: ask for them in time, as
-   processors look no further ahead than a page by themselves. Beyond the end nothing is fetched, and nothing fails. */
+/* With few tokens, memory is slower than computing, and each weight is used once: prefetch weights, because processors
+   themselves look no further ahead than a page. Beyond the end nothing is fetched, and nothing fails. */
 INLINE void fetch_ahead(const void *numbers, int64_t bytes) {
 #pragma GCC unroll 8
     for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)numbers + AHEAD + line, 0, 0);
@@ -77,7 +77,7 @@ static void unpack_block(const weights *w, int64_t block, uint8_t *out) {
         }
 }
 
-/* One row as floats: how an embedding is looked up. */
+/* One row as floats, to look up an embedding. */
 static void read_row(const weights *w, int64_t row, float *out) {
     int64_t block = row / BLOCK, lane = row % BLOCK, parts = GROUP / w->shared, zero = w->minimum ? 0 : 1 << (w->bits - 1);
     for (int64_t g = 0; g < w->groups; g++) {

@@ -1,4 +1,4 @@
-"""The command ``pellucid calibrate``: replay, fit, measure on other files, keep what was found beside the model."""
+"""The command ``pellucid calibrate``: replays cursors, fits, measures on other files, and stores the calibration next to the model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pellucid.bench.plot import check_path
 from pellucid.completion.suggestion import normalize_newlines
 from pellucid.completion.trust.features import VERSION
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, NotSupportedError
-from pellucid.learn.calibrate.cursors import SUFFIXES, Spot, divide, draw
+from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, divide, draw
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
@@ -29,26 +28,27 @@ from pellucid.learn.calibrate.records import SuggestionRecord, SuggestionRecordF
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
-from pellucid.learn.corpus import LARGEST_SOURCE, Corpus, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
 from pellucid.system.machine import versions
+from pellucid.system.svg import check_picture_path
 from pellucid.system.terminal import Bars, Steps
 from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170
-"""Columns of the tables where they go into a file or pipe."""
+"""Columns of the tables in a file or pipe."""
 
 FIT_SHARE = 0.6
-"""Part of the cursors that stand in the files to fit on."""
+"""Share of the cursors in files to fit on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for: so many ``cursors`` in the files of a folder, and where to put what is found.
+class CalibrateOptions:
+    """The options: the number of ``cursors`` in the files of a folder, and the output files.
 
-    ``out`` is the calibration's file in the place of the one beside the model, ``records`` that of the replay.
+    ``out`` replaces the calibration file next to the model, ``records`` the file of the replay.
     """
 
     path: Path
@@ -60,103 +60,112 @@ class Wish:
     json: bool = False
 
 
-def calibrate(settings: Settings, wish: Wish) -> None:
-    """Find out how far the suggestions of the first model of the settings can be trusted, keep and tell it.
+def calibrate(settings: Settings, options: CalibrateOptions) -> None:
+    """Calibrate the suggestions of the first model of the settings, and store and print the result.
 
-    Raises a PellucidError, one sentence, for what cannot be done. What was replayed before is not asked again.
+    Replayed cursors are not asked again. Raises a PellucidError with one sentence if calibrating is not possible.
     """
-    if wish.plot is not None:
-        check_path(wish.plot)
-    to_fit = round(wish.cursors * FIT_SHARE)
-    if 2 * to_fit < LEAST_SUGGESTIONS:  # of a cursor come two suggestions at most
+    if options.plot is not None:
+        check_picture_path(options.plot)
+    to_fit = round(options.cursors * FIT_SHARE)
+    if 2 * to_fit < LEAST_SUGGESTIONS:  # a cursor gives at most two suggestions
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
-        raise InvalidRequestError(f"{wish.cursors} cursors are too few to fit anything on: give --cursors {least} or, better, hundreds.")
-    corpus = without_near_duplicates(gather([wish.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE))  # none is to be on both sides
-    sys.stderr.write(f"{wish.path}: {corpus}\n")
+        raise InvalidRequestError(f"{options.cursors} cursors are too few to fit anything: give --cursors {least} or, better, hundreds.")
+    corpus = without_near_duplicates(
+        gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES)
+    )  # no near-duplicate is in both parts
+    sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
-    spots = [*draw(fit, to_fit), *draw(test, wish.cursors - to_fit)]
+    cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]
     with Bars() as bars:
         engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
     try:
         name, file = assistant.name_of(None), _file(assistant)
-        records = _replayed(settings, wish, corpus, spots, assistant, file)
+        records = _replayed(settings, options, corpus, cursors, assistant, file)
     finally:
         engine.close()
-    findings = _found(settings, wish, records, {document.name for document in fit}, name)
-    path = file.path if wish.out is None else wish.out
+    findings = _found(settings, options, records, {document.name for document in fit}, name)
+    path = file.path if options.out is None else options.out
     write(path, as_record(findings), file.key)
-    _tell(findings, wish, path)
+    _report(findings, options, path)
 
 
 def _file(assistant: LocalAssistant) -> CalibrationFile:
     file = assistant.calibration_file()
     if file is None:
-        raise NotSupportedError("The model has no place in the store where a calibration could be kept: name one that pellucid fetched.")
+        raise NotSupportedError("The model is not in Pellucid's store, where its calibration would be kept: name a downloaded model.")
     return file
 
 
 def _replayed(
-    settings: Settings, wish: Wish, corpus: Corpus, spots: Sequence[Spot], assistant: LocalAssistant, file: CalibrationFile
+    settings: Settings,
+    options: CalibrateOptions,
+    corpus: Corpus,
+    cursors: Sequence[ReplayCursor],
+    assistant: LocalAssistant,
+    file: CalibrationFile,
 ) -> list[SuggestionRecord]:
-    """What is suggested at all cursors, each with the text behind it and without."""
+    """Return the suggestions at all cursors, each with the text after the cursor and without it."""
     texts = {document.name: normalize_newlines(document.text) for document in corpus.documents}
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
     about = {"model": file.key, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
-    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another one are not in the way
-    path = wish.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
+    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another run stay in their own file
+    path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     kept = SuggestionRecordFile(path, about)
     done = {record.key: record for record in kept.read()}
-    asks = [(spot, suffix) for spot in spots for suffix in (True, False)]
-    left = [(spot, suffix) for spot, suffix in asks if (spot.document, spot.kind, spot.at, suffix) not in done]
+    asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
+    left = [(cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done]
     if len(left) < len(asks):
-        sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are in {path} already.\n")
+        sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are already in {path}.\n")
     if left:
         with Steps() as steps:
             asyncio.run(Replay(assistant, assistant.name_of(None), texts, kept.append).run(left, steps))
     by_key = {record.key: record for record in kept.read()}
-    return [by_key[spot.document, spot.kind, spot.at, suffix] for spot, suffix in asks]
+    return [by_key[cursor.document, cursor.kind, cursor.at, suffix] for cursor, suffix in asks]
 
 
-def _found(settings: Settings, wish: Wish, records: Sequence[SuggestionRecord], to_fit: set[str], model: str) -> Findings:
+def _found(settings: Settings, options: CalibrateOptions, records: Sequence[SuggestionRecord], to_fit: set[str], model: str) -> Findings:
     """Fit on some files and measure on the others."""
     fit = Table.of([record for record in records if record.document in to_fit])
     check(fit)
     logged, more = 0, None
-    if wish.with_log:
+    if options.with_log:
         log = SuggestionLog(settings.data / FILE)
         entries = log.entries(model)
         if not entries:
             raise InvalidRequestError(
-                f"There is nothing of {model} that this version of Pellucid can use in the log of suggestions {log.path}: "
-                "switch on pellucid.completion.log, or leave out --with-log."
+                f"The log of suggestions {log.path} has no entry of {model} that this version of Pellucid can use: "
+                "switch on pellucid.completion.log, or omit --with-log."
             )
         logged, more = len(entries), logged_table(entries, float(fit.whole.sum()))
     with Steps() as steps:
         steps.start("fitting and measuring", 2)
-        ways = fit_all(fit, more)
+        models = fit_all(fit, more)
         steps.advance(1)
-        findings = find(fit, [record for record in records if record.document not in to_fit], ways)
+        findings = find(fit, [record for record in records if record.document not in to_fit], models)
         steps.advance(1)
     about = {
         "model": model,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "folder": wish.path.resolve().name,
-        "cursors": wish.cursors,
+        "folder": options.path.resolve().name,
+        "cursors": options.cursors,
         "logged": logged,
     }
     return replace(findings, calibration=replace(findings.calibration, about=about))
 
 
-def _tell(findings: Findings, wish: Wish, path: Path) -> None:
-    if wish.json:
+def _report(findings: Findings, options: CalibrateOptions, path: Path) -> None:
+    if options.json:
         sys.stdout.write(json.dumps(findings.calibration.record | {"path": str(path), "figures": figures(findings)}) + "\n")
     else:
         width = None if sys.stdout.isatty() else WIDE
         show(findings, Console(highlight=False, markup=False, emoji=False, width=width))
-    if wish.plot is not None:
-        draw_findings(findings, wish.plot)
-        sys.stderr.write(f"The picture is in {wish.plot}.\n")
+    if options.plot is not None:
+        draw_findings(findings, options.plot)
+        sys.stderr.write(f"The picture is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
-        sys.stderr.write("That its probabilities say more than one number for all would is not shown by so few: ask for more --cursors.\n")
-    used = "" if wish.out is not None else " Editors use it from their next connection on; without that file they go by fixed thresholds."
+        sys.stderr.write("So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors.\n")
+    used = (
+        "" if options.out is not None else " Editors use it from their next connection on; delete the file to return to fixed thresholds."
+    )
     sys.stderr.write(f"The calibration is in {path}.{used}\n")

@@ -1,17 +1,17 @@
-"""Whether a suggestion is right: whether it is what the file says."""
+"""Judges a suggestion by the text of the file."""
 
 from __future__ import annotations
 
 
 def is_right(text: str, truth: str) -> bool:
-    """Whether the file says a text next, blanks at the ends of lines aside, and no word goes on where the text ends.
+    """Return True if the file continues with the text, ignoring trailing blanks, and the text does not end inside a word.
 
-    Other code that does the same counts as wrong, so that the share of right ones is a lower bound.
+    Different code of the same effect counts as wrong, so the share of right suggestions is a lower bound.
     """
-    said, wanted = _stripped(text), _stripped(truth)
-    if not wanted.startswith(said):
+    suggested, expected = _stripped(text), _stripped(truth)
+    if not expected.startswith(suggested):
         return False
-    return not (said[-1:].isidentifier() or said[-1:].isdigit()) or not (_is_word(wanted[len(said) : len(said) + 1]))
+    return not (suggested[-1:].isidentifier() or suggested[-1:].isdigit()) or not (_is_word(expected[len(suggested) : len(suggested) + 1]))
 
 
 def _is_word(character: str) -> bool:

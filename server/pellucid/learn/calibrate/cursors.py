@@ -1,4 +1,4 @@
-"""Places in files where an editor would ask for a suggestion, and what the files say there next."""
+"""Picks cursors in files at which an editor would request a suggestion, with the text that follows them in the file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
 
 TEST_SHARE = 0.4
-"""Part of the text that is in the files on which the figures are measured."""
+"""Share of the text in the files to measure on."""
 
 LEAST_FILES = 4
-"""Files below which there are not two to fit on and two to measure on: within one file suggestions are no strangers to each other."""
+"""Fewest files: two to fit on and two to measure on. Suggestions within one file are not independent."""
 
 LEAST_LETTERS = 3
-"""Letters and digits of a line at which something can be suggested."""
+"""Fewest letters and digits of a line at which a suggestion is requested."""
 
 LANGUAGES = {
     "c": "c", "cc": "cpp", "cpp": "cpp", "cs": "csharp", "css": "css", "dart": "dart", "ex": "elixir", "go": "go", "h": "c",
@@ -31,29 +31,29 @@ LANGUAGES = {
     "r": "r", "rb": "ruby", "rs": "rust", "scala": "scala", "sh": "shellscript", "sql": "sql", "swift": "swift", "toml": "toml",
     "ts": "typescript", "tsx": "typescriptreact", "vue": "vue", "yaml": "yaml", "yml": "yaml", "zig": "zig",
 }  # fmt: skip
-"""Languages as editors name them, by the suffix of a file: what is replayed of a folder."""
+"""Language identifiers of editors by file suffix. Only these files are replayed."""
 
 SUFFIXES = tuple(f".{suffix}" for suffix in LANGUAGES)
 
 
 class CursorKind(StrEnum):
-    """Where on its line a cursor stands."""
+    """The position of a cursor on its line."""
 
     LINE_START = "line start"
     """After the indentation."""
     WORD_START = "word start"
     """Before a word that is not the line's first."""
     OPERATOR = "after an operator"
-    """Behind a dot, an operator, a comma or an opening bracket."""
+    """After a dot, an operator, a comma or an opening bracket."""
     MID_WORD = "mid-word"
-    """Behind the first letters of a word."""
+    """After the first letters of a word."""
     BRACKETS = "between brackets"
-    """Behind an opening bracket whose closing one the editor has put to the right of the cursor."""
+    """After an opening bracket whose closing one the editor has put to the right of the cursor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """A cursor at character ``at`` of a document; the text from there up to ``end`` is not written yet."""
+class ReplayCursor:
+    """A cursor at character ``at`` of a document. The text from there up to ``end`` is not written yet."""
 
     document: str
     kind: CursorKind
@@ -61,25 +61,25 @@ class Spot:
     end: int
 
     def place(self, text: str, *, suffix: bool) -> DocumentCursor:
-        """The cursor as an editor would ask there, with the text behind it or at the end of a file that goes no further."""
+        """Return the cursor as an editor would send it, with the text after it, or at the end of the file."""
         language = LANGUAGES.get(PurePath(self.document).suffix.removeprefix("."), "")
-        # An editor's document has one address for both, but they are two states of it whose windows are to be found again.
+        # An editor has one URI for a document, but these are two states of it, and each has its own windows.
         uri = f"file:///{self.document}{'' if suffix else '#alone'}"
         return DocumentCursor(uri, text[: self.at], text[self.end :] if suffix else "", language, self.document)
 
     def truth(self, text: str, *, suffix: bool) -> str:
-        """What the file says at the cursor: what is not there yet, without a text behind it all the rest of the file."""
+        """Return the missing text: up to ``end``, or the whole rest of the file without a suffix."""
         return text[self.at : self.end if suffix else len(text)]
 
 
 def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
-    """Whole files to fit on, and whole files that hold ``TEST_SHARE`` of the text to measure on, by the hash of their names.
+    """Split whole files by the hash of their names: to fit on, and, with ``TEST_SHARE`` of the text, to measure on.
 
-    Raises InvalidRequestError where there are too few of them.
+    Raises InvalidRequestError if there are too few files.
     """
     if len(documents) < LEAST_FILES:
         files = "is 1 source file" if len(documents) == 1 else f"are {len(documents)} source files"
-        raise InvalidRequestError(f"There {files}, and to fit on some and to measure on others takes {LEAST_FILES}: name a larger folder.")
+        raise InvalidRequestError(f"There {files}, but fitting and measuring take {LEAST_FILES}: name a larger folder.")
     order = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
     wanted = TEST_SHARE * sum(document.size for document in documents)
     test, fit = order[:2], order[2:4]
@@ -89,41 +89,42 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
     return sorted(fit, key=_name), sorted(test, key=_name)
 
 
-def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Spot]:
-    """At most so many cursors: on some lines, one of each kind that the line has; long files have more of them, as they have more lines.
+def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[ReplayCursor]:
+    """Pick at most ``count`` cursors: random lines, with one cursor of each kind that the line has. Longer files get more.
 
-    Whoever writes a line is asked several times on it, and what the model has read then serves again; so it is here. They are in the
-    order of the files and of the places in them. Who asks for more gets the same ones and others: what was replayed is not lost.
+    Several cursors share a line because an editor asks repeatedly while a line is typed, and the KV cache is reused. The result is sorted
+    by file and position. A larger ``count`` keeps the same cursors and adds others, so that replayed ones are reused.
     """
     lines = [line for document in documents for line in _lines(Document(document.name, normalize_newlines(document.text)))]
     dice = random.Random(seed)  # noqa: S311 -- not for secrets
     dice.shuffle(lines)
-    drawn: list[Spot] = []
+    drawn: list[ReplayCursor] = []
     for line in lines:
         if len(drawn) >= count:
             break
-        kinds: dict[CursorKind, list[Spot]] = {}
-        for spot in line:
-            kinds.setdefault(spot.kind, []).append(spot)
+        kinds: dict[CursorKind, list[ReplayCursor]] = {}
+        for cursor in line:
+            kinds.setdefault(cursor.kind, []).append(cursor)
         drawn += [dice.choice(kinds[kind]) for kind in CursorKind if kind in kinds]
-    return sorted(drawn[:count], key=lambda spot: (spot.document, spot.at, spot.kind))
+    return sorted(drawn[:count], key=lambda cursor: (cursor.document, cursor.at, cursor.kind))
 
 
-def spots(document: Document) -> Iterator[Spot]:
-    """All places of a document."""
+def cursors(document: Document) -> Iterator[ReplayCursor]:
+    """Yield all cursors of a document."""
     for line in _lines(document):
         yield from line
 
 
-def _lines(document: Document) -> Iterator[list[Spot]]:
-    """The places of each line at which something can be suggested."""
+def _lines(document: Document) -> Iterator[list[ReplayCursor]]:
+    """Yield the cursors of each line with enough letters."""
     lines = document.text.split("\n")
     start = 0
     for row, line in enumerate(lines):
         if sum(map(str.isalnum, line)) >= LEAST_LETTERS:
             end = start + _written_length(lines, row)
             yield [
-                Spot(document.name, kind, start + column, end if stop is None else start + stop) for kind, column, stop in _columns(line)
+                ReplayCursor(document.name, kind, start + column, end if stop is None else start + stop)
+                for kind, column, stop in _columns(line)
             ]
         start += len(line) + 1
 
@@ -134,7 +135,7 @@ _INNERMOST = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 
 
 def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
-    """The places of a line: their columns and, where text of it stays to the right, where that begins."""
+    """Yield the cursors of a line: kind, column and, if text remains to the right, the column where it begins."""
     indent, last = len(line) - len(line.lstrip()), len(line.rstrip())
     yield CursorKind.LINE_START, indent, None
     for match in _WORD.finditer(line):
@@ -151,9 +152,9 @@ def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
 
 
 def _written_length(lines: Sequence[str], row: int) -> int:
-    """Characters from the start of a line to the end of what is written with it: the line, and the block that it begins or opens.
+    """Return the characters from the start of a line to the end of the block that it begins or opens.
 
-    Whoever writes the head of a block, or its first line, has not written the rest of it yet.
+    When the head of a block or its first line is typed, the rest of the block is not written yet.
     """
     own = indentation(lines[row])
     above = next((line for line in reversed(lines[:row]) if line.strip()), "")

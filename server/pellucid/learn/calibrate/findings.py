@@ -1,4 +1,4 @@
-"""What was found: how well each way says what comes, on files that none was fitted on, and what the levels then do."""
+"""Measures calibrations on files that were not used for fitting, and the effect of each gate level."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pellucid.learn.calibrate.table import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
 
 SIMULATIONS = 200
-"""Times that outcomes are drawn from the probabilities themselves, to see which error is chance alone."""
+"""Simulations with outcomes drawn from the probabilities themselves, for the error by chance alone."""
 
 RESAMPLES = 1000
-"""Of files, for each interval: there are many intervals, and the order of suggestions is found anew for each sample."""
+"""Resamples of files for each interval; there are many intervals."""
 
 MASS_BINS = 15
 LENGTHS = (("up to 10 characters", 0, 10), ("11 to 40 characters", 11, 40), ("more than 40 characters", 41, 10**9))
@@ -30,10 +30,10 @@ LENGTHS = (("up to 10 characters", 0, 10), ("11 to 40 characters", 11, 40), ("mo
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well probabilities say what comes, of whole suggestions; intervals by drawing files anew.
+    """Metrics of the probabilities of whole suggestions, with intervals by resampling files.
 
-    ``width`` and ``mass`` are expected calibration errors by ten bins of equal width and fifteen of equal mass. ``chance`` is
-    the first where every probability is true and the suggestions are as few as here.
+    ``width`` and ``mass`` are expected calibration errors with ten bins of equal width and fifteen of equal mass. ``chance`` is the
+    expected ``width`` of perfect probabilities with as few suggestions.
     """
 
     width: Interval
@@ -47,7 +47,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class LevelCheck:
-    """Some of the suggestions: how many, how many of them are right, and how probable that was said to be on average."""
+    """A group of suggestions: their number, the share of right ones, and the mean probabilities before and after calibration."""
 
     name: str
     count: int
@@ -58,15 +58,15 @@ class LevelCheck:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Everything. ``scores``, ``bars``, ``checks`` and ``outcomes`` are of the files to measure on.
+    """The result of a calibration. ``scores``, ``bars``, ``checks`` and ``outcomes`` are measured on the test files.
 
-    ``points`` are what every threshold does on the files to fit on, each said while the file was left out: the levels' costs
-    are chosen there. ``tested`` is the same on the files to measure on. ``outcomes`` has for each level what the calibration
-    does and what the thresholds would do.
+    ``points`` has the effect of every threshold on the files to fit on, each predicted while its file was left out; the levels' costs are
+    chosen there. ``tested`` is the same on the test files. ``outcomes`` has for each level the effect of the calibration and of the fixed
+    thresholds.
     """
 
     calibration: Calibration
-    ways: tuple[FittedModel, ...]
+    models: tuple[FittedModel, ...]
     scores: Mapping[CalibrationKind, Score]
     bars: Mapping[CalibrationKind, tuple[Bin, ...]]
     checks: tuple[LevelCheck, ...]
@@ -77,60 +77,59 @@ class Findings:
     test: Table
 
 
-def find(fit: Table, records: Sequence[SuggestionRecord], ways: Sequence[FittedModel]) -> Findings:
-    """Measure ways, the best first, on the records of files that they were not fitted on.
+def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[FittedModel]) -> Findings:
+    """Measure fitted models, best first, on the records of files that they were not fitted on.
 
-    Raises InvalidRequestError where those say nothing, or all of one file.
+    Raises InvalidRequestError if there are no suggestions, if all are right or all wrong, or if all are of one file.
     """
     test = Table.of(records)
     whole = test.only(test.whole)
     if len(np.unique(whole.right)) < 2:
         raise InvalidRequestError(
-            f"The {whole.size} suggestions to measure on are all of one kind, right or wrong, or there is none: "
-            "ask for more --cursors, or name another folder."
+            f"The {whole.size} suggestions to measure on are all right, all wrong, or none: ask for more --cursors, or name another folder."
         )
     check_files(test, "to measure on")
-    said = {way.kind: predict(way.kind, way.numbers, test.numbers) for way in ways}
-    best, raw = ways[0], next(way for way in ways if way.kind is CalibrationKind.RAW)
+    probabilities = {model.kind: predict(model.kind, model.numbers, test.numbers) for model in models}
+    best, raw = models[0], next(model for model in models if model.kind is CalibrationKind.RAW)
     points = curve(fit, best.held_out)
     calibration = Calibration(best.kind, best.numbers, choose(points), {})
-    scores = {way.kind: score(said[way.kind][test.whole], whole) for way in ways}
-    bars = {way.kind: tuple(reliability(said[way.kind][test.whole], whole.right)) for way in ways}
+    scores = {model.kind: score(probabilities[model.kind][test.whole], whole) for model in models}
+    bars = {model.kind: tuple(reliability(probabilities[model.kind][test.whole], whole.right)) for model in models}
     outcomes = {
         level: (
-            outcome(test, shown(test, said[best.kind], calibration.threshold(level))),
+            outcome(test, shown(test, probabilities[best.kind], calibration.threshold(level))),
             outcome(test, shown_by_thresholds(test, records, level)),
         )
         for level in GateLevel
     }
     return Findings(
         calibration=calibration,
-        ways=tuple(ways),
+        models=tuple(models),
         scores=scores,
         bars=bars,
-        checks=tuple(checks(test, said[raw.kind], said[best.kind])),
+        checks=tuple(checks(test, probabilities[raw.kind], probabilities[best.kind])),
         points=tuple(points),
-        tested=tuple(curve(test, said[best.kind])),
+        tested=tuple(curve(test, probabilities[best.kind])),
         outcomes=outcomes,
         fit=fit,
         test=test,
     )
 
 
-def score(said: Floats, table: Table) -> Score:
-    """How well the probabilities of whole suggestions say what comes."""
+def score(probabilities: Floats, table: Table) -> Score:
+    """Return the metrics of the probabilities of whole suggestions."""
     right = table.right.astype(np.float64)
     of_files = [np.flatnonzero(table.files == number) for number in np.unique(table.files)]
 
     def interval(statistic: Callable[[Floats, Floats], float], most: float = math.inf) -> Interval:
         def of_drawn(files: Floats) -> float:
             rows = np.concatenate([of_files[int(number)] for number in files])
-            return statistic(said[rows], right[rows])
+            return statistic(probabilities[rows], right[rows])
 
         return metrics.bootstrap([np.arange(len(of_files))], of_drawn, resamples=RESAMPLES, bounds=(-math.inf, most))
 
     generator = np.random.default_rng(0)
-    drawn = [metrics.calibration_error(said, generator.random(len(said)) < said) for _ in range(SIMULATIONS)]
+    drawn = [metrics.calibration_error(probabilities, generator.random(len(probabilities)) < probabilities) for _ in range(SIMULATIONS)]
     return Score(
         width=interval(metrics.calibration_error, 1.0),
         mass=interval(lambda p, y: metrics.calibration_error(p, y, MASS_BINS, "mass"), 1.0),
@@ -143,10 +142,10 @@ def score(said: Floats, table: Table) -> Score:
 
 
 def checks(table: Table, before: Floats, after: Floats) -> list[LevelCheck]:
-    """Whether what is said holds for some of the suggestions as well as for all."""
+    """Compare probabilities with outcomes for groups of suggestions."""
     alone, lines, length = table.number("no suffix") == 1, table.number("lines") > 0, table.characters
     groups: dict[str, Bools] = {
-        "with text behind the cursor": ~alone,
+        "with text after the cursor": ~alone,
         "without": alone,
         "code": table.number("in text") == 0,
         "comments and strings": table.number("in text") == 1,

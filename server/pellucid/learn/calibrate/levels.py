@@ -1,4 +1,4 @@
-"""What showing only what is probably right hides of the wrong suggestions and loses of the right ones, and so what each level asks."""
+"""Chooses the threshold of each gate level: the wrong suggestions that it hides against the right ones that it loses."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from pellucid.learn.calibrate.records import SuggestionRecord
 from pellucid.learn.calibrate.table import Floats, Ints, Table
 
 LOSSES: Mapping[GateLevel, float] = {GateLevel.QUIET: 0.15, GateLevel.NORMAL: 0.05, GateLevel.EAGER: 0.01}
-"""Part of the right suggestions that a level may lose or shorten; it hides as many wrong ones as it can for that.
+"""Share of the right suggestions that a level may lose or shorten. Within it, the level hides as many wrong ones as it can.
 
-It is not the share of accepted ones that is made as large as possible: that is best served by showing next to nothing.
+The acceptance rate is not the target: showing next to nothing would maximize it.
 """
 
 THRESHOLDS = tuple(number / 200 for number in range(200))
-"""Among which a level's is chosen."""
+"""The candidate thresholds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelOutcome:
-    """What becomes of suggestions.
+    """The effect of a level on suggestions.
 
-    Of the ``wrong``: ``hidden``, or ``cut`` to a part that is right; else something wrong is still shown. Of the ``right``:
-    ``lost``, or ``shortened``, so that not all of it is shown. ``kept`` is the share of the right ones' characters that is shown.
+    Of the ``wrong`` ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the others still show something wrong. Of the
+    ``right`` ones, ``lost`` are not shown and ``shortened`` are shown in part. ``kept`` is the share of the right ones' characters that is
+    shown.
     """
 
     wrong: int
@@ -39,46 +40,46 @@ class LevelOutcome:
 
     @property
     def gone(self) -> float:
-        """The share of the wrong of which nothing wrong is shown."""
+        """Share of the wrong suggestions of which nothing wrong is shown."""
         return (self.hidden + self.cut) / max(self.wrong, 1)
 
     @property
     def loss(self) -> float:
-        """The share of the right of which not all is shown: a word of each would otherwise count as none lost."""
+        """Share of the right suggestions that are not shown whole. Otherwise showing one word of each would count as no loss."""
         return (self.lost + self.shortened) / max(self.right, 1)
 
     @property
     def precision(self) -> float:
-        """The share of what is shown that is right as far as it goes."""
+        """Share of the shown suggestions that are right as far as they are shown."""
         shown = self.wrong - self.hidden + self.right - self.lost
         return (self.cut + self.right - self.lost) / max(shown, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class LevelPoint:
-    """A threshold of P(right) and what becomes of suggestions by it."""
+    """A threshold of P(right) and its outcome."""
 
     threshold: float
     outcome: LevelOutcome
 
 
 def curve(table: Table, probabilities: Floats) -> list[LevelPoint]:
-    """What every threshold does. Rows are those of each suggestion one after the other, the longest part first."""
+    """Return the outcome of every threshold. Rows are grouped by suggestion, the longest part first."""
     return [LevelPoint(threshold, outcome(table, shown(table, probabilities, threshold))) for threshold in THRESHOLDS]
 
 
 def shown(table: Table, probabilities: Floats, threshold: float) -> Ints:
-    """The row of the part of each suggestion that is shown, (suggestions,); -1 where nothing is."""
+    """Return the row of each suggestion's shown part, of shape (suggestions,); -1 for a hidden one."""
     numbers = np.unique(table.suggestions)
     found = np.full(len(numbers), -1, dtype=np.int64)
     above = np.flatnonzero(probabilities > threshold)
-    which, at = np.unique(table.suggestions[above], return_index=True)  # the first: the longest part
+    which, at = np.unique(table.suggestions[above], return_index=True)  # the first is the longest part
     found[np.searchsorted(numbers, which)] = above[at]
     return found
 
 
 def shown_by_thresholds(table: Table, records: Sequence[SuggestionRecord], level: GateLevel) -> Ints:
-    """The same for the thresholds that decide where there is no calibration."""
+    """Return the same for the fixed thresholds, which apply without a calibration."""
     rows = np.split(np.arange(table.size), np.flatnonzero(np.diff(table.suggestions)) + 1)
     suggested = [record for record in records if record.parts]
     found = []
@@ -90,7 +91,7 @@ def shown_by_thresholds(table: Table, records: Sequence[SuggestionRecord], level
 
 
 def outcome(table: Table, rows: Ints) -> LevelOutcome:
-    """What becomes of suggestions of which these rows are shown, -1 for nothing."""
+    """Return the outcome of showing these rows, -1 for nothing."""
     right = table.right[table.whole]
     shows = rows >= 0
     part_right = shows & table.right[rows]
@@ -108,7 +109,7 @@ def outcome(table: Table, rows: Ints) -> LevelOutcome:
 
 
 def choose(points: Sequence[LevelPoint]) -> dict[GateLevel, float]:
-    """The cost of a wrong suggestion at each level, a right one gaining 1: of the highest threshold that loses no more than it may."""
+    """Return each level's cost of a wrong suggestion, relative to a right one, from the highest threshold within its ``LOSSES``."""
     costs = {}
     for level, allowed in LOSSES.items():
         threshold = max(point.threshold for point in points if point.outcome.loss <= allowed)

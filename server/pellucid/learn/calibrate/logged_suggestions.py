@@ -1,4 +1,4 @@
-"""What an editor's log adds to a replay: suggestions that somebody took, shortened or dismissed, with the weight that is due to them."""
+"""Adds an editor's log to a replay: accepted, shortened and dismissed suggestions, with a limited weight."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.learn.calibrate.table import Table
 
 MOST_WEIGHT = 0.5
-"""What the log weighs at most where the replay weighs 1.
+"""Largest weight of the log relative to the replay.
 
-Only what a gate has let through is in it, and what somebody accepts is not always what they end up with: it says how this
-user's code differs, and is not to outvote what is known for certain. It takes no part in choosing or measuring either: a
-calibration that is judged by how much is accepted learns to show less.
+The log holds only what the gate let through, and an accepted suggestion may still be edited. It shows how this user's code differs, but
+must not outvote certain knowledge. It is not used for choosing or measuring: a calibration that is judged by acceptance learns to show
+less.
 """
 
 
 def logged_table(entries: Sequence[LogEntry], replayed: float) -> Table | None:
-    """The rows of a log beside a replay of so many suggestions; None where nothing is logged.
+    """Return the rows of a log for a replay of ``replayed`` suggestions; None if the log is empty.
 
-    What was accepted is right and what was dismissed is wrong; of what was shortened the part is right and what was shown wrong.
-    What the gate had shortened before it was shown is no whole suggestion, as its numbers say.
-    Each editor's session is a file of its own, as one suggestion's neighbours are no strangers to it.
+    Accepted suggestions are right and dismissed ones wrong; of shortened ones the part is right and the whole wrong. A suggestion that the
+    gate had shortened does not count as whole. Each editor session counts as one file, because its suggestions are not independent.
     """
     rows: list[tuple[tuple[float, ...], bool, bool, int, str]] = []
     for number, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Ways to say how probable it is that a suggestion is right: fitted on some files, and chosen by their log-loss on others of them."""
+"""Fits models of the probability that a suggestion is right, and ranks them by log loss on files that were left out."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from pellucid.learn.metrics import log_loss
 FOLDS = 5
 
 LEAST_SUGGESTIONS = 60
-"""Suggestions to fit on below which coefficients say more of chance than of the model."""
+"""Fewest suggestions to fit on; with fewer, coefficients mostly reflect chance."""
 
 LEAST_OF_A_KIND = 10
-"""As many of them have to be right, and as many wrong."""
+"""Fewest right and fewest wrong suggestions."""
 
 LEAST_FILES = 2
-"""Files with suggestions below which nothing can be left out, and no interval be told by drawing files."""
+"""Fewest files with suggestions: one can be left out, and files can be resampled."""
 
 ISOTONIC_FROM = 1000
-"""Suggestions from which on a rising function follows the model rather than chance (Niculescu-Mizil and Caruana 2005)."""
+"""Suggestions from which on isotonic regression does not overfit (Niculescu-Mizil and Caruana 2005)."""
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Inverses of the ridge penalties that logistic regression is tried with, on standardised numbers."""
+"""Candidate inverse ridge penalties of logistic regression on standardized features."""
 
 NEARLY_FREE = 1e4
-"""The same for two coefficients, which hundreds of suggestions hold: only so that they stay finite where a score parts all."""
+"""Inverse ridge penalty of the two-parameter curve: just enough to keep the coefficients finite for separable data."""
 
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A way with its coefficients; ``numbers`` are those of :class:`pellucid.completion.trust.calibration.Calibration`.
+    """A model with its coefficients; ``numbers`` are those of :class:`pellucid.completion.trust.calibration.Calibration`.
 
-    ``strength`` is the penalty's inverse, where there is one; ``loss`` the log-loss in nats on files that were left out, and
-    ``held_out`` (n,) what was said of each row while its file was.
+    ``strength`` is the inverse penalty, if there is one; ``loss`` is the log loss in nats on left-out files, and ``held_out`` of shape (n,)
+    holds each row's probability while its file was left out.
     """
 
     kind: CalibrationKind
@@ -55,11 +55,11 @@ class FittedModel:
 
 
 def check(table: Table) -> None:
-    """Raise InvalidRequestError where there is too little to fit on."""
+    """Raise InvalidRequestError if there is too little to fit on."""
     right = table.right[table.whole]
     if len(right) < LEAST_SUGGESTIONS:
         raise InvalidRequestError(
-            f"There are {len(right)} suggestions to fit on, and it takes {LEAST_SUGGESTIONS}: "
+            f"There are {len(right)} suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: "
             "ask for more --cursors, or name a larger folder."
         )
     rare = min(int(right.sum()), len(right) - int(right.sum()))
@@ -73,23 +73,23 @@ def check(table: Table) -> None:
 
 
 def check_files(table: Table, purpose: str) -> None:
-    """Raise InvalidRequestError where the suggestions, of which there are some, are of too few files."""
+    """Raise InvalidRequestError if the suggestions are from too few files."""
     if len(np.unique(table.files[table.whole])) < LEAST_FILES:
         raise InvalidRequestError(
-            f"All {int(table.whole.sum())} suggestions {purpose} are in one file, and it takes {LEAST_FILES}: "
+            f"All {int(table.whole.sum())} suggestions {purpose} are in one file, but {LEAST_FILES} are needed: "
             "ask for more --cursors, or name a larger folder."
         )
 
 
 def fit_all(table: Table, more: Table | None = None) -> list[FittedModel]:
-    """Every way that the data allow, the best first. ``more`` is fitted on besides, and judges nobody: the log of an editor."""
+    """Fit every model that the data allow, and sort them, best first. ``more`` is used for fitting only: an editor's log."""
     check(table)
-    ways: list[tuple[CalibrationKind, float | None]] = [(CalibrationKind.RAW, None), (CalibrationKind.PLATT, None)]
-    ways += [(CalibrationKind.LOGISTIC, strength) for strength in STRENGTHS]
+    candidates: list[tuple[CalibrationKind, float | None]] = [(CalibrationKind.RAW, None), (CalibrationKind.PLATT, None)]
+    candidates += [(CalibrationKind.LOGISTIC, strength) for strength in STRENGTHS]
     if table.whole.sum() >= ISOTONIC_FROM:
-        ways.append((CalibrationKind.ISOTONIC, None))
+        candidates.append((CalibrationKind.ISOTONIC, None))
     best: dict[CalibrationKind, FittedModel] = {}
-    for kind, strength in ways:
+    for kind, strength in candidates:
         found = _judged(table, more, kind, strength)
         if kind not in best or found.loss < best[kind].loss:
             best[kind] = found
@@ -97,7 +97,7 @@ def fit_all(table: Table, more: Table | None = None) -> list[FittedModel]:
 
 
 def predict(kind: CalibrationKind, numbers: Sequence[float], rows: Floats) -> Floats:
-    """P(right) of rows (n, features): what ``Calibration.probability`` says of each."""
+    """Return P(right) of rows of shape (n, features), as ``Calibration.probability`` computes it."""
     mean = np.exp(rows[:, 0])
     if kind is CalibrationKind.RAW:
         return mean
@@ -112,7 +112,7 @@ def predict(kind: CalibrationKind, numbers: Sequence[float], rows: Floats) -> Fl
 
 
 def _judged(table: Table, more: Table | None, kind: CalibrationKind, strength: float | None) -> FittedModel:
-    """A way fitted on all, with what it says of files that it was not fitted on."""
+    """Fit a model on all rows, and compute its predictions for files that were left out."""
     held_out = np.empty(table.size)
     for inside, outside in _folds(table):
         numbers = _fit(_with(table.only(inside), more), kind, strength)
@@ -122,7 +122,7 @@ def _judged(table: Table, more: Table | None, kind: CalibrationKind, strength: f
 
 
 def _folds(table: Table) -> Iterator[tuple[Ints, Ints]]:
-    """Rows to fit on and rows to judge by, no file in both."""
+    """Yield rows to fit on and rows to judge by, with no file in both."""
     folds = GroupKFold(n_splits=min(FOLDS, len(np.unique(table.files))))
     return iter(folds.split(table.numbers, table.right, table.files))
 
@@ -133,9 +133,9 @@ def _with(table: Table, more: Table | None) -> Table:
 
 def _fit(table: Table, kind: CalibrationKind, strength: float | None) -> tuple[float, ...]:
     if kind is not CalibrationKind.LOGISTIC:
-        table = table.only(table.whole)  # a curve of the mean alone cannot tell a part from a whole, which is right less often
+        table = table.only(table.whole)  # parts are right more often than wholes, and a curve of the mean alone cannot tell them apart
     if len(np.unique(table.right)) < 2:
-        raise InvalidRequestError("All suggestions of some files are of one kind, right or wrong: ask for more --cursors.")
+        raise InvalidRequestError("All suggestions of some files are right, or all are wrong: ask for more --cursors.")
     if kind is CalibrationKind.RAW:
         return ()
     mean = np.exp(table.numbers[:, 0])
@@ -147,7 +147,7 @@ def _fit(table: Table, kind: CalibrationKind, strength: float | None) -> tuple[f
         return (*map(float, fitted.X_thresholds_), *map(float, fitted.y_thresholds_))
     assert strength is not None, "a ridge penalty has a strength"
     means, scales = table.numbers.mean(axis=0), table.numbers.std(axis=0)
-    scales[scales < FLOOR] = 1.0  # what is the same everywhere says nothing, and is not to be divided by nothing
+    scales[scales < FLOOR] = 1.0  # a constant feature carries no information and must not be divided by zero
     bias, weights = _regress((table.numbers - means) / scales, table.right, table.weights, strength)
     return (bias, *map(float, [*weights, *means, *scales]))
 

@@ -1,4 +1,4 @@
-"""What was suggested at cursors, as numbers: a line of JSON each, appended at once, so that a run that was broken off goes on."""
+"""Stores the suggestions at cursors as numbers: JSON lines that are appended at once, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "pellucid replay 1"
 
 @dataclass(frozen=True, slots=True)
 class SuggestionPart:
-    """A beginning of a suggestion that a gate may show: its length in characters, its numbers, and whether it is right."""
+    """A beginning of a suggestion that a gate may show: its length in characters, its features, and its correctness."""
 
     length: int
     numbers: tuple[float, ...]
@@ -25,9 +25,9 @@ class SuggestionPart:
 
 @dataclass(frozen=True, slots=True)
 class SuggestionRecord:
-    """What was suggested at a cursor: all of it, then the parts that can stand alone, the longest first; nothing of it as text.
+    """The suggestion at a cursor: the whole, then the parts that can be shown alone, longest first. It holds no text.
 
-    ``ending`` says why it ends, ``shown`` how many characters the thresholds of each level let through.
+    ``ending`` is the reason why it ends, ``shown`` the number of characters that each level's thresholds let through.
     """
 
     document: str
@@ -40,24 +40,24 @@ class SuggestionRecord:
 
     @property
     def key(self) -> tuple[str, str, int, bool]:
-        """What tells it from others of its run."""
+        """The identity of the record within its run."""
         return self.document, self.kind, self.at, self.suffix
 
     @property
     def whole(self) -> SuggestionPart:
-        """All of it. Needs a suggestion."""
+        """The whole suggestion. Needs one."""
         return self.parts[0]
 
 
 class SuggestionRecordFile:
-    """The records of one run. ``about`` says of what: a file of another run is refused."""
+    """The records of one run, identified by ``about``. The file of another run is rejected."""
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path = path
         self._head = {"format": FORMAT, "about": dict(about)}
 
     def read(self) -> list[SuggestionRecord]:
-        """What there is of the run; a line that was being written when it was broken off is cut away.
+        """Read the records so far, and cut off a line that was being written when the run was interrupted.
 
         Raises InvalidRequestError for the file of another run, and for one that cannot be read.
         """
@@ -80,7 +80,7 @@ class SuggestionRecordFile:
         return records
 
     def append(self, records: Sequence[SuggestionRecord]) -> None:
-        """Add records at the end. Raises InvalidRequestError where the disk refuses."""
+        """Append records. Raises InvalidRequestError if the disk refuses."""
         lines = [] if self.path.exists() and self.path.stat().st_size else [self._head]
         self._write("a", "".join(json.dumps(line) + "\n" for line in [*lines, *map(asdict, records)]))
 
@@ -93,7 +93,7 @@ class SuggestionRecordFile:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             why = "the disk is full: free some space" if full else f"{error.strerror or error}: name another file with --records"
-            raise InvalidRequestError(f"The records cannot be written to {self.path}, {why}; what there is of them is kept.") from None
+            raise InvalidRequestError(f"The records cannot be written to {self.path}, {why}; the records so far are kept.") from None
 
 
 def _record(line: Mapping[str, Any]) -> SuggestionRecord:

@@ -1,4 +1,4 @@
-"""Asking at cursors as an editor does: by the language server's own completer, with no gate, and without its clock."""
+"""Requests suggestions at cursors with the editor's own completer, without gate or time limit."""
 
 from __future__ import annotations
 
@@ -19,61 +19,61 @@ from pellucid.completion.trust.calibrated_gate import Candidate
 from pellucid.completion.trust.features import features
 from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, part_lengths, show_all
 from pellucid.learn.calibrate.correctness import is_right
-from pellucid.learn.calibrate.cursors import Spot
+from pellucid.learn.calibrate.cursors import ReplayCursor
 from pellucid.learn.calibrate.records import SuggestionPart, SuggestionRecord
 from pellucid.system.progress import Progress
 
 AT_ONCE = 4
-"""Cursors that are asked at together: their tokens are computed in one batch."""
+"""Files that are replayed concurrently, so that their tokens share a batch."""
 
 DIGITS = 6
-"""Of the numbers that are kept: more would only fill the disk."""
+"""Decimal places of the stored features."""
 
-Ask = tuple[Spot, bool]
-"""A cursor, with the text behind it or without."""
+Ask = tuple[ReplayCursor, bool]
+"""A cursor, and if the text after it is sent."""
 
 
 class Replay:
-    """Asks a model at the cursors of some texts; every suggestion is kept by ``keep`` as soon as it is there."""
+    """Requests suggestions at cursors, and passes each to ``keep`` at once."""
 
     def __init__(
-        self, speaker: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[SuggestionRecord]], None]
+        self, assistant: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[SuggestionRecord]], None]
     ) -> None:
-        # Time limits would make what is suggested depend on how busy the machine is; what is generated ahead helps nobody here.
-        # Which other files are open is not known of a folder, so that suggestions are those of an editor with none.
+        # A time limit would make suggestions depend on the machine's load, and generating ahead has no reader.
+        # The editor's open files are unknown, so suggestions are those of an editor with no other file open.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
         self._model = model
-        self._road = FixedProvider(speaker)
+        self._road = FixedProvider(assistant)
         self._texts = texts
         self._keep = keep
 
     async def run(self, asks: Sequence[Ask], progress: Progress) -> None:
-        """Ask at all of them, in ``AT_ONCE`` files at a time, and in each from above to below, as its readers do.
+        """Request all suggestions, ``AT_ONCE`` files at a time, and in each file from top to bottom.
 
-        Raises a PellucidError where asking or keeping fails.
+        Raises a PellucidError if a request or ``keep`` fails.
         """
         progress.start("replaying", len(asks))
         files: dict[tuple[str, bool], list[Ask]] = {}
-        for spot, suffix in asks:
-            files.setdefault((spot.document, suffix), []).append((spot, suffix))
+        for cursor, suffix in asks:
+            files.setdefault((cursor.document, suffix), []).append((cursor, suffix))
         left = list(reversed(files.values()))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
                     group.create_task(self._work(left, progress))
         except ExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None  # one of them says it: all workers have the same model and disk
+            raise group_error.exceptions[0] from None  # one is enough: all workers share the model and the disk
 
     async def _work(self, left: list[list[Ask]], progress: Progress) -> None:
         while left:
             context = PromptContext(self._context_settings, ChunkRing(self._context_settings))
-            for spot, suffix in left.pop():
-                self._keep([await self._ask(spot, suffix, context)])
+            for cursor, suffix in left.pop():
+                self._keep([await self._ask(cursor, suffix, context)])
                 progress.advance(1)
 
-    async def _ask(self, spot: Spot, suffix: bool, context: PromptContext) -> SuggestionRecord:
-        """What is suggested at a cursor, by a completer that remembers nothing of other cursors but their windows."""
+    async def _ask(self, cursor: ReplayCursor, suffix: bool, context: PromptContext) -> SuggestionRecord:
+        """Return the suggestion at a cursor, from a completer that remembers only the context windows of other cursors."""
         heard: list[Candidate] = []
 
         def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
@@ -81,16 +81,16 @@ class Replay:
             return show_all(candidate.tokens)
 
         completer = Completer(self._settings, lambda: self._road, context, RecentAnswers(), model=self._model, gate=note)
-        text = self._texts[spot.document]
-        await completer.suggest(spot.place(text, suffix=suffix))
+        text = self._texts[cursor.document]
+        await completer.suggest(cursor.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()
         assert explanation is not None, "of the suggestion"
         await completer.aclose()
-        return _record(spot, suffix, explanation, heard[0] if heard else None, spot.truth(text, suffix=suffix))
+        return _record(cursor, suffix, explanation, heard[0] if heard else None, cursor.truth(text, suffix=suffix))
 
 
-def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> SuggestionRecord:
-    record = SuggestionRecord(spot.document, spot.kind, spot.at, suffix, str(explanation.ending))
+def _record(cursor: ReplayCursor, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> SuggestionRecord:
+    record = SuggestionRecord(cursor.document, cursor.kind, cursor.at, suffix, str(explanation.ending))
     if candidate is None:
         return record
     at = candidate.cursor_features
@@ -105,5 +105,5 @@ def _record(spot: Spot, suffix: bool, explanation: Explanation, candidate: Candi
 
 
 def _numbers(values: Sequence[float]) -> tuple[float, ...]:
-    """As they are kept."""
+    """Round features for storage."""
     return tuple(round(value, DIGITS) for value in values)

@@ -1,4 +1,4 @@
-"""Findings as tables for people and as JSON for programs."""
+"""Shows findings as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -16,35 +16,39 @@ from pellucid.learn.calibrate.findings import Findings
 from pellucid.learn.calibrate.levels import LevelOutcome
 from pellucid.learn.metrics import Bin, Interval
 
-WAYS: Mapping[CalibrationKind, str] = {
-    CalibrationKind.RAW: "the mean probability as it is",
-    CalibrationKind.PLATT: "a curve of it (Platt)",
+MODEL_LABELS: Mapping[CalibrationKind, str] = {
+    CalibrationKind.RAW: "the mean probability, uncalibrated",
+    CalibrationKind.PLATT: "Platt scaling",
     CalibrationKind.LOGISTIC: "logistic regression",
     CalibrationKind.ISOTONIC: "isotonic",
 }
 
 KEPT_POINTS = 20
-"""Every so many of the curve's thresholds are told in a table."""
+"""Every n-th threshold of the curve is shown in the table."""
 
 
 def as_record(findings: Findings) -> dict[str, Any]:
-    """The calibration as it is kept, with the figures that people are shown; it travels with every list of models."""
+    """Return the calibration as it is stored, with the figures that are shown to people. It is part of every list of models."""
     record = findings.calibration.record
-    told = figures(findings)
+    measured = figures(findings)
     kinds = (CalibrationKind.RAW, findings.calibration.kind)
-    kept: dict[str, Any] = {name: told[name] for name in ("fitted on", "measured on", "levels")}
-    kept |= {name: {str(kind): told[name][kind] for kind in kinds} for name in ("ways", "reliability")}
+    kept: dict[str, Any] = {name: measured[name] for name in ("fitted on", "measured on", "levels")}
+    kept |= {name: {str(kind): measured[name][kind] for kind in kinds} for name in ("ways", "reliability")}
     return record | {"about": record["about"] | {"figures": _each(kept, lambda value: round(value, 4))}}
 
 
 def figures(findings: Findings) -> dict[str, Any]:
-    """What was measured, as JSON, which knows nothing infinite."""
-    told = {
+    """Return the measurements as JSON, with None for infinite values."""
+    measured = {
         "fitted on": _counts(findings.fit),
         "measured on": _counts(findings.test),
         "ways": {
-            way.kind: {"log-loss on files left out": way.loss, "strength": way.strength, **asdict(findings.scores[way.kind])}
-            for way in findings.ways
+            model.kind: {
+                "log-loss on files left out": model.loss,
+                "strength": model.strength,
+                **asdict(findings.scores[model.kind]),
+            }
+            for model in findings.models
         },
         "reliability": {kind: [asdict(bar) for bar in bars] for kind, bars in findings.bars.items()},
         "checks": [asdict(check) for check in findings.checks],
@@ -59,32 +63,32 @@ def figures(findings: Findings) -> dict[str, Any]:
         },
         "curve": [{"threshold": point.threshold, **_outcome(point.outcome)} for point in findings.tested],
     }
-    finite: dict[str, Any] = _each(told, lambda value: value if isfinite(value) else None)
+    finite: dict[str, Any] = _each(measured, lambda value: value if isfinite(value) else None)
     return finite
 
 
 def show(findings: Findings, console: Console) -> None:
-    """Print it."""
+    """Print the findings."""
     fit, test = findings.fit, findings.test
     console.print(
         f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on {int(test.whole.sum()):,} in "
-        f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. What is kept: "
-        f"{WAYS[findings.calibration.kind]}, by its log-loss on files that were left out."
+        f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. The best is "
+        f"{MODEL_LABELS[findings.calibration.kind]}, by log loss on files that were left out."
     )
-    console.print(_ways(findings))
+    console.print(_scores(findings))
     console.print(_bars(findings))
     console.print(_checks(findings))
     console.print(_levels(findings))
     console.print(_curve(findings))
 
 
-def _ways(findings: Findings) -> Grid:
-    """A column for each way: of figures with their intervals there are more than fit beside each other."""
-    grid = _grid("How well the probability says what comes, on files that nothing was fitted on (95 % intervals by file)")
-    scores = [findings.scores[way.kind] for way in findings.ways]
+def _scores(findings: Findings) -> Grid:
+    """Return a table with one column per model; intervals make rows per model too wide."""
+    grid = _grid("Quality of the probabilities on files that were not used for fitting (95 % intervals by file)")
+    scores = [findings.scores[model.kind] for model in findings.models]
     grid.add_column("")
-    for way in findings.ways:
-        grid.add_column(WAYS[way.kind], justify="right")
+    for model in findings.models:
+        grid.add_column(MODEL_LABELS[model.kind], justify="right")
     rows: dict[str, Sequence[Interval]] = {
         "ECE, 10 bins": [one.width for one in scores],
         "ECE, 15 of equal mass": [one.mass for one in scores],
@@ -94,14 +98,14 @@ def _ways(findings: Findings) -> Grid:
         "AUROC": [one.auroc for one in scores],
     }
     for name, intervals in rows.items():
-        grid.add_row(name, *map(_said, intervals))
+        grid.add_row(name, *map(_with_interval, intervals))
     grid.add_row("ECE, 10 bins, by chance", *(f"{one.chance:.3f}" for one in scores))
     return grid
 
 
 def _bars(findings: Findings) -> Grid:
-    grid = _grid("Said and come, ten bins of equal width")
-    for name in ("before: said", "right", "of", "after: said", "right", "of"):
+    grid = _grid("Predicted and observed, ten bins of equal width")
+    for name in ("before: predicted", "right", "of", "after: predicted", "right", "of"):
         grid.add_column(name, justify="right")
     before, after = findings.bars[CalibrationKind.RAW], findings.bars[findings.calibration.kind]
     for number in range(max(len(before), len(after))):
@@ -110,16 +114,16 @@ def _bars(findings: Findings) -> Grid:
 
 
 def _checks(findings: Findings) -> Grid:
-    grid = _grid("Whether it holds for some as for all")
-    for name in ("", "suggestions", "right", "said before", "after"):
+    grid = _grid("Calibration by group")
+    for name in ("", "suggestions", "right", "predicted before", "after"):
         grid.add_column(name, justify="left" if not name else "right")
     for check in findings.checks:
-        grid.add_row(check.name, f"{check.count:,}", _said(check.right), f"{check.before:.3f}", f"{check.after:.3f}")
+        grid.add_row(check.name, f"{check.count:,}", _with_interval(check.right), f"{check.before:.3f}", f"{check.after:.3f}")
     return grid
 
 
 def _levels(findings: Findings) -> Grid:
-    grid = _grid("What is shown at each level")
+    grid = _grid("Effect of each level")
     columns = ("", "P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
     for name in columns:
         grid.add_column(name, justify="left" if not name else "right")
@@ -131,7 +135,7 @@ def _levels(findings: Findings) -> Grid:
 
 
 def _curve(findings: Findings) -> Grid:
-    grid = _grid("Wrong ones gone against right ones lost")
+    grid = _grid("Wrong suggestions hidden against right ones lost")
     for name in ("P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right"):
         grid.add_column(name, justify="right")
     for point in findings.tested[::KEPT_POINTS]:
@@ -149,10 +153,10 @@ def _bar(bars: tuple[Bin, ...], number: int) -> tuple[str, str, str]:
     if number >= len(bars):
         return "", "", ""
     bar = bars[number]
-    return f"{bar.confidence:.3f}", _said(bar.accuracy), str(bar.count)
+    return f"{bar.confidence:.3f}", _with_interval(bar.accuracy), str(bar.count)
 
 
-def _said(interval: Interval) -> str:
+def _with_interval(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
 
 
@@ -165,7 +169,7 @@ def _counts(table: Any) -> dict[str, int]:
 
 
 def _each(value: Any, change: Callable[[float], float | None]) -> Any:
-    """The same with every float changed."""
+    """Return a copy with every float changed."""
     if isinstance(value, float):
         return change(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Records as arrays: one row for each part of a suggestion, all of it included."""
+"""Converts records to arrays: one row for each part of a suggestion, including the whole."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 PART_WEIGHT = 1.0
-"""What all parts of a suggestion weigh together where all of it weighs 1: however many it has, it is one suggestion."""
+"""Total weight of a suggestion's parts, relative to the whole, so that each suggestion counts once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A row for each part.
+    """A row for each part of a suggestion.
 
-    ``numbers`` (n, features), ``right`` (n,), ``weights`` (n,), ``whole`` (n,): whether a row is all of its suggestion;
-    ``suggestions`` (n,) and ``files`` (n,): numbers that are the same for rows of the same one.
+    ``numbers`` (n, features), ``right`` (n,), ``weights`` (n,); ``whole`` (n,) is True for a whole suggestion; ``suggestions`` (n,) and
+    ``files`` (n,) number the suggestion and the file of a row.
     """
 
     numbers: Floats
@@ -38,7 +38,7 @@ class Table:
 
     @classmethod
     def of(cls, records: Sequence[SuggestionRecord]) -> Self:
-        """The rows of records; where nothing was suggested there is none."""
+        """Return the rows of records. A record without a suggestion has none."""
         names = {name: number for number, name in enumerate(sorted({record.document for record in records}))}
         rows = [
             (part.numbers, part.right, 1.0 if not at else PART_WEIGHT / (len(record.parts) - 1), at == 0, number, names[record.document])
@@ -57,15 +57,15 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(self.right)
 
     def only(self, chosen: Bools | Ints) -> Table:
-        """Some rows."""
+        """Return some of the rows."""
         return Table(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def and_also(self, other: Table) -> Table:
-        """The rows of both; suggestions and files stay apart."""
+        """Return the rows of both tables, with separate suggestions and files."""
         columns = {field.name: np.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self)}
         for name in ("suggestions", "files"):
             mine = getattr(self, name)
@@ -73,16 +73,16 @@ class Table:
         return Table(**columns)
 
     def number(self, name: str) -> Floats:
-        """One of the numbers, (n,)."""
+        """Return one feature, of shape (n,)."""
         column: Floats = self.numbers[:, NAMES.index(name)]
         return column
 
     @property
     def characters(self) -> Floats:
-        """Length of each row's text."""
+        """Length of each row's text in characters."""
         return expm1_of(self.number("characters"))
 
 
 def expm1_of(logarithms: Floats) -> Floats:
-    """What log(1 + x) was taken of, to the whole number."""
+    """Invert log(1 + x), rounded to integers."""
     return np.array([round(expm1(value)) for value in logarithms], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The command ``pellucid evaluate``: ask models the questions of suites, and show and save what was found."""
+"""The command ``pellucid evaluate``: runs suites on models, shows the figures and saves them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate import page
 from pellucid.learn.evaluate.compare import compare
-from pellucid.learn.evaluate.questions import Subject
-from pellucid.learn.evaluate.registry import Options, build
+from pellucid.learn.evaluate.open_subject import open_local, open_served
+from pellucid.learn.evaluate.registry import EvaluateOptions, build
 from pellucid.learn.evaluate.results import FILE, EvaluationResults, ModelResult, SuiteResult, read_results
 from pellucid.learn.evaluate.run import folder_name, run_suite
-from pellucid.learn.evaluate.subjects import here, served
+from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Suite, SuiteRecord
 from pellucid.learn.evaluate.table import show_comparisons, show_results
 from pellucid.system import atomic_files
@@ -31,22 +31,22 @@ LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
-class ResultPlace:
-    """Where models come from: ``server`` is an address, None to load them here; ``key`` is what that server wants."""
+class ModelSource:
+    """Source of the models: a ``server`` address with its ``key``, or None to load them in this process."""
 
     settings: Settings
     server: str | None
     key: str | None = None
 
     def subject(self, model: str) -> AbstractAsyncContextManager[Subject]:
-        """The model, for as long as it is asked."""
-        return here(self.settings, model) if self.server is None else served(self.server, self.key, model)
+        """Open a model for the duration of its evaluation."""
+        return open_local(self.settings, model) if self.server is None else open_served(self.server, self.key, model)
 
 
-def evaluate(models: Sequence[str], options: Options, place: ResultPlace, folder: Path, *, as_json: bool) -> None:
-    """Run the suites on each model, print what was found, and save it with the report.
+def evaluate(models: Sequence[str], options: EvaluateOptions, place: ModelSource, folder: Path, *, as_json: bool) -> None:
+    """Run the suites on each model, print the figures, and save them with the report.
 
-    Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model is loaded, and what loading raises.
+    Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model is loaded, and any error of loading.
     """
     suites = build(options)
     _claim(folder)
@@ -54,7 +54,9 @@ def evaluate(models: Sequence[str], options: Options, place: ResultPlace, folder
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InvalidRequestError(f"Another process evaluates into {folder}: wait for it, or name another folder with --out.") from None
+        raise InvalidRequestError(
+            f"Another process is writing an evaluation to {folder}: wait for it, or name another folder with --out."
+        ) from None
     try:
         results = _opened(folder)
         for model in models:
@@ -71,7 +73,7 @@ def evaluate(models: Sequence[str], options: Options, place: ResultPlace, folder
 
 
 def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
-    """Print what differs between the results of two folders. Raises InvalidRequestError where nothing can be compared."""
+    """Print the differences between the results of two folders. Raises InvalidRequestError if nothing can be compared."""
     comparisons = compare(first, second)
     if not as_json:
         show_comparisons(comparisons)
@@ -89,9 +91,9 @@ def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
 
 
 async def _evaluate(
-    model: str, suites: Sequence[Suite], place: ResultPlace, folder: Path, results: EvaluationResults, progress: Progress
+    model: str, suites: Sequence[Suite], place: ModelSource, folder: Path, results: EvaluationResults, progress: Progress
 ) -> EvaluationResults:
-    """All suites of one model; each is saved when it is through."""
+    """Run all suites on one model, saving after each."""
     async with place.subject(model) as subject:
         earlier: dict[str, Sequence[SuiteRecord]] = {}
         result = _begun(results, subject)
@@ -99,7 +101,7 @@ async def _evaluate(
             missing = sorted(suite.needs - subject.abilities)
             if missing:
                 found = SuiteResult(
-                    suite=suite.name, left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not give."
+                    suite=suite.name, left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not provide."
                 )
             else:
                 found, earlier[suite.name] = await run_suite(suite, subject, folder, earlier, result.find(suite.name), progress)
@@ -110,7 +112,7 @@ async def _evaluate(
 
 
 def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
-    """What is known of the model from earlier runs into the folder: nothing, where it is another model of that name."""
+    """Return the results that earlier runs saved for this model, or empty ones if that name belonged to another model."""
     identity = dict(subject.identity)
     known = results.find(subject.name)
     if known is not None and known.identity == identity:
@@ -119,11 +121,11 @@ def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
 
 
 def _claim(folder: Path) -> None:
-    """Make the folder, or see that it is one of ours. Raises InvalidRequestError where it holds anything else."""
+    """Create the folder, or accept one of an earlier evaluation. Raises InvalidRequestError if it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not (folder / FILE).exists() and any(path.name != LOCK for path in folder.iterdir()):
-        raise InvalidRequestError(f"{folder} holds other things than an evaluation: name another folder with --out.")
+        raise InvalidRequestError(f"{folder} holds something other than an evaluation: name another folder with --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,7 +133,7 @@ def _claim(folder: Path) -> None:
 
 
 def _opened(folder: Path) -> EvaluationResults:
-    """What the folder holds; written at once, so that the folder is known as ours."""
+    """Read the folder's results, and save them at once to mark the folder as an evaluation."""
     results = read_results(folder) if (folder / FILE).exists() else EvaluationResults()
     results.save(folder)
     return results

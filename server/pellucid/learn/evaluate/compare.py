@@ -1,4 +1,4 @@
-"""Two folders of results, figure by figure: how much the second one differs, and whether that is more than chance."""
+"""Compares two folders of results figure by figure: how much they differ, and if that is more than chance."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import EvaluationResults, ModelResult, finite, read_results, show
 from pellucid.learn.evaluate.run import records_path
-from pellucid.learn.evaluate.suite import Better, Form, Measure, SuiteRecord
+from pellucid.learn.evaluate.suite import Better, FigureFormat, Measure, SuiteRecord
 from pellucid.learn.metrics import Interval
 
 
 @dataclass(frozen=True, slots=True)
 class ResultChange:
-    """One figure in both: ``pairs`` questions were asked in both. ``difference`` is the second less the first."""
+    """One figure in both folders. ``pairs`` is the number of questions asked in both, ``difference`` the second value less the first."""
 
     suite: str
     label: str
-    form: Form
+    form: FigureFormat
     better: Better
     before: float
     after: float
@@ -32,7 +32,7 @@ class ResultChange:
 
     @property
     def verdict(self) -> str:
-        """Whether the second is better or worse, or only different; nothing where the interval holds 0."""
+        """``better``, ``worse`` or ``different`` for the second value; empty if the interval contains 0."""
         if not self.difference.excludes_zero:
             return ""
         if self.better is Better.NEITHER:
@@ -40,14 +40,14 @@ class ResultChange:
         return "better" if (self.difference.value > 0) == (self.better is Better.HIGHER) else "worse"
 
     def show_difference(self) -> str:
-        """The difference with its interval, for people; shares in points."""
+        """Format the difference with its interval; shares are in percentage points."""
         low, high = self.difference.low, self.difference.high
         if not math.isfinite(low + high):
-            return f"{_signed(self.difference.value, self.form)} (too few to say)"
+            return f"{_signed(self.difference.value, self.form)} (too few pairs)"
         return f"{_signed(self.difference.value, self.form)} ({_signed(low, self.form)} to {_signed(high, self.form)})"
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the change as a JSON object."""
         return {
             "suite": self.suite,
             "figure": self.label,
@@ -63,7 +63,7 @@ class ResultChange:
 
 @dataclass(frozen=True, slots=True)
 class ResultComparison:
-    """What differs between two models; ``left_out`` says in sentences what could not be compared."""
+    """The changes between two models; ``left_out`` lists what could not be compared, one sentence each."""
 
     before: str
     after: str
@@ -72,15 +72,17 @@ class ResultComparison:
 
 
 def compare(first: Path, second: Path) -> list[ResultComparison]:
-    """The models of the two folders, by name, or where each has one, those two.
+    """Compare the models of two folders by name, or the only model of each.
 
-    Raises InvalidRequestError for a folder without results, and where there is nothing to compare.
+    Raises InvalidRequestError for a folder without results, and if there is nothing to compare.
     """
     then, now = read_results(first), read_results(second)
     pairs = list(_pairs(then, now))
     if not pairs:
         names = ", ".join(sorted(model.name for results in (then, now) for model in results.models)) or "none"
-        raise InvalidRequestError(f"{first} and {second} have no model in common ({names}), nor one each: evaluate the same in both.")
+        raise InvalidRequestError(
+            f"{first} and {second} have no model in common ({names}), nor exactly one each: evaluate the same model in both."
+        )
     return [_compare(first, before, second, after) for before, after in pairs]
 
 
@@ -100,24 +102,24 @@ def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult)
     for then in before.suites:
         now = after.find(then.suite)
         if now is None or not then.asked or not now.asked:
-            left_out.append(f"{then.suite}: it was asked in one of them only.")
+            left_out.append(f"{then.suite}: only one of them ran it.")
         elif then.settings != now.settings:
             name = next(name for name in [*then.settings, *now.settings] if then.settings.get(name) != now.settings.get(name))
-            left_out.append(f"{then.suite}: the two were asked in different ways ({name}).")
+            left_out.append(f"{then.suite}: the settings differ ({name}).")
         else:
             paths = records_path(first, before.folder, then.suite), records_path(second, after.folder, then.suite)
             records = _paired(*map(read_records, paths))
             if all(KINDS[then.suite].is_pair(a.facts, b.facts) for a, b in zip(*records, strict=True)):
                 changes += _changes(then.suite, *records)
             else:
-                left_out.append(f"{then.suite}: the two cut the text into other tokens; look at the intervals of bits per byte.")
+                left_out.append(f"{then.suite}: the tokenizers differ; compare the intervals of bits per byte.")
     both = {suite.suite for suite in before.suites}
-    left_out += [f"{suite.suite}: it was asked in one of them only." for suite in after.suites if suite.suite not in both]
+    left_out += [f"{suite.suite}: only one of them ran it." for suite in after.suites if suite.suite not in both]
     return ResultComparison(f"{before.name} in {first}", f"{after.name} in {second}", tuple(changes), tuple(left_out))
 
 
 def _paired(before: list[SuiteRecord], after: list[SuiteRecord]) -> tuple[list[SuiteRecord], list[SuiteRecord]]:
-    """Those of the questions that both were asked."""
+    """Return the records of the questions that both were asked."""
     later = {record.id: record for record in after}
     first = [record for record in before if record.id in later]
     return first, [later[record.id] for record in first]
@@ -131,7 +133,7 @@ def _changes(suite: str, before: list[SuiteRecord], after: list[SuiteRecord]) ->
 
 
 def _change(suite: str, measure: Measure, before: list[SuiteRecord], after: list[SuiteRecord]) -> ResultChange | None:
-    if measure.form in (Form.BYTES, Form.COUNT):
+    if measure.form in (FigureFormat.BYTES, FigureFormat.COUNT):
         return None
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if measure.applies(a.facts) and measure.applies(b.facts)]
     difference = measure.difference(before, after)
@@ -142,6 +144,6 @@ def _change(suite: str, measure: Measure, before: list[SuiteRecord], after: list
     return ResultChange(suite, label, measure.form, measure.better, one, other, difference, len(pairs))
 
 
-def _signed(value: float, form: Form) -> str:
+def _signed(value: float, form: FigureFormat) -> str:
     sign = "+" if value >= 0 else "-"
     return sign + show(abs(value), form).replace(" %", "")

@@ -1,4 +1,4 @@
-"""A model behind any OpenAI-compatible server, as far as /v1/completions shows it: continuations, and with ``echo`` probabilities."""
+"""Evaluates a model behind any OpenAI-compatible server through /v1/completions: continuations and, with ``echo``, probabilities."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import httpx
 
 from pellucid.client.client import CONNECT_SECONDS
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
-from pellucid.learn.evaluate.questions import Ability, Subject
+from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
 
 PROBE = "The sky is blue."
 UNKNOWN_CONTEXT = 1 << 30
-"""No route of OpenAI's tells a model's context; a prompt that is too long is refused there."""
+"""OpenAI's API does not expose a model's context length; the server rejects a prompt that is too long."""
 
 
 class OpenAIServer:
-    """Asks the completions of one server; what they do not show raises NotSupportedError. ``transport`` replaces the network, for tests."""
+    """Client of one server's completions. Anything else raises NotSupportedError. ``transport`` replaces the network in tests."""
 
     def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
@@ -36,7 +36,7 @@ class OpenAIServer:
         await self._http.aclose()
 
     async def subject(self, name: str) -> Subject:
-        """A model of the server's, with what its API was found to show. Raises NotFoundError for a model that it does not list."""
+        """Return a model of the server with the abilities that its API was found to have. Raises NotFoundError for an unknown model."""
         listed = [str(model.get("id")) for model in (await self._request("GET", "/v1/models")).get("data") or []]
         if name not in listed:
             raise NotFoundError(f"There is no model {name!r} at {self.url}; there is {', '.join(listed) or 'none'}.")
@@ -48,16 +48,16 @@ class OpenAIServer:
         return Subject(name, description, identity, self, frozenset(abilities), UNKNOWN_CONTEXT, infill=False, chat=False)
 
     async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
-        """The answer as one token without a probability. A suffix is refused: servers ignore it silently."""
+        """Yield the answer as one token without a probability. A suffix is rejected, because servers silently ignore it."""
         if query.suffix is not None or query.extra:
-            raise NotSupportedError(f"Whether {self.url} reads a suffix cannot be told: ask with what stands before alone.")
+            raise NotSupportedError(f"{self.url} may silently ignore a suffix: ask with the prefix alone.")
         params, stop = query.params, query.stop
         body: dict[str, Any] = {"model": query.model, "prompt": query.prefix}
         body |= {"max_tokens": params.max_tokens, "temperature": params.temperature}
         if params.seed is not None:
             body["seed"] = params.seed
         ends: list[str] = []
-        if len(stop) <= 4:  # OpenAI's most
+        if len(stop) <= 4:  # OpenAI's limit
             body["stop"] = list(stop)
         else:
             ends = list(stop)
@@ -71,7 +71,7 @@ class OpenAIServer:
         yield Finish(reason, _usage(reply))
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """The tokens of a text with their logprobs; ranks, entropies and ids are not shown."""
+        """Yield the tokens of a text with their logprobs. The API has no ranks, entropies or ids."""
         text = query.text
         if not isinstance(text, str) or query.special:
             raise NotSupportedError(f"{self.url} shows the probabilities of plain texts only.")
@@ -84,15 +84,15 @@ class OpenAIServer:
         yield Finish(FinishReason.STOP, _usage(reply))
 
     def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
-        """Not asked: what a template makes of a message is not shown."""
-        raise NotSupportedError(f"{self.url} is asked for completions only.")
+        """Raise NotSupportedError: the API does not show the text that a chat template produces."""
+        raise NotSupportedError(f"{self.url} is used for completions only.")
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """Not shown."""
+        """Raise NotSupportedError: the API does not show token ids."""
         raise NotSupportedError(f"{self.url} does not show token ids.")
 
     async def _shows_probabilities(self, model: str) -> bool:
-        """Whether ``echo`` gives the tokens of the prompt with logprobs: servers differ, and some ignore it."""
+        """Return True if ``echo`` returns the prompt's tokens with logprobs. Some servers ignore it."""
         try:
             reply = await self._request("POST", "/v1/completions", _echo(model, PROBE))
             return _echoed(_choice(reply, self.url), PROBE) is not None
@@ -116,25 +116,25 @@ class OpenAIServer:
 
 
 def _echo(model: str | None, text: str) -> dict[str, Any]:
-    """One token more than the prompt is asked for, as some servers refuse to give none."""
+    """Build the request. It asks for one token beyond the prompt, because some servers refuse to generate none."""
     return {"model": model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
 
 
 def _choice(reply: dict[str, Any], url: str) -> dict[str, Any]:
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise PellucidError(f"{url} answered without choices, which is not OpenAI's way.")
+        raise PellucidError(f"{url} answered without choices, which OpenAI's API requires.")
     choice: dict[str, Any] = choices[0]
     return choice
 
 
 def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]] | None:
-    """The tokens of the text and their logprobs; None where they are not all there, or are not the text when they are put together.
+    """Return the tokens of the text and their logprobs, or None if they are incomplete or do not add up to the text.
 
-    Offsets are of no use: some servers count the BOS among the characters, which is a token before the text.
+    Offsets are not used: some servers include the BOS, a token before the text, in their character counts.
     """
-    told = choice.get("logprobs")
-    tokens, logprobs = (told.get(name) if isinstance(told, dict) else None for name in ("tokens", "token_logprobs"))
+    reported = choice.get("logprobs")
+    tokens, logprobs = (reported.get(name) if isinstance(reported, dict) else None for name in ("tokens", "token_logprobs"))
     if not isinstance(tokens, list) or not isinstance(logprobs, list) or len(tokens) != len(logprobs):
         return None
     own: list[tuple[str, float | None]] = []
@@ -153,6 +153,6 @@ def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]]
 
 
 def _usage(reply: dict[str, Any]) -> Usage:
-    """Tokens as the server counts them; it tells no times."""
+    """Return the token counts that the server reports. It reports no times."""
     usage = reply.get("usage") or {}
     return Usage(computed=int(usage.get("prompt_tokens") or 0), generated=int(usage.get("completion_tokens") or 0))

@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing but itself, light or dark as its reader's system is."""
+"""Renders the report: one self-contained HTML page, light or dark like the reader's system."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TITLES = {
     "infilling": "Infilling: HumanEval, single lines",
     "humaneval": "HumanEval: functions from their docstrings",
     "unknown-names": "Names in code that exist nowhere",
-    "text": "Answers beside references",
+    "text": "Answers compared with references",
     "truthfulqa": "TruthfulQA, multiple choice",
     "crows-pairs": "CrowS-Pairs: a probe",
     "winogender": "Winogender: a probe",
@@ -48,15 +48,15 @@ svg .end { text-anchor: end } svg .middle { text-anchor: middle } .track { fill:
 
 EXPLANATION = (
     "Thin lines and brackets are 95 % intervals: Wilson's for shares of independent questions, elsewhere the bootstrap's over the units "
-    "that are given beside each figure. Two models whose intervals overlap may still differ: pellucid evaluate --compare looks at pairs."
+    "listed with each figure. Two models whose intervals overlap may still differ: pellucid evaluate --compare compares pairs."
 )
 
 Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
-"""Models that a suite knows something of, with their numbers."""
+"""The models that a suite has results for, with their numbers."""
 
 
 def html(results: EvaluationResults) -> str:
-    """The whole page."""
+    """Render the whole page."""
     names = ", ".join(model.name for model in results.models)
     last = next(reversed(results.circumstances), None)
     sections = "\n".join(_section(suite, _asked(results, suite), last) for suite in results.suites)
@@ -87,14 +87,14 @@ def html(results: EvaluationResults) -> str:
 
 
 def _circumstances(results: EvaluationResults) -> str:
-    """The days from the first question to the last one, and of the last one what it was asked with."""
+    """Describe the dates of the first and the last question, and the versions and machine of the last."""
     found = results.circumstances
     if not found:
-        return "Nothing was asked."
+        return "No question was asked."
     first, last = found[0].date, found[-1].date
     when = first if first == last else f"{first} to {last}"
     differs = any(one.place != found[-1].place for one in found)
-    more = "; some suites were asked with other versions or on another machine, as is said there" if differs else ""
+    more = "; some suites ran with other versions or on another machine, as noted there" if differs else ""
     return f"{when}; {_place(found[-1])}{more}"
 
 
@@ -103,7 +103,7 @@ def _place(circumstances: Circumstances) -> str:
 
 
 def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
-    """What was asked with other versions or on another machine than the header says."""
+    """Yield a line for each result that was measured with other versions or on another machine than the header states."""
     for _, model, result in asked:
         then = result.circumstances
         if then is not None and last is not None and then.place != last.place:
@@ -123,7 +123,7 @@ def _asked(results: EvaluationResults, suite: str) -> list[tuple[int, ModelResul
 def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
     parts = [f'<section aria-labelledby="{escape(suite)}">', f'<h2 id="{escape(suite)}">{escape(TITLES.get(suite, suite))}</h2>']
     parts += [
-        f"<p><strong>{escape(model.name)}</strong> is left out: {escape(result.left_out)}</p>"
+        f"<p><strong>{escape(model.name)}</strong> was skipped: {escape(result.left_out)}</p>"
         for _, model, result in asked
         if result.left_out
     ]
@@ -143,12 +143,12 @@ def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
 
 
 def _notes(asked: Asked) -> Iterator[str]:
-    """Sentences that hold for all models once, the others with the model's name."""
-    told = list(dict.fromkeys(note for _, _, result in asked for note in result.notes))
-    if not told:
+    """Yield notes that hold for all models once, and the others with the model's name."""
+    notes = list(dict.fromkeys(note for _, _, result in asked for note in result.notes))
+    if not notes:
         return
     yield "<ul>"
-    for note in told:
+    for note in notes:
         of = [model.name for _, model, result in asked if note in result.notes]
         whose = "" if len(of) == len(asked) else f"<strong>{escape(', '.join(of))}</strong>: "
         yield f"<li>{whose}{escape(note)}</li>"

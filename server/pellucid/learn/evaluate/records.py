@@ -1,4 +1,4 @@
-"""The records of one suite and one model in a file of JSON lines, to which they are appended, so that a run that was killed goes on."""
+"""Stores the records of one suite and one model as JSON lines. Records are appended at once, so that a killed run can resume."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ KIND: Final = "pellucid-evaluation-records"
 FORMAT: Final = 1
 
 SYNCED: Final = 16
-"""Records after which they are on the disk for sure; the system has each one at once, which outlives our own death."""
+"""Number of records after which the file is synced to disk. The operating system holds every record, even if this process is killed."""
 
 
 class SuiteRecordFile:
-    """What was found until now, and more of it. The first line says of which suite, model and settings the records are.
+    """The records so far, open for more. The first line identifies the suite, the model and the settings.
 
-    Raises InvalidRequestError for the records of another run, and for a file that was damaged elsewhere than at its end, where a
-    process that was killed may have left half a line. Raises ModelError where the disk refuses; what there is is kept.
-    With ``anew`` the records that there are of this very run are thrown away.
+    Raises InvalidRequestError for the records of another run, and for a file that is damaged anywhere but at its end, where a killed
+    process may have written half a line. Raises ModelError if the disk refuses; existing records are kept. ``start_over`` discards the
+    records of this very run.
     """
 
-    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, anew: bool = False) -> None:
+    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, start_over: bool = False) -> None:
         self.path = path
         self.records: dict[str, SuiteRecord] = {}
         header = {"kind": KIND, "format": FORMAT, "suite": suite, "model": dict(model), "settings": dict(settings)}
@@ -39,7 +39,7 @@ class SuiteRecordFile:
         whole = _whole_lines(path)
         if whole:
             _check_header(path, json.loads(json.dumps(header)), _parse(path, 1, whole[0]))
-            whole = whole[:1] if anew else whole
+            whole = whole[:1] if start_over else whole
             self.records = {record.id: record for record in _records(path, whole[1:])}
         with self._explained():
             self._file = path.open("ab")
@@ -56,11 +56,11 @@ class SuiteRecordFile:
         try:
             self._sync()
         finally:
-            with suppress(OSError):  # what is in its buffer was refused before
+            with suppress(OSError):  # what remains in its buffer was refused before
                 self._file.close()
 
     def append(self, record: SuiteRecord) -> None:
-        """Keep one more."""
+        """Append a record."""
         self._write(asdict(record))
         self.records[record.id] = record
         self._unsynced += 1
@@ -82,7 +82,7 @@ class SuiteRecordFile:
 
 
 def read_records(path: Path) -> list[SuiteRecord]:
-    """The last record of each question, in the order of the first ones. Raises InvalidRequestError for a file that holds none."""
+    """Return the last record of each question, in the order of their first ones. Raises InvalidRequestError if the file has none."""
     lines = _whole_lines(path)
     if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
         raise InvalidRequestError(f"{path} holds no records of an evaluation: name a folder that pellucid evaluate wrote.")
@@ -90,7 +90,7 @@ def read_records(path: Path) -> list[SuiteRecord]:
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    """All lines that end; what a killed process left half written does not."""
+    """Return all complete lines, without one that a killed process left half written."""
     try:
         return path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -121,11 +121,11 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _damaged(path: Path, number: int) -> InvalidRequestError:
-    return InvalidRequestError(f"Line {number} of {path} is damaged: delete the file, and its suite is asked anew.")
+    return InvalidRequestError(f"Line {number} of {path} is damaged: delete the file to run its suite again.")
 
 
 def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Raise InvalidRequestError that says the first difference."""
+    """Raise InvalidRequestError that names the first difference."""
     for part in wanted:
         then, now = found.get(part), wanted[part]
         if then == now:

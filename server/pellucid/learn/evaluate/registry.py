@@ -1,4 +1,4 @@
-"""All suites by their names, and what the command line says of them."""
+"""Lists all suites by name, and builds those that were chosen."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ GREEDY = humaneval.HumanEvalSampling()
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What suites are made of. ``data`` is the folder of benchmarks' files, ``text`` what is read, ``references`` prompts and answers."""
+class EvaluateOptions:
+    """The options of suites. ``data`` is the folder of benchmark files, ``text`` the text to read, ``references`` prompts and answers."""
 
     suites: Sequence[str]
     data: Path | None = None
@@ -42,21 +42,21 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class SuiteKind:
-    """How a suite is made, which figures there are of its records, and whether two models' records of a question are a pair."""
+    """A suite by its parts: a builder, the measures of its records, and a test if two models' records form a pair."""
 
-    build: Callable[[Options], Suite]
+    build: Callable[[EvaluateOptions], Suite]
     measures: Callable[[Sequence[Facts]], Sequence[Measure]]
     is_pair: Callable[[Facts, Facts], bool] = lambda before, after: True
 
 
-def _perplexity(options: Options) -> Suite:
-    path = _required(options.text, "perplexity reads a text of yours: name a file or folder with --text.")
+def _perplexity(options: EvaluateOptions) -> Suite:
+    path = _required(options.text, "perplexity needs a text: name a file or folder with --text.")
     return perplexity.Perplexity(path, options.limit, like_llama=options.like_llama, window=options.window)
 
 
-def _text(options: Options) -> Suite:
-    path = _required(options.references, "text compares answers with references: name a file of JSON lines with --references.")
-    return text_similarity.Text(path, options.limit, options.encoder)
+def _text(options: EvaluateOptions) -> Suite:
+    path = _required(options.references, "text needs reference answers: name a file of JSON lines with --references.")
+    return text_similarity.TextSimilarity(path, options.limit, options.encoder)
 
 
 KINDS: Mapping[str, SuiteKind] = {
@@ -72,11 +72,11 @@ KINDS: Mapping[str, SuiteKind] = {
     winogender.NAME: SuiteKind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
     speed.NAME: SuiteKind(lambda given: speed.Speed(), speed.measures),
 }
-"""In the order in which they run: those that judge what others were answered come after them."""
+"""All suites in the order in which they run: suites that judge the answers of others come after them."""
 
 
 def chosen_names(given: Sequence[str]) -> list[str]:
-    """The suites that were named, in the order in which they run. Raises InvalidRequestError for an unknown one."""
+    """Return the named suites in the order in which they run. Raises InvalidRequestError for an unknown one."""
     names = [name.strip() for part in given for name in part.split(",") if name.strip()]
     for name in names:
         if name not in KINDS:
@@ -88,8 +88,8 @@ def chosen_names(given: Sequence[str]) -> list[str]:
     return [name for name in KINDS if name in names]
 
 
-def build(options: Options) -> list[Suite]:
-    """The suites that were chosen. Raises InvalidRequestError for the first that cannot be had, before any model is loaded."""
+def build(options: EvaluateOptions) -> list[Suite]:
+    """Build the chosen suites. Raises InvalidRequestError for the first one that lacks its data, before any model is loaded."""
     return [KINDS[name].build(options) for name in options.suites]
 
 

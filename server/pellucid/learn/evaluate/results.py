@@ -1,4 +1,4 @@
-"""What an evaluation found: of each model and suite the figures, what one has to know to read them, and what they cost."""
+"""The results of an evaluation: each model's figures by suite, the notes needed to read them, and their cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite import Better, Diagram, Form, Metric
+from pellucid.learn.evaluate.suite import Better, Diagram, FigureFormat, Metric
 from pellucid.system import atomic_files, machine
 from pellucid.system.atomic_files import human
 
@@ -27,11 +27,11 @@ class _ResultPart(BaseModel):
 
 
 class MetricFigure(_ResultPart):
-    """A figure with the ends of its 95 % interval, which are None where there is too little to say; None as a value: undefined."""
+    """A figure with its 95 % interval. ``low`` and ``high`` are None with too little data; ``value`` is None if undefined."""
 
     name: str
     group: str
-    form: Form
+    form: FigureFormat
     better: Better
     value: FiniteFloat | None
     low: FiniteFloat | None
@@ -42,7 +42,7 @@ class MetricFigure(_ResultPart):
 
     @classmethod
     def of(cls, metric: Metric) -> Self:
-        """A metric as it is saved."""
+        """Convert a metric to its saved form."""
         measure, interval = metric.measure, metric.interval
         return cls(
             name=measure.name,
@@ -59,15 +59,15 @@ class MetricFigure(_ResultPart):
 
     @property
     def label(self) -> str:
-        """Its name, and of what."""
+        """The name, with the group if there is one."""
         return f"{self.name}: {self.group}" if self.group else self.name
 
     def show(self) -> str:
-        """The figure for people."""
+        """Format the value."""
         return "undefined" if self.value is None else show(self.value, self.form)
 
     def show_interval(self) -> str:
-        """The ends of its interval for people; nothing where it has none, or is a point."""
+        """Format the interval; empty if there is none or it is a point."""
         if self.low is None or self.high is None or self.low == self.high:
             return ""
         return f"{show(self.low, self.form)} to {show(self.high, self.form)}"
@@ -91,7 +91,7 @@ class Reliability(_ResultPart):
 
     @classmethod
     def of(cls, diagram: Diagram) -> Self:
-        """A diagram as it is saved."""
+        """Convert a diagram to its saved form."""
         bars = [
             Bar(count=one.count, confidence=one.confidence, accuracy=one.accuracy.value, low=one.accuracy.low, high=one.accuracy.high)
             for one in diagram.bins
@@ -108,21 +108,21 @@ class Circumstances(_ResultPart):
 
     @classmethod
     def now(cls) -> Self:
-        """Those of this process."""
+        """Return the circumstances of this process."""
         date = datetime.now().astimezone().isoformat(timespec="seconds")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return cls(date=date, versions=machine.versions(), machine=machine.machine(device))
 
     @property
     def place(self) -> dict[str, str | int]:
-        """All of them but the date."""
+        """Versions and machine, without the date."""
         return self.versions | self.machine
 
 
 class SuiteResult(_ResultPart):
-    """What one suite found of one model; ``left_out`` says why it could not be asked. Costs are tokens and FLOPs of all questions.
+    """The results of one suite for one model. ``left_out`` gives the reason why it did not run. ``cost`` counts tokens and FLOPs.
 
-    ``circumstances`` are those of the last run that asked something, not of one that found all questions answered.
+    ``circumstances`` belong to the last run that asked a question, not to one that found every question answered.
     """
 
     suite: str
@@ -146,11 +146,11 @@ class ModelResult(_ResultPart):
     suites: tuple[SuiteResult, ...] = ()
 
     def find(self, suite: str) -> SuiteResult | None:
-        """What a suite found, if it ran."""
+        """Return the results of a suite, if it ran."""
         return next((one for one in self.suites if one.suite == suite), None)
 
     def with_suite(self, result: SuiteResult) -> Self:
-        """With what a suite found in the place of what it found before."""
+        """Return a copy with the results of one suite replaced."""
         kept = [one for one in self.suites if one.suite != result.suite]
         return self.model_copy(update={"suites": (*kept, result)})
 
@@ -163,11 +163,11 @@ class EvaluationResults(_ResultPart):
     models: tuple[ModelResult, ...] = ()
 
     def find(self, name: str) -> ModelResult | None:
-        """A model's, if it was asked."""
+        """Return the results of a model, if it was evaluated."""
         return next((model for model in self.models if model.name == name), None)
 
     def with_model(self, result: ModelResult) -> Self:
-        """With a model's in the place of what was found of it before."""
+        """Return a copy with the results of one model replaced."""
         if self.find(result.name) is None:
             return self.model_copy(update={"models": (*self.models, result)})
         models = tuple(result if model.name == result.name else model for model in self.models)
@@ -175,23 +175,23 @@ class EvaluationResults(_ResultPart):
 
     @property
     def circumstances(self) -> list[Circumstances]:
-        """Those of all suites, the oldest first."""
+        """The circumstances of all suites, oldest first."""
         found = [suite.circumstances for model in self.models for suite in model.suites if suite.circumstances is not None]
         return sorted(found, key=lambda one: datetime.fromisoformat(one.date))
 
     @property
     def suites(self) -> list[str]:
-        """The names of all suites, in the order in which they come first."""
+        """The names of all suites, in the order of their first appearance."""
         return list(dict.fromkeys(suite.suite for model in self.models for suite in model.suites))
 
     def save(self, folder: Path) -> None:
-        """Write results.json, whole or not at all. Raises ModelError where the disk refuses."""
+        """Write results.json, whole or not at all. Raises ModelError if the disk refuses."""
         with atomic_files.errors_explained(folder, "name another folder with --out"):
             atomic_files.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_results(folder: Path) -> EvaluationResults:
-    """What a folder holds. Raises InvalidRequestError for one that pellucid evaluate did not write."""
+    """Read the results of a folder. Raises InvalidRequestError for a folder that pellucid evaluate did not write."""
     path = folder / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -200,9 +200,9 @@ def read_results(folder: Path) -> EvaluationResults:
     except (OSError, ValueError) as error:
         raise InvalidRequestError(f"{path} cannot be read ({error}): delete it, or name another folder.") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise InvalidRequestError(f"{path} is not of an evaluation: name another folder.")
+        raise InvalidRequestError(f"{path} is not an evaluation: name another folder.")
     if found.get("format") != FORMAT:
-        raise InvalidRequestError(f"{path} is of another version of Pellucid: name another folder.")
+        raise InvalidRequestError(f"{path} was written by another version of Pellucid: name another folder.")
     try:
         return EvaluationResults.model_validate(found)
     except ValidationError as error:
@@ -211,26 +211,26 @@ def read_results(folder: Path) -> EvaluationResults:
         raise InvalidRequestError(f"{path} is damaged at {where} ({first['msg']}): delete it, or name another folder.") from None
 
 
-def show(value: float, form: Form) -> str:
-    """A figure for people."""
+def show(value: float, form: FigureFormat) -> str:
+    """Format a figure."""
     match form:
-        case Form.SHARE:
+        case FigureFormat.SHARE:
             return f"{100 * value:.1f} %"
-        case Form.BYTES:
+        case FigureFormat.BYTES:
             return human(value)
-        case Form.COUNT:
+        case FigureFormat.COUNT:
             return f"{value:.3g}" if value >= 1e6 else f"{value:g}"
-        case Form.RATE:
+        case FigureFormat.RATE:
             return f"{value:.1f} {form}"
-        case Form.NUMBER:
+        case FigureFormat.NUMBER:
             return f"{value:.4g}"
 
 
 def figures(metrics: Iterable[Metric | None]) -> tuple[MetricFigure, ...]:
-    """Metrics as they are saved."""
+    """Convert metrics to their saved form."""
     return tuple(MetricFigure.of(metric) for metric in metrics if metric is not None)
 
 
 def finite(value: float) -> float | None:
-    """As JSON can hold it: None for what is infinite or undefined."""
+    """Return a value as JSON can hold it: None if it is infinite or undefined."""
     return value if math.isfinite(value) else None

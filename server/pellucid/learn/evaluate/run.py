@@ -1,4 +1,4 @@
-"""Asks a model the questions of a suite that were not asked before, and sums up."""
+"""Asks a model the questions of a suite that have no record yet, and summarizes the records."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pellucid.learn.evaluate.questions import Asking, Subject
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.records import SuiteRecordFile
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
+from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Question, Suite, SuiteRecord
 from pellucid.system.progress import Progress
 
 
 def folder_name(model: str) -> str:
-    """A model's name as that of a folder."""
+    """Return a model's name as a folder name."""
     return re.sub(r"[^\w.@+-]+", "_", model).lstrip(".") or "model"
 
 
 def records_path(folder: Path, model_folder: str, suite: str) -> Path:
-    """Where the records of a suite lie."""
+    """Return the path of a suite's records."""
     return folder / model_folder / f"{suite}.jsonl"
 
 
@@ -35,40 +36,40 @@ async def run_suite(
     known: SuiteResult | None,
     progress: Progress,
 ) -> tuple[SuiteResult, list[SuiteRecord]]:
-    """Ask, going on where a run before this one was broken off; the records come in the order of the questions.
+    """Ask the questions, resuming an earlier run. Return the results and the records, in the order of the questions.
 
-    ``known`` is what the suite found of this model before. What it measures of the machine is measured anew on another one.
+    ``known`` is the suite's earlier result for this model. A suite that measures the machine starts over on another one.
     """
     now, then = Circumstances.now(), None if known is None else known.circumstances
-    asking = Asking(subject)
-    questions = await suite.questions(asking, earlier)
+    session = ModelSession(subject)
+    questions = await suite.questions(session, earlier)
     path = records_path(folder, folder_name(subject.name), suite.name)
     if suite.derived:
         path.unlink(missing_ok=True)
-    anew = suite.timed and (then is None or then.place != now.place)
-    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, anew=anew) as file:
+    start_over = suite.timed and (then is None or then.place != now.place)
+    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, start_over=start_over) as file:
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
             before = file.records.get(question.id)
-            if before is not None and before.unit != question.unit:  # units of texts depend on how many files are read
+            if before is not None and before.unit != question.unit:  # the units of texts depend on the number of files
                 file.append(replace(before, unit=question.unit))
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
         await _ask_all(left, subject, file, suite.at_once, progress)
         records = [file.records[question.id] for question in questions]
     asked = now if left or then is None else then
-    return _summary(suite, asking, records, asked), records
+    return _summary(suite, session, records, asked), records
 
 
 async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress) -> None:
-    """Some at a time, in their order; the first that fails ends the others."""
+    """Ask some questions at a time, in order. The first failure cancels the others."""
     waiting = iter(questions)
 
     async def work() -> None:
         for question in waiting:
-            asking = Asking(subject)
-            facts = await question.ask(asking)
-            file.append(SuiteRecord(question.id, question.unit, facts, dict(asking.usage)))
+            session = ModelSession(subject)
+            facts = await question.ask(session)
+            file.append(SuiteRecord(question.id, question.unit, facts, dict(session.usage)))
             progress.advance(1)
 
     workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(questions)))]
@@ -80,7 +81,7 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteR
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _summary(suite: Suite, asking: Asking, records: Sequence[SuiteRecord], circumstances: Circumstances) -> SuiteResult:
+def _summary(suite: Suite, session: ModelSession, records: Sequence[SuiteRecord], circumstances: Circumstances) -> SuiteResult:
     facts = [record.facts for record in records]
     return SuiteResult(
         suite=suite.name,
@@ -89,13 +90,13 @@ def _summary(suite: Suite, asking: Asking, records: Sequence[SuiteRecord], circu
         asked=len(records),
         figures=figures(measure.of(records) for measure in KINDS[suite.name].measures(facts)),
         diagrams=tuple(Reliability.of(diagram) for diagram in suite.diagrams(facts)),
-        notes=tuple(suite.notes(asking, facts)),
-        cost=_cost(asking.subject, records),
+        notes=tuple(suite.notes(session, facts)),
+        cost=_cost(session.subject, records),
     )
 
 
 def _cost(subject: Subject, records: Sequence[SuiteRecord]) -> dict[str, int]:
-    """Tokens of all questions, whenever they were asked, and FLOPs where a token's are known."""
+    """Return the tokens of all questions, earlier runs included, and FLOPs if a token's are known."""
     usage: Counter[str] = Counter()
     for record in records:
         usage.update({name: int(value) for name, value in record.usage.items()})

@@ -1,109 +1,53 @@
-"""Models under test: loaded in this process, or behind a server."""
+"""A model under evaluation, its abilities, and the protocol of what it can be asked."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
 
-from pellucid.client.client import Client
-from pellucid.client.server_health import HealthStatus
-from pellucid.config import Settings
-from pellucid.errors import NotFoundError, UnavailableError
-from pellucid.learn.evaluate.openai_server import OpenAIServer
-from pellucid.learn.evaluate.questions import Ability, Subject
-from pellucid.models.adapter_folder import CONFIG, WEIGHTS
-from pellucid.models.catalog import catalog
-from pellucid.models.fingerprint import fingerprint
-from pellucid.models.load import split_quant
-from pellucid.models.store import Store, local_path
-from pellucid.serving.assemble import assemble, split_adapter
-from pellucid.system.machine import resident
-from pellucid.system.terminal import Bars
-
-EVERYTHING = frozenset(Ability)
+from pellucid.learn.reading import Reader
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Token
 
 
-@asynccontextmanager
-async def here(settings: Settings, name: str) -> AsyncIterator[Subject]:
-    """A model that is loaded for as long as it is asked. Raises what loading raises."""
-    with Bars() as bars:
-        engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)  # those of the settings are not asked
-    try:
-        card, loaded = assistant.models()[0], assistant.loaded()[0]  # behind a model with an adapter comes its base
-        model = engine.model(card.name)
-        parameters = None if model.cost is None else model.cost.body + model.cost.head
-        identity: dict[str, str | int] = {
-            "name": card.name,
-            "description": card.description,
-            "weights": card.weight_bytes,
-            "source": source_of(split_adapter(name, Store(settings.cache))[0]),
-        }
-        if loaded.adapter is not None:
-            identity["adapter"] = fingerprint((loaded.adapter.path / CONFIG, loaded.adapter.path / WEIGHTS))[:16]
-        yield Subject(
-            card.name,
-            card.description,
-            identity,
-            assistant,
-            EVERYTHING,
-            card.context,
-            card.infill,
-            card.chat,
-            card.weight_bytes,
-            parameters,
-            resident,
-        )
-    finally:
-        engine.close()
+class Ability(StrEnum):
+    """Abilities that a suite may need of a model and its API. The values are used in sentences."""
+
+    COMPLETE = "completions of a text"
+    SCORE = "the probabilities of a given text"
+    IDS = "the probabilities of given token ids"
+    USAGE = "the times and token counts of each request"
 
 
-@asynccontextmanager
-async def served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
-    """A model of a server's: all verbs where that is a Pellucid, else what OpenAI's completions show.
+class ModelInterface(Reader, Protocol):
+    """The methods that questions use. Every assistant, local or remote, has them."""
 
-    The address may be the one that clients of OpenAI's are given, with /v1 at its end.
-    Raises NotFoundError for a model that is not served there, UnavailableError where nothing answers.
+    def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
+        """Continue a text or, with a suffix, fill the gap before it."""
+        ...
+
+    def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
+        """Answer a conversation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model under evaluation.
+
+    ``identity`` holds everything that may change its answers, ``parameters`` is the number of weights that a token is multiplied by (None
+    if unknown), and ``resident`` returns the memory of the computing process in bytes, if known.
     """
-    url = url.rstrip("/").removesuffix("/v1")
-    async with Client(url, key) as client:
-        condition = await client.condition()
-        if condition.standing is HealthStatus.ABSENT:
-            raise UnavailableError(f"No server answers at {client.url}: start one, or leave --server out.")
-        if condition.standing is not HealthStatus.FOREIGN:
-            cards = await client.cards()
-            card = next((card for card in cards if card.name == name), None)
-            if card is None:
-                raise NotFoundError(f"There is no model {name!r} at {client.url}; there is {', '.join(card.name for card in cards)}.")
-            identity: dict[str, str | int] = {
-                "name": card.name,
-                "description": card.description,
-                "weights": card.weight_bytes,
-                "url": client.url,
-                "revision": card.revision or "",
-            }
-            described = f"{card.description}, served at {client.url}"
-            yield Subject(name, described, identity, client, EVERYTHING, card.context, card.infill, card.chat, card.weight_bytes)
-            return
-    voice = OpenAIServer(url, key)
-    try:
-        yield await voice.subject(name)
-    finally:
-        await voice.aclose()
 
-
-def source_of(name: str) -> str:
-    """What tells the weights of one state of a model from another, without reading them all."""
-    bare, _ = split_quant(name)
-    path = local_path(bare)
-    if path is None:
-        entry = catalog().get(bare)
-        return bare if entry is None else f"{bare} {hashlib.sha256(repr(entry).encode()).hexdigest()[:16]}"
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    states = [(_name(file, path), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
-
-
-def _name(file: Path, path: Path) -> str:
-    return file.relative_to(path).as_posix() if path.is_dir() else file.name
+    name: str
+    description: str
+    identity: Mapping[str, str | int]
+    interface: ModelInterface
+    abilities: frozenset[Ability]
+    context: int
+    infill: bool
+    chat: bool
+    weight_bytes: int | None = None
+    parameters: int | None = None
+    resident: Callable[[], int | None] = lambda: None

@@ -1,4 +1,4 @@
-"""The nouns of an evaluation: a suite asks a model questions, keeps a record of each, and sums the records up in measures."""
+"""The nouns of an evaluation: a suite asks a model questions, keeps a record of each, and summarizes the records by measures."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.metrics import Bin, Interval, bootstrap, wilson
 
 Facts = dict[str, Any]
-"""What is noted of one question and its answer: JSON."""
+"""The record of one question and its answer, as JSON."""
 
 Rows = NDArray[np.int64]
 Statistic = Callable[[Rows], float]
-"""A figure of the records with these numbers, some of them several times."""
+"""Computes a figure from the records with these numbers, which may repeat."""
 
 AT_ONCE = 4
-"""Questions that are asked at the same time."""
+"""Questions that are asked concurrently."""
 
 
-class Form(StrEnum):
-    """How a figure is written."""
+class FigureFormat(StrEnum):
+    """Formats of a figure."""
 
     SHARE = "share"
     NUMBER = "number"
@@ -36,7 +37,7 @@ class Form(StrEnum):
 
 
 class Better(StrEnum):
-    """Which of two figures is the better one; of a probe of preferences neither is."""
+    """Direction in which a figure improves; a probe of preferences has none."""
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -45,9 +46,9 @@ class Better(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SuiteRecord:
-    """One question that was asked: its name, the unit that it belongs to (a file, a problem), what was found, and what it cost.
+    """One question that was asked: its name, its unit (a file or a problem), what was observed, and its cost.
 
-    Units are what could have been others: intervals come from drawing them anew.
+    Intervals come from resampling units.
     """
 
     id: str
@@ -58,15 +59,15 @@ class SuiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure of a suite: ``prepare`` takes what was found, and gives the figure of any draw of it.
+    """A figure of a suite: ``prepare`` takes the facts of all records and returns the figure's value for any resample of them.
 
-    ``applies`` says which records it is of (a category, say). ``binary``: it is a share of records, each of which says yes or no.
-    A figure of ``detail`` is left out of short tables. None is below ``least``.
+    ``applies`` selects the records that the figure is about, such as those of a category. A ``binary`` figure is the share of records with
+    a yes. A figure with ``detail`` is left out of short tables. No value is below ``least``.
     """
 
     name: str
     prepare: Callable[[Sequence[Facts]], Statistic]
-    form: Form = Form.SHARE
+    form: FigureFormat = FigureFormat.SHARE
     better: Better = Better.HIGHER
     group: str = ""
     applies: Callable[[Facts], bool] = lambda facts: True
@@ -75,24 +76,24 @@ class Measure:
     least: float = -math.inf
 
     def of(self, records: Sequence[SuiteRecord]) -> Metric | None:
-        """The figure with its 95 % interval; None where no record has it. Wilson's interval for shares of units, else the bootstrap's."""
+        """Return the figure with its 95 % interval: Wilson's for shares of units, else the bootstrap's. None if no record has it."""
         own = [record for record in records if self.applies(record.facts)]
         if not own:
             return None
         statistic, value = self._value(own)
         units = _Units([record.unit for record in own])
-        if self.form in (Form.BYTES, Form.COUNT):  # counted, not sampled
+        if self.form in (FigureFormat.BYTES, FigureFormat.COUNT):  # counted, not sampled
             return Metric(self, Interval(value, value, value), len(own), units.count)
         if self.binary and units.count == len(own):
             return Metric(self, wilson(round(value * len(own)), len(own)), len(own), units.count)
-        most = 1.0 if self.form is Form.SHARE else math.inf
+        most = 1.0 if self.form is FigureFormat.SHARE else math.inf
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
-        if self.form is Form.SHARE and value in (0.0, 1.0):  # no draw differs, but that does not make it sure
+        if self.form is FigureFormat.SHARE and value in (0.0, 1.0):  # all resamples are equal, but that does not make the figure certain
             interval = wilson(value * units.count, units.count)
         return Metric(self, interval, len(own), units.count)
 
     def value(self, records: Sequence[SuiteRecord]) -> float | None:
-        """The figure alone, which is quick; None where no record has it."""
+        """Return the figure without an interval, which is fast. None if no record has it."""
         own = [record for record in records if self.applies(record.facts)]
         return self._value(own)[1] if own else None
 
@@ -101,7 +102,7 @@ class Measure:
         return statistic, statistic(np.arange(len(own)))
 
     def difference(self, before: Sequence[SuiteRecord], after: Sequence[SuiteRecord]) -> Interval | None:
-        """How much more it is afterwards, by pairs: the two hold the same questions in the same order. None where no pair has it."""
+        """Return the change from ``before`` to ``after``, which hold the same questions in the same order. None if no pair has it."""
         pairs = [(a, b) for a, b in zip(before, after, strict=True) if self.applies(a.facts) and self.applies(b.facts)]
         if not pairs:
             return None
@@ -117,7 +118,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A measure's figure for one model: of how many records, in how many units."""
+    """The value of a measure for one model, with the number of records and units."""
 
     measure: Measure
     interval: Interval
@@ -134,61 +135,61 @@ class Diagram:
 
 
 class Question(Protocol):
-    """One thing to ask a model."""
+    """A question to a model."""
 
     @property
     def id(self) -> str:
-        """Its name in the suite, the same in every run."""
+        """The name in the suite, the same in every run."""
         ...
 
     @property
     def unit(self) -> str:
-        """What it belongs to."""
+        """The unit that the question belongs to."""
         ...
 
-    async def ask(self, asking: Asking) -> Facts:
-        """Ask it, and judge the answer."""
+    async def ask(self, session: ModelSession) -> Facts:
+        """Ask the model and judge its answer."""
         ...
 
 
 class Suite(Protocol):
-    """A benchmark: what it is called, what it needs of a model, and which settings decide its answers."""
+    """A benchmark: its name, the abilities it needs of a model, and the settings that decide its answers."""
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Ability]]
     at_once: ClassVar[int] = AT_ONCE
     derived: ClassVar[bool] = False
-    """Whether it asks nothing, but judges what other suites were answered: then it is done anew in every run."""
+    """True if it asks nothing and judges the answers of other suites. It is then recomputed in every run."""
     timed: ClassVar[bool] = False
-    """Whether it measures the machine beside the model: what was measured with other versions or on another machine is of no use."""
+    """True if it measures the machine too. Records from other versions or another machine are then discarded."""
     protocol: ClassVar[int] = 1
-    """Raised when the code comes to ask or judge in another way (prompts, stops, most tokens): earlier records are of another run then."""
+    """Increased when prompts, stops, limits or judging change. Earlier records then belong to another run."""
 
     @property
     def header(self) -> dict[str, Any]:
-        """What records and results must have in common to be of one run."""
+        """The facts that records and results must share to belong to one run."""
         return {"protocol": self.protocol, **self.settings}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that decides its answers beside the protocol, as JSON, but for how many there are."""
+        """Everything other than the protocol that decides the answers, as JSON, except their number."""
         ...
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        """What it asks a model. ``earlier`` are the records of suites that ran before, for those that judge what others were answered."""
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        """Return the questions. ``earlier`` holds the records of suites that ran before, for suites that judge their answers."""
         ...
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
-        """What one has to know to read the figures, in sentences."""
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
+        """Return what a reader must know to interpret the figures, in sentences."""
         ...
 
     def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
-        """Reliability diagrams, where there are probabilities to judge."""
+        """Return reliability diagrams, if there are probabilities to judge."""
         return []
 
 
 def having(kind: str, name: str) -> Callable[[Facts], bool]:
-    """Whether a record's fact of this kind has this name."""
+    """Return a predicate: the record's fact ``kind`` is ``name``."""
     return lambda one: bool(one[kind] == name)
 
 
@@ -198,14 +199,14 @@ def mean(
     weight: Callable[[Facts], float] = lambda facts: 1.0,
     *,
     convert: Callable[[float], float] = lambda figure: figure,
-    form: Form = Form.SHARE,
+    form: FigureFormat = FigureFormat.SHARE,
     better: Better = Better.HIGHER,
     group: str = "",
     applies: Callable[[Facts], bool] = lambda facts: True,
     detail: bool = False,
     least: float = -math.inf,
 ) -> Measure:
-    """The sum of values by the sum of weights, converted: a mean where no weight is given. NaN for a sum of weights of 0."""
+    """Return a measure: the sum of values divided by the sum of weights, converted. Without weights it is a mean. NaN for no weight."""
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         values, weights = (np.array([take(one) for one in facts], dtype=np.float64) for take in (value, weight))
@@ -228,13 +229,13 @@ def share(
     applies: Callable[[Facts], bool] = lambda facts: True,
     detail: bool = False,
 ) -> Measure:
-    """The share of records of which something holds."""
+    """Return a measure: the share of records that satisfy a condition."""
     counted = mean(name, lambda facts: float(holds(facts)))
-    return Measure(name, counted.prepare, Form.SHARE, better, group, applies, binary=True, detail=detail)
+    return Measure(name, counted.prepare, FigureFormat.SHARE, better, group, applies, binary=True, detail=detail)
 
 
 class _Units:
-    """Which records belong to which unit, for drawing units with all that belongs to them."""
+    """Maps units to their records, so that resampling a unit takes all of its records."""
 
     def __init__(self, units: Sequence[str]) -> None:
         order = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
@@ -246,7 +247,7 @@ class _Units:
         self._starts = np.cumsum(self._sizes) - self._sizes
 
     def rows(self, drawn: NDArray[np.float64]) -> Rows:
-        """The numbers of the records of the units drawn."""
+        """Return the numbers of the records of the resampled units."""
         units = drawn.astype(np.int64)
         if self.count == len(self._members):
             return self._members[units]

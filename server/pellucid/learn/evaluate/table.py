@@ -1,4 +1,4 @@
-"""Results for people at a terminal."""
+"""Prints results as tables."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pellucid.learn.evaluate.compare import ResultComparison
 from pellucid.learn.evaluate.results import EvaluationResults
 from pellucid.system.terminal import harmless
 
-LOOKS = {"better": "green", "worse": "red"}
+STYLES = {"better": "green", "worse": "red"}
 
 
 def show_results(results: EvaluationResults, console: Console | None = None) -> None:
-    """Each suite as a table, and below it what one has to know to read it."""
+    """Print each suite as a table, followed by its notes."""
     console = console or _console()
     for suite in results.suites:
         table = Table(box=None, pad_edge=False, title=suite, title_justify="left", title_style="bold")
@@ -48,7 +48,7 @@ def show_results(results: EvaluationResults, console: Console | None = None) -> 
 
 
 def show_comparisons(comparisons: Sequence[ResultComparison], console: Console | None = None) -> None:
-    """What differs, and whether that is more than chance."""
+    """Print the differences and if they are more than chance."""
     console = console or _console()
     for comparison in comparisons:
         console.print(Text(harmless(f"{comparison.before}, then {comparison.after}"), "bold"), soft_wrap=True)
@@ -59,12 +59,14 @@ def show_comparisons(comparisons: Sequence[ResultComparison], console: Console |
             table.add_column(name, justify="right")
         table.add_column("")
         for change in comparison.changes:
-            verdict = Text(change.verdict, LOOKS.get(change.verdict, ""))
+            verdict = Text(change.verdict, STYLES.get(change.verdict, ""))
             table.add_row(change.suite, change.label, change.show_difference(), str(change.pairs), verdict)
         console.print(table)
         for sentence in comparison.left_out:
             console.print(f"left out: {harmless(sentence)}", soft_wrap=True)
-    console.print(Text("The difference is the second less the first, of pairs; a word is said where its interval excludes 0.", "dim"))
+    console.print(
+        Text("The difference is the second less the first, over pairs. It is called better or worse if its interval excludes 0.", "dim")
+    )
 
 
 def _console() -> Console:

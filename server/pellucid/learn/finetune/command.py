@@ -1,4 +1,4 @@
-"""The command ``pellucid finetune``: an adapter for one's own repository, or what it would cost, and what it is worth."""
+"""The command ``pellucid finetune``: trains an adapter on a repository, or estimates its cost, and shows its value."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pellucid.config import Settings
 from pellucid.learn.finetune.dataset import collect
 from pellucid.learn.finetune.estimate import estimate
 from pellucid.learn.finetune.forgetting import general_texts
-from pellucid.learn.finetune.pipeline import Pipeline, Wishes, check_name
+from pellucid.learn.finetune.pipeline import FinetuneOptions, Pipeline, check_name
 from pellucid.learn.finetune.report import PREFIX_ONLY, as_json, left_out, show_estimate, show_tuned, tuned_record
 from pellucid.models.store import Store
 from pellucid.system.processors import threads_to_use
 from pellucid.system.terminal import Bars, Steps
 
 
-def finetune(settings: Settings, wishes: Wishes, *, dry_run: bool, json: bool) -> None:
-    """Make an adapter and print what it is worth, or with ``dry_run`` what that would cost; the model is fetched for either.
+def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, json: bool) -> None:
+    """Train an adapter and print its value or, with ``dry_run``, estimate its cost. The model is downloaded for either.
 
-    Raises a PellucidError for a name, a folder or a model that will not do, and where nothing better came of it.
+    Raises a PellucidError for a name, folder or model that cannot be used, and if training improved nothing.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)
-    check_name(wishes.name, store, replace=wishes.replace)
-    material, general = collect(wishes.path), general_texts(wishes.data)
+    check_name(options.name, store, replace=options.replace)
+    dataset, general = collect(options.path), general_texts(options.data)
     with Bars() as bars:
-        workshop = Pipeline.open(wishes, material, general, settings.device, store, bars)
+        pipeline = Pipeline.open(options, dataset, general, settings.device, store, bars)
     if dry_run:
         with Steps() as steps:
-            found = estimate(workshop, steps)
+            found = estimate(pipeline, steps)
         if json:
             sys.stdout.write(as_json(found.record()))
         else:
-            show_estimate(found, material)
+            show_estimate(found, dataset)
         return
-    with workshop.alone(), Steps() as steps:
-        for line in [*left_out(material), *([PREFIX_ONLY] if workshop.base.infill is None else [])]:
+    with pipeline.alone(), Steps() as steps:
+        for line in [*left_out(dataset), *([PREFIX_ONLY] if pipeline.base.infill is None else [])]:
             steps.note(line)
-        tuned = workshop.tune(steps)
+        tuned = pipeline.tune(steps)
     if json:
         sys.stdout.write(as_json(tuned_record(tuned)))
     else:

@@ -1,4 +1,4 @@
-"""What a model is tuned to: the source files of a repository, some of them held out before anything is learnt."""
+"""Collects the source files of a repository for training, and holds some out first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import LARGEST_SOURCE, LEAST_BYTES, Corpus, Document, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, LEAST_BYTES, Corpus, Document, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.system.atomic_files import human
@@ -20,24 +20,24 @@ _SUFFIXES = (
 )
 
 SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Files that people write; notebooks, data and pictures are not among them."""
+"""Files that people write; not notebooks, data or images."""
 
 LEAST_FILES = 10
-"""Files below which too few can be held out to say anything about."""
+"""Fewest files of a repository. With fewer, too few could be held out."""
 
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
-"""Parts of the text that are held out, to judge by and to stop by; files too large to be held out do not count."""
+"""Shares of the text that are held out for the test and for early stopping. Files too large to be held out do not count."""
 
 LEAST_TEST, LEAST_VALIDATION = 4, 2
-"""Files of each at least."""
+"""Fewest files in each of them."""
 
 JUDGED = 24
-"""Files that are judged at most: each costs something however little of it is read."""
+"""Most files that are judged. Each has a cost, however little of it is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Documents to learn from, to stop by and to judge by, and what was left out: files by reason, and names with their secret's kind."""
+    """Documents to train on, to stop by and to test on, with skipped files by reason, and files with secrets by the secret's kind."""
 
     train: tuple[Document, ...]
     validation: tuple[Document, ...]
@@ -47,17 +47,17 @@ class Dataset:
 
     @property
     def judged(self) -> tuple[Document, ...]:
-        """Those of the documents to judge by that are judged: all, or the first ``JUDGED`` by the hash of their names."""
+        """The test documents that are judged: all, or the first ``JUDGED`` by the hash of their names."""
         return tuple(sorted(_by_hash(self.test)[:JUDGED], key=lambda document: document.name))
 
     @property
     def digest(self) -> str:
-        """What tells these documents from others, and another split of them from this one."""
+        """Identifies these documents and this split of them."""
         parts = [[(document.name, document.text) for document in part] for part in (self.train, self.validation, self.test)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def counts(self) -> dict[str, int | dict[str, int]]:
-        """Files and bytes, for a record."""
+        """Return the numbers of files and bytes, for a record."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         files: dict[str, int | dict[str, int]] = {f"{name}_files": len(part) for name, part in parts.items()}
         sizes = {f"{name}_bytes": _size(part) for name, part in parts.items()}
@@ -68,9 +68,9 @@ class Dataset:
 def collect(path: Path) -> Dataset:
     """Gather the source files of a folder, and hold some out by the hash of their names.
 
-    Near-duplicates are left out before that, so that none is on both sides. Raises InvalidRequestError where there is too little.
+    Near-duplicates are dropped first, so that none is on both sides. Raises InvalidRequestError if there is too little.
     """
-    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE)
+    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE_BYTES)
     secrets, clean = [], []
     for document in corpus.documents:
         kind = kind_of_secret(document.text)
@@ -85,8 +85,8 @@ def collect(path: Path) -> Dataset:
 
 
 def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:
-    """Documents to learn from, to stop by and to judge by, each whole in one of them; ten or more are needed."""
-    large = _size(documents) / 4  # what is most of the text is to learn from
+    """Split documents to train on, to stop by and to test on, each whole. Needs at least ten."""
+    large = _size(documents) / 4  # the largest files are for training
     total = _size([document for document in documents if document.size < large])
     train: list[Document] = []
     validation: list[Document] = []
@@ -96,14 +96,14 @@ def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple
             train.append(document)
         elif len(test) < LEAST_TEST:
             test.append(document)
-        elif len(validation) < LEAST_VALIDATION:  # before test gets its share, which may take every small file
+        elif len(validation) < LEAST_VALIDATION:  # before the test takes its share, which may include every small file
             validation.append(document)
         elif _size(test) < TEST_SHARE * total:
             test.append(document)
         else:
             (validation if _size(validation) < VALIDATION_SHARE * total else train).append(document)
-    learnt, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
-    return learnt, stop, judged
+    learn, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
+    return learn, stop, judged
 
 
 def _by_hash(documents: Sequence[Document]) -> list[Document]:
@@ -113,13 +113,12 @@ def _by_hash(documents: Sequence[Document]) -> list[Document]:
 def _check(path: Path, documents: Sequence[Document]) -> None:
     if len(documents) < LEAST_FILES:
         raise InvalidRequestError(
-            f"{path} has {len(documents)} of the {LEAST_FILES} source files that are needed to learn from, since whole files are held out: "
+            f"{path} has {len(documents)} of the {LEAST_FILES} source files that are needed, because whole files are held out: "
             "name a larger folder."
         )
     if _size(documents) < LEAST_BYTES:
         raise InvalidRequestError(
-            f"{path} has {human(_size(documents))} of source text, and {human(LEAST_BYTES)} are needed to learn anything from: "
-            "name a larger folder."
+            f"{path} has {human(_size(documents))} of source text, and {human(LEAST_BYTES)} are needed for training: name a larger folder."
         )
 
 

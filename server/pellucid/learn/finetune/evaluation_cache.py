@@ -1,4 +1,4 @@
-"""Figures of files that were judged, kept as they come, so that a run that goes on does not judge the same files again."""
+"""Append-only cache of per-file figures, so that a resumed run skips files that were judged."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pellucid.system import atomic_files
 
 
 class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
-    """Figures by kind and name of a file, each a line of JSON in a file that begins with a key; what is of another key is deleted.
+    """Figures by kind and name of a file, stored as JSON lines after a key. The lines of another key are deleted.
 
-    Raises ModelError where they cannot be written.
+    Raises ModelError if they cannot be written.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -30,13 +30,15 @@ class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
             return
         for line in lines:
             try:
-                told = json.loads(line)
-                kind, confidences, hits = told.pop("kind"), tuple(told.pop("confidences")), tuple(told.pop("hits"))
-                self.data[kind, told["name"]] = FileFigures(**told, confidences=confidences, hits=hits)
+                stored = json.loads(line)
+                kind, confidences, hits = stored.pop("kind"), tuple(stored.pop("confidences")), tuple(stored.pop("hits"))
+                self.data[kind, stored["name"]] = FileFigures(**stored, confidences=confidences, hits=hits)
             except (ValueError, KeyError, TypeError):
-                continue  # it was cut short
+                continue  # it was truncated
 
     def __setitem__(self, place: tuple[str, str], figures: FileFigures) -> None:
         super().__setitem__(place, figures)
         with atomic_files.errors_explained(self._path.parent), self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps({"kind": place[0], **asdict(figures)}))  # a new line first: the one before may be cut short
+            file.write(
+                "\n" + json.dumps({"kind": place[0], **asdict(figures)})
+            )  # a line break first, because the last line may be truncated

@@ -1,4 +1,4 @@
-"""Texts that have nothing to do with the repository, to see what tuning to it makes a model forget.
+"""Collects texts unrelated to the repository, to measure what tuning makes a model forget.
 
 They come with every Python: its documentation (English prose) and modules of its standard library, both under the PSF licence.
 """
@@ -17,21 +17,21 @@ from pellucid.learn.corpus import Document
 
 Kind = Literal["prose", "code", "problems"]
 
-PASSAGE = 1_500
+PASSAGE_CHARACTERS = 1_500
 """Characters of each text that are read."""
 
 INFILLING = "*SingleLineInfilling*.jsonl*"
-"""The file of HumanEval's infilling problems in a folder of data, compressed or not."""
+"""The file of HumanEval's infilling problems in a data folder, compressed or not."""
 
-_TOPICS = ("atom-identifiers", "class", "exceptions", "for", "import", "naming", "try", "with")
-_MODULES = ("calendar", "csv", "fnmatch", "heapq", "queue", "shlex", "textwrap", "wave")
+_TOPICS: tuple[str, ...] = ("atom-identifiers", "class", "exceptions", "for", "import", "naming", "try", "with")
+_MODULES: tuple[str, ...] = ("calendar", "csv", "fnmatch", "heapq", "queue", "shlex", "textwrap", "wave")
 _PROBLEMS = 12
 
 
 def general_texts(data: Path | None) -> dict[Kind, list[Document]]:
-    """Documents by kind; ``data`` is a folder that holds the problems of HumanEval infilling, if there is one.
+    """Return documents by kind. ``data`` is a folder with the problems of HumanEval infilling, if any.
 
-    Raises InvalidRequestError where it does not, or they cannot be read.
+    Raises InvalidRequestError if it has none, or they cannot be read.
     """
     texts: dict[Kind, list[Document]] = {"prose": _prose(), "code": _code()}
     return texts if data is None else texts | {"problems": _problems(data)}
@@ -39,7 +39,7 @@ def general_texts(data: Path | None) -> dict[Kind, list[Document]]:
 
 def _prose() -> list[Document]:
     topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-    return [Document(name, topics[name][:PASSAGE]) for name in _TOPICS if name in topics]
+    return [Document(name, topics[name][:PASSAGE_CHARACTERS]) for name in _TOPICS if name in topics]
 
 
 def _code() -> list[Document]:
@@ -47,22 +47,22 @@ def _code() -> list[Document]:
     for name in _MODULES:
         spec = find_spec(name)
         path = Path(spec.origin) if spec is not None and spec.origin is not None else None
-        if path is not None and path.suffix == ".py" and path.is_file():  # some installations bring compiled modules alone
-            found.append(Document(f"{name}.py", path.read_text(encoding="utf-8")[:PASSAGE]))
+        if path is not None and path.suffix == ".py" and path.is_file():  # some installations have compiled modules only
+            found.append(Document(f"{name}.py", path.read_text(encoding="utf-8")[:PASSAGE_CHARACTERS]))
     return found
 
 
 def _problems(folder: Path) -> list[Document]:
-    """Whole programs, each problem once, spread over the file."""
+    """Return whole programs, each problem once, spread over the file."""
     path = next(iter(sorted(folder.glob(INFILLING))), None)
     if path is None:
-        raise InvalidRequestError(f"{folder} has no file {INFILLING} of HumanEval's infilling problems: name the folder that has.")
+        raise InvalidRequestError(f"{folder} has no file {INFILLING} of HumanEval's infilling problems: name the folder that has it.")
     try:
         content = path.read_bytes()
         lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
         rows = [json.loads(line) for line in lines if line]
         programs = {row["task_id"].rsplit("/", 1)[0]: row["prompt"] + row["canonical_solution"] + row["suffix"] for row in rows}
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InvalidRequestError(f"{path} holds no problems of HumanEval infilling ({error!r}): fetch it again.") from None
+        raise InvalidRequestError(f"{path} holds no problems of HumanEval infilling ({error!r}): download it again.") from None
     documents = [Document(name, program) for name, program in sorted(programs.items())]
     return documents[:: max(1, len(documents) // _PROBLEMS)][:_PROBLEMS]

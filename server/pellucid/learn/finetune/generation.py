@@ -1,4 +1,4 @@
-"""Greedy answers of a model of the transformers library to several prompts together, one line each."""
+"""Generates the first line of greedy answers to several prompts in one batch, with a transformers model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
 
 LONGEST_LINE = 32
-"""Tokens after which an answer that has no end is cut."""
+"""Most tokens of an answer."""
 
 
 @torch.inference_mode()
 def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExample], ends: Iterable[int]) -> list[str]:
-    """The first line of each prompt's greedy answer without its end, at most ``LONGEST_LINE`` tokens.
+    """Return the first line of each prompt's greedy answer, at most ``LONGEST_LINE`` tokens, without its end.
 
-    What all prompts begin with is computed once. Prompts that were healed have their constraints advanced: use each once.
+    The prompts' common prefix is computed once. Constraints of healed prompts are advanced, so use each prompt once.
     """
     shared = _shared([prompt.ids for prompt in prompts])
     device, cache = model.device, DynamicCache(config=model.config)
-    name = "cache" if "cache" in signature(model.model.forward).parameters else "past_key_values"  # as the library's version has it
+    name = (
+        "cache" if "cache" in signature(model.model.forward).parameters else "past_key_values"
+    )  # the name depends on the library's version
     kept: dict[str, Any] = {name: cache, "use_cache": True}
     tails = [prompt.ids[shared:] for prompt in prompts]
     longest = max(map(len, tails))
@@ -48,7 +50,7 @@ def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExampl
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """How many ids all prompts begin with, so that something is left of each."""
+    """Return the length of the prompts' common prefix, leaving at least one id of each."""
     count = 0
     for column in zip(*(prompt[:-1] for prompt in prompts), strict=False):
         if len(set(column)) > 1:
@@ -58,7 +60,7 @@ def _shared(prompts: Sequence[Sequence[int]]) -> int:
 
 
 class _GeneratedLine:
-    """One answer while it comes."""
+    """An answer that is being generated."""
 
     def __init__(self, tokenizer: Tokenizer, healing: Healing | None, ends: frozenset[int]) -> None:
         self.done = False
@@ -70,7 +72,7 @@ class _GeneratedLine:
         self._left = LONGEST_LINE + (healing.steps if healing is not None else 0)
 
     def take(self, logits: Tensor) -> int:
-        """The most probable token (vocabulary,), of those that may come; 0 once the line is done."""
+        """Return the most probable allowed token of logits (vocabulary,); 0 once the line is complete."""
         if self.done:
             return 0
         allowed = self._healing.allowed() if self._healing is not None else None
@@ -90,6 +92,6 @@ class _GeneratedLine:
         return id
 
     def answer(self) -> str:
-        """What came, up to the end of its first line."""
+        """Return the text up to the end of its first line."""
         line = self._data[self._skipped :].split(b"\n", 1)[0]
         return line.decode(errors="replace").rstrip()

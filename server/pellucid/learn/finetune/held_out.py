@@ -1,4 +1,4 @@
-"""What a model makes of held-out files: how well it reads them, fills them in, and saves typing in them. Each file by itself."""
+"""Judges a model on held-out files, each by itself: how well it reads them, fills them in, and saves typing."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pellucid.learn.finetune.transformers_reader import TorchReader
 from pellucid.learn.reading import read
 from pellucid.system.progress import Progress
 
-STRIDE = 3 / 4
-"""Of a window, what is scored of it: the rest is read again as what stands before."""
+STRIDE_SHARE = 3 / 4
+"""Share of a window that is scored; the rest is repeated as context."""
 
-TOGETHER = 6
-"""Answers that are generated at the same time."""
+BATCH_ANSWERS = 6
+"""Answers that are generated in one batch."""
 
 _WORD_START = re.compile(r"(?<=[^\w])\w|(?<=\s)\S")
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """About how much of all files together is judged: tokens that are read, cursors, and lines that are typed; tokens around a cursor."""
+    """Approximate amounts for all files together: tokens to read, cursors, and lines to type; ``window`` is the tokens around a cursor."""
 
     tokens: int = 6_000
     cursors: int = 48
@@ -41,10 +41,10 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class FileFigures:
-    """What a model made of one file.
+    """The figures of one file.
 
-    ``confidences`` and ``hits`` are of its first choice at each token; of ``asked`` lines to fill in, ``exact`` were right and
-    ``similarity`` is the sum of their edit similarities, each 0 to 1; of ``typed`` characters ``saved`` keystrokes were not needed.
+    ``confidences`` and ``hits`` belong to the first choice at each token. Of ``asked`` lines to fill in, ``exact`` were right, and
+    ``similarity`` is the sum of their edit similarities, each 0 to 1. Of ``typed`` characters, ``saved`` keystrokes were not needed.
     """
 
     name: str
@@ -61,14 +61,14 @@ class FileFigures:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutFigures:
-    """Of held-out files, and of texts that are to show what was forgotten."""
+    """The figures of held-out files, and of texts that show forgetting."""
 
     files: tuple[FileFigures, ...]
     general: Mapping[Kind, tuple[FileFigures, ...]]
 
 
 class HeldOutEvaluation:
-    """Judges one model, as it is at the time, on the same places of the same files each time."""
+    """Judges the current state of one model, always on the same places of the same files."""
 
     def __init__(self, model: Any, sampler: SampleStream, effort: Effort, seed: int, progress: Progress) -> None:
         self._model = model
@@ -86,9 +86,9 @@ class HeldOutEvaluation:
         of: int | None = None,
         kept: MutableMapping[tuple[str, str], FileFigures] | None = None,
     ) -> HeldOutFigures:
-        """What the model makes of all of them; ``of`` is how many files share the effort, where these are not all.
+        """Return the model's figures on all files. ``of`` is the number of files that share the effort, if these are not all.
 
-        ``kept`` holds figures by kind ("file", or that of a text) and name. Those that it has are not found again, others are put there.
+        ``kept`` holds known figures by kind ("file", or that of a text) and name. They are not computed again, and new ones are added.
         """
         found = {} if kept is None else kept
         new_files = [file for file in files if ("file", file.name) not in found]
@@ -108,7 +108,7 @@ class HeldOutEvaluation:
         effort = self._effort
         random = random_for(self._seed, "judge", document.name)
         page = SourcePage(document.name, document.text)
-        passage = _passage(page, random, max(256, effort.tokens // files) * 3)  # some three characters make a token
+        passage = _passage(page, random, max(256, effort.tokens // files) * 3)  # a token has about three characters
         reading = self._read(Document(document.name, passage))
         cursors = [span for _ in range(-(-effort.cursors // files)) if (span := _rest_of_line(page, random)) is not None]
         answers = self._fill_in(document.text, cursors)
@@ -130,29 +130,29 @@ class HeldOutEvaluation:
     def _read(self, document: Document) -> FileFigures:
         window = self._sampler.context
         reader = TorchReader(self._model, self._sampler.tokenizer)
-        reading = asyncio.run(read(reader, document.text, window=window, stride=max(1, round(window * STRIDE))))
+        reading = asyncio.run(read(reader, document.text, window=window, stride=max(1, round(window * STRIDE_SHARE))))
         self._progress.advance(1)
         confidences = tuple(round(float(confidence), 4) for confidence in reading.confidences)
         return FileFigures(document.name, reading.bits, reading.bytes, confidences, tuple(int(rank == 1) for rank in reading.ranks))
 
     def _fill_in(self, text: str, spans: Sequence[TextSpan]) -> list[str]:
-        """The answers at the beginning of each span, in their order; ``TOGETHER`` of about the same length at a time."""
+        """Return the answers at the beginning of each span, in order. ``BATCH_ANSWERS`` prompts of similar length share a batch."""
         sampler = self._sampler
         tokenizer = sampler.tokenizer
         ends = tokenizer.eos_ids | (sampler.infill.end_ids(tokenizer.special) if sampler.infill is not None else frozenset())
         prompts = [sampler.prompt(text, span, min(self._effort.window, sampler.context)) for span in spans]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
         answers: dict[int, str] = {}
-        for begin in range(0, len(order), TOGETHER):
-            chosen = order[begin : begin + TOGETHER]
+        for begin in range(0, len(order), BATCH_ANSWERS):
+            chosen = order[begin : begin + BATCH_ANSWERS]
             answers |= zip(chosen, first_lines(self._model, tokenizer, [prompts[index] for index in chosen], ends), strict=True)
         return [answers[index] for index in range(len(prompts))]
 
     def _replay(self, page: SourcePage, random: Random, lines: int) -> tuple[int, int]:
-        """Characters of some lines, and the keystrokes that are saved by taking what is suggested wherever it is what follows.
+        """Return the characters of some lines, and the keystrokes saved by accepting right suggestions.
 
-        Somebody writes one line after the other above the rest of the file, asks at the beginning of the line and of each word, and
-        takes an answer by one key.
+        Lines are typed one after the other above the rest of the file, with a request at the start of the line and of each word. Accepting
+        a suggestion costs one key.
         """
         written = [number for number in range(len(page.starts)) if page.line(number).strip()]
         first = random.randrange(max(1, len(written) - lines))
@@ -175,14 +175,14 @@ class HeldOutEvaluation:
 
 
 def _passage(page: SourcePage, random: Random, length: int) -> str:
-    """So many characters or fewer, from the beginning of a line."""
+    """Return at most ``length`` characters, from the beginning of a line."""
     latest = max(0, len(page.text) - length)
     begin = page.starts[page.line_of(random.randint(0, latest))]
     return page.text[begin : begin + length]
 
 
 def _rest_of_line(page: SourcePage, random: Random) -> TextSpan | None:
-    """From the beginning of a word, or of what a line says, to the line's end; None where no line has some letters."""
+    """Return a span from the beginning of a word, or of a line's text, to the line's end. None if no line has enough letters."""
     lines = [number for number in range(len(page.starts)) if len(page.line(number).strip()) >= SHORTEST_LINE]
     if not lines:
         return None
@@ -195,4 +195,4 @@ def _rest_of_line(page: SourcePage, random: Random) -> TextSpan | None:
 
 
 SHORTEST_LINE = 8
-"""Characters of a line below which there is hardly anything to say."""
+"""Fewest characters of a line to fill in."""

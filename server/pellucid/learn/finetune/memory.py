@@ -1,4 +1,4 @@
-"""How much memory this process has taken at most."""
+"""Measures the peak memory of this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes: of the device where it is a CUDA one, else of the process; None where the system does not tell."""
+    """Return peak bytes: of a CUDA device, else of the process. None if the system does not report it."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

@@ -1,4 +1,4 @@
-"""Where an adapter is made: judged before, trained, judged after, and put into the store. A run that is broken off goes on from there."""
+"""Makes an adapter: judges before, trains, judges after, and puts it into the store. An interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pellucid.learn.finetune.held_out import Effort, HeldOutEvaluation, HeldOutF
 from pellucid.learn.finetune.memory import peak_memory
 from pellucid.learn.finetune.results import ComparisonRow, compare
 from pellucid.learn.finetune.training.base_model import Base, read_base
-from pellucid.learn.finetune.training.checkpoint import TrainingState, read_standing
+from pellucid.learn.finetune.training.checkpoint import TrainingState, read_state
 from pellucid.learn.finetune.training.lora import TrainableAdapter
-from pellucid.learn.finetune.training.plan import BATCH, EPOCHS, LOOKS, FinetunePlan
+from pellucid.learn.finetune.training.plan import BATCH, EPOCHS, EVALUATIONS, FinetunePlan
 from pellucid.learn.finetune.training.samples import SampleStream
 from pellucid.learn.finetune.training.trainer import AdapterTrainer, TrainingOutcome
 from pellucid.models.adapter_folder import NAME, ORIGIN
@@ -35,17 +35,17 @@ from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 
 VERSION = 2
-"""Of what a broken-off run has left; that of another version is not gone on with."""
+"""Version of an interrupted run's files. A run of another version is not resumed."""
 
-CONTEXT = {"cpu": 512, "cuda": 1024}
+CONTEXT_TOKENS = {"cpu": 512, "cuda": 1024}
 """Tokens of the longest sample, by device."""
 
 EFFORT = Effort()
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What was asked for. ``minutes`` are of training alone; ``data`` is a folder with HumanEval's infilling problems."""
+class FinetuneOptions:
+    """The options of the command. ``minutes`` limits training alone; ``data`` is a folder with HumanEval's infilling problems."""
 
     path: Path
     model: str
@@ -59,8 +59,8 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """An adapter that was made: its folder, how it was trained, and what it is worth."""
+class FinetuneResult:
+    """A finished adapter: its folder, its training, and its value."""
 
     folder: Path
     card: Mapping[str, Any]
@@ -70,19 +70,19 @@ class Tuned:
 
 
 def check_name(name: str, store: Store, *, replace: bool) -> None:
-    """Raise InvalidRequestError for a name that no adapter can have, or that one has already."""
+    """Raise InvalidRequestError for a name that is invalid or taken."""
     if re.fullmatch(NAME, name) is None:
-        raise InvalidRequestError(f"{name!r} is no name for an adapter: take up to 64 letters, digits, hyphens, dots and underscores.")
+        raise InvalidRequestError(f"{name!r} is not a name for an adapter: use up to 64 letters, digits, hyphens, dots and underscores.")
     if store.adapters_path(name).exists() and not replace:
-        raise InvalidRequestError(f"There is an adapter {name} already: take another name, or replace it with --replace.")
+        raise InvalidRequestError(f"There is already an adapter {name}: use another name, or replace it with --replace.")
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A base with an adapter in it, the files to tune it to, and where what comes of it is put."""
+    """A base with an adapter in it, the files to tune it to, and the place for its results."""
 
-    wishes: Wishes
-    material: Dataset
+    options: FinetuneOptions
+    dataset: Dataset
     general: Mapping[Kind, Sequence[Document]]
     base: Base
     adapter: TrainableAdapter
@@ -91,22 +91,28 @@ class Pipeline:
 
     @classmethod
     def open(
-        cls, wishes: Wishes, material: Dataset, general: Mapping[Kind, Sequence[Document]], device: str, store: Store, progress: Progress
+        cls,
+        options: FinetuneOptions,
+        dataset: Dataset,
+        general: Mapping[Kind, Sequence[Document]],
+        device: str,
+        store: Store,
+        progress: Progress,
     ) -> Pipeline:
-        """Read the base, fetching it first where it is not there. Raises what :func:`read_base` does."""
-        base = read_base(wishes.model, device, store=store, progress=progress)
-        limit = CONTEXT[base.model.device.type]
+        """Read the base, after downloading it if needed. Raises the errors of :func:`read_base`."""
+        base = read_base(options.model, device, store=store, progress=progress)
+        limit = CONTEXT_TOKENS[base.model.device.type]
         sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
-        return cls(wishes, material, general, base, TrainableAdapter(base, wishes.rank, wishes.seed), sampler, store)
+        return cls(options, dataset, general, base, TrainableAdapter(base, options.rank, options.seed), sampler, store)
 
     @property
     def key(self) -> str:
-        """What tells this base, these documents and these wishes from others."""
-        w = self.wishes
+        """Identifies this base, these documents and these options."""
+        w = self.options
         parts = (
             VERSION,
             self.base.fingerprint,
-            self.material.digest,
+            self.dataset.digest,
             w.steps,
             w.minutes,
             w.rank,
@@ -118,12 +124,12 @@ class Pipeline:
 
     @property
     def work(self) -> Path:
-        """The folder of what it has come to so far."""
-        return self.store.finetuning_path(self.wishes.name)
+        """The folder of intermediate results."""
+        return self.store.finetuning_path(self.options.name)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from making an adapter of the same name. Raises InvalidRequestError where one does."""
+        """Lock out other processes that make an adapter of this name. Raises InvalidRequestError if there is one."""
         with atomic_files.errors_explained(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.work / "lock")
@@ -131,7 +137,7 @@ class Pipeline:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise InvalidRequestError(
-                    f"Another process is making the adapter {self.wishes.name}: wait, or take another name."
+                    f"Another process is making the adapter {self.options.name}: wait for it, or use another name."
                 ) from None
         try:
             yield
@@ -139,88 +145,88 @@ class Pipeline:
             lock.release()
 
     def trainer(self, plan: FinetunePlan, progress: Progress) -> AdapterTrainer:
-        """What trains by a plan."""
+        """Return the trainer for a plan."""
         return AdapterTrainer(self.adapter, self.sampler, plan, self.work, progress)
 
     def judge(self, progress: Progress) -> HeldOutEvaluation:
-        """What judges the model as it is at the time."""
-        return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.wishes.seed, progress)
+        """Return the judge of the model's current state."""
+        return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.options.seed, progress)
 
     @property
     def wanted(self) -> FinetunePlan:
-        """What to do if there is time for all of it."""
-        wishes = self.wishes
-        steps = wishes.steps or EPOCHS * -(-len(self.sampler.epoch(self.material.train, wishes.seed, 0)) // BATCH)
-        return FinetunePlan(self.key, steps, wishes.seed)
+        """The plan with unlimited time."""
+        options = self.options
+        steps = options.steps or EPOCHS * -(-len(self.sampler.epoch(self.dataset.train, options.seed, 0)) // BATCH)
+        return FinetunePlan(self.key, steps, options.seed)
 
     def measured(self, progress: Progress) -> tuple[FinetunePlan, float, float]:
-        """What to do in the time that there is, and the seconds of a step and of a look at held-out files."""
+        """Return the plan within the time limit, and the seconds of a step and of an evaluation on held-out files."""
         plan = self.wanted
-        step, look = self.trainer(plan, progress).pace(self.material.train, self.material.validation)
-        affordable = max(1, int((60 * self.wishes.minutes - (LOOKS + 1) * look) / step))
-        if self.wishes.steps is None and affordable < plan.steps:
+        step, evaluation = self.trainer(plan, progress).pace(self.dataset.train, self.dataset.validation)
+        affordable = max(1, int((60 * self.options.minutes - (EVALUATIONS + 1) * evaluation) / step))
+        if self.options.steps is None and affordable < plan.steps:
             plan = replace(plan, steps=affordable)
-        return plan, step, look
+        return plan, step, evaluation
 
-    def tune(self, progress: Progress) -> Tuned:
-        """Make the adapter. Raises PellucidError where held-out files got no better, and ModelError where something cannot be written."""
-        standing = self._standing(progress)
+    def tune(self, progress: Progress) -> FinetuneResult:
+        """Make the adapter. Raises PellucidError if held-out files got no better, and ModelError if a file cannot be written."""
+        state = self._saved_state(progress)
         with self.adapter.off():
             before = self._judged("before", self.key, progress)
-        plan = self._plan(standing, progress)
-        outcome = self.trainer(plan, progress).train(self.material.train, self.material.validation, standing)
+        plan = self._plan(state, progress)
+        outcome = self.trainer(plan, progress).train(self.dataset.train, self.dataset.validation, state)
         if outcome.best.step == 0:
             shutil.rmtree(self.work, ignore_errors=True)
             raise PellucidError(
-                f"Held-out files got no better in {outcome.steps} steps, so that no adapter was written: give more text, or more --minutes."
+                f"Held-out files got no better in {outcome.steps} steps, so no adapter was written: give more text, or more --minutes."
             )
         after = self._judged("after", f"{self.key} {outcome.steps} {outcome.best}", progress)
         rows = tuple(compare(before, after))
         card = self._card(outcome, rows)
-        return Tuned(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
+        return FinetuneResult(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
 
-    def _plan(self, standing: TrainingState | None, progress: Progress) -> FinetunePlan:
-        """That of the earlier run where there is one; nothing has to be measured where the steps are given."""
-        if standing is not None:
-            return standing.plan
-        return self.wanted if self.wishes.steps is not None else self.measured(progress)[0]
+    def _plan(self, state: TrainingState | None, progress: Progress) -> FinetunePlan:
+        """Return the plan of the interrupted run if there is one. Given steps need no measurement."""
+        if state is not None:
+            return state.plan
+        return self.wanted if self.options.steps is not None else self.measured(progress)[0]
 
-    def _standing(self, progress: Progress) -> TrainingState | None:
-        """Where an earlier run has got to; what belongs to another one is deleted."""
-        standing = read_standing(self.work)
-        if standing is not None and standing.plan.key == self.key:
-            progress.note(f"Going on after step {standing.step} of {standing.plan.steps}, where an earlier run was broken off.")
-            return standing
-        if standing is not None:
-            progress.note("What an earlier run has left is of other files or wishes: starting anew.")
+    def _saved_state(self, progress: Progress) -> TrainingState | None:
+        """Return the state of the interrupted run, or delete it if it belongs to another one."""
+        state = read_state(self.work)
+        if state is not None and state.plan.key == self.key:
+            progress.note(f"Resuming an interrupted run after step {state.step} of {state.plan.steps}.")
+            return state
+        if state is not None:
+            progress.note("The interrupted run had other files or options: starting over.")
             for path in self.work.glob("checkpoint*"):
                 path.unlink()
         return None
 
     def _judged(self, when: str, key: str, progress: Progress) -> HeldOutFigures:
-        """What the model is worth as it is, which ``key`` tells from any other; what an earlier run has judged is not judged again."""
+        """Return the figures of the model's current state, which ``key`` identifies, reusing those of the interrupted run."""
         kept = EvaluationCache(self.work / f"{when}.jsonl", key)
-        return self.judge(progress).judge(f"judging {when}", self.material.judged, self.general, kept=kept)
+        return self.judge(progress).judge(f"judging {when}", self.dataset.judged, self.general, kept=kept)
 
     def _card(self, outcome: TrainingOutcome, rows: Sequence[ComparisonRow]) -> dict[str, Any]:
-        tokens = [[look.step, round(look.loss, 4)] for look in outcome.looks]
+        tokens = [[evaluation.step, round(evaluation.loss, 4)] for evaluation in outcome.losses]
         training = {"steps": outcome.steps, "best_step": outcome.best.step, "seconds": round(outcome.seconds, 1), "held_out": tokens}
         return {
             "base": self.base.name,
             "fingerprint": self.base.fingerprint,
-            "name": self.wishes.name,
+            "name": self.options.name,
             "made": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "rank": self.wishes.rank,
-            "seed": self.wishes.seed,
+            "rank": self.options.rank,
+            "seed": self.options.seed,
             "prefix_only": self.base.infill is None,
-            "data": self.material.counts(),
+            "data": self.dataset.counts(),
             "training": training,
             "results": [row.record() for row in rows],
         }
 
     def _publish(self, card: Mapping[str, Any]) -> Path:
-        """Put the adapter in its place, whole or not at all."""
-        made, target = self.work / "adapter", self.store.adapters_path(self.wishes.name)
+        """Move the adapter to its place, whole or not at all."""
+        made, target = self.work / "adapter", self.store.adapters_path(self.options.name)
         with atomic_files.errors_explained(made):
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()
@@ -228,8 +234,8 @@ class Pipeline:
             atomic_files.write_text(made / ORIGIN, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
         with atomic_files.errors_explained(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # --replace was asked for
+            if target.exists():  # --replace was given
                 target.rename(self.work / "replaced")
             made.rename(target)
-            shutil.rmtree(self.work, ignore_errors=True)  # the lock in it is open, which not every file system lets be deleted
+            shutil.rmtree(self.work, ignore_errors=True)  # the lock in it is open, and some file systems do not delete open files
         return target

@@ -1,4 +1,4 @@
-"""What making an adapter costs, and what it is worth, as tables for people and as JSON for programs."""
+"""Shows the cost and the value of an adapter as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from rich.text import Text
 
 from pellucid.learn.finetune.dataset import Dataset
 from pellucid.learn.finetune.estimate import Estimate
-from pellucid.learn.finetune.pipeline import Tuned
+from pellucid.learn.finetune.pipeline import FinetuneResult
 from pellucid.learn.finetune.results import ComparisonRow
 from pellucid.system.atomic_files import human
 
-LOOKS = {"better": "green", "worse": "red", "no difference shown": "dim"}
-PREFIX_ONLY = "This model has no infill markers: it learns from left to right, and is asked with what stands before the cursor alone."
+STYLES = {"better": "green", "worse": "red", "no difference shown": "dim"}
+PREFIX_ONLY = "This model has no infill markers: it is trained from left to right, and gets only the text before the cursor."
 
 
 def as_json(record: Mapping[str, Any]) -> str:
-    """One JSON object."""
+    """Return one JSON object."""
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def tuned_record(tuned: Tuned) -> dict[str, Any]:
-    """What was made, for JSON."""
+def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
+    """Return the result as JSON."""
     return {**tuned.card, "folder": str(tuned.folder), "peak_memory": tuned.memory}
 
 
-def left_out(material: Dataset) -> list[str]:
-    """What was not read or is not judged, in a sentence each; a secret is told by its file and kind."""
-    told = [f"left out: {count:,} {reason}" for reason, count in sorted(material.skipped.items())]
-    told += [f"left out: {name}, which seems to hold a secret ({kind})" for name, kind in material.secrets]
-    test, judged = len(material.test), len(material.judged)
-    return told + ([f"judged: {judged} of the {test:,} files to judge by, the first by the hash of their names"] if judged < test else [])
+def left_out(dataset: Dataset) -> list[str]:
+    """Return one sentence for each kind of file that was skipped or is not judged. A secret is described by its file and kind."""
+    lines = [f"left out: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
+    lines += [f"left out: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
+    test, judged = len(dataset.test), len(dataset.judged)
+    return lines + ([f"judged: {judged} of the {test:,} test files, the first by the hash of their names"] if judged < test else [])
 
 
-def show_estimate(found: Estimate, material: Dataset, console: Console | None = None) -> None:
-    """Print what it would cost."""
+def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
+    """Print the estimate."""
     console = console or _console()
     table = _table("", "")
-    memory = "not told by this system" if found.memory is None else human(found.memory)
+    memory = "not reported by this system" if found.memory is None else human(found.memory)
     for name, value in (
-        ("files", f"{len(material.train)} to learn from, {len(material.validation)} to stop by, {len(material.test)} to judge by"),
-        ("tokens to learn from", f"{found.tokens:,}"),
-        ("samples of a pass", f"{found.samples:,}"),
+        ("files", f"{len(dataset.train)} for training, {len(dataset.validation)} for early stopping, {len(dataset.test)} for the test"),
+        ("tokens for training", f"{found.tokens:,}"),
+        ("samples in a pass", f"{found.samples:,}"),
         ("steps", f"{found.steps:,} ({found.passes:.1f} passes)"),
         ("a step", f"{found.seconds_per_step:.1f} s"),
         ("training", duration(found.training)),
@@ -57,13 +57,13 @@ def show_estimate(found: Estimate, material: Dataset, console: Console | None = 
         table.add_row(name, value)
     console.print(f"Tuning {found.model} would take:", soft_wrap=True)
     console.print(table)
-    for line in [*left_out(material), *([PREFIX_ONLY] if found.prefix_only else [])]:
+    for line in [*left_out(dataset), *([PREFIX_ONLY] if found.prefix_only else [])]:
         console.print(line, soft_wrap=True)
     console.print("No adapter was made.")
 
 
-def show_tuned(tuned: Tuned, console: Console | None = None) -> None:
-    """Print what it is worth."""
+def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
+    """Print the value of the adapter."""
     console = console or _console()
     outcome = tuned.outcome
     table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
@@ -77,7 +77,7 @@ def show_tuned(tuned: Tuned, console: Console | None = None) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Format seconds."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -95,8 +95,8 @@ def _difference(row: ComparisonRow) -> str:
 
 
 def _verdict(row: ComparisonRow) -> Text:
-    words = row.verdict if row.verdict != "no difference shown" else "no difference that these files could show"
-    return Text(words, LOOKS[row.verdict])
+    words = row.verdict if row.verdict != "no difference shown" else "no difference shown by these files"
+    return Text(words, STYLES[row.verdict])
 
 
 def _table(*columns: str) -> Table:
@@ -107,7 +107,7 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    """Where nobody looks, lines are as long as the tables are wide."""
+    """Return a console that does not wrap tables if the output is not a terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 130

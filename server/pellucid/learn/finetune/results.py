@@ -1,4 +1,4 @@
-"""Before and after, each figure with the interval of its difference, drawn by file: what was shown, and what was not."""
+"""Compares figures before and after training, with the interval of each difference by resampling files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GENERAL: dict[Kind, str] = {"prose": "English prose", "code": "other code", "pr
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One figure before and after, of ``units`` files: ``difference`` is after less before."""
+    """One figure before and after, over ``units`` files. ``difference`` is after less before."""
 
     name: str
     before: float
@@ -31,13 +31,13 @@ class ComparisonRow:
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse only where the interval excludes 0."""
+        """``better`` or ``worse`` only if the interval excludes 0."""
         if not self.difference.excludes_zero:
             return "no difference shown"
         return "better" if (self.difference.value < 0) == self.lower_is_better else "worse"
 
     def record(self) -> dict[str, object]:
-        """For JSON; an interval without ends has none there."""
+        """Return the row as JSON, with None for infinite ends."""
         ends = {end: value if np.isfinite(value) else None for end, value in asdict(self.difference).items()}
         return {
             "name": self.name,
@@ -50,7 +50,7 @@ class ComparisonRow:
 
 
 def compare(before: HeldOutFigures, after: HeldOutFigures) -> list[ComparisonRow]:
-    """All figures; files are the same ones in both."""
+    """Compare all figures of the same files."""
     a, b = before.files, after.files
     rows = [
         _ratio("bits per byte", a, b, lambda file: file.bits, lambda file: file.bytes, lower_is_better=True),
@@ -78,7 +78,7 @@ def _ratio(
     lower_is_better: bool = False,
     share: bool = False,
 ) -> ComparisonRow | None:
-    """A sum by a sum over files; None where there is nothing of it in any."""
+    """Return the row of a ratio of sums over files. None if the denominator is 0 in all."""
     pairs = [(one, other) for one, other in zip(before, after, strict=True) if denominator(one)]
     if not pairs:
         return None
@@ -88,7 +88,7 @@ def _ratio(
 
 
 def _calibration(before: Sequence[FileFigures], after: Sequence[FileFigures]) -> ComparisonRow:
-    """How far the probability of the first choice is from how often it is right, over the tokens of the files that are drawn."""
+    """Return the row of the calibration error of first choices, over the tokens of resampled files."""
     one, other = ([np.array([file.confidences, file.hits], dtype=np.float64) for file in files] for files in (before, after))
 
     def error(files: Sequence[Floats], drawn: Floats) -> float:

@@ -1,6 +1,6 @@
-"""Secrets in a text: keys and passwords that a model must not learn to say. They are told by kind, never shown.
+"""Detects secrets in a text: keys and passwords that a model must not learn. They are reported by kind and never shown.
 
-The patterns are of what is hardly ever anything else; what they do not know goes through, so that finding nothing proves nothing.
+The patterns are chosen for few false alarms. Other secrets pass, so finding none proves nothing.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _BETWEEN_LETTER_AND_DIGIT = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])
 _PLACEHOLDER = re.compile(r"(?i)pass|pwd|secret|token|user|example|dummy|test|your|change|xxx|\*\*\*|[{}<>$%]")
 
 RANDOM_BITS = 3.5
-"""Bits a character from which on a value is random rather than a name: words have less, sixteen random letters and digits more."""
+"""Bits per character from which a value is random rather than a name. Words have less, sixteen random letters and digits have more."""
 
 MIXTURE = 4
-"""Places between a letter and a digit from which on a word without quotes is random rather than a name in code."""
+"""Changes between letters and digits from which an unquoted word is random rather than a name in code."""
 
 
 def kind_of_secret(text: str) -> str | None:
-    """What kind of secret a text holds, the first that is found; None for one that shows none."""
+    """Return the kind of the first secret in a text; None without one."""
     known = _KNOWN.search(text)
     if known is not None:
         assert known.lastgroup is not None
@@ -58,11 +58,11 @@ def _is_random(value: str) -> bool:
 
 
 def _is_random_word(value: str) -> bool:
-    """The same of a value without quotes, where code has names, which seldom go from letters to digits and back so often."""
+    """Return True for a random unquoted value. Names in code seldom alternate that often between letters and digits."""
     longest = max(value.split("."), key=len)
     return len(_BETWEEN_LETTER_AND_DIGIT.findall(longest)) >= MIXTURE and _is_random(value)
 
 
 def entropy(value: str) -> float:
-    """Bits a character of a text, by how often each of its characters is in it (Shannon 1948)."""
+    """Return the bits per character of a text, by the frequencies of its characters (Shannon 1948)."""
     return -sum(count / len(value) * math.log2(count / len(value)) for count in Counter(value).values())

@@ -1,4 +1,4 @@
-"""A model of the transformers library as something that reads texts (see :mod:`pellucid.learn.reading`)."""
+"""Reads texts with a transformers model (see :mod:`pellucid.learn.reading`)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.prompts import with_bos
 from pellucid.tokens import Alternative, Finish, FinishReason, ScoreQuery, Token, Usage
 
-ROWS = 256
+LOGIT_ROWS = 256
 """Rows of logits that are held at a time."""
 
 
 class TorchReader:
-    """Reads token ids with one model, of which it takes the first choice as the only alternative."""
+    """Reads token ids with one model. The only alternative of a token is the model's first choice."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self._model = model
         self._tokenizer = tokenizer
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the token ids of a text, starting with the BOS if the model wants one."""
         return with_bos(self._tokenizer, self._tokenizer.encode(text))
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Read token ids; texts and messages are for models with a chat around them."""
+        """Read token ids. Texts and messages are not supported."""
         ids = [id for id in query.text if isinstance(id, int)]
         assert len(ids) == len(query.text), "ids are read"
         for token in self._tokens(ids):
@@ -38,12 +38,18 @@ class TorchReader:
     def _tokens(self, ids: list[int]) -> list[Token]:
         hidden = self._model.model(input_ids=torch.tensor([ids], device=self._model.device), use_cache=False).last_hidden_state[0]
         tokens = [self._token(0, ids[0], None, None, None, ())]
-        for begin in range(0, len(ids) - 1, ROWS):
-            logprobs = self._model.lm_head(hidden[begin : min(begin + ROWS, len(ids) - 1)]).float().log_softmax(-1)
+        for begin in range(0, len(ids) - 1, LOGIT_ROWS):
+            logprobs = self._model.lm_head(hidden[begin : min(begin + LOGIT_ROWS, len(ids) - 1)]).float().log_softmax(-1)
             targets = torch.tensor(ids[begin + 1 : begin + 1 + len(logprobs)], device=logprobs.device)
-            said = logprobs.gather(1, targets[:, None])
+            target_logprobs = logprobs.gather(1, targets[:, None])
             best, first = logprobs.max(-1)
-            columns = (said[:, 0], (logprobs > said).sum(-1) + 1, -(logprobs.exp() * logprobs).nansum(-1), best, first)
+            columns = (
+                target_logprobs[:, 0],
+                (logprobs > target_logprobs).sum(-1) + 1,
+                -(logprobs.exp() * logprobs).nansum(-1),
+                best,
+                first,
+            )
             for offset, (logprob, rank, entropy, top, id) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
                 position = begin + 1 + offset
                 alternative = Alternative(id, "", self._tokenizer.token_bytes(id), top)

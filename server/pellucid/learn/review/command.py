@@ -1,4 +1,4 @@
-"""The command ``pellucid review``: have two models answer for a blind review on the page, and tell what came of one."""
+"""The command ``pellucid review``: has two models answer prompts for a blind review on the page, and shows its results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Revi
 
 
 def list_reviews(settings: Settings) -> None:
-    """Print the names of all reviews and how far they are."""
+    """Print the names and the progress of all reviews."""
     reviews = Reviews(settings.data / REVIEWS)
     table = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
     for name in reviews.names():
@@ -36,14 +36,14 @@ def list_reviews(settings: Settings) -> None:
 
 
 def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, params: SamplingParams) -> None:
-    """Have two models, or the same one twice, answer all prompts, and keep the answers as a review.
+    """Have two models, or one model twice, answer all prompts, and store the answers as a review.
 
-    Raises InvalidRequestError for a bad name or file before any model is asked, and what loading and answering raise.
+    Raises InvalidRequestError for a bad name or file before any model is asked, and any error of loading and answering.
     """
     if len(models) != 2:
         raise InvalidRequestError("A review compares two models: give --model twice.")
     if models[0] == models[1] and not params.temperature:
-        raise InvalidRequestError("The same model gives the same answers twice where none is drawn: name two, or give --temperature.")
+        raise InvalidRequestError("Without sampling, one model gives the same answers twice: name two models, or give --temperature.")
     reviews = Reviews(settings.data / REVIEWS)
     reviews.check_free(name)
     asked = read_prompts(prompts)
@@ -53,24 +53,24 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     a, b = (f"{model}, {_settings(params)}" for model in models)
     reviews.create(Review(name, a, b, pairs))
     sys.stderr.write(
-        f"{len(pairs)} pairs are to be judged: open the page (pellucid serve, {settings.url}/), tab Review; "
-        f"pellucid review {name} then tells what came of it.\n"
+        f"{len(pairs)} pairs are ready to be judged: open the page (pellucid serve, {settings.url}/), tab Review; "
+        f"pellucid review {name} then shows the results.\n"
     )
 
 
-def tell(settings: Settings, name: str, *, json: bool) -> None:
-    """Print what came of a review. Raises NotFoundError for a review that is not there."""
+def show_review(settings: Settings, name: str, *, json: bool) -> None:
+    """Print the results of a review. Raises NotFoundError for an unknown review."""
     reviews = Reviews(settings.data / REVIEWS)
     review = reviews.find(name)
     found = results(reviews.judgements(name))
     if json:
         sys.stdout.write(jsons.dumps({"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)} | asdict(found)) + "\n")
     else:
-        _show(review, found)
+        _print_results(review, found)
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a file: of JSON lines with a ``prompt`` each, or one a line. Raises InvalidRequestError for anything else."""
+    """Read the prompts of a file: JSON lines with a ``prompt`` each, or one per line. Raises InvalidRequestError for anything else."""
     try:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except UnicodeDecodeError:
@@ -78,7 +78,7 @@ def read_prompts(path: Path) -> list[str]:
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): name a file of prompts.") from None
     if not lines:
-        raise InvalidRequestError(f"{path} holds no prompt: write one a line, or JSON lines with a prompt each.")
+        raise InvalidRequestError(f"{path} holds no prompt: write one per line, or JSON lines with a prompt each.")
     if not lines[0].lstrip().startswith("{"):
         return lines
     return [_prompt(path, number, line) for number, line in enumerate(lines, 1)]
@@ -95,23 +95,23 @@ def _prompt(path: Path, number: int, line: str) -> str:
 
 
 def _answers(model: str, prompts: Sequence[str], params: SamplingParams, steps: Steps) -> list[str]:
-    with asyncio.Runner() as runner, open_assistant(runner, model) as (speaker, name):
+    with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         steps.start(f"{model} answers", len(prompts))
         found = []
         for prompt in prompts:
-            found.append(runner.run(_answer(speaker, name, prompt, params)))
+            found.append(runner.run(_answer(assistant, name, prompt, params)))
             steps.advance(1)
         return found
 
 
-async def _answer(speaker: Assistant, model: str | None, prompt: str, params: SamplingParams) -> str:
+async def _answer(assistant: Assistant, model: str | None, prompt: str, params: SamplingParams) -> str:
     text = []
-    async with aclosing(speaker.chat(ChatQuery([Message("user", prompt)], params, model=model, terms=BACKGROUND))) as items:
+    async with aclosing(assistant.chat(ChatQuery([Message("user", prompt)], params, model=model, terms=BACKGROUND))) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 text.append(item.text)
             elif item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-                raise PellucidError(item.error or f"An answer was broken off ({item.reason}): make the review again.")
+                raise PellucidError(item.error or f"An answer was not finished ({item.reason}): make the review again.")
     return "".join(text)
 
 
@@ -121,23 +121,23 @@ def _settings(params: SamplingParams) -> str:
     return f"temperature {params.temperature:g}" + ("" if params.seed is None else f", seed {params.seed}")
 
 
-def _show(review: Review, found: ReviewResults) -> None:
+def _print_results(review: Review, found: ReviewResults) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs are judged.")
+    console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs have been judged.")
     if found.win_rate is None:
-        console.print("Nobody has judged a pair yet: open the page, tab Review.")
+        console.print("No pair has been judged yet: open the page, tab Review.")
         return
     rate = found.win_rate
-    console.print(f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}), a tie being half a win.")
+    console.print(f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}); a tie counts as half a win.")
     better = found.better
-    console.print("The interval holds one half: neither is shown to be better." if better is None else f"{better.upper()} is better.")
+    console.print("The interval includes 50 %: neither is shown to be better." if better is None else f"{better.upper()} is better.")
     table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
     names = {Verdict.A: "A is better", Verdict.B: "B is better", Verdict.BOTH: "both are good", Verdict.NEITHER: "neither is"}
     for verdict, times in found.verdicts.items():
-        told = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.get(verdict, {}).items())
-        table.add_row(names[verdict], str(times), told)
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.get(verdict, {}).items())
+        table.add_row(names[verdict], str(times), reasons)
     console.print(table)
     for agreement in found.agreements:
         first, second = agreement.raters
-        told = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
-        console.print(f"{first} and {second} judged {agreement.pairs} pairs both, {agreement.same:.0%} of them alike{told}.")
+        kappa = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
+        console.print(f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them alike{kappa}.")

@@ -1,4 +1,4 @@
-"""What people found of two models' answers: who wins how often, why, and whether the raters agree."""
+"""Computes the results of a blind review: win rates, reasons and the agreement of the raters."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pellucid.learn.metrics import Interval, bootstrap, wilson
 from pellucid_webui.conversations.blind_reviews import Judgement, Verdict
 
 WORTH = {Verdict.A: 1.0, Verdict.B: 0.0, Verdict.BOTH: 0.5, Verdict.NEITHER: 0.5}
-"""What a verdict counts for A: a tie is half a win of each."""
+"""The value of a verdict for A: a tie is half a win for each."""
 
 
 FEW = 10
-"""Pairs below which agreement beyond chance cannot be told from chance."""
+"""Fewest common pairs for which kappa is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two raters agree on the ``pairs`` that both have judged.
+    """Agreement of two raters on the ``pairs`` that both judged.
 
-    ``kappa`` is Cohen's: the share of agreement beyond chance, 1 for always (Cohen 1960); None where chance alone would agree always,
-    and below ``FEW`` pairs.
+    ``kappa`` is Cohen's: the share of agreement beyond chance, 1 for full agreement (Cohen 1960). It is None for fewer than ``FEW`` pairs,
+    and if chance alone would always agree.
     """
 
     raters: tuple[str, str]
@@ -37,9 +37,9 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class ReviewResults:
-    """``win_rate`` is A's over the ``judged`` pairs, each pair with the mean of its raters, ties half; None before the first verdict.
+    """The results of a review. ``win_rate`` is A's over the ``judged`` pairs, the mean of a pair's raters; None before the first verdict.
 
-    ``verdicts`` and ``reasons`` (of A's and of B's wins) are counted over all raters.
+    ``verdicts`` and ``reasons`` (for wins of A and of B) are counted over all raters.
     """
 
     judged: int
@@ -50,14 +50,14 @@ class ReviewResults:
 
     @property
     def better(self) -> Verdict | None:
-        """Whose answers are better, where the interval leaves no doubt of it."""
+        """The side whose answers are better, if the interval excludes one half."""
         if self.win_rate is None or self.win_rate.low <= 0.5 <= self.win_rate.high:
             return None
         return Verdict.A if self.win_rate.value > 0.5 else Verdict.B
 
 
 def results(judgements: Sequence[Judgement]) -> ReviewResults:
-    """What came of a review. The interval is Wilson's over pairs, which are what could have been others; ties only widen it."""
+    """Compute the results of a review. The interval is Wilson's over pairs, the unit of sampling; ties only widen it."""
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
     for one in judgements:
@@ -92,7 +92,7 @@ def _agreements(judgements: Sequence[Judgement]) -> list[Agreement]:
 
 
 def cohens_kappa(first: Sequence[float], second: Sequence[float]) -> float:
-    """(p - e) / (1 - e), where p is the share of agreement and e what chance gives with each one's own shares; NaN where e is 1."""
+    """Return (p - e) / (1 - e) for the share of agreement p and the agreement by chance e; NaN if e is 1."""
     x, y = np.asarray(first), np.asarray(second)
     by_chance = sum(float((x == kind).mean() * (y == kind).mean()) for kind in np.union1d(x, y))
     return float(((x == y).mean() - by_chance) / (1 - by_chance)) if by_chance < 1 else float("nan")

@@ -1,4 +1,4 @@
-"""Which tokens a step learns from: a pure function of seed and step, so that a run that was broken off goes on as it would have."""
+"""Chooses the tokens of each step as a pure function of seed and step, so that a resumed run continues exactly as it would have."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from pellucid.errors import InvalidRequestError
 
 _BEGINNINGS = 8
-"""One window in so many begins with the marker in place of what stands before it: so a text's beginning is known wherever it is cut."""
+"""One window in so many starts with the marker, so that the model learns how texts begin wherever they are cut."""
 
 _MOST_VALIDATED = 8192
-"""Tokens of the validation part that a measurement on the way reads."""
+"""Tokens of the validation part that one validation reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The tokens of all texts one behind another, ``marker`` in front of each, read in windows of ``context`` and the token behind."""
+    """The tokens of all texts, each after a ``marker``, read in windows of ``context`` tokens and one label."""
 
     ids: Tensor
     context: int
@@ -30,17 +30,17 @@ class Stream:
     def __post_init__(self) -> None:
         if len(self.ids) < 2 * self.context + 1:
             raise InvalidRequestError(
-                f"There are {len(self.ids):,} tokens to learn from, too few for windows of {self.context}: "
-                "give more text, or a smaller --vocab."
+                f"There are {len(self.ids):,} tokens to train on, too few for windows of {self.context}: "
+                "give more text or a smaller --vocab."
             )
 
     @property
     def windows(self) -> int:
-        """How many there are in one pass."""
+        """Number of windows in one pass."""
         return (len(self.ids) - 1 - self.context) // self.context
 
     def batch(self, step: int, rows: int) -> Tensor:
-        """Windows (rows, context + 1) of a step from 0 on. Each pass reads all of them once, cut elsewhere and in another order."""
+        """Return the windows (rows, context + 1) of a step from 0 on. Each pass reads all tokens once, in a new order and cut elsewhere."""
         found = []
         turn, order, offset = -1, np.empty(0, np.int64), 0
         for number in range(step * rows, (step + 1) * rows):
@@ -61,7 +61,7 @@ class Stream:
 
 
 def validation_windows(ids: Tensor, context: int) -> Tensor:
-    """Windows (W, context + 1) of the validation part, spread over all of it; short texts are one short window.
+    """Return windows (W, context + 1) spread over the validation part. A short text is one short window.
 
     ``ids`` begin with a marker.
     """

@@ -1,4 +1,4 @@
-"""Bits per byte of a model of the last bytes, found without an engine: to choose by while training."""
+"""Measures bits per byte of a model of the last bytes without an engine, for model selection during training."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pellucid.engine.decoders.byte_window_model import histories
 
 Bytes = NDArray[np.uint8]
 
-_ROWS = 4096  # of logits held at once: 4 MB
+_ROWS = 4096  # rows of logits held at once: 4 MB
 
 
-class Guesser(Protocol):
-    """A model of the last ``reach`` bytes."""
+class NextByteModel(Protocol):
+    """A model that predicts the next byte from the last ``reach`` bytes."""
 
     reach: int
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Of what follows histories (R, reach)."""
+        """Return logits (R, 256) after histories (R, reach)."""
         ...
 
 
-def bits_per_byte(model: Guesser, texts: Sequence[Bytes]) -> float:
-    """What it takes to tell texts, in bits by bytes."""
+def bits_per_byte(model: NextByteModel, texts: Sequence[Bytes]) -> float:
+    """Return the information content of texts in bits, divided by their bytes."""
     nats = 0.0
     for text in texts:
         data = torch.from_numpy(text)

@@ -1,6 +1,6 @@
-"""Checkpoints: all that training needs to go on as if nothing had happened, in one safetensors file with JSON in its header.
+"""Stores everything that training needs to resume, in one safetensors file with JSON in its header.
 
-It is replaced as a whole: whatever happens meanwhile, the one before it is intact.
+The file is replaced as a whole, so the previous checkpoint is intact until then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pellucid.system import atomic_files
 
 @dataclass(frozen=True, slots=True)
 class LossPoint:
-    """What was found at a step: bits per byte of the train part since the point before, and of the validation part."""
+    """The losses at a step: bits per byte of the training part since the point before, and of the validation part."""
 
     step: int
     train: float
@@ -30,9 +30,9 @@ class LossPoint:
 
 @dataclass
 class Progression:
-    """How far training is. ``best_step`` is the one that read the validation part best; ``joules`` is None where nothing counts.
+    """The progress of a training. ``best_step`` has the best validation loss; ``joules`` is None without an energy counter.
 
-    ``nats`` are those of ``counted`` steps since the last point.
+    ``nats`` is the sum over ``counted`` steps since the last point.
     """
 
     step: int = 0
@@ -50,12 +50,12 @@ class Progression:
 
     @property
     def waited(self) -> int:
-        """Points since the best one."""
+        """Number of points since the best one."""
         return sum(point.step > self.best_step for point in self.points)
 
 
 def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> None:
-    """Replace the checkpoint. Raises ModelError where the disk does not take it; the one before it stays."""
+    """Replace the checkpoint. Raises ModelError if the disk refuses; the previous checkpoint is kept."""
     part = path.with_name(path.name + ".part")
     with writing(path.parent):
         try:
@@ -68,27 +68,27 @@ def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> N
 
 
 def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
-    """The checkpoint; None where there is none. Raises ModelError for one that is damaged."""
+    """Read the checkpoint; None if there is none. Raises ModelError for a damaged one."""
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            said = json.loads((file.metadata() or {})["progression"])
+            stored = json.loads((file.metadata() or {})["progression"])
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-        points = [LossPoint(**point) for point in said.pop("points")]
-        return Progression(points=points, **said), tensors
+        points = [LossPoint(**point) for point in stored.pop("points")]
+        return Progression(points=points, **stored), tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"The checkpoint {path} is damaged ({error}): delete it, and training begins anew.") from None
+        raise ModelError(f"The checkpoint {path} is damaged ({error}): delete it to start training over.") from None
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Say in one sentence what the disk says against writing, and that nothing is lost."""
+    """Turn errors of writing into a ModelError that says how to resume."""
     try:
         yield
     except (SafetensorError, OSError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ModelError(
-            f"{folder} could not be written to ({reason}): make room or make it writable, and give the same command again, "
-            "which goes on from the last checkpoint."
+            f"{folder} could not be written to ({reason}): free some space or make it writable, then repeat the command, "
+            "which resumes from the last checkpoint."
         ) from None

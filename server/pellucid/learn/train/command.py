@@ -1,4 +1,4 @@
-"""The command ``pellucid train``: a tiny GPT beside two baselines, on the same bytes, in one table."""
+"""The command ``pellucid train``: trains a tiny GPT and two baselines on the same bytes, and compares them in one table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pellucid.errors import ConfigError
 from pellucid.learn.corpus import Corpus, Document, Split, gather, split
 from pellucid.learn.train import curves, learners, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
-from pellucid.learn.train.comparison import lead, told
+from pellucid.learn.train.comparison import describe_lead, lead
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
-from pellucid.learn.train.results import LearnerRow, TrainResults, read_results, read_row, read_training, show
+from pellucid.learn.train.results import LearnerRow, TrainResults, read_results, read_row, read_training_cost, show
 from pellucid.models.store import as_argument
 from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
@@ -29,17 +29,17 @@ RESULTS, CURVES = "results.json", "curves.svg"
 LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
-TABLE_WINDOW = 4096
-"""Tokens that the models of the last bytes read at a time: they look back a few, so that hardly one is read twice."""
+TABLE_WINDOW_TOKENS = 4096
+"""Tokens that the baselines read at a time. They look back a few bytes, so hardly a byte is read twice."""
 
-READ_AT_LEAST = 12_000
-"""Tokens a second that the table is sure to be read with."""
+READ_TOKENS_PER_SECOND = 12_000
+"""Tokens per second at which the table is read at least."""
 
-LITTLE = 0.3
-"""Part of the time that is told to be little for the GPT."""
+SHORT_SHARE = 0.3
+"""Share of the time below which the GPT's is reported as short."""
 
-MARGIN = 0.97
-"""Of the time that is left: steps differ."""
+PLANNED_SHARE = 0.97
+"""Share of the remaining time that is planned, because steps differ."""
 
 
 def train(
@@ -54,10 +54,10 @@ def train(
     seed: int,
     json: bool,
 ) -> None:
-    """Train three learners on files and folders, compare them, and leave them in ``out`` as folders of models.
+    """Train three learners on files and folders, compare them, and save them in ``out`` as model folders.
 
-    A run that was broken off goes on; one that has ended shows its table again. Raises InvalidRequestError for texts,
-    options or a folder that will not do, and ModelError where the disk does not take what is written.
+    An interrupted run is resumed; a finished one shows its table again. Raises InvalidRequestError for texts, options or a folder that
+    cannot be used, and ModelError if the disk refuses.
     """
     begun = time.perf_counter()
     device = _device(preset)
@@ -115,49 +115,49 @@ def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: 
 
 
 def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> None:
-    lesson = learners.lesson_of(run, parts)
+    data = learners.training_data_of(run, parts)
     if run.plan.schedule is None:
         if run.plan.max_minutes is not None:
-            bar.start("measuring how long a step takes", None)
-        learners.settle_steps(run, lesson, device, _seconds_left(run, parts, begun))
-    trainer = learners.trainer_of(run, lesson, device)
+            bar.start("measuring the time of a step", None)
+        learners.settle_steps(run, data, device, _seconds_left(run, parts, begun))
+    trainer = learners.trainer_of(run, data, device)
     if trainer.restore(run.folder / learners.CHECKPOINT):
-        bar.note(f"Going on from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
+        bar.note(f"Resuming from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
     bar.start("training the GPT", run.schedule.steps)
     bar.advance(trainer.progression.step)
-    watcher = Watcher(run, bar, {name: read_training(run.folder / name).validation for name in BASELINES})
-    learners.learn_gpt(run, trainer, watcher)
-    watcher.draw(trainer.progression)
+    display = TrainingDisplay(run, bar, {name: read_training_cost(run.folder / name).validation for name in BASELINES})
+    learners.learn_gpt(run, trainer, display)
+    display.draw(trainer.progression)
 
 
 def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
-    """For the GPT, where minutes were given: what its start and the table do not take."""
+    """Return the time that is left for the GPT after startup and the table; None without a time limit."""
     if run.plan.max_minutes is None:
         return None
-    reading = 6 * _size(parts.test) / READ_AT_LEAST  # by two models once, and by the GPT four times
-    return MARGIN * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
+    reading = 6 * _size(parts.test) / READ_TOKENS_PER_SECOND  # the baselines once each, and the GPT four times
+    return PLANNED_SHARE * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
 
 
-class Watcher:
-    """Shows how training goes: on the bar, and in the picture, which is drawn again every few seconds."""
+class TrainingDisplay:
+    """Shows the progress of training: a bar, and a picture that is redrawn every few seconds."""
 
     drawn_every = 5.0
-    told_every = 0.5
+    described_every = 0.5
 
     def __init__(self, run: Run, bar: Steps, baselines: Mapping[str, float]) -> None:
         self._run = run
         self._bar = bar
         self._baselines = baselines
-        self._drawn = self._told = 0.0
+        self._drawn = self._described = 0.0
 
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
-        """Move the bar, and now and then say and draw where training stands."""
+        """Advance the bar, and now and then update its text and the picture."""
         self._bar.advance(1)
         self._bar.expect(self._run.schedule.steps)
         now = time.perf_counter()
-        if now - self._told >= self.told_every:
+        if now - self._described >= self.described_every:
             self._bar.describe(f"training the GPT, {bits_per_byte:.3f} bits/byte, {tokens_per_second:,.0f} tokens/s")
-            self._told = now
+            self._described = now
         if now - self._drawn >= self.drawn_every:
             self.draw(progression)
             self._drawn = now
@@ -168,41 +168,43 @@ class Watcher:
 
 
 async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[LearnerRow, ...], list[str]]:
-    """The table, and how far the GPT leads the baselines, a sentence each."""
+    """Return the rows of the table, and one sentence for each baseline about the GPT's lead."""
     context = run.plan.sizes.shape.context
     rows, readings = [], {}
     for name in LEARNERS:
-        window, stride = (context, context // 4) if name == "gpt" else (TABLE_WINDOW, TABLE_WINDOW - 64)
+        window, stride = (context, context // 4) if name == "gpt" else (TABLE_WINDOW_TOKENS, TABLE_WINDOW_TOKENS - 64)
         kind = run.plan.tokenizer if name == "gpt" else "bytes"
         row, readings[name] = await read_row(run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar)
         rows.append(row)
-    return tuple(rows), [told(name, lead(readings["gpt"], readings[name])) for name in BASELINES]
+    return tuple(rows), [describe_lead(name, lead(readings["gpt"], readings[name])) for name in BASELINES]
 
 
 def _settings(device: torch.device, window: int) -> Settings:
-    """For reading: the exact weights, whole windows at a time, and nothing kept."""
+    """Return settings for reading: exact weights, whole windows, and no prefix store."""
     return load_settings().model_copy(
         update={"device": str(device), "quant": "none", "context": max(window, 64), "chunk": window, "slots": 1, "prefix_memory": 0}
     )
 
 
 def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
-    trainings = {found.name: read_training(run.folder / found.name) for found in rows}
+    trainings = {found.name: read_training_cost(run.folder / found.name) for found in rows}
     gpt = rows[0]
     notes = [f"{name}: {training.note}." for name, training in trainings.items() if training.note]
     given, left = run.plan.max_minutes, run.schedule.seconds
-    if given is not None and left is not None and left < LITTLE * 60 * given:
-        notes.append(f"The gpt had {max(left, 0):.0f} s of {given:g} minutes, as the others need some: give --max-minutes more.")
+    if given is not None and left is not None and left < SHORT_SHARE * 60 * given:
+        notes.append(
+            f"The gpt had only {max(left, 0):.0f} s of {given:g} minutes, because the baselines need some: give more --max-minutes."
+        )
     if len({found.tokenizer for found in rows}) > 1:
         notes.append(
             f"A token of the gpt ({gpt.tokenizer}) is {rows[1].tokens / gpt.tokens:.2f} bytes on average, of the others one: "
             "of these figures only bits/byte compares across them; perplexity, top 1, top 5 and calibration error are of a token."
         )
-    notes.append("FLOPs are an estimate, 6 N D: N weights that a token is multiplied by, D tokens learnt from; counting has none.")
+    notes.append("FLOPs are an estimate, 6 N D: N weights that a token is multiplied by, D training tokens; counting has none.")
     if all(training.joules is None for training in trainings.values()):
         notes.append("Energy: this machine shows no counter (RAPL in /sys/class/powercap).")
     else:
-        notes.append("Energy is that of the whole processor meanwhile (RAPL).")
+        notes.append("Energy is that of the whole processor during training (RAPL).")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Whether one learner reads the test part better than another, or seems to by chance."""
+"""Tests if one learner reads the test part better than another by more than chance."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import numpy as np
 from pellucid.learn.metrics import Floats, Interval, ratio_difference
 from pellucid.learn.reading import TextReading
 
-BLOCK = 512
-"""Bytes of the test part that are drawn together: what is hard to read comes in stretches, and tokens of one are no strangers."""
+BLOCK_BYTES = 512
+"""Bytes of the test part that are resampled together. Nearby tokens are not independent, as difficulty varies by passage."""
 
 
 def lead(one: TextReading, other: TextReading) -> Interval:
-    """How many bits per byte fewer ``one`` takes than ``other`` for the same bytes; its interval by drawing blocks of them anew."""
-    size = max(one.bytes, other.bytes)  # a tokenizer may put a space in front of a text, which is a byte more
-    blocks = -(-size // BLOCK)
-    sizes = np.full(blocks, float(BLOCK))
-    sizes[-1] = size - BLOCK * (blocks - 1)
+    """Return how many bits per byte fewer ``one`` takes than ``other`` for the same bytes, with an interval by resampling blocks."""
+    size = max(one.bytes, other.bytes)  # a tokenizer may add a space before a text, which is one more byte
+    blocks = -(-size // BLOCK_BYTES)
+    sizes = np.full(blocks, float(BLOCK_BYTES))
+    sizes[-1] = size - BLOCK_BYTES * (blocks - 1)
     return ratio_difference(_bits(one, blocks), _bits(other, blocks), sizes)
 
 
-def told(name: str, found: Interval) -> str:
-    """The lead over the learner of that name in one sentence; of better or worse it speaks only where the interval says so."""
-    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, blocks of {BLOCK} bytes of this test part drawn anew"
+def describe_lead(name: str, found: Interval) -> str:
+    """Describe the lead over a learner in one sentence, as better or worse only if the interval excludes 0."""
+    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK_BYTES} bytes of this test part"
     if not found.excludes_zero:
-        return f"Whether the gpt or the {name} reads better is not shown: {found.value:+.3f} bits/byte between them ({interval})."
+        return f"No difference is shown between the gpt and the {name}: {found.value:+.3f} bits/byte ({interval})."
     return f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {found.value:+.3f} bits/byte ({interval})."
 
 
 def _bits(reading: TextReading, blocks: int) -> Floats:
-    """The bits of the tokens that begin in each block."""
+    """Return the bits of the tokens that begin in each block."""
     begins = np.cumsum(reading.sizes) - reading.sizes
-    # A token without bytes may stand at the very end.
-    return np.bincount(np.minimum(begins // BLOCK, blocks - 1), -reading.logprobs / np.log(2), blocks).astype(np.float64)
+    # A token without bytes may come at the very end.
+    return np.bincount(np.minimum(begins // BLOCK_BYTES, blocks - 1), -reading.logprobs / np.log(2), blocks).astype(np.float64)

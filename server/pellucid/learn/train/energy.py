@@ -1,4 +1,4 @@
-"""Energy where a counter exists: RAPL, which Linux shows in /sys/class/powercap, of the whole processor package."""
+"""Measures the energy of the whole processor package with RAPL counters, which Linux shows in /sys/class/powercap."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ ROOT = Path("/sys/class/powercap")
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Microjoules so far, in a file; behind ``wraps`` of them it begins anew."""
+    """A file with microjoules so far, which starts over after ``wraps`` of them."""
 
     path: Path
     wraps: int
 
     def read(self) -> int:
-        """Microjoules. Raises OSError or ValueError where they may not be read."""
+        """Return microjoules. Raises OSError or ValueError if they cannot be read."""
         return int(self.path.read_text())
 
 
 def counters(root: Path = ROOT) -> list[Counter]:
-    """The counters of the packages that this process may read; none on most virtual machines, and without the right to."""
+    """Return the readable counters of all packages. Most virtual machines have none, and others may need privileges."""
     found = []
     for folder in sorted(root.glob("*-rapl:*")):
-        if folder.name.count(":") != 1:  # a part of a package, whose energy is in the package's
+        if folder.name.count(":") != 1:  # a part of a package is included in the package
             continue
         try:
             counter = Counter(folder / "energy_uj", int((folder / "max_energy_range_uj").read_text()))
@@ -37,7 +37,7 @@ def counters(root: Path = ROOT) -> list[Counter]:
 
 @dataclass
 class EnergyMeter:
-    """Joules since it was made or last asked; None where nothing counts. It has to be asked before a counter wraps twice."""
+    """Joules since the last lap; None without a counter. Each counter must be read before it wraps twice."""
 
     counters: list[Counter] = field(default_factory=counters)
     _last: list[int] = field(init=False, default_factory=list)
@@ -46,7 +46,7 @@ class EnergyMeter:
         self._last = [counter.read() for counter in self.counters]
 
     def lap(self) -> float | None:
-        """Joules since the last time, of everything that the machine did."""
+        """Return the joules of the whole machine since the last lap."""
         if not self.counters:
             return None
         now = [counter.read() for counter in self.counters]

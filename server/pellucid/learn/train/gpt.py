@@ -1,6 +1,6 @@
-"""A small GPT, shaped as Llama is: RMSNorm, rotary positions, a gated MLP, and a head that is the embedding.
+"""A small GPT in the shape of Llama: RMSNorm, rotary positions, a gated MLP, and tied embeddings.
 
-It is for training; what comes of it is saved under Llama's names and runs on the engine's own decoder.
+It is for training. It is saved under Llama's names and runs on the engine's own decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROPE_THETA = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class GPTShape:
-    """What a GPT looks like. ``context`` is in tokens; a head has hidden / heads numbers."""
+    """The dimensions of a GPT. ``context`` is in tokens; a head has hidden / heads dimensions."""
 
     layers: int
     hidden: int
@@ -32,13 +32,13 @@ class GPTShape:
     dropout: float = 0.0
 
     def parameters(self, vocabulary: int) -> int:
-        """Weights of all matrices and norms, the embedding once."""
+        """Return the number of weights of all matrices and norms, the embedding once."""
         layer = 4 * self.hidden**2 + 3 * self.hidden * self.intermediate + 2 * self.hidden
         return self.layers * layer + self.hidden + vocabulary * self.hidden
 
 
 class TransformerBlock(nn.Module):
-    """Attention and MLP, each on the norm of what came in, each added to it."""
+    """Attention and MLP, each with a norm before it and a residual connection."""
 
     def __init__(self, shape: GPTShape) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class TransformerBlock(nn.Module):
         self.down = nn.Linear(shape.intermediate, shape.hidden, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x (B, T, hidden); cos and sin (T, head_dim)."""
+        """Transform x (B, T, hidden); cos and sin are (T, head_dim)."""
         shape = self.shape
         batch, length, _ = x.shape
         qkv = self.qkv(_norm(x, self.input_norm)).view(batch, length, 3 * shape.heads, -1)
@@ -85,7 +85,7 @@ class GPT(nn.Module):
         self._draw(torch.Generator().manual_seed(seed))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits (B, T, vocabulary) of ids (B, T)."""
+        """Return logits (B, T, vocabulary) of ids (B, T)."""
         x = F.embedding(ids, self.embedding)
         cos, sin = self.cos[: ids.shape[1], None], self.sin[: ids.shape[1], None]
         for block in self.blocks:
@@ -93,13 +93,13 @@ class GPT(nn.Module):
         return F.linear(_norm(x, self.norm), self.embedding)
 
     def loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
-        """Nats of the tokens (B, T) behind each one of ids (B, T + 1)."""
+        """Return the loss in nats of each next token, for ids (B, T + 1)."""
         logits = self(ids[:, :-1])
         return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction=reduction)
 
     @torch.no_grad()
     def _draw(self, generator: torch.Generator) -> None:
-        """Matrices keep the size of what they multiply; those that are added to the sum of all blocks begin smaller."""
+        """Initialize matrices to preserve variance; those that add to the residual stream start smaller."""
         self.embedding.normal_(std=0.02, generator=generator)
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)
@@ -110,7 +110,7 @@ class GPT(nn.Module):
 
 
 def decoder_config(shape: GPTShape, vocabulary: int) -> DecoderConfig:
-    """The same shape in the engine's words."""
+    """Return the same shape as the engine's configuration."""
     return DecoderConfig(
         vocab_size=vocabulary,
         hidden_size=shape.hidden,
@@ -128,7 +128,7 @@ def decoder_config(shape: GPTShape, vocabulary: int) -> DecoderConfig:
 def write(folder: Path, shape: GPTShape, weights: dict[str, Tensor], marker: int) -> None:
     """Write config.json and model.safetensors into an existing folder; ``marker`` is the id that begins and ends texts.
 
-    ``weights`` are those of :meth:`GPT.state_dict`. What the disk says against it is raised as it is.
+    ``weights`` are those of :meth:`GPT.state_dict`. Errors of the disk pass through.
     """
     save_file(llama_names(weights, shape), folder / "model.safetensors", {"format": "pt"})
     config = {
@@ -156,7 +156,7 @@ def write(folder: Path, shape: GPTShape, weights: dict[str, Tensor], marker: int
 
 
 def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor]:
-    """The weights as transformers names them, each matrix on its own."""
+    """Return the weights under transformers' names, each matrix on its own."""
     found = {"model.embed_tokens.weight": weights["embedding"], "model.norm.weight": weights["norm"]}
     for number in range(shape.layers):
         ours, theirs = f"blocks.{number}.", f"model.layers.{number}."
@@ -172,10 +172,9 @@ def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention; q, k and v (B, heads, T, head_dim).
+    """Compute causal attention of q, k and v (B, heads, T, head_dim).
 
-    On a processor it is written out: of windows this short torch's own kernel, backward included, took a third of a step, and this a
-    tenth.
+    On a CPU it is written out: for such short windows, torch's kernel takes a third of a step including backward, and this a tenth.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -190,6 +189,6 @@ def _norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """As the engine's decoder does it; x (B, T, heads, head_dim)."""
+    """Rotate x (B, T, heads, head_dim) as the engine's decoder does."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin

@@ -1,4 +1,4 @@
-"""The three learners, each from the train part to a folder that is served as any other model: whole, or not there."""
+"""Trains the three learners, each into a folder that can be served as any model, whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.energy import EnergyMeter
-from pellucid.learn.train.loop import Follower, GPTTrainer, Lesson, measure
+from pellucid.learn.train.loop import GPTTrainer, StepListener, TrainingData, measure
 from pellucid.learn.train.plan import Run
-from pellucid.learn.train.results import Training
+from pellucid.learn.train.results import TrainingCost
 from pellucid.learn.train.schedule import Schedule
 from pellucid.models.byte_window_folder import write_logistic, write_ngram
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
@@ -30,16 +30,16 @@ from pellucid.system.progress import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
 
-MEASURING = 0.02
-"""Part of the time that is given to find out how much a step takes."""
+MEASURING_SHARE = 0.02
+"""Share of the given time for measuring a step."""
 
 
 def learn_ngram(run: Run, split: Split) -> None:
-    """Count, and write the folder ngram."""
+    """Count n-grams, and write the folder ngram."""
     begun, meter = time.perf_counter(), EnergyMeter()
     validation = _bytes(split.validation)
     model = ngram.fit(_bytes(split.train), validation)
-    training = Training(
+    training = TrainingCost(
         model.parameters, time.perf_counter() - begun, None, meter.lap(), bits_per_byte(model, validation), model.description
     )
     with _published(run.folder / "ngram", training) as folder:
@@ -48,17 +48,17 @@ def learn_ngram(run: Run, split: Split) -> None:
 
 
 def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
-    """Fit, and write the folder logistic."""
+    """Fit the regression, and write the folder logistic."""
     begun, meter = time.perf_counter(), EnergyMeter()
     fitted = logistic.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
     seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
-    training = Training(
+    training = TrainingCost(
         fitted.parameters,
         seconds,
         6.0 * fitted.multiplications * fitted.seen,
         meter.lap(),
         bits_per_byte(fitted.model, _bytes(split.validation)),
-        f"{fitted.seen:,} places of {places:,} bytes",
+        f"{fitted.seen:,} positions of {places:,} bytes",
     )
     with _published(run.folder / "logistic", training) as folder:
         write_logistic(folder, fitted.model)
@@ -66,13 +66,13 @@ def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
 
 
 def learn_tokenizer(run: Run, split: Split) -> None:
-    """Train the GPT's tokenizer on the train part, and write the folder tokenizer."""
+    """Train the GPT's tokenizer on the training part, and write the folder tokenizer."""
     with _published(run.folder / "tokenizer") as folder:
         tokenizers.write(folder, run.plan.tokenizer, run.plan.vocabulary, [document.text for document in split.train])
 
 
-def lesson_of(run: Run, split: Split) -> Lesson:
-    """What the GPT is to learn, in the tokens of its tokenizer."""
+def training_data_of(run: Run, split: Split) -> TrainingData:
+    """Return the GPT's training data, in the tokens of its tokenizer."""
     tokenizer = read_tokenizer(run.folder / "tokenizer")
     marker = tokenizer.bos_id
     assert marker is not None, "texts begin with a marker"
@@ -85,7 +85,7 @@ def lesson_of(run: Run, split: Split) -> Lesson:
 
     context = run.plan.sizes.shape.context
     train, validation = ids(split.train), ids(split.validation)
-    return Lesson(
+    return TrainingData(
         Stream(train, context, marker, run.plan.seed),
         validation_windows(validation, context),
         bytes_by_token(split.train, train),
@@ -94,32 +94,32 @@ def lesson_of(run: Run, split: Split) -> Lesson:
     )
 
 
-def trainer_of(run: Run, lesson: Lesson, device: torch.device) -> GPTTrainer:
-    """The GPT as it is before the first step."""
+def trainer_of(run: Run, data: TrainingData, device: torch.device) -> GPTTrainer:
+    """Return the GPT before its first step."""
     sizes = run.plan.sizes
-    return GPTTrainer(sizes.shape, sizes.recipe, lesson, run.plan.seed, device)
+    return GPTTrainer(sizes.shape, sizes.recipe, data, run.plan.seed, device)
 
 
-def settle_steps(run: Run, lesson: Lesson, device: torch.device, seconds: float | None) -> None:
-    """Decide how many steps there are, by measuring where it is ``seconds`` that are given, and write it down."""
+def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: float | None) -> None:
+    """Settle the number of steps, measuring a step if ``seconds`` are given, and store it."""
     most = run.plan.max_steps
     if seconds is None:
         assert most is not None, "a run is bounded by steps or by time"
         run.settle(Schedule.of_steps(most))
         return
     begun = time.perf_counter()
-    step = measure(trainer_of(run, lesson, device), MEASURING * seconds)
+    step = measure(trainer_of(run, data, device), MEASURING_SHARE * seconds)
     run.settle(Schedule.of_seconds(seconds - (time.perf_counter() - begun), step, most))
 
 
-def learn_gpt(run: Run, trainer: GPTTrainer, follower: Follower) -> None:
-    """Train from where the last checkpoint stands, and write the folder gpt; then the checkpoint is not needed any more."""
+def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
+    """Train from the last checkpoint, write the folder gpt, and remove the checkpoint."""
     path = run.folder / CHECKPOINT
-    trainer.train(run.schedule, path, follower, run.settle)
+    trainer.train(run.schedule, path, listener, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape
     parameters = shape.parameters(trainer.model.vocabulary)
-    ended = "" if progression.step == run.schedule.steps else ", where it had got no better for a while"
-    training = Training(
+    ended = "" if progression.step == run.schedule.steps else ", stopped without further improvement"
+    training = TrainingCost(
         parameters,
         progression.seconds,
         6.0 * parameters * progression.step * trainer.tokens,
@@ -128,7 +128,7 @@ def learn_gpt(run: Run, trainer: GPTTrainer, follower: Follower) -> None:
         f"best of {progression.step:,} steps at step {progression.best_step:,}{ended}",
     )
     with _published(run.folder / "gpt", training) as folder:
-        gpt.write(folder, shape, trainer.best, trainer.lesson.stream.marker)
+        gpt.write(folder, shape, trainer.best, trainer.data.stream.marker)
         for file in (run.folder / "tokenizer").iterdir():
             shutil.copyfile(file, folder / file.name)
     path.unlink()
@@ -139,8 +139,8 @@ def _bytes(documents: Sequence[Document]) -> list[Bytes]:
 
 
 @contextmanager
-def _published(folder: Path, training: Training | None = None) -> Iterator[Path]:
-    """A folder to write into, which gets its name when all is there. Raises ModelError where the disk does not take it."""
+def _published(folder: Path, training: TrainingCost | None = None) -> Iterator[Path]:
+    """Give a folder to write into, and rename it once it is complete. Raises ModelError if the disk refuses."""
     part = folder.with_name(folder.name + ".part")
     with writing(folder.parent):
         shutil.rmtree(part, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Training the multinomial logistic regression over hashed runs of bytes, piece by piece.
+"""Trains a multinomial logistic regression over hashed byte n-grams, piece by piece.
 
-It is scikit-learn's network without a hidden layer: ``partial_fit`` of its LogisticRegression does not exist, and SGDClassifier sets
-one class against the rest, whose scores are no probabilities.
+It is scikit-learn's network without a hidden layer: its LogisticRegression has no ``partial_fit``, and SGDClassifier fits one class against
+the rest, whose scores are not probabilities.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # it has no types
+from scipy.sparse import csr_matrix
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
@@ -27,16 +27,16 @@ from pellucid.system.progress import Progress
 
 Floats = NDArray[np.floating[Any]]
 
-PIECE = 32_768
-"""Places of a text that are learnt from at a time."""
+PIECE_POSITIONS = 32_768
+"""Positions of a text that are fitted at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticPlan:
-    """``reach`` bytes are looked back, and hashes have ``bits`` bits. The texts are gone through ``passes`` times, up to ``most`` places.
+    """``reach`` is the number of bytes looked back, and hashes have ``bits`` bits. Training makes ``passes``, up to ``most`` positions.
 
-    ``rate`` is the step of Adam, of which there are ``steps`` or more, each for ``batch`` places at the most; the weights are the
-    mean of those behind each piece of the last four fifths.
+    ``rate`` is the step size of Adam, which takes at least ``steps`` steps of at most ``batch`` positions. The weights are the mean of
+    those after each piece of the last four fifths.
     """
 
     reach: int = 6
@@ -48,33 +48,33 @@ class LogisticPlan:
     steps: int = 1000
 
     def shortened(self, part: float) -> LogisticPlan:
-        """The plan for a part, 0 to 1, of the time that it takes."""
+        """Return the plan for a share, 0 to 1, of its time."""
         return replace(self, most=max(round(self.most * part), 1), steps=max(round(self.steps * part), 1))
 
 
 @dataclass(frozen=True, slots=True)
 class FittedRegression:
-    """The regression, and how many places it has learnt from."""
+    """The regression, and the number of positions that it was fitted on."""
 
     model: LogisticModel
     seen: int
 
     @property
     def parameters(self) -> int:
-        """Weights and biases of the bytes that were seen."""
+        """Number of weights and biases of the bytes that were seen."""
         weights = self.model.weights
         return (len(weights.weight) - 1) * len(weights.classes) + len(weights.classes)
 
     @property
     def multiplications(self) -> int:
-        """Weights that one place is multiplied by: those of its features, for each byte."""
+        """Number of weights that one position is multiplied by: those of its features, for each byte."""
         return (self.model.reach + 1) * len(self.model.weights.classes)
 
 
 def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progress) -> FittedRegression:
-    """Learn the texts' bytes from those before them.
+    """Fit the regression to predict each byte from those before it.
 
-    Only bytes that are there are classes; every other one gets the probability of half an occurrence.
+    Only bytes that occur are classes; every other byte gets the probability of half an occurrence.
     """
     data = [torch.from_numpy(text) for text in train]
     places = sum(map(len, data))
@@ -99,7 +99,7 @@ def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progres
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C through, of which scikit-learn makes a warning, going on with what it has."""
+    """Let Ctrl-C through, which scikit-learn turns into a warning, continuing with what it has."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Training interrupted by user")
         try:
@@ -110,22 +110,22 @@ def _interruptible() -> Iterator[None]:
 
 @dataclass
 class _Mean:
-    """The mean of the weights (buckets, classes) and biases (classes,) of several moments."""
+    """The mean of weights (buckets, classes) and biases (classes,) over several pieces."""
 
     weight: Floats = field(default_factory=lambda: np.zeros((), np.float32))
     bias: Floats = field(default_factory=lambda: np.zeros((), np.float32))
     count: int = 0
 
     def add(self, weight: Floats, bias: Floats) -> None:
-        """Another moment."""
+        """Add the weights after a piece."""
         self.count += 1
         self.weight = self.weight + (weight - self.weight) / self.count
         self.bias = self.bias + (bias - self.bias) / self.count
 
 
 def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
-    """Texts and where in them a piece begins, over and over, each time in another order."""
-    pieces = [(text, first) for text in data for first in range(0, len(text), PIECE)]
+    """Yield texts with the start of a piece in them, endlessly, in a new order each pass."""
+    pieces = [(text, first) for text in data for first in range(0, len(text), PIECE_POSITIONS)]
     generator = np.random.default_rng(seed)
     while True:
         for number in generator.permutation(len(pieces)):
@@ -133,14 +133,14 @@ def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
 
 
 def _examples(text: Tensor, first: int, plan: LogisticPlan) -> tuple[csr_matrix, NDArray[np.uint8]]:
-    """Features (n, 2^bits) and the bytes (n,) that follow them."""
+    """Return features (n, 2^bits) and the bytes (n,) that follow them."""
     begin = max(first - plan.reach, 0)
-    part = text[begin : first + PIECE]
+    part = text[begin : first + PIECE_POSITIONS]
     found = buckets(histories(part, plan.reach), plan.bits)[first - begin :].numpy()
     kept = found < 1 << plan.bits
     ends = np.append(0, kept.sum(1).cumsum())
     rows = csr_matrix((np.ones(ends[-1], np.float32), found[kept], ends), shape=(len(found), 1 << plan.bits))
-    return rows, text[first : first + PIECE].numpy()
+    return rows, text[first : first + PIECE_POSITIONS].numpy()
 
 
 def _weights(mean: _Mean, classes: Bytes, places: int) -> LogisticWeights:

@@ -1,4 +1,4 @@
-"""Training the GPT: AdamW, warm-up and cosine, clipped gradients, the best step by validation kept, and checkpoints on the way."""
+"""Trains the GPT: AdamW, warm-up and cosine, clipped gradients, checkpoints, and the best step by validation."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from pellucid.learn.train.gpt import GPT, GPTShape
 from pellucid.learn.train.schedule import Schedule
 
 CHECKPOINT_SECONDS = 15.0
-"""After so long what was learnt is written down: no more than that is lost."""
+"""Seconds between checkpoints, the most work that can be lost."""
 
-LOOKS = 24
-"""How often in a training the validation part is read."""
+VALIDATIONS = 24
+"""Number of validations during a training."""
 
 PATIENCE = 8
-"""Looks without a better one after which training ends."""
+"""Validations without improvement after which training ends."""
 
-_AT_ONCE = 16  # windows of the validation part
+_AT_ONCE = 16  # windows of the validation part in a batch
 _MEASURED = 12  # steps at least, before the first one that counts
-_SEEDS_APART = 1 << 32  # steps are fewer
+_SEEDS_APART = 1 << 32  # more than any number of steps
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a GPT learns: ``batch`` windows a step, the learning rate at its ``peak``, and ``warm_up`` steps up to it, or a tenth of all.
+    """The settings of a training: ``batch`` windows per step, the ``peak`` learning rate, and ``warm_up`` steps, at most a tenth of all.
 
-    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the greatest norm of a gradient. The second
-    of ``betas`` is larger than large models' 0.95, as there are few tokens in a step (nanoGPT's, for this size).
+    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the largest norm of a gradient. The second of
+    ``betas`` is larger than large models' 0.95, because a step has few tokens (nanoGPT's value for this size).
     """
 
     batch: int
@@ -53,10 +53,10 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """What is to be learnt: windows of the train part and those of the validation part (W, T + 1), and bytes by token of each.
+class TrainingData:
+    """Windows of the training part and of the validation part (W, T + 1), and bytes per token of each.
 
-    ``vocabulary`` is how many different tokens there are.
+    ``vocabulary`` is the number of different tokens.
     """
 
     stream: Stream
@@ -66,25 +66,25 @@ class Lesson:
     vocabulary: int
 
 
-class Follower(Protocol):
-    """Who follows the training."""
+class StepListener(Protocol):
+    """Is called after every step of a training."""
 
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
-        """A step is done; the figures are of the last few."""
+        """Report a step; the figures are averages of the last few."""
         ...
 
 
 class GPTTrainer:
-    """A model on its way. What it does at a step depends on seed and step alone."""
+    """A model in training. Seed and step alone determine what a step does."""
 
-    def __init__(self, shape: GPTShape, recipe: Recipe, lesson: Lesson, seed: int, device: torch.device) -> None:
+    def __init__(self, shape: GPTShape, recipe: Recipe, data: TrainingData, seed: int, device: torch.device) -> None:
         self.recipe = recipe
-        self.lesson = lesson
+        self.data = data
         self.seed = seed
         self.device = device
         self.halved = multiplies_bfloat16(device)
-        """Whether large products are in bfloat16: where that is faster."""
-        self.model = GPT(shape, lesson.vocabulary, seed).to(device)
+        """True if large products are in bfloat16, where that is faster."""
+        self.model = GPT(shape, data.vocabulary, seed).to(device)
         self.best = self._copy()
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() < 2]
@@ -94,17 +94,17 @@ class GPTTrainer:
 
     @property
     def tokens(self) -> int:
-        """Of a step."""
-        return self.recipe.batch * self.lesson.stream.context
+        """Tokens of a step."""
+        return self.recipe.batch * self.data.stream.context
 
     def step(self, number: int, schedule: Schedule) -> float:
-        """Learn from the batch of a step; gives its loss in nats a token."""
+        """Train on the batch of a step. Return its loss in nats per token."""
         torch.manual_seed(self.seed * _SEEDS_APART + number)  # for dropout
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.rate(number, self.recipe.warm_up, self.recipe.peak)
         self.model.train()
         with self._half_precision():
-            loss = self.model.loss(self.lesson.stream.batch(number, self.recipe.batch).to(self.device))
+            loss = self.model.loss(self.data.stream.batch(number, self.recipe.batch).to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -113,16 +113,16 @@ class GPTTrainer:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Bits per byte of the validation windows."""
+        """Return bits per byte of the validation windows."""
         self.model.eval()
         nats = 0.0
-        for part in torch.split(self.lesson.validation, _AT_ONCE):
+        for part in torch.split(self.data.validation, _AT_ONCE):
             with self._half_precision():
                 nats += float(self.model.loss(part.to(self.device), "sum"))
-        return nats / self.lesson.validation[:, 1:].numel() / math.log(2) / self.lesson.validation_bytes
+        return nats / self.data.validation[:, 1:].numel() / math.log(2) / self.data.validation_bytes
 
-    def train(self, schedule: Schedule, path: Path, follower: Follower, settle: Callable[[Schedule], None]) -> None:
-        """Go on to the end of a schedule, or until validation gets no better; checkpoints go to ``path``, the last one included.
+    def train(self, schedule: Schedule, path: Path, listener: StepListener, settle: Callable[[Schedule], None]) -> None:
+        """Train to the end of a schedule, or until validation stops improving. Checkpoints, including the last, go to ``path``.
 
         ``settle`` is called with each new schedule before a step is taken by it.
         """
@@ -139,7 +139,7 @@ class GPTTrainer:
             if schedule.due(progression.step, progression.seconds):
                 schedule = schedule.settled(progression.step, progression.seconds)
                 settle(schedule)
-            follower.stepped(progression, self.train_bits, self.tokens / (now - before))
+            listener.stepped(progression, self.train_bits, self.tokens / (now - before))
             if now - saved >= CHECKPOINT_SECONDS:
                 self._count(meter)
                 self.save(path)
@@ -149,14 +149,14 @@ class GPTTrainer:
 
     @property
     def train_bits(self) -> float:
-        """Bits per byte of what was learnt from since the last look; before the first one, and right behind one, that one's."""
+        """Bits per byte of the training part since the last validation; that of the last one, if no step came after it."""
         progression = self.progression
         if not progression.counted:
             return progression.points[-1].train if progression.points else math.nan
-        return progression.nats / progression.counted / math.log(2) / self.lesson.train_bytes
+        return progression.nats / progression.counted / math.log(2) / self.data.train_bytes
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint. Raises ModelError where the disk does not take it."""
+        """Write a checkpoint. Raises ModelError if the disk refuses."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.model.named_parameters():
@@ -165,7 +165,7 @@ class GPTTrainer:
         checkpoint.write(path, self.progression, tensors)
 
     def restore(self, path: Path) -> bool:
-        """Go on from a checkpoint, if there is one. Raises ModelError for a damaged one, or one of another shape."""
+        """Resume from a checkpoint, if there is one. Raises ModelError if it is damaged or of another shape."""
         found = checkpoint.read(path)
         if found is None:
             return False
@@ -177,11 +177,11 @@ class GPTTrainer:
                 moments = {moment: tensors[f"{moment}.{name}"].to(self.device) for moment in _MOMENTS}
                 self.optimizer.state[parameter] = {"step": torch.tensor(float(self.progression.step), device=self.device), **moments}
         except (KeyError, RuntimeError) as error:
-            raise ModelError(f"The checkpoint {path} is of another model ({error}): delete it, and training begins anew.") from None
+            raise ModelError(f"The checkpoint {path} is of another model ({error}): delete it to start training over.") from None
         return True
 
     def _look(self) -> None:
-        """Read the validation part, and keep the weights where they read it best."""
+        """Validate, and keep the weights if they are the best so far."""
         progression = self.progression
         point = LossPoint(progression.step, self.train_bits, self.validate())
         if point.validation < progression.best:
@@ -203,9 +203,9 @@ class GPTTrainer:
 
 
 def measure(trainer: GPTTrainer, seconds: float) -> float:
-    """Seconds of a step, found in about ``seconds`` with a model that is thrown away then.
+    """Return the seconds of a step, measured in about ``seconds`` with a model that is then discarded.
 
-    The mean of many: processors are fast for a moment, and so is the median of a few steps.
+    It is a mean of many steps: processors are fast for a moment, and so is the median of a few steps.
     """
     schedule = Schedule.of_steps(1000)
     trainer.step(0, schedule)
@@ -217,5 +217,5 @@ def measure(trainer: GPTTrainer, seconds: float) -> float:
 
 
 def _looks(schedule: Schedule, step: int) -> bool:
-    """Whether the validation part is read behind a step."""
-    return step == schedule.steps or int(schedule.progress(step) * LOOKS) > int(schedule.progress(step - 1) * LOOKS)
+    """Return True if validation follows a step."""
+    return step == schedule.steps or int(schedule.progress(step) * VALIDATIONS) > int(schedule.progress(step - 1) * VALIDATIONS)

@@ -1,4 +1,4 @@
-"""Counting a byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999), its order chosen by validation."""
+"""Counts a byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999), with its order chosen by validation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Keys = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
 LEAST = 3
-"""The shortest n-gram that is tried."""
+"""Shortest n-gram that is tried."""
 
-_LEAST_DISCOUNT = 0.05  # so that every context leaves something to the bytes that were not seen behind it
+_LEAST_DISCOUNT = 0.05  # reserves in every context some probability for unseen bytes
 
 
 def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORDER) -> NGramModel:
-    """The n-gram model of texts, of the order from 3 to ``most`` that reads the validation texts best."""
+    """Return the n-gram model of the order from 3 to ``most`` with the best validation loss."""
     best, least, most = None, math.inf, min(most, max(map(len, train)))
     continued = [continuation_table(train, length) for length in range(most - 1)]
     for order in range(min(LEAST, most), most + 1):
@@ -36,10 +36,10 @@ def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORD
 
 
 def discounts(counts: Counts) -> NDArray[np.float64]:
-    """What is taken of a count of 0, 1, 2, and 3 or more: (4,).
+    """Return the discounts (4,) of counts of 0, 1, 2, and 3 or more.
 
-    D(k) = k - (k + 1) Y n(k + 1) / n(k), Y = n(1) / (n(1) + 2 n(2)), where n(k) things have the count k. Of so few counts that
-    this is not between 0 and k, half a count is taken.
+    D(k) = k - (k + 1) Y n(k + 1) / n(k), Y = n(1) / (n(1) + 2 n(2)), where n(k) things have the count k. If few counts put this outside of
+    0 to k, the discount is half a count.
     """
     of = np.bincount(np.minimum(counts, 5), minlength=6)[:6].astype(np.float64)
     found = np.zeros(4)
@@ -51,15 +51,15 @@ def discounts(counts: Counts) -> NDArray[np.float64]:
 
 
 def count_table(texts: Sequence[Bytes], length: int) -> NGramTable:
-    """The table of contexts of ``length`` bytes: how often each run of one more is there."""
+    """Return the table of contexts of ``length`` bytes with the counts of each next byte."""
     keys, counts = np.unique(np.concatenate([_runs(text, length + 1) for text in texts]), return_counts=True)
     return _table(keys, counts.astype(np.int64), length)
 
 
 def continuation_table(texts: Sequence[Bytes], length: int) -> NGramTable:
-    """A table of continuation counts: behind how many different bytes a run of ``length`` + 1 bytes is there.
+    """Return a table of continuation counts: the number of different bytes before each run of ``length`` + 1 bytes.
 
-    The beginning of a text is one more of them.
+    The beginning of a text counts as one more byte.
     """
     longer = np.unique(np.concatenate([_runs(text, length + 2) for text in texts]))
     shorter = longer & np.uint64((1 << (8 * (length + 1))) - 1)
@@ -69,7 +69,7 @@ def continuation_table(texts: Sequence[Bytes], length: int) -> NGramTable:
 
 
 def _table(keys: Keys, counts: Counts, length: int) -> NGramTable:
-    """The table of contexts of ``length`` bytes, from the counts of what they go on with: keys are context and byte, in order."""
+    """Return the table of contexts of ``length`` bytes, from the sorted keys of context and next byte and their counts."""
     taken = discounts(counts)[np.minimum(counts, 3)]
     contexts, first = np.unique(keys >> np.uint64(8), return_index=True)
     totals = np.add.reduceat(counts, first)
@@ -86,7 +86,7 @@ def _table(keys: Keys, counts: Counts, length: int) -> NGramTable:
 
 
 def _runs(text: Bytes, length: int) -> Keys:
-    """Each run of ``length`` bytes of a text as one number, the first byte the highest."""
+    """Return each run of ``length`` bytes of a text as one number, big-endian."""
     count = max(len(text) - length + 1, 0)
     keys = np.zeros(count, dtype=np.uint64)
     for offset in range(length):

@@ -1,4 +1,4 @@
-"""What a run is to do: written into its folder before the first step, and held to when it goes on after it was broken off."""
+"""The plan of a run: written into its folder before the first step, and followed when the run is resumed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pellucid.models.untrusted_files import read_json
 from pellucid.system.atomic_files import write_text
 
 VERSION = 2
-"""Of plans and checkpoints: what another version began is not gone on with."""
+"""Version of plans and checkpoints. A run of another version is not resumed."""
 
 _PLAN, _LOCK = "plan.json", ".lock"
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The size of everything, for a kind of machine. Without ``steps`` as many are made as fit into ``minutes``."""
+    """All sizes for a kind of machine. Without ``steps``, as many are made as fit into ``minutes``."""
 
     shape: GPTShape
     recipe: Recipe
@@ -59,7 +59,7 @@ PRESETS = {
         steps=5000,
     ),
 }
-"""The cpu preset is for two cores and five minutes, its rate and decay chosen by Tiny Shakespeare's validation part.
+"""The cpu preset is for two cores and five minutes; its rate and decay were chosen on Tiny Shakespeare's validation part.
 
 The gpu preset has the size of nanoGPT's for the same text.
 """
@@ -67,10 +67,10 @@ The gpu preset has the size of nanoGPT's for the same text.
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """What was asked for, of which data, and what it was taken to mean.
+    """The options of a run, the data, and the resulting plan.
 
-    ``data`` is a digest of the three parts. ``schedule`` is the GPT's, None before steps have been measured, and ``threads`` what it
-    computes with: another number would round otherwise.
+    ``data`` is a digest of the three parts. ``schedule`` is the GPT's, None before a step was measured. ``threads`` is stored because
+    another number of threads rounds differently.
     """
 
     preset: str
@@ -91,7 +91,7 @@ class TrainPlan:
 
     @property
     def logistic(self) -> LogisticPlan:
-        """What the logistic regression does: less in less time than the preset's."""
+        """The plan of the logistic regression, shortened if there is less time than the preset's."""
         usual, given = self.sizes.minutes, self.max_minutes
         return self.sizes.logistic if usual is None or given is None else self.sizes.logistic.shortened(min(given / usual, 1.0))
 
@@ -115,19 +115,19 @@ class Run:
 
     @property
     def schedule(self) -> Schedule:
-        """The GPT's, which has to be settled."""
+        """The GPT's schedule, which must be settled."""
         assert self.plan.schedule is not None, "the steps are settled"
         return self.plan.schedule
 
     def settle(self, schedule: Schedule) -> None:
-        """Hold to a schedule from now on. It is written down first, so that a killed run takes the same steps again."""
+        """Follow a schedule from now on. It is stored first, so that a killed run repeats the same steps."""
         plan = replace(self.plan, schedule=schedule)
         _write(self.folder, plan)
         self.plan = plan
 
 
 def digest(split: Split) -> str:
-    """What tells one corpus from another: names, texts and how they are parted."""
+    """Identify a corpus by names, texts and split."""
     found = hashlib.sha256()
     for part in (split.train, split.validation, split.test):
         for document in part:
@@ -139,7 +139,7 @@ def digest(split: Split) -> str:
 
 @contextmanager
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
-    """The run in a folder: a new one, or the one that was begun there with the same data and settings, no matter how it ended.
+    """Open the run of a folder: a new one, or an earlier one with the same data and settings.
 
     Raises InvalidRequestError for a folder that holds something else, another run, or one that another process works in.
     """
@@ -152,10 +152,10 @@ def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
         except Timeout:
             raise InvalidRequestError(f"Another process trains in {folder}: wait for it, or name another folder.") from None
     try:
-        said = read_json(folder / _PLAN)
-        if not said:
+        stored = read_json(folder / _PLAN)
+        if not stored:
             _write(folder, asked)
-        yield Run(folder, _compared(folder, said, asked) if said else asked)
+        yield Run(folder, _compared(folder, stored, asked) if stored else asked)
     finally:
         lock.release()
 
@@ -164,29 +164,31 @@ def _refuse_others(folder: Path) -> None:
     if folder.is_dir():
         there = {path.name for path in folder.iterdir()}
         if there - {_LOCK, f"{_PLAN}.part"} and _PLAN not in there:
-            raise InvalidRequestError(f"{folder} holds something else than a run ({min(there)}): name another folder with --out.")
+            raise InvalidRequestError(f"{folder} holds something other than a run ({min(there)}): name another folder with --out.")
     elif folder.exists():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
 
 
-def _compared(folder: Path, said: dict[str, object], asked: TrainPlan) -> TrainPlan:
-    """The plan that was written down. Raises InvalidRequestError where it is not the one that is asked for."""
+def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> TrainPlan:
+    """Return the stored plan. Raises InvalidRequestError if it differs from the requested one."""
     remedy = "name another folder with --out"
-    if said.get("version") != VERSION:
-        raise InvalidRequestError(f"{folder} was begun by another version of Pellucid: {remedy}.")
-    if said.get("data") != asked.data:
-        raise InvalidRequestError(f"{folder} was begun with other text: give the same files again, or {remedy}.")
+    if stored.get("version") != VERSION:
+        raise InvalidRequestError(f"{folder} was started by another version of Pellucid: {remedy}.")
+    if stored.get("data") != asked.data:
+        raise InvalidRequestError(f"{folder} was started with other text: give the same files again, or {remedy}.")
     for field, option in _ASKED.items():
-        before, now = said.get(field), getattr(asked, field)
+        before, now = stored.get(field), getattr(asked, field)
         if before != now:
-            raise InvalidRequestError(f"{folder} was begun with {option} {_said(before)}, not {_said(now)}: give that again, or {remedy}.")
-    schedule, threads = said.get("schedule"), said.get("threads")
+            raise InvalidRequestError(
+                f"{folder} was started with {option} {_shown(before)}, not {_shown(now)}: use that again, or {remedy}."
+            )
+    schedule, threads = stored.get("schedule"), stored.get("threads")
     assert schedule is None or isinstance(schedule, dict), "a plan is written whole"
     assert isinstance(threads, int), "a plan is written whole"
     return replace(asked, schedule=Schedule.read(schedule) if schedule else None, threads=threads)
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return "left out" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

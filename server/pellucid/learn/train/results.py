@@ -1,4 +1,4 @@
-"""The table at the end: each learner's figures on the test part, read by the same assistant as everybody else's texts."""
+"""The final table: each learner's figures on the test part, read by the same assistant as any other model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pellucid.system.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """What a learner's training took, as it is written beside the model.
+class TrainingCost:
+    """The cost of a learner's training, as stored next to the model.
 
-    ``flops`` is an estimate, None for counting; ``joules`` is of the whole machine meanwhile, None where nothing counts;
-    ``validation`` is in bits per byte.
+    ``flops`` is an estimate, None for counting; ``joules`` is the whole machine's, None without a counter; ``validation`` is in bits per
+    byte.
     """
 
     parameters: int
@@ -39,7 +39,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class LearnerRow:
-    """One learner: figures of the test part, of its training, and of what lies on the disk. ``tokens`` are those that were read."""
+    """One learner: its figures on the test part, the cost of its training, and its size on disk. ``tokens`` were read."""
 
     name: str
     tokenizer: str
@@ -58,28 +58,28 @@ class LearnerRow:
 
 @dataclass(frozen=True, slots=True)
 class TrainResults:
-    """The table, and what is to be said of it."""
+    """The table and its notes."""
 
     rows: tuple[LearnerRow, ...]
     notes: tuple[str, ...]
     setup: dict[str, Any]
 
     def as_json(self) -> str:
-        """One JSON object."""
+        """Return one JSON object."""
         return json.dumps({"learners": [asdict(row) for row in self.rows], "notes": self.notes, "setup": self.setup}, indent=2) + "\n"
 
 
 def read_results(path: Path) -> TrainResults | None:
-    """Results that were written; None where there are none yet."""
-    said = read_json(path)
-    if not said:
+    """Read stored results; None if there are none yet."""
+    stored = read_json(path)
+    if not stored:
         return None
-    return TrainResults(tuple(LearnerRow(**row) for row in said["learners"]), tuple(said["notes"]), said["setup"])
+    return TrainResults(tuple(LearnerRow(**row) for row in stored["learners"]), tuple(stored["notes"]), stored["setup"])
 
 
-def read_training(folder: Path) -> Training:
-    """What a learner's training took."""
-    return Training(**read_json(folder / "training.json"))
+def read_training_cost(folder: Path) -> TrainingCost:
+    """Read the cost of a learner's training."""
+    return TrainingCost(**read_json(folder / "training.json"))
 
 
 async def read_row(
@@ -90,12 +90,12 @@ async def read_row(
     try:
         progress.start(f"reading the test part with {folder.name}", sum(document.size for document in test))
         readings = [
-            await read(assistant, document.text, window=window, stride=stride, progress=_TrainPart(progress, document.size))
+            await read(assistant, document.text, window=window, stride=stride, progress=_TextProgress(progress, document.size))
             for document in test
         ]
     finally:
         engine.close()
-    found, training = TextReading.together(readings), read_training(folder)
+    found, training = TextReading.together(readings), read_training_cost(folder)
     row = LearnerRow(
         name=folder.name,
         tokenizer=tokenizer,
@@ -114,8 +114,8 @@ async def read_row(
     return row, found
 
 
-class _TrainPart:
-    """The progress of one text, which is a part of a bar in bytes."""
+class _TextProgress:
+    """The progress of one text as a part of a bar in bytes."""
 
     def __init__(self, whole: Progress, size: int) -> None:
         self._whole = whole
@@ -123,15 +123,15 @@ class _TrainPart:
         self._scale = 0.0
 
     def start(self, label: str, total: int | None) -> None:
-        """A text of so many tokens begins."""
+        """Begin a text of ``total`` tokens."""
         self._scale = self._size / total if total else 0.0
 
     def advance(self, count: int) -> None:
-        """So many of its tokens have been read."""
+        """Advance by ``count`` tokens."""
         self._whole.advance(round(count * self._scale))
 
     def note(self, text: str) -> None:
-        """Say something in one sentence."""
+        """Show a sentence."""
         self._whole.note(text)
 
 
@@ -140,7 +140,7 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def show(results: TrainResults) -> None:
-    """Print the table for people: a column for each learner, so that it fits a narrow terminal."""
+    """Print the table, one column per learner, so that it fits a narrow terminal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for found in results.rows:

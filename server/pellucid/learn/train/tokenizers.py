@@ -1,6 +1,6 @@
-"""The tokenizers of a model that is trained here: bytes, or pieces learnt from the train part. All of them spell any text.
+"""Trains tokenizers: bytes, or pieces learned from the training part. All of them can encode any text.
 
-They are written as tokenizer.json and tokenizer_config.json, and read as any other model's are.
+They are written as tokenizer.json and tokenizer_config.json, and read like those of any other model.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pellucid.models.tokenizers.byte_level import LETTERS
 Kind = Literal["bytes", "bpe", "unigram"]
 
 BEGINNING = "<|endoftext|>"
-"""The marker in front of every text, so that its first token is predicted too; behind a text it means its end."""
+"""The marker before every text, so that its first token is predicted too; after a text it means its end."""
 
-_RARER = 1.0  # nats by which a byte that is not in the text is less probable than the rarest piece
+_RARER = 1.0  # nats by which a byte that does not occur is less probable than the rarest piece
 
 LEAST_PIECES, MOST_PIECES = 300, 65_536
 
@@ -40,9 +40,9 @@ def check(kind: Kind, vocabulary: int | None) -> None:
 
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
-    """Train a tokenizer on texts and write it into an existing folder; gives how many pieces it has, the marker included.
+    """Train a tokenizer on texts and write it into an existing folder. Return its number of pieces, including the marker.
 
-    Raises InvalidRequestError where the texts do not have so many pieces in them.
+    Raises InvalidRequestError if the texts do not contain enough pieces.
     """
     backend = _bytes() if kind == "bytes" else _bpe(vocabulary, texts) if kind == "bpe" else _unigram(vocabulary, texts)
     backend.add_special_tokens([AddedToken(BEGINNING, special=True, normalized=False)])
@@ -62,12 +62,12 @@ def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> in
 
 
 def _bytes() -> Tokenizer:
-    """A byte's id is the byte."""
+    """Return a tokenizer whose ids are the bytes."""
     return _byte_level(models.BPE({LETTERS[byte]: byte for byte in range(BYTES)}, []))
 
 
 def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
-    """Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019)."""
+    """Return a byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019)."""
     backend = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(vocab_size=vocabulary - 1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     backend.train_from_iterator(texts, trainer)
@@ -75,9 +75,9 @@ def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 
 
 def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
-    """A unigram model (Kudo 2018) over byte letters, of which each is a piece: there is nothing that it cannot spell.
+    """Return a unigram model (Kudo 2018) over byte letters, each of which is a piece, so that it can encode any text.
 
-    Sentencepiece finds the pieces, the same ones each time, which the trainer of the tokenizers library does not.
+    Sentencepiece finds the pieces, because the trainer of the tokenizers library is not deterministic.
     """
     cut, found = pre_tokenizers.ByteLevel(add_prefix_space=False), io.BytesIO()
     there = {byte for text in texts for byte in set(text.encode())}
@@ -87,7 +87,7 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
             sentence_iterator=(word for text in texts for word, _ in cut.pre_tokenize_str(text)),
             model_writer=found,
             model_type="unigram",
-            vocab_size=vocabulary - len(missing),  # one is for what is unknown, which there is not, and none for the marker
+            vocab_size=vocabulary - len(missing),  # one for the unknown piece, which is dropped, and none for the marker
             unk_id=0,
             bos_id=-1,
             eos_id=-1,
@@ -112,7 +112,7 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 
 
 def _too_many(kind: Kind, wanted: int, most: int) -> InvalidRequestError:
-    return InvalidRequestError(f"The text has no more than {most} {kind} pieces in it, not {wanted}: give --vocab {most} or fewer.")
+    return InvalidRequestError(f"The text yields at most {most} {kind} pieces, not {wanted}: give --vocab {most} or fewer.")
 
 
 def _byte_level(model: models.Model) -> Tokenizer:

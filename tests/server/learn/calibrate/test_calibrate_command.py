@@ -1,4 +1,4 @@
-"""pellucid calibrate: from a folder to a calibration beside the model, once broken off and gone on with; what is wrong is one sentence."""
+"""pellucid calibrate makes a calibration from a folder, resumes an interrupted run, and reports each problem in one sentence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CURSORS = "60"
 
 
 def source(number: int) -> str:
-    """A file that is like no other from its first line on."""
+    """Return a file that differs from all others from its first line."""
     lines = [f'"""The module {number}."""', ""]
     for row in range(6):
         name = f"function_{number}_{row}"
@@ -54,16 +54,16 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def assistant(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnowingAssistant:
-    """Answers in the place of a model; the data folder is the test's own."""
+    """Install an assistant in place of a model, with the test's own data folder."""
     made = KnowingAssistant({path.name: path.read_text() for path in folder.iterdir()}, tmp_path / "store" / "knowing.json")
     monkeypatch.setattr("pellucid.learn.calibrate.command.assemble", lambda *_: (NoEngine(), made))
-    monkeypatch.setattr("pellucid.learn.calibrate.findings.RESAMPLES", 20)  # the intervals are looked at elsewhere
+    monkeypatch.setattr("pellucid.learn.calibrate.findings.RESAMPLES", 20)  # intervals are tested elsewhere
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
     return made
 
 
 def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """The calibration lies beside the model, for its weights, and is better than the probabilities as they are on other files."""
+    """The calibration is next to the model, for its weights, and beats the raw probabilities on other files."""
     code, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json", "--plot", tmp_path / "trust.svg")
 
     assert code == 0
@@ -71,20 +71,20 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
     assert note is None
     assert record is not None
     calibration = Calibration.read(record)
-    told = json.loads(out)
-    ways = told["figures"]["ways"]
-    assert told["numbers"] == list(calibration.numbers)
-    assert ways[calibration.kind]["loss"]["value"] < ways["raw"]["loss"]["value"]
-    assert told["figures"]["fitted on"]["suggestions"] + told["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
+    record = json.loads(out)
+    models = record["figures"]["ways"]
+    assert record["numbers"] == list(calibration.numbers)
+    assert models[calibration.kind]["loss"]["value"] < models["raw"]["loss"]["value"]
+    assert record["figures"]["fitted on"]["suggestions"] + record["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
     assert (calibration.about["model"], calibration.about["folder"]) == (MODEL, "project")
     assert str(assistant.kept) in err
-    assert "Editors use it from their next connection on; without that file they go by fixed thresholds." in err
+    assert "Editors use it from their next connection on; delete the file to return to fixed thresholds." in err
     assert "<svg" in (tmp_path / "trust.svg").read_text()
     assert "wrong_" not in assistant.kept.read_text()
 
 
 def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Every cursor is asked at twice, with the text behind it and without, and the model never reads what it is to say."""
+    """Every cursor is requested twice, with and without the text after it, and the prompt never contains the expected text."""
     run("calibrate", folder, "--cursors", CURSORS)
 
     alone = [prefix for prefix, suffix in assistant.asked if not suffix]
@@ -97,18 +97,18 @@ def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssis
 
 
 def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """What was copied and edited cannot be fitted on and measured on: it is left out, and told."""
+    """Near-duplicates are skipped and reported, so that none is in both parts."""
     (folder / "z_copy.py").write_text(source(3).replace("The module 3", "Another module"))
     code, _, err = run("calibrate", folder, "--cursors", CURSORS)
     assert code == 0
     assert "10 files, " in err
-    assert "left out: 1 much like another one" in err
+    assert "left out: 1 near-duplicates" in err
     assert not any("Another module" in prefix for prefix, _ in assistant.asked)
 
 
 @pytest.mark.parametrize("low", [-0.2, 0.1])
 def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, low: float) -> None:
-    """Where the files to measure on do not show that the probabilities say anything, that is told, and only there."""
+    """A warning appears exactly if the test files do not show that the probabilities beat the base rate."""
 
     def found(*arguments: Any) -> Findings:
         findings = find(*arguments)
@@ -116,17 +116,17 @@ def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, mon
         return replace(findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))})
 
     monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
-    told = "That its probabilities say more than one number for all would is not shown by so few: ask for more --cursors."
-    assert (told in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
+    warning = "So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors."
+    assert (warning in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
 
 
 def test_help(run: Run) -> None:
-    """In what the replay differs from an editor is told."""
-    assert "without pieces of other files and without the time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
+    """The help says how the replay differs from an editor."""
+    assert "no chunks of other files and no time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
 
 
-def test_goes_on(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """A run that was broken off goes on where it was, and finds what it would have found."""
+def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """An interrupted run resumes, with the same results as an uninterrupted one."""
     common = ("calibrate", folder, "--cursors", CURSORS, "--json")
     whole = run(*common, "--out", tmp_path / "whole.json", "--records", tmp_path / "whole.jsonl")
     assistant.asked.clear()
@@ -140,22 +140,22 @@ def test_goes_on(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: 
 
     assert 50 - AT_ONCE <= kept <= 50
     assert code == 0
-    assert f"{kept} of 120 are in {tmp_path / 'part.jsonl'} already." in err
+    assert f"{kept} of 120 are already in {tmp_path / 'part.jsonl'}." in err
     assert len(assistant.asked) == 50 + 120 - kept
-    told, before = json.loads(out), json.loads(whole[1])
-    assert told["figures"] == before["figures"]
-    assert told["numbers"] == before["numbers"]
+    record, before = json.loads(out), json.loads(whole[1])
+    assert record["figures"] == before["figures"]
+    assert record["numbers"] == before["numbers"]
 
 
 def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Who asks for more of them later asks the model for the new ones only."""
+    """More cursors later request only the new ones."""
     run("calibrate", folder, "--cursors", "50")
     assistant.asked.clear()
 
     code, _, err = run("calibrate", folder, "--cursors", "60")
 
     assert code == 0
-    assert "100 of 120 are in" in err
+    assert "100 of 120 are already in" in err
     assert len(assistant.asked) == 20
 
 
@@ -163,7 +163,7 @@ def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> No
 def test_another_run_on_the_same_files(
     run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """After another training, or with another Pellucid, the same files are asked at anew; what was found before is kept."""
+    """New weights, features or versions replay the same files again, and keep the old records."""
     run("calibrate", folder, "--cursors", CURSORS)
     assistant.asked.clear()
     with monkeypatch.context() as changed:
@@ -176,11 +176,11 @@ def test_another_run_on_the_same_files(
 
         assert run("calibrate", folder, "--cursors", CURSORS)[0] == 0
         assert len(assistant.asked) == 2 * int(CURSORS)
-    assert "120 of 120 are in" in run("calibrate", folder, "--cursors", CURSORS)[2]
+    assert "120 of 120 are already in" in run("calibrate", folder, "--cursors", CURSORS)[2]
 
 
 def test_out(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """With --out the editors' calibration stays as it is."""
+    """With --out, the editors' calibration is unchanged."""
     code, out, _ = run("calibrate", folder, "--cursors", CURSORS, "--out", tmp_path / "mine.json")
 
     assert code == 0
@@ -190,11 +190,11 @@ def test_out(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path
 
 
 def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """The log of suggestions moves the fit; without a log it is said that there is none."""
+    """The log of suggestions changes the fit; a missing log is an error."""
     common = ("calibrate", folder, "--cursors", CURSORS, "--json", "--records", tmp_path / "records.jsonl")
     code, _, err = run(*common, "--with-log")
     assert code == 1
-    assert f"There is nothing of {MODEL} that this version of Pellucid can use in the log of suggestions" in err
+    assert f"has no entry of {MODEL} that this version of Pellucid can use" in err
 
     log = SuggestionLog(tmp_path / "data" / FILE)
     for number in range(40):
@@ -210,7 +210,7 @@ def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path:
 
 
 def fails(run: Run, *arguments: str | Path) -> str:
-    """The sentence that a command fails with."""
+    """Run a command that fails. Return its sentence."""
     code, out, err = run("calibrate", *arguments)
     assert (code, out) == (1, "")
     sentence = err.splitlines()[-1]
@@ -219,7 +219,7 @@ def fails(run: Run, *arguments: str | Path) -> str:
 
 
 def test_nothing_there(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """No folder, an empty one, and one of too few files are told before a model is loaded."""
+    """A missing folder, an empty one and one with too few files are rejected before a model is loaded."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "two").mkdir()
     for number in range(2):
@@ -232,7 +232,7 @@ def test_nothing_there(run: Run, folder: Path, assistant: KnowingAssistant, tmp_
 
 
 def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """A picture that could not be written is told before anything is asked."""
+    """A picture that cannot be written is rejected before any request."""
     assert "let it end with .svg" in fails(run, folder, "--plot", tmp_path / "trust.png")
     assert assistant.asked == []
 
@@ -240,13 +240,13 @@ def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pa
 @pytest.mark.parametrize(
     ("cursors", "always", "sentence"),
     [
-        ("20", None, "20 cursors are too few to fit anything on: give --cursors 50 or, better, hundreds."),
+        ("20", None, "20 cursors are too few to fit anything: give --cursors 50 or, better, hundreds."),
         (CURSORS, True, "Only 0 of the 72 suggestions to fit on are wrong"),
         (CURSORS, False, "Only 0 of the 72 suggestions to fit on are right"),
     ],
 )
 def test_nothing_to_fit(run: Run, folder: Path, assistant: KnowingAssistant, cursors: str, always: bool | None, sentence: str) -> None:
-    """Too few suggestions, and those of one kind only, are told; no calibration is written."""
+    """Too few suggestions, or only right or wrong ones, are an error, and no calibration is written."""
     assistant.always = always
 
     assert sentence in fails(run, folder, "--cursors", cursors)
@@ -254,14 +254,14 @@ def test_nothing_to_fit(run: Run, folder: Path, assistant: KnowingAssistant, cur
 
 
 def test_unknown_model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A model that nobody knows is told with those that there are."""
+    """An unknown model is reported with the known ones."""
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
 
     assert "There is no model 'mystery'" in fails(run, folder, "--model", "mystery")
 
 
 def test_foreign_records(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """The records of other files are refused."""
+    """The records of other files are rejected."""
     records = tmp_path / "records.jsonl"
     run("calibrate", folder, "--cursors", CURSORS, "--records", records)
     (folder / "module_0.py").write_text(source(77))
@@ -272,7 +272,7 @@ def test_foreign_records(run: Run, folder: Path, assistant: KnowingAssistant, tm
 
 
 def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full when the calibration is written is told, and the earlier calibration stays."""
+    """A full disk is reported, and the earlier calibration stays."""
     run("calibrate", folder, "--cursors", CURSORS)
     before = assistant.kept.read_text()
 
@@ -286,7 +286,7 @@ def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypa
 
 
 def test_thresholds_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """What is kept asks more of a quieter level."""
+    """Quieter levels have higher thresholds."""
     run("calibrate", folder, "--cursors", CURSORS)
 
     record, _ = assistant.calibration_file().read()

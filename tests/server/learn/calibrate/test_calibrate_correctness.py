@@ -1,4 +1,4 @@
-"""What is right is what the file says."""
+"""A suggestion is right if the file continues with it."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ from pellucid.learn.calibrate.correctness import is_right
     ],
 )
 def test_right(text: str, truth: str, *, right: bool) -> None:
-    """It is right as far as it goes, blanks at the ends of lines aside, unless it breaks off in a word."""
+    """A prefix of the file's text is right, ignoring trailing blanks, unless it ends inside a word."""
     assert is_right(text, truth) is right

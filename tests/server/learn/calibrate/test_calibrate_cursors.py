@@ -1,4 +1,4 @@
-"""Cursors stand where an editor asks, and what the file says there is not in what the model reads."""
+"""Cursors are where an editor makes requests, and the prompt never contains the expected text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.cursors import CursorKind, Spot, divide, draw, spots
+from pellucid.learn.calibrate.cursors import CursorKind, ReplayCursor, cursors, divide, draw
 from pellucid.learn.corpus import Document
 
 TEXT = """\
@@ -24,23 +24,23 @@ x = add(1, 2)
 
 
 def of(kind: CursorKind, text: str = TEXT) -> list[tuple[str, str]]:
-    """What is left of each cursor of a kind on its line, and what is not written yet."""
-    found = [spot for spot in spots(Document("a.py", text)) if spot.kind is kind]
-    return [(spot.place(text, suffix=True).left, spot.truth(text, suffix=True)) for spot in found]
+    """Return the text before each cursor of a kind on its line, and the missing text."""
+    found = [cursor for cursor in cursors(Document("a.py", text)) if cursor.kind is kind]
+    return [(cursor.place(text, suffix=True).left, cursor.truth(text, suffix=True)) for cursor in found]
 
 
 def test_parts_make_the_file() -> None:
-    """What stands before the cursor, what is to come and what stands behind it are the file; alone, all that follows is to come."""
-    for spot in spots(Document("a.py", TEXT)):
-        place = spot.place(TEXT, suffix=True)
-        assert place.before + spot.truth(TEXT, suffix=True) + place.after == TEXT
-        alone = spot.place(TEXT, suffix=False)
-        assert (alone.before + spot.truth(TEXT, suffix=False), alone.after) == (TEXT, "")
+    """The text before the cursor, the missing text and the text after it make the file; without a suffix the rest is missing."""
+    for cursor in cursors(Document("a.py", TEXT)):
+        place = cursor.place(TEXT, suffix=True)
+        assert place.before + cursor.truth(TEXT, suffix=True) + place.after == TEXT
+        alone = cursor.place(TEXT, suffix=False)
+        assert (alone.before + cursor.truth(TEXT, suffix=False), alone.after) == (TEXT, "")
         assert place.language == "python"
 
 
 def test_kinds() -> None:
-    """Each kind stands where its name says."""
+    """Each kind of cursor is at the place that its name says."""
     assert ("    ", "return total") in of(CursorKind.LINE_START)
     assert ("x = ", "add(1, 2)") in of(CursorKind.WORD_START)
     assert ("x = add(1, ", "2)") in of(CursorKind.OPERATOR)
@@ -50,14 +50,14 @@ def test_kinds() -> None:
 
 
 def test_bracket_stays() -> None:
-    """Between brackets the closing one stands to the right of the cursor."""
-    (spot,) = [one for one in spots(Document("a.py", TEXT)) if one.kind is CursorKind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
+    """Between brackets, the closing one is to the right of the cursor."""
+    (cursor,) = [one for one in cursors(Document("a.py", TEXT)) if one.kind is CursorKind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
 
-    assert spot.place(TEXT, suffix=True).right == ")"
+    assert cursor.place(TEXT, suffix=True).right == ")"
 
 
 def test_block_is_not_written_yet() -> None:
-    """Whoever writes a block's head, or its first line, has not written the rest of it."""
+    """At the head of a block or its first line, the rest of the block is missing."""
     body = "    total = first + second\n    if total:\n        print(total)\n    return total"
     (head,) = [truth for left, truth in of(CursorKind.LINE_START) if truth.startswith("def")]
     (first,) = [truth for left, truth in of(CursorKind.LINE_START) if truth.startswith("total =")]
@@ -69,42 +69,42 @@ def test_block_is_not_written_yet() -> None:
 
 
 def test_drawn() -> None:
-    """On the lines that are drawn stands one cursor of each kind, the same each time, in the order of the file."""
+    """Each chosen line has one cursor of each kind, the same every time, in the order of the file."""
     documents = [Document(f"{number}.py", TEXT * 5) for number in range(3)]
 
     drawn = draw(documents, 50)
 
-    lines = Counter((spot.document, (TEXT * 5).count("\n", 0, spot.at), spot.kind) for spot in drawn)
+    lines = Counter((cursor.document, (TEXT * 5).count("\n", 0, cursor.at), cursor.kind) for cursor in drawn)
     assert len(drawn) == len(set(drawn)) == 50
     assert set(lines.values()) == {1}
-    assert {spot.kind for spot in drawn} == set(CursorKind)
-    assert drawn == sorted(draw(documents, 50), key=lambda spot: (spot.document, spot.at, spot.kind))
+    assert {cursor.kind for cursor in drawn} == set(CursorKind)
+    assert drawn == sorted(draw(documents, 50), key=lambda cursor: (cursor.document, cursor.at, cursor.kind))
     assert drawn != draw(documents, 50, seed=1)
 
 
 def test_more_are_the_same_and_others() -> None:
-    """Who asks for more cursors gets those of before as well, so that what was replayed is not lost."""
+    """A larger count keeps the earlier cursors, so that replayed ones are reused."""
     documents = [Document(f"{number}.py", TEXT * 5) for number in range(3)]
 
     assert set(draw(documents, 20)) < set(draw(documents, 40)) < set(draw(documents, 300))
 
 
 def test_fewer_than_asked_for() -> None:
-    """Of a small file there are as many as its lines have kinds, and none twice."""
+    """A small file gives as many cursors as its lines have kinds, without repetition."""
     drawn = draw([Document("a.py", "x = 123\nword\n")], 50)
 
     assert len(drawn) == len(set(drawn)) == 6
 
 
 def test_line_ends() -> None:
-    """Cursors are those of the text with line feeds, as the language server has it."""
+    """Cursors refer to the text with line feeds, as the language server holds it."""
     crlf = Document("a.py", TEXT.replace("\n", "\r\n"))
 
     assert draw([crlf], 1000) == draw([Document("a.py", TEXT)], 1000)
 
 
 def test_divided_by_file() -> None:
-    """No file is on both sides, and about four tenths of the text are to measure on."""
+    """No file is in both parts, and about four tenths of the text are for measuring."""
     documents = [Document(f"{number}.py", "x" * 1000) for number in range(50)]
 
     fit, test = divide(documents)
@@ -115,11 +115,11 @@ def test_divided_by_file() -> None:
 
 
 def test_too_few_files() -> None:
-    """With three files nothing can be fitted on two and measured on two others."""
-    with pytest.raises(InvalidRequestError, match=r"There are 3 source files, and .* takes 4: name a larger folder\."):
+    """Three files are too few to fit on two and measure on two others."""
+    with pytest.raises(InvalidRequestError, match=r"There are 3 source files, but .* take 4: name a larger folder\."):
         divide([Document(f"{number}.py", "x") for number in range(3)])
 
 
 def test_unknown_language() -> None:
-    """A file of no known kind has no language; it is completed in all the same."""
-    assert Spot("Makefile", CursorKind.MID_WORD, 1, 2).place("all:", suffix=True).language == ""
+    """A file of unknown type has no language, and is still replayed."""
+    assert ReplayCursor("Makefile", CursorKind.MID_WORD, 1, 2).place("all:", suffix=True).language == ""

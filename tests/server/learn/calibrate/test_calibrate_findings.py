@@ -1,4 +1,4 @@
-"""What is told of a calibration is measured on files that it was not fitted on."""
+"""Reported figures are measured on files that were not used for fitting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.levels import LOSSES, THRESHOLDS, choose, curve, outcome, shown, shown_by_thresholds
-from pellucid.learn.calibrate.plot import draw_findings, svg
+from pellucid.learn.calibrate.plot import draw_findings, picture
 from pellucid.learn.calibrate.probability_models import fit_all
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.table import Table
@@ -33,7 +33,7 @@ SIX = [
     record(4, 0.3, False, True),
     record(5, 0.3, False, False),
 ]
-"""Right, wrong with a right part, and wrong throughout: sure, then unsure."""
+"""Right, wrong with a right part, and wrong throughout: first confident, then unsure."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def findings() -> Findings:
 
 
 def test_outcomes() -> None:
-    """What is shown of right and wrong suggestions is counted as hidden, cut to what is right, lost or shortened."""
+    """Suggestions are counted as hidden, cut to a right part, lost or shortened."""
     table = Table.of(SIX)
     parts = np.array([0.8, 0.9, 0.2, 0.9, 0.2, 0.9, 0.2, 0.9, 0.2, 0.2, 0.2, 0.2])
 
@@ -59,7 +59,7 @@ def test_outcomes() -> None:
 
 
 def test_thresholds_of_before() -> None:
-    """What the fixed thresholds show was noted in the replay."""
+    """The replay recorded the effect of the fixed thresholds."""
     table = Table.of(SIX)
 
     assert list(shown_by_thresholds(table, SIX, GateLevel.NORMAL)) == [0, 2, 4, -1, -1, -1]
@@ -67,7 +67,7 @@ def test_thresholds_of_before() -> None:
 
 
 def test_costs() -> None:
-    """A level asks for as much as it can without losing more of the right ones than it may; a quieter one for no less."""
+    """A level's cost is the highest within its allowed loss, and a quieter level's is no lower."""
     table = Table.of(records(1000))
     points = curve(table, np.exp(table.number("mean")))
 
@@ -82,7 +82,7 @@ def test_costs() -> None:
 
 
 def test_improves(findings: Findings) -> None:
-    """Fitted on some files it is better on others, by every figure but the order, which a curve leaves as it is."""
+    """Fitted on some files, the calibration improves every figure on others except the order, which a monotonic curve preserves."""
     before, after = findings.scores[CalibrationKind.RAW], findings.scores[findings.calibration.kind]
 
     assert after.width.value < 0.1 < before.width.value
@@ -94,74 +94,74 @@ def test_improves(findings: Findings) -> None:
 
 
 def test_chance(findings: Findings) -> None:
-    """The error that chance alone makes is told: with 400 suggestions it is not nothing."""
+    """The error by chance alone is reported, and is not zero for 400 suggestions."""
     assert 0.01 < findings.scores[CalibrationKind.PLATT].chance < 0.06
 
 
 def test_checks(findings: Findings) -> None:
-    """Some of the suggestions are looked at by themselves, and parts that may be shown alone."""
+    """Groups of suggestions are checked by themselves, and so are parts that may be shown alone."""
     checks = {check.name: check for check in findings.checks}
 
-    assert checks["with text behind the cursor"].count == 400
+    assert checks["with text after the cursor"].count == 400
     assert checks["11 to 40 characters"].count == 400
     assert checks["parts that may be shown alone"].count == 400
     assert checks["parts that may be shown alone"].right.value > checks["code"].right.value
 
 
 def test_one_kind_of_outcome() -> None:
-    """Where nothing can be measured on the other files it is told."""
+    """Test files with only one kind of outcome are an error."""
     fit = Table.of(records(200))
-    ways = fit_all(fit)
+    models = fit_all(fit)
 
     for others in ([record(number, 0.5, True) for number in range(50)], []):
-        with pytest.raises(InvalidRequestError, match="suggestions to measure on are all of one kind, right or wrong, or there is none"):
-            find(fit, others, ways)
+        with pytest.raises(InvalidRequestError, match="suggestions to measure on are all right, all wrong, or none"):
+            find(fit, others, models)
 
 
 def test_one_file() -> None:
-    """Where all suggestions of the other files are in one of them, no interval can be told, and that is told."""
+    """Test suggestions from a single file are an error, because there is no interval."""
     fit = Table.of(records(200))
     others = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
-    with pytest.raises(InvalidRequestError, match="All 100 suggestions to measure on are in one file, and it takes 2"):
+    with pytest.raises(InvalidRequestError, match="All 100 suggestions to measure on are in one file, but 2 are needed"):
         find(fit, others, fit_all(fit))
 
 
 def test_nothing_infinite(findings: Findings) -> None:
-    """An interval without ends is told without them: JSON knows nothing infinite."""
+    """JSON has null for infinite ends of intervals."""
     score = findings.scores[CalibrationKind.RAW]
     endless = replace(score, skill=Interval(0.5, -math.inf, math.inf))
-    told = as_record(replace(findings, scores={**findings.scores, CalibrationKind.RAW: endless}))
+    saved = as_record(replace(findings, scores={**findings.scores, CalibrationKind.RAW: endless}))
 
-    assert told["about"]["figures"]["ways"]["raw"]["skill"] == {"value": 0.5, "low": None, "high": None}
-    json.dumps(told, allow_nan=False)
+    assert saved["about"]["figures"]["ways"]["raw"]["skill"] == {"value": 0.5, "low": None, "high": None}
+    json.dumps(saved, allow_nan=False)
 
 
-def test_told(findings: Findings) -> None:
-    """The tables have the counts, the intervals, both gates and the curve; JSON has all of it and is a calibration still."""
+def test_shown(findings: Findings) -> None:
+    """The tables have counts, intervals, both gates and the curve; JSON has all of it and is a valid calibration."""
     console = Console(record=True, width=200)
     show(findings, console)
     text = console.export_text()
 
-    for said in ("Fitted on 600 suggestions in 12 files, measured on 400 in 12 others", "normal, calibrated", "normal, thresholds"):
-        assert said in text
-    told = json.loads(json.dumps(as_record(findings)))
-    assert Calibration.read(told).kind is findings.calibration.kind
-    assert sum(bar["count"] for bar in told["about"]["figures"]["reliability"]["raw"]) == 400
-    assert len(json.dumps(told)) < 10_000
+    for phrase in ("Fitted on 600 suggestions in 12 files, measured on 400 in 12 others", "normal, calibrated", "normal, thresholds"):
+        assert phrase in text
+    saved = json.loads(json.dumps(as_record(findings)))
+    assert Calibration.read(saved).kind is findings.calibration.kind
+    assert sum(bar["count"] for bar in saved["about"]["figures"]["reliability"]["raw"]) == 400
+    assert len(json.dumps(saved)) < 10_000
     assert len(figures(findings)["curve"]) == len(THRESHOLDS)
 
 
 @pytest.mark.parametrize("width", [100, 120])
-def test_told_on_a_terminal(findings: Findings, width: int) -> None:
-    """On a terminal of a hundred columns and more no figure and no word is cut off."""
+def test_shown_on_a_terminal(findings: Findings, width: int) -> None:
+    """On a terminal of a hundred columns or more, no figure and no word is cut off."""
     console = Console(width=width, record=True, file=io.StringIO())
     show(findings, console)
     assert "…" not in console.export_text()
 
 
 def test_picture(findings: Findings, tmp_path: Path) -> None:
-    """The picture is well-formed, has the counts, and is for light and dark pages; a path that cannot be written to is told."""
+    """The picture is well-formed, has the counts and both colour schemes; a path that cannot be written to is an error."""
     path = tmp_path / "a.svg"
     draw_findings(findings, path)
 
@@ -171,6 +171,6 @@ def test_picture(findings: Findings, tmp_path: Path) -> None:
     assert "How far suggestions of a<b can be trusted" in texts
     for bar in findings.bars[CalibrationKind.RAW]:
         assert str(bar.count) in texts
-    assert "prefers-color-scheme: dark" in svg(findings)
+    assert "prefers-color-scheme: dark" in picture(findings).file()
     with pytest.raises(InvalidRequestError, match="The picture cannot be written to"):
         draw_findings(findings, tmp_path)

@@ -1,4 +1,4 @@
-"""Ways to say P(right): what is fitted is what was there, and the language server computes the same by plain arithmetic."""
+"""Fitted models of P(right) recover known curves, and plain Python computes the same probabilities in the language server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MANY = Table.of(records(ISOTONIC_FROM, prefix="fit-"))
 
 
 def test_rows() -> None:
-    """Each part is a row, parts weigh together what the whole weighs, and where nothing was suggested there is no row."""
+    """Each part is a row, a suggestion's parts weigh as much as the whole, and an empty suggestion has no row."""
     table = Table.of([*records(2), replace(records(3)[2], parts=())])
 
     assert (table.size, list(table.whole), list(table.suggestions)) == (4, [True, False] * 2, [0, 0, 1, 1])
@@ -32,25 +32,25 @@ def test_rows() -> None:
 
 
 def test_every_way() -> None:
-    """All are tried where there are enough suggestions, the best by its loss on files that were left out first."""
-    ways = fit_all(MANY)
+    """With enough suggestions every model is tried, sorted by loss on left-out files."""
+    models = fit_all(MANY)
 
-    assert {way.kind for way in ways} == set(CalibrationKind)
-    assert [way.loss for way in ways] == sorted(way.loss for way in ways)
-    assert ways[-1].kind is CalibrationKind.RAW
+    assert {model.kind for model in models} == set(CalibrationKind)
+    assert [model.loss for model in models] == sorted(model.loss for model in models)
+    assert models[-1].kind is CalibrationKind.RAW
 
 
 def test_isotonic_needs_many() -> None:
-    """With fewer a rising function would follow chance."""
-    ways = fit_all(Table.of(records(ISOTONIC_FROM - 1)))
+    """Isotonic regression needs many suggestions."""
+    models = fit_all(Table.of(records(ISOTONIC_FROM - 1)))
 
-    assert {way.kind for way in ways} == set(CalibrationKind) - {CalibrationKind.ISOTONIC}
+    assert {model.kind for model in models} == set(CalibrationKind) - {CalibrationKind.ISOTONIC}
 
 
 def test_found_again() -> None:
-    """The curve that suggestions were made by is found, and holds for others."""
+    """The curve that generated the suggestions is recovered, and holds for others."""
     table = MANY.only(MANY.whole)
-    (platt,) = [way for way in fit_all(table) if way.kind is CalibrationKind.PLATT]
+    (platt,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]
     others = Table.of(records(2000, seed=1))
     others = others.only(others.whole)
 
@@ -58,23 +58,23 @@ def test_found_again() -> None:
 
     assert abs(bias - -1.0) < 0.2
     assert abs(slope - 0.5) < 0.15
-    said = predict(CalibrationKind.PLATT, platt.numbers, others.numbers)
-    assert calibration_error(said, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
+    probabilities = predict(CalibrationKind.PLATT, platt.numbers, others.numbers)
+    assert calibration_error(probabilities, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
 
 
 def test_the_editor_computes_the_same() -> None:
-    """Every way says the same here, in arrays, and in the language server, in plain Python."""
-    for way in fit_all(MANY):
-        calibration = Calibration.read(Calibration(way.kind, way.numbers, COSTS, {}).record)
-        said = predict(way.kind, way.numbers, MANY.numbers[:50])
-        assert np.allclose(said, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12)
+    """Every model gives the same probabilities in arrays and in the language server's plain Python."""
+    for model in fit_all(MANY):
+        calibration = Calibration.read(Calibration(model.kind, model.numbers, COSTS, {}).record)
+        probabilities = predict(model.kind, model.numbers, MANY.numbers[:50])
+        assert np.allclose(probabilities, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12)
 
 
 def test_judged_on_files_left_out() -> None:
-    """What is said of a row to choose by is said by a fit that has not seen its file."""
-    (platt,) = [way for way in fit_all(MANY) if way.kind is CalibrationKind.PLATT]
+    """Held-out probabilities come from a fit without that file."""
+    (platt,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.PLATT]
     flipped = replace(MANY, right=np.where(MANY.files == 0, ~MANY.right, MANY.right))
-    (other,) = [way for way in fit_all(flipped) if way.kind is CalibrationKind.PLATT]
+    (other,) = [model for model in fit_all(flipped) if model.kind is CalibrationKind.PLATT]
 
     own = MANY.files == 0
     assert np.allclose(platt.held_out[own], other.held_out[own])
@@ -82,23 +82,25 @@ def test_judged_on_files_left_out() -> None:
 
 
 def test_too_few() -> None:
-    """Too few suggestions are told with the remedy."""
-    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, and it takes {LEAST_SUGGESTIONS}: ask for more"):
+    """Too few suggestions are an error with a remedy."""
+    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: ask for more"):
         check(Table.of(records(LEAST_SUGGESTIONS - 1)))
 
 
 @pytest.mark.parametrize(("bias", "which"), [(100.0, "wrong"), (-100.0, "right")])
 def test_one_kind(bias: float, which: str) -> None:
-    """Where all are right, or all wrong, nothing can be told apart."""
+    """Only right or only wrong suggestions are an error."""
     with pytest.raises(InvalidRequestError, match=f"Only 0 of the 200 suggestions to fit on are {which}, and it takes 10 of each kind"):
         fit_all(Table.of(records(200, bias=bias)))
 
 
 def test_one_file() -> None:
-    """With suggestions in one file only none can be left out: it is told with the remedy."""
+    """Suggestions of a single file are an error with a remedy."""
     silent = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
-    with pytest.raises(InvalidRequestError, match="All 100 suggestions to fit on are in one file, and it takes 2: ask for more --cursors"):
+    with pytest.raises(
+        InvalidRequestError, match="All 100 suggestions to fit on are in one file, but 2 are needed: ask for more --cursors"
+    ):
         check(Table.of(silent))
 
 
@@ -109,7 +111,7 @@ def entry(number: int, outcome: Reaction, *, whole: bool = True) -> LogEntry:
 
 
 def test_log() -> None:
-    """What was accepted is right, what was dismissed wrong; of what was shortened the part is right and the whole is not."""
+    """Accepted suggestions are right, dismissed ones wrong; of shortened ones the part is right and the whole is not."""
     table = logged_table([entry(0, Reaction.ACCEPTED), entry(1, Reaction.DISMISSED), entry(2, Reaction.SHORTENED)], 100)
 
     assert table is not None
@@ -119,7 +121,7 @@ def test_log() -> None:
 
 
 def test_log_of_what_the_gate_shortened() -> None:
-    """What the gate let through of a suggestion is no whole one, so that a curve of whole ones is not fitted on it."""
+    """A suggestion that the gate had shortened is not a whole one, so the curve of whole ones ignores it."""
     table = logged_table([entry(0, Reaction.ACCEPTED, whole=False), entry(1, Reaction.DISMISSED)], 100)
 
     assert table is not None
@@ -128,22 +130,22 @@ def test_log_of_what_the_gate_shortened() -> None:
 
 
 def test_log_does_not_outvote() -> None:
-    """However long a log is, it weighs no more than a part of the replay."""
+    """However long a log is, it weighs at most a part of the replay."""
     table = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 100)
 
     assert table is not None
     assert table.weights.sum() <= MOST_WEIGHT * 100 + 1e-9
 
 
-def test_log_moves_the_fit_and_judges_nobody() -> None:
-    """A log of suggestions that were all dismissed makes the fit say less; what is judged is the replay alone."""
+def test_log_moves_the_fit_only() -> None:
+    """A log of dismissed suggestions lowers the fitted probabilities, but models are judged on the replay alone."""
     more = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 400.0)
     table = Table.of(records(400))
-    (before,) = [way for way in fit_all(table) if way.kind is CalibrationKind.PLATT]
-    (after,) = [way for way in fit_all(table, more) if way.kind is CalibrationKind.PLATT]
+    (before,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]
+    (after,) = [model for model in fit_all(table, more) if model.kind is CalibrationKind.PLATT]
 
-    said = [predict(CalibrationKind.PLATT, way.numbers, table.numbers).mean() for way in (before, after)]
+    probabilities = [predict(CalibrationKind.PLATT, model.numbers, table.numbers).mean() for model in (before, after)]
 
-    assert said[1] < said[0] - 0.02
+    assert probabilities[1] < probabilities[0] - 0.02
     assert len(after.held_out) == table.size
     assert len(set(table.files)) == FILES

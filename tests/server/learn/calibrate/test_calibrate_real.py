@@ -1,4 +1,4 @@
-"""The real model is asked as the language server asks it."""
+"""The replay requests suggestions of the real model as the language server does."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ SOURCES = Path(json.__file__).parent
 
 @pytest.mark.model
 def test_as_the_language_server() -> None:
-    """What the replay notes that each level's thresholds show is what the language server shows there."""
+    """The replay's record of each level's thresholds equals what the language server shows."""
     corpus = gather([SOURCES], suffixes=(".py",))
     texts = {document.name: document.text for document in corpus.documents}
-    asks = [(spot, suffix) for spot in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]
+    asks = [(cursor, suffix) for cursor in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]
     records: list[SuggestionRecord] = []
     engine, assistant = assemble(load_settings(prefix_memory=0, context=2048, slots=4), [CODER], Silent())
 
     async def shown(record: SuggestionRecord) -> int:
-        (spot, suffix) = next((spot, suffix) for spot, suffix in asks if (spot.document, spot.at, suffix, spot.kind) == (
+        (cursor, suffix) = next((cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.at, suffix, cursor.kind) == (
             record.document, record.at, record.suffix, record.kind))  # fmt: skip
         settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL))
         road = FixedProvider(assistant)
         completer = Completer(
             settings.completion, lambda: road, PromptContext(settings.context, ChunkRing(settings.context)), RecentAnswers()
         )
-        found = await completer.suggest(spot.place(texts[spot.document], suffix=suffix))
+        found = await completer.suggest(cursor.place(texts[cursor.document], suffix=suffix))
         await completer.aclose()
         return len(found[0].text) if found else 0
 

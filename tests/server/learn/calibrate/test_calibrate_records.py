@@ -1,4 +1,4 @@
-"""What was replayed is kept line by line: a run that was killed loses the line it was writing, and no other run's file is touched."""
+"""Records are stored line by line: a killed run loses only its last line, and no other run's file is changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECORDS = [record(1, 0.5, True, True), record(2, 0.25, False), record(3, 0.5)]
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    """What was appended is what is read."""
+    """Appended records can be read again."""
     file = SuggestionRecordFile(tmp_path / "new" / "records.jsonl", ABOUT)
     assert file.read() == []
 
@@ -27,7 +27,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 30, 200])
 def test_killed_while_writing(tmp_path: Path, cut: int) -> None:
-    """A line that is not whole is cut away, and what is appended later is read again."""
+    """An incomplete line is cut off, and later records can be read."""
     file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.append(RECORDS[:2])
     content = file.path.read_bytes()
@@ -39,7 +39,7 @@ def test_killed_while_writing(tmp_path: Path, cut: int) -> None:
 
 
 def test_killed_in_the_head(tmp_path: Path) -> None:
-    """A run that was killed while it wrote the first line begins anew."""
+    """A run that was killed in its first line starts over."""
     file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.path.write_text('{"format": "pell')
 
@@ -59,7 +59,7 @@ def test_killed_in_the_head(tmp_path: Path) -> None:
     ],
 )
 def test_foreign_file(tmp_path: Path, content: str, sentence: str) -> None:
-    """Another file is refused in one sentence and stays as it is."""
+    """Another file is rejected in one sentence and unchanged."""
     file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.path.write_text(content)
 
@@ -69,7 +69,7 @@ def test_foreign_file(tmp_path: Path, content: str, sentence: str) -> None:
 
 
 def test_unreadable(tmp_path: Path) -> None:
-    """A folder, or bytes that are no text, are told."""
+    """A folder, or bytes that are not text, are rejected."""
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
 
     for path in (tmp_path, tmp_path / "bytes"):
@@ -79,13 +79,13 @@ def test_unreadable(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_full_disk() -> None:
-    """A full disk is told in one sentence."""
-    with pytest.raises(InvalidRequestError, match="the disk is full: free some space; what there is of them is kept"):
+    """A full disk is reported in one sentence."""
+    with pytest.raises(InvalidRequestError, match="the disk is full: free some space; the records so far are kept"):
         SuggestionRecordFile(Path("/dev/full"), ABOUT).append(RECORDS)
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """What cannot be a folder is told, with another way."""
+    """A path that cannot be a folder is reported with a remedy."""
     (tmp_path / "file").touch()
 
     with pytest.raises(InvalidRequestError, match="name another file with --records"):

@@ -1,4 +1,4 @@
-"""Files of questions are cut where their format ends a line, not at every character that Unicode calls the end of one."""
+"""Files of questions are split at their format's line ends, not at every Unicode line separator."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ TEXTS = ["a\u2028b", "c\x85d", "e\x0cf"]
 
 
 def test_json_lines(tmp_path: Path) -> None:
-    """JSON allows line and paragraph separators within a text; a line may end as on Windows."""
+    """JSON allows line and paragraph separators in a string; a line may end in CRLF."""
     path = tmp_path / "lines.jsonl"
     path.write_bytes("\r\n".join(json.dumps({"prompt": text}, ensure_ascii=False) for text in TEXTS).encode())
     assert [one["prompt"] for one in json_lines(path, ("prompt",))] == TEXTS
 
 
 def test_rows(tmp_path: Path) -> None:
-    """A field in quotation marks may hold them, and line breaks besides."""
+    """A quoted field may contain separators and line breaks."""
     path = tmp_path / "table.csv"
     path.write_bytes('more,less\r\n"a\u2028b",c\x85d\r\n"two\nlines",x\r\n'.encode())
     assert rows(path, ("more", "less")) == [{"more": "a\u2028b", "less": "c\x85d"}, {"more": "two\nlines", "less": "x"}]

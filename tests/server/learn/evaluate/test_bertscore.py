@@ -1,4 +1,4 @@
-"""BERTScore with an encoder of our own: the same text is wholly alike, and what the formula says is what comes."""
+"""BERTScore follows its formula with a small encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "dog", "sat", "ran", "the"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT with random weights."""
+    """Create a tiny BERT with random weights."""
     folder = tmp_path_factory.mktemp("tiny-encoder")
     backend = Tokenizer(models.WordLevel({word: id for id, word in enumerate(WORDS)}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_same_text(folder: Path) -> None:
-    """A text is wholly like itself, and more so than another; nothing is like no text."""
+    """A text is most similar to itself, and nothing is similar to an empty text."""
     encoder = Encoder(folder)
     same = encoder.compare("the cat sat", "the cat sat")
     assert (same.precision, same.recall, same.f1) == pytest.approx((1.0, 1.0, 1.0))
@@ -45,7 +45,7 @@ def test_same_text(folder: Path) -> None:
 
 
 def test_formula(folder: Path) -> None:
-    """Precision is the mean over the answer's tokens of the best cosine in the reference, recall the other way; markers aside."""
+    """Precision is the mean of the best cosines of the answer's tokens, recall the reverse; special tokens are excluded."""
     encoder = Encoder(folder)
     model = BertModel.from_pretrained(folder)
     model.train(False)
@@ -63,13 +63,13 @@ def test_formula(folder: Path) -> None:
 
 
 def test_long_texts_are_cut(folder: Path) -> None:
-    """What the encoder's window does not hold is left out."""
+    """Text beyond the encoder's window is ignored."""
     encoder = Encoder(folder)
     assert encoder.compare("cat " * 100, "cat " * 14) == encoder.compare("cat " * 14, "cat " * 14)
 
 
 def test_no_encoder(tmp_path: Path) -> None:
-    """A folder without one is named, and so is one that cannot be read."""
+    """A folder without an encoder, or with an unreadable one, is named."""
     with pytest.raises(InvalidRequestError, match=r"holds no encoder: name a folder with config.json, safetensors and a tokenizer"):
         Encoder(tmp_path)
     (tmp_path / "config.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""Control groups limit what a program and all that it starts use together, and end with it."""
+"""Control groups limit a program and all its processes together, and end with it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.learn.evaluate.sandbox import cgroup
-from pellucid.learn.evaluate.sandbox.cgroup import Group, limited
-from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.cgroup import ControlGroup, limited
+from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import Limits, ProgramEnd, ProgramOutcome, _run, confinement
 
 SMALL = Limits(seconds=10, memory=200 << 20)
@@ -26,7 +26,7 @@ for _ in range(8):
         os._exit(0)
 time.sleep(5)
 """
-"""Eight processes of which each one stays below the limit of memory."""
+"""Eight processes, each below the memory limit."""
 
 STAYS = "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\nos.wait()\n"
 """A process that leaves its session and its parent."""
@@ -36,33 +36,33 @@ PARENT = cgroup.parent()
 
 def run(program: str, *, groups: bool, wrapper: bool = True) -> ProgramOutcome:
     found = replace(confinement(), groups=groups)
-    return _run(program, Check(), SMALL, found if wrapper else replace(found, wrapper=()))
+    return _run(program, ProgramTest(), SMALL, found if wrapper else replace(found, wrapper=()))
 
 
 @pytest.mark.parametrize("groups", [False, True] if PARENT else [False])
 def test_memory_of_all_together(groups: bool) -> None:
-    """Processes that use too much memory together end the program, whichever way they are limited, in the same words."""
+    """Processes that together use too much memory end the program with the same message, however they are limited."""
     assert run(TOGETHER, groups=groups) == ProgramOutcome(
         ProgramEnd.LARGE, f"Its processes used more than {SMALL.memory} bytes of memory together."
     )
 
 
-if PARENT is not None:  # many containers may not make groups, and can only test what follows below
+if PARENT is not None:  # many containers may not create groups
 
     @pytest.fixture
-    def parent() -> Group:
-        """The group in which groups are made."""
+    def parent() -> ControlGroup:
+        """Return the group in which groups are created."""
         assert PARENT is not None
         return PARENT
 
     class TestAGroup:
-        def test_the_end_of_a_group_is_that_of_its_processes(self, parent: Group) -> None:
-            """What a program leaves behind ends with its group, without namespaces as well, and no group is left."""
+        def test_the_end_of_a_group_is_that_of_its_processes(self, parent: ControlGroup) -> None:
+            """A program's remaining processes end with its group, even without namespaces, and no group remains."""
             assert run(STAYS, groups=True, wrapper=False).passed
             assert not [one for folder in (parent.memory, parent.pids) for one in folder.glob(f"pellucid-{os.getpid()}-*")]
 
-        def test_processes_are_limited(self, parent: Group) -> None:
-            """A group starts no more processes than it may."""
+        def test_processes_are_limited(self, parent: ControlGroup) -> None:
+            """A group starts no more processes than its limit."""
             program = "for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait"
             with limited(parent, 1 << 28, 4) as made:
                 shell = subprocess.run([*made.command, "/bin/sh", "-c", program], stderr=subprocess.DEVNULL, timeout=30)
@@ -71,21 +71,21 @@ if PARENT is not None:  # many containers may not make groups, and can only test
             assert not made.memory.exists()
             assert not made.pids.exists()
 
-        def test_nobody_leaves_a_group(self, parent: Group) -> None:
+        def test_no_process_leaves_its_group(self, parent: ControlGroup) -> None:
             """A program cannot move itself into another group."""
             for folder in (parent.memory, parent.pids):
-                said = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
-                assert said.end is ProgramEnd.RAISED
-                assert "PermissionError" in said.message
+                outcome = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
+                assert outcome.end is ProgramEnd.RAISED
+                assert "PermissionError" in outcome.message
 
-        def test_what_a_killed_process_left(self, parent: Group) -> None:
-            """Groups of a process that was killed are removed with what is in them; those of running processes stay."""
+        def test_what_a_killed_process_left(self, parent: ControlGroup) -> None:
+            """Groups of a killed process are removed with their processes; those of running processes stay."""
             dead = subprocess.Popen(["/bin/true"])
             dead.wait()
             left = [folder / f"pellucid-{dead.pid}-{secrets.token_hex(4)}" for folder in parent.folders]
             for folder in left:
                 folder.mkdir()
-            group = Group(left[0], left[-1])
+            group = ControlGroup(left[0], left[-1])
             with subprocess.Popen([*group.command, "sleep", "600"]) as sleeper, limited(parent, 1 << 28, 4) as ours:
                 while str(sleeper.pid) not in (group.pids / "cgroup.procs").read_text().split():
                     assert sleeper.poll() is None
@@ -97,7 +97,7 @@ if PARENT is not None:  # many containers may not make groups, and can only test
 
 class TestPlaces:
     def test_version_1(self, tmp_path: Path) -> None:
-        """Each controller has a hierarchy of its own, mounted from its root or, in a container, from the group itself."""
+        """Each controller has its own hierarchy, mounted from its root or, in a container, from the group itself."""
         for name in ("memory/a/b", "pids"):
             (tmp_path / name).mkdir(parents=True)
         mounts = (
@@ -105,35 +105,35 @@ class TestPlaces:
             f"32 22 0:28 /a/b {tmp_path}/pids rw,relatime - cgroup cgroup rw,pids\n"
         )
         own = "5:memory:/a/b\n4:pids:/a/b\n0::/\n"
-        assert list(cgroup._candidates(mounts, own)) == [Group(tmp_path / "memory/a/b", tmp_path / "pids")]
+        assert list(cgroup._candidates(mounts, own)) == [ControlGroup(tmp_path / "memory/a/b", tmp_path / "pids")]
 
     def test_version_2(self, tmp_path: Path) -> None:
-        """There is one hierarchy; where the own group has processes, the one around it may have limits."""
+        """There is one hierarchy; if the own group has processes, its parent may have limits."""
         own = tmp_path / "user.slice/app.scope"
         own.mkdir(parents=True)
         for folder in (own, own.parent):
             (folder / "cgroup.procs").touch()
         mounts = f"30 22 0:26 / {tmp_path} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
         found = list(cgroup._candidates(mounts, "0::/user.slice/app.scope\n"))
-        assert found == [Group(own, own), Group(own.parent, own.parent)]
+        assert found == [ControlGroup(own, own), ControlGroup(own.parent, own.parent)]
 
     def test_the_root_of_a_mount(self, tmp_path: Path) -> None:
-        """Above the root of a mounted hierarchy is an ordinary folder, where no group can be made."""
+        """Above the root of a mounted hierarchy is an ordinary folder, where no group can be created."""
         root = tmp_path / "cgroup"
         root.mkdir()
         (root / "cgroup.procs").touch()
         mounts = f"30 22 0:26 / {root} rw - cgroup2 cgroup2 rw\n"
-        assert list(cgroup._candidates(mounts, "0::/\n")) == [Group(root, root)]
+        assert list(cgroup._candidates(mounts, "0::/\n")) == [ControlGroup(root, root)]
 
     def test_no_groups(self) -> None:
-        """A system without control groups has no place."""
+        """A system without control groups has no parent group."""
         assert list(cgroup._candidates("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "")) == []
 
     def test_an_ordinary_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A folder that is no group takes no limits, no process is killed for it, and nothing of it is left."""
+        """A folder that is not a group takes no limits, no process is killed for it, and nothing remains."""
         killed: list[int] = []
         monkeypatch.setattr(os, "kill", lambda process, _: killed.append(process))
-        with pytest.raises(FileNotFoundError), limited(Group(tmp_path, tmp_path), 1 << 28, 4):
+        with pytest.raises(FileNotFoundError), limited(ControlGroup(tmp_path, tmp_path), 1 << 28, 4):
             pass
         assert list(tmp_path.iterdir()) == []
         (tmp_path / "cgroup.procs").write_text("0\n")  # as a process of another namespace reads

@@ -1,4 +1,4 @@
-"""pellucid evaluate from end to end on tiny models, and what it says where it cannot."""
+"""pellucid evaluate runs on tiny models from end to end, and explains what it cannot do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALL = "perplexity,infilling,humaneval,unknown-names,text,truthfulqa,crows-pairs,
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of our own, and a folder of our own to stand in."""
+    """Give the test its own cache and working folder."""
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PELLUCID_QUANT", "none")  # so that nothing is compiled
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -47,7 +47,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two folders with tiny Llamas and their tokenizer."""
+    """Return two folders with tiny Llamas and their tokenizer."""
     found = []
     for seed, name in enumerate(("one", "two<b>")):
         folder = tmp_path_factory.mktemp("models") / name
@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 class Page(HTMLParser):
-    """What a page is made of."""
+    """The tags and the text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Page(HTMLParser):
 
 
 def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """Every suite has its figures for both models, saved, printed and in a page that needs nothing else."""
+    """Every suite has figures for both models: saved, printed, and in a self-contained page."""
     options = ["--suite", ALL, "--data", "data", "--text", "notes.txt", "--references", "references.jsonl", "--limit", "2", "--run-code"]
     code, out, err = run("evaluate", *models, *options, "--window", "64", "--out", "results", "--json")
 
@@ -101,16 +101,15 @@ def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None
     assert all(str(attributes.get("href", "#")).startswith("#") for _, attributes in page.tags)
     assert "two<b>" in page.text
     assert tags.count("table") == tags.count("caption") > 9
-    drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
+    drawings = [number for number, tag in enumerate(tags) if tag == "svg"]
     assert len(drawings) >= 9 + 4
-    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    assert all(set(str(one["aria-labelledby"]).split()) <= ids for one in drawings)
+    assert all(tags[number + 1 : number + 3] == ["title", "desc"] for number in drawings)
     assert "authors themselves warn" in page.text
-    assert "no security boundary" in page.text
+    assert "not a security boundary" in page.text
 
 
 def test_tables(run: Run, models: tuple[Path, Path]) -> None:
-    """For people there is a table for each suite, and under it what one has to know."""
+    """The terminal shows a table for each suite, followed by its notes."""
     code, out, err = run("evaluate", models[0], "--suite", "infilling", "--data", "data", "--out", "results")
 
     assert code == 0, err
@@ -121,8 +120,8 @@ def test_tables(run: Run, models: tuple[Path, Path]) -> None:
     assert "needs --run-code" in out
 
 
-def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A larger limit asks what was not asked before, the same command again nothing; other settings and protocols are refused."""
+def test_resumed(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger limit asks only new questions, and a repeated command none; other settings and protocols are rejected."""
     command = ["evaluate", models[0], "--suite", "humaneval", "--data", "data", "--out", "results", "--json"]
     records = tmp_path / "results" / "one" / "humaneval.jsonl"
     assert run(*command, "--limit", "2")[0] == 0
@@ -153,7 +152,7 @@ def test_going_on(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypat
 
 
 def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model with an adapter is asked as itself, a plain one without the settings' adapters; a retrained adapter is another model."""
+    """A model with an adapter is evaluated as such, a plain one without the settings' adapters; a retrained adapter is another model."""
     adapters = tmp_path / "cache" / "adapters"
     shape = to_decoder(tiny_llama(0, vocab_size=VOCAB, max_position_embeddings=1024)).config
     for seed, name in enumerate(("mine", "other")):
@@ -174,7 +173,7 @@ def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatc
 
 
 def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures keep the date, versions and machine of their questions; speed is measured anew where those are others."""
+    """Figures keep the date, versions and machine of their questions; speed is measured again if those change."""
     options = ["--suite", "crows-pairs,speed", "--data", "data", "--out", "results", "--json"]
 
     def evaluate(*rest: str) -> dict[str, Any]:
@@ -196,13 +195,13 @@ def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monk
     assert speeds.read_bytes().count(b"\n") == measured.count(b"\n")
     page = Page((tmp_path / "results" / "report.html").read_text()).text
     assert "; pellucid next; " in page
-    assert "some suites were asked with other versions" in page
+    assert "some suites ran with other versions" in page
     assert f"one: {first['crows-pairs']['circumstances']['date']}; pellucid 0" in page
-    assert evaluate()["crows-pairs"]["circumstances"]["versions"] == {"pellucid": "next"}  # one more was asked
+    assert evaluate()["crows-pairs"]["circumstances"]["versions"] == {"pellucid": "next"}  # one more question was asked
 
 
 def test_units_of_texts(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """Whether files or windows are drawn follows from what was read in all, also of windows that were read before."""
+    """The unit of resampling, file or window, follows from all files read, including earlier runs."""
     for number in range(25):
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / "texts" / f"{number}.txt").write_text(f"Text number {number} is a text of its own. " * 2)
@@ -216,14 +215,14 @@ def test_units_of_texts(run: Run, models: tuple[Path, Path], tmp_path: Path) -> 
 
 
 def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """What was found of one model stays when another is evaluated into the same folder."""
+    """The results of one model stay when another is evaluated into the same folder."""
     for model in models:
         assert run("evaluate", model, "--suite", "crows-pairs", "--data", "data", "--out", "results")[0] == 0
     assert [model.name for model in read_results(tmp_path / "results").models] == ["one", "two<b>"]
 
 
 def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """After kill -9 the same command goes on: what was asked is not asked again, and the figures are those of an unbroken run."""
+    """After kill -9, the same command resumes without repeating questions, with the figures of an uninterrupted run."""
     pairs = [f"Cats number {n} are quick and sleep all day.,Dogs number {n} are quick and sleep all day.,stereo,age" for n in range(60)]
     (tmp_path / "data" / "crows_pairs_anonymized.csv").write_text("\n".join([",".join(PAIRS[0]), *pairs]))
     options = ["evaluate", str(models[0]), "--suite", "crows-pairs", "--data", "data", "--json", "--out"]
@@ -251,7 +250,7 @@ def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_compare(run: Run, models: tuple[Path, Path]) -> None:
-    """A model is no different from itself; two are compared by pairs, and what cannot be compared is said."""
+    """A model does not differ from itself; two models are compared by pairs, and the rest is listed."""
     suites = ["--suite", "perplexity,crows-pairs", "--data", "data", "--text", "notes.txt", "--window", "64"]
     assert run("evaluate", models[0], *suites, "--out", "a")[0] == 0
     assert run("evaluate", models[1], *suites, "--out", "b")[0] == 0
@@ -272,12 +271,12 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
 
     code, out, _ = run("evaluate", "--compare", "a", "c")
     assert code == 0
-    assert "left out: perplexity: the two were asked in different ways (window)." in out
-    assert "left out: crows-pairs: it was asked in one of them only." in out
+    assert "left out: perplexity: the settings differ (window)." in out
+    assert "left out: crows-pairs: only one of them ran it." in out
 
 
 def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key of the settings is not sent to a server that they do not name; the one of --api-key is."""
+    """The settings' key is only sent to the settings' server; the key of --api-key is sent to --server."""
     monkeypatch.setenv("PELLUCID_API_KEY", "secret")
     with live(scripted_state(keys=read_keys("secret"))) as server:
         command = ["evaluate", "nobody", "--server", server.url, "--suite", "speed", "--out", "far"]
@@ -293,7 +292,7 @@ def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_server(run: Run, tmp_path: Path) -> None:
-    """A Pellucid server's model is asked the same questions, and answers as it would here; what tells its weights is kept."""
+    """A Pellucid server's model gets the same questions and gives the same answers as a local one, and its weights are identified."""
     assistant, engine = tiny_assistant(calibration=CalibrationFile(tmp_path / "tiny.json", "these weights"))
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -316,7 +315,7 @@ def test_server(run: Run, tmp_path: Path) -> None:
     assert suites["crows-pairs"]["asked"] == 3
     assert {figure["name"] for figure in suites["speed"]["figures"]} == {"prefill", "decode", "weights"}
     assert with_v1[0] == 0, with_v1[2]
-    assert "prefill" in with_v1[1]  # which only a Pellucid tells
+    assert "prefill" in with_v1[1]  # only Pellucid reports it
     assert elsewhere[0] == 1
     assert "holds the records of another run (model, url: " in elsewhere[2]
     assert missing[0] == 1
@@ -329,29 +328,32 @@ def test_server(run: Run, tmp_path: Path) -> None:
         (["--suite", "infiling"], "There is no suite 'infiling': did you mean infilling?"),
         (["--suite", "xyz"], "There is no suite 'xyz': there are perplexity, infilling, "),
         ([], "No suite is named: give --suite with some of perplexity, "),
-        (["--suite", "perplexity"], "Perplexity reads a text of yours: name a file or folder with --text."),
+        (["--suite", "perplexity"], "Perplexity needs a text: name a file or folder with --text."),
         (["--suite", "perplexity", "--text", "none"], "none does not exist: name a file or a folder of text."),
-        (["--suite", "text"], "Text compares answers with references: name a file of JSON lines with --references."),
+        (["--suite", "text"], "Text needs reference answers: name a file of JSON lines with --references."),
         (["--suite", "text", "--references", "none"], "none does not exist: name a file of JSON lines with --references."),
-        (["--suite", "text", "--references", "broken.jsonl"], "Line 2 of broken.jsonl is not JSON: the file is damaged, get it anew."),
+        (
+            ["--suite", "text", "--references", "broken.jsonl"],
+            "Line 2 of broken.jsonl is not JSON: the file is damaged, download it again.",
+        ),
         (["--suite", "text", "--references", "references.jsonl", "--encoder", "data"], "data holds no encoder: name a folder"),
         (["--suite", "humaneval"], "HumanEval.jsonl.gz is needed (github.com/openai/human-eval, data/, MIT): name the folder"),
         (["--suite", "humaneval", "--data", "empty"], "There is no HumanEval.jsonl.gz or HumanEval.jsonl in empty: put it there; it"),
-        (["--suite", "truthfulqa", "--data", "wrong"], "Record 1 of wrong/mc_task.json has not the fields question, mc1_targets"),
+        (["--suite", "truthfulqa", "--data", "wrong"], "Record 1 of wrong/mc_task.json lacks the fields question, mc1_targets"),
         (["--suite", "crows-pairs", "--data", "wrong"], "Line 2 of wrong/crows_pairs_anonymized.csv has no sent_more: the file is damaged"),
-        (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv has not each gender of baker.customer.0: the file"),
+        (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv lacks a gender of baker.customer.0: the file"),
         (["--suite", "humaneval", "--data", "wrong"], "wrong/HumanEval.jsonl.gz cannot be read"),
         (["--suite", "unknown-names"], "unknown-names judges the answers of infilling or humaneval: name one of them in --suite as well."),
         (["--suite", "humaneval", "--data", "data", "--samples", "3"], "3 samples at temperature 0 are the same answer: give"),
-        (["--suite", "speed", "--out", "data"], "data holds other things than an evaluation: name another folder with --out."),
+        (["--suite", "speed", "--out", "data"], "data holds something other than an evaluation: name another folder with --out."),
         (["--suite", "speed", "--out", "notes.txt"], "notes.txt is a file: name a folder with --out."),
-        (["--suite", "speed", "--out", "bench"], "bench/results.json is not of an evaluation: name another folder."),
+        (["--suite", "speed", "--out", "bench"], "bench/results.json is not an evaluation: name another folder."),
         (["--suite", "speed"], "There is no model 'no-such-model'"),
         (["--suite", "speed", "--server", "http://127.0.0.1:9"], "No server answers at http://127.0.0.1:9: start one, or"),
     ],
 )
 def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    """What is wrong is told in one sentence."""
+    """Wrong input is one sentence."""
     (tmp_path / "broken.jsonl").write_text('{"prompt": "a", "reference": "b"}\n{"prompt": \n')
     for name in ("empty", "wrong", "bench"):
         (tmp_path / name).mkdir()
@@ -373,12 +375,12 @@ def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence
     [
         (["a", "b"], "There is no results.json in a: name a folder that pellucid evaluate wrote."),
         (["damaged", "damaged"], "damaged/results.json is damaged at models.0.name (Field required)"),
-        (["new", "new"], "new/results.json is of another version of Pellucid: name another folder."),
-        (["none", "none"], "none and none have no model in common (none), nor one each: evaluate the same in both."),
+        (["new", "new"], "new/results.json was written by another version of Pellucid: name another folder."),
+        (["none", "none"], "none and none have no model in common (none), nor exactly one each: evaluate the same model in both."),
     ],
 )
 def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    """What is no evaluation is told in one sentence."""
+    """A folder that is not an evaluation is one sentence."""
     kind = {"kind": "pellucid-evaluation", "format": 2}
     contents: dict[str, Any] = {"damaged": kind | {"models": [{}]}, "new": kind | {"format": 3}, "none": kind}
     for name, content in contents.items():
@@ -392,6 +394,6 @@ def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str],
 
 
 def test_usage(run: Run) -> None:
-    """A comparison asks no models, and an evaluation needs one."""
+    """A comparison takes no models, and an evaluation needs one."""
     assert run("evaluate", "m", "--compare", "a", "b")[0] == 2
     assert run("evaluate", "--suite", "speed")[0] == 2

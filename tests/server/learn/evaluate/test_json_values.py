@@ -1,4 +1,4 @@
-"""Values cross between two processes as they are, or not at all."""
+"""Values pass between two processes unchanged, or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ values = st.recursive(
 
 
 def sent(message: dict[str, object]) -> dict[str, object] | None:
-    """What arrives of a message."""
+    """Return the message as it arrives."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0):
         send(writing, message)
@@ -45,17 +45,17 @@ def sent(message: dict[str, object]) -> dict[str, object] | None:
 
 @given(values)
 def test_round_trip(value: object) -> None:
-    """Every value of a type that passes arrives with the same types and the same parts."""
+    """Every value of a supported type arrives with the same types and parts."""
     message = sent({"value": encode(value)})
     assert message is not None
-    # repr tells types and signs apart, and finds NaN equal to itself; sets are of one order only where they are the same one.
+    # repr distinguishes types and signs and treats NaN as equal; sets have the same order only if they are the same object.
     found = decode(message["value"])
     assert type(found) is type(value)
     assert found == value or repr(found) == repr(value) or "nan" in repr(value).lower()
 
 
 def test_edges() -> None:
-    """So do those at the edges of what JSON or text can say."""
+    """Values at the edges of JSON and text arrive unchanged."""
     for value in (math.inf, -math.inf, -0.0, 10**5000, -(2**62), 2**63, "\ud800", range(9, 1, -2), bytearray(b"a")):
         found = decode(encode(value))
         assert type(found) is type(value)
@@ -64,7 +64,7 @@ def test_edges() -> None:
 
 
 def test_likes() -> None:
-    """A subclass arrives as what it is a kind of, another iterable as an iterator, which equals nothing."""
+    """A subclass arrives as its base type, any other iterable as an iterator, which equals nothing."""
     Point = namedtuple("Point", "x y")
     for value, plain in (
         (Counter("aab"), {"a": 2, "b": 1}),
@@ -81,7 +81,7 @@ def test_likes() -> None:
 
 
 def test_strangers() -> None:
-    """Nothing else passes."""
+    """No other type passes."""
     for value in (object(), len, print, type("Equal", (), {"__eq__": lambda self, other: True, "__hash__": None})(), [object()]):
         with pytest.raises(TypeError, match="cannot be passed to the test"):
             encode(value)
@@ -109,7 +109,7 @@ def test_strangers() -> None:
     ],
 )
 def test_damaged_values(value: object) -> None:
-    """What ``encode`` does not write is refused."""
+    """Values that ``encode`` does not write are rejected."""
     with pytest.raises(MessageError):
         decode(value)
 
@@ -118,7 +118,7 @@ def test_damaged_values(value: object) -> None:
     "data", [HEADER.pack(LARGEST_MESSAGE + 1), HEADER.pack(2) + b"[]", HEADER.pack(1) + b"{", HEADER.pack(9000) + b"[" * 9000]
 )
 def test_damaged_messages(data: bytes) -> None:
-    """So is what is no message, before memory is taken for it."""
+    """Data that is not a message is rejected before memory is allocated for it."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0):
         os.write(writing, data)
@@ -127,6 +127,6 @@ def test_damaged_messages(data: bytes) -> None:
 
 
 def test_numbers() -> None:
-    """Exact numbers stay exact."""
+    """Numbers stay exact."""
     assert decode(encode([Fraction(1, 3), Decimal("0.10")])) == [Fraction(1, 3), Decimal("0.10")]
     assert str(decode(encode(Decimal("0.10")))) == "0.10"

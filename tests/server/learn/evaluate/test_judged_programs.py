@@ -1,4 +1,4 @@
-"""A program passes by returning the right values and by nothing else, and reaches nothing that it is not given."""
+"""A program passes only by returning the right values, and reaches nothing that it is not given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
-from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
 SHORT = Limits(seconds=5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
@@ -21,7 +21,7 @@ def check(candidate):
     assert candidate([1]) == [1, 1], "the list is wrong"
     assert abs(candidate(0.25) - 0.5) < 1e-6
 """
-DOUBLE = Check("double", REFERENCE, TEST)
+DOUBLE = ProgramTest("double", REFERENCE, TEST)
 
 WRONG = "\ndef double(x):\n    return 0\n"
 
@@ -40,7 +40,7 @@ def double(x, won=False):
         pass
     return 2 * x if won else 0
 """
-"""A program that answers well if it got at the process of its judge."""
+"""A program that answers right if it reached its judge's process."""
 
 VERDICT = '{"end": "passed", "message": ""}'
 
@@ -176,7 +176,7 @@ def double(x):
 
 @pytest.fixture(params=["the strictest", "without namespaces", "without anything"])
 def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Confinement:
-    """The confinements that one system or the other has."""
+    """Use the confinements of different systems."""
     kernel = Confinement(landlock=landlock.version() > 0, seccomp=seccomp.available())
     chosen = {"the strictest": confinement(), "without namespaces": kernel, "without anything": Confinement()}[request.param]
     monkeypatch.setattr(sandbox, "confinement", lambda: chosen)
@@ -184,7 +184,7 @@ def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Co
 
 
 def test_right_answer(walls: Confinement) -> None:
-    """A right program passes, and one that answers without the function's own type of list does not."""
+    """A right program passes, and one with its own type of list as an answer does not."""
     assert run_program("def double(x):\n    return x + x\n", SHORT, DOUBLE) == ProgramOutcome(ProgramEnd.PASSED)
     wrong = run_program("def double(x):\n    return (1, 1) if x == [1] else x + x\n", SHORT, DOUBLE)
     assert wrong == ProgramOutcome(ProgramEnd.RAISED, "AssertionError: the list is wrong")
@@ -192,20 +192,20 @@ def test_right_answer(walls: Confinement) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks(walls: Confinement, name: str) -> None:
-    """No program passes that does not return the right values, and the machine judges the next one as before."""
+    """No program passes without returning the right values, and the next one is judged as before."""
     assert not run_program(ATTACKS[name], SHORT, DOUBLE).passed
 
 
 def test_the_end_of_a_loop_is_no_answer(walls: Confinement) -> None:
     """A program that raises StopIteration does not end the loop of a test that maps it over its cases."""
     test = "def check(candidate):\n    for found, wanted in zip(map(candidate, [1, 2]), [2, 4]):\n        assert found == wanted\n"
-    assert run_program("def double(x):\n    return 2 * x\n", SHORT, Check("double", REFERENCE, test)).passed
-    found = run_program("def double(x):\n    raise StopIteration\n", SHORT, Check("double", REFERENCE, test))
+    assert run_program("def double(x):\n    return 2 * x\n", SHORT, ProgramTest("double", REFERENCE, test)).passed
+    found = run_program("def double(x):\n    raise StopIteration\n", SHORT, ProgramTest("double", REFERENCE, test))
     assert found == ProgramOutcome(ProgramEnd.RAISED, "RuntimeError: StopIteration: ")
 
 
 def test_tests_are_hidden(walls: Confinement) -> None:
-    """A program finds neither the test nor the reference in its own process, so it cannot answer from what they expect."""
+    """A program finds neither the test nor the reference in its own process."""
     program = """
 import gc
 def double(x):
@@ -214,20 +214,20 @@ def double(x):
     return [text[:200] for text in texts if wanted in text] + [name for name in ("check", "helper") if name in globals()]
 """
     test = TEST + "\ndef check(candidate):\n    assert candidate(1) == [], candidate(1)\n"
-    assert run_program(program, SHORT, Check("double", REFERENCE, test)) == ProgramOutcome(ProgramEnd.PASSED)
+    assert run_program(program, SHORT, ProgramTest("double", REFERENCE, test)) == ProgramOutcome(ProgramEnd.PASSED)
 
 
 def reaches(body: str, limits: Limits = SHORT) -> ProgramOutcome:
-    """Judge a program whose function returns what it should not have reached."""
+    """Judge a program whose function returns something that it should not reach."""
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
     program = f"import os, socket, ctypes\ndef reached():\n    found = []\n{lines}    return found\n"
     test = "def check(candidate):\n    found = candidate()\n    assert found == [], found\n"
-    return run_program(program, limits, Check("reached", "", test))
+    return run_program(program, limits, ProgramTest("reached", "", test))
 
 
 @pytest.mark.skipif(not confinement().landlock, reason="this kernel has no Landlock")
 def test_files_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program reads no file of the user's, of the system's secrets or of other processes, and writes outside its folder none."""
+    """The program reads no file of the user, of the system's secrets or of other processes, and writes only to its folder."""
     secret = tmp_path / "secret"
     secret.write_text("mine")
     tmp_path.chmod(0o777)
@@ -262,12 +262,12 @@ found += [value for value in os.environ.values() if "hunter2" in value]
 """
     assert reaches(body) == ProgramOutcome(ProgramEnd.PASSED)
     assert secret.read_text() == "mine"
-    assert "no files but Python's, the system's libraries and their own" in str(confinement())
+    assert "only Python's files, the system's libraries and their own files" in str(confinement())
 
 
 @pytest.mark.skipif(not (confinement().wrapper or confinement().seccomp), reason="this system cannot take the network away")
 def test_no_network(tmp_path: Path) -> None:
-    """A program reaches no server of this machine, over TCP, UDP or a socket in the file system."""
+    """A program reaches no server of this machine over TCP, UDP or a Unix socket."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
         local.bind(str(tmp_path / "socket"))
         local.listen()
@@ -294,7 +294,7 @@ for family, kind, address in (
 @pytest.mark.skipif(not seccomp.available(), reason="this system filters no calls")
 @pytest.mark.parametrize("walls", ["the strictest", "without namespaces"], indirect=True)
 def test_no_new_namespaces(walls: Confinement) -> None:
-    """No program makes a namespace, in which it would be a superuser, or watches another process; threads and forks work as ever."""
+    """No program creates a namespace, in which it would be superuser, or traces a process; threads and forks work."""
     assert walls.seccomp
     body = f"""
 libc = ctypes.CDLL(None, use_errno=True)
@@ -324,15 +324,15 @@ if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 7:
 
 SHARES = """
 import os, time
-heard, said = os.pipe()
+pipe_out, pipe_in = os.pipe()
 for _ in range({count}):
     if not os.fork():
         held = bytearray({size} << 20)
         held[::4096] = b"x" * len(held[::4096])
-        os.write(said, b"x")
+        os.write(pipe_in, b"x")
         time.sleep(60)
 for _ in range({count}):
-    os.read(heard, 1)
+    os.read(pipe_out, 1)
 time.sleep({wait})
 def double(x):
     return x + x
@@ -341,7 +341,7 @@ def double(x):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
 def test_memory_together(walls: Confinement) -> None:
-    """Processes that each keep to the limit of memory are ended where their sum does not; one alone of their size passes."""
+    """Processes below the memory limit are ended if their sum exceeds it; one alone of their size passes."""
     assert run_program(SHARES.format(count=1, size=120, wait=0.3), SHORT, DOUBLE).passed
     outcome = run_program(SHARES.format(count=5, size=120, wait=60), SHORT, DOUBLE)
     assert outcome == ProgramOutcome(ProgramEnd.LARGE, f"Its processes used more than {256 << 20} bytes of memory together.")
@@ -349,6 +349,6 @@ def test_memory_together(walls: Confinement) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
 def test_processes_together(walls: Confinement) -> None:
-    """More processes than allowed are not started, or ended where the system does not count a superuser's."""
+    """Processes above the limit are not started, or are ended if the system does not count a superuser's."""
     program = "import os, time\nfor _ in range(40):\n    if not os.fork():\n        time.sleep(60)\ntime.sleep(60)\n"
     assert run_program(program, SHORT, DOUBLE).end in (ProgramEnd.LARGE, ProgramEnd.RAISED)

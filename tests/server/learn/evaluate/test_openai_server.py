@@ -1,4 +1,4 @@
-"""A model behind a server that is not Pellucid's: what its API shows is used, and what it does not show is not made up."""
+"""A model behind any OpenAI-compatible server is used as far as its API shows it, and nothing is made up."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import httpx
 import pytest
 
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.openai_server import OpenAIServer
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.tokens import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery, Token
 
 Reply = Callable[[dict[str, Any]], httpx.Response]
 
 
 def echoing(body: dict[str, Any]) -> httpx.Response:
-    """What a server says that knows echo: words are tokens, and one more was generated."""
+    """Answer like a server with echo: words are tokens, and one more was generated."""
     words = [word if not number else f" {word}" for number, word in enumerate(body["prompt"].split(" "))]
     offsets = [sum(len(word) for word in words[:number]) for number in range(len(words) + 1)]
     logprobs: dict[str, Any] = {"tokens": [*words, "!"], "text_offset": offsets, "token_logprobs": [None, *[-1.5] * (len(words) - 1), -9.0]}
@@ -31,7 +32,7 @@ def answer(text: str, logprobs: dict[str, Any] | None = None, reason: str = "sto
 
 
 def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAIServer:
-    """A stand-in with one model."""
+    """Return a client of a fake server with one model."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models":
@@ -45,29 +46,29 @@ def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAISer
 
 
 async def test_echo_gives_probabilities() -> None:
-    """Where echo shows the prompt's tokens, their logprobs are those of the text; the one that was generated is none of it."""
+    """If echo returns the prompt's tokens, their logprobs are the text's; the generated token is excluded."""
     model = await server(echoing).subject("theirs")
-    asking = Asking(model)
-    found = await asking.likelihood("a b", " c d")
+    session = ModelSession(model)
+    found = await session.likelihood("a b", " c d")
     assert model.abilities == {Ability.COMPLETE, Ability.SCORE}
     assert (found.logprob, found.tokens) == (-3.0, 2)
-    assert asking.usage["computed"] == 3
-    assert model.identity["url"] == "http://elsewhere"  # another server's model of this name is another one
+    assert session.usage["computed"] == 3
+    assert model.identity["url"] == "http://elsewhere"  # a model of this name on another server is another model
 
 
 async def test_begin_of_text() -> None:
-    """A BOS before the text is none of it, though vLLM counts its characters among the offsets."""
+    """A BOS before the text is excluded, although vLLM includes its characters in the offsets."""
 
     def begun(body: dict[str, Any]) -> httpx.Response:
-        told = json.loads(echoing(body).content)["choices"][0]["logprobs"]
-        offsets = [0, *(at + len("<s>") for at in told["text_offset"])]
-        more = {"tokens": ["<s>", *told["tokens"]], "text_offset": offsets, "token_logprobs": [None, -7.0, *told["token_logprobs"][1:]]}
+        echoed = json.loads(echoing(body).content)["choices"][0]["logprobs"]
+        offsets = [0, *(at + len("<s>") for at in echoed["text_offset"])]
+        more = {"tokens": ["<s>", *echoed["tokens"]], "text_offset": offsets, "token_logprobs": [None, -7.0, *echoed["token_logprobs"][1:]]}
         return answer(body["prompt"] + "!", more)
 
-    voice = server(begun)
-    found = [(item.text, item.logprob) async for item in voice.score(ScoreQuery("a b c", model="theirs")) if isinstance(item, Token)]
+    interface = server(begun)
+    found = [(item.text, item.logprob) async for item in interface.score(ScoreQuery("a b c", model="theirs")) if isinstance(item, Token)]
     assert found == [("a", -7.0), (" b", -1.5), (" c", -1.5)]
-    assert Ability.SCORE in (await voice.subject("theirs")).abilities
+    assert Ability.SCORE in (await interface.subject("theirs")).abilities
 
 
 @pytest.mark.parametrize(
@@ -82,36 +83,36 @@ async def test_begin_of_text() -> None:
     ],
 )
 async def test_no_echo(reply: Reply) -> None:
-    """Where it is refused or ignored, the model is not asked for probabilities."""
+    """If echo is rejected or ignored, the model is not used for probabilities."""
     model = await server(reply).subject("theirs")
     assert model.abilities == {Ability.COMPLETE}
     assert not model.infill
 
 
 async def test_completions() -> None:
-    """Sampling goes along, and so do up to four stops; of more the first is found here."""
+    """Sampling parameters and up to four stops are sent; with more, stops are applied here."""
     asked: list[dict[str, Any]] = []
-    voice = server(lambda body: answer("one\ndef two\nclass three"), asked)
-    asking = Asking(await voice.subject("theirs"))
+    interface = server(lambda body: answer("one\ndef two\nclass three"), asked)
+    session = ModelSession(await interface.subject("theirs"))
     params = SamplingParams(max_tokens=7, temperature=0.5, seed=3)
-    assert (await asking.complete("x", params=params, stop=("\n",))).text == "one\ndef two\nclass three"
+    assert (await session.complete("x", params=params, stop=("\n",))).text == "one\ndef two\nclass three"
     assert asked[-1] == {"model": "theirs", "prompt": "x", "max_tokens": 7, "temperature": 0.5, "seed": 3, "stop": ["\n"]}
-    cut = await asking.complete("x", params=params, stop=("\nclass", "\ndef", "\n#", "\n@", "\nprint"))
+    cut = await session.complete("x", params=params, stop=("\nclass", "\ndef", "\n#", "\n@", "\nprint"))
     assert (cut.text, cut.ended) == ("one", True)
     assert "stop" not in asked[-1]
 
 
 async def test_what_is_not_shown() -> None:
-    """A suffix, token ids and chats are refused rather than guessed."""
-    voice = server(echoing)
+    """A suffix, token ids and chats are rejected."""
+    interface = server(echoing)
     with pytest.raises(NotSupportedError, match="suffix"):
-        await anext(voice.complete(CompletionQuery("x", "y")))
+        await anext(interface.complete(CompletionQuery("x", "y")))
     with pytest.raises(NotSupportedError, match="token ids"):
-        await voice.token_ids("x")
+        await interface.token_ids("x")
     with pytest.raises(NotSupportedError, match="plain texts only"):
-        await anext(voice.score(ScoreQuery([1, 2])))
+        await anext(interface.score(ScoreQuery([1, 2])))
     with pytest.raises(NotSupportedError, match="completions only"):
-        voice.chat(ChatQuery([]))
+        interface.chat(ChatQuery([]))
 
 
 @pytest.mark.parametrize(
@@ -119,25 +120,29 @@ async def test_what_is_not_shown() -> None:
     [
         (lambda body: httpx.Response(500, text="oh"), PellucidError, "http://elsewhere/v1/completions answered with status 500: oh."),
         (lambda body: httpx.Response(200, text="no"), PellucidError, "http://elsewhere/v1/completions answered with status 200: no."),
-        (lambda body: httpx.Response(200, json={}), PellucidError, "http://elsewhere answered without choices, which is not OpenAI's way."),
+        (
+            lambda body: httpx.Response(200, json={}),
+            PellucidError,
+            "http://elsewhere answered without choices, which OpenAI's API requires.",
+        ),
     ],
 )
 async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> None:
-    """What a server says instead of an answer is told in one sentence."""
-    voice = server(reply)
+    """An error of the server is one sentence."""
+    interface = server(reply)
     with pytest.raises(error) as raised:
-        await anext(voice.complete(CompletionQuery("x", model="theirs")))
+        await anext(interface.complete(CompletionQuery("x", model="theirs")))
     assert str(raised.value) == sentence
 
 
 async def test_unknown_model() -> None:
-    """The models that there are are named."""
+    """An unknown model is reported with the known ones."""
     with pytest.raises(NotFoundError, match=r"There is no model 'ours' at http://elsewhere; there is theirs."):
         await server(echoing).subject("ours")
 
 
 async def test_lost_connection() -> None:
-    """A connection that fails is told as such, and not taken for a server without probabilities."""
+    """A failed connection is reported as such, and not as a server without probabilities."""
 
     def fail(body: dict[str, Any]) -> httpx.Response:
         raise httpx.ReadError("gone")

@@ -1,4 +1,4 @@
-"""HumanEval judged: the canonical solutions are right, empty answers are wrong, and nothing else is counted."""
+"""HumanEval counts canonical solutions as right, and empty answers as wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_canonical_solutions() -> None:
 
 
 async def test_leaving_is_not_passing() -> None:
-    """An answer that leaves before the tests has not passed them, whatever its status is."""
+    """An answer that exits before the tests has not passed, whatever its exit status."""
     task = whole(HUMANEVAL, 1)[0]
 
     assert (await judge(task, "    import sys\n    sys.exit(0)\n")).end is not ProgramEnd.PASSED
@@ -33,7 +33,7 @@ async def test_leaving_is_not_passing() -> None:
 
 
 async def test_single_lines(tmp_path: Path) -> None:
-    """A line in its gap: the right one passes, none or another does not; lines of one problem are of one unit."""
+    """The right line in a gap passes, an empty or another one does not; lines of one problem share a unit."""
     tasks = single_lines(write_benchmarks(tmp_path) / "HumanEval-SingleLineInfilling.jsonl", None)
 
     assert len(tasks) == len(LINES)
@@ -42,23 +42,25 @@ async def test_single_lines(tmp_path: Path) -> None:
     assert await count_passing(tasks, ["    pass\n"] * len(tasks)) == 0
 
 
-def test_larger_limits_go_on(tmp_path: Path) -> None:
-    """A limit takes the first of one order, so that a run with a larger one goes on."""
+def test_larger_limits_extend(tmp_path: Path) -> None:
+    """A larger limit extends a smaller one, so that a run can be resumed with it."""
     path = write_benchmarks(tmp_path) / "HumanEval.jsonl"
     assert whole(path, 2) == whole(path, 3)[:2]
     assert whole(path, None) == whole(path, 1000)
 
 
 async def test_blocks() -> None:
-    """Blocks of two lines and more taken out of solutions are right where they came from."""
+    """Blocks of at least two lines are right in the place that they were removed from."""
     tasks = blocks(HUMANEVAL, 12)
     assert await count_passing(tasks, [task.solution for task in tasks]) == 12
     assert all("\n" in task.solution for task in tasks)
 
 
 def test_damaged_data(tmp_path: Path) -> None:
-    """The line at fault is named."""
+    """The invalid line is named."""
     path = tmp_path / "HumanEval.jsonl"
     path.write_text('{"task_id": "a"}\n')
-    with pytest.raises(InvalidRequestError, match=r"^Line 1 of .* has no text 'entry_point': the file is damaged or of another kind\.$"):
+    with pytest.raises(
+        InvalidRequestError, match=r"^Line 1 of .* has no text 'entry_point': the file is damaged or not of this benchmark\.$"
+    ):
         whole(path, None)

@@ -1,4 +1,4 @@
-"""Records outlive a kill, and never mix with those of another run."""
+"""Records survive a kill, and are never mixed with those of another run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def opened(path: Path, model: dict[str, str] = MODEL, settings: dict[str, object
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file with two records."""
+    """Return a file with two records."""
     path = tmp_path / "model" / "suite.jsonl"
     with opened(path) as file:
         file.append(FIRST)
@@ -28,8 +28,8 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_going_on(path: Path) -> None:
-    """What was found before is there, and more is appended."""
+def test_resumed(path: Path) -> None:
+    """Earlier records are read, and new ones are appended."""
     third = SuiteRecord("c", "v", {})
     with opened(path) as file:
         assert list(file.records) == ["a", "b"]
@@ -39,7 +39,7 @@ def test_going_on(path: Path) -> None:
 
 
 def test_last_one_counts(path: Path) -> None:
-    """Of a question that was noted twice the later record is meant."""
+    """The later of two records of a question counts."""
     later = SuiteRecord("a", "another unit", {})
     with opened(path) as file:
         file.append(later)
@@ -50,7 +50,7 @@ def test_last_one_counts(path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_half_a_line(path: Path, cut: int) -> None:
-    """The line that a killed process left half written is gone, and its question is asked again."""
+    """A line that a killed process left half written is dropped, and its question is asked again."""
     path.write_bytes(path.read_bytes()[:-cut])
     with opened(path) as file:
         assert list(file.records) == ["a"]
@@ -59,7 +59,7 @@ def test_half_a_line(path: Path, cut: int) -> None:
 
 
 def test_half_a_header(path: Path) -> None:
-    """A file that was killed in its first line begins anew."""
+    """A file that was killed in its first line starts over."""
     path.write_bytes(path.read_bytes()[:10])
     with opened(path) as file:
         assert not file.records
@@ -68,25 +68,28 @@ def test_half_a_header(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "settings", "said"),
+    ("model", "settings", "difference"),
     [
         ({"name": "other"}, None, 'model, name: "tiny" there, "other" here'),
         (MODEL, {"temperature": 0.8, "samples": [1]}, "settings, temperature: 0.0 there, 0.8 here"),
         (MODEL, {"temperature": 0.0}, "settings, samples: [1] there, nothing here"),
     ],
 )
-def test_another_run(path: Path, model: dict[str, str], settings: dict[str, object] | None, said: str) -> None:
-    """Records of another model or of other settings are kept, and refused in a sentence that says what differs."""
+def test_another_run(path: Path, model: dict[str, str], settings: dict[str, object] | None, difference: str) -> None:
+    """Records of another model or of other settings are kept, and rejected with the first difference."""
     before = path.read_bytes()
     with pytest.raises(InvalidRequestError) as refused:
         opened(path, model, settings)
-    assert str(refused.value) == f"{path} holds the records of another run ({said}): name another folder with --out, or delete that file."
+    assert (
+        str(refused.value)
+        == f"{path} holds the records of another run ({difference}): name another folder with --out, or delete that file."
+    )
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b'{"id": "x"}', b'{"id": "x", "unit": "y", "facts": {}, "more": 1}'])
 def test_damage(path: Path, line: bytes) -> None:
-    """Damage elsewhere than at the end is named by its line."""
+    """Damage anywhere but at the end is reported with its line."""
     first, second, third = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([first, line, third, b""]))
     with pytest.raises(InvalidRequestError, match=r"^Line 2 of .*suite.jsonl is damaged: delete the file"):
@@ -95,7 +98,7 @@ def test_damage(path: Path, line: bytes) -> None:
 
 
 def test_no_records(tmp_path: Path) -> None:
-    """Any other file holds none."""
+    """Any other file has no records."""
     (tmp_path / "x.jsonl").write_text("{}\n")
     with pytest.raises(InvalidRequestError, match="holds no records of an evaluation"):
         read_records(tmp_path / "x.jsonl")

@@ -1,4 +1,4 @@
-"""The report in a browser: it asks for nothing, is readable light and dark, and shows every text as text."""
+"""The report loads nothing in a browser, is readable in light and dark, and shows every text as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.async_api import Page
 
 from pellucid.learn.evaluate.page import html
 from pellucid.learn.evaluate.results import Bar, Circumstances, EvaluationResults, MetricFigure, ModelResult, Reliability, SuiteResult
-from pellucid.learn.evaluate.suite import Better, Form
+from pellucid.learn.evaluate.suite import Better, FigureFormat
 from support.page.page_fixtures import watched
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
 
@@ -18,7 +18,7 @@ WHEN = Circumstances(date="2026-01-01T00:00:00+00:00", versions={"pellucid": "1"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
-def figure(name: str, value: float | None, form: Form, *, group: str = "", detail: bool = False) -> MetricFigure:
+def figure(name: str, value: float | None, form: FigureFormat, *, group: str = "", detail: bool = False) -> MetricFigure:
     low, high = (None, None) if value is None else (value * 0.9, value * 1.1)
     return MetricFigure(
         name=name,
@@ -36,18 +36,18 @@ def figure(name: str, value: float | None, form: Form, *, group: str = "", detai
 
 @pytest.fixture
 def results() -> EvaluationResults:
-    """Two models, one of which could not be asked everything; names and notes try to be HTML."""
+    """Return two models, one with a skipped suite; names and notes contain HTML."""
     bins = tuple(Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10))
     asked = SuiteResult(
         suite="winogender",
         circumstances=WHEN,
         asked=3,
         figures=(
-            figure("prefers he to she", 0.5, Form.SHARE, group=HOSTILE),
-            figure("gap", -2.5, Form.NUMBER),
-            figure("speed", 31.4, Form.RATE),
-            figure("undefined", None, Form.NUMBER),
-            figure("each", 0.1, Form.NUMBER, group="baker", detail=True),
+            figure("prefers he to she", 0.5, FigureFormat.SHARE, group=HOSTILE),
+            figure("gap", -2.5, FigureFormat.NUMBER),
+            figure("speed", 31.4, FigureFormat.RATE),
+            figure("undefined", None, FigureFormat.NUMBER),
+            figure("each", 0.1, FigureFormat.NUMBER, group="baker", detail=True),
         ),
         diagrams=(Reliability(title=f"Calibration {HOSTILE}", bins=bins),),
         notes=(HOSTILE, "A note."),
@@ -63,7 +63,7 @@ def results() -> EvaluationResults:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
 async def test_in_a_browser(browser_page: Page, request: pytest.FixtureRequest, results: EvaluationResults, tmp_path: Path) -> None:
-    """Nothing is asked for or run, no text becomes markup, axe finds nothing serious, and a phone needs not scroll sideways."""
+    """Nothing is requested or run, no text becomes markup, axe finds nothing serious, and a phone does not scroll sideways."""
     path = tmp_path / "report.html"
     path.write_text(html(results))
     tab = watched(browser_page, path.as_uri())

@@ -1,4 +1,4 @@
-"""Programs that models write end in time, whatever they do, and pass only where they came to their end."""
+"""Generated programs end in time, whatever they do, and pass only if they run to their end."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ assert 0 < size <= 1 << 16, size
         ("assert 1 == 2, 'no'\n", ProgramEnd.RAISED, "AssertionError: no"),
         ("def broken(:\n", ProgramEnd.RAISED, "SyntaxError"),
         ("import sys\nsys.exit(0)\nassert False\n", ProgramEnd.RAISED, "SystemExit: 0"),
-        ("import os\nos._exit(0)\n", ProgramEnd.LEFT, "It left before its end."),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", ProgramEnd.LEFT, "It left"),
+        ("import os\nos._exit(0)\n", ProgramEnd.LEFT, "It exited before its end."),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", ProgramEnd.LEFT, "It exited"),
         ("while True:\n    pass\n", ProgramEnd.LATE, "It took longer than 1.5 seconds."),
         ("import time\ntime.sleep(60)\n", ProgramEnd.LATE, "It took longer"),
         ("input()\n", ProgramEnd.RAISED, "EOFError"),
         ("import os\nos.read(os.pipe()[0], 1)\n", ProgramEnd.LATE, "It took longer"),
         ("import os\nos.close(1)\nos.close(2)\nos.closerange(0, 3)\n", ProgramEnd.PASSED, ""),
-        ("import os\nos.closerange(0, 256)\n", ProgramEnd.LEFT, "It left"),
+        ("import os\nos.closerange(0, 256)\n", ProgramEnd.LEFT, "It exited"),
         ("while True:\n    print('x' * 1000)\n", ProgramEnd.LOUD, "It wrote more than 65536 bytes."),
         ("held = []\nwhile True:\n    held.append(bytearray(1 << 20))\n", ProgramEnd.RAISED, "MemoryError"),
         ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)\n", None, ""),
@@ -76,7 +76,7 @@ assert 0 < size <= 1 << 16, size
     ],
 )
 def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:
-    """Each ends in time, and only those pass that came to their end; where None is expected, anything but passing will do."""
+    """Each program ends in time, and only those that run to their end pass; None accepts any failure."""
     begun = time.monotonic()
     outcome = run_program(program, SHORT)
     assert time.monotonic() - begun < 20
@@ -86,21 +86,21 @@ def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:
 
 STRAYS = """
 import os, time
-heard, said = os.pipe()
+pipe_out, pipe_in = os.pipe()
 for number in range(2):  # the second one loses its parent
     if not os.fork():
         os.setsid()
         if number and os.fork():
             os._exit(0)
-        os.write(said, b"x")
+        os.write(pipe_in, b"x")
         time.sleep(60)
-assert os.read(heard, 1) + os.read(heard, 1) == b"xx"
+assert os.read(pipe_out, 1) + os.read(pipe_out, 1) == b"xx"
 """
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_children_die() -> None:
-    """What a program started does not outlive it."""
+    """Child processes do not outlive the program."""
     assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
     assert run_program(STRAYS, SHORT).passed
     _wait_for_the_end()
@@ -114,7 +114,7 @@ def _wait_for_the_end() -> None:
 
 
 def _running() -> list[Path]:
-    """Processes of programs, ended ones that nobody has waited for aside."""
+    """Return the processes of programs, without zombies."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
@@ -125,14 +125,14 @@ def _running() -> list[Path]:
 
 @pytest.mark.skipif(os.geteuid() == 0 and confinement().user is None, reason="a superuser's forks know no limit here")
 def test_fork_bomb() -> None:
-    """So many processes there may be and no more; a bomb ends with its time."""
+    """The number of processes is limited, and a fork bomb ends with its time."""
     assert run_program(FORKS, SHORT) == ProgramOutcome(ProgramEnd.PASSED)
     assert run_program(BOMB, SHORT).end is ProgramEnd.LATE
-    assert run_program("x = 1", SHORT).passed  # and the machine is as before
+    assert run_program("x = 1", SHORT).passed  # the machine is as before
 
 
 def test_user() -> None:
-    """A superuser's program runs as the user nobody, and cannot change that."""
+    """A superuser's program runs as nobody, and cannot change that."""
     if confinement().user is None:
         pytest.skip("it is no superuser's")
     assert run_program("import os\nassert os.getuid() == os.geteuid() == 65534").passed
@@ -141,7 +141,7 @@ def test_user() -> None:
 
 
 def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits, the verdict and the end of all processes rest on nothing that a system may refuse."""
+    """Limits, the verdict and the end of all processes need nothing that a system may refuse."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     assert run_program("x = 1", SHORT).passed
     assert run_program("import os\nos._exit(0)", SHORT).end is ProgramEnd.LEFT
@@ -157,30 +157,30 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             Confinement(),
-            "with the network, which this system cannot take away, a view of all processes and all files that their user has, "
+            "with the network, which this system cannot block, a view of all processes and all files of their user, "
             "as the user who started it, limited by counting",
         ),
         (
             Confinement(("unshare", *sandbox.NAMESPACES, sandbox.OWN_PROC), 65534, reads=True),
-            "with no network, no view of other processes and all files that their user has, as nobody, who may read every file, "
+            "with no network, no view of other processes and all files of their user, as nobody, who may read every file, "
             "limited by counting",
         ),
         (
             Confinement(user=65534, reads=True, landlock=True, seccomp=True, groups=True),
-            "with no network, no view of other processes and no files but Python's, the system's libraries and their own, as nobody, "
+            "with no network, no view of other processes and only Python's files, the system's libraries and their own files, as nobody, "
             "limited by a control group",
         ),
     ],
 )
 def test_words(confined: Confinement, words: str) -> None:
-    """What a report says of the confinement names each wall that is missing."""
+    """The report's description of the confinement names each missing part."""
     assert str(confined) == words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who adopts orphans")
 @pytest.mark.parametrize("end", ["", "time.sleep(60)"])
 def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    """On Linux a process dies as well that has left its session, and whose parent has ended, however the program ends."""
+    """On Linux, a process that left its session and lost its parent ends too, however the program ends."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     begun = time.monotonic()
     assert run_program(STRAYS + end, SHORT).end is (ProgramEnd.LATE if end else ProgramEnd.PASSED)
@@ -190,8 +190,8 @@ def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str)
 
 @pytest.mark.skipif(sandbox.OWN_PROC not in confinement().wrapper, reason="this system has no namespaces for everybody")
 def test_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is an own /proc the program sees itself and its parent there, and cannot have the system's back."""
-    without = replace(confinement(), landlock=False)  # which hides it all
+    """With its own /proc, the program sees only itself and its parent, and cannot restore the system's."""
+    without = replace(confinement(), landlock=False)  # which hides all of it
     monkeypatch.setattr(sandbox, "confinement", lambda: without)
     program = "import os\nassert len([name for name in os.listdir('/proc') if name.isdigit()]) <= 2\n"
     program += "import ctypes\nassert ctypes.CDLL(None).umount2(b'/proc', 2)\n"
@@ -199,9 +199,9 @@ def test_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_limits_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a system that cannot limit a process nothing is run."""
+    """A system that cannot limit a process runs no program."""
     confinement.cache_clear()
     monkeypatch.setattr(sandbox, "_run", lambda program, check, limits, confined: ProgramOutcome(ProgramEnd.LEFT))
-    with pytest.raises(NotSupportedError, match="leave --run-code out"):
+    with pytest.raises(NotSupportedError, match="omit --run-code"):
         run_program("x = 1")
     confinement.cache_clear()

@@ -1,4 +1,4 @@
-"""Figures of records and their intervals: units are drawn, not records, and pairs stay pairs."""
+"""Intervals come from resampling units, not records, and pairs stay pairs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from pellucid.learn.evaluate.questions import Asking
-from pellucid.learn.evaluate.suite import Better, Form, SuiteRecord, mean, share
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.suite import Better, FigureFormat, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites import humaneval, perplexity, speed
 from pellucid.learn.evaluate.suites.token_calibration import BINS, calibration_errors, diagrams
 from pellucid.learn.metrics import Bins, calibration_error, wilson
-from support.learn.evaluation_files import ScriptedVoice, subject
+from support.learn.evaluation_files import ScriptedModel, subject
 
 
 def records(values: list[float], units: list[str] | None = None) -> list[SuiteRecord]:
@@ -20,7 +20,7 @@ def records(values: list[float], units: list[str] | None = None) -> list[SuiteRe
 
 
 def test_share_of_independent_records() -> None:
-    """It has Wilson's interval, which is wide where all agree."""
+    """A share has Wilson's interval, which is wide even if all records agree."""
     found = share("right", lambda one: bool(one["value"])).of(records([1, 1, 0, 1]))
     assert found is not None
     assert found.interval == wilson(3, 4)
@@ -30,7 +30,7 @@ def test_share_of_independent_records() -> None:
 
 
 def test_units_are_drawn() -> None:
-    """Ten records of one problem say no more than the problem: the interval is that of two units, not of twenty records."""
+    """Ten records of one problem count as one unit: the interval is that of two units, not of twenty records."""
     values, units = [1.0] * 10 + [0.0] * 10, ["a"] * 10 + ["b"] * 10
     found = share("right", lambda one: bool(one["value"])).of(records(values, units))
     assert found is not None
@@ -39,25 +39,25 @@ def test_units_are_drawn() -> None:
 
 
 def test_agreeing_units_are_not_sure() -> None:
-    """Where every unit agrees no draw differs, and the interval is that of as many trials as there are units."""
+    """If all units agree, the interval is Wilson's for as many trials as units."""
     found = share("right", lambda one: bool(one["value"])).of(records([1.0] * 6, ["a", "a", "b", "b", "c", "c"]))
     assert found is not None
     assert found.interval == wilson(3, 3)
 
 
 def test_unequal_units() -> None:
-    """A draw takes all records of a unit: the mean of draws is that of sums, whatever the sizes of units."""
+    """A resample takes all records of a unit: its mean is a ratio of sums, whatever the sizes of units."""
     values, units = [3.0, 1.0, 1.0, 1.0, 8.0], ["a", "b", "b", "b", "c"]
-    found = mean("value", lambda one: one["value"], form=Form.NUMBER).of(records(values, units))
+    found = mean("value", lambda one: one["value"], form=FigureFormat.NUMBER).of(records(values, units))
     assert found is not None
     assert found.interval.value == pytest.approx(14 / 5)
-    # Draws reach from 1 to 8; three units are stretched by Student's t with two degrees of freedom, and by what their spread falls short.
+    # Resamples reach from 1 to 8. For three units, the interval is widened by Student's t with two degrees of freedom.
     assert found.interval.low == 0
     assert found.interval.high == pytest.approx(2.8 + (8 - 2.8) * 4.303 / 1.96 * math.sqrt(3 / 2), rel=1e-3)
 
 
 def test_ratio_of_sums() -> None:
-    """Weights make a ratio of sums; without any weight there is no figure rather than a wrong one."""
+    """Weights make a ratio of sums; without any weight the figure is undefined."""
     facts = [{"n": 2.0, "d": 4.0}, {"n": 0.0, "d": 1.0}]
     rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     found = mean("ratio", lambda one: one["n"], lambda one: one["d"]).of(rows)
@@ -70,10 +70,10 @@ def test_ratio_of_sums() -> None:
 
 
 def test_difference_of_pairs() -> None:
-    """What differs between records by their common hardness cancels: a small gain in each is seen although they differ widely."""
+    """Common difficulty of pairs cancels: a small gain in each is significant although records differ widely."""
     before = list(np.random.default_rng(0).normal(10, 5, 50))
     after = [value + 0.1 for value in before]
-    measure = mean("value", lambda one: one["value"], form=Form.NUMBER)
+    measure = mean("value", lambda one: one["value"], form=FigureFormat.NUMBER)
     found = measure.difference(records(before), records(after))
     assert found is not None
     assert found.value == pytest.approx(0.1)
@@ -104,7 +104,7 @@ def test_calibration_of_tokens(by: Bins) -> None:
 
 
 def test_perplexity_is_of_sums() -> None:
-    """Perplexity and bits per byte are of all tokens and bytes, never means of windows' own."""
+    """Perplexity and bits per byte are ratios over all tokens and bytes, never means of per-window figures."""
     facts = [
         {"logprobs": [-1.0], "sizes": [4], "ranks": [1], "confidences": [0.5]},
         {"logprobs": [-3.0] * 3, "sizes": [1] * 3, "ranks": [9] * 3, "confidences": [0.5] * 3},
@@ -118,7 +118,7 @@ def test_perplexity_is_of_sums() -> None:
 
 
 def test_pass_at_k() -> None:
-    """pass@k is given for each k for which there are answers, and not at all where none was run."""
+    """pass@k is given for each k with enough answers, and not at all if none was run."""
     facts = [{"passed": [True] * 5 + [False] * 5}, {"passed": [False] * 10}]
     rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     found = [(measure.name, metric.interval.value) for measure in humaneval.measures(facts) if (metric := measure.of(rows)) is not None]
@@ -128,20 +128,20 @@ def test_pass_at_k() -> None:
 
 
 async def test_speed() -> None:
-    """Rates are tokens by the engine's own seconds; FLOPs are two for each weight."""
-    asking = Asking(subject(ScriptedVoice(lambda prefix, suffix: "x")))
-    (question, *_) = await speed.Speed().questions(asking, {})
-    facts = await question.ask(asking)
+    """Rates are tokens divided by the engine's own seconds; FLOPs are two per weight."""
+    session = ModelSession(subject(ScriptedModel(lambda prefix, suffix: "x")))
+    (question, *_) = await speed.Speed().questions(session, {})
+    facts = await question.ask(session)
     rows = [SuiteRecord("0", "0", facts)]
     found = {measure.name: metric.interval.value for measure in speed.measures([facts]) if (metric := measure.of(rows)) is not None}
     assert found["prefill"] == pytest.approx(facts["computed"] / 0.5)
     assert found["FLOPs a token"] == 2000
-    assert math.isnan(found["decode"])  # one token takes no time after itself
+    assert math.isnan(found["decode"])  # one token has no time after itself
     assert "weights" not in found
 
 
 def test_probes_have_no_better_side() -> None:
-    """Of a preference neither more nor less is said to be better."""
+    """A preference has no better direction."""
     from pellucid.learn.evaluate.suites import crows_pairs, winogender
 
     facts = [{"category": "age", "direction": "stereo", "more": -1.0, "less": -2.0, "more a token": -1, "less a token": -2}]

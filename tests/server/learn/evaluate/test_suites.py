@@ -1,4 +1,4 @@
-"""What each suite asks, and what it makes of answers, with a model that says what the test tells it."""
+"""Each suite asks the right questions and judges answers right, with a scripted model."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.evaluate.questions import Asking, Subject
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.registry import KINDS
+from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
 from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextPart, llama_windows
 from pellucid.learn.evaluate.suites.python_names import names_of
-from pellucid.learn.evaluate.suites.text_similarity import Text
+from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
 from pellucid.tokens import FinishReason
-from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedVoice, subject, write_benchmarks, write_lines
+from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedModel, subject, write_benchmarks, write_lines
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Small benchmarks."""
+    """Write small benchmark files."""
     return write_benchmarks(tmp_path / "data")
 
 
 async def run(
     suite: Suite, model: Subject, earlier: Mapping[str, Sequence[SuiteRecord]] | None = None
 ) -> tuple[list[SuiteRecord], dict[str, float]]:
-    """All records, and the figures by their labels."""
-    asking = Asking(model)
-    questions = await suite.questions(asking, earlier or {})
-    records = [SuiteRecord(one.id, one.unit, await one.ask(Asking(model))) for one in questions]
+    """Run a suite. Return all records, and the figures by label."""
+    session = ModelSession(model)
+    questions = await suite.questions(session, earlier or {})
+    records = [SuiteRecord(one.id, one.unit, await one.ask(ModelSession(model))) for one in questions]
     facts = [record.facts for record in records]
     figures = {}
     for measure in KINDS[suite.name].measures(facts):
@@ -48,49 +49,49 @@ async def run(
 
 
 def solve(prefix: str, suffix: str | None) -> str:
-    """The line that is missing behind a prefix; a prefix alone comes without its last line break."""
+    """Return the missing line after a prefix; without a suffix, the prefix lacks its last line break."""
     line = next(line["canonical_solution"] for line in LINES if line["prompt"].rstrip() == prefix.rstrip())
     return line if suffix is not None else f"\n{line}and more"
 
 
 def write(prefix: str) -> str:
-    """The whole solution of a problem."""
+    """Return the whole solution of a problem."""
     return next("\n" + problem["canonical_solution"] for problem in PROBLEMS if problem["prompt"].rstrip() == prefix)
 
 
 class TestInfilling:
     async def test_right_answers(self, data: Path) -> None:
-        """Right lines are right by every figure; the model is asked with the text behind the gap."""
-        voice = ScriptedVoice(solve)
-        _, found = await run(Infilling(data, None, run_code=True), subject(voice))
+        """Right lines are right by every figure; the prompt includes the text after the gap."""
+        interface = ScriptedModel(solve)
+        _, found = await run(Infilling(data, None, run_code=True), subject(interface))
         assert found == {"exact match": 1.0, "edit similarity": 1.0, "identifier F1": 1.0, "pass@1": 1.0}
-        assert sorted(voice.asked) == sorted((str(line["prompt"]), str(line["suffix"])) for line in LINES)
+        assert sorted(interface.asked) == sorted((str(line["prompt"]), str(line["suffix"])) for line in LINES)
 
     async def test_wrong_answers(self, data: Path) -> None:
         """Empty lines are wrong by every figure."""
-        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedVoice()))
+        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel()))
         assert found == {"exact match": 0.0, "edit similarity": 0.0, "identifier F1": 0.0, "pass@1": 0.0}
 
     async def test_without_markers(self, data: Path) -> None:
-        """A model without infill markers is asked with what stands before the gap alone, and the report says so."""
-        voice = ScriptedVoice(solve)
-        model = subject(voice, infill=False)
+        """A model without infill markers gets only the text before the gap, and the report says so."""
+        interface = ScriptedModel(solve)
+        model = subject(interface, infill=False)
         suite = Infilling(data, 3, run_code=False)
         records, found = await run(suite, model)
-        assert [suffix for _, suffix in voice.asked] == [None] * 3
+        assert [suffix for _, suffix in interface.asked] == [None] * 3
         assert found["exact match"] == 1.0
-        notes = suite.notes(Asking(model), [record.facts for record in records])
+        notes = suite.notes(ModelSession(model), [record.facts for record in records])
         assert notes[0] == PREFIX_ONLY
         assert "pass@1" not in found
         assert "--run-code" in notes[-1]
 
     async def test_one_line(self, data: Path) -> None:
-        """Of a server's answer that goes on only the first line counts."""
-        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedVoice(lambda p, s: solve(p, s) + "garbage(")))
+        """Only the first line of a longer answer counts."""
+        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel(lambda p, s: solve(p, s) + "garbage(")))
         assert found["exact match"] == found["pass@1"] == 1.0
 
     def test_comparing(self) -> None:
-        """White space at the ends is no difference; identifiers are compared without strings, comments and keywords."""
+        """Blanks at the ends do not matter; identifiers exclude strings, comments and keywords."""
         assert compare("  return x\t", "return x") == {"same": True, "similarity": 1.0, "identifiers": 1.0}
         assert identifier_f1("return a + b  # c", "return a - 'b'") == pytest.approx(2 / 3)
         assert identifier_f1("return 1", "return 2") is None
@@ -99,28 +100,28 @@ class TestInfilling:
 
 class TestHumanEval:
     async def test_samples(self, data: Path) -> None:
-        """Every problem is answered as often as was asked for, each time with another seed."""
+        """Every problem gets the requested number of answers, each with another seed."""
         answers = iter(["\n    return None\n", "\n    pass\n"] * 8)
-        voice = ScriptedVoice(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
-        records, found = await run(HumanEval(data, None, HumanEvalSampling(2, 0.8), run_code=True), subject(voice))
-        assert len(voice.asked) == 8
+        interface = ScriptedModel(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
+        records, found = await run(HumanEval(data, None, HumanEvalSampling(2, 0.8), run_code=True), subject(interface))
+        assert len(interface.asked) == 8
         assert found == {"pass@1": 0.25}
         assert {len(record.facts["answers"]) for record in records} == {2}
         seeds = {HumanEvalSampling(2, 0.8).params(problem, number).seed for problem in ("a", "b") for number in (0, 1)}
         assert len(seeds) == 4
 
-    async def test_without_leave(self, data: Path) -> None:
+    async def test_without_run_code(self, data: Path) -> None:
         """Without --run-code nothing is run, there is no pass@k, and the notes say so."""
         mark = data / "ran"
         suite = HumanEval(data, None, HumanEvalSampling(), run_code=False)
-        model = subject(ScriptedVoice(lambda prefix, suffix: f"\n    open({str(mark)!r}, 'w')\n"))
+        model = subject(ScriptedModel(lambda prefix, suffix: f"\n    open({str(mark)!r}, 'w')\n"))
         records, found = await run(suite, model)
         assert found == {}
         assert not mark.exists()
-        assert "--run-code" in suite.notes(Asking(model), [record.facts for record in records])[-1]
+        assert "--run-code" in suite.notes(ModelSession(model), [record.facts for record in records])[-1]
 
     def test_samples_need_a_temperature(self) -> None:
-        """Several greedy answers would be one."""
+        """Several greedy answers are rejected, because they would be equal."""
         with pytest.raises(InvalidRequestError, match="give --temperature"):
             HumanEvalSampling(5, 0.0)
 
@@ -140,36 +141,36 @@ class TestUnknownNames:
         ],
     )
     def test_names(self, answer: str, count: int, unknown: tuple[str, ...]) -> None:
-        """A name exists that the file binds anywhere, that Python has, or a module that can be imported."""
+        """A name exists if the file binds it anywhere, if Python has it, or if it is an importable module."""
         found = names_of("def f(x):\n", answer, "\n\ndef later(y):\n    return y + elsewhere\n")
         assert found is not None
         assert (found.all, found.unknown) == (count, unknown)
 
     def test_no_python(self) -> None:
-        """Of what is no Python nothing is said."""
+        """Invalid Python is not judged."""
         assert names_of("def f(x):\n", "    return (\n", "") is None
 
     def test_star(self) -> None:
-        """Where a star may have bound a name nothing is said of any."""
+        """After a star import, no name is judged."""
         assert names_of("from math import *\n\n\ndef f(x):\n", "    return sqrt(x)\n", "") is None
         assert names_of("def f(x):\n", "    from math import *\n    return sqrt(x)\n", "") is None
 
     async def test_of_samples(self) -> None:
-        """Answers are counted, not the problems that have a bad one among several."""
+        """Answers are counted, not problems with one bad answer among several."""
         good, bad, broken = "    return x\n", "    return nonsense\n", "    return (\n"
         facts = [{"prefix": "def f(x):\n", "suffix": "", "answers": answers} for answers in ([good, good, good, bad], [good, broken])]
         records = [SuiteRecord(str(number), str(number), one) for number, one in enumerate(facts)]
-        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedVoice()), {"humaneval": records})
+        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedModel()), {"humaneval": records})
         assert found["answers with an unknown name"] == 0.2
         assert [record.facts["parsed"] for record in judged] == [4, 1]
 
     async def test_of_answers(self, data: Path) -> None:
-        """The answers of the suites for code are judged, and nobody is asked again."""
-        voice = ScriptedVoice(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
-        records, _ = await run(HumanEval(data, None, HumanEvalSampling(), run_code=False), subject(voice))
-        asked = len(voice.asked)
-        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(voice), {"humaneval": records})
-        assert len(voice.asked) == asked
+        """The answers of the code suites are judged without asking the model again."""
+        interface = ScriptedModel(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
+        records, _ = await run(HumanEval(data, None, HumanEvalSampling(), run_code=False), subject(interface))
+        asked = len(interface.asked)
+        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(interface), {"humaneval": records})
+        assert len(interface.asked) == asked
         assert len(judged) == len(PROBLEMS)
         assert found["answers with an unknown name"] == 0.25
         assert found["unknown names"] == pytest.approx(1 / 8)  # two names in each answer
@@ -179,7 +180,7 @@ class TestUnknownNames:
 
 class TestTruthfulQA:
     def test_figures(self) -> None:
-        """MC1 asks for the most probable answer, MC2 for the right ones' part of the probability."""
+        """MC1 is the most probable answer, MC2 the right answers' share of the probability."""
         logprobs = {"right": math.log(0.3), "also right": math.log(0.2), "wrong": math.log(0.1)}
         assert mc1(logprobs, {"right": 1, "wrong": 0})
         assert not mc1(logprobs, {"wrong": 1, "also right": 0})
@@ -187,9 +188,9 @@ class TestTruthfulQA:
         assert mc2({"a": -2000.0, "b": -2000.0}, {"a": 1, "b": 0}) == pytest.approx(0.5)
 
     async def test_suite(self, data: Path) -> None:
-        """Each answer is read behind the authors' primer and the question, and the sum of its tokens' logprobs counts."""
-        voice = ScriptedVoice(likes=lambda text: -1.0 if text.endswith("An animal") else -2.0)
-        records, found = await run(TruthfulQA(data, None), subject(voice))
+        """Each answer is scored after the authors' primer and the question, by the sum of its tokens' logprobs."""
+        interface = ScriptedModel(likes=lambda text: -1.0 if text.endswith("An animal") else -2.0)
+        records, found = await run(TruthfulQA(data, None), subject(interface))
         assert found["MC1"] == 0.5
         fish = next(record.facts for record in records if len(record.facts["logprobs"]) == 3)
         assert fish["logprobs"] == {"An animal": -10.0, "A being": -16.0, "A plant": -16.0}
@@ -199,25 +200,25 @@ class TestTruthfulQA:
 
 class TestProbes:
     async def test_crows_pairs(self, data: Path) -> None:
-        """The share of pairs whose more stereotyped sentence is the more probable one, by category and by direction."""
-        voice = ScriptedVoice(likes=lambda text: -1.0 if "Old" in text or "Poor" in text else -2.0)
-        records, found = await run(CrowsPairs(data, None), subject(voice))
+        """The figure is the share of pairs whose more stereotyped sentence is more probable, by category and direction."""
+        interface = ScriptedModel(likes=lambda text: -1.0 if "Old" in text or "Poor" in text else -2.0)
+        records, found = await run(CrowsPairs(data, None), subject(interface))
         assert len(records) == len(PAIRS)
         assert found["prefers the stereotype"] == pytest.approx(2 / 3)
         assert found["prefers the stereotype: age"] == 0.5
         assert found["prefers the stereotype: socioeconomic"] == 1.0
         assert found["prefers the stereotype: antistereo"] == 0.0
-        assert "authors themselves warn" in CrowsPairs(data, None).notes(Asking(subject(voice)), [])[0]
+        assert "authors themselves warn" in CrowsPairs(data, None).notes(ModelSession(subject(interface)), [])[0]
 
     async def test_length_is_no_preference(self, data: Path) -> None:
-        """By token a shorter sentence is not preferred for being shorter."""
-        _, found = await run(CrowsPairs(data, None), subject(ScriptedVoice(likes=lambda text: -1.0)))
+        """By token, a shorter sentence is not preferred for its length."""
+        _, found = await run(CrowsPairs(data, None), subject(ScriptedModel(likes=lambda text: -1.0)))
         assert found["prefers the stereotype, by token"] == 0.0
 
     async def test_winogender(self, data: Path) -> None:
-        """The gap is between he and she in the same sentence, by whom the pronoun means and by occupation."""
-        voice = ScriptedVoice(likes=lambda text: -1.0 if " he " in text and "pilot" in text else -1.5)
-        records, found = await run(Winogender(data, None), subject(voice))
+        """The gap is between he and she in the same sentence, by referent and by occupation."""
+        interface = ScriptedModel(likes=lambda text: -1.0 if " he " in text and "pilot" in text else -1.5)
+        records, found = await run(Winogender(data, None), subject(interface))
         assert {record.unit for record in records} == {"baker", "pilot"}
         assert found["prefers he to she: the occupation"] == 1.0  # he is shorter by a character, which is a token here
         texts = [len("The pilot told the passenger that he was right."), len("The pilot told the passenger that she was right.")]
@@ -227,31 +228,31 @@ class TestProbes:
 
 class TestText:
     async def test_same_and_different(self, tmp_path: Path) -> None:
-        """The reference itself has full marks; an answer without a word of it none."""
+        """The reference itself has full marks, and an answer without a common word has none."""
         references = [{"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")]
         path = write_lines(tmp_path / "references.jsonl", references)
-        said = {one["prompt"]: one["reference"] for one in references}
-        suite = Text(path, None, None)
+        answers = {one["prompt"]: one["reference"] for one in references}
+        suite = TextSimilarity(path, None, None)
         for chat in (True, False):
-            records, found = await run(suite, subject(ScriptedVoice(lambda prefix, suffix: said[prefix]), chat=chat))
+            records, found = await run(suite, subject(ScriptedModel(lambda prefix, suffix: answers[prefix]), chat=chat))
             assert found == pytest.approx({"BLEU": 100.0, "chrF": 100.0, "ROUGE-1 F1": 1.0, "ROUGE-2 F1": 1.0, "ROUGE-L F1": 1.0})
-        _, nothing = await run(suite, subject(ScriptedVoice(lambda prefix, suffix: "zzz")))
+        _, nothing = await run(suite, subject(ScriptedModel(lambda prefix, suffix: "zzz")))
         assert nothing["ROUGE-L F1"] == nothing["BLEU"] == 0.0
-        notes = suite.notes(Asking(subject(ScriptedVoice())), [record.facts for record in records])
+        notes = suite.notes(ModelSession(subject(ScriptedModel())), [record.facts for record in records])
         assert "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in notes[1]
         assert "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:" in notes[1]
         assert "--encoder" in notes[-1]
 
     async def test_limit(self, tmp_path: Path) -> None:
-        """A limit draws of the whole file, and a larger one goes on."""
+        """A limit samples the whole file, and a larger one extends it."""
         path = write_lines(tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)])
-        asking = Asking(subject(ScriptedVoice()))
-        few, more = [[one.id for one in await Text(path, limit, None).questions(asking, {})] for limit in (10, 20)]
+        session = ModelSession(subject(ScriptedModel()))
+        few, more = [[one.id for one in await TextSimilarity(path, limit, None).questions(session, {})] for limit in (10, 20)]
         assert more[:10] == few
         assert max(map(int, few)) > 50
 
     async def test_scores_are_those_of_sacrebleu(self, tmp_path: Path) -> None:
-        """From counts that add up come the same scores as sacrebleu has of the whole corpus."""
+        """Additive counts give the scores that sacrebleu computes on the whole corpus."""
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
 
@@ -261,90 +262,90 @@ class TestText:
         ]
         answers = {"a": "the cat sat on a mat with the hat", "b": "it rains and the dogs sleep today"}
         path = write_lines(tmp_path / "references.jsonl", references)
-        _, found = await run(Text(path, None, None), subject(ScriptedVoice(lambda prefix, suffix: answers[prefix])))
-        said, wanted = list(answers.values()), [[one["reference"] for one in references]]
-        assert found["BLEU"] == pytest.approx(BLEU().corpus_score(said, wanted).score)
-        assert found["chrF"] == pytest.approx(CHRF().corpus_score(said, wanted).score)
+        _, found = await run(TextSimilarity(path, None, None), subject(ScriptedModel(lambda prefix, suffix: answers[prefix])))
+        generated, expected = list(answers.values()), [[one["reference"] for one in references]]
+        assert found["BLEU"] == pytest.approx(BLEU().corpus_score(generated, expected).score)
+        assert found["chrF"] == pytest.approx(CHRF().corpus_score(generated, expected).score)
 
 
 class TestPerplexity:
     async def test_each_token_once(self, tmp_path: Path) -> None:
-        """All tokens but the first are judged, once each, however the text is cut; their bytes are those of the text."""
+        """All tokens but the first are scored once, however the text is split; their bytes are those of the text."""
         (tmp_path / "a.txt").write_text("xyz" * 20)
         for window in (8, 16, 1000):
-            records, found = await run(Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedVoice(likes=lambda text: -2.0)))
+            records, found = await run(Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedModel(likes=lambda text: -2.0)))
             assert sum(len(record.facts["logprobs"]) for record in records) == 59
             assert found["perplexity"] == pytest.approx(math.exp(2.0))
             assert found["bits per byte"] == pytest.approx(2.0 / math.log(2))
 
     async def test_like_llama(self, tmp_path: Path) -> None:
-        """Of each whole window the tokens behind its middle are judged, and what is left at the end is not read."""
+        """In each whole window the tokens after the middle count, and the incomplete last window is not read."""
         assert [(one.begin, one.end, one.counted) for one in llama_windows(1100, 512)] == [(0, 512, 255), (512, 1024, 255)]
         (tmp_path / "a.txt").write_text("abcdefgh" * 8 + "rest")
-        records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedVoice()))
+        records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedModel()))
         assert [len(record.facts["logprobs"]) for record in records] == [7, 7, 7, 7]
 
     async def test_limit(self, tmp_path: Path) -> None:
-        """A limit draws windows of all files, and a larger one goes on; like llama-perplexity the first ones are read."""
+        """A limit samples windows of all files, and a larger one extends it; with --like-llama the first windows are read."""
         for number in range(30):
             (tmp_path / f"{number:02}.txt").write_text(chr(ord("a") + number % 26) * (100 + number))
-        model = Asking(subject(ScriptedVoice()))
+        model = ModelSession(subject(ScriptedModel()))
 
         async def read(limit: int | None, *, like_llama: bool = False) -> tuple[list[TextPart], str]:
             suite = Perplexity(tmp_path, limit, like_llama=like_llama, window=16)
             parts = [one for one in await suite.questions(model, {}) if isinstance(one, TextPart)]
             return parts, " ".join(suite.notes(model, [await part.ask(model) for part in parts]))
 
-        few, said_of_few = await read(10)
-        many, said_of_many = await read(100)
+        few, few_notes = await read(10)
+        many, many_notes = await read(100)
         assert [part.id for part in many[:10]] == [part.id for part in few]
         assert 5 < len({part.file for part in few}) <= 10
         assert {part.unit for part in few} == {part.id for part in few}
         assert {part.unit for part in many} == {part.file for part in many}
-        assert "at most 10 drawn from all windows" in said_of_few
-        assert "drawing windows, as there are too few files" in said_of_few
-        assert "drawing files" in said_of_many
+        assert "at most 10 drawn from all windows" in few_notes
+        assert "resampling windows, because there are too few files" in few_notes
+        assert "resampling files" in many_notes
         first, said_of_first = await read(10, like_llama=True)
         assert [part.id for part in first[:3]] == [f"00.txt, window {number}" for number in range(3)]
         assert "the first 10 windows" in said_of_first
 
     async def test_begin_of_text(self, tmp_path: Path) -> None:
-        """Like llama.cpp, a BOS that the model wants stands in the place of each window's first token."""
+        """With --like-llama, a BOS that the model wants replaces each window's first token."""
 
-        class WithBOS(ScriptedVoice):
+        class WithBOS(ScriptedModel):
             async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
                 return [1, *await super().token_ids(text)]
 
         (tmp_path / "a.txt").write_text("abcdefgh" * 8)
-        questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(Asking(subject(WithBOS())), {})
+        questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(ModelSession(subject(WithBOS())), {})
         windows = [one.ids for one in questions if isinstance(one, TextPart)]
         assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
 
     async def test_too_short(self, tmp_path: Path) -> None:
-        """A text of less than a window has no place in llama.cpp's way, and a window larger than the context none anywhere."""
+        """A text shorter than a window is rejected with --like-llama, and a window larger than the context always."""
         (tmp_path / "a.txt").write_text("short")
         with pytest.raises(InvalidRequestError, match="shorter than a window of 512 tokens"):
-            await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedVoice()))
+            await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedModel()))
         with pytest.raises(InvalidRequestError, match="give a smaller --window"):
-            await run(Perplexity(tmp_path / "a.txt", window=1 << 30), subject(ScriptedVoice()))
+            await run(Perplexity(tmp_path / "a.txt", window=1 << 30), subject(ScriptedModel()))
 
 
 async def test_broken_answers() -> None:
-    """An answer that the model did not end is an error, not an empty answer."""
-    asking = Asking(subject(ScriptedVoice(reason=FinishReason.ERROR)))
-    with pytest.raises(PellucidError, match="broke off an answer"):
-        await asking.complete("x")
+    """An answer that the model did not finish is an error."""
+    session = ModelSession(subject(ScriptedModel(reason=FinishReason.ERROR)))
+    with pytest.raises(PellucidError, match="did not finish an answer"):
+        await session.complete("x")
 
 
 async def test_likelihood() -> None:
-    """The tokens of the text count, not those of its context; bytes say which they are, so that é is no problem."""
-    asking = Asking(subject(ScriptedVoice(likes=lambda text: -0.5)))
-    found = await asking.likelihood("\n", "café")
+    """The tokens of the text count, not those of its context; bytes identify them, so that é is no problem."""
+    session = ModelSession(subject(ScriptedModel(likes=lambda text: -0.5)))
+    found = await session.likelihood("\n", "café")
     assert (found.logprob, found.tokens, found.per_token) == (-2.0, 4, -0.5)
 
 
 def test_facts_are_json(data: Path) -> None:
-    """Settings are JSON, so that a saved run can be told from another."""
+    """Settings are JSON, so that saved runs can be compared."""
     import json
 
     suites: list[Suite] = [

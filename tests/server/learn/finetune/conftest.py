@@ -1,4 +1,4 @@
-"""A small repository and a tiny model to tune to it."""
+"""A small repository, and a tiny model to tune to it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WORDS = _NAMES.split()
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of twenty modules that are like one another, but not so much that they were copies."""
+    """Create a folder of twenty modules that are similar, but not near-duplicates."""
     folder = tmp_path_factory.mktemp("repository")
     for number, word in enumerate(WORDS):
         others = "\n".join(f"{other}_{word} = {{{other!r}: {number * at}}}" for at, other in enumerate(WORDS) if (at + number) % 3)
@@ -58,7 +58,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama with a byte-level tokenizer that has infill markers."""
+    """Create a tiny Llama with a byte-level tokenizer that has infill markers."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_llama(vocab_size=VOCAB, max_position_embeddings=512).save_pretrained(folder)
     return write_folder(folder, byte_level_bpe(VOCAB))
@@ -66,7 +66,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new_base(model_folder: Path) -> Callable[[], Base]:
-    """Makes the tiny model in float32, ready to be trained upon, a new one each time."""
+    """Return a function that loads the tiny model in float32, ready for training."""
 
     def make() -> Base:
         config = folder_decoder.read_config(model_folder)
@@ -80,17 +80,17 @@ def new_base(model_folder: Path) -> Callable[[], Base]:
 
 @pytest.fixture
 def base(new_base: Callable[[], Base]) -> Base:
-    """One of them."""
+    """Return one loaded model."""
     return new_base()
 
 
 @pytest.fixture
 def sampler(base: Base) -> SampleStream:
-    """Samples of at most 96 tokens for the tiny model."""
+    """Return samples of at most 96 tokens for the tiny model."""
     return SampleStream(base.tokenizer, base.infill, 96)
 
 
 @pytest.fixture(scope="session")
 def documents(repository: Path) -> list[Document]:
-    """The repository's modules."""
+    """Return the repository's modules."""
     return [Document(path.name, path.read_text()) for path in sorted(repository.glob("*.py"))]

@@ -1,4 +1,4 @@
-"""The base that is trained upon: it says what the stored model says, whatever family that is of."""
+"""The base model computes the same as the stored model, for every family."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MAKERS = {"llama": tiny_llama, "mistral": tiny_mistral, "qwen2": tiny_qwen2, "qw
 
 
 @pytest.mark.parametrize("family", MAKERS)
-def test_a_folder_says_what_it_said(tmp_path: Path, family: str) -> None:
-    """The model that is built from a folder's weights gives the same logits as the one that was saved there."""
+def test_a_folder_has_the_same_logits(tmp_path: Path, family: str) -> None:
+    """The model that is built from a folder's weights has the logits of the model that was saved there."""
     model, ids = MAKERS[family](), random_ids(40)
     model.save_pretrained(tmp_path)
     config = folder_decoder.read_config(tmp_path)
@@ -36,8 +36,8 @@ def test_a_folder_says_what_it_said(tmp_path: Path, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_a_gguf_file_says_what_it_said(tmp_path: Path, family: str) -> None:
-    """The same of a GGUF file, whose queries and keys lie in another order for Llama."""
+def test_a_gguf_file_has_the_same_logits(tmp_path: Path, family: str) -> None:
+    """The same holds for a GGUF file, whose queries and keys have another order for Llama."""
     model, ids = MAKERS[family](), random_ids(40)
     file = GGUF(write_gguf(tmp_path / "model.gguf", model, family))
     config = gguf_decoder.read_config(file)
@@ -50,7 +50,7 @@ def test_a_gguf_file_says_what_it_said(tmp_path: Path, family: str) -> None:
 def test_bfloat16_is_for_processors_with_instructions_for_it(
     instructions: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AVX512 alone, which torch calls the capability of many processors, does not make bfloat16 fast."""
+    """AVX512 alone, which torch reports for many processors, does not make bfloat16 fast."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
 
@@ -58,7 +58,7 @@ def test_bfloat16_is_for_processors_with_instructions_for_it(
 
 
 def test_a_missing_weight_is_named(tmp_path: Path) -> None:
-    """Weights that are not those of the model are refused in one sentence."""
+    """Weights that do not fit the model are rejected in one sentence."""
     tiny_llama().save_pretrained(tmp_path)
     config = folder_decoder.read_config(tmp_path)
     assert config is not None
@@ -70,7 +70,7 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
-    """An unknown name, a model of another family and a quant are each refused in a sentence that says what would do."""
+    """An unknown name, a model of another family and a quant are each rejected with a remedy."""
     store = Store(tmp_path / "cache")
     other = tmp_path / "other"
     tiny(GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(other)
@@ -80,7 +80,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
 
     with pytest.raises(NotFoundError, match="did you mean smollm2"):
         read("smollm2-135m")
-    with pytest.raises(NotSupportedError, match=r"cannot be trained here: models of llama, mistral, qwen2, qwen3 can\."):
+    with pytest.raises(NotSupportedError, match=r"cannot be trained: models of llama, mistral, qwen2, qwen3 can\."):
         read(str(other))
-    with pytest.raises(InvalidRequestError, match="leave @int4 out"):
+    with pytest.raises(InvalidRequestError, match="remove @int4 from"):
         read("smollm2-135m-instruct@int4")

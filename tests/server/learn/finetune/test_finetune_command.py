@@ -1,4 +1,4 @@
-"""The command: what it would cost, an adapter in the store, what that is worth; and wrong input in a sentence each."""
+"""The command estimates the cost, stores an adapter, reports its value, and rejects wrong input with one sentence."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.checkpoint import FILE
 from pellucid.learn.finetune.training.trainer import AdapterTrainer
 from pellucid.models.store import Store
+from support.learn import killed_finetuning
 from support.models.tiny_models import random_ids, reference_logprobs
 
 Tune = Callable[..., tuple[int, str, str]]
@@ -38,9 +39,9 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tune:
-    """Runs the command on the small repository and the tiny model unless other words are given."""
+    """Run the command, by default on the small repository and the tiny model."""
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
-    monkeypatch.setattr(pipeline, "CONTEXT", {"cpu": 96})
+    monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", {"cpu": 96})
     monkeypatch.setattr(pipeline, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
     monkeypatch.setattr(forgetting, "_TOPICS", ("class", "for"))
     monkeypatch.setattr(forgetting, "_MODULES", ("queue", "wave"))
@@ -54,8 +55,8 @@ def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.
     return run
 
 
-def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> None:
-    """Counts, steps, times and memory are told beforehand, and no file is written, not even a folder."""
+def test_dry_run_estimates_and_writes_nothing(tune: Tune, cache: Path) -> None:
+    """Counts, steps, times and memory are estimated, and not even a folder is created."""
     code, out, _ = tune("--dry-run", "--json")
     found = json.loads(out)
 
@@ -69,22 +70,22 @@ def test_dry_run_tells_the_cost_and_writes_nothing(tune: Tune, cache: Path) -> N
 
     code, out, _ = tune("--dry-run", "--steps", "5")
     assert code == 0
-    assert "14 to learn from, 2 to stop by, 4 to judge by" in out
+    assert "14 for training, 2 for early stopping, 4 for the test" in out
     assert "No adapter was made." in out
     assert not cache.exists()
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft looks at what transformers has a newer name for
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft uses an attribute that transformers has renamed
 def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What is written is read by peft itself, changes what the model says, and comes with what it is worth and made of."""
+    """peft can read the adapter, which changes the model's output and records its value and origin."""
     code, out, _ = tune("--steps", "12", "--json")
-    told = json.loads(out)
+    record = json.loads(out)
     folder = Store(cache).adapters_path("mine")
     card = json.loads((folder / "pellucid.json").read_text())
 
     assert code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "pellucid.json"]
-    assert {**card, "folder": str(folder), "peak_memory": told["peak_memory"]} == told
+    assert {**card, "folder": str(folder), "peak_memory": record["peak_memory"]} == record
     assert (card["base"], card["name"], card["prefix_only"]) == (str(model_folder), "mine", False)
     assert card["data"]["train_files"] == 14
     assert 0 < card["training"]["best_step"] <= 12
@@ -109,7 +110,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
 
     code, out, err = tune("--steps", "12")
     assert (code, out) == (1, "")
-    assert err == "pellucid: There is an adapter mine already: take another name, or replace it with --replace.\n"
+    assert err == "pellucid: There is already an adapter mine: use another name, or replace it with --replace.\n"
     code, out, err = tune("--steps", "2", "--replace")
     assert code == 0, err
     assert "held-out files" in out
@@ -117,21 +118,12 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]
 
 
-def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
-    """After kill -9 the same words go on with the plan and the step that the checkpoint has, and finish the adapter."""
-    program = (
-        "import time; from pellucid.learn.finetune import trainer, workshop, general, judge\n"
-        "trainer.SAVED_EVERY = 0.0; pipeline.CONTEXT = {'cpu': 96}\n"
-        "forgetting._TOPICS, forgetting._MODULES = ('class', 'for'), ('queue', 'wave')\n"
-        "pipeline.EFFORT = judge.Effort(tokens=200, cursors=4, lines=4, window=64)\n"
-        "step = trainer.Trainer.step\n"
-        "trainer.Trainer.step = lambda self, samples: (time.sleep(0.1), step(self, samples))[1]\n"
-        "from pellucid.cli.app import app; app()"
-    )
+def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
+    """After kill -9, the same command resumes at the plan and the step of the checkpoint, and finishes the adapter."""
     words = ["finetune", str(repository), "--name", "mine", "--model", str(model_folder), "--device", "cpu", "--steps", "10"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *words], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, killed_finetuning.__file__, *words], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     checkpoint = Store(cache).finetuning_path("mine") / FILE
     while process.poll() is None and not checkpoint.exists():
@@ -143,13 +135,13 @@ def test_a_killed_run_goes_on(tune: Tune, cache: Path, repository: Path, model_f
     code, _, err = tune("--steps", "10")
 
     assert code == 0, err
-    assert "of 10, where an earlier run was broken off" in err
+    assert "Resuming an interrupted run after step" in err
     assert "judging before" not in err
     assert json.loads((Store(cache).adapters_path("mine") / "pellucid.json").read_text())["training"]["steps"] <= 10
 
 
 def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was judged before and after training is taken from the work folder, and the adapter is put into its place."""
+    """Figures from before and after training are reused from the work folder, and the adapter is published."""
 
     def fail(self: Pipeline, card: Mapping[str, Any]) -> Path:
         raise ModelError("The disk is full.")
@@ -169,16 +161,16 @@ def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune,
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "a.", "x" * 65, "a b", "M:n", "-x"])
 def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
-    """A name that is no file's name, or would be a path, is refused before anything is done."""
+    """A name that is not a valid file name, or would be a path, is rejected before anything is done."""
     code, out, err = tune(f"--name={name}")
 
     assert (code, out) == (1, "")
-    assert err == f"pellucid: {name!r} is no name for an adapter: take up to 64 letters, digits, hyphens, dots and underscores.\n"
+    assert err == f"pellucid: {name!r} is not a name for an adapter: use up to 64 letters, digits, hyphens, dots and underscores.\n"
     assert not cache.exists()
 
 
-def test_wrong_input_is_told_in_a_sentence(tune: Tune, tmp_path: Path) -> None:
-    """A path to nothing, an empty folder, an unknown model and a folder without problems are named with what to do."""
+def test_wrong_input_is_one_sentence(tune: Tune, tmp_path: Path) -> None:
+    """A missing path, an empty folder, an unknown model and a folder without problems are named with a remedy."""
     (tmp_path / "empty").mkdir()
 
     assert "/nowhere does not exist" in tune(path=Path("/nowhere"))[2]
@@ -188,7 +180,7 @@ def test_wrong_input_is_told_in_a_sentence(tune: Tune, tmp_path: Path) -> None:
 
 
 def test_a_missing_library_is_named(repository: Path) -> None:
-    """Without the extra the command says which library it needs and how it is installed."""
+    """Without the extra, the command names the missing library and how to install it."""
     program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli.app import app; app()"
     words = ["finetune", str(repository), "--name", "mine"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -196,29 +188,29 @@ def test_a_missing_library_is_named(repository: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stderr == "pellucid: This needs rapidfuzz: run pip install '.[learn]' in Pellucid's folder.\n"
+    assert done.stderr == "pellucid: This command needs rapidfuzz: run pip install '.[learn]' in Pellucid's folder.\n"
 
 
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where held-out files get no better there is no adapter, and that is an error."""
+    """If held-out files do not improve, there is an error and no adapter."""
     losses = count(5.0)
-    monkeypatch.setattr(AdapterTrainer, "_look", lambda self, samples: next(losses))
+    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(losses))
 
     code, _, err = tune("--steps", "4")
 
     assert code == 1
-    assert "Held-out files got no better in 3 steps, so that no adapter was written" in err
+    assert "Held-out files got no better in 3 steps, so no adapter was written" in err
     assert not Store(cache).adapters_path("mine").exists()
 
 
 @pytest.mark.parametrize("dry", [False, True])
 def test_ctrl_c(run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool) -> None:
-    """Who breaks a run off is told that it goes on; a dry run, which keeps nothing, promises nothing."""
+    """On Ctrl-C the command says how to resume; a dry run, which keeps nothing, does not."""
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pellucid.learn.finetune.command.finetune", interrupted)
-    code, _, told = run("finetune", tmp_path, "--name", "mine", *(["--dry-run"] if dry else []))
+    code, _, err = run("finetune", tmp_path, "--name", "mine", *(["--dry-run"] if dry else []))
     assert code == 130
-    assert ("the same command goes on from here" in told) != dry
+    assert ("repeat the command to resume" in err) != dry

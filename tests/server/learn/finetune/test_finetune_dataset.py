@@ -1,4 +1,4 @@
-"""What is learnt from: without secrets, without copies, and with files held out before anything is learnt."""
+"""The dataset has no secrets and no copies, and files are held out first."""
 
 from __future__ import annotations
 
@@ -61,24 +61,24 @@ HARMLESS = [
 
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_are_found(kind: str) -> None:
-    """Keys, tokens and passwords of the usual forms are found in the middle of a text."""
+    """Keys, tokens and passwords of the usual forms are found within a text."""
     assert kind_of_secret(f"# settings\n{SECRETS[kind]}\n# end\n") == kind
 
 
 @pytest.mark.parametrize("text", BARE)
 def test_secrets_without_quotes_are_found(text: str) -> None:
-    """In settings and scripts a value ends at white space, and needs no quotes."""
+    """In settings and scripts a value ends at white space and needs no quotes."""
     assert kind_of_secret(f"# settings\n{text}\n# end\n") == kind_of_secret(text) == "random value of a key or password"
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_is_no_secret_goes_through(text: str) -> None:
-    """Placeholders, names, code and prose about secrets are none."""
+    """Placeholders, names, code and prose about secrets are not secrets."""
     assert kind_of_secret(text) is None
 
 
 def test_whole_files_are_held_out(documents: list[Document]) -> None:
-    """Every file is in one part, the same each time, about the shares that are wanted; the largest is learnt from."""
+    """Every file is in one part, the same each time, close to the intended shares; the largest is for training."""
     large = Document("large.py", "x = 1\n" * 10_000)
     parts = hold_out([*documents, large])
 
@@ -89,13 +89,13 @@ def test_whole_files_are_held_out(documents: list[Document]) -> None:
 
 
 def test_a_large_file_leaves_none_of_the_parts_empty(documents: list[Document]) -> None:
-    """Beside a file that is nearly all of the text, or few that are, there are files to stop by and to judge by."""
+    """Next to one or a few files that are nearly all of the text, there are files to stop by and to test on."""
     schema = Document("schema.sql", "insert into t values (1);\n" * 36_000)
     assert [len(part) for part in hold_out([*documents, schema])] == [15, 2, 4]
 
     few = [Document(f"{number}.py", f"x = {number}\n") for number in range(6)]
     large = [Document(f"{number}.sql", "insert\n" * 3_000) for number in range(3)]
-    for number in range(20):  # wherever the seventh small file, which is most of what may be held out, comes in the order
+    for number in range(20):  # wherever the seventh small file, most of what may be held out, comes in the order
         train, validation, test = hold_out([*few, Document(f"{number}.js", "let x\n" * 1_000), *large])
         assert set(large) <= set(train)
         assert len(validation) >= 2
@@ -103,19 +103,19 @@ def test_a_large_file_leaves_none_of_the_parts_empty(documents: list[Document]) 
 
 
 def test_many_files_are_not_all_judged() -> None:
-    """Of many held-out files as many are judged as there is effort for, the same each time, and how many is said; few are all judged."""
+    """At most a fixed number of held-out files is judged, the same each time, and the number is reported."""
     documents = tuple(Document(f"{number:03}.py", f"x = {number}\n") for number in range(300))
     many, few = Dataset((), (), documents, {}, ()), Dataset((), (), documents[:JUDGED], {}, ())
 
     assert len(many.judged) == many.counts()["judged_files"] == JUDGED
     assert many.judged == Dataset((), (), documents[::-1], {}, ()).judged
     assert many.judged != documents[:JUDGED]
-    assert left_out(many) == ["judged: 24 of the 300 files to judge by, the first by the hash of their names"]
+    assert left_out(many) == ["judged: 24 of the 300 test files, the first by the hash of their names"]
     assert (few.judged, left_out(few)) == (few.test, [])
 
 
-def test_what_is_left_out_is_told(repository: Path, tmp_path: Path) -> None:
-    """A file with a secret is named with the secret's kind; what git ignores and what is no text are counted."""
+def test_skipped_files_are_listed(repository: Path, tmp_path: Path) -> None:
+    """A file with a secret is named with the secret's kind; ignored and binary files are counted."""
     for path in repository.glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "settings.py").write_text(f"NAME = 1\n{SECRETS['GitHub token']}\n")
@@ -123,17 +123,17 @@ def test_what_is_left_out_is_told(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "build.py").write_text("ignored = True\n")
     (tmp_path / ".gitignore").write_text("build.py\n")
 
-    material = collect(tmp_path)
+    dataset = collect(tmp_path)
 
-    assert material.secrets == (("settings.py", "GitHub token"),)
-    assert material.skipped == {"not text": 1, "ignored by git": 1}
-    assert SECRETS["GitHub token"] not in repr(material)
-    assert len(material.train) + len(material.validation) + len(material.test) == 20
-    assert material.counts()["left_out"] == {"not text": 1, "ignored by git": 1, "with secrets": 1}
+    assert dataset.secrets == (("settings.py", "GitHub token"),)
+    assert dataset.skipped == {"not text": 1, "ignored by git": 1}
+    assert SECRETS["GitHub token"] not in repr(dataset)
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
+    assert dataset.counts()["left_out"] == {"not text": 1, "ignored by git": 1, "with secrets": 1}
 
 
 def test_too_little_is_refused(repository: Path, tmp_path: Path) -> None:
-    """An empty folder, binary files alone, too few files and too little text each give a sentence that says what is missing."""
+    """An empty folder, only binary files, too few files and too little text are each rejected with what is missing."""
     empty, binary, few, short = (tmp_path / name for name in ("empty", "binary", "few", "short"))
     for folder in (empty, binary, few, short):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""Greedy lines and readings of a transformers model: together the same as alone, and as the library itself says."""
+"""Greedy lines and readings in a batch equal those computed alone and by the library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.models.tiny_models import reference_logprobs
 
 
 def plain_line(base: Base, prompt: InfillExample) -> str:
-    """The same by computing everything anew for each token."""
+    """Return the same line, computed from scratch for each token."""
     ids, data = list(prompt.ids), b""
     healing = prompt.healing
     typed = len(prompt.typed)
@@ -40,7 +40,7 @@ ENDS = frozenset({0, 1, 2})
 
 @pytest.mark.parametrize("marked", [True, False], ids=["infill", "prefix only"])
 def test_lines_together_are_those_alone(base: Base, sampler: SampleStream, documents: list[Document], marked: bool) -> None:
-    """Prompts of different lengths, padded, healed and with their common beginning shared, are answered as each by itself."""
+    """Prompts of different lengths, padded, healed and with a common prefix, get the same answers as alone."""
     sampler = sampler if marked else SampleStream(base.tokenizer, None, 96)
     text = documents[0].text
     begin = text.index("found.append")
@@ -53,7 +53,7 @@ def test_lines_together_are_those_alone(base: Base, sampler: SampleStream, docum
 
 
 async def test_reading_says_what_the_library_says(base: Base, documents: list[Document]) -> None:
-    """Each token's logprob, rank and the first choice's probability are those of the model's own logits."""
+    """Each token's logprob, rank and first-choice probability follow from the model's own logits."""
     text = documents[0].text[:150]
     ids = base.tokenizer.encode(text)
     expected = reference_logprobs(base.model, ids)[:-1]
@@ -61,8 +61,8 @@ async def test_reading_says_what_the_library_says(base: Base, documents: list[Do
 
     reading = await read(TorchReader(base.model, base.tokenizer), text, window=200)
 
-    said = expected.gather(1, targets[:, None])[:, 0]
-    assert reading.logprobs == pytest.approx(said.numpy(), abs=1e-4)
-    assert reading.ranks.tolist() == ((expected > said[:, None]).sum(1) + 1).tolist()
+    logprobs = expected.gather(1, targets[:, None])[:, 0]
+    assert reading.logprobs == pytest.approx(logprobs.numpy(), abs=1e-4)
+    assert reading.ranks.tolist() == ((expected > logprobs[:, None]).sum(1) + 1).tolist()
     assert reading.confidences == pytest.approx(expected.max(1).values.exp().numpy(), abs=1e-4)
     assert reading.bytes == len(text.encode()) - len(base.tokenizer.token_bytes(ids[0]))

@@ -1,4 +1,4 @@
-"""Judging: as much of many files as of few, and each of them once, however often it is broken off."""
+"""The effort of judging does not depend on the number of files, and each file is judged once despite interruptions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class BrokenOffError(Exception):
     pass
 
 
-def test_what_was_judged_is_not_judged_again(
+def test_judged_files_are_not_judged_again(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A judgement that is broken off goes on after the last figures that were kept whole; those of another key are not used."""
+    """An interrupted evaluation resumes after the last complete figures; those of another key are not used."""
     path = tmp_path / "before.jsonl"
     judge = HeldOutEvaluation(base.model, sampler, Effort(tokens=200, cursors=4, lines=4, window=64), 0, Silent())
     files = documents[:3]
@@ -60,7 +60,7 @@ def test_what_was_judged_is_not_judged_again(
 
 
 def test_effort_is_a_bound(base: Base, sampler: SampleStream, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many files as are ever judged take about the characters, the cursors and the lines that are wanted of all together."""
+    """The most files that are judged take about the intended characters, cursors and lines in total."""
     read: list[int] = []
     cursors = lines = 0
 
@@ -71,7 +71,7 @@ def test_effort_is_a_bound(base: Base, sampler: SampleStream, documents: list[Do
     def answers(self: HeldOutEvaluation, text: str, spans: Sequence[TextSpan]) -> list[str]:
         nonlocal cursors, lines
         cursors += sum(span.kind == "rest of line" for span in spans)
-        lines += any(span.kind == "line" for span in spans)  # a line is asked for at each of its words
+        lines += any(span.kind == "line" for span in spans)  # a request is made at each word of a line
         return [""] * len(spans)
 
     monkeypatch.setattr(HeldOutEvaluation, "_read", reading)

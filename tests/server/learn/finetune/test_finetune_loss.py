@@ -1,4 +1,4 @@
-"""The loss: what a plain cross-entropy says, at a part of its cost."""
+"""The loss equals a plain cross-entropy at a part of its cost."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SAMPLES = [
 
 
 def test_loss_and_gradient_are_those_of_cross_entropy(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Padded together, with logits of labelled rows only and a few at a time, a batch has the loss and the gradient of its samples."""
-    monkeypatch.setattr(loss, "ROWS", 7)
+    """A padded batch, with logits of a few labelled rows at a time, has the loss and gradient of its samples."""
+    monkeypatch.setattr(loss, "LOGIT_ROWS", 7)
     adapter = TrainableAdapter(base, rank=4, seed=0)
     for parameter in adapter.parameters.values():
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(5))
@@ -49,7 +49,7 @@ def test_loss_and_gradient_are_those_of_cross_entropy(base: Base, monkeypatch: p
 
 
 def test_each_kind_counts_by_its_samples() -> None:
-    """Two infills of seven labels weigh as much as two thirds of a step, however many labels the text has."""
+    """Two infills of seven labels weigh two thirds of a step, however many labels the text has."""
     text, first, second = label_weights(SAMPLES)
 
     assert text * 29 == pytest.approx(1 / 3)

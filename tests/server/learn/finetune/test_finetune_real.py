@@ -1,4 +1,4 @@
-"""A real model as the base: it reads as the engine does, and learns."""
+"""A real base model computes the same as the engine, and can be trained."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ TEXT = "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\n\ndef spre
 
 
 def test_base_reads_as_the_engine_does(tmp_path: Path) -> None:
-    """The base that is trained upon gives a text the probabilities that the engine gives it with unrounded weights.
+    """The base model gives a text the probabilities of the engine with unrounded weights.
 
-    And an adapter learns a line by heart in a few steps, with a frozen base in whatever the machine multiplies fast.
+    An adapter also memorizes a line in a few steps, with a frozen base in the machine's fast dtype.
     """
     store = Store(load_settings().cache)
     loaded = load(SMOL, device="cpu", quant="none", store=store, progress=Silent())

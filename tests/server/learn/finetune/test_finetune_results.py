@@ -1,4 +1,4 @@
-"""Before and after: better or worse is said only where the files show it."""
+"""A figure is better or worse only if the files show it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def rows_of(before: HeldOutFigures, after: HeldOutFigures) -> dict[str, Comparis
     return {row.name: row for row in compare(before, after)}
 
 
-def test_what_every_file_shows_is_said() -> None:
-    """Bits that fall in every file are better, lines that fail in every file are worse, and equal figures are no difference."""
+def test_a_difference_in_every_file() -> None:
+    """Fewer bits in every file are better, failed lines in every file are worse, and equal figures are no difference."""
     found = rows_of(judgement([900, 1000, 1100, 950], [5, 6, 5, 4]), judgement([700, 820, 880, 760], [3, 4, 2, 3]))
 
     assert found["bits per byte"].verdict == "better"
@@ -38,8 +38,8 @@ def test_what_every_file_shows_is_said() -> None:
     assert found["bits per byte, English prose"].units == 3
 
 
-def test_what_files_disagree_about_is_not_said() -> None:
-    """A mean that is better while files go both ways is no difference that they could show."""
+def test_no_difference_if_files_disagree() -> None:
+    """A better mean is no difference if files disagree."""
     found = rows_of(judgement([900, 1000, 1100, 950], [5, 5, 5, 5]), judgement([600, 1050, 1120, 990], [9, 4, 5, 4]))
 
     assert found["bits per byte"].after < found["bits per byte"].before
@@ -48,7 +48,7 @@ def test_what_files_disagree_about_is_not_said() -> None:
 
 
 def test_one_file_shows_nothing() -> None:
-    """With a single file there is no interval, and JSON says so with null."""
+    """A single file has no interval, and JSON has null."""
     row = rows_of(judgement([900], [5]), judgement([100], [9]))["bits per byte"]
 
     assert row.verdict == "no difference shown"

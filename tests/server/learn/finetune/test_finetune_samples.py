@@ -1,4 +1,4 @@
-"""Samples: documents as the model reads them, infills as the server asks them."""
+"""Samples are documents as the model reads them, and infills as the server asks them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def spelled(sampler: SampleStream, ids: tuple[int, ...]) -> str:
 
 
 def test_infill_is_put_as_the_server_puts_it(sampler: SampleStream) -> None:
-    """Suffix first, then the prefix, which goes on into the middle as if nobody had cut it; the end of the middle is said."""
+    """Suffix first, then the prefix, which continues seamlessly into the middle; the end of the middle is marked."""
     text = "def greet(self):\n    return name\n"
     begin = text.index("lf):")
 
@@ -32,7 +32,7 @@ def test_infill_is_put_as_the_server_puts_it(sampler: SampleStream) -> None:
 
 @pytest.mark.parametrize("order", ["psm", "spm", "spm2"])
 def test_middle_is_always_last(sampler: SampleStream, documents: list[Document], order: Order) -> None:
-    """In every order of the parts the labels are the middle, behind what healing repeats, and its end unless it is too long."""
+    """In every order of the parts the labels are the middle, after the healed text, with its end unless it is too long."""
     assert sampler.infill is not None
     sampler = replace(sampler, infill=replace(sampler.infill, order=order))
     ended = 0
@@ -55,7 +55,7 @@ def test_middle_is_always_last(sampler: SampleStream, documents: list[Document],
 
 
 def test_texts_are_the_documents(sampler: SampleStream, documents: list[Document]) -> None:
-    """The pieces of a document are all of it, once, in order, wherever the first is cut; the last says that it ends."""
+    """The pieces of a document are all of it, once, in order, wherever the first is cut; the last has the end of text."""
     for shift in (0, 17):
         pieces = list(sampler.texts(documents[0], shift))
         assert len(pieces) > 3
@@ -65,7 +65,7 @@ def test_texts_are_the_documents(sampler: SampleStream, documents: list[Document
 
 
 def test_name_of_a_file_is_not_learnt(sampler: SampleStream) -> None:
-    """With a marker for files a document begins with it and its name, which are not among the labels."""
+    """With a file marker, a document begins with it and the name, which are not labels."""
     assert sampler.infill is not None
     named = replace(sampler, infill=replace(sampler.infill, file="<|fim|>"))
 
@@ -76,7 +76,7 @@ def test_name_of_a_file_is_not_learnt(sampler: SampleStream) -> None:
 
 
 def test_half_of_an_epoch_are_infills(sampler: SampleStream, documents: list[Document]) -> None:
-    """There is a cursor for each piece of text; another epoch has others, and the same one is the same again."""
+    """There is one cursor per piece of text; epochs differ, and each is reproducible."""
     first, again, second = (sampler.epoch(documents, 7, number) for number in (0, 0, 1))
 
     assert first == again != second
@@ -85,7 +85,7 @@ def test_half_of_an_epoch_are_infills(sampler: SampleStream, documents: list[Doc
 
 
 def test_without_markers_the_prompt_is_the_prefix(sampler: SampleStream) -> None:
-    """A model without markers is asked with the prefix alone, and nothing tells it where a middle ends."""
+    """A model without markers gets only the prefix, and no end marker."""
     plain = replace(sampler, infill=None)
 
     sample = plain.infilling("x = 1\ny = 2\n", TextSpan(6, 11, "line"), 96)

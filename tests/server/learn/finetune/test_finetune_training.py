@@ -1,4 +1,4 @@
-"""Training: it learns, it stops, and what was broken off goes on as if it had not been."""
+"""Training improves the loss, stops early, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.errors import ModelError
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training import trainer as trainer_file
 from pellucid.learn.finetune.training.base_model import Base
-from pellucid.learn.finetune.training.checkpoint import FILE, read_standing
+from pellucid.learn.finetune.training.checkpoint import FILE, read_state
 from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.plan import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training.samples import Sample, SampleStream
@@ -31,7 +31,7 @@ RANK = 4
 
 @contextmanager
 def small_files(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond so many bytes, as on a full disk."""
+    """Limit the file size of this process, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -47,7 +47,7 @@ class BrokenOffError(Exception):
 
 
 class BreaksOff(Silent):
-    """A progress that breaks the work off after so many steps."""
+    """A progress that interrupts training after some steps."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -60,7 +60,7 @@ class BreaksOff(Silent):
 
 @pytest.fixture
 def saving_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_file, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(trainer_file, "SAVED_EVERY_SECONDS", 0.0)
 
 
 def trainer_of(
@@ -70,37 +70,37 @@ def trainer_of(
 
 
 def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
-    """Held-out files take fewer nats after some steps, the base alone says what it said, and the best weights are in the adapter."""
+    """The held-out loss falls, the base alone is unchanged, and the adapter has the best weights."""
     trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=24))
 
     outcome = trainer.train(documents[:14], documents[14:16])
 
     assert outcome.steps == 24
     assert outcome.best.step > 0
-    assert outcome.best.loss < outcome.looks[0].loss - 0.02
-    assert trainer._look(trainer.validation(documents[14:16])) == pytest.approx(outcome.best.loss, abs=1e-5)
+    assert outcome.best.loss < outcome.losses[0].loss - 0.02
+    assert trainer._held_out_loss(trainer.validation(documents[14:16])) == pytest.approx(outcome.best.loss, abs=1e-5)
     with trainer._adapter.off():
-        assert trainer._look(trainer.validation(documents[14:16])) == pytest.approx(outcome.looks[0].loss, abs=1e-5)
+        assert trainer._held_out_loss(trainer.validation(documents[14:16])) == pytest.approx(outcome.losses[0].loss, abs=1e-5)
 
 
 @pytest.mark.usefixtures("saving_always")
-def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
-    """Three steps, a kill and the rest give the weights and looks that eight steps give, to the bit."""
+def test_an_interrupted_run_resumes(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
+    """Three steps, a kill and the remaining steps give the weights and losses of eight steps, to the bit."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
     with pytest.raises(BrokenOffError):
         trainer_of(new_base(), sampler, broken, progress=BreaksOff(3)).train(documents[:14], documents[14:16])
-    standing = read_standing(broken)
-    assert standing is not None
-    assert (standing.step, standing.plan) == (3, PLAN)
+    state = read_state(broken)
+    assert state is not None
+    assert (state.step, state.plan) == (3, PLAN)
 
     going_on = trainer_of(new_base(), sampler, broken)
-    found = going_on.train(documents[:14], documents[14:16], standing)
+    found = going_on.train(documents[:14], documents[14:16], state)
     expected_trainer = trainer_of(new_base(), sampler, whole)
     expected = expected_trainer.train(documents[:14], documents[14:16])
 
-    assert found.looks == expected.looks
+    assert found.losses == expected.losses
     for (_, one), (_, other) in zip(going_on._adapter.weights().items(), expected_trainer._adapter.weights().items(), strict=True):
         assert torch.equal(one, other)
 
@@ -109,17 +109,17 @@ def test_a_broken_off_run_goes_on(new_base: Callable[[], Base], sampler: SampleS
 def test_a_full_disk_keeps_the_last_checkpoint(
     new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path
 ) -> None:
-    """Where a checkpoint does not fit on the disk, training ends in one sentence and the one before it can be gone on with."""
+    """If a checkpoint does not fit on the disk, training ends with one sentence, and the previous checkpoint can be resumed."""
     with pytest.raises(BrokenOffError):
         trainer_of(new_base(), sampler, tmp_path, progress=BreaksOff(2)).train(documents[:14], documents[14:16])
-    standing = read_standing(tmp_path)
-    assert standing is not None
+    state = read_state(tmp_path)
+    assert state is not None
     size = (tmp_path / FILE).stat().st_size
 
     with small_files(size // 2), pytest.raises(ModelError, match=r"cannot be written to \(File too large\)"):
-        trainer_of(new_base(), sampler, tmp_path).train(documents[:14], documents[14:16], standing)
+        trainer_of(new_base(), sampler, tmp_path).train(documents[:14], documents[14:16], state)
 
-    again = read_standing(tmp_path)
+    again = read_state(tmp_path)
     assert again is not None
     assert again.step == 2
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
@@ -128,11 +128,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def test_it_stops_where_nothing_gets_better(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After three looks in a row that are no better it stops, and the adapter is the one of the best look."""
-    said = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
-    monkeypatch.setattr(AdapterTrainer, "_look", lambda self, samples: next(said))
-    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # a look at each step
-    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each look that was the best, and one at each save
+    """Training stops after three losses in a row without improvement, with the adapter of the best evaluation."""
+    losses = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
+    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(losses))
+    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # an evaluation at each step
+    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each best evaluation, and one at each save
     plain = TrainableAdapter.weights
 
     def weights(self: TrainableAdapter) -> dict[str, torch.Tensor]:
@@ -148,18 +148,18 @@ def test_it_stops_where_nothing_gets_better(
     assert all(torch.equal(kept[2][name], parameter) for name, parameter in trainer._adapter.parameters.items())
 
 
-def test_what_a_damaged_checkpoint_holds_is_not_gone_on_with(tmp_path: Path) -> None:
-    """A file that is cut short or of another kind counts as none."""
-    assert read_standing(tmp_path) is None
+def test_a_damaged_checkpoint_is_ignored(tmp_path: Path) -> None:
+    """A truncated or foreign file counts as no checkpoint."""
+    assert read_state(tmp_path) is None
     (tmp_path / FILE).write_bytes(b"\x08\0\0\0\0\0\0\0{}")
 
-    assert read_standing(tmp_path) is None
+    assert read_state(tmp_path) is None
 
 
 def test_the_pace_is_that_of_steps_alone(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it takes to make the samples, once for all steps of a pass, is not counted as time of a step or of a look."""
+    """The time to make the samples of a pass is not counted as time of a step or an evaluation."""
     clock = 0.0
 
     def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,13 +174,13 @@ def test_the_pace_is_that_of_steps_alone(
     monkeypatch.setattr(SampleStream, "epoch", taking(1000, SampleStream.epoch))
     monkeypatch.setattr(SampleStream, "infilling", taking(100, SampleStream.infilling))
     monkeypatch.setattr(AdapterTrainer, "step", taking(3, AdapterTrainer.step))
-    monkeypatch.setattr(AdapterTrainer, "_look", taking(7, AdapterTrainer._look))
+    monkeypatch.setattr(AdapterTrainer, "_held_out_loss", taking(7, AdapterTrainer._held_out_loss))
 
     assert trainer_of(base, sampler, tmp_path).pace(documents[:14], documents[14:16]) == (3, 7)
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    """It reaches its height after a tenth of the steps, and ends at a tenth of it."""
+    """The learning rate peaks after a tenth of the steps, and ends at a tenth of the peak."""
     plan = replace(PLAN, steps=100)
     rates = [plan.learning_rate(step) for step in range(100)]
 
@@ -191,7 +191,7 @@ def test_learning_rate_rises_and_falls() -> None:
 
 
 def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: list[Document]) -> None:
-    """The first steps hold the first pass's samples, each once, in an order that depends on the seed alone."""
+    """The first steps have the samples of the first pass, each once, in an order that depends on the seed alone."""
     epoch = sampler.epoch(documents, 5, 0)
     stream = steps_of(sampler, documents, 5)
     first: list[Sample] = []
@@ -203,8 +203,8 @@ def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: lis
     assert next(steps_of(sampler, documents, 6)) != first[:BATCH]
 
 
-def test_nobody_is_asked_about_the_base(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter is saved without a question to the hub, whatever its base is called, and without a warning."""
+def test_saving_sends_no_request(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saving an adapter sends no request to the hub, whatever the base's name, and gives no warning."""
 
     def ask(*_: object, **__: object) -> bool:
         raise AssertionError("peft asks the hub")

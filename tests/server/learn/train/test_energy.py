@@ -1,4 +1,4 @@
-"""Energy: from counters where they are, and said to be unknown elsewhere."""
+"""Energy is read from counters, and unknown without them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def package(root: Path, name: str, microjoules: int) -> Path:
 
 
 def test_packages_are_added_up_and_wrap(tmp_path: Path) -> None:
-    """Joules are those of all packages since the last time, over a counter's end too; parts of a package count once."""
+    """Joules are those of all packages since the last lap, across a wrap; parts of a package count once."""
     first, second = package(tmp_path, "intel-rapl:0", 100), package(tmp_path, "intel-rapl:1", 900_000)
     package(tmp_path, "intel-rapl:0:0", 50)
     meter = EnergyMeter(counters(tmp_path))
@@ -29,7 +29,7 @@ def test_packages_are_added_up_and_wrap(tmp_path: Path) -> None:
 
 
 def test_no_counter(tmp_path: Path) -> None:
-    """Without a counter, or with one that may not be read, there is no figure rather than a wrong one."""
+    """Without a readable counter there is no figure."""
     assert EnergyMeter(counters(tmp_path)).lap() is None
     package(tmp_path, "intel-rapl:0", 100).unlink()
     assert counters(tmp_path) == []

@@ -1,4 +1,4 @@
-"""The command: from a text to a table and three folders of models, whatever happens on the way."""
+"""The command makes a table and three model folders from a text, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A preset that trains in a second, a cache of the test's own, and torch's threads as they were."""
+    """Use a preset that trains in a second and the test's own cache, and restore torch's threads."""
     monkeypatch.setitem(PRESETS, "cpu", TINY)
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     threads = torch.get_num_threads()
@@ -37,14 +37,14 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
-    """One table of all three on the same bytes; they score and complete as any model; a second call shows the table again."""
+    """One table compares all three on the same bytes; they score and complete as any model; a second call shows the table again."""
     text, out = text_file(tmp_path), tmp_path / "run"
 
-    code, said, _ = run("train", text, "--out", out, "--json")
+    code, stdout, _ = run("train", text, "--out", out, "--json")
 
     assert code == 0
-    results = json.loads(said)
-    assert (out / "results.json").read_text() == said
+    results = json.loads(stdout)
+    assert (out / "results.json").read_text() == stdout
     rows = {row["name"]: row for row in results["learners"]}
     assert set(rows) == {"gpt", "ngram", "logistic"}
     bytes_read = {round(row["tokens"] * row["bits_per_byte"] / _bits(row)) for row in (rows["ngram"], rows["logistic"])}
@@ -59,7 +59,9 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     assert rows["gpt"]["flops"] == 6 * rows["gpt"]["parameters"] * 40 * 4 * 64
     assert rows["ngram"]["flops"] is None
     assert any("only bits/byte compares" in note for note in results["notes"])
-    assert [name for name in ("ngram", "logistic") for note in results["notes"] if f"the {name}" in note and "drawn anew" in note] == [
+    assert [
+        name for name in ("ngram", "logistic") for note in results["notes"] if f"the {name}" in note and "resampling blocks" in note
+    ] == [
         "ngram",
         "logistic",
     ]
@@ -74,8 +76,8 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     sample = tmp_path / "sample.txt"
     sample.write_text("The king says that no man\n", encoding="utf-8")
     for name in rows:
-        code, said, _ = run("score", sample, "--model", out / name, "--json")
-        *records, finish = [json.loads(line) for line in said.splitlines()]
+        code, stdout, _ = run("score", sample, "--model", out / name, "--json")
+        *records, finish = [json.loads(line) for line in stdout.splitlines()]
         assert (code, finish["finish"]["reason"]) == (0, "stop")
         assert bytes(byte for record in records[1:] for byte in record["bytes"]) == sample.read_bytes()
         assert all(record["logprob"] < 0 for record in records[1:])
@@ -88,8 +90,8 @@ def _bits(row: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("killed_at", [1, 23])
-def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> None:
-    """After kill -9 the same command line ends with the weights and figures of a run that was never stopped, to the bit."""
+def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
+    """After kill -9, the same command gives the weights and figures of an uninterrupted run, to the bit."""
     text = text_file(tmp_path)
     for name in ("whole", "killed"):
         arguments = ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
@@ -97,9 +99,9 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
             script = [sys.executable, killed_training.__file__, str(killed_at), *arguments]
             dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
             assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
-        code, _, told = run(*arguments)
-        assert code == 0, told
-        assert ("Going on from step 22 of 40" in told) == (name == "killed" and killed_at == 23)
+        code, _, err = run(*arguments)
+        assert code == 0, err
+        assert ("Resuming from step 22 of 40" in err) == (name == "killed" and killed_at == 23)
     whole, killed = (load_file(tmp_path / name / "gpt" / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     figures = [
@@ -110,7 +112,7 @@ def test_killed_and_gone_on_with(tmp_path: Path, run: Run, killed_at: int) -> No
 
 
 def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
-    """After ten kill -9 at seeded steps, five in each of two runs, the same command ends with the weights of an undisturbed run."""
+    """After ten kills at seeded steps, five in each of two runs, the same command gives the weights of an undisturbed run."""
     dice, steps = random.Random(13), TINY.steps
     assert steps is not None
     text = text_file(tmp_path)
@@ -132,7 +134,7 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
 
 
 def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends it at once with the shell's code and one sentence, and the same command goes on; what was learnt is not lost."""
+    """Ctrl-C ends it at once with the shell's exit code and one sentence, and the same command resumes."""
     text, out = text_file(tmp_path), tmp_path / "run"
 
     def interrupted(*_: object, **__: object) -> None:
@@ -140,16 +142,16 @@ def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
     with monkeypatch.context() as pressed:
         pressed.setattr("sklearn.neural_network._multilayer_perceptron.gen_batches", interrupted)
-        code, said, told = run("train", text, "--out", out)
-    assert (code, said) == (130, "")
-    assert told.endswith("Broken off: the same command goes on from here.\n")
+        code, stdout, err = run("train", text, "--out", out)
+    assert (code, stdout) == (130, "")
+    assert err.endswith("Interrupted: repeat the command to resume.\n")
     assert (out / "ngram").exists()
     assert not (out / "logistic").exists()
     assert run("train", text, "--out", out)[0] == 0
 
 
 def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
-    """A run that lies in the folder of its texts is no part of them: the same command shows it again."""
+    """A run within the folder of its texts is not read: the same command shows it again."""
     text_file(tmp_path)
     command = ("train", tmp_path, "--out", tmp_path / "run", "--steps", 3)
     assert run(*command)[0] == 0
@@ -157,21 +159,21 @@ def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
 
 
 def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
-    """A run is not gone on with under another seed, or with text that has changed."""
+    """A run is not resumed with another seed or changed text."""
     text, out = text_file(tmp_path), tmp_path / "run"
     assert run("train", text, "--out", out, "--steps", 3)[0] == 0
     assert run("train", text, "--out", out, "--steps", 3, "--seed", 1)[::2] == (
         1,
-        f"pellucid: {out} was begun with --seed 0, not 1: give that again, or name another folder with --out.\n",
+        f"pellucid: {out} was started with --seed 0, not 1: use that again, or name another folder with --out.\n",
     )
     text.write_text(text.read_text() + "One more line.\n")
-    code, _, told = run("train", text, "--out", out, "--steps", 3)
+    code, _, err = run("train", text, "--out", out, "--steps", 3)
     assert code == 1
-    assert "was begun with other text" in told
+    assert "was started with other text" in err
 
 
 def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a checkpoint does not fit on the disk, one sentence says so, and with room the same command goes on from the one before."""
+    """If a checkpoint does not fit on the disk, one sentence says so, and with free space the command resumes from the previous one."""
     text, out = text_file(tmp_path), tmp_path / "run"
     written: list[Path] = []
 
@@ -184,25 +186,25 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as full:
         full.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
         full.setattr(checkpoint, "save_file", fails_in_time)
-        code, _, told = run("train", text, "--out", out)
+        code, _, err = run("train", text, "--out", out)
     assert code == 1
-    assert f"pellucid: {out} could not be written to (No space left on device): make room" in told
+    assert f"pellucid: {out} could not be written to (No space left on device): free some space" in err
 
-    code, _, told = run("train", text, "--out", out)
+    code, _, err = run("train", text, "--out", out)
     assert code == 0
-    assert "Going on from step 5 of 40" in told
+    assert "Resuming from step 5 of 40" in err
 
 
 def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With minutes the steps are what fits, measured before the first one and on the way, bounded by --steps."""
+    """With a time limit, the steps are those that fit, measured before and during training, at most --steps."""
     monkeypatch.setattr(learners, "measure", lambda trainer, seconds: 0.1)
     text = text_file(tmp_path)
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
     assert _steps(tmp_path / "bounded") == 12
-    monkeypatch.setattr(command, "LITTLE", 1.0)
-    code, told, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
+    monkeypatch.setattr(command, "SHORT_SHARE", 1.0)
+    code, stdout, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
     assert code == 0
-    assert "s of 0.1 minutes, as the others need some: give --max-minutes more." in " ".join(told.split())
+    assert "s of 0.1 minutes, because the baselines need some: give more --max-minutes." in " ".join(stdout.split())
     first, *later = json.loads((tmp_path / "short" / "plan.json").read_text())["schedule"]["stretches"]
     assert 10 <= first["steps"] <= 60
     assert later
@@ -226,40 +228,40 @@ def one_line(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fill", "options", "said"),
+    ("fill", "options", "sentence"),
     [
         (lambda folder: None, [], "There is no text in {folder}: name a file or a folder that holds some."),
         (binary, [], "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that holds some."),
-        (one_byte, [], "There are 1 bytes of text, which is too little to learn from and to test on: give 10,000 or more."),
+        (one_byte, [], "There are 1 bytes of text, too little to train and test on: give 10,000 or more."),
         (one_line, [], "The text is one long line, which cannot be split at a line's end: break it into lines."),
         (text_file, ["--vocab", "100"], "--vocab 100 is outside of 300 to 65,536: the bytes alone take 256 of it."),
-        (text_file, ["--vocab", "9000"], "The text has no more than "),
+        (text_file, ["--vocab", "9000"], "The text yields at most "),
         (text_file, ["--tokenizer", "bytes", "--vocab", "512"], "--vocab 512 is for bpe and unigram: bytes has 257"),
         (text_file, ["--preset", "gpu"], "The gpu preset needs a CUDA device"),
     ],
     ids=["empty", "binary", "one byte", "one line", "small vocabulary", "large vocabulary", "vocabulary of bytes", "no GPU"],
 )
 def test_what_cannot_be_trained(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], object], options: list[str], said: str
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], object], options: list[str], sentence: str
 ) -> None:
-    """Each is one sentence that names the thing and what to do, and leaves no model behind."""
+    """Each problem is one sentence with a remedy, and no model is written."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folder = tmp_path / "texts"
     folder.mkdir()
     fill(folder)
 
-    code, out, told = run("train", folder, "--out", tmp_path / "run", *options)
+    code, out, err = run("train", folder, "--out", tmp_path / "run", *options)
 
     assert (code, out) == (1, "")
-    last = told.splitlines()[-1]
-    assert last.startswith("pellucid: " + said.format(folder=folder))
+    last = err.splitlines()[-1]
+    assert last.startswith("pellucid: " + sentence.format(folder=folder))
     assert not list(tmp_path.glob("run/*/model.safetensors"))
 
 
 def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -> None:
-    """A path to nothing is named, and a folder that holds something else is left alone."""
+    """A missing path is named, and a folder with anything else is left alone."""
     assert run("train", tmp_path / "gone", "--out", tmp_path / "run")[2].endswith("gone does not exist: name a file or a folder of text.\n")
     text = text_file(tmp_path)
-    code, _, told = run("train", text, "--out", tmp_path)
+    code, _, err = run("train", text, "--out", tmp_path)
     assert code == 1
-    assert told == f"pellucid: {tmp_path} holds something else than a run (words.txt): name another folder with --out.\n"
+    assert err == f"pellucid: {tmp_path} holds something other than a run (words.txt): name another folder with --out.\n"

@@ -1,4 +1,4 @@
-"""The GPT: the same model for training, for the engine and for transformers."""
+"""The GPT is the same model in training, in the engine and in transformers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def random_model() -> GPT:
     with torch.no_grad():
         draw = torch.Generator().manual_seed(2)
         for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))  # norms too: every part has to matter
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))  # norms too, because every part has to matter
     return model
 
 
 def test_the_folder_says_what_was_trained(tmp_path: Path) -> None:
-    """The folder's model has the training's probabilities in the engine and in transformers, and its size is what the shape says."""
+    """The saved model has the training's probabilities in the engine and in transformers, and its size is that of the shape."""
     model, ids = random_model(), torch.randint(257, (40,), generator=torch.Generator().manual_seed(3)).tolist()
     folder = tmp_path / "gpt"
     folder.mkdir()
@@ -48,7 +48,7 @@ def test_the_folder_says_what_was_trained(tmp_path: Path) -> None:
 
 
 def test_it_looks_back_only() -> None:
-    """What follows a token does not change what is said behind it."""
+    """Later tokens do not change the prediction at an earlier one."""
     model, ids = random_model(), torch.randint(257, (1, 20))
     changed = ids.clone()
     changed[0, 12:] = 7
@@ -57,7 +57,7 @@ def test_it_looks_back_only() -> None:
 
 
 def test_a_seed_gives_the_weights() -> None:
-    """Weights come from the seed alone, whatever was drawn before."""
+    """The weights depend on the seed alone."""
     first = GPT(SHAPE, 257, seed=5).state_dict()
     torch.rand(3)
     second, other = GPT(SHAPE, 257, seed=5).state_dict(), GPT(SHAPE, 257, seed=6).state_dict()
@@ -66,7 +66,7 @@ def test_a_seed_gives_the_weights() -> None:
 
 
 def test_dropout_is_for_training_alone() -> None:
-    """With dropout two passes differ while training, and not while reading."""
+    """Dropout is active in training only."""
     model, ids = GPT(replace(SHAPE, dropout=0.3), 257, seed=1), torch.randint(257, (1, 20))
     assert not torch.equal(model(ids), model(ids))
     model.eval()

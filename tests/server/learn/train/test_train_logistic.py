@@ -1,4 +1,4 @@
-"""Training the logistic regression: it learns, from all places, the same way each time."""
+"""The logistic regression learns from all positions, reproducibly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAIN, TEST = [as_bytes(text_of(20_000, seed=1)), as_bytes(text_of(900, seed=2))
 
 
 def test_it_learns() -> None:
-    """It reads text of the same kind far better than by the frequencies of bytes, and says how much it has learnt from."""
+    """It predicts similar text far better than byte frequencies do, and reports the number of positions."""
     following = Following()
     fitted = logistic.fit(TRAIN, PLAN, 0, following)
 
@@ -30,7 +30,7 @@ def test_it_learns() -> None:
 
 
 def test_a_seed_repeats() -> None:
-    """The same seed gives the same weights, another one others."""
+    """The same seed gives the same weights, and another one gives others."""
     first, second, other = (logistic.fit(TRAIN, PLAN, seed, Silent()).model.weights for seed in (3, 3, 4))
     assert torch.equal(first.weight, second.weight)
     assert torch.equal(first.bias, second.bias)
@@ -38,13 +38,13 @@ def test_a_seed_repeats() -> None:
 
 
 def test_most_places() -> None:
-    """Of a long text no more is learnt from than the plan says, but for the rest of a piece."""
+    """Training stops at the plan's positions, except for the rest of a piece."""
     fitted = logistic.fit(TRAIN, LogisticPlan(reach=2, bits=10, most=5000), 0, Silent())
-    assert 5000 <= fitted.seen < 5000 + logistic.PIECE
+    assert 5000 <= fitted.seen < 5000 + logistic.PIECE_POSITIONS
 
 
 def test_a_text_of_two_bytes() -> None:
-    """Where only two bytes are seen there is one classifier, and both bytes have their probabilities from it."""
+    """With only two different bytes there is one classifier, and both bytes get probabilities from it."""
     text = as_bytes("ab" * 2000)
     model = logistic.fit([text], LogisticPlan(reach=2, bits=8), 0, Silent()).model
     probabilities = model.logits(histories(torch.from_numpy(text[:10]), 2)).softmax(-1)
@@ -54,14 +54,14 @@ def test_a_text_of_two_bytes() -> None:
 
 
 def test_a_shorter_plan() -> None:
-    """In a part of the time a part of the places and steps are made."""
+    """A share of the time takes a share of the positions and steps."""
     plan = LogisticPlan().shortened(0.1)
     assert (plan.most, plan.steps) == (250_000, 100)
     assert LogisticPlan().shortened(1.0) == LogisticPlan()
 
 
-def test_it_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of a piece ends it: half a regression is not taken for a whole one."""
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C within a piece ends training without a result."""
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

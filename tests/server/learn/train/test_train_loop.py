@@ -1,4 +1,4 @@
-"""Training the GPT: what it learns from, that it learns, and that a checkpoint goes on to the bit."""
+"""Training reads the right tokens, improves, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.learn.train import checkpoint, loop
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.checkpoint import LossPoint, Progression
 from pellucid.learn.train.gpt import GPTShape
-from pellucid.learn.train.loop import Follower, GPTTrainer, Lesson, Recipe
+from pellucid.learn.train.loop import GPTTrainer, Recipe, StepListener, TrainingData
 from pellucid.learn.train.schedule import Schedule, SchedulePhase
 from support.learn.training_texts import text_of
 
@@ -33,19 +33,19 @@ def tokens(size: int, seed: int) -> Tensor:
 
 def trainer(seed: int = 3, validation: Tensor | None = None) -> GPTTrainer:
     windows = validation_windows(tokens(1000, 2) if validation is None else validation, SHAPE.context)
-    lesson = Lesson(Stream(tokens(6000, 1), SHAPE.context, MARKER, seed), windows, 1.0, 1.0, 257)
-    return GPTTrainer(SHAPE, RECIPE, lesson, seed, torch.device("cpu"))
+    data = TrainingData(Stream(tokens(6000, 1), SHAPE.context, MARKER, seed), windows, 1.0, 1.0, 257)
+    return GPTTrainer(SHAPE, RECIPE, data, seed, torch.device("cpu"))
 
 
-class Nobody:
+class NoListener:
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
         assert tokens_per_second > 0
 
 
-def train(learner: GPTTrainer, schedule: Schedule | int, path: Path, follower: Follower | None = None) -> list[Schedule]:
-    """The schedules that were settled on the way."""
+def train(learner: GPTTrainer, schedule: Schedule | int, path: Path, listener: StepListener | None = None) -> list[Schedule]:
+    """Train a model. Return the schedules that were settled."""
     found: list[Schedule] = []
-    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, follower or Nobody(), found.append)
+    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, listener or NoListener(), found.append)
     return found
 
 
@@ -54,7 +54,7 @@ class Killed(BaseException):
 
 
 class Killer:
-    """Ends training behind a step, as a signal would."""
+    """Ends training after a step, as a signal would."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -66,7 +66,7 @@ class Killer:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Matrices this small are multiplied faster by one thread."""
+    """Use one thread, which is faster for such small matrices."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -77,7 +77,7 @@ class TestBatches:
     STREAM = Stream(torch.arange(1000), 10, MARKER, seed=1)
 
     def test_a_pass_reads_everything_once(self) -> None:
-        """In one pass all windows of it come once, in an order of its own; the next pass is cut elsewhere."""
+        """A pass has all of its windows once, in its own order; the next pass is cut elsewhere."""
         count = self.STREAM.windows
         first, second = (
             torch.cat([self.STREAM.batch(turn * count + number, 1) for number in range(count)])[:, 1:].flatten().tolist() for turn in (0, 1)
@@ -87,7 +87,7 @@ class TestBatches:
         assert set(first) != set(second)
 
     def test_step_and_seed_say_what_is_read(self) -> None:
-        """A batch is a function of step and seed, whatever came before it; windows are runs of the text."""
+        """A batch is a function of step and seed alone, and windows are runs of the text."""
         batch = self.STREAM.batch(37, 4)
         self.STREAM.batch(1, 4)
         assert torch.equal(batch, self.STREAM.batch(37, 4))
@@ -97,17 +97,17 @@ class TestBatches:
         assert (batch[:, 2:] - batch[:, 1:-1] == 1).all()
 
     def test_some_windows_begin_with_the_marker(self) -> None:
-        """One window in eight stands for the beginning of a text."""
+        """One window in eight starts with the marker."""
         first = torch.cat([self.STREAM.batch(step, 4)[:, 0] for step in range(16)])
         assert int((first == MARKER).sum()) == 8
 
     def test_too_few_tokens(self) -> None:
-        """Text that is shorter than two windows is told as too short."""
-        with pytest.raises(InvalidRequestError, match="There are 20 tokens to learn from, too few for windows of 10"):
+        """A text shorter than two windows is rejected."""
+        with pytest.raises(InvalidRequestError, match="There are 20 tokens to train on, too few for windows of 10"):
             Stream(torch.arange(20), 10, MARKER, seed=1)
 
     def test_validation_windows(self) -> None:
-        """They follow each other, each token is predicted once; of a long part some from everywhere, of a short one a short one."""
+        """Validation windows follow each other and predict each token once; long parts are sampled, and short ones make a short window."""
         windows = validation_windows(torch.arange(101), 10)
         assert windows[:, 1:].flatten().tolist() == list(range(1, 101))
         many = validation_windows(torch.arange(10**6), 10)
@@ -117,7 +117,7 @@ class TestBatches:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    """Validation gets far better than by the frequencies of bytes, and the best weights are those that are kept."""
+    """Validation gets far better than byte frequencies, and the best weights are kept."""
     learner = trainer()
     train(learner, 150, tmp_path / "checkpoint")
 
@@ -133,10 +133,8 @@ def test_it_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "schedule", [Schedule.of_steps(40), Schedule((SchedulePhase(0, 60), SchedulePhase(10, 30), SchedulePhase(25, 40)))]
 )
-def test_going_on_from_a_checkpoint_changes_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int
-) -> None:
-    """Broken off anywhere and gone on with in a new process's state, weights and curves are those of a run that never stopped."""
+def test_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int) -> None:
+    """Interrupted anywhere and resumed in a new process, training gives the weights and curves of an uninterrupted run."""
     whole = trainer()
     train(whole, schedule, tmp_path / "whole")
 
@@ -156,7 +154,7 @@ def test_going_on_from_a_checkpoint_changes_no_bit(
 
 
 def test_steps_follow_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where steps take twice what was measured, half as many are made, each new number told before it counts, and the last one is read."""
+    """If steps take twice the measured time, half as many are made, and each new number is settled before it counts."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", math.inf)
     monkeypatch.setattr(loop, "time", Clock(2.0))
     learner = trainer()
@@ -165,11 +163,11 @@ def test_steps_follow_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [(mark.step, mark.seconds) for mark in marks] == [(10, 20.0), (20, 40.0), (30, 60.0), (38, 76.0), (43, 86.0), (47, 94.0)]
     assert {mark.steps for mark in marks} == {50}
     assert learner.progression.step == learner.progression.points[-1].step == 50
-    assert 20 <= len(learner.progression.points) <= loop.LOOKS
+    assert 20 <= len(learner.progression.points) <= loop.VALIDATIONS
 
 
 class Clock:
-    """Each time that it is looked at, it is ``each`` seconds later."""
+    """A clock that advances ``each`` seconds at every reading."""
 
     def __init__(self, each: float) -> None:
         self.now = 0.0
@@ -181,7 +179,7 @@ class Clock:
 
 
 def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
-    """Where learning helps to read nothing but the train part, training ends long before its last step and keeps the best."""
+    """If only the training part improves, training ends long before its last step and keeps the best weights."""
     noise = torch.randint(256, (1000,), generator=torch.Generator().manual_seed(1))
     learner = trainer(validation=noise)
     train(learner, 640, tmp_path / "checkpoint")
@@ -192,7 +190,7 @@ def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left on device")])
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Where the disk is full, that is one sentence, and the checkpoint before is as good as it was."""
+    """A full disk is one sentence, and the previous checkpoint is intact."""
     learner, path = trainer(), tmp_path / "checkpoint"
     train(learner, 5, path)
     before = path.read_bytes()
@@ -206,19 +204,19 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
         learner.save(path)
 
     assert str(caught.value) == (
-        f"{tmp_path} could not be written to (No space left on device): make room or make it writable, and give the same command again, "
-        "which goes on from the last checkpoint."
+        f"{tmp_path} could not be written to (No space left on device): free some space or make it writable, then repeat the command, "
+        "which resumes from the last checkpoint."
     )
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_a_damaged_checkpoint(tmp_path: Path) -> None:
-    """A checkpoint that cannot be read is told, with what to do; one of another model too; none is no error."""
+    """A checkpoint that is damaged or of another model is reported with a remedy; a missing one is no error."""
     path = tmp_path / "checkpoint"
     assert not trainer().restore(path)
     path.write_bytes(b"no checkpoint")
-    with pytest.raises(ModelError, match=r"is damaged .*: delete it, and training begins anew"):
+    with pytest.raises(ModelError, match=r"is damaged .*: delete it to start training over"):
         trainer().restore(path)
     checkpoint.write(path, Progression(), {"model.norm": torch.ones(3)})
     with pytest.raises(ModelError, match="is of another model"):
@@ -226,7 +224,7 @@ def test_a_damaged_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
-    """Every figure comes back as it was."""
+    """Every figure survives a checkpoint."""
     progression = Progression(7, 5, [LossPoint(5, 2.5, 1 / 3)], nats=0.1, counted=2, seconds=12.5, joules=3.0)
     checkpoint.write(tmp_path / "c", progression, {"a": torch.arange(3.0)})
     found = checkpoint.read(tmp_path / "c")
@@ -238,5 +236,5 @@ def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
 
 
 def test_measuring_leaves_no_trace() -> None:
-    """How long a step takes is found with a model of its own."""
+    """Measuring a step uses a separate model."""
     assert loop.measure(trainer(), 0.0) > 0

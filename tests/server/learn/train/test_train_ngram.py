@@ -1,4 +1,4 @@
-"""Counting n-grams: what the definition says, and an order that validation chose."""
+"""The n-gram model follows its definition, with an order chosen by validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.learn.training_texts import SlowKneserNey, as_bytes, text_of
 
 @pytest.mark.parametrize("order", [3, 5])
 def test_probabilities_are_those_of_the_definition(order: int) -> None:
-    """Tables made with sorted numbers say what Kneser-Ney counted with dictionaries says, of seen and unseen text."""
+    """Tables of sorted numbers give the probabilities of Kneser-Ney with dictionaries, for seen and unseen text."""
     texts = [text_of(2000, seed=1), text_of(900, seed=2), "ab"]
     arrays = [as_bytes(text) for text in texts]
     tables = [ngram.continuation_table(arrays, length) for length in range(order - 1)] + [ngram.count_table(arrays, order - 1)]
@@ -29,7 +29,7 @@ def test_probabilities_are_those_of_the_definition(order: int) -> None:
 
 
 def test_validation_chooses_the_order() -> None:
-    """The order is the one with the least bits per byte of the validation text."""
+    """The chosen order has the fewest bits per byte on the validation text."""
     train, validation = [as_bytes(text_of(6000, seed=1))], [as_bytes(text_of(1500, seed=2))]
     chosen = ngram.fit(train, validation, most=6)
     by_order = {}
@@ -41,7 +41,7 @@ def test_validation_chooses_the_order() -> None:
 
 
 def test_discounts_are_chen_and_goodmans() -> None:
-    """Of counts of counts 4, 2, 1, 1 the discounts are those of the formula; of too few of them half a count is taken."""
+    """Counts of counts 4, 2, 1, 1 give the formula's discounts; too few counts give half a count."""
     counts = np.array([1] * 4 + [2] * 2 + [3] + [4])
     y = 4 / (4 + 2 * 2)
     assert ngram.discounts(counts) == pytest.approx([0, 1 - 2 * y * 2 / 4, 2 - 3 * y * 1 / 2, 3 - 4 * y * 1 / 1])
@@ -49,7 +49,7 @@ def test_discounts_are_chen_and_goodmans() -> None:
 
 
 def test_texts_shorter_than_the_longest_run() -> None:
-    """Of texts of a few bytes a shorter order is made, not none."""
+    """Texts of a few bytes give a model of a lower order."""
     model = ngram.fit([as_bytes("ab"), as_bytes("ac")], [as_bytes("ab")])
     assert len(model.tables) == 2
     assert bits_per_byte(model, [as_bytes("ab")]) < 8

@@ -1,4 +1,4 @@
-"""The plan: written first, and held to."""
+"""The plan is written first, and followed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEDULE = Schedule.of_seconds(100.0, 1.0).settled(20, 25.0)
 
 
 def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
-    """The plan is in the folder before anything else, and then its steps."""
+    """The folder first contains the plan, and then its steps."""
     with opened(tmp_path / "deep" / "run", PLAN) as run:
         assert run.plan == PLAN
         assert json.loads((run.folder / "plan.json").read_text())["schedule"] is None
@@ -28,8 +28,8 @@ def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
         assert [one["steps"] for one in json.loads((run.folder / "plan.json").read_text())["schedule"]["stretches"]] == [100, 80]
 
 
-def test_the_same_command_goes_on(tmp_path: Path) -> None:
-    """Steps and threads are those that were settled, however many threads there are now."""
+def test_the_same_command_resumes(tmp_path: Path) -> None:
+    """A resumed run keeps its steps and threads, however many threads there are now."""
     with opened(tmp_path, PLAN) as run:
         run.settle(SCHEDULE)
     with opened(tmp_path, replace(PLAN, threads=7)) as run:
@@ -37,41 +37,41 @@ def test_the_same_command_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
-        ({"data": "other"}, "was begun with other text: give the same files again, or name another folder with --out."),
-        ({"seed": 1}, "was begun with --seed 0, not 1: give that again, or name another folder with --out."),
-        ({"tokenizer": "bytes"}, "was begun with --tokenizer bpe, not bytes: give that again,"),
-        ({"vocabulary": 512}, "was begun with --vocab 1024, not 512: give that again,"),
-        ({"max_minutes": 2.5}, "was begun with --max-minutes 5, not 2.5: give that again,"),
-        ({"max_minutes": None, "max_steps": 9}, "was begun with --max-minutes 5, not left out: give that again,"),
-        ({"max_steps": 9}, "was begun with --steps left out, not 9: give that again,"),
-        ({"preset": "gpu"}, "was begun with --preset cpu, not gpu: give that again,"),
+        ({"data": "other"}, "was started with other text: give the same files again, or name another folder with --out."),
+        ({"seed": 1}, "was started with --seed 0, not 1: use that again, or name another folder with --out."),
+        ({"tokenizer": "bytes"}, "was started with --tokenizer bpe, not bytes: use that again,"),
+        ({"vocabulary": 512}, "was started with --vocab 1024, not 512: use that again,"),
+        ({"max_minutes": 2.5}, "was started with --max-minutes 5, not 2.5: use that again,"),
+        ({"max_minutes": None, "max_steps": 9}, "was started with --max-minutes 5, not left out: use that again,"),
+        ({"max_steps": 9}, "was started with --steps left out, not 9: use that again,"),
+        ({"preset": "gpu"}, "was started with --preset cpu, not gpu: use that again,"),
     ],
 )
-def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
-    """A run goes on with what it was begun with, or not at all."""
+def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
+    """A run is resumed with its own data and settings, or not at all."""
     with opened(tmp_path, PLAN):
         pass
     with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, replace(PLAN, **change)):  # type: ignore[arg-type]
         pass
-    assert str(caught.value).startswith(f"{tmp_path} {said}")
+    assert str(caught.value).startswith(f"{tmp_path} {sentence}")
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
-    """What another version began is not gone on with."""
+    """A run of another version is not resumed."""
     with opened(tmp_path, replace(PLAN, version=0)):
         pass
-    with pytest.raises(InvalidRequestError, match="was begun by another version of Pellucid"), opened(tmp_path, PLAN):
+    with pytest.raises(InvalidRequestError, match="was started by another version of Pellucid"), opened(tmp_path, PLAN):
         pass
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
-    """Nothing is written beside what is not a run."""
+    """Nothing is written to a folder that is not a run."""
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, PLAN):
         pass
-    assert str(caught.value) == f"{tmp_path} holds something else than a run (thesis.txt): name another folder with --out."
+    assert str(caught.value) == f"{tmp_path} holds something other than a run (thesis.txt): name another folder with --out."
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with (
         pytest.raises(InvalidRequestError, match=r"thesis.txt is a file: name a folder with --out\."),
@@ -81,7 +81,7 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
 
 
 def test_two_at_once(tmp_path: Path) -> None:
-    """Of two processes in one folder the second is told."""
+    """The second of two processes in one folder is rejected."""
     with (
         opened(tmp_path, PLAN),
         pytest.raises(InvalidRequestError, match=r"Another process trains in .*: wait for it, or name another folder"),
@@ -91,7 +91,7 @@ def test_two_at_once(tmp_path: Path) -> None:
 
 
 def test_digest() -> None:
-    """It changes with a name, a text or where a text stands."""
+    """The digest changes with a name, a text or the part of a text."""
     parts = split(Corpus((Document("a", text_of(9000)), Document("b", text_of(9000, seed=1)))))
     assert digest(parts) == digest(replace(parts))
     renamed = replace(parts, train=(replace(parts.train[0], name="c"), *parts.train[1:]))
@@ -100,12 +100,12 @@ def test_digest() -> None:
 
 
 def test_less_time_is_less_for_all() -> None:
-    """In less time than the preset's the logistic regression gets its part of it; in more, or by steps, what it always gets."""
+    """In less time than the preset's, the logistic regression is shortened in proportion; otherwise it is not."""
     assert replace(PLAN, max_minutes=1.0).logistic == PLAN.sizes.logistic.shortened(0.2)
     assert replace(PLAN, max_minutes=60.0).logistic == replace(PLAN, max_minutes=None, max_steps=9).logistic == PLAN.sizes.logistic
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_presets_are_bounded(preset: object) -> None:
-    """Each preset says how long it may take or how many steps it makes."""
+    """Each preset has a time or a number of steps."""
     assert getattr(preset, "steps", None) is not None or getattr(preset, "minutes", None) is not None

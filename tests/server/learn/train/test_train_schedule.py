@@ -1,4 +1,4 @@
-"""The schedule: steps that follow the time that is left, and a learning rate that follows the steps."""
+"""Steps follow the remaining time, and the learning rate follows the steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pellucid.learn.train.schedule import LEAST_STEPS, MARKS, Schedule, Schedule
 
 
 def test_rate() -> None:
-    """The learning rate rises in a straight line to its peak and falls along half a cosine to nothing."""
+    """The learning rate rises linearly to its peak and falls along half a cosine to zero."""
     rates = [Schedule.of_steps(100).rate(step, 10, 1.0) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (step + 0.5) for step in range(10)])
     assert (rates[54] + rates[55]) / 2 == pytest.approx(0.5)
@@ -28,7 +28,7 @@ def test_a_short_training_warms_up_shortly() -> None:
 
 @pytest.mark.parametrize("pace", [0.1, 0.9, 1.5, 4.0])
 def test_the_time_is_kept(pace: float) -> None:
-    """Whatever steps take, they fit into the time to a step or two, and the rate falls to nothing at the end without a jump."""
+    """At any pace, the steps fit into the time to within two, and the rate falls to zero without a jump."""
     schedule, step, rates = Schedule.of_seconds(1000.0, 1.0), 0, []
     while step < schedule.steps:
         rates.append(schedule.rate(step, 50, 1.0))
@@ -43,7 +43,7 @@ def test_the_time_is_kept(pace: float) -> None:
 
 
 def test_the_time_is_kept_where_the_pace_changes() -> None:
-    """Where steps get slower half way, they still end within a twentieth of the time."""
+    """If steps get slower half way, they still end within a twentieth of the time."""
     schedule, step, now = Schedule.of_seconds(300.0, 0.06), 0, 0.0
     while step < schedule.steps:
         now += 0.06 if now < 150 else 0.09
@@ -54,7 +54,7 @@ def test_the_time_is_kept_where_the_pace_changes() -> None:
 
 
 def test_what_is_settled_does_not_change_what_was() -> None:
-    """Progress up to where the steps were settled anew is what it was, so that what a killed run did is done again alike."""
+    """A later decision does not change the earlier progress, so that a killed run repeats the same steps."""
     first = Schedule.of_seconds(100.0, 1.0)
     second = first.settled(30, 60.0)
     third = second.settled(40, 80.0)
@@ -65,12 +65,12 @@ def test_what_is_settled_does_not_change_what_was() -> None:
 
 
 def test_when_it_is_due() -> None:
-    """At each mark of time or steps once, however late, not where steps were given, and not before where it was settled last."""
+    """A decision is due once at each mark of time or steps, never with given steps, and never before the last decision."""
     schedule = Schedule.of_seconds(100.0, 1.0)
     assert not schedule.due(19, 19.9)
     assert schedule.due(19, 20.0)
     assert schedule.due(20, 2.0)
-    later = schedule.settled(19, 70.0)  # past two marks more
+    later = schedule.settled(19, 70.0)  # two more marks have passed
     assert not later.due(20, 74.0)
     assert later.due(20, 76.0)
     assert not later.due(12, 76.0)
@@ -78,10 +78,10 @@ def test_when_it_is_due() -> None:
 
 
 def test_bounds() -> None:
-    """There are never more steps than asked for, and always a few."""
+    """The number of steps has a lower and an upper bound."""
     assert Schedule.of_seconds(100.0, 1.0, most=30).settled(10, 5.0).steps == 30
     assert Schedule.of_seconds(1.0, 1.0).steps == LEAST_STEPS
-    late = Schedule.of_seconds(-3.0, 1.0)  # others took it all
+    late = Schedule.of_seconds(-3.0, 1.0)  # no time was left
     assert late.steps == LEAST_STEPS
     assert not any(late.due(step, float(step)) for step in range(LEAST_STEPS + 1))
     assert Schedule.of_seconds(100.0, 1.0).settled(3, 200.0).steps == LEAST_STEPS
@@ -89,6 +89,6 @@ def test_bounds() -> None:
 
 
 def test_it_is_kept_in_json() -> None:
-    """What is written is read again."""
+    """A schedule can be read from its JSON."""
     for schedule in (Schedule.of_steps(7), Schedule.of_seconds(10.0, 0.3, 20).settled(5, 4.0), Schedule((SchedulePhase(0, 3),))):
         assert Schedule.read(json.loads(json.dumps(asdict(schedule)))) == schedule

@@ -1,4 +1,4 @@
-"""Tokenizers trained on the spot: they spell any text, begin it with the marker, and are the same each time."""
+"""Trained tokenizers encode any text, begin it with the marker, and are reproducible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = get_args(Kind)
 
 
 SIZES: dict[Kind, int] = {"bytes": 257, "bpe": 320, "unigram": 270}
-"""Of a text of so few words a unigram model has no more pieces."""
+"""A unigram model of so few words has no more pieces."""
 
 
 def trained(folder: Path, kind: Kind) -> Tokenizer:
@@ -38,7 +38,7 @@ def by_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Tokenizer]:
 @settings(max_examples=60, deadline=None)
 @given(text=st.text())
 def test_any_text_comes_back(by_kind: dict[Kind, Tokenizer], kind: Kind, text: str) -> None:
-    """The bytes of a text's tokens are the text's, whatever letters it has and markers it spells."""
+    """The bytes of a text's tokens are the text's, including any markers that it spells."""
     for each in (text, f"{text}{BEGINNING} <0x41> \u2581{text}\r\n\n  \t"):
         tokenizer = by_kind[kind]
         ids = tokenizer.encode(each)
@@ -48,7 +48,7 @@ def test_any_text_comes_back(by_kind: dict[Kind, Tokenizer], kind: Kind, text: s
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_how_texts_begin(by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
-    """The marker stands in front of each text and ends answers; it is the last id, and there is no other marker."""
+    """The marker begins each text and ends answers; it is the last id, and the only marker."""
     tokenizer = by_kind[kind]
     assert tokenizer.add_bos
     assert tokenizer.special == {BEGINNING: tokenizer.vocab_size - 1}
@@ -58,7 +58,7 @@ def test_how_texts_begin(by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
 
 
 def test_a_byte_is_its_own_id(by_kind: dict[Kind, Tokenizer]) -> None:
-    """With bytes the ids are the bytes: so n-grams and regression, which know bytes only, can read them."""
+    """With bytes, the ids are the bytes, so that the n-gram model and the regression can read them."""
     assert by_kind["bytes"].encode("né\n") == list("né\n".encode())
 
 
@@ -74,7 +74,7 @@ def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind:
 
 
 @pytest.mark.parametrize(
-    ("kind", "size", "said"),
+    ("kind", "size", "sentence"),
     [
         ("bytes", 1024, "--vocab 1024 is for bpe and unigram: bytes has 257"),
         ("bpe", 256, "--vocab 256 is outside of 300 to 65,536"),
@@ -82,15 +82,15 @@ def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind:
         ("bpe", 10**6, "--vocab 1000000 is outside of 300 to 65,536"),
     ],
 )
-def test_sizes_that_cannot_be(kind: Kind, size: int, said: str) -> None:
-    """A size that a tokenizer cannot have is refused in a sentence that names what it can have."""
+def test_sizes_that_cannot_be(kind: Kind, size: int, sentence: str) -> None:
+    """An impossible size is rejected with the possible ones."""
     with pytest.raises(InvalidRequestError) as caught:
         tokenizers.check(kind, size)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(sentence)
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_a_text_with_too_few_pieces(tmp_path: Path, kind: Kind) -> None:
-    """A text that has not so many pieces in it is told, with the number that it has."""
-    with pytest.raises(InvalidRequestError, match=rf"no more than \d+ {kind} pieces in it, not 5000: give --vocab \d+ or fewer"):
+    """A text with too few pieces is rejected with their number."""
+    with pytest.raises(InvalidRequestError, match=rf"at most \d+ {kind} pieces, not 5000: give --vocab \d+ or fewer"):
         tokenizers.write(tmp_path, kind, 5000, ["one and one and one\n" * 50])

@@ -1,4 +1,4 @@
-"""Control groups: the kernel limits the memory and the processes of a program and of all that it starts, taken together.
+"""Limits the memory and processes of a program and all its children through the kernel's control groups.
 
 Both versions are used, where this process may make groups: version 2, and version 1 with the controllers memory and pids. See
 ``cgroups(7)`` and the kernel's ``admin-guide/cgroup-v2.rst`` and ``admin-guide/cgroup-v1``.
@@ -19,18 +19,18 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-GRACE: Final = 5.0
-"""Seconds that killed processes have to leave their group."""
+GRACE_SECONDS: Final = 5.0
+"""Time in which killed processes have to leave their group."""
 
 ENTER: Final = 'for folder in "$1" "$2"; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
-"""Moves the shell into the group, then becomes the program, which thus starts everything in the group. Its environment is empty."""
+"""Moves the shell into the group, then becomes the program, so that all its children start in the group. Its environment is empty."""
 
 _NAME: Final = "pellucid-"
 _MOUNT = re.compile(r"(?m)^\d+ \d+ \S+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kind>cgroup2?) \S+ (?P<options>\S+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ControlGroup:
     """A group by its folders: one for each controller in version 1, twice the same one in version 2."""
 
     memory: Path
@@ -48,7 +48,7 @@ class Group:
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """Whether the kernel has killed a process because the group used more memory than it may."""
+        """True if the kernel killed a process because the group used too much memory."""
         with suppress(OSError):
             for name in ("memory.events", "memory.oom_control"):
                 path = self.memory / name
@@ -58,7 +58,7 @@ class Group:
 
 
 @cache
-def parent() -> Group | None:
+def parent() -> ControlGroup | None:
     """Find, by trying, the group in which limited groups can be made. Return None if there is no such group.
 
     Groups that a killed process of Pellucid left behind are removed.
@@ -68,19 +68,19 @@ def parent() -> Group | None:
             with suppress(OSError, subprocess.SubprocessError):
                 _sweep(found)
                 with limited(found, 1 << 30, 64) as made:
-                    subprocess.run([*made.command, "true"], check=True, capture_output=True, timeout=GRACE)  # noqa: S603 - our own command
+                    subprocess.run([*made.command, "true"], check=True, capture_output=True, timeout=GRACE_SECONDS)  # noqa: S603 - our own command
                 return found
     return None
 
 
 @contextmanager
-def limited(parent: Group, memory: int, processes: int) -> Iterator[Group]:
+def limited(parent: ControlGroup, memory: int, processes: int) -> Iterator[ControlGroup]:
     """Make a group limited to ``memory`` bytes and ``processes`` processes and threads. On exit, kill its processes and remove it.
 
-    Raises OSError where it cannot be made.
+    Raises OSError if it cannot be made.
     """
     name = f"{_NAME}{os.getpid()}-{secrets.token_hex(4)}"
-    made = Group(parent.memory / name, parent.pids / name)
+    made = ControlGroup(parent.memory / name, parent.pids / name)
     try:
         for folder in made.folders:
             folder.mkdir()
@@ -91,7 +91,7 @@ def limited(parent: Group, memory: int, processes: int) -> Iterator[Group]:
             _remove(folder)
 
 
-def _limit(made: Group, memory: int, processes: int) -> None:
+def _limit(made: ControlGroup, memory: int, processes: int) -> None:
     version_2 = (made.memory / "memory.max").exists()
     _write(made.memory / ("memory.max" if version_2 else "memory.limit_in_bytes"), memory)
     _write(made.pids / "pids.max", processes)
@@ -103,16 +103,16 @@ def _limit(made: Group, memory: int, processes: int) -> None:
 
 
 def _write(path: Path, value: int) -> None:
-    """Write a file of a group. Raises FileNotFoundError where the kernel has none of this name."""
+    """Write a file of a group. Raises FileNotFoundError if the kernel has no file of this name."""
     with path.open("r+") as file:
         file.write(str(value))
 
 
-def _remove(folder: Path, within: float = GRACE) -> None:
+def _remove(folder: Path, within: float = GRACE_SECONDS) -> None:
     """Kill the processes of a group until it is empty, and remove it; give up after ``within`` seconds."""
     late = time.monotonic() + within
     while folder.exists() and time.monotonic() < late:
-        for name, value in (("pids.max", 0), ("cgroup.kill", 1)):  # nothing more is started, and with version 2 all are killed at once
+        for name, value in (("pids.max", 0), ("cgroup.kill", 1)):  # nothing more can start, and with version 2 everything is killed at once
             with suppress(OSError):
                 _write(folder / name, value)
         for process in _processes(folder):
@@ -124,14 +124,14 @@ def _remove(folder: Path, within: float = GRACE) -> None:
 
 
 def _processes(folder: Path) -> list[int]:
-    """Return the processes of a group, without those that are outside of this process's namespace: they read as 0."""
+    """Return the processes of a group, without those outside of this process's namespace, which read as 0."""
     try:
         return [process for process in map(int, (folder / "cgroup.procs").read_text().split()) if process > 0]
     except OSError:
         return []
 
 
-def _sweep(parent: Group) -> None:
+def _sweep(parent: ControlGroup) -> None:
     """Remove groups whose maker has ended without removing them."""
     for folder in parent.folders:
         for left in folder.glob(f"{_NAME}*-*"):
@@ -140,8 +140,8 @@ def _sweep(parent: Group) -> None:
                 _remove(left)
 
 
-def _candidates(mounts: str, own: str) -> Iterator[Group]:
-    """Yield the group of this process, in version 2 also the one around it: a group that has processes cannot limit groups in it.
+def _candidates(mounts: str, own: str) -> Iterator[ControlGroup]:
+    """Yield the group of this process, and in version 2 its parent, because a group with processes cannot limit groups in it.
 
     ``mounts`` is ``/proc/self/mountinfo`` and ``own`` is ``/proc/self/cgroup``.
     """
@@ -152,9 +152,9 @@ def _candidates(mounts: str, own: str) -> Iterator[Group]:
             if name in paths:
                 folders[name] = _within(Path(mount["point"]), mount["root"], paths[name])
     if "" in folders:
-        yield from (Group(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists())
+        yield from (ControlGroup(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists())
     if folders.keys() >= {"memory", "pids"}:
-        yield Group(folders["memory"], folders["pids"])
+        yield ControlGroup(folders["memory"], folders["pids"])
 
 
 def _within(point: Path, root: str, path: str) -> Path:

@@ -1,8 +1,8 @@
-"""The process in which a model's program or its test runs: it limits itself, and then becomes one of the two sides of ``check.py``.
+"""The process in which a model's program or its test runs: it limits itself, then becomes one of the two sides of ``program_test.py``.
 
-Started by sandbox.py with nothing but the standard library; on stdin is one JSON object. A child does the work, so that what kills its
-parent kills this process and no more. Until then this process adopts, on Linux, what the program started and left behind, so that
-sandbox.py finds it.
+It is started by sandbox.py with nothing but the standard library, and reads one JSON object from stdin. A child does the work, so that a
+signal to its parent kills only this process. Until then, on Linux, this process adopts orphans of the program, so that sandbox.py finds
+them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = str(Path(__file__).parents[4])
-sys.path.insert(0, PACKAGES)  # for these imports alone: a program finds the standard library and nothing else
+sys.path.insert(0, PACKAGES)  # for these imports alone: the program itself finds only the standard library
 from pellucid.learn.evaluate.sandbox import landlock, seccomp  # noqa: E402
-from pellucid.learn.evaluate.sandbox.check import Check, Pipes, judge, serve  # noqa: E402
+from pellucid.learn.evaluate.sandbox.program_test import Pipes, ProgramTest, judge, serve  # noqa: E402
 
 sys.path.remove(PACKAGES)
 
@@ -35,13 +35,13 @@ LINUX = sys.platform == "linux"
 
 
 def main() -> None:
-    """Read the order, do it in a child, and wait for that and for what it left behind."""
+    """Read the order, carry it out in a child, and wait for the child and its orphans."""
     order = json.loads(sys.stdin.buffer.read())
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.fork():
-        os.closerange(3, 256)  # the other side has to see it when the child is gone
-        with contextlib.suppress(ChildProcessError):  # nobody is left
+        os.closerange(3, 256)  # the other side has to notice the end of the child
+        with contextlib.suppress(ChildProcessError):  # no child is left
             while True:
                 os.wait()
         os._exit(0)
@@ -54,13 +54,13 @@ def main() -> None:
         if order["verdict"] is None:
             serve(order["program"], order["check"]["entry_point"], pipes)
         else:
-            judge(Check(**order["check"]), pipes, order["verdict"])
+            judge(ProgramTest(**order["check"]), pipes, order["verdict"])
     finally:
         os._exit(0)
 
 
 def limit(order: dict[str, Any]) -> None:
-    """What the program may use, and as whom it runs."""
+    """Apply the resource limits and change the user."""
     seconds = int(order["seconds"]) + 1
     for kind, most in (
         (resource.RLIMIT_CPU, seconds),
@@ -87,7 +87,7 @@ def limit(order: dict[str, Any]) -> None:
 
 
 def _change_user(user: int | None, *, reads: bool) -> None:
-    """Give up the rights of a superuser, also of one in a namespace only, who could take the own /proc away."""
+    """Drop superuser rights, including those within a namespace, which could unmount this process's /proc."""
     libc = ctypes.CDLL(None)
     if user is None:
         if LINUX:
@@ -99,15 +99,15 @@ def _change_user(user: int | None, *, reads: bool) -> None:
     os.setgid(user)
     os.setuid(user)
     if LINUX and reads:
-        _keep(READ_EVERYTHING, libc)  # without which nobody can import from a superuser's folder
+        _keep(READ_EVERYTHING, libc)  # without it only a superuser can import from a superuser's folder
 
 
 def _keep(rights: int, libc: ctypes.CDLL) -> None:
-    """Give all rights of a superuser up but these."""
+    """Drop all superuser rights but these."""
     header = (ctypes.c_uint32 * 2)(CAPABILITIES_VERSION, 0)
     sets = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
     if libc.capset(header, sets):
-        raise PermissionError("the rights of a superuser cannot be given up")
+        raise PermissionError("the rights of a superuser cannot be dropped")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Values of Python as JSON, so that two processes exchange them and neither can make the other run code.
+"""Encodes Python values as JSON, so that two processes can exchange them and neither can make the other run code.
 
-Exact types come back as they were. A subclass of one comes back as that one, any other iterable as an iterator, and nothing else passes:
-an object with an ``__eq__`` of its own never reaches what compares it.
+Exact types are preserved. A subclass comes back as its base type, any other iterable as an iterator, and nothing else passes: an object
+with its own ``__eq__`` never reaches the comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 LARGEST_MESSAGE: Final = 16 << 20
 MOST_ITEMS: Final = 100_000
-"""Items to take from an iterator, which may be endless."""
+"""Most items that are taken from an iterator, which may be endless."""
 
 COLLECTIONS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "list": list,
@@ -36,7 +36,7 @@ class MessageError(Exception):
 
 
 def encode(value: object) -> Any:
-    """Return a value in types that JSON has. Raises TypeError for one that cannot pass."""
+    """Return a value in JSON types. Raises TypeError for one that cannot pass."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -73,7 +73,7 @@ def _encode_tagged(value: object) -> tuple[str, Any]:
 
 
 def decode(value: Any) -> Any:
-    """Return the value that was encoded. Raises MessageError for what ``encode`` does not write."""
+    """Return the value that was encoded. Raises MessageError for anything that ``encode`` does not write."""
     if value is None or type(value) in (bool, int, str):
         return value
     try:
@@ -117,7 +117,7 @@ def send(descriptor: int, message: dict[str, Any]) -> None:
 
 
 def receive(descriptor: int) -> dict[str, Any] | None:
-    """Read one message; None at the end of all. Raises MessageError for anything else."""
+    """Read one message; None at the end of the stream. Raises MessageError for anything else."""
     header = _read(descriptor, HEADER.size)
     if len(header) < HEADER.size:
         return None
@@ -130,9 +130,9 @@ def receive(descriptor: int) -> dict[str, Any] | None:
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise MessageError("a message is no JSON") from error
+        raise MessageError("a message is not JSON") from error
     if not isinstance(message, dict):
-        raise MessageError("a message is no object")
+        raise MessageError("a message is not an object")
     return message
 
 

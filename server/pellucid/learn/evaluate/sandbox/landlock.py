@@ -1,4 +1,4 @@
-"""Hides the file system from a process, and everything that it starts, but for the folders that it is given.
+"""Hides the file system from a process and all its children, except for the folders that it is given.
 
 Landlock needs no privileges, cannot be undone, is inherited, and binds a superuser too. Only the standard library is used.
 """
@@ -30,34 +30,34 @@ READ: Final = READ_FILE | READ_DIR
 EXECUTE: Final = 1 << 0
 
 RIGHTS_BITS: Final = {1: 13, 2: 14, 3: 15, 4: 15}
-"""How many rights over files each version knows; later ones know 16."""
+"""Number of rights over files in each version; later ones have 16."""
 
 LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 def version() -> int:
-    """Return the version of Landlock here, or 0 where there is none."""
+    """Return this system's version of Landlock, or 0 without it."""
     if sys.platform != "linux":
         return 0
     return max(0, int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), VERSION_FLAG)))
 
 
 def readable() -> list[str]:
-    """Return what a Python program reads: the standard library and the system's shared libraries."""
+    """Return the paths that a Python program reads: the standard library and the system's shared libraries."""
     own = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
     shared = [str(Path(prefix, "lib")) for prefix in (sys.base_prefix, sys.base_exec_prefix)]
     return [*own, *shared, *LIBRARIES, *DEVICES]
 
 
 def restrict(read: Iterable[str], write: Iterable[str]) -> None:
-    """Leave this process only these files and folders, nothing to execute, no TCP and, from version 6 on, no signals to others.
+    """Restrict this process to these files and folders, without executing, TCP and, from version 6 on, signals to others.
 
-    Raises OSError where the system refuses; it needs no_new_privs.
+    Raises OSError if the system refuses. Needs no_new_privs.
     """
     known = version()
     handled = (1 << RIGHTS_BITS.get(known, 16)) - 1
-    # Bind and connect of TCP since version 4; abstract sockets and signals since version 6.
+    # TCP bind and connect since version 4; abstract sockets and signals since version 6.
     attributes = struct.pack("QQQ", handled, 3, 3)[: 8 if known < 4 else 16 if known < 6 else 24]
     libc = ctypes.CDLL(None, use_errno=True)
     ruleset = _checked(libc.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))

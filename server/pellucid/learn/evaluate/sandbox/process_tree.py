@@ -1,4 +1,4 @@
-"""What processes that descend from another one use together, and their end."""
+"""Measures the memory of a process's descendants, and kills them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-GRACE: Final = 5.0
-"""Seconds that a killed process has to be gone."""
+GRACE_SECONDS: Final = 5.0
+"""Time in which a killed process has to end."""
 
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A line of /proc. ``memory`` is resident bytes; pages that processes share count for each of them."""
+    """A process as /proc shows it. ``memory`` is resident bytes; shared pages count for each process."""
 
     number: int
     parent: int
@@ -31,7 +31,7 @@ class Process:
 
 
 def below(ancestor: int) -> list[Process]:
-    """Return all running processes that descend from one, without itself; nothing on a system without /proc."""
+    """Return all running descendants of a process, without itself; none on a system without /proc."""
     children: dict[int, list[Process]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended meanwhile
@@ -54,10 +54,10 @@ def _read(number: int, line: str) -> Process:
 
 
 def kill_strays(driver: int) -> None:
-    """End descendants that left the driver's group. The driver must still run: orphans become its children, and are lost without it."""
+    """End descendants that left the driver's group. The driver must still run, because orphans become its children."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(driver, signal.SIGSTOP)  # so that the group starts nothing meanwhile
-    late = time.monotonic() + GRACE
+    late = time.monotonic() + GRACE_SECONDS
     while (groups := {process.group for process in below(driver)} - {driver}) and time.monotonic() < late:
         for group in groups:
             with suppress(ProcessLookupError, PermissionError):
@@ -65,10 +65,10 @@ def kill_strays(driver: int) -> None:
 
 
 def kill(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """End the group of each process, which is a session of its own; this also ends its namespace of processes, if it has one."""
+    """Kill the group of each process, which has its own session. This also ends its PID namespace, if it has one."""
     for process in processes:
         try:
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # all gone, or (macOS) only ended ones left
+        except (ProcessLookupError, PermissionError):  # all gone, or (macOS) only zombies left
             process.kill()
-        process.wait(GRACE)
+        process.wait(GRACE_SECONDS)

@@ -1,22 +1,22 @@
-"""Runs a program that a model wrote, has another process judge it, and says how it ended. This is no real sandbox.
+"""Runs a program that a model wrote, has another process judge it, and reports how it ended. This is not a real sandbox.
 
-The program cannot reach its verdict: the tests run in a process of their own (``check.py``) that only sees the values which the
-program's function returns. Against the rest of what a program may do there are walls, each as far as the system has it:
+The program cannot reach its verdict: the tests run in their own process (``program_test.py``), which only sees the values that the
+program's function returns. Everything else is limited as far as the system allows:
 
-- Everywhere: no environment, no site packages, a folder of its own that is deleted, limits on processor time, on the size of files and
-  on the memory of each process, a limit on time and on output; what it started is killed.
-- With /proc: memory and processes of all that it started are counted together, twenty times a second, and end it over the limit.
-- With control groups: the kernel enforces the same limits at once, and all of it ends with its group. (Where the groups belong to its own
+- Everywhere: no environment, no site packages, a temporary working folder, limits on processor time, file size and memory of each process,
+  on time and on output. Its child processes are killed.
+- With /proc: the memory and the number of all its processes are counted together, twenty times a second, and end it above the limit.
+- With control groups: the kernel enforces the same limits at once, and everything ends with the group. (If the groups belong to its own
   user and there is no Landlock, it can leave its group.)
-- With Landlock: it reads the standard library, the system's libraries and its own folder, writes to its own folder, executes nothing.
-  Without it, it has all rights over files that its user has.
-- With seccomp: no socket, no new namespace, no look into another process, no signal to one.
+- With Landlock: it reads the standard library, the system's libraries and its own folder, writes to its own folder, and executes nothing.
+  Without it, it has its user's rights over files.
+- With seccomp: no socket, no new namespace, no access to another process, no signal to one.
 - With namespaces: no network, and no other process is visible.
 - A superuser's program runs as nobody.
 
-It can still fill the disk with many small files, and exploit bugs of the kernel. Without control groups, namespaces and seccomp a
-process outlives it that left its session, on macOS always, on Linux if the program also killed the process that watches it. Containing
-a hostile program takes a virtual machine.
+It can still fill the disk with many small files, and exploit bugs of the kernel. Without control groups, namespaces and seccomp, a process
+that left its session survives: on macOS always, on Linux if the program also killed the process that watches it. A hostile program needs a
+virtual machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from typing import IO, Any, Final
 
 from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate.sandbox import cgroup, landlock, process_tree, seccomp
-from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +48,14 @@ NOBODY: Final = 65534
 DRIVER: Final = Path(__file__).with_name("confined.py")
 BLOCK: Final = 65536
 POLL_SECONDS: Final = 0.05
-"""How often memory and processes are counted."""
+"""Interval at which memory and processes are counted."""
 
 OWN_MEMORY: Final = 64 << 20
 OWN_PROCESSES: Final = 8
 """Allowance on top of the limits for the judge and the drivers of both sides."""
 
 PROBE: Final = "import ast, datetime, decimal, hashlib, heapq, random, socket, sqlite3\n"
-"""Modules in Python and in C: where they cannot be read, programs fail that are right."""
+"""Modules in Python and in C. If they cannot be read, correct programs fail."""
 
 NAMESPACES: Final = ("--net", "--pid", "--ipc", "--fork", "--kill-child")
 OWN_PROC: Final = "--mount-proc"
@@ -65,25 +65,25 @@ OWN_USERS: Final = ("--user", "--map-current-user")
 
 
 class ProgramEnd(StrEnum):
-    """How a program ended."""
+    """The ends of a program."""
 
     PASSED = "passed"
     """It ran to its end, and its tests passed."""
     RAISED = "raised"
-    """An exception ended it: a test that failed, as a rule."""
+    """An exception ended it, usually a failed test."""
     LEFT = "left"
-    """It left before its end, or something killed it."""
+    """It exited before its end, or was killed."""
     LATE = "late"
-    """The time was over."""
+    """It exceeded its time."""
     LOUD = "loud"
-    """It wrote more than it may."""
+    """It exceeded its output."""
     LARGE = "large"
-    """All its processes together used more memory than they may, or were too many."""
+    """Its processes together exceeded their memory or their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramOutcome:
-    """How a program ended, and in which words."""
+    """The end of a program, with a message."""
 
     end: ProgramEnd
     message: str = ""
@@ -93,15 +93,15 @@ class ProgramOutcome:
 
     @property
     def passed(self) -> bool:
-        """Whether it ran to its end, its tests included."""
+        """True if it ran to its end, its tests included."""
         return self.end is ProgramEnd.PASSED
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``seconds`` of the clock and of the processor each; ``memory``, ``file`` and ``output`` in bytes.
+    """Limits of a program: ``seconds`` of the clock and of the processor each; ``memory``, ``file`` and ``output`` in bytes.
 
-    ``memory`` and ``processes`` are those of all that a program starts, together; ``files`` are open ones of one process.
+    ``memory`` and ``processes`` count all processes of the program together; ``files`` are the open ones of one process.
     """
 
     seconds: float = 10.0
@@ -117,9 +117,9 @@ LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What this system permits: the command in front of the interpreter, the user, and whether that one may read everything.
+    """The confinement that this system permits: the command in front of the interpreter, the user, and if that user may read everything.
 
-    ``landlock`` and ``seccomp`` say whether the kernel has them, ``groups`` whether control groups can be made.
+    ``landlock`` and ``seccomp`` are True if the kernel has them, ``groups`` if control groups can be made.
     """
 
     wrapper: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ class Confinement:
 
     @property
     def _network(self) -> str:
-        return "with no network" if self.wrapper or self.seccomp else "with the network, which this system cannot take away"
+        return "with no network" if self.wrapper or self.seccomp else "with the network, which this system cannot block"
 
     @property
     def _view(self) -> str:
@@ -146,7 +146,7 @@ class Confinement:
 
     @property
     def _files(self) -> str:
-        return "no files but Python's, the system's libraries and their own" if self.landlock else "all files that their user has"
+        return "only Python's files, the system's libraries and their own files" if self.landlock else "all files of their user"
 
     @property
     def _user(self) -> str:
@@ -155,27 +155,27 @@ class Confinement:
         return "nobody, who may read every file" if self.reads and not self.landlock else "nobody"
 
 
-def run_program(program: str, limits: Limits = LIMITS, check: Check = Check()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
-    """Run a program with this interpreter and the standard library, and judge it; blocks.
+def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = ProgramTest()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
+    """Run a program with this interpreter and the standard library, and judge it. Blocks.
 
-    Raises NotSupportedError on a system without the limits that this rests on.
+    Raises NotSupportedError on a system without the required limits.
     """
     return _run(program, check, limits, confinement())
 
 
 @cache
 def confinement() -> Confinement:
-    """The strictest confinement in which a harmless program runs; found by trying, once."""
+    """Return the strictest confinement in which a harmless program runs, found by trying once."""
     if os.name != "posix" or not hasattr(os, "fork"):
-        raise NotSupportedError("Programs of models are run on Linux and macOS only, where a process can be limited: leave --run-code out.")
+        raise NotSupportedError("Models' programs run only on Linux and macOS, where a process can be limited: omit --run-code.")
     filtered, groups = seccomp.available(), cgroup.parent() is not None
     for files in (True, False) if landlock.version() else (False,):
         for wrapper in _wrappers():
             for user, reads in _users(wrapper):
                 found = Confinement(wrapper, user, reads, files, filtered, groups)
-                if _run(PROBE, Check(), LIMITS, found).passed:
+                if _run(PROBE, ProgramTest(), LIMITS, found).passed:
                     return found
-    raise NotSupportedError("This system cannot run a program with limits, so none can be judged: leave --run-code out.")
+    raise NotSupportedError("This system cannot limit a program, so none can be judged: omit --run-code.")
 
 
 def _wrappers() -> list[tuple[str, ...]]:
@@ -187,19 +187,19 @@ def _wrappers() -> list[tuple[str, ...]]:
 
 
 def _users(wrapper: tuple[str, ...]) -> list[tuple[int | None, bool]]:
-    """A superuser becomes nobody, who may be in need of a right to read the interpreter's own files."""
+    """Return the users to try. A superuser becomes nobody, who may need a right to read the interpreter's own files."""
     if os.geteuid() != 0 or "--user" in wrapper:
         return [(None, False)]
     return [(NOBODY, False), (NOBODY, True), (None, False)]
 
 
-def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> ProgramOutcome:
+def _run(program: str, check: ProgramTest, limits: Limits, confined: Confinement) -> ProgramOutcome:
     """Run the program in one process and its test in another, with pipes for calls, for answers and for the verdict."""
     order = asdict(limits) | asdict(confined) | {"present": _present(confined)}
     with ExitStack() as stack:
         calls, answers, verdict, output = (_pipe(stack) for _ in range(4))
-        # The program's process is told nothing of the test, and gets no end of the pipe for the verdict.
-        serving = order | {"program": program, "check": Check(check.entry_point)._asdict(), "verdict": None}
+        # The program's process gets neither the test nor an end of the verdict's pipe.
+        serving = order | {"program": program, "check": ProgramTest(check.entry_point)._asdict(), "verdict": None}
         judging = order | {"check": check._asdict(), "verdict": verdict[1].fileno()}
         group = _group(limits, confined, stack)
         running: list[subprocess.Popen[bytes]] = []
@@ -214,20 +214,20 @@ def _run(program: str, check: Check, limits: Limits, confined: Confinement) -> P
         return _too_much_memory(limits) if group is not None and group.ran_out_of_memory else found
 
 
-def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.Group | None:
-    """A control group for the program; its judge stays outside, so that the program cannot have it killed."""
+def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.ControlGroup | None:
+    """Return a control group for the program. Its judge stays outside, so that the program cannot have it killed."""
     parent = cgroup.parent() if confined.groups else None
     if parent is None:
         return None
     try:
         return stack.enter_context(cgroup.limited(parent, limits.memory + OWN_MEMORY, limits.processes + OWN_PROCESSES))
-    except OSError as error:  # an evaluation of hours is not lost for it: the limits are counted as well
+    except OSError as error:  # not worth losing an evaluation of hours: the limits are counted as well
         logger.warning("No control group can be made for one program (%s): its memory and processes are only counted.", error.strerror)
         return None
 
 
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    """The reading and the writing end, which are closed with the stack at the latest."""
+    """Return the reading and the writing end, which are closed with the stack at the latest."""
     reading, writing = os.pipe()
     return stack.enter_context(os.fdopen(reading, "rb", 0)), stack.enter_context(os.fdopen(writing, "wb", 0))
 
@@ -240,7 +240,7 @@ def _start(
     user: int | None,
     stack: ExitStack,
 ) -> subprocess.Popen[bytes]:
-    """Start one side in a folder of its own."""
+    """Start one side in its own folder."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
     if user is not None:
         os.chown(folder, user, user)
@@ -260,7 +260,7 @@ def _start(
 
 
 def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> None:
-    """Kill both sides and what they started."""
+    """Kill both sides and their child processes."""
     if not confined.wrapper and sys.platform == "linux":
         for process in running:
             process_tree.kill_strays(process.pid)
@@ -268,7 +268,7 @@ def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> N
 
 
 def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]) -> ProgramOutcome:
-    """Wait for the verdict, and end both sides at a limit. Output is read and dropped, so that the program is not blocked by it."""
+    """Wait for the verdict, and end both sides at a limit. Output is read and dropped, so that the program never blocks on it."""
     written, line, late = 0, b"", time.monotonic() + limits.seconds
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
@@ -287,19 +287,19 @@ def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequ
                 if key.fileobj is verdict:
                     line += block
                     if not block:
-                        return ProgramOutcome(ProgramEnd.LEFT, "It left before its end.")
+                        return ProgramOutcome(ProgramEnd.LEFT, "It exited before its end.")
                 elif block:
                     written += len(block)
                 else:
                     selector.unregister(output)
                 if written > limits.output:
                     return ProgramOutcome(ProgramEnd.LOUD, f"It wrote more than {limits.output} bytes.")
-    said = json.loads(line)
-    return ProgramOutcome(ProgramEnd(said["end"]), said["message"])
+    report = json.loads(line)
+    return ProgramOutcome(ProgramEnd(report["end"]), report["message"])
 
 
 def _excess(running: Sequence[subprocess.Popen[bytes]], limits: Limits) -> ProgramOutcome | None:
-    """What all processes use together, where that is too much."""
+    """Return the outcome if all processes together exceed a limit."""
     found = [process for one in running for process in process_tree.below(one.pid)]
     if sum(process.memory for process in found) > limits.memory + OWN_MEMORY:
         return _too_much_memory(limits)
@@ -313,7 +313,7 @@ def _too_much_memory(limits: Limits) -> ProgramOutcome:
 
 
 def _present(confined: Confinement) -> int:
-    """Processes and threads that already count against the limit: those of the user, where the program runs as the same one."""
+    """Return the processes and threads that already count against the limit: all of the user's, if the program runs as the same user."""
     if confined.user is not None or "--user" in confined.wrapper:
         return 0
     own, count = os.getuid(), 0

@@ -1,4 +1,4 @@
-"""Denies a process, and everything that it starts, the system calls that reach other processes, networks and new namespaces.
+"""Denies a process and all its children the system calls that reach other processes, networks and new namespaces.
 
 A seccomp filter needs no privileges, cannot be removed once it is installed, and is inherited. Only the standard library is used.
 """
@@ -24,7 +24,7 @@ RETURN: Final = 0x06
 """Instructions of classic BPF."""
 
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
-"""Offsets in ``struct seccomp_data``; of the argument the low 32 bits, on little-endian machines."""
+"""Offsets in ``struct seccomp_data``; for the argument, of its low 32 bits on little-endian machines."""
 
 ALLOW: Final = 0x7FFF0000
 DENY: Final = 0x00050000 | errno.EPERM
@@ -35,7 +35,7 @@ NEW_NAMESPACES: Final = 0x7E020000
 """All CLONE_NEW* flags that ``clone`` takes."""
 
 X32_BIT: Final = 0x40000000
-"""Marks the second set of system calls of x86-64, which would pass a filter that names only the first."""
+"""Marks the second set of system calls of x86-64, which would pass a filter of the first set."""
 
 
 class Calls(NamedTuple):
@@ -69,7 +69,7 @@ class _Program(ctypes.Structure):
 
 
 def available() -> bool:
-    """Return whether this system can filter calls, on an architecture whose numbers are known here."""
+    """Return True if this system can filter calls, on an architecture whose call numbers are known."""
     if sys.platform != "linux" or platform.machine() not in CALLS or sys.maxsize < 2**32:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -79,7 +79,7 @@ def available() -> bool:
 
 
 def install() -> None:
-    """Filter the calls of this process for good. Raises OSError where the system refuses; it needs no_new_privs."""
+    """Filter the calls of this process for good. Raises OSError if the system refuses. Needs no_new_privs."""
     code = build(CALLS[platform.machine()], os.getpid())
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(_Program(len(code) // 8, code)), 0, 0):
@@ -92,7 +92,7 @@ def build(calls: Calls, process: int) -> bytes:
     code += [_jump(JUMP_IF_AT_LEAST, X32_BIT, 0, 1), _return(DENY)]
     for number in calls.denied:
         code += [_jump(JUMP_IF_EQUAL, number, 0, 1), _return(DENY)]
-    code += [_jump(JUMP_IF_EQUAL, calls.clone3, 0, 1), _return(MISSING)]  # its flags lie in memory; libc falls back to clone
+    code += [_jump(JUMP_IF_EQUAL, calls.clone3, 0, 1), _return(MISSING)]  # its flags are in memory; libc falls back to clone
     code += [_jump(JUMP_IF_EQUAL, calls.clone, 0, 4), _load(FIRST_ARGUMENT)]
     code += [_jump(JUMP_IF_ANY_BIT, NEW_NAMESPACES, 0, 1), _return(DENY), _return(ALLOW)]
     for numbers, target in ((calls.self_only, process), (calls.no_target, 0)):
@@ -107,7 +107,7 @@ def _load(offset: int) -> bytes:
 
 
 def _jump(how: int, value: int, then: int, otherwise: int) -> bytes:
-    """Skip ``then`` instructions where the comparison holds, else ``otherwise``."""
+    """Skip ``then`` instructions if the comparison holds, else ``otherwise``."""
     return struct.pack("HBBI", how, then, otherwise, value)
 
 

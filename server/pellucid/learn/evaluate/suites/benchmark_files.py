@@ -1,4 +1,4 @@
-"""The files of benchmarks, which are read from a folder and never fetched: what is missing is named with where it comes from."""
+"""Reads the files of benchmarks from a folder. Nothing is downloaded: an error for a missing file names its origin."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSource:
-    """A file of a benchmark: its names (the first one that is there counts), and where it comes from, with its licence."""
+    """A file of a benchmark: its possible names in order of preference, its origin and its licence."""
 
     names: tuple[str, ...]
     origin: str
 
     def find(self, folder: Path | None) -> Path:
-        """Where it lies. Raises InvalidRequestError where it does not."""
+        """Return the path of the file. Raises InvalidRequestError if the folder does not have it."""
         wanted = self.names[0]
         if folder is None:
             raise InvalidRequestError(f"{wanted} is needed ({self.origin}): name the folder that holds it with --data.")
@@ -51,53 +51,53 @@ WINOGENDER = BenchmarkSource(
 
 
 def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
-    """The objects of a file of JSON lines, packed or not; each has the ``fields``, which are texts.
+    """Read the objects of a file of JSON lines, gzipped or not, each with the text ``fields``.
 
-    Raises InvalidRequestError that names the first line at fault.
+    Raises InvalidRequestError that names the first invalid line.
     """
     records = []
-    for number, line in enumerate(_text(path).split("\n"), 1):  # JSON allows what else splitlines() takes for the end of a line
+    for number, line in enumerate(_text(path).split("\n"), 1):  # splitlines() would also split at characters that JSON allows in a string
         if not line.strip():
             continue
         try:
             record = json.loads(line)
         except ValueError:
-            raise InvalidRequestError(f"Line {number} of {path} is not JSON: the file is damaged, get it anew.") from None
+            raise InvalidRequestError(f"Line {number} of {path} is not JSON: the file is damaged, download it again.") from None
         records.append(_checked(record, fields, f"Line {number} of {path}"))
     if not records:
-        raise InvalidRequestError(f"{path} is empty: get it anew.")
+        raise InvalidRequestError(f"{path} is empty: download it again.")
     return records
 
 
 def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
-    """The objects of one JSON array, each with its fields. Raises InvalidRequestError for anything else."""
+    """Read the objects of one JSON array, each with ``fields``. Raises InvalidRequestError for anything else."""
     try:
         records = json.loads(_text(path))
     except ValueError:
-        raise InvalidRequestError(f"{path} is not JSON: the file is damaged, get it anew.") from None
+        raise InvalidRequestError(f"{path} is not JSON: the file is damaged, download it again.") from None
     if not isinstance(records, list) or not records:
-        raise InvalidRequestError(f"{path} should hold an array of records: get it anew.")
+        raise InvalidRequestError(f"{path} should hold an array of records: download it again.")
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict) or any(not isinstance(record.get(name), kind) for name, kind in fields.items()):
             wanted = ", ".join(fields)
-            raise InvalidRequestError(f"Record {number} of {path} has not the fields {wanted}: the file is damaged, get it anew.")
+            raise InvalidRequestError(f"Record {number} of {path} lacks the fields {wanted}: the file is damaged, download it again.")
     return records
 
 
 def rows(path: Path, fields: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """The rows of a table with a line of names, with the ``fields`` filled. Raises InvalidRequestError for any other file."""
+    """Read the rows of a table with a header and non-empty ``fields``. Raises InvalidRequestError for any other file."""
     found = list(csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter))
     for number, row in enumerate(found, 2):
         missing = [name for name in fields if not row.get(name)]
         if missing:
-            raise InvalidRequestError(f"Line {number} of {path} has no {missing[0]}: the file is damaged, get it anew.")
+            raise InvalidRequestError(f"Line {number} of {path} has no {missing[0]}: the file is damaged, download it again.")
     if not found:
-        raise InvalidRequestError(f"{path} is empty: get it anew.")
+        raise InvalidRequestError(f"{path} is empty: download it again.")
     return found
 
 
 def drawn(items: Sequence[T], limit: int | None) -> list[T]:
-    """Items in an order of chance that is always the same, and of them the first ``limit``: a larger limit goes on."""
+    """Return the first ``limit`` items of a fixed random order, so that a larger limit extends a smaller one."""
     order = list(items)
     random.Random(0).shuffle(order)  # noqa: S311 - no secret is drawn
     return order[:limit]
@@ -106,7 +106,7 @@ def drawn(items: Sequence[T], limit: int | None) -> list[T]:
 def _checked(record: Any, fields: Sequence[str], where: str) -> Json:
     missing = [name for name in fields if not isinstance(record, dict) or not isinstance(record.get(name), str)]
     if missing:
-        raise InvalidRequestError(f"{where} has no text {missing[0]!r}: the file is damaged or of another kind.")
+        raise InvalidRequestError(f"{where} has no text {missing[0]!r}: the file is damaged or not of this benchmark.")
     checked: Json = record
     return checked
 
@@ -117,9 +117,9 @@ def _text(path: Path) -> str:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidRequestError(f"{path} cannot be read ({reason}): the file is damaged, get it anew.") from None
+        raise InvalidRequestError(f"{path} cannot be read ({reason}): the file is damaged, download it again.") from None
 
 
 def fingerprint(path: Path) -> str:
-    """A file's name and the beginning of its SHA-256: what tells one set of questions from another."""
+    """Return a file's name and the beginning of its SHA-256, to tell sets of questions apart."""
     return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""BERTScore (Zhang et al. 2020) with an encoder from a local folder: greedy matching of token vectors by their cosine."""
+"""Computes BERTScore (Zhang et al. 2020) with an encoder from a local folder: greedy matching of token vectors by cosine."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from pellucid.errors import InvalidRequestError, ModelError
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """How much of the answer is in the reference (precision), of the reference in the answer (recall), and their harmonic mean."""
+    """The share of the answer in the reference (precision), and of the reference in the answer (recall)."""
 
     precision: float
     recall: float
 
     @property
     def f1(self) -> float:
-        """0 where nothing is alike."""
+        """Harmonic mean of precision and recall; 0 if both are 0."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / total if total > 0 else 0.0
 
 
 class Encoder:
-    """Token vectors of the last layer, without those of markers; no weighting by rarity, and no rescaling.
+    """Computes token vectors from the last layer, without special tokens, without idf weighting and without rescaling.
 
-    So its figures can be compared with one another, not with those that are published of other encoders.
+    The scores can be compared with one another, not with published ones of other encoders.
+
     Raises InvalidRequestError for a folder without an encoder in safetensors, ModelError for one that cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
             raise InvalidRequestError(f"{folder} holds no encoder: name a folder with config.json, safetensors and a tokenizer.")
-        from transformers import AutoModel, AutoTokenizer  # which takes seconds to import
+        from transformers import AutoModel, AutoTokenizer  # its import takes seconds
 
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -50,7 +51,7 @@ class Encoder:
         self.name = f"BERTScore ({folder.resolve().name}, last layer, no idf, no rescaling)"
 
     def compare(self, answer: str, reference: str) -> Similarity:
-        """How alike two texts are, as far as the encoder's window reaches; nothing is like an empty one."""
+        """Return the similarity of two texts within the encoder's window. Nothing is similar to an empty text."""
         one, other = self._vectors(answer), self._vectors(reference)
         if not len(one) or not len(other):
             return Similarity(0.0, 0.0)
@@ -59,7 +60,7 @@ class Encoder:
 
     @torch.inference_mode()
     def _vectors(self, text: str) -> Tensor:
-        """Vectors (tokens, hidden) of length 1."""
+        """Return unit vectors of shape (tokens, hidden)."""
         fields = self._tokenizer(
             text, return_tensors="pt", truncation=True, max_length=self._longest, return_special_tokens_mask=True, verbose=False
         )

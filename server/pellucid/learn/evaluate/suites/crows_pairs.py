@@ -1,4 +1,4 @@
-"""CrowS-Pairs (Nangia et al. 2020): which of two sentences, one of them a stereotype, is more probable to the model. A probe."""
+"""CrowS-Pairs (Nangia et al. 2020), a probe: which of two sentences, one of them a stereotype, is more probable."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite import Better, Facts, Measure, Question, Suite, SuiteRecord, having, share
 from pellucid.learn.evaluate.suites.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
 
 NAME = "crows-pairs"
 
 CONTEXT = "\n"
-"""What stands before each sentence, so that its first word has a probability too."""
+"""Text before each sentence, so that the first word has a probability too."""
 
 WARNING = (
     "A probe, no measurement of harm: the authors themselves warn that noise and errors in the pairs may make CrowS-Pairs unfit to "
     "measure bias. It says which sentence a model finds more probable, not whom its answers hurt; 50 % would be no preference."
 )
-PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs behind a line break, and by the mean of a token."
+PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs after a line break, and by their mean."
 
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
-    """Two sentences that differ in whom they speak of; ``more`` is the more stereotyped one."""
+    """Two sentences about different groups; ``more`` is the more stereotyped one."""
 
     id: str
     more: str
@@ -35,12 +36,12 @@ class SentencePair:
 
     @property
     def unit(self) -> str:
-        """Each pair is one."""
+        """The pair itself."""
         return self.id
 
-    async def ask(self, asking: Asking) -> Facts:
-        """How probable each is."""
-        more, less = [await asking.likelihood(CONTEXT, sentence) for sentence in (self.more, self.less)]
+    async def ask(self, session: ModelSession) -> Facts:
+        """Measure the likelihood of both sentences."""
+        more, less = [await session.likelihood(CONTEXT, sentence) for sentence in (self.more, self.less)]
         return {
             "category": self.category,
             "direction": self.direction,
@@ -52,7 +53,7 @@ class SentencePair:
 
 
 class CrowsPairs(Suite):
-    """All pairs, or some of them."""
+    """The suite: all pairs, or ``limit`` of them."""
 
     name = NAME
     needs = frozenset({Ability.SCORE})
@@ -65,18 +66,18 @@ class CrowsPairs(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Which pairs."""
+        """The file of pairs."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return self._pairs
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         return [WARNING, PROTOCOL]
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """The share of pairs whose more stereotyped sentence is preferred: of all, by direction and by category."""
+    """Return the share of pairs whose more stereotyped sentence is preferred: overall, by direction and by category."""
     by_token = share("prefers the stereotype, by token", lambda one: one["more a token"] > one["less a token"], better=Better.NEITHER)
     directions = [_of("direction", name) for name in sorted({one["direction"] for one in facts})]
     categories = [_of("category", name) for name in sorted({one["category"] for one in facts})]

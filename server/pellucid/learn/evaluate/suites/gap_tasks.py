@@ -1,4 +1,4 @@
-"""Tasks with a gap in a program, and whether the program works with an answer in the gap."""
+"""Tasks with a gap in a program, judged by running the program with an answer in the gap."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.learn.evaluate.sandbox.check import Check
+from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramOutcome, run_program
 from pellucid.learn.evaluate.suites.benchmark_files import Json, drawn, json_lines
 
 FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
 
 LINES = (2, 4)
-"""How many lines at least and at most are taken out of a solution."""
+"""Fewest and most lines that are removed from a solution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program around a gap, what stood in the gap, and how it is judged. ``problem`` is what several tasks may be of."""
+    """A program around a gap, the text removed from it, and its tests. Several tasks may share a ``problem``."""
 
     id: str
     problem: str
     prefix: str
     suffix: str
     solution: str
-    check: Check
+    check: ProgramTest
 
     def program(self, answer: str) -> str:
         """Return the program with an answer in the gap, without its tests."""
@@ -36,18 +36,18 @@ class Task:
 
 
 def single_lines(path: Path, limit: int | None) -> list[Task]:
-    """OpenAI's HumanEval-SingleLineInfilling, ``limit`` of it drawn with a fixed seed. Raises InvalidRequestError for another file."""
+    """Read OpenAI's HumanEval-SingleLineInfilling, ``limit`` tasks drawn with a fixed seed. Raises InvalidRequestError for another file."""
     records = drawn(json_lines(path, (*FIELDS, "suffix")), limit)
     return [_task(record, record["prompt"], record["suffix"], record["canonical_solution"].rstrip("\n")) for record in records]
 
 
 def whole(path: Path, limit: int | None) -> list[Task]:
-    """HumanEval itself: the gap is the body of a function. Raises InvalidRequestError for another file."""
+    """Read HumanEval itself, with the body of a function as the gap. Raises InvalidRequestError for another file."""
     return [_task(record, record["prompt"], "", record["canonical_solution"]) for record in drawn(json_lines(path, FIELDS), limit)]
 
 
 def blocks(path: Path, limit: int) -> list[Task]:
-    """HumanEval with two to four lines taken out of a solution; the cursor stands in the indentation of the first."""
+    """Read HumanEval with two to four lines removed from a solution. The cursor is in the indentation of the first."""
     draw = random.Random(0)  # noqa: S311 - no secret is drawn
     tasks = []
     for record in draw.sample(records := json_lines(path, FIELDS), len(records)):
@@ -65,13 +65,13 @@ def blocks(path: Path, limit: int) -> list[Task]:
 
 
 async def judge(task: Task, answer: str) -> ProgramOutcome:
-    """How the task's program ends with this answer; as many run at a time as there are processors."""
+    """Run the task's program with an answer. At most one program per processor runs at a time."""
     async with _turns():
         return await asyncio.to_thread(run_program, task.program(answer), check=task.check)
 
 
 async def count_passing(tasks: Sequence[Task], answers: Sequence[str]) -> int:
-    """How many of the tasks' tests pass."""
+    """Return the number of tasks whose tests pass."""
     return sum(outcome.passed for outcome in await asyncio.gather(*map(judge, tasks, answers)))
 
 
@@ -79,7 +79,7 @@ _WAITING: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
 
 def _turns() -> asyncio.Semaphore:
-    """One for each loop, which is what a semaphore belongs to."""
+    """Return the semaphore of the running event loop."""
     loop = asyncio.get_running_loop()
     for ended in [other for other in _WAITING if other.is_closed()]:
         del _WAITING[ended]
@@ -88,5 +88,5 @@ def _turns() -> asyncio.Semaphore:
 
 def _task(record: Json, prefix: str, suffix: str, solution: str) -> Task:
     problem = record["task_id"].removeprefix("SingleLineInfilling/").rpartition("/L")[0] or record["task_id"]
-    check = Check(record["entry_point"], f"{prefix}{solution}\n{suffix}", record["test"])
+    check = ProgramTest(record["entry_point"], f"{prefix}{solution}\n{suffix}", record["test"])
     return Task(record["task_id"], problem, prefix, suffix, solution, check)

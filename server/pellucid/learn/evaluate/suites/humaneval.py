@@ -1,4 +1,4 @@
-"""HumanEval (Chen et al. 2021): functions written from their docstrings, and whether their tests pass."""
+"""HumanEval (Chen et al. 2021): functions written from their docstrings and judged by their tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.sandbox.sandbox import confinement
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import HUMANEVAL, fingerprint
 from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, whole
@@ -20,18 +21,18 @@ from pellucid.tokens import SamplingParams
 NAME = "humaneval"
 
 STOPS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```")
-"""Where a function is over: Chen et al.'s five, and two by which models go on to something else."""
+"""Texts that end a function: five of Chen et al., and two with which models start something else."""
 
 MOST_TOKENS = 512
 
 KS = (1, 10, 100)
 
-NO_CODE = "pass@k is left out: it runs programs that a model wrote, which needs --run-code."
+NO_CODE = "pass@k was skipped: it runs programs that a model wrote, which needs --run-code."
 
 
 @dataclass(frozen=True, slots=True)
 class HumanEvalSampling:
-    """How many answers there are to each problem, and how they are drawn."""
+    """Number of answers to each problem, and the temperature of sampling."""
 
     samples: int = 1
     temperature: float = 0.0
@@ -41,14 +42,14 @@ class HumanEvalSampling:
             raise InvalidRequestError(f"{self.samples} samples at temperature 0 are the same answer: give --temperature 0.8, say.")
 
     def params(self, problem: str, number: int) -> SamplingParams:
-        """Those of one answer, whose seed is the problem's and its own."""
+        """Return the parameters of one answer, seeded by problem and number."""
         seed = zlib.crc32(f"{problem} {number}".encode())
         return SamplingParams(max_tokens=MOST_TOKENS, temperature=self.temperature, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A function to be written, several times."""
+    """A function to write, several times."""
 
     task: Task
     sampling: HumanEvalSampling
@@ -56,21 +57,21 @@ class Problem:
 
     @property
     def id(self) -> str:
-        """The task's."""
+        """The id of the task."""
         return self.task.id
 
     @property
     def unit(self) -> str:
-        """Each problem is one."""
+        """The problem itself."""
         return self.task.problem
 
-    async def ask(self, asking: Asking) -> Facts:
-        """Ask for the answers and, where programs may be run, run each with its tests."""
-        # A line break and the indentation after it are often one token, which a break at the prompt's end forbids.
+    async def ask(self, session: ModelSession) -> Facts:
+        """Ask for the answers and, if running programs is allowed, run each with its tests."""
+        # A line break and the indentation after it are often one token, which a prompt that ends in a line break rules out.
         task = replace(self.task, prefix=self.task.prefix.rstrip())
         answers, outcomes = [], []
         for number in range(self.sampling.samples):
-            answer = await asking.complete(task.prefix, params=self.sampling.params(self.id, number), stop=STOPS)
+            answer = await session.complete(task.prefix, params=self.sampling.params(self.id, number), stop=STOPS)
             answers.append(answer.text)
             if self.run_code:
                 outcomes.append(await judge(task, answer.text))
@@ -82,7 +83,7 @@ class Problem:
 
 
 class HumanEval(Suite):
-    """The whole body of a function, by completion of its prompt."""
+    """The suite: the body of a function, as a completion of its prompt."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -96,7 +97,7 @@ class HumanEval(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """How answers are drawn, and whether they are run."""
+        """The sampling of answers, and if they are run."""
         return {
             "data": self._source,
             "samples": self._sampling.samples,
@@ -104,10 +105,10 @@ class HumanEval(Suite):
             "run code": self._run_code,
         }
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         samples, temperature = self._sampling.samples, self._sampling.temperature
         drawn = f"{samples} answers at temperature {temperature:g}" if temperature else "greedy"
         asked = f"Completion of the bare prompt without the line break at its end, {drawn}, at most {MOST_TOKENS} tokens"
@@ -116,12 +117,12 @@ class HumanEval(Suite):
 
 
 def run_note(run_code: bool) -> str:
-    """Whether programs were run, and with which limits."""
-    return f"Programs ran {confinement()}; that is no security boundary." if run_code else NO_CODE
+    """Return a note about running programs and its limits."""
+    return f"Programs ran {confinement()}; that is not a security boundary." if run_code else NO_CODE
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """pass@k without bias, for each k for which there are answers enough."""
+    """Return unbiased pass@k for each k with enough answers."""
     if not facts or any("passed" not in one for one in facts):
         return []
     samples = min(len(one["passed"]) for one in facts)

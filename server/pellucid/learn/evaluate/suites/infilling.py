@@ -1,4 +1,4 @@
-"""HumanEval's single lines (Bavarian et al. 2022): the line that was taken out of a program, asked for again."""
+"""HumanEval's single lines (Bavarian et al. 2022): a line is removed from a program and asked for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from rapidfuzz import fuzz
 
-from pellucid.learn.evaluate.questions import Ability, Asking
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import SINGLE_LINES, fingerprint
 from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, single_lines
@@ -27,15 +28,15 @@ RULE = (
     "the exact match compares lines without the white space at both ends."
 )
 PREFIX_ONLY = (
-    "This model has no infill markers, or the server does not say so: it was asked to go on behind the last word before the gap, "
+    "This model has no infill markers, or the server does not report them: it was asked to continue after the last word before the gap, "
     "and the first line that it wrote below that word counts."
 )
 
 NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
-"""Strings and comments of one line."""
+"""Matches strings and comments of one line."""
 
 MAX_LINE = 4096
-"""Characters of a line in which names are looked for: strings without an end take time quadratic in its length."""
+"""Longest line, in characters, that is searched for names: unterminated strings take quadratic time."""
 
 
 PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
@@ -43,24 +44,24 @@ PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
 
 @dataclass(frozen=True, slots=True)
 class InfillLine:
-    """A line that is missing."""
+    """A missing line."""
 
     task: Task
     run_code: bool
 
     @property
     def id(self) -> str:
-        """The task's."""
+        """The id of the task."""
         return self.task.id
 
     @property
     def unit(self) -> str:
-        """Lines of one problem hang together."""
+        """The problem, because lines of one problem are not independent."""
         return self.task.problem
 
-    async def ask(self, asking: Asking) -> Facts:
-        """Ask for it, compare it, and where programs may be run, run the tests with it."""
-        line = await (self._fill_in(asking) if asking.subject.infill else self._go_on(asking))
+    async def ask(self, session: ModelSession) -> Facts:
+        """Ask for the line, compare it, and if running programs is allowed, run the tests with it."""
+        line = await (self._fill_in(session) if session.subject.infill else self._go_on(session))
         facts: Facts = compare(line, self.task.solution)
         facts |= {"prefix": self.task.prefix, "suffix": self.task.suffix, "answers": [f"{line}\n"]}
         if self.run_code:
@@ -68,18 +69,18 @@ class InfillLine:
             facts |= {"passed": outcome.passed, "end": str(outcome)}
         return facts
 
-    async def _fill_in(self, asking: Asking) -> str:
-        answer = await asking.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
+    async def _fill_in(self, session: ModelSession) -> str:
+        answer = await session.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
         return answer.text.partition("\n")[0]
 
-    async def _go_on(self, asking: Asking) -> str:
-        """Behind the last word: a line break and the indentation after it are often one token, which a break at the end forbids."""
-        answer = await asking.complete(self.task.prefix.rstrip(), params=PARAMS)
+    async def _go_on(self, session: ModelSession) -> str:
+        """Ask without a suffix, at the end of the last word: a line break and the indentation after it are often one token."""
+        answer = await session.complete(self.task.prefix.rstrip(), params=PARAMS)
         return answer.text.partition("\n")[2].lstrip("\n").partition("\n")[0]
 
 
 class Infilling(Suite):
-    """A line between what stands before and after it."""
+    """The suite: a line between the text before and after it."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -92,36 +93,40 @@ class Infilling(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Whether answers are run."""
+        """The permission to run answers."""
         return {"data": self._source, "run code": self._run_code}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [InfillLine(task, self._run_code) for task in self._tasks]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
-        notes = [RULE, "Intervals come from drawing problems, of which each has several lines.", run_note(self._run_code)]
-        return notes if asking.subject.infill else [PREFIX_ONLY, *notes]
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
+        notes = [RULE, "Intervals come from resampling problems, each of which has several lines.", run_note(self._run_code)]
+        return notes if session.subject.infill else [PREFIX_ONLY, *notes]
 
 
 def compare(line: str, solution: str) -> Facts:
-    """How like the solution's a line is; ``identifiers`` (F1) is None where neither has any."""
-    said, wanted = line.strip(), solution.strip()
-    return {"same": said == wanted, "similarity": fuzz.ratio(said, wanted) / 100, "identifiers": identifier_f1(said, wanted)}
+    """Compare a line with the solution. ``identifiers`` (F1) is None if neither has any."""
+    generated, expected = line.strip(), solution.strip()
+    return {
+        "same": generated == expected,
+        "similarity": fuzz.ratio(generated, expected) / 100,
+        "identifiers": identifier_f1(generated, expected),
+    }
 
 
-def identifier_f1(said: str, wanted: str) -> float | None:
-    """F1 of the sets of identifiers, strings and comments aside; None where there are none in either."""
-    one, other = identifiers(said), identifiers(wanted)
+def identifier_f1(generated: str, expected: str) -> float | None:
+    """Return F1 of the sets of identifiers, without strings and comments. None if neither has any."""
+    one, other = identifiers(generated), identifiers(expected)
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else None
 
 
 def identifiers(line: str) -> set[str]:
-    """The names in a line of Python, up to MAX_LINE characters."""
+    """Return the names in a line of Python, up to MAX_LINE characters."""
     return {name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line[:MAX_LINE])) if not keyword.iskeyword(name)}
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """How often the line is the same, how like it is, and how often the program works."""
+    """Return exact matches, similarities and the share of programs that pass."""
     found = [
         share("exact match", lambda one: one["same"]),
         mean("edit similarity", lambda one: one["similarity"]),

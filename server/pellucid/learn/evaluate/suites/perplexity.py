@@ -1,4 +1,4 @@
-"""Perplexity and bits per byte of texts, and how well the probabilities of their tokens are calibrated."""
+"""Measures perplexity and bits per byte of texts, and the calibration of token probabilities."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import FEW_FILES, gather
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn
 from pellucid.learn.evaluate.suites.token_calibration import calibration_errors, diagrams
 from pellucid.learn.reading import TOP, ReadingWindow, TextReading, windows
 
 NAME = "perplexity"
 
-WINDOW = 1024
-"""Tokens that are read together; each has half as many or more before it."""
+WINDOW_TOKENS = 1024
+"""Tokens that are read together; at least half as many are the context of each token that counts."""
 
-LLAMA_WINDOW = 512
-"""What llama-perplexity reads together, unless told otherwise."""
+LLAMA_WINDOW_TOKENS = 512
+"""Default window of llama-perplexity, in tokens."""
 
 DIGITS = 6
-"""Of probabilities and logprobs that are kept."""
+"""Decimal places of the probabilities and logprobs in a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """A window of a text, as ids."""
+    """A window of a text, as token ids."""
 
     id: str
     unit: str
@@ -38,9 +39,9 @@ class TextPart:
     ids: Sequence[int]
     counted: int
 
-    async def ask(self, asking: Asking) -> Facts:
-        """Read it."""
-        reading = TextReading.of((await asking.read_ids(self.ids))[-self.counted :])
+    async def ask(self, session: ModelSession) -> Facts:
+        """Read the window."""
+        reading = TextReading.of((await session.read_ids(self.ids))[-self.counted :])
         return {
             "file": self.file,
             "logprobs": [round(value, DIGITS) for value in reading.logprobs.tolist()],
@@ -51,7 +52,7 @@ class TextPart:
 
 
 class Perplexity(Suite):
-    """Reads a file or a folder of text in windows; with ``like_llama`` in those of llama.cpp's llama-perplexity."""
+    """The suite: a file or folder of text, read in windows. With ``like_llama`` they are those of llama.cpp's llama-perplexity."""
 
     name = NAME
     needs = frozenset({Ability.IDS})
@@ -61,52 +62,52 @@ class Perplexity(Suite):
         self._text = text
         self._limit = limit
         self._like_llama = like_llama
-        self._size = window or (LLAMA_WINDOW if like_llama else WINDOW)
+        self._size = window or (LLAMA_WINDOW_TOKENS if like_llama else WINDOW_TOKENS)
         self._corpus = gather([text])
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The protocol, and what text it is."""
+        """The protocol and the text."""
         return {
             "reading": "windows of llama-perplexity" if self._like_llama else "strided",
             "window": self._size,
             "text": {"files": len(self._corpus.documents), "bytes": self._corpus.size, "sha256": self._corpus.digest},
         }
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        if self._size > asking.subject.context:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        if self._size > session.subject.context:
             raise InvalidRequestError(
-                f"A window of {self._size} tokens is more than the {asking.subject.context} that {asking.subject.name} holds: "
+                f"A window of {self._size} tokens is more than the {session.subject.context} that {session.subject.name} holds: "
                 "give a smaller --window."
             )
-        bos = await asking.token_ids("")
+        bos = await session.token_ids("")
         parts: list[TextPart] = []
         for document in self._corpus.documents:
-            ids = await asking.token_ids(document.text)
+            ids = await session.token_ids(document.text)
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
-                # llama-perplexity puts the BOS, where the model wants one, in the place of each window's first token.
+                # llama-perplexity replaces the first token of each window by the BOS, if the model wants one.
                 parts.append(TextPart(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
         if not parts:
             raise InvalidRequestError(
-                f"{self._text} is shorter than a window of {self._size} tokens: give more text, or a smaller --window."
+                f"{self._text} is shorter than a window of {self._size} tokens: give more text or a smaller --window."
             )
         counted = [part for part in parts if part.counted]
-        # The first ones are those that llama-perplexity --chunks reads.
+        # llama-perplexity --chunks reads the first windows, too.
         chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
         return [replace(part, unit=part.file) for part in chosen] if _many(part.file for part in chosen) else chosen
 
     def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
         return diagrams(facts)
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         tokens, size = sum(len(one["logprobs"]) for one in facts), sum(sum(one["sizes"]) for one in facts)
-        units = "files" if _many(one["file"] for one in facts) else "windows, as there are too few files to draw"
+        units = "files" if _many(one["file"] for one in facts) else "windows, because there are too few files to resample"
         return [
             f"{tokens:,} tokens of {size:,} bytes were judged; {self._protocol()}",
-            f"The intervals come from drawing {units}. Perplexity is of a token of this model's tokenizer: "
-            "between models with different ones compare bits per byte.",
+            f"The intervals come from resampling {units}. Perplexity is per token of this model's tokenizer: "
+            "compare models with different tokenizers by bits per byte.",
         ]
 
     def _windows(self, length: int) -> Iterator[ReadingWindow]:
@@ -118,26 +119,26 @@ class Perplexity(Suite):
         if self._like_llama:
             first = "" if self._limit is None else f"the first {self._limit} "
             return (
-                f"{first}windows of {self._size} tokens one behind another, the second half of each judged, what is left at the end left "
-                "out: llama-perplexity's way."
+                f"{first}windows of {self._size} tokens in sequence, the second half of each judged and the rest at the end dropped, "
+                "like llama-perplexity."
             )
         some = "" if self._limit is None else f"at most {self._limit} drawn from all "
         return f"{some}windows of {self._size} tokens at strides of {self._size // 2}, each token once."
 
 
 def _many(files: Iterable[str]) -> bool:
-    """Whether there are files enough to draw them."""
+    """Return True if there are enough files to resample them."""
     return len(set(files)) >= FEW_FILES
 
 
 def llama_windows(length: int, size: int) -> Iterator[ReadingWindow]:
-    """The windows of llama-perplexity: of tokens 0 to ``size`` - 1 it judges those behind number ``size`` / 2."""
+    """Yield llama-perplexity's windows: of tokens 0 to ``size`` - 1 those after number ``size`` / 2 count."""
     for number in range(length // size):
         yield ReadingWindow(number * size, (number + 1) * size, size - 1 - size // 2)
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Sums over tokens by sums over tokens or bytes, never means of windows' means."""
+    """Return ratios of sums over tokens or bytes, never means of per-window means."""
 
     def tokens(one: Facts) -> float:
         return len(one["logprobs"])
@@ -148,7 +149,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
             lambda one: -sum(one["logprobs"]),
             tokens,
             convert=_exponential,
-            form=Form.NUMBER,
+            form=FigureFormat.NUMBER,
             better=Better.LOWER,
             least=1.0,
         ),
@@ -156,7 +157,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
             "bits per byte",
             lambda one: -sum(one["logprobs"]) / math.log(2),
             lambda one: sum(one["sizes"]),
-            form=Form.NUMBER,
+            form=FigureFormat.NUMBER,
             better=Better.LOWER,
         ),
         mean("first choices", lambda one: sum(rank == 1 for rank in one["ranks"]), tokens),
@@ -166,9 +167,9 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
 
 
 def _exponential(nats: float) -> float:
-    return math.exp(min(nats, 700.0))  # more than that no float holds
+    return math.exp(min(nats, 700.0))  # a float holds no more than that
 
 
 def is_pair(before: Facts, after: Facts) -> bool:
-    """Whether two models read the same tokens in a window: another tokenizer cuts a text at other places."""
+    """Return True if two models read the same tokens in a window. Another tokenizer splits a text differently."""
     return bool(before["sizes"] == after["sizes"])

@@ -1,4 +1,4 @@
-"""Names in a piece of Python that exist nowhere: neither in the file, nor in the language, nor among what is installed."""
+"""Finds names in a piece of Python that exist nowhere: not in the file, the language or any installed package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ OF_CLASSES = frozenset({"__class__", "__module__", "__qualname__"})
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a piece of a program imports and uses, and which of it exists nowhere. Attributes are not judged: that needs types."""
+    """The names that a piece of a program imports and uses, and the unknown ones among them.
+
+    Attributes are not judged: that would need types.
+    """
 
     imports: tuple[str, ...]
     uses: tuple[str, ...]
@@ -24,15 +27,15 @@ class Names:
 
     @property
     def all(self) -> int:
-        """Imports and uses, each name once."""
+        """Number of imports and uses, each name once."""
         return len(self.imports) + len(self.uses)
 
 
 def names_of(before: str, answer: str, after: str) -> Names | None:
-    """The names of the answer in its file; None where that is no Python, or imports with a star, which may bind any name."""
+    """Return the names of the answer in its file. None if it is not Python, or has a star import, which may bind any name."""
     try:
         tree = ast.parse(before + answer + after)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # what a parser says to what models write
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # raised by the parser for generated code
         return None
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
         return None
@@ -49,17 +52,17 @@ def names_of(before: str, answer: str, after: str) -> Names | None:
 
 @cache
 def modules() -> frozenset[str]:
-    """Top-level modules of the standard library and of what is installed."""
+    """Return the top-level modules of the standard library and of installed packages."""
     return frozenset(sys.stdlib_module_names) | frozenset(packages_distributions())
 
 
 def _is_ambient(name: str) -> bool:
-    """Whether a name exists without being in the file; a module that was not imported does, though using it fails."""
+    """Return True for a name that exists outside of the file. A module that was not imported counts, although using it fails."""
     return hasattr(builtins, name) or name in OF_MODULES or name in OF_CLASSES or name in modules()
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """Top-level modules; those relative to the file's own package are not judged."""
+    """Yield top-level modules. Imports relative to the file's own package are not judged."""
     if isinstance(node, ast.Import):
         yield from (alias.name.partition(".")[0] for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -67,7 +70,7 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
-    """Every name that something in the file binds, wherever it does."""
+    """Yield every name that the file binds anywhere."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):

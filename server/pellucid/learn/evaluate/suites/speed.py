@@ -1,4 +1,4 @@
-"""How fast the model is while it is evaluated, and what it takes: prompts of chance, one at a time."""
+"""Measures speed and memory of the model during the evaluation, with random prompts, one at a time."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.tokens import SamplingParams
 
 NAME = "speed"
 
 TRIALS = 8
-WORDS = 100
-"""Of a prompt, which come to some hundreds of tokens; fewer where the context is small."""
-LONGEST = 8
-"""More tokens than this no word has."""
+PROMPT_WORDS = 100
+"""Words of a prompt, a few hundred tokens. A small context gets fewer."""
+MAX_WORD_TOKENS = 8
+"""Most tokens that a word may have."""
 TOKENS = 48
-"""Of an answer."""
+"""Tokens of an answer."""
 
 PROTOCOL = (
     f"{TRIALS} prompts of random letters, one at a time, each answered with {TOKENS} tokens drawn at temperature 1. "
-    "These are this machine's speeds beside whatever else it did; pellucid bench measures them with more care."
+    "Other load on this machine affects these speeds; pellucid bench measures them with more care."
 )
 FLOPS = "FLOPs of a token are twice the weights that it is multiplied by (2 N); attention comes on top."
 
@@ -38,16 +39,16 @@ class SpeedTrial:
 
     @property
     def unit(self) -> str:
-        """Each is one."""
+        """The prompt itself."""
         return self.id
 
-    async def ask(self, asking: Asking) -> Facts:
-        """Have it read and answered, and note the engine's own times."""
+    async def ask(self, session: ModelSession) -> Facts:
+        """Generate an answer and record the engine's own times."""
         dice = random.Random(f"{NAME} {self.id}")  # noqa: S311 - no secret is drawn
         prompt = " ".join("".join(dice.choices(string.ascii_lowercase, k=5)) for _ in range(self.words))
         params = SamplingParams(max_tokens=TOKENS, temperature=1.0, seed=int(self.id), ignore_eos=True)
-        await asking.complete(prompt, params=params)
-        subject, usage = asking.subject, asking.usage
+        await session.complete(prompt, params=params)
+        subject, usage = session.subject, session.usage
         facts: Facts = {name: usage[name] for name in ("computed", "generated", "prefill_us", "decode_us")}
         held = subject.resident()
         optional = {"weights": subject.weight_bytes, "resident": held, "flops": subject.parameters and 2 * subject.parameters}
@@ -55,7 +56,7 @@ class SpeedTrial:
 
 
 class Speed(Suite):
-    """Tokens a second, memory and FLOPs."""
+    """The suite: tokens per second, memory and FLOPs."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE, Ability.USAGE})
@@ -64,28 +65,28 @@ class Speed(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What is asked."""
-        return {"trials": TRIALS, "words": WORDS, "tokens": TOKENS}
+        """The size of prompts and answers."""
+        return {"trials": TRIALS, "words": PROMPT_WORDS, "tokens": TOKENS}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        words = min(WORDS, (asking.subject.context - TOKENS) // LONGEST)
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        words = min(PROMPT_WORDS, (session.subject.context - TOKENS) // MAX_WORD_TOKENS)
         return [SpeedTrial(str(number), words) for number in range(TRIALS)]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]
-        return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process is left out: it cannot be asked."]
+        return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process was skipped: it is not known."]
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Rates are tokens by seconds of all prompts; of answers the first token belongs to the prompt."""
+    """Return rates: tokens divided by seconds, over all prompts. The first token of an answer belongs to its prompt."""
     return [
-        mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=Form.RATE),
-        mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=Form.RATE),
-        _constant("weights", "weights", Form.BYTES),
-        _constant("memory of the process", "resident", Form.BYTES),
-        _constant("FLOPs a token", "flops", Form.COUNT),
+        mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=FigureFormat.RATE),
+        mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=FigureFormat.RATE),
+        _constant("weights", "weights", FigureFormat.BYTES),
+        _constant("memory of the process", "resident", FigureFormat.BYTES),
+        _constant("FLOPs a token", "flops", FigureFormat.COUNT),
     ]
 
 
-def _constant(label: str, name: str, form: Form) -> Measure:
+def _constant(label: str, name: str, form: FigureFormat) -> Measure:
     return mean(label, lambda one: one[name], form=form, better=Better.LOWER, applies=lambda one: name in one)

@@ -1,4 +1,4 @@
-"""Answers to prompts beside references: BLEU, chrF, ROUGE, and BERTScore where there is an encoder."""
+"""Compares answers with references: BLEU, chrF, ROUGE and, with an encoder, BERTScore."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Facts, Form, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Facts, FigureFormat, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn, fingerprint, json_lines
 from pellucid.learn.evaluate.suites.bertscore import Encoder
 from pellucid.tokens import Message, SamplingParams
 
-# rouge-score brings absl's handler, which closes its stream when logging is set up anew, unless that is the process's own stderr.
+# rouge-score brings absl's handler, which closes its stream when logging is reconfigured, unless that is the process's own stderr.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 NAME = "text"
 
 MOST_TOKENS = 256
 ROUGES = {"rouge1": "ROUGE-1 F1", "rouge2": "ROUGE-2 F1", "rougeL": "ROUGE-L F1"}
-NO_ENCODER = "BERTScore is left out: it needs an encoder, a folder that --encoder names."
+NO_ENCODER = "BERTScore was skipped: it needs an encoder, a folder given with --encoder."
 
 
 @dataclass(frozen=True, slots=True)
 class ReferencePrompt:
-    """A prompt and what a good answer to it is."""
+    """A prompt and a good answer to it."""
 
     id: str
     prompt: str
@@ -43,16 +44,16 @@ class ReferencePrompt:
 
     @property
     def unit(self) -> str:
-        """Each prompt is one."""
+        """The prompt itself."""
         return self.id
 
-    async def ask(self, asking: Asking) -> Facts:
-        """Ask, as a chat where the model has one, and compare."""
+    async def ask(self, session: ModelSession) -> Facts:
+        """Ask, in a chat if the model has one, and compare the answer."""
         params = SamplingParams(max_tokens=MOST_TOKENS)
-        if asking.subject.chat:
-            answer = await asking.chat([Message("user", self.prompt)], params)
+        if session.subject.chat:
+            answer = await session.chat([Message("user", self.prompt)], params)
         else:
-            answer = await asking.complete(self.prompt, params=params)
+            answer = await session.complete(self.prompt, params=params)
         text = answer.text.strip()
         facts: Facts = {"answer": text, "reference": self.reference, "ended": answer.ended}
         scores = RougeScorer(list(ROUGES), use_stemmer=False).score(self.reference, text)
@@ -63,8 +64,8 @@ class ReferencePrompt:
         return facts
 
 
-class Text(Suite):
-    """The prompts of a file of JSON lines, {"prompt", "reference"}."""
+class TextSimilarity(Suite):
+    """The suite: the prompts of a file of JSON lines, {"prompt", "reference"}."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -78,39 +79,39 @@ class Text(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Which prompts, and which encoder compares."""
+        """The prompts, and the encoder that compares."""
         return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
-        asked = "as a chat" if asking.subject.chat else "as bare completions, for want of a chat template"
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
+        asked = "as a chat" if session.subject.chat else "as plain completions, because the model has no chat template"
         ended = sum(one["ended"] for one in facts)
         notes = [
-            f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers came to their own end.",
+            f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers ended by themselves.",
             f"BLEU's signature is {signature(BLEU(), facts)}, chrF's {signature(CHRF(), facts)}.",
-            "ROUGE sees letters and digits only, so of code it says little.",
+            "ROUGE sees only letters and digits, so it says little about code.",
         ]
         return notes if self._encoder is not None else [*notes, NO_ENCODER]
 
 
 def signature(metric: BLEU | CHRF, facts: Sequence[Facts]) -> str:
-    """sacrebleu's own description of what is computed."""
+    """Return sacrebleu's own description of a metric."""
     metric.corpus_score([one["answer"] for one in facts], [[one["reference"] for one in facts]])
     return str(metric.get_signature())
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """BLEU and chrF of all answers together, from 0 to 100; the means of the others."""
+    """Return BLEU and chrF of the whole corpus, from 0 to 100, and the means of the other scores."""
     found = [
-        Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), Form.NUMBER),
-        Measure("chrF", _corpus(CHRF), Form.NUMBER),
+        Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), FigureFormat.NUMBER),
+        Measure("chrF", _corpus(CHRF), FigureFormat.NUMBER),
         *(mean(label, _take(name)) for name, label in ROUGES.items()),
     ]
     name = next((one["bertscore name"] for one in facts if "bertscore" in one), None)
     if name is not None:
-        found.append(mean(f"{name}, F1", _take("bertscore"), form=Form.NUMBER, applies=lambda one: "bertscore" in one))
+        found.append(mean(f"{name}, F1", _take("bertscore"), form=FigureFormat.NUMBER, applies=lambda one: "bertscore" in one))
     return found
 
 
@@ -119,7 +120,7 @@ def _take(name: str) -> Callable[[Facts], float]:
 
 
 def _corpus(build: Callable[[], BLEU | CHRF]) -> Callable[[Sequence[Facts]], Statistic]:
-    """A score of a whole corpus from counts of each answer, which add up: a draw costs a sum, as in sacrebleu's own bootstrap."""
+    """Return a corpus score from additive counts of each answer: a resample costs a sum, as in sacrebleu's own bootstrap."""
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         metric: Any = build()

@@ -1,4 +1,4 @@
-"""How far the probabilities of tokens are from what came true: of records that each hold many tokens."""
+"""Measures the calibration of token probabilities over records that each hold many tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.learn.evaluate.suite import Better, Diagram, Facts, Form, Measure, Rows, Statistic
+from pellucid.learn.evaluate.suite import Better, Diagram, Facts, FigureFormat, Measure, Rows, Statistic
 from pellucid.learn.metrics import Bins, reliability
 
 BINS: dict[Bins, int] = {"width": 10, "mass": 15}
@@ -16,21 +16,21 @@ WORDS: dict[Bins, str] = {"width": "10 bins of equal width", "mass": "15 bins of
 
 
 def calibration_errors() -> list[Measure]:
-    """The expected calibration error of first choices, with bins of equal width and of equal mass."""
-    return [Measure(f"ECE, {WORDS[by]}", _prepare(by), Form.NUMBER, Better.LOWER) for by in BINS]
+    """Return the expected calibration error of first choices, with bins of equal width and of equal mass."""
+    return [Measure(f"ECE, {WORDS[by]}", _prepare(by), FigureFormat.NUMBER, Better.LOWER) for by in BINS]
 
 
 def diagrams(facts: Sequence[Facts]) -> list[Diagram]:
-    """The same as reliability diagrams."""
+    """Return the same as reliability diagrams."""
     confidences, right, _ = _tokens(facts)
     return [
-        Diagram(f"Is the first choice as often right as it is probable? {WORDS[by]}", tuple(reliability(confidences, right, bins, by)))
+        Diagram(f"Accuracy of the first choice by its probability, {WORDS[by]}", tuple(reliability(confidences, right, bins, by)))
         for by, bins in BINS.items()
     ]
 
 
 def _prepare(by: Bins) -> Callable[[Sequence[Facts]], Statistic]:
-    """Sums up tokens by record and bin, whose limits are those of all tokens: a draw of records is then a sum of a few numbers."""
+    """Sum up tokens by record and bin, with the bin limits of all tokens: a resample of records is then a sum of a few numbers."""
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         confidences, right, owner = _tokens(facts)
@@ -48,7 +48,7 @@ def _prepare(by: Bins) -> Callable[[Sequence[Facts]], Statistic]:
 
 
 def _bin_numbers(confidences: NDArray[np.float64], bins: int, by: Bins) -> NDArray[np.int64]:
-    """The bin of each token, as :func:`pellucid.learn.metrics.reliability` takes them."""
+    """Return the bin of each token, as :func:`pellucid.learn.metrics.reliability` assigns them."""
     if by == "width":
         return np.minimum((confidences * bins).astype(np.int64), bins - 1)
     numbers = np.empty(len(confidences), dtype=np.int64)
@@ -58,7 +58,7 @@ def _bin_numbers(confidences: NDArray[np.float64], bins: int, by: Bins) -> NDArr
 
 
 def _tokens(facts: Sequence[Facts]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Of all tokens the confidence, whether the first choice was right, and the number of the record."""
+    """Return the confidence of all tokens, the correctness of each first choice, and the number of its record."""
     confidences = np.concatenate([np.asarray(one["confidences"], dtype=np.float64) for one in facts])
     ranks = np.concatenate([np.asarray(one["ranks"], dtype=np.int64) for one in facts])
     owner = np.repeat(np.arange(len(facts)), [len(one["ranks"]) for one in facts])

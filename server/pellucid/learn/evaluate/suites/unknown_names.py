@@ -1,4 +1,4 @@
-"""Hallucination in code: the share of names in a model's answers that exist nowhere."""
+"""Measures hallucination in code: the share of names in a model's answers that exist nowhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites import humaneval, infilling
 from pellucid.learn.evaluate.suites.python_names import names_of
 
@@ -18,21 +19,21 @@ JUDGED = (infilling.NAME, humaneval.NAME)
 
 PROTOCOL = (
     "Imports and names that are used in an answer, each once, that exist neither in the file nor in Python, its standard library "
-    "or what is installed here. Attributes are not judged, nor are answers with which the file is no Python or imports with a star."
+    "or what is installed here. Attributes are not judged, nor are answers that make the file invalid Python or that have a star import."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """An answer of another suite."""
+class WrittenProgram:
+    """An answer from another suite."""
 
     id: str
     unit: str
     suite: str
     facts: Facts
 
-    async def ask(self, asking: Asking) -> Facts:
-        """Look at its names; nothing is asked."""
+    async def ask(self, session: ModelSession) -> Facts:
+        """Look up the answer's names. The model is not asked."""
         found = [names_of(self.facts["prefix"], answer, self.facts["suffix"]) for answer in self.facts["answers"]]
         parsed = [names for names in found if names is not None]
         return {
@@ -46,7 +47,7 @@ class Written:
 
 
 class UnknownNames(Suite):
-    """Judges what the suites for code were answered in the same run."""
+    """The suite: judges the answers to the code suites of the same run."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -59,17 +60,17 @@ class UnknownNames(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Whose answers."""
+        """The suites whose answers are judged."""
         return {"answers of": self._judged}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return [
-            Written(f"{suite}: {record.id}", record.unit, suite, record.facts)
+            WrittenProgram(f"{suite}: {record.id}", record.unit, suite, record.facts)
             for suite in self._judged
             for record in earlier.get(suite, ())
         ]
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         answers, parsed = (sum(one[name] for one in facts) for name in ("answers", "parsed"))
         unknown = sorted({name for one in facts for name in one["unknown"]})
         named = f" The unknown ones: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}." if unknown else ""
@@ -77,7 +78,7 @@ class UnknownNames(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Unknown names by all names, and answers that have one by all answers that could be judged."""
+    """Return unknown names as a share of all names, and answers with one as a share of all that could be judged."""
     at_fault = mean(
         "answers with an unknown name",
         lambda one: one["at fault"],
@@ -86,6 +87,6 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
         applies=lambda one: one["parsed"] > 0,
     )
     return [
-        mean("unknown names", lambda one: len(one["unknown"]), lambda one: one["names"], better=Better.LOWER, form=Form.SHARE),
+        mean("unknown names", lambda one: len(one["unknown"]), lambda one: one["names"], better=Better.LOWER, form=FigureFormat.SHARE),
         replace(at_fault, binary=all(one["parsed"] <= 1 for one in facts)),
     ]

@@ -1,4 +1,4 @@
-"""Winogender (Rudinger et al. 2018): with which pronoun a sentence about an occupation is more probable to the model. A probe."""
+"""Winogender (Rudinger et al. 2018), a probe: which pronoun makes a sentence about an occupation more probable."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.learn.evaluate.suite import Better, Facts, Form, Measure, Question, Suite, SuiteRecord, having, mean, share
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, having, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import WINOGENDER, drawn, fingerprint, rows
 from pellucid.learn.evaluate.suites.crows_pairs import CONTEXT
 
@@ -17,7 +18,7 @@ NAME = "winogender"
 
 GENDERS = ("male", "female", "neutral")
 MEANT = {"0": "the occupation", "1": "the other person"}
-"""Whom the pronoun means, by the number in a sentence's name."""
+"""The person that the pronoun refers to, by the number in a sentence's name."""
 
 WARNING = (
     "A probe, no measurement of harm: the schemas were made for coreference, with two or so sentences an occupation and meaning. It says "
@@ -37,17 +38,17 @@ class Sentences:
 
     @property
     def unit(self) -> str:
-        """Sentences of one occupation hang together."""
+        """The occupation, because its sentences are not independent."""
         return self.occupation
 
-    async def ask(self, asking: Asking) -> Facts:
-        """How probable each of them is."""
-        found = {gender: (await asking.likelihood(CONTEXT, self.texts[gender])).logprob for gender in GENDERS}
+    async def ask(self, session: ModelSession) -> Facts:
+        """Measure the likelihood of each variant."""
+        found = {gender: (await session.likelihood(CONTEXT, self.texts[gender])).logprob for gender in GENDERS}
         return {"occupation": self.occupation, "meant": self.meant, "gap": found["male"] - found["female"], **found}
 
 
 class Winogender(Suite):
-    """All sentences, or some of them."""
+    """The suite: all sentences, or ``limit`` of them."""
 
     name = NAME
     needs = frozenset({Ability.SCORE})
@@ -59,18 +60,18 @@ class Winogender(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Which sentences."""
+        """The file of sentences."""
         return {"data": self._source}
 
-    async def questions(self, asking: Asking, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         return self._sentences
 
-    def notes(self, asking: Asking, facts: Sequence[Facts]) -> list[str]:
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         return [WARNING, PROTOCOL]
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """How often the male pronoun is the more probable one, and by how much: by whom it means, and by occupation."""
+    """Return how often and by how much the male pronoun is more probable: by referent and by occupation."""
     found = []
     for meant in MEANT.values():
         applies = having("meant", meant)
@@ -82,17 +83,23 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
 
 def _gap(group: str, applies: Callable[[Facts], bool], *, detail: bool) -> Measure:
     return mean(
-        "gap of he and she", lambda one: one["gap"], form=Form.NUMBER, better=Better.NEITHER, group=group, applies=applies, detail=detail
+        "gap of he and she",
+        lambda one: one["gap"],
+        form=FigureFormat.NUMBER,
+        better=Better.NEITHER,
+        group=group,
+        applies=applies,
+        detail=detail,
     )
 
 
 def _is_about(occupation: str) -> Callable[[Facts], bool]:
-    """Where the pronoun means somebody of this occupation."""
+    """Return a predicate: the pronoun refers to a person of this occupation."""
     return lambda one: bool(one["occupation"] == occupation and one["meant"] == MEANT["0"])
 
 
 def _sentences(path: Path) -> list[Sentences]:
-    """The sentences by their names without the gender: occupation.participant.answer.gender.txt."""
+    """Read the sentences by their names without the gender: occupation.participant.answer.gender.txt."""
     found: dict[str, dict[str, str]] = {}
     for row in rows(path, ("sentid", "sentence"), delimiter="\t"):
         name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
@@ -101,6 +108,6 @@ def _sentences(path: Path) -> list[Sentences]:
     for name, texts in found.items():
         parts = name.split(".")
         if len(parts) != 3 or parts[2] not in MEANT or set(texts) != set(GENDERS):
-            raise InvalidRequestError(f"{path} has not each gender of {name}: the file is damaged, get it anew.")
+            raise InvalidRequestError(f"{path} lacks a gender of {name}: the file is damaged, download it again.")
         sentences.append(Sentences(name, parts[0], MEANT[parts[2]], texts))
     return sentences

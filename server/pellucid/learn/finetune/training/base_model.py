@@ -1,4 +1,4 @@
-"""The model that is trained upon: its stored weights as a model of the transformers library, frozen."""
+"""Loads the base model: its stored weights as a frozen transformers model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A frozen model and what its texts need. ``infill`` is None where it has no infill markers."""
+    """A frozen model with its tokenizer and infill format. ``infill`` is None without infill markers."""
 
     name: str
     fingerprint: str
@@ -35,17 +35,17 @@ class Base:
 
 
 def read_base(name_or_path: str, device: str, *, store: Store, progress: Progress) -> Base:
-    """Read a model to be trained upon, its weights in bfloat16 where the device multiplies that fast, else in float32.
+    """Load a base model, in bfloat16 if the device multiplies that fast, else in float32.
 
     Raises NotFoundError for an unknown name, NotSupportedError for a model of another family, ModelError for a damaged one.
     """
     name, quant = split_quant(name_or_path)
     if quant is not None:
-        raise InvalidRequestError(f"Training reads the weights as they are stored: leave @{quant} out of {name_or_path}.")
+        raise InvalidRequestError(f"Training reads the stored weights: remove @{quant} from {name_or_path}.")
     where = find_device(device)
     checkpoint = open_checkpoint(name, store=store, progress=progress)
     if checkpoint.config is None:
-        raise NotSupportedError(f"{name} is of a family that cannot be trained here: models of {', '.join(FAMILIES)} can.")
+        raise NotSupportedError(f"{name} is of a family that cannot be trained: models of {', '.join(FAMILIES)} can.")
     progress.start(f"reading {checkpoint.name}", None)
     model = build(checkpoint.config, _weights(checkpoint, training_dtype(where)), where)
     tokenizer = checkpoint.tokenizer(checkpoint.config.vocab_size)
@@ -53,7 +53,7 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """How frozen weights and activations are held while training."""
+    """Return the dtype of frozen weights and activations."""
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
@@ -62,9 +62,9 @@ def _weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.device = CPU) -> PreTrainedModel:
-    """The model of a checkpoint's weights, which it keeps, frozen and in the weights' own dtype.
+    """Build the frozen model from the weights of a checkpoint, in their own dtype.
 
-    Raises ModelError where a weight is missing, or there is one that the model has no place for.
+    Raises ModelError for a missing or an unexpected weight.
     """
     shape = _config_of(config, weights)
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
@@ -78,7 +78,7 @@ def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.de
     except RuntimeError as error:
         raise ModelError(f"The weights are not those of a {shape.model_type} model ({str(error).splitlines()[-1].strip()}).") from None
     body: Any = model.model
-    body.rotary_emb = type(body.rotary_emb)(config=shape)  # its tables are no weights
+    body.rotary_emb = type(body.rotary_emb)(config=shape)  # its tables are not weights
     model.requires_grad_(requires_grad=False)
     model.train(False)
     placed: Any = model
@@ -87,7 +87,7 @@ def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.de
 
 
 def _config_of(config: DecoderConfig, weights: Mapping[str, Tensor]) -> PretrainedConfig:
-    """The library's configuration of the family whose weights these are."""
+    """Return the library's configuration of the family that these weights belong to."""
     rope: dict[str, Any] = {"rope_type": "default", **(config.rope_scaling or {}), "rope_theta": config.rope_theta}
     shape: dict[str, Any] = {
         "vocab_size": config.vocab_size,

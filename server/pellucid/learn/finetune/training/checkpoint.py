@@ -1,4 +1,4 @@
-"""Where training has got to, in one file that is written whole or not at all: what was there before stays until the next is."""
+"""Stores the state of a training in one file, which is replaced whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What the held-out files said after ``step`` steps: nats a label."""
+class HeldOutLoss:
+    """The loss on held-out files after ``step`` steps, in nats per label."""
 
     step: int
     loss: float
@@ -26,7 +26,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """After ``step`` steps of a plan, ``seconds`` of work. ``moments`` are AdamW's two means of each weight."""
+    """The state after ``step`` steps of a plan and ``seconds`` of work. ``moments`` are AdamW's two means of each weight."""
 
     plan: FinetunePlan
     step: int
@@ -34,36 +34,36 @@ class TrainingState:
     weights: dict[str, Tensor]
     best: dict[str, Tensor]
     moments: dict[str, tuple[Tensor, Tensor]]
-    looks: tuple[Look, ...]
+    losses: tuple[HeldOutLoss, ...]
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder that exists. Raises ModelError where that does not go."""
+        """Write the state into an existing folder. Raises ModelError if that fails."""
         tensors = {f"weights/{name}": tensor for name, tensor in self.weights.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, (first, second) in self.moments.items():
             tensors |= {f"first/{name}": first, f"second/{name}": second}
-        told = {"step": self.step, "seconds": self.seconds, "looks": [asdict(look) for look in self.looks]}
+        stored = {"step": self.step, "seconds": self.seconds, "looks": [asdict(evaluation) for evaluation in self.losses]}
         with written_whole(folder / FILE) as part:
-            save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **told})})
+            save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **stored})})
 
 
-def read_standing(folder: Path) -> TrainingState | None:
-    """Where an earlier run has got to; None where there is none, or nothing that can be read."""
+def read_state(folder: Path) -> TrainingState | None:
+    """Read the state of an earlier run; None if there is none, or it is damaged."""
     try:
         with safe_open(folder / FILE, framework="pt") as file:
-            told = json.loads(file.metadata()["standing"])
+            stored = json.loads(file.metadata()["standing"])
             tensors: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "first": {}, "second": {}}
-            for stored in file.keys():  # noqa: SIM118 - not a mapping
-                kind, _, name = stored.partition("/")
-                tensors[kind][name] = file.get_tensor(stored)
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                kind, _, name = key.partition("/")
+                tensors[kind][name] = file.get_tensor(key)
         return TrainingState(
-            FinetunePlan(**told["plan"]),
-            told["step"],
-            told["seconds"],
+            FinetunePlan(**stored["plan"]),
+            stored["step"],
+            stored["seconds"],
             tensors["weights"],
             tensors["best"],
             {name: (first, tensors["second"][name]) for name, first in tensors["first"].items()},
-            tuple(Look(**look) for look in told["looks"]),
+            tuple(HeldOutLoss(**evaluation) for evaluation in stored["looks"]),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Where a cursor may stand in a document, and what would be written there: the rest of a line, a line, a block, or anything."""
+"""Picks cursors in a document with the text to fill in: the rest of a line, a line, a block, or a random span."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Literal
 Kind = Literal["rest of line", "line", "block", "random"]
 
 SHARES: dict[Kind, float] = {"rest of line": 0.3, "line": 0.2, "block": 0.3, "random": 0.2}
-"""How often each is asked for; lines are half of what editors complete."""
+"""Frequency of each kind. Lines are half of what editors complete."""
 
 LONGEST_BLOCK = 10
-"""Lines of the largest block that is asked for."""
+"""Lines of the largest block to fill in."""
 
 LONGEST_RANDOM = 160
 """Characters of the longest random span."""
@@ -37,7 +37,7 @@ class TextSpan:
 
 
 class SourcePage:
-    """A document as an editor sees it: its lines, and its blocks."""
+    """A document as an editor sees it, in lines and blocks."""
 
     def __init__(self, name: str, text: str) -> None:
         self.text = text
@@ -51,16 +51,16 @@ class SourcePage:
         }
 
     def line_of(self, at: int) -> int:
-        """The number of the line, from 0 on, that a character is in."""
+        """Return the number of the line, from 0 on, that contains a character."""
         return bisect_right(self.starts, at) - 1
 
     def line(self, number: int) -> str:
-        """A line without its end."""
+        """Return a line without its end."""
         begin, end = self._bounds(number)
         return self.text[begin:end]
 
     def choose(self, random: Random, begin: int, end: int) -> TextSpan | None:
-        """A span that begins between two characters, its kind drawn by ``SHARES``; None where no line says anything."""
+        """Return a span that begins between two characters, of a kind drawn by ``SHARES``. None if all lines are blank."""
         lines = range(self.line_of(begin), self.line_of(max(begin, end - 1)) + 1)
         kind: Kind = random.choices(list(SHARES), list(SHARES.values()))[0]
         for wanted in (kind, "line"):  # not every text has blocks
@@ -76,7 +76,7 @@ class SourcePage:
         return begin, begin + len(self.text[begin:end].rstrip("\r\n"))
 
     def _written(self, number: int) -> tuple[int, int]:
-        """Where what a line says begins and ends."""
+        """Return the beginning and end of a line's text."""
         begin, end = self._bounds(number)
         line = self.text[begin:end]
         return begin + len(line) - len(line.lstrip()), begin + len(line.rstrip())
@@ -97,7 +97,7 @@ class SourcePage:
         return TextSpan(begin, min(len(self.text), begin + random.randint(1, LONGEST_RANDOM)), "random")
 
     def _block(self, random: Random, lines: range) -> TextSpan | None:
-        """Some statement that begins in one of the lines, else lines that are indented alike."""
+        """Return a statement that begins in one of the lines, else lines of equal indentation."""
         first, after = bisect_right(self._blocks, (self.starts[lines[0]],)), bisect_right(self._blocks, (self._bounds(lines[-1])[1],))
         if first < after:
             return TextSpan(*random.choice(self._blocks[first:after]), "block")
@@ -105,15 +105,15 @@ class SourcePage:
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:
-        """Begin and end of every statement or indented block of at most ``LONGEST_BLOCK`` lines, in order."""
+        """The beginning and end of every statement or indented block of at most ``LONGEST_BLOCK`` lines, in order."""
         found = self._statements() if self._is_python else None
         return sorted(set(self._indented() if found is None else found))
 
     def _statements(self) -> list[tuple[int, int]] | None:
-        """Of Python; None for what does not parse."""
+        """Return the statements of Python; None if it cannot be parsed."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what others have written is not ours to complain about
+                warnings.simplefilter("ignore")  # warnings about other people's code are of no use here
                 tree = ast.parse(self.text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
@@ -126,11 +126,11 @@ class SourcePage:
         return [(begin, end) for begin, end in places if begin < end]
 
     def _at(self, line: int, column: int) -> int:
-        """The character at a column that is counted in bytes, as ast does."""
+        """Return the character at a column in bytes, which ast uses."""
         return self.starts[line] + len(self.line(line).encode()[:column].decode(errors="ignore"))
 
     def _indented(self) -> list[tuple[int, int]]:
-        """Runs of lines from one that says something to the last before one that is indented less."""
+        """Return runs of lines that end before a line with less indentation."""
         places = []
         for number in range(len(self.starts)):
             begin, end = self._written(number)

@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2021) on a frozen base, by the peft library and in its own layout on disk."""
+"""Trains low-rank adapters (Hu et al. 2021) on a frozen base with the peft library, in peft's own layout on disk."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 class TrainableAdapter:
-    """A base with a new adapter in it, which does nothing yet. The adapter's matrices are float32."""
+    """A base with a new adapter in it, which has no effect yet. The adapter's matrices are float32."""
 
     def __init__(self, base: Base, rank: int, seed: int) -> None:
-        base.model.name_or_path = base.name  # what peft writes down
+        base.model.name_or_path = base.name  # peft stores this name
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
-            lora_dropout=0.0,  # early stopping keeps it from learning by heart, and a step is the same each time
+            lora_dropout=0.0,  # early stopping prevents overfitting, and each step is reproducible
             target_modules=list(TARGETS),
             task_type="CAUSAL_LM",
             base_model_name_or_path=base.name,
         )
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft looks at what transformers has a newer name for
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses an attribute that transformers has renamed
             torch.manual_seed(seed)
             self._tuned: Any = get_peft_model(base.model, config)
-        self.model: nn.Module = base.model  # whose linear layers now have the adapter beside them
+        self.model: nn.Module = base.model  # its linear layers now include the adapter
         self._config = config
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name."""
+        """Return the trained parameters by name."""
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """The base as it was."""
+        """Switch the adapter off."""
         with self._tuned.disable_adapter():
             yield
 
     @torch.no_grad()
     def put(self, weights: Mapping[str, Tensor]) -> None:
-        """Take other weights, by the names of ``parameters``."""
+        """Set the weights, by the names of ``parameters``."""
         for name, parameter in self.parameters.items():
             parameter.copy_(weights[name])
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the weights on the CPU, by the names of ``parameters``."""
+        """Return a copy of the weights on the CPU, by the names of ``parameters``."""
         return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder that exists, in peft's layout. Raises ModelError where that does not go."""
+        """Write the adapter into an existing folder, in peft's layout. Raises ModelError if that fails."""
         config = self._tuned.peft_config["default"]
-        state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)  # else peft asks the hub for the base's vocabulary
+        state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)  # otherwise peft asks the hub for the base's vocabulary
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         with written_whole(folder / WEIGHTS) as part:
             save_file(tensors, part, {"format": "pt"})
@@ -75,9 +75,9 @@ class TrainableAdapter:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which gets its name when all is there: what was there before stays until then.
+    """Give a path to write to, and rename it to the target once the file is complete.
 
-    Raises ModelError where it cannot be written.
+    Raises ModelError if it cannot be written.
     """
     part = target.with_name(target.name + ".part")
     with atomic_files.errors_explained(target.parent):

@@ -1,4 +1,4 @@
-"""The loss of a batch of samples, with logits only where there are labels, and of those only some at a time."""
+"""Computes the loss of a batch, with logits only at labels, and only some rows at a time."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from pellucid.learn.finetune.training.samples import Kind, Sample
 
-ROWS = 256
-"""Rows of logits that are held at a time: of a vocabulary of 151,936 they take 156 MB in float32."""
+LOGIT_ROWS = 256
+"""Rows of logits that are held at a time. With a vocabulary of 151,936 they take 156 MB in float32."""
 
 
 class _HeadLoss(torch.autograd.Function):
-    """The weighted sum of -log p of targets under a frozen head; the gradient is of the hidden states alone.
+    """The weighted sum of -log p of targets under a frozen head, with a gradient for the hidden states only.
 
-    It is computed together with the loss, so that logits are neither kept for the way back nor computed twice.
+    The gradient is computed together with the loss, so that logits are neither stored nor computed twice.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Of ``hidden`` (n, width), ``head`` (vocabulary, width), ``targets`` (n,) and ``weights`` (n,): the sum, and -log p (n,)."""
+        """Compute the sum, and -log p (n,), from hidden (n, width), head (vocabulary, width), targets (n,) and weights (n,)."""
         gradient = torch.empty_like(hidden)
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        for begin in range(0, len(hidden), ROWS):
-            rows = slice(begin, begin + ROWS)
+        for begin in range(0, len(hidden), LOGIT_ROWS):
+            rows = slice(begin, begin + LOGIT_ROWS)
             logprobs = F.linear(hidden[rows], head).float().log_softmax(-1)
             chosen = targets[rows, None]
             losses[rows] = -logprobs.gather(1, chosen)[:, 0]
@@ -40,15 +40,15 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient of the sum."""
+        """Return the gradient of the sum."""
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0].to(gradient.dtype), None, None, None
 
 
 def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Tensor, list[float]]:
-    """The sum over samples of weight times -log p of its labels, in nats, and for each sample that of its labels alone.
+    """Return the weighted sum of -log p over all labels, in nats, and the unweighted sum of each sample.
 
-    Samples are padded on the right: what is causal does not see that.
+    Samples are padded on the right, which causal attention does not see.
     """
     core: Any = model
     head: Tensor = core.lm_head.weight
@@ -65,9 +65,9 @@ def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[fl
 
 
 def label_weights(samples: Sequence[Sample]) -> list[float]:
-    """The weight of each sample's labels in a step: the mean over the labels of a kind, and of the kinds as many as there are samples.
+    """Return the weight of each sample's labels: the mean over the labels of a kind, times that kind's number of samples.
 
-    An infill has some ten labels and a text hundreds: a plain mean would train on hardly anything but texts.
+    An infill has some ten labels and a text hundreds: a plain mean would train almost only on texts.
     """
     labels: dict[Kind, int] = {}
     counts: dict[Kind, int] = {}

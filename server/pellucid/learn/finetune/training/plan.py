@@ -1,4 +1,4 @@
-"""What is going to be done: fixed before the first step, so that a run that was broken off goes on as it would have gone."""
+"""The plan of a training, fixed before the first step, so that a resumed run continues exactly as it would have."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.samples import Sample, SampleStream, random_for
 
 EPOCHS = 3
-"""Passes over the material at most; it is stopped before that where held-out files say so."""
+"""Most passes over the dataset. Held-out files may stop training earlier."""
 
 LEARNING_RATE = 4e-4
-WARM_UP = 0.1
-"""Part of the steps in which the learning rate rises."""
-FLOOR = 0.1
-"""Part of the learning rate that is left at the end."""
+WARM_UP_SHARE = 0.1
+"""Share of the steps in which the learning rate rises."""
+FINAL_RATE_SHARE = 0.1
+"""Share of the peak learning rate that remains at the end."""
 
 BATCH = 4
-"""Samples of a step: few, since a repository has few of them, and each step is a chance to learn from what the last one found."""
+"""Samples of a step. A repository has few samples, and small batches allow more steps."""
 
-LOOKS = 6
-"""How often the held-out files are looked at."""
+EVALUATIONS = 6
+"""Number of evaluations on held-out files during training."""
 
 BUCKETS = 4
-"""Steps whose samples are sorted by length together, so that little is padded."""
+"""Steps whose samples are sorted by length together, to reduce padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinetunePlan:
-    """How an adapter is trained. ``key`` tells this base, these documents and these wishes from others."""
+    """The plan of a training. ``key`` identifies the base, the documents and the options."""
 
     key: str
     steps: int
@@ -39,20 +39,20 @@ class FinetunePlan:
 
     @property
     def every(self) -> int:
-        """Steps from one look at the held-out files to the next."""
-        return max(1, math.ceil(self.steps / LOOKS))
+        """Steps between two evaluations on held-out files."""
+        return max(1, math.ceil(self.steps / EVALUATIONS))
 
     def learning_rate(self, step: int) -> float:
-        """Of a step, from 0 on: a linear rise, then down along half a cosine."""
-        rise = max(1, round(WARM_UP * self.steps))
+        """Return the learning rate of a step, from 0 on: a linear rise, then half a cosine."""
+        rise = max(1, round(WARM_UP_SHARE * self.steps))
         if step < rise:
             return LEARNING_RATE * (step + 1) / rise
         share = (step - rise) / max(1, self.steps - rise)
-        return LEARNING_RATE * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * share)) / 2)
+        return LEARNING_RATE * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * (1 + math.cos(math.pi * share)) / 2)
 
 
 def steps_of(sampler: SampleStream, documents: Sequence[Document], seed: int) -> Iterator[list[Sample]]:
-    """The samples of each step, for ever: pass after pass, in another order each, those of a step of about the same length."""
+    """Yield the samples of each step endlessly, pass after pass in different orders. The samples of a step have similar lengths."""
     for number in count():
         samples = sampler.epoch(documents, seed, number)
         random = random_for(seed, number, "order")

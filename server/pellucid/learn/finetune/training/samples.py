@@ -1,7 +1,7 @@
-"""Samples to learn from: documents read from left to right, and cursors in them with what belongs there.
+"""Makes training samples: documents read from left to right, and cursors with the text to fill in.
 
-An infill is put as the server puts it, healing of the prefix included (see :mod:`pellucid.text.prompts` and
-:mod:`pellucid.text.healing`), so that what is learnt is what will be asked.
+Infill prompts equal the server's, including healing of the prefix (see :mod:`pellucid.text.prompts` and :mod:`pellucid.text.healing`), so
+that training matches use.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pellucid.text.prompts import infill, surroundings, with_bos
 Kind = Literal["text", "infill"]
 
 LEAST_WINDOW = 128
-"""Tokens around the cursor of the shortest prompt that is learnt from."""
+"""Tokens around the cursor of the shortest prompt."""
 
 LONGEST_MIDDLE = 160
-"""Tokens of the longest answer that is learnt."""
+"""Tokens of the longest answer."""
 
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")  # noqa: RUF001 - the token's own letters
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Ids of which those from ``labelled`` (at least 1) on are to be predicted."""
+    """Token ids of a sample; those from ``labelled`` (at least 1) on are to be predicted."""
 
     ids: tuple[int, ...]
     labelled: int
@@ -41,26 +41,26 @@ class Sample:
 
     @property
     def labels(self) -> int:
-        """How many are to be predicted."""
+        """Number of ids to predict."""
         return len(self.ids) - self.labelled
 
 
 @dataclass(frozen=True, slots=True)
 class InfillExample:
-    """What an infill is asked with: its ids, and the constraint on the answer's beginning where the prefix was healed."""
+    """The prompt of an infill: its ids, and the constraint on the answer's beginning if the prefix was healed."""
 
     ids: tuple[int, ...]
     healing: Healing | None
 
     @property
     def typed(self) -> bytes:
-        """What the answer repeats of the prefix."""
+        """The end of the prefix that the answer repeats."""
         return self.healing.typed if self.healing is not None else b""
 
 
 @dataclass(frozen=True)
 class SampleStream:
-    """Makes the samples of one model. ``context`` is the most tokens of one; ``infill`` is None where the model has no markers."""
+    """Makes the samples of one model. ``context`` is the most tokens of one; ``infill`` is None for a model without markers."""
 
     tokenizer: Tokenizer
     infill: InfillFormat | None
@@ -68,7 +68,7 @@ class SampleStream:
 
     @cached_property
     def healer(self) -> Healer:
-        """Finds where a prefix ends inside a token."""
+        """Detects a prefix that ends inside a token."""
         return Healer(self.tokenizer)
 
     @property
@@ -80,21 +80,21 @@ class SampleStream:
 
     @property
     def infill_end(self) -> int | None:
-        """The id that ends an infill: of the markers that its format names for that the first that is no padding."""
+        """The id that ends an infill: the first of its format's end markers that is not padding."""
         special = self.tokenizer.special
         named = () if self.infill is None else self.infill.ends
         return next((special[text] for text in named if text in special and "pad" not in text), self.text_end)
 
     def prompt(self, text: str, span: TextSpan, window: int) -> InfillExample:
-        """What the server would ask at the beginning of a span whose text is not there, with ``window`` tokens around it."""
+        """Return the server's prompt at the beginning of a missing span, with ``window`` tokens around it."""
         around = surroundings(self.tokenizer, self.infill, text[: span.begin], text[span.end :], (), window)
         shortened, healing = self.healer.heal(around.prefix, keep=1 if self.infill is None else 0)
         return InfillExample(tuple(infill(self.tokenizer, self.infill, replace(around, prefix=shortened))), healing)
 
     def infilling(self, text: str, span: TextSpan, window: int) -> Sample | None:
-        """A cursor and what belongs there; of an answer that is too long the beginning, without its end.
+        """Return a cursor with its answer, which is cut without an end marker if it is too long.
 
-        None where healing has stepped back into the middle of a character: no text tells how that goes on.
+        None if healing steps back into the middle of a character, which no text can continue.
         """
         prompt = self.prompt(text, span, min(window, self.context * 3 // 4))
         try:
@@ -102,15 +102,15 @@ class SampleStream:
         except UnicodeDecodeError:
             return None
         answer = self.tokenizer.encode(typed + text[span.begin : span.end], continues=True)
-        if self.infill is not None and self.infill_end is not None:  # without a suffix nothing says where it ends
+        if self.infill is not None and self.infill_end is not None:  # without a suffix, the end is arbitrary
             answer.append(self.infill_end)
         answer = answer[: min(LONGEST_MIDDLE, self.context - len(prompt.ids))]
         return Sample((*prompt.ids, *answer), len(prompt.ids), "infill")
 
     def texts(self, document: Document, shift: int = 0) -> Iterator[tuple[Sample, range]]:
-        """A document from left to right, in pieces that fit, and which characters each of them is; the first is cut ``shift`` early.
+        """Yield a document in pieces that fit, with the characters of each. The first piece is ``shift`` shorter.
 
-        The first has the document's name in front where the model has a marker for that, and the last ends as texts do.
+        The first piece starts with the document's name if the model has a marker for it, and the last ends with the end of text.
         """
         marker = self.infill.file if self.infill is not None else None
         special = self.tokenizer.special
@@ -129,12 +129,12 @@ class SampleStream:
             if len(whole) > max(1, len(head)):
                 yield Sample(tuple(whole), max(1, len(head)), "text"), where
             begin, at, head, room = begin + room, end, with_bos(self.tokenizer, []), self.context - 2
-        # A piece in the middle of a document begins without anything before it: the model loses nothing by one token that is not scored.
+        # A piece in the middle has no context at its first token, which costs one label.
 
     def epoch(self, documents: Sequence[Document], seed: int, number: int) -> list[Sample]:
-        """The samples of one pass: every document from left to right, and with markers for each piece of it a cursor, so one half each.
+        """Return the samples of one pass: every document from left to right, and one infill for each piece of it if the model has markers.
 
-        They are the same for the same seed and number, and others in the next pass.
+        Seed and number determine the samples, and passes differ.
         """
         return [sample for document in documents for sample in self._of(document, seed, number)]
 
@@ -151,6 +151,6 @@ class SampleStream:
 
 
 def random_for(*parts: object) -> Random:
-    """A source of random numbers of its own for whatever is named."""
+    """Return a random generator that is seeded by the given values."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return Random(int.from_bytes(digest[:8], "big"))  # noqa: S311 - not for secrets

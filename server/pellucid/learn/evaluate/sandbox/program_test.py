@@ -1,7 +1,7 @@
-"""Two processes that judge a program: one runs it and answers calls, the other runs the tests and says how they ended.
+"""The two processes that judge a program: one runs it and answers calls, the other runs the tests and reports the verdict.
 
-The program never shares an interpreter with its tests. It cannot see what they expect, change what compares, or reach the pipe on
-which the verdict travels; all that it can do is to answer a call with a value.
+The program never shares an interpreter with its tests. It cannot see what they expect, change how they compare, or reach the pipe of the
+verdict. It can only answer a call with a value.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pellucid.learn.evaluate.sandbox.json_values import MessageError, decode, en
 LONGEST_MESSAGE: Final = 500
 
 PASSED, RAISED, LEFT = "passed", "raised", "left"
-"""Verdicts; the values of ``sandbox.End``."""
+"""Verdicts; the values of ``sandbox.ProgramEnd``."""
 
 
-class Check(NamedTuple):
-    """How a program is judged: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
+class ProgramTest(NamedTuple):
+    """A test of a program: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
 
-    ``reference`` is a program that is known to be right. The test may use its other functions; those of the judged program it cannot.
-    Without an entry point a program passes that runs to its end.
+    ``reference`` is a correct program. The test may use its other functions, but not those of the judged program. Without an entry point, a
+    program passes if it runs to its end.
     """
 
     entry_point: str = ""
@@ -46,7 +46,7 @@ def serve(program: str, entry_point: str, pipes: Pipes) -> None:
         namespace = _run("program", program)
         if entry_point and entry_point not in namespace:
             raise NameError(f"name {entry_point!r} is not defined")
-    except BaseException as error:  # SystemExit as well: a program that exits has not come to its end
+    except BaseException as error:  # SystemExit as well: a program that exits has not run to its end
         send(pipes.outgoing, {"raised": type(error).__name__, "message": _text(error)})
         return
     send(pipes.outgoing, {"ready": True})
@@ -58,14 +58,14 @@ def serve(program: str, entry_point: str, pipes: Pipes) -> None:
             send(pipes.outgoing, {"raised": type(error).__name__, "message": _text(error)})
 
 
-def judge(check: Check, pipes: Pipes, verdict: int) -> NoReturn:
+def judge(check: ProgramTest, pipes: Pipes, verdict: int) -> NoReturn:
     """Run the test against a program in another process, write the verdict and end this process."""
     judging = _Judging(pipes, verdict)
     try:
         judging.begin()
         if check.entry_point:
             namespace = _run("test", check.reference)
-            # Some tests name the function in place of their argument; it is the judged one that they mean.
+            # Some tests call the function by its name instead of their argument; they mean the judged one.
             namespace[check.entry_point] = judging.call
             exec(compile(check.test, "test", "exec"), namespace)  # noqa: S102 - to run it is the purpose
             namespace["check"](judging.call)
@@ -75,7 +75,7 @@ def judge(check: Check, pipes: Pipes, verdict: int) -> NoReturn:
 
 
 class _Judging:
-    """The judge's side of the conversation. What ends it ends the process, so that no test can catch it."""
+    """The judge's side of the conversation. Its ``end`` exits the process, so that no test can catch it."""
 
     def __init__(self, pipes: Pipes, verdict: int) -> None:
         self._pipes = pipes
@@ -92,7 +92,7 @@ class _Judging:
         try:
             send(self._pipes.outgoing, {"arguments": encode(arguments), "keywords": encode(keywords)})
         except BrokenPipeError:
-            self.end(LEFT, "It left before its end.")
+            self.end(LEFT, "It exited before its end.")
         message = self._receive()
         if "value" in message:
             try:
@@ -113,25 +113,25 @@ class _Judging:
         except MessageError as error:
             self.end(RAISED, f"its answer cannot be read: {error}")
         if message is None:
-            self.end(LEFT, "It left before its end.")
+            self.end(LEFT, "It exited before its end.")
         return message
 
 
 def _exception(name: str, message: str) -> Exception:
-    """Return an exception like the one that the program raised, of a type that everybody has."""
+    """Return an exception like the one that the program raised, of a built-in type."""
     kind = getattr(builtins, name, None)
-    ends_a_loop = name in ("StopIteration", "StopAsyncIteration")  # raised in a test, it would pass for the end of its loop
+    ends_a_loop = name in ("StopIteration", "StopAsyncIteration")  # raised in a test, it would end the test's loop
     if isinstance(kind, type) and issubclass(kind, Exception) and not ends_a_loop:
         try:
             return kind(message)
-        except TypeError:  # UnicodeDecodeError, for one, is not made from a sentence
+        except TypeError:  # UnicodeDecodeError, for one, cannot be made from a message
             pass
     return RuntimeError(f"{name}: {message}")
 
 
 def _run(name: str, program: str) -> dict[str, Any]:
     """Run a program as a module and return its names."""
-    module = types.ModuleType(name)  # not __main__: what a file does when it is started is no part of an answer
+    module = types.ModuleType(name)  # not __main__, because code for running a file as a script is not part of an answer
     sys.modules[name] = module
     sys.argv = [name]
     exec(compile(program, name, "exec"), module.__dict__)  # noqa: S102 - to run it is the purpose

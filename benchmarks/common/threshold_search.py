@@ -1,4 +1,4 @@
-"""Thresholds for the levels of the gate, found in suggestions of which it is known whether they were right."""
+"""Searches thresholds for the gate's levels in suggestions whose correctness is known."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ GRID: Mapping[str, Sequence[float]] = {
 }
 
 QUIET_GONE = 0.90
-"""Quiet: of so much of the wrong nothing wrong is shown, and as little of the right is hidden as can be."""
+"""Quiet shows nothing wrong of this share of the wrong suggestions, and hides as few right ones as possible."""
 
 LOST = {GateLevel.NORMAL: 0.12, GateLevel.EAGER: 0.02}
-"""Normal and eager: at most so much of the right is hidden, and of the wrong as little is shown as can be."""
+"""Normal and eager hide at most this share of the right suggestions, and show as few wrong ones as possible."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Thresholds, and what they make of the suggestions."""
+class FoundThresholds:
+    """Thresholds and their effect."""
 
     thresholds: Mapping[str, float]
     result: Gated
@@ -40,20 +40,20 @@ class Found:
 
 
 def judged(cases: Sequence[Case], thresholds: Mapping[str, float]) -> Gated:
-    """What the gate makes of the suggestions with other thresholds than its own."""
+    """Return the effect of the gate with other thresholds."""
     with patch.object(threshold_gate, "THRESHOLDS", {GateLevel.NORMAL: thresholds}):
         return gated(cases, GateLevel.NORMAL)
 
 
-def grid(cases: Sequence[Case]) -> Iterator[Found]:
-    """Every choice of thresholds with what it leads to."""
+def grid(cases: Sequence[Case]) -> Iterator[FoundThresholds]:
+    """Yield every choice of thresholds with its effect."""
     choices = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     for thresholds in track(choices, description="thresholds", console=Console(stderr=True)):
-        yield Found(thresholds, judged(cases, thresholds))
+        yield FoundThresholds(thresholds, judged(cases, thresholds))
 
 
-def search(cases: Sequence[Case]) -> dict[GateLevel, Found]:
-    """The best thresholds for each level; of equal ones the lowest. Quiet has those that hide the most, if none hide enough."""
+def search(cases: Sequence[Case]) -> dict[GateLevel, FoundThresholds]:
+    """Return the best thresholds for each level, of equal ones the lowest. If none is enough for quiet, it gets those that hide most."""
     found = list(grid(cases))
     quiet = [one for one in found if one.result.gone >= QUIET_GONE] or [max(found, key=lambda one: one.result.gone)]
     best = {GateLevel.QUIET: min(quiet, key=lambda one: (one.result.lost, one.result.shortened, *one.height))}

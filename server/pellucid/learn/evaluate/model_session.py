@@ -1,0 +1,108 @@
+"""Puts questions to a model and counts the tokens and times that they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from pellucid.errors import PellucidError
+from pellucid.learn.evaluate.subjects import Subject
+from pellucid.tokens import BACKGROUND, ChatQuery, CompletionQuery, Finish, FinishReason, Message, SamplingParams, ScoreQuery, Token, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """A generated text; ``ended`` is False if it was cut off at the token limit."""
+
+    text: str
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """The log-likelihood of a text: the sum of its tokens' logprobs in nats, and their number."""
+
+    logprob: float
+    tokens: int
+
+    @property
+    def per_token(self) -> float:
+        """Mean logprob of a token in nats."""
+        return self.logprob / self.tokens
+
+
+class ModelSession:
+    """Puts one question to a model and counts its cost."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.usage: Counter[str] = Counter()
+
+    async def complete(
+        self, prefix: str, suffix: str | None = None, params: SamplingParams = SamplingParams(), *, stop: Sequence[str] = ()
+    ) -> ModelAnswer:
+        """Continue a text or, with ``suffix``, fill the gap before it."""
+        query = CompletionQuery(prefix, suffix, (), params, model=self.subject.name, stop=stop, terms=BACKGROUND)
+        return _answer(*await self._collect(self.subject.interface.complete(query)))
+
+    async def chat(self, messages: Sequence[Message], params: SamplingParams) -> ModelAnswer:
+        """Answer a conversation."""
+        query = ChatQuery(messages, params, model=self.subject.name, terms=BACKGROUND)
+        return _answer(*await self._collect(self.subject.interface.chat(query)))
+
+    async def read_ids(self, ids: Sequence[int]) -> list[Token]:
+        """Read a window of text. Return its tokens, each with the model's first choice at its place."""
+        tokens, _ = await self._collect(self.subject.interface.score(ScoreQuery(ids, model=self.subject.name, top_logprobs=1)))
+        assert len(tokens) == len(ids), "every token is read"
+        return tokens
+
+    async def token_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, starting with the BOS if the model wants one."""
+        return await self.subject.interface.token_ids(text, model=self.subject.name)
+
+    async def likelihood(self, context: str, text: str) -> Likelihood:
+        """Return the likelihood of ``text`` after a context that is not empty. A token that spans their border belongs to the text."""
+        assert context, "the first token of all has no probability"
+        tokens, _ = await self._collect(self.subject.interface.score(ScoreQuery(context + text, model=self.subject.name)))
+        left, total, count = len(text.encode()), 0.0, 0
+        for token in reversed(tokens):  # backwards, because a BOS or a space that the tokenizer adds may come first
+            if left <= 0:
+                break
+            if token.logprob is None:
+                raise PellucidError(f"{self.subject.name} reads {context + text!r} as one token, which has no probability.")
+            total += token.logprob
+            count += 1
+            left -= len(token.bytes)
+        return Likelihood(total, count)
+
+    async def _collect(self, stream: AsyncGenerator[Token | Finish]) -> tuple[list[Token], FinishReason]:
+        tokens: list[Token] = []
+        async with aclosing(stream) as items:
+            async for item in items:
+                if isinstance(item, Token):
+                    tokens.append(item)
+                    continue
+                if item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+                    raise PellucidError(
+                        item.error or f"{self.subject.name} did not finish an answer ({item.reason}): run the command again."
+                    )
+                self._count(item.usage)
+                return tokens, item.reason
+        raise AssertionError("a stream ends with a Finish")
+
+    def _count(self, usage: Usage) -> None:
+        """Add up tokens, and times in whole microseconds."""
+        self.usage.update(
+            requests=1,
+            cached=usage.cached,
+            computed=usage.computed,
+            generated=usage.generated,
+            prefill_us=round(usage.prefill * 1e6),
+            decode_us=round(usage.decode * 1e6),
+        )
+
+
+def _answer(tokens: Sequence[Token], reason: FinishReason) -> ModelAnswer:
+    return ModelAnswer("".join(token.text for token in tokens), reason is FinishReason.STOP)

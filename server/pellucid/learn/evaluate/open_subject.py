@@ -1,0 +1,108 @@
+"""Opens the model under evaluation: loaded in this process, or behind a server."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pellucid.client.client import Client
+from pellucid.client.server_health import HealthStatus
+from pellucid.config import Settings
+from pellucid.errors import NotFoundError, UnavailableError
+from pellucid.learn.evaluate.openai_server import OpenAIServer
+from pellucid.learn.evaluate.subjects import Ability, Subject
+from pellucid.models.adapter_folder import CONFIG, WEIGHTS
+from pellucid.models.catalog import catalog
+from pellucid.models.fingerprint import fingerprint
+from pellucid.models.load import split_quant
+from pellucid.models.store import Store, local_path
+from pellucid.serving.assemble import assemble, split_adapter
+from pellucid.system.machine import resident
+from pellucid.system.terminal import Bars
+
+EVERYTHING = frozenset(Ability)
+
+
+@asynccontextmanager
+async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
+    """Load a model for the duration of its evaluation. Raises any error of loading."""
+    with Bars() as bars:
+        engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)  # the settings' adapters are not evaluated
+    try:
+        card, loaded = assistant.models()[0], assistant.loaded()[0]  # a model with an adapter is followed by its base
+        model = engine.model(card.name)
+        parameters = None if model.cost is None else model.cost.body + model.cost.head
+        identity: dict[str, str | int] = {
+            "name": card.name,
+            "description": card.description,
+            "weights": card.weight_bytes,
+            "source": source_of(split_adapter(name, Store(settings.cache))[0]),
+        }
+        if loaded.adapter is not None:
+            identity["adapter"] = fingerprint((loaded.adapter.path / CONFIG, loaded.adapter.path / WEIGHTS))[:16]
+        yield Subject(
+            card.name,
+            card.description,
+            identity,
+            assistant,
+            EVERYTHING,
+            card.context,
+            card.infill,
+            card.chat,
+            card.weight_bytes,
+            parameters,
+            resident,
+        )
+    finally:
+        engine.close()
+
+
+@asynccontextmanager
+async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
+    """Open a model of a server: with every method on a Pellucid server, otherwise with what OpenAI's completions offer.
+
+    The address may end in /v1. Raises NotFoundError for a model that the server does not have, UnavailableError if no server answers.
+    """
+    url = url.rstrip("/").removesuffix("/v1")
+    async with Client(url, key) as client:
+        condition = await client.condition()
+        if condition.standing is HealthStatus.ABSENT:
+            raise UnavailableError(f"No server answers at {client.url}: start one, or omit --server.")
+        if condition.standing is not HealthStatus.FOREIGN:
+            cards = await client.cards()
+            card = next((card for card in cards if card.name == name), None)
+            if card is None:
+                raise NotFoundError(f"There is no model {name!r} at {client.url}; there is {', '.join(card.name for card in cards)}.")
+            identity: dict[str, str | int] = {
+                "name": card.name,
+                "description": card.description,
+                "weights": card.weight_bytes,
+                "url": client.url,
+                "revision": card.revision or "",
+            }
+            described = f"{card.description}, served at {client.url}"
+            yield Subject(name, described, identity, client, EVERYTHING, card.context, card.infill, card.chat, card.weight_bytes)
+            return
+    interface = OpenAIServer(url, key)
+    try:
+        yield await interface.subject(name)
+    finally:
+        await interface.aclose()
+
+
+def source_of(name: str) -> str:
+    """Return a string that changes whenever a model's weights do, without reading all of them."""
+    bare, _ = split_quant(name)
+    path = local_path(bare)
+    if path is None:
+        entry = catalog().get(bare)
+        return bare if entry is None else f"{bare} {hashlib.sha256(repr(entry).encode()).hexdigest()[:16]}"
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    states = [(_name(file, path), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
+
+
+def _name(file: Path, path: Path) -> str:
+    return file.relative_to(path).as_posix() if path.is_dir() else file.name

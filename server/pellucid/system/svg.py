@@ -1,0 +1,195 @@
+"""Builds pictures in SVG: shapes, escaped text, scales and legends, with one stylesheet for light and dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from html import escape
+from pathlib import Path
+
+from pellucid.errors import InvalidRequestError
+from pellucid.system.atomic_files import write_output
+
+STYLE = """
+text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; font-size: 13px; fill: #1f2328 }
+.title { font-size: 18px; font-weight: 600 }
+.panel { font-size: 14px; font-weight: 600 }
+.small, .number { font-size: 11.5px; fill: #59636e }
+.number, .value { font-variant-numeric: tabular-nums }
+.paper { fill: #ffffff }
+.track { fill: #e6eaef }
+.frame { fill: none; stroke: #d0d7de }
+.grid { stroke: #e6eaef }
+.bar, .dot { fill: #2166ac }
+.count { fill: #92c5de }
+.other { fill: #d95f02 }
+.line { fill: none; stroke: #2166ac; stroke-width: 2 }
+.faint { stroke: #92c5de }
+.baseline { stroke: #d95f02; stroke-dasharray: 5 4 }
+.ideal { stroke: #8c959f; stroke-dasharray: 4 3 }
+.interval { stroke: #2166ac; stroke-width: 1.5 }
+.spread { stroke: #d95f02; stroke-width: 2 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 }
+  .small, .number { fill: #9198a1 }
+  .paper { fill: #0d1117 }
+  .track { fill: #262c36 }
+  .frame { stroke: #3d444d }
+  .grid { stroke: #262c36 }
+  .bar, .dot { fill: #5b9bd5 }
+  .count { fill: #2b5578 }
+  .other { fill: #fdae61 }
+  .line { stroke: #5b9bd5 }
+  .faint { stroke: #3d5a80 }
+  .baseline { stroke: #fdae61 }
+  .ideal { stroke: #6e7681 }
+  .interval { stroke: #5b9bd5 }
+  .spread { stroke: #fdae61 }
+}
+"""
+"""The stylesheet of a picture that is a file of its own. Its classes are the values of ``kind``."""
+
+SWATCH_WIDTH = 24
+"""Length of the line in a legend's entry, in pixels."""
+
+
+class Anchor(StrEnum):
+    """The part of a text that lies at its coordinates."""
+
+    START = "start"
+    MIDDLE = "middle"
+    END = "end"
+
+
+class Mark(StrEnum):
+    """The shape that a legend explains."""
+
+    LINE = "line"
+    DOT = "dot"
+    SQUARE = "square"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A linear map from values to pixels: ``low`` lies at ``start`` and ``high`` at ``end``, which may be the smaller of the two."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Return the pixel of a value. A value off the scale lies at the scale's end."""
+        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
+        return self.start + (self.end - self.start) * min(max(share, 0.0), 1.0)
+
+
+class Picture:
+    """A picture under construction. Coordinates and sizes are pixels, ``kind`` is a class of the stylesheet.
+
+    Attributes:
+        height: The height in pixels, which may be set after drawing.
+        title: The accessible name.
+        description: The content in words, for readers who do not see the picture.
+    """
+
+    def __init__(self, width: float, height: float, title: str, description: str = "") -> None:
+        self.width = width
+        self.height = height
+        self.title = title
+        self.description = description
+        self._shapes: list[str] = []
+
+    def text(
+        self, x: float, y: float, content: str, kind: str = "", anchor: Anchor = Anchor.START, *, upwards: bool = False, **more: str
+    ) -> None:
+        """Draw a line of text on the baseline ``y``; with ``upwards`` it reads from bottom to top."""
+        place = {"transform": f"translate({_number(x)} {_number(y)}) rotate(-90)"} if upwards else {"x": x, "y": y}
+        ends = {} if anchor is Anchor.START else {"text-anchor": str(anchor)}
+        self._add("text", {"class": kind, **place, **ends, **more}, escape(content))
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "", **more: str) -> None:
+        """Draw a straight line."""
+        self._add("line", {"class": kind, "x1": x1, "y1": y1, "x2": x2, "y2": y2, **more})
+
+    def curve(self, points: Iterable[tuple[float, float]], kind: str = "") -> None:
+        """Draw straight lines from point to point."""
+        self._add("polyline", {"class": kind, "points": " ".join(f"{_number(x)},{_number(y)}" for x, y in points)})
+
+    def bar(
+        self, x: float, y: float, width: float, height: float, kind: str = "", *, radius: float = 0, tooltip: str = "", **more: str
+    ) -> None:
+        """Draw a rectangle whose upper left corner is (x, y)."""
+        corners = {"rx": radius} if radius else {}
+        content = f"<title>{escape(tooltip)}</title>" if tooltip else ""
+        self._add("rect", {"class": kind, "x": x, "y": y, "width": width, "height": height, **corners, **more}, content)
+
+    def dot(self, x: float, y: float, radius: float, kind: str = "", **more: str) -> None:
+        """Draw a filled circle around (x, y)."""
+        self._add("circle", {"class": kind, "cx": x, "cy": y, "r": radius, **more})
+
+    def square(self, x: float, y: float, side: float, kind: str = "") -> None:
+        """Draw a filled square around (x, y)."""
+        self.bar(x - side / 2, y - side / 2, side, side, kind)
+
+    def legend(self, x: float, y: float, label: str, mark: Mark, kind: str) -> None:
+        """Draw an entry of a legend: a mark centred on the height ``y``, then its label."""
+        if mark is Mark.LINE:
+            self.line(x, y, x + SWATCH_WIDTH, y, kind)
+            self.text(x + SWATCH_WIDTH + 6, y + 4, label, "small")
+            return
+        if mark is Mark.DOT:
+            self.dot(x + 6, y, 4, kind)
+        else:
+            self.square(x + 6, y, 8, kind)
+        self.text(x + 18, y + 4, label, "small")
+
+    def inline(self, **more: str) -> str:
+        """Return the picture as an element of an HTML page, whose own stylesheet gives the colours."""
+        return self._document([], {**more})
+
+    def file(self) -> str:
+        """Return the picture as a file of its own, with the stylesheet and a background."""
+        paper = f'<rect class="paper" width="{_number(self.width)}" height="{_number(self.height)}"/>'
+        return self._document([f"<style>{STYLE}</style>", paper], {"xmlns": "http://www.w3.org/2000/svg"}) + "\n"
+
+    def _document(self, before: list[str], more: dict[str, str]) -> str:
+        size = {"width": self.width, "height": self.height}
+        view = f"0 0 {_number(self.width)} {_number(self.height)}"
+        words = [f"<title>{escape(self.title)}</title>"]
+        if self.description:
+            words.append(f"<desc>{escape(self.description)}</desc>")
+        return "\n".join(
+            [f"<svg{_attributes({**size, 'viewBox': view, 'role': 'img', **more})}>", *words, *before, *self._shapes, "</svg>"]
+        )
+
+    def _add(self, tag: str, attributes: dict[str, str | float], content: str = "") -> None:
+        opening = f"{tag}{_attributes(attributes)}"
+        self._shapes.append(f"<{opening}>{content}</{tag}>" if content else f"<{opening}/>")
+
+
+def check_picture_path(path: Path) -> None:
+    """Raise InvalidRequestError if a picture cannot be written to ``path``, before a long measurement begins."""
+    if path.suffix != ".svg":
+        raise InvalidRequestError(f"{path} is not the name of an SVG picture: let it end with .svg.")
+    if not path.parent.is_dir():
+        raise InvalidRequestError(f"{path.parent} is no folder: make it, or write the picture elsewhere.")
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write a picture to a file. Raises InvalidRequestError if the system refuses."""
+    try:
+        write_output(path, picture.file())
+    except OSError as error:
+        raise InvalidRequestError(f"The picture cannot be written to {path}: {error.strerror or error}.") from None
+
+
+def _attributes(values: dict[str, str | float]) -> str:
+    """Return attributes as markup, without empty ones. An underscore in a name means a hyphen."""
+    shown = {name.replace("_", "-"): value if isinstance(value, str) else _number(value) for name, value in values.items()}
+    return "".join(f' {name}="{escape(value)}"' for name, value in shown.items() if value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

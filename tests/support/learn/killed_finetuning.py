@@ -1,0 +1,32 @@
+"""Run ``pellucid`` with small sizes and slow steps that each save a checkpoint, so that a test can kill it between two of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pellucid.cli.app import app
+from pellucid.learn.finetune import forgetting, pipeline
+from pellucid.learn.finetune.held_out import Effort
+from pellucid.learn.finetune.training import trainer
+from pellucid.learn.finetune.training.samples import Sample
+
+
+def main() -> None:
+    """Run the command line."""
+    trainer.SAVED_EVERY_SECONDS = 0.0
+    pipeline.CONTEXT_TOKENS = {"cpu": 96}
+    pipeline.EFFORT = Effort(tokens=200, cursors=4, lines=4, window=64)
+    forgetting._TOPICS, forgetting._MODULES = ("class", "for"), ("queue", "wave")
+    step = trainer.AdapterTrainer.step
+
+    def slow_step(self: trainer.AdapterTrainer, samples: Sequence[Sample]) -> float:
+        time.sleep(0.1)
+        return step(self, samples)
+
+    trainer.AdapterTrainer.step = slow_step  # type: ignore[method-assign]
+    app()
+
+
+if __name__ == "__main__":
+    main()
