@@ -131,7 +131,7 @@ async def read(
 ) -> TextReading:
     """Read a text in windows of ``window`` tokens, of which the last ``stride`` (by default half) count, and all in the first window.
 
-    Each token is thus read once with at least ``window - stride`` tokens of context, except at the beginning of the text. The very first
+    So each token is read once with at least ``window - stride`` tokens of context, except at the beginning of the text. The very first
     token counts only after a BOS. ``progress`` advances by tokens.
 
     Raises a PellucidError if reading fails.

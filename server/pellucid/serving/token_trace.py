@@ -9,7 +9,7 @@ from math import exp, log2
 from typing import TYPE_CHECKING
 
 from pellucid.errors import ConfigError
-from pellucid.system.terminal import LEVELS, ColourDepth, level_of
+from pellucid.system.terminal import LEVELS, ProbabilityLevel, level_of
 from pellucid.tokens import Finish, Token
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _span(token: Token) -> str:
     return f'<span style="{_style(level)}" title="{escape(_describe(token))}">{escape(token.text)}</span>'
 
 
-def _style(level: ColourDepth) -> str:
+def _style(level: ProbabilityLevel) -> str:
     colours = f"color: {level.foreground}; background: {level.background}" if level.background else ""
     return colours + ("; text-decoration: underline" if level.underline else "")
 

@@ -29,7 +29,7 @@ from pellucid.tokens import Finish, FinishReason, Token
 
 
 @dataclass(frozen=True, slots=True)
-class ColourDepth:
+class ProbabilityLevel:
     """The look of tokens with probabilities from ``floor`` up to the next level's.
 
     A level sets both colours, so that it looks the same on a light and on a dark terminal.
@@ -48,11 +48,11 @@ class ColourDepth:
 
 
 LEVELS = (
-    ColourDepth(0.9, "90% or more"),
-    ColourDepth(0.6, "60-90%", "#ffffff", "#2166ac"),
-    ColourDepth(0.3, "30-60%", "#000000", "#92c5de"),
-    ColourDepth(0.1, "10-30%", "#000000", "#fdae61"),
-    ColourDepth(0.0, "under 10%", "#000000", "#d95f02", underline=True),
+    ProbabilityLevel(0.9, "90% or more"),
+    ProbabilityLevel(0.6, "60-90%", "#ffffff", "#2166ac"),
+    ProbabilityLevel(0.3, "30-60%", "#000000", "#92c5de"),
+    ProbabilityLevel(0.1, "10-30%", "#000000", "#fdae61"),
+    ProbabilityLevel(0.0, "under 10%", "#000000", "#d95f02", underline=True),
 )
 """From probable to improbable along blue and orange, which colour-blind people can distinguish. Probable tokens stay plain."""
 
@@ -60,7 +60,7 @@ _CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) no
 _CONTROL_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
-def level_of(logprob: float | None) -> ColourDepth:
+def level_of(logprob: float | None) -> ProbabilityLevel:
     """Return the level of a logprob. A token that follows nothing (None) looks like a probable one."""
     probability = 1.0 if logprob is None else math.exp(logprob)
     return next(level for level in LEVELS if probability >= level.floor)

@@ -132,7 +132,7 @@ def test_guesses_cost_no_memory() -> None:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[PagedServer]:
-    """A server with keys and a page, whose clock stands still."""
+    """A server with keys and a page, whose clock does not advance."""
     with paged(tmp_path, state=frozen()) as server:
         yield server
 

@@ -68,7 +68,7 @@ def test_chat_stream(client: openai.OpenAI) -> None:
 
 def test_cached_tokens(client: openai.OpenAI) -> None:
     """The second time a prompt is sent, all of it but the token that is continued comes from the cache."""
-    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "a question that nobody else asks"}]
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "a question that no other test asks"}]
     for _ in range(2):
         answer = client.chat.completions.create(model=TINY, messages=messages, max_tokens=1, extra_body={"ignore_eos": True})
 

@@ -157,7 +157,7 @@ def test_foreign_origins(origin: str) -> None:
 
 
 def test_cross_site_without_origin() -> None:
-    """What a page of another site loads without an Origin (an image, a script) is refused; a link that the user follows is not."""
+    """A subresource of another site without an Origin (an image, a script) is refused; a link that the user follows is not."""
     door = Door("127.0.0.1")
     with pytest.raises(PermissionDeniedError):
         door.check(scope(method="GET", sec_fetch_site="cross-site", sec_fetch_mode="no-cors"))

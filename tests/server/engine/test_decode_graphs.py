@@ -12,7 +12,7 @@ from support.models.flat_batches import new_storage, run_parts, run_together
 from support.models.tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
 
 STARTS = {3: 16, 0: 5, 2: 29}
-"""Tokens that stand in each slot already."""
+"""Tokens already in each slot."""
 
 
 def batch_of(parts: list[tuple[int, int, int]]) -> Batch:

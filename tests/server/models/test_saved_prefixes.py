@@ -45,7 +45,7 @@ SETTINGS = EngineSettings(slots=2, context=200, chunk=64)
 
 @pytest.fixture(autouse=True)
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What the log said since it was last asked."""
+    """Return the log lines since the last call."""
 
     def logged() -> list[str]:
         messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.system.terminal import LEVELS, Bars, ColourDepth, Steps, Writer, harmless, level_of, paint
+from pellucid.system.terminal import LEVELS, Bars, ProbabilityLevel, Steps, Writer, harmless, level_of, paint
 from pellucid.tokens import Finish, FinishReason, Token, Usage
 
 RGB = tuple[float, float, float]
@@ -62,7 +62,7 @@ def lab(colour: RGB) -> RGB:
 
 
 @pytest.mark.parametrize("level", COLOURED, ids=lambda level: level.label)
-def test_text_is_readable(level: ColourDepth) -> None:
+def test_text_is_readable(level: ProbabilityLevel) -> None:
     """Text on a coloured background has the contrast that WCAG 2 demands (4.5), whatever the terminal's theme."""
     assert level.foreground is not None
     assert level.background is not None

@@ -1,7 +1,7 @@
 """Model files with one thing changed for the worse, and a pool of processes that tries to load them.
 
-Everything is drawn from a seed. Structure-aware changes put a hostile value in the place of a good one; others flip, cut or
-insert bytes, or put a folder, a FIFO or a device in the place of a file.
+Everything is drawn from a seed. Structure-aware changes put a hostile value instead of a good one; others flip, cut or
+insert bytes, or put a folder, a FIFO or a device instead of a file.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ time.sleep(5)
 """Eight processes, each below the memory limit."""
 
 STAYS = "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\nos.wait()\n"
-"""A process that leaves its session and its parent."""
+"""Code of a process that starts its own session and outlives its parent."""
 
 PARENT = cgroup.parent()
 

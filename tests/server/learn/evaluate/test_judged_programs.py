@@ -114,7 +114,7 @@ for name, module in list(sys.modules.items()):
     + WRONG,
     "the verdict into every descriptor, at once": FORGE + "shout()\nos._exit(0)\n",
     "the verdict into every descriptor, when called": FORGE + "def double(x):\n    shout()\n    return 0\n",
-    "the secret of whoever calls": """
+    "the secret of the caller": """
 import os, sys
 def double(x):
     frame = sys._getframe()

@@ -152,7 +152,7 @@ class Confinement:
     def _user(self) -> str:
         if self.user is None:
             return "the user who started it"
-        return "nobody, who may read every file" if self.reads and not self.landlock else "nobody"
+        return "nobody, who may read every file" if self.reads and not self.landlock else "nobody"  # plain-english: allow
 
 
 def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = ProgramTest()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed

@@ -113,7 +113,7 @@ class SourcePage:
         """Return the statements of Python; None if it cannot be parsed."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # warnings about other people's code are of no use here
+                warnings.simplefilter("ignore")  # warnings about other people's code do not help here
                 tree = ast.parse(self.text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
