@@ -16,7 +16,7 @@ from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
 TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
-"""The characters, besides letters, after which clients without ghost text request completions."""
+"""The characters, in addition to letters, after which clients without ghost text request completions."""
 
 
 def create() -> Pellucid:

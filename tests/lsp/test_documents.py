@@ -222,8 +222,8 @@ class TestInstall:
         asyncio.run(scenario())
 
 
-class TestPlace:
-    def test_a_place_in_a_file(self) -> None:
+class TestCursor:
+    def test_a_cursor_in_a_file(self) -> None:
         """A cursor has all the text before and after it, the language and the path."""
         documents = Documents(None)
         documents.put_text_document(types.TextDocumentItem("file:///w/a%20b.py", "python", 1, "x = 😋\r\ny\f"))
@@ -237,7 +237,7 @@ class TestPlace:
         documents.put_text_document(types.TextDocumentItem("untitled:Untitled-1", "python", 1, "x"))
         assert cursor_at(documents, "untitled:Untitled-1", types.Position(0, 1)).path is None
 
-    def test_a_place_in_a_code_cell(self) -> None:
+    def test_a_cursor_in_a_code_cell(self) -> None:
         """The other cells surround the cursor: code unchanged, prose as comments, empty cells omitted."""
         documents = opened(code("import os"), prose("# Load\n\nthe data"), code("  \n"), code("x = 1\ny = 2"), code("print(x)"))
         cursor = cursor_at(documents, cell_uri(3), types.Position(1, 1))
@@ -245,7 +245,7 @@ class TestPlace:
         assert cursor.after == " = 2\n\nprint(x)"
         assert (cursor.uri, cursor.language, cursor.path) == (cell_uri(3), "python", "/project/a b/notes.ipynb")
 
-    def test_a_place_in_a_cell_of_prose(self) -> None:
+    def test_a_cursor_in_a_cell_of_prose(self) -> None:
         """Code cells are fenced blocks between prose."""
         cursor = cursor_at(opened(code("x = 1"), prose("The "), prose("End")), cell_uri(1), types.Position(0, 4))
         assert cursor.before == "```python\nx = 1\n```\n\nThe "

@@ -292,15 +292,15 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
 
     assert second is not first
     assert len(world.starts()) == 1
-    assert (await first.condition()).standing is HealthStatus.READY  # its other requests went on
+    assert (await first.condition()).standing is HealthStatus.READY  # its other requests continue
 
 
 async def test_a_start_that_fails_is_explained(world: World) -> None:
     """The error about a server that exits names its last log line, and starts are delayed."""
-    world.configure("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it.")
+    world.configure("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 is not available (in use): stop what uses it.")
     launcher = world.launcher()
     expected = (
-        f"The model server could not be started: Port 1 of 127.0.0.1 cannot be had (in use): stop what uses it. Its log is {world.log}."
+        f"The model server could not be started: Port 1 of 127.0.0.1 is not available (in use): stop what uses it. Its log is {world.log}."
     )
 
     for _ in range(2):

@@ -126,7 +126,7 @@ class TestIgnoringFile:
     @pytest.mark.parametrize("file", [".git", ".gitignore", ".pellucidignore"])
     @pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
     def test_what_never_ends(self, tmp_path: Path, file: str, target: str) -> None:
-        """A pipe or a device in the place of a file is not read: it would hold the language server up for ever."""
+        """A pipe or a device is not read: the read would block the language server."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / file).symlink_to(tmp_path / target)
         imports = "import sys; from pathlib import Path; from pellucid.completion.context.ignore_files import ignoring_file"

@@ -21,7 +21,7 @@ def assistant() -> ScriptedAssistant:
 
 @pytest.fixture
 def model_server(assistant: ScriptedAssistant) -> Iterator[LiveServer]:
-    """A real server, with scripted answers in the place of a model."""
+    """A real server with scripted answers instead of a model."""
     with live(scripted_state(assistant)) as server:
         yield server
 
