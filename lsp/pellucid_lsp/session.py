@@ -31,7 +31,7 @@ from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.server_address import data_folder
 
 if TYPE_CHECKING:
-    from pellucid.completion.trust.reaction_log import ReactionLog
+    from pellucid.completion.reaction_log import ReactionLog
     from pellucid_lsp.model_server.launch import Launcher, LauncherStatus
 
 CALIBRATED = "The model is calibrated: suggestions that are probably right are shown."
@@ -243,7 +243,7 @@ class EditorSession:
         if not self.settings.completion.log:
             return
         if self._reactions is None:
-            from pellucid.completion.trust.reaction_log import ReactionLog
+            from pellucid.completion.reaction_log import ReactionLog
             from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 
             folder = data_folder(os.environ, user_config_path(APPLICATION) / CONFIG_FILE)

@@ -15,12 +15,12 @@ import pytest
 
 from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
+from pellucid.completion.reaction_log import ReactionLog
 from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.completion.shaping.ending import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.features import NAMES, CursorFeatures
-from pellucid.completion.trust.reaction_log import ReactionLog
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import EditorSettings
