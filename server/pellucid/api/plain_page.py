@@ -54,7 +54,7 @@ WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class PageNotice:
     """Why there is no page yet, in a sentence. ``done`` of ``total`` are bytes of what is being done, where they are known.
 
     ``lasting``: it will not change by itself.
@@ -82,7 +82,7 @@ GUARDS = {"referrer-policy": "same-origin", "x-content-type-options": "nosniff",
 """Headers of all pages: no other site shows them in a frame, or hears of them."""
 
 
-def plain_page(news: News, about: str = "") -> HTMLResponse:
+def plain_page(news: PageNotice, about: str = "") -> HTMLResponse:
     """What is to be said before the page comes, and safe HTML about the server."""
     bar = ""
     if news.total:

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from pellucid.api.errors import install_error_handlers
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.page_fork import PageFork
-from pellucid.api.plain_page import News
+from pellucid.api.plain_page import PageNotice
 from pellucid.api.security import Door, Security
 from pellucid.client.client import Client
 from pellucid.client.server_address import is_loopback, url_of
@@ -25,8 +25,8 @@ from pellucid.config import Settings
 from pellucid.errors import ConfigError
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
-from pellucid_webui.hosting.gradio_host import Create, pellucid_view
-from pellucid_webui.hosting.mount import Host, Page, PageSettings
+from pellucid_webui.hosting.gradio_host import PageFactory, pellucid_view
+from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 
 
 def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: bool = False) -> None:
@@ -54,7 +54,7 @@ def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: b
 class PageServer(GracefulServer):
     """A server of nothing but the page."""
 
-    def __init__(self, settings: Settings, url: str, host: str, create: Create = pellucid_view, *, key: str | None = None) -> None:
+    def __init__(self, settings: Settings, url: str, host: str, create: PageFactory = pellucid_view, *, key: str | None = None) -> None:
         self._grace = settings.grace
         self._key = key
         self._departing, self._closing = asyncio.Event(), asyncio.Event()
@@ -64,16 +64,16 @@ class PageServer(GracefulServer):
         self._departing.set()
         asyncio.get_running_loop().call_later(self._grace, self._closing.set)
 
-    def _app(self, settings: Settings, url: str, host: str, create: Create) -> FastAPI:
+    def _app(self, settings: Settings, url: str, host: str, create: PageFactory) -> FastAPI:
         client = Client(url, self._key)
 
-        async def news() -> News | None:
+        async def news() -> PageNotice | None:
             return news_of(await client.condition(), url)
 
         def about() -> str:
             return f"<p>It asks the server at {escape(url)}.</p>"
 
-        owner = Host(lambda: client, news, about, self._departing, self._closing)
+        owner = ServerHooks(lambda: client, news, about, self._departing, self._closing)
         limit = LoginRateLimit()
         page = Page(owner, PageSettings(settings.data, settings.keys, settings.max_body_bytes, limit), create)
 
@@ -92,7 +92,7 @@ class PageServer(GracefulServer):
         return app
 
 
-def news_of(found: ServerHealth, url: str) -> News | None:
+def news_of(found: ServerHealth, url: str) -> PageNotice | None:
     """Why what was found at the address has no page to show, in a sentence; None where it is ready."""
     told = found.message.rstrip(".")
     match found.standing:
@@ -100,7 +100,7 @@ def news_of(found: ServerHealth, url: str) -> News | None:
             return None
         case HealthStatus.LOADING:
             activity = f": {found.activity.rstrip('.')}" if found.activity else ""
-            return News(f"The server at {url} is loading its models{activity}.", max(found.done, 0), found.total)
+            return PageNotice(f"The server at {url} is loading its models{activity}.", max(found.done, 0), found.total)
         case HealthStatus.LEAVING:
             sentence = f"The server at {url} is shutting down: start it again with pellucid serve."
         case HealthStatus.FAILED:
@@ -115,9 +115,9 @@ def news_of(found: ServerHealth, url: str) -> News | None:
             sentence = f"What listens at {url} does not answer: {told}."
         case HealthStatus.ABSENT:
             sentence = f"No server answers at {url}: start one with pellucid serve, or give another address with --server."
-    return News(sentence)
+    return PageNotice(sentence)
 
 
-async def _problem(url: str, key: str | None) -> News | None:
+async def _problem(url: str, key: str | None) -> PageNotice | None:
     async with Client(url, key) as client:
         return news_of(await client.condition(), url)

@@ -30,7 +30,7 @@ from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
-from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.gradio_host import GradioPage
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state
 
 Run = Callable[..., tuple[int, str, str]]
@@ -180,15 +180,15 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
             first.set()
             await asyncio.to_thread(go_on.wait)
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         async def begin() -> None:
             settings = TurnSettings(model=TINY)
             node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
-            turns_of_page.append(turns.start(Turn(store, node), speaker, [Message("user", "hi")], settings))
+            turns_of_page.append(turns.start(Turn(store, node), assistant, [Message("user", "hi")], settings))
 
         with gr.Blocks() as blocks:
             blocks.load(begin)
-        return View(blocks)
+        return GradioPage(blocks)
 
     with live(scripted_state(ScriptedAssistant(before=before))) as server, listen("127.0.0.1", port) as listener:
         page_server = PageServer(load_settings(data=data, grace=grace), server.url, "127.0.0.1", create)

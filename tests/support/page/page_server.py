@@ -13,7 +13,7 @@ from typing import Any, cast
 import gradio as gr
 import httpx
 
-from pellucid.api.plain_page import News
+from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, news_of
 from pellucid.api.state import ServerState
 from pellucid.client.api_keys import read_keys
@@ -21,9 +21,9 @@ from pellucid.client.protocol import Assistant
 from pellucid.tokens import Message, Token
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import Create, View
+from pellucid_webui.hosting.gradio_host import GradioPage, PageFactory
 from pellucid_webui.hosting.login import owner_of
-from pellucid_webui.hosting.mount import Host, Page, PageSettings
+from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 from support.servers.http_servers import LiveServer, live, scripted_state
 
 WAIT_SECONDS = 60
@@ -31,7 +31,7 @@ OWNER, ANSWER, NOTHING = 0, 1, 2
 """The numbers of the handlers."""
 
 
-def small_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+def small_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
     """A text box, and handlers that say who asks, stream an answer, and fail."""
 
     async def whose(request: gr.Request) -> str:
@@ -39,7 +39,7 @@ def small_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> Vi
 
     async def answer(text: str) -> AsyncIterator[str]:
         said = ""
-        async for item in speaker.chat([Message("user", text)]):
+        async for item in assistant.chat([Message("user", text)]):
             if isinstance(item, Token):
                 said += item.text
                 yield said
@@ -53,16 +53,16 @@ def small_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> Vi
         gr.Button("whose").click(whose, None, box)
         gr.Button("answer").click(answer, box, box)
         gr.Button("fail").click(fail, box, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
-def page_of(state: ServerState, data: Path, create: Create = small_page) -> Page:
+def page_of(state: ServerState, data: Path, create: PageFactory = small_page) -> Page:
     """A page in the server with this state."""
 
-    async def news() -> News | None:
+    async def news() -> PageNotice | None:
         return news_of(state)
 
-    host = Host(lambda: cast("Assistant", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
+    host = ServerHooks(lambda: cast("Assistant", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
     return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)
 
 
@@ -108,7 +108,7 @@ class PagedServer:
 @contextmanager
 def paged(
     data: Path,
-    create: Create = small_page,
+    create: PageFactory = small_page,
     keys: str | None = None,
     state: ServerState | None = None,
     proxies: Sequence[str] = (),

@@ -45,7 +45,7 @@ def tokens(*texts: str) -> list[Token]:
 
 
 @dataclass
-class Asked:
+class ChatRequest:
     """One chat that was asked for. ``closed``: its stream is."""
 
     messages: list[Message]
@@ -60,7 +60,7 @@ class ScriptedPageAssistant:
     """Answers each chat with the next of its scripts; the last one is used again and again."""
 
     scripts: list[Sequence[Item]] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[ChatRequest] = field(default_factory=list)
 
     async def chat(
         self,
@@ -73,7 +73,7 @@ class ScriptedPageAssistant:
         continue_last: bool = False,
         on_usage: OnUsage | None = None,
     ) -> AsyncGenerator[Token | Finish]:
-        asked = Asked(list(messages), params, model, continue_last)
+        asked = ChatRequest(list(messages), params, model, continue_last)
         self.asked.append(asked)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         said = 0

@@ -25,7 +25,7 @@ Text = str | Sequence[int] | Sequence[Message]
 
 
 @dataclass
-class Heard:
+class ReadRequest:
     """One text that was to be read, or completed. ``closed``: its stream is."""
 
     text: Text
@@ -39,7 +39,7 @@ class ScriptedReader(ScriptedPageAssistant):
 
     reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()
     says: Sequence[Item] = ()
-    heard: list[Heard] = field(default_factory=list)
+    heard: list[ReadRequest] = field(default_factory=list)
 
     def score(
         self,
@@ -50,7 +50,7 @@ class ScriptedReader(ScriptedPageAssistant):
         terms: Terms = BACKGROUND,
         special: bool = False,
     ) -> AsyncGenerator[Token | Finish]:
-        return self._follow(Heard(text, model), self.reads(text, model))
+        return self._follow(ReadRequest(text, model), self.reads(text, model))
 
     def complete(
         self,
@@ -66,12 +66,12 @@ class ScriptedReader(ScriptedPageAssistant):
         special: bool = False,
         on_usage: OnUsage | None = None,
     ) -> AsyncGenerator[Token | Finish]:
-        return self._follow(Heard(prefix, model), self.says)
+        return self._follow(ReadRequest(prefix, model), self.says)
 
     async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
         return f"<suffix>{suffix}<prefix>{prefix}<middle>"
 
-    async def _follow(self, heard: Heard, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
+    async def _follow(self, heard: ReadRequest, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
         self.heard.append(heard)
         try:
             for item in script:

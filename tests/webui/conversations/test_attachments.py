@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.attachments import MAX_BYTES, MAX_FILE_BYTES, attach, block, text_of
+from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES, attach, block, text_of
 from pellucid_webui.conversations.markdown import as_html
 
 
@@ -112,4 +112,4 @@ def test_limits() -> None:
     with pytest.raises(InvalidRequestError, match=r"^big has more than 200 kB: take the part of it that matters\.$"):
         attach("", [("big", most + b"x")])
     with pytest.raises(InvalidRequestError, match=r"^With c the files have more than 500 kB together: leave some out\.$"):
-        attach("", [("a", most), ("b", most), ("c", b"x" * (MAX_BYTES - 2 * MAX_FILE_BYTES + 1))])
+        attach("", [("a", most), ("b", most), ("c", b"x" * (MAX_MESSAGE_BYTES - 2 * MAX_FILE_BYTES + 1))])

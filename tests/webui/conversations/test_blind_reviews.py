@@ -122,7 +122,7 @@ async def act(reviews: Reviews, owner: str = LOCAL, **asked: Any) -> dict[str, A
     return await ReviewView(reviews).act(asked, owner)
 
 
-class TestDesk:
+class TestReviewView:
     async def test_nothing_there(self, tmp_path: Path) -> None:
         """Without a review the tab says how to make one."""
         shown = await act(Reviews(tmp_path))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Alternative, Token
-from pellucid_webui.conversations.branching import forced, open_bytes, whole
+from pellucid_webui.conversations.branching import open_bytes, whole_characters, with_alternative
 from support.page.scripted_assistant import token, tokens
 
 
@@ -33,9 +33,9 @@ def test_open_bytes(text: str, data: st.DataObject) -> None:
     for index, rest in enumerate(open_bytes(found)):
         data_so_far = b"".join(pieces[: index + 1])
         assert data_so_far[: len(data_so_far) - len(rest)].decode() == text[: len(data_so_far[: len(data_so_far) - len(rest)].decode())]
-    assert whole(found) == found
+    assert whole_characters(found) == found
     end = data.draw(st.integers(0, len(found)))
-    kept = whole(found[:end])
+    kept = whole_characters(found[:end])
     b"".join(token.bytes for token in kept).decode()
     assert kept == found[: len(kept)]
 
@@ -44,7 +44,7 @@ def test_another_alternative() -> None:
     """What was said before stays, then the alternative is said, with its own probability, and as nobody's draw."""
     row = [token("a"), token("b", 2, " x", " y"), token("c")]
 
-    found = forced(row, 1, 2)
+    found = with_alternative(row, 1, 2)
 
     assert said(found) == "a y"
     assert found[0] == row[0]
@@ -56,29 +56,29 @@ def test_another_alternative() -> None:
 def test_no_such_alternative(index: int, alternative: int) -> None:
     """What is not there is refused."""
     with pytest.raises(InvalidRequestError, match="no such alternative"):
-        forced(tokens("a", "b"), index, alternative)
+        with_alternative(tokens("a", "b"), index, alternative)
 
 
 def test_half_a_character() -> None:
     """An alternative that leaves a character half is refused; one that completes a character that was begun is taken."""
     row = [choice("", b"\xf0\x9f"), choice("😀", b"\x98\x80", b"\x98\x80", b"\x98\x81", b"\x98", b"x")]
 
-    assert said(forced(row, 1, 1)) == "😁"
+    assert said(with_alternative(row, 1, 1)) == "😁"
     for alternative in (2, 3):
         with pytest.raises(InvalidRequestError, match="would stay half"):
-            forced(row, 1, alternative)
+            with_alternative(row, 1, alternative)
     with pytest.raises(InvalidRequestError, match="would stay half"):
-        forced([choice("a", b"a", b"\xf0\x9f")], 0, 0)
+        with_alternative([choice("a", b"a", b"\xf0\x9f")], 0, 0)
 
 
 def test_markers_and_broken_bytes_before_it() -> None:
     """Tokens before it whose text is not their bytes do not hinder it."""
     row = [choice("", b"<|mark|>"), choice("\ufffd", b"\xff"), token("a", 1, "b")]
-    assert said(forced(row, 2, 1)) == "\ufffdb"
+    assert said(with_alternative(row, 2, 1)) == "\ufffdb"
 
 
 def test_the_tokenizers_space() -> None:
     """Where the tokenizer's own space in front of a text is not part of it, it is not part of an alternative either."""
-    assert said(forced([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 1)) == "Yo"
-    assert said(forced([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 2)) == "x"
-    assert said(forced([choice(" Hi", b" Hi", b" Hi", b" Yo")], 0, 1)) == " Yo"
+    assert said(with_alternative([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 1)) == "Yo"
+    assert said(with_alternative([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 2)) == "x"
+    assert said(with_alternative([choice(" Hi", b" Hi", b" Hi", b" Yo")], 0, 1)) == " Yo"

@@ -46,18 +46,18 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
     raise AssertionError("no picture is like this")
 
 
-async def last(desk: ChatView, session: TabState, text: str) -> dict[str, Any]:
+async def last(chat_view: ChatView, session: TabState, text: str) -> dict[str, Any]:
     """What the tab shows in the end of saying something."""
     asked = {"verb": "send", "text": text, "letter": text[:20]}
-    return [shown async for shown in desk.act(session, asked, TurnSettings)][-1]
+    return [shown async for shown in chat_view.act(session, asked, TurnSettings)][-1]
 
 
 async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallDisk) -> None:
     """An answer that cannot be kept any more ends with what is kept of it and says why; the next one is generated once there is room."""
     go_on = asyncio.Event()
-    desk = ChatView(store, ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Anew.")]]), Turns())
+    chat_view = ChatView(store, ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Anew.")]]), Turns())
     session = TabState("me")
-    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    act = chat_view.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None and "Kept" in str(shown["live"]["blocks"]))
     disk.fill()
     go_on.set()
@@ -65,15 +65,15 @@ async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallD
     answer = json.loads(ended["messages"][-1])
     assert answer["text"] == "Kept. "
     assert "full" in ended["notice"]["text"]
-    assert desk.turns.find(answer["node"]) is None
+    assert chat_view.turns.find(answer["node"]) is None
 
-    refused = await last(desk, session, LONG)
+    refused = await last(chat_view, session, LONG)
     assert "full" in refused["notice"]["text"]
     assert len(refused["messages"]) == 2
 
     disk.repair()
-    said = await last(desk, session, LONG + "again")
+    said = await last(chat_view, session, LONG + "again")
     assert [json.loads(message)["text"] for message in said["messages"]][-1] == "Yes."
     assert said["notice"]["text"] == ""
-    anew = [shown async for shown in desk.act(session, {"verb": "retry", "node": answer["node"]}, TurnSettings)][-1]
+    anew = [shown async for shown in chat_view.act(session, {"verb": "retry", "node": answer["node"]}, TurnSettings)][-1]
     assert [json.loads(message)["text"] for message in anew["messages"]] == ["Hello", "Anew."]

@@ -218,7 +218,7 @@ class TestFiles:
 
     def test_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file over the limit is not unpacked as a whole."""
-        monkeypatch.setattr(import_export, "LIMIT", 5_000_000)
+        monkeypatch.setattr(import_export, "MAX_IMPORT_BYTES", 5_000_000)
         assert len(import_export.unpacked(gzip.compress(b"x" * 5_000_000), "a.json")) == 5_000_000
         with pytest.raises(InvalidRequestError, match=r"^a\.json has more than 5 MB: conversations of that size cannot be imported\.$"):
             import_export.unpacked(gzip.compress(b"x" * 5_000_001), "a.json")

@@ -16,7 +16,7 @@ from pellucid_webui.conversations import import_export
 from pellucid_webui.conversations.conversation import LARGEST, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.views.chat_payload import picture
+from pellucid_webui.views.chat_payload import payload
 
 SETTINGS = TurnSettings(model="m", seed=1).record()
 
@@ -101,7 +101,7 @@ def shown(store: ConversationStore, id: str) -> None:
     """Show a conversation with its settings, as Gradio sends it, and export it again."""
     conversation = store.conversation("me", id)
     orjson.dumps(conversation.settings.record())
-    orjson.dumps(picture(TabState("me", id), conversation, None))
+    orjson.dumps(payload(TabState("me", id), conversation, None))
     assert import_export.as_json(store, "me", id)
 
 

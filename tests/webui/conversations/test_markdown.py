@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid_webui.conversations.markdown import DEEPEST, LONGEST_LINE, MOST_CODE, Growing, _coloured, as_html, blocks, open_fence, styles
+from pellucid_webui.conversations.markdown import (
+    MAX_CODE_CHARACTERS,
+    MAX_LINE_CHARACTERS,
+    MAX_NESTING,
+    IncrementalMarkdown,
+    _coloured,
+    as_html,
+    blocks,
+    open_fence,
+    styles,
+)
 
 TAGS = {
     "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
@@ -184,7 +194,7 @@ def test_blocks_join_to_the_whole(text: str) -> None:
 @given(markdown, st.data())
 def test_growing(text: str, data: st.DataObject) -> None:
     """A text that grows has the blocks that it would have if it had come at once, at every moment, but for colours of open code."""
-    growing = Growing()
+    growing = IncrementalMarkdown()
     for end in [*sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]:
         found, whole = growing.blocks(text[:end]), blocks(text[:end])
         if open_fence(text[:end]) is None:
@@ -203,14 +213,14 @@ def test_growing_code() -> None:
     """Code is coloured while it grows, for much less than its whole costs each time, and to the character."""
     text = f"```python\n{SOURCE}"
     ends = range(0, len(text) + 1, 8)
-    growing = Growing()
+    growing = IncrementalMarkdown()
     for end in ends:
         (html,) = growing.blocks(text[:end]) or [""]
         assert uncoloured(html) == uncoloured(as_html(text[:end]))
     assert html.count("pl-k") == as_html(text).count("pl-k")
     assert growing.blocks(f"{text}```\nx") == blocks(f"{text}```\nx")
 
-    growing = Growing()
+    growing = IncrementalMarkdown()
     _coloured.cache_clear()
     cost = calls(lambda: [growing.blocks(text[:end]) for end in ends])
     _coloured.cache_clear()
@@ -232,7 +242,7 @@ def test_a_growing_text_changes_its_last_blocks() -> None:
 
 def test_growing_settles() -> None:
     """Only the last blocks of a growing text are read again."""
-    growing = Growing()
+    growing = IncrementalMarkdown()
     long = LONG * 10
     growing.blocks(long)
     assert calls(lambda: growing.blocks(long + "more")) * 10 < calls(lambda: blocks(long + "more"))
@@ -240,7 +250,7 @@ def test_growing_settles() -> None:
 
 def test_an_address_after_its_link() -> None:
     """A link is one wherever its address stands, also where it was shown as text before."""
-    growing = Growing()
+    growing = IncrementalMarkdown()
     text = "[a]\n\n" + "x\n\n" * 10
     assert Page("".join(growing.blocks(text))).named("a") == []
     text += "[a]: http://b\n\ny"
@@ -372,9 +382,9 @@ class TestCode:
 
     def test_long_lines_and_long_blocks(self) -> None:
         """What would take long to colour is shown without colours."""
-        line = "x = 1; " * (LONGEST_LINE // 7 + 1)
+        line = "x = 1; " * (MAX_LINE_CHARACTERS // 7 + 1)
         assert "pl-n" not in as_html(f"```python\n{line}\n```")
-        assert "pl-n" not in as_html("```python\n" + "x = 1\n" * (MOST_CODE // 6 + 1) + "```")
+        assert "pl-n" not in as_html("```python\n" + "x = 1\n" * (MAX_CODE_CHARACTERS // 6 + 1) + "```")
         assert "pl-n" in as_html("```python\n" + "x = 1\n" * 100 + "```")
 
 
@@ -399,7 +409,7 @@ def test_deep_nesting(opening: str, depth: int) -> None:
     """What lies very deep is not lost: it is shown as it was written, and no deeper than a browser goes."""
     page = Page(as_html(opening * depth + "the end"))
     assert "the end" in page.text
-    assert page.deepest <= 2 * DEEPEST + 5
+    assert page.deepest <= 2 * MAX_NESTING + 5
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, Pel
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
 from pellucid_webui.conversations.search import HIT, HIT_END
-from pellucid_webui.conversations.store import TITLE, ConversationStore
+from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 
 ANN, BOB = "ann", "bob"
 SETTINGS = TurnSettings(model="m", system="Be brief.", temperature=0.5, seed=7)
@@ -137,7 +137,7 @@ class TestKeeping:
     def test_rename(self, store: ConversationStore) -> None:
         """A conversation is called as it was renamed, and found by that only."""
         id = store.create(ANN, SETTINGS)
-        assert titles(store) == [TITLE]
+        assert titles(store) == [DEFAULT_TITLE]
         store.rename(ANN, id, "Bread")
         assert (titles(store, "bread"), titles(store, "conversation")) == (["Bread"], [])
 
@@ -605,10 +605,10 @@ WRITER = """
 import sys
 from pathlib import Path
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 
 path, owner, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-store = Store(path)
+store = ConversationStore(path)
 id = store.create(owner, TurnSettings())
 node = store.add(owner, id, None, "assistant", "")
 print("begun", flush=True)

@@ -15,10 +15,10 @@ import asyncio, sys
 from pathlib import Path
 from pellucid.client.client import Client
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 
-store = Store(Path(sys.argv[1]) / "conversations.db")
+store = ConversationStore(Path(sys.argv[1]) / "conversations.db")
 build(pellucid_view, Client("http://127.0.0.1:9"), store, Turns(), 10**6).close()
 store.close()
 print("made")

@@ -18,8 +18,8 @@ from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import View
-from pellucid_webui.hosting.gradio_requests import DATA, HEARTBEAT, JOIN, confined
+from pellucid_webui.hosting.gradio_host import GradioPage
+from pellucid_webui.hosting.gradio_requests import DATA, HEARTBEAT, JOIN, with_owner_session
 from pellucid_webui.hosting.login import owner_of
 from support.page.page_server import PagedServer, paged
 
@@ -27,7 +27,7 @@ KEYS = "anna:key-of-anna,ben:key-of-ben"
 NOTE, RECALL = 0, 1
 
 
-def diary_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+def diary_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
     """Keeps what a tab notes, with the name of its user, and says it again."""
 
     async def note(text: str, request: gr.Request) -> str:
@@ -40,7 +40,7 @@ def diary_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> Vi
         kept, box = gr.State("nothing"), gr.Textbox()
         gr.Button().click(note, box, kept)
         gr.Button().click(recall, kept, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes
         "query_string": query.encode(),
         "headers": [(b"content-length", str(len(body)).encode()), (b"x-kept", b"yes")],
     }
-    found = await confined(Request(scope, receive), owner)
+    found = await with_owner_session(Request(scope, receive), owner)
     return found.scope, (await found.receive())["body"]
 
 

@@ -19,8 +19,8 @@ from gradio.server_messages import HeartbeatMessage
 from pellucid.client.protocol import Assistant
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import View
-from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
+from pellucid_webui.hosting.gradio_host import GradioPage
+from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING_CALLS, MAX_STOP_CALLS, MAX_STREAMS, MAX_TABS, MAX_UNREAD_MESSAGES
 from pellucid_webui.hosting.login import owner_of
 from support.page.page_server import PagedServer, paged
 
@@ -30,7 +30,7 @@ PATIENCE = 60
 """Seconds that nothing here should need; reached only where a test fails."""
 
 
-def waiting_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+def waiting_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
     """Keep what a tab notes, and return it again. A call that waits runs until its user releases all of them."""
     gates: dict[str, asyncio.Event] = {}
 
@@ -61,7 +61,7 @@ def waiting_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> 
         gr.Button().click(wait, None, box, concurrency_limit=None)
         gr.Button().click(release, None, None, concurrency_limit=None)
         gr.Button().click(fail, box, box, concurrency_limit=None)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 @pytest.fixture
@@ -128,12 +128,12 @@ def test_unread_messages(anna: PagedServer) -> None:
         assert time.monotonic() < late, "the call does not end"
         time.sleep(0.01)
     (unread,) = queue.pending_messages_per_session.values()
-    for _ in range(MAX_UNREAD):
+    for _ in range(MAX_UNREAD_MESSAGES):
         unread.put_nowait(HeartbeatMessage())
     assert join(anna, WAIT, "deaf").status_code == 200
     assert unread not in queue.pending_messages_per_session.values()
     (unread,) = queue.pending_messages_per_session.values()
-    for _ in range(MAX_UNREAD):
+    for _ in range(MAX_UNREAD_MESSAGES):
         unread.put_nowait(HeartbeatMessage())
     refused = join(anna, NOTE, "deaf", "x")
     assert (refused.status_code, refused.json()["error"]["message"]) == (429, "This tab does not read its results: load the page again.")
@@ -142,10 +142,10 @@ def test_unread_messages(anna: PagedServer) -> None:
 
 def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
     """Some calls of one user run at a time, in any number of tabs; one more is refused, while another user's call runs."""
-    for number in range(MAX_RUNNING):
+    for number in range(MAX_RUNNING_CALLS):
         assert join(ben, WAIT, f"tab{number % 7}").status_code == 200
     refused = join(ben, NOTE, "new", "x")
-    sentence = f"You already have {MAX_RUNNING} requests running: stop one or close a tab, then try again."
+    sentence = f"You already have {MAX_RUNNING_CALLS} requests running: stop one or close a tab, then try again."
     assert refused.status_code == 429
     assert refused.json()["error"]["message"] == sentence
     assert anna.call(NOTE, "hers", session="tab0") == [None]
@@ -158,10 +158,10 @@ def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
 
 def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
     """A user at the limit can still stop answers."""
-    for _ in range(MAX_RUNNING):
+    for _ in range(MAX_RUNNING_CALLS):
         assert join(anna, WAIT, "tab").status_code == 200
     assert join(anna, WAIT, "tab", verb="send").status_code == 429
-    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOPPING + 1)] == [200] * MAX_STOPPING + [429]
+    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOP_CALLS + 1)] == [200] * MAX_STOP_CALLS + [429]
 
 
 def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:

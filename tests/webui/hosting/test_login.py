@@ -22,16 +22,16 @@ from pellucid.errors import ConfigError, PellucidError
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.login import LoginGate, owner_of
-from pellucid_webui.hosting.login_sessions import LIFETIME, Sessions
+from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
 from support.page.page_server import OWNER, PagedServer, paged
 from support.servers.http_servers import scripted_state
 
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
 
 
-def shelf_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+def shelf_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
     """Says who asks, begins a conversation, and lists what there is."""
 
     async def whose(request: gr.Request) -> str:
@@ -52,7 +52,7 @@ def shelf_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> Vi
         gr.Button().click(begin, box, box)
         gr.Button().click(titles, None, box)
         gr.Button().click(title, box, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 BEGIN, TITLES, TITLE = 1, 2, 3
@@ -102,7 +102,7 @@ def test_logging_in(locked: PagedServer) -> None:
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     parts = {part.strip().lower() for part in cookie.split(";")[1:]}
-    assert parts == {"httponly", f"max-age={LIFETIME}", "path=/", "samesite=strict"}
+    assert parts == {"httponly", f"max-age={SESSION_SECONDS}", "path=/", "samesite=strict"}
     assert cookie.startswith(f"pellucid-{locked.server.port}=")
     assert "key-of-ben" not in cookie
     assert "gradio_config" in text
@@ -202,10 +202,10 @@ def test_without_a_key(tmp_path: Path) -> None:
 
 def test_sessions_outlive_the_server(tmp_path: Path) -> None:
     """Whoever has logged in is in after a restart; the file holds nothing that opens the page."""
-    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    sessions = LoginSessions(tmp_path / "sessions.db", KEYS)
     id = sessions.begin("anna")
     sessions.close()
-    again = Sessions(tmp_path / "sessions.db", KEYS)
+    again = LoginSessions(tmp_path / "sessions.db", KEYS)
 
     assert again.owner_of(id) == "anna"
     assert again.owner_of(id + "x") is None
@@ -219,7 +219,7 @@ def test_sessions_end(tmp_path: Path) -> None:
     """A session is over after its time, and when its owner's key is another one or gone; others go on."""
     now = [1000.0]
     path = tmp_path / "sessions.db"
-    sessions = Sessions(path, KEYS, lambda: now[0])
+    sessions = LoginSessions(path, KEYS, lambda: now[0])
     anna, ben = sessions.begin("anna"), sessions.begin("ben")
     for text, found in (
         ("anna:another,ben:key-of-ben", (None, "ben")),
@@ -227,10 +227,10 @@ def test_sessions_end(tmp_path: Path) -> None:
         ("carl:key-of-anna,ben:key-of-ben", (None, "ben")),
         ("anna:key-of-anna,ben:key-of-ben", ("anna", "ben")),
     ):
-        changed = Sessions(path, read_keys(text), lambda: now[0])
+        changed = LoginSessions(path, read_keys(text), lambda: now[0])
         assert (changed.owner_of(anna), changed.owner_of(ben)) == found
         changed.close()
-    now[0] += LIFETIME - 1
+    now[0] += SESSION_SECONDS - 1
     assert sessions.owner_of(anna) == "anna"
     now[0] += 1
     assert sessions.owner_of(anna) is None
@@ -244,7 +244,7 @@ def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
     """A file that is no database is named."""
     (tmp_path / "sessions.db").write_bytes(b"no database" * 100)
     with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
-        Sessions(tmp_path / "sessions.db", KEYS)
+        LoginSessions(tmp_path / "sessions.db", KEYS)
 
 
 def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
     other.close()
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"sessions\.db is the file of another program: move it away"):
-        Sessions(path, KEYS)
+        LoginSessions(path, KEYS)
 
     assert path.read_bytes() == before
 
@@ -264,12 +264,12 @@ def test_sessions_that_cannot_be_made(tmp_path: Path) -> None:
     """A file that cannot be there is named."""
     (tmp_path / "sessions.db").mkdir()
     with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened"):
-        Sessions(tmp_path / "sessions.db", KEYS)
+        LoginSessions(tmp_path / "sessions.db", KEYS)
 
 
 def test_sessions_are_the_users_own(tmp_path: Path) -> None:
     """Other users of the machine can read neither the file of the sessions nor what SQLite keeps beside it."""
-    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    sessions = LoginSessions(tmp_path / "sessions.db", KEYS)
     sessions.begin("anna")
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     sessions.close()
@@ -277,26 +277,26 @@ def test_sessions_are_the_users_own(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}, modes
 
 
-def begin(sessions: Sessions) -> None:
+def begin(sessions: LoginSessions) -> None:
     sessions.begin("anna")
 
 
-def look_up(sessions: Sessions) -> None:
+def look_up(sessions: LoginSessions) -> None:
     sessions.owner_of("an id")
 
 
-def end(sessions: Sessions) -> None:
+def end(sessions: LoginSessions) -> None:
     sessions.end("an id")
 
 
-Verb = Callable[[Sessions], None]
+Verb = Callable[[LoginSessions], None]
 
 
 @pytest.mark.parametrize("verb", [begin, look_up, end])
 def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
     """A file that is spoilt while the server runs is named with the remedy, whatever is asked of it."""
     path = tmp_path / "sessions.db"
-    sessions = Sessions(path, KEYS)
+    sessions = LoginSessions(path, KEYS)
     other = sqlite3.connect(path)
     other.execute("DROP TABLE session")
     other.close()
@@ -312,7 +312,7 @@ def test_sessions_that_are_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A file that another program holds for too long is named, and serves again when it is let go."""
     monkeypatch.setattr("pellucid_webui.hosting.login_sessions.BUSY_SECONDS", 0.05)
     path = tmp_path / "sessions.db"
-    sessions = Sessions(path, KEYS)
+    sessions = LoginSessions(path, KEYS)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(PellucidError, match=r"sessions\.db cannot be read or written \(database is locked\)"):
@@ -330,8 +330,8 @@ def asked(cookie: str = "") -> Request:
 async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the file of the sessions makes one request wait the server answers all others."""
     others_went_on = threading.Event()
-    monkeypatch.setattr(Sessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
-    lock = LoginGate(KEYS, Sessions(tmp_path / "sessions.db", KEYS))
+    monkeypatch.setattr(LoginSessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
+    lock = LoginGate(KEYS, LoginSessions(tmp_path / "sessions.db", KEYS))
     looking = asyncio.create_task(lock.owner_of(asked("pellucid-80=anna")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -345,7 +345,7 @@ async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(("keys", "owner"), [(None, LOCAL), (KEYS, None)])
 def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, keys: Keys | None) -> None:
     """Without keys, and for a request without a cookie, it is said at once who asks, without a thread."""
-    lock = LoginGate(keys, None if keys is None else Sessions(tmp_path / "sessions.db", keys))
+    lock = LoginGate(keys, None if keys is None else LoginSessions(tmp_path / "sessions.db", keys))
     with pytest.raises(StopIteration) as said:
         lock.owner_of(asked()).send(None)
     lock.close()
@@ -356,9 +356,9 @@ def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, ke
 def test_the_clock_is_set_back(tmp_path: Path) -> None:
     """A session that was refused as over stays over, and one that is open stays open, after the clock was set back by an hour."""
     now = [1_000_000.0]
-    with closing(Sessions(tmp_path / "sessions.db", KEYS, lambda: now[0])) as sessions:
+    with closing(LoginSessions(tmp_path / "sessions.db", KEYS, lambda: now[0])) as sessions:
         first = sessions.begin("anna")
-        now[0] += LIFETIME - 60.0
+        now[0] += SESSION_SECONDS - 60.0
         second = sessions.begin("anna")
         now[0] += 60.0
         assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")

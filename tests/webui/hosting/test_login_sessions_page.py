@@ -14,7 +14,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.client.api_keys import read_keys
-from pellucid_webui.hosting.login_sessions import LIFETIME, LONGEST_AGENT, MAX_SESSIONS, OLD_TABLE, Sessions
+from pellucid_webui.hosting.login_sessions import MAX_AGENT_CHARACTERS, MAX_SESSIONS, OLD_TABLE, SESSION_SECONDS, LoginSessions
 from pellucid_webui.hosting.login_sessions_page import browser_name
 from support.page.page_server import PagedServer, paged
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
@@ -132,15 +132,15 @@ def test_without_a_key(tmp_path: Path) -> None:
 def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
     """Sessions whose time is over, or that another key began, are not listed; a long User-Agent is cut."""
     now = [1000.0]
-    sessions = Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])
+    sessions = LoginSessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])
     sessions.begin("anna", "x" * 10_000)
     (found,) = sessions.open_sessions("anna", "")
-    assert (found.begun, found.expires, found.agent, found.is_this) == (1000.0, 1000.0 + LIFETIME, "x" * LONGEST_AGENT, False)
+    assert (found.begun, found.expires, found.agent, found.is_this) == (1000.0, 1000.0 + SESSION_SECONDS, "x" * MAX_AGENT_CHARACTERS, False)
     assert sessions.owner_of(found.digest) is None
-    other = Sessions(tmp_path / "sessions.db", read_keys("anna:another,ben:key-of-ben"), lambda: now[0])
+    other = LoginSessions(tmp_path / "sessions.db", read_keys("anna:another,ben:key-of-ben"), lambda: now[0])
     assert other.open_sessions("anna", "") == []
     other.close()
-    now[0] += LIFETIME
+    now[0] += SESSION_SECONDS
     assert sessions.open_sessions("anna", "") == []
     sessions.close()
 
@@ -153,7 +153,7 @@ def test_file_of_an_older_version(tmp_path: Path) -> None:
         old.execute(OLD_TABLE)
         old.execute("INSERT INTO session VALUES ('x', 1e12)")
     old.close()
-    sessions = Sessions(path, read_keys(KEYS))
+    sessions = LoginSessions(path, read_keys(KEYS))
     id = sessions.begin("anna")
     assert sessions.owner_of(id) == "anna"
     assert len(sessions.open_sessions("anna", id)) == 1
@@ -203,7 +203,7 @@ async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
 def test_most_sessions(tmp_path: Path) -> None:
     """Too many logins end the owner's oldest sessions, never the newest, even if the clock was set back, and no other owner's."""
     now = [1000.0]
-    with closing(Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
+    with closing(LoginSessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
         hers = sessions.begin("anna")
         ids = []
         for _ in range(MAX_SESSIONS + 3):

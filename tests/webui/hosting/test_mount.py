@@ -29,7 +29,7 @@ from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
-from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.mount import PREPARING
 from support.page.page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
@@ -76,9 +76,9 @@ def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-build(pellucid_view, None, Store(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
+build(pellucid_view, None, ConversationStore(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
 print("made", flush=True)
 os._exit(9)
 """
@@ -97,9 +97,9 @@ def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
     """While the page is made / says so, follows it, and the API answers; then it is the page."""
     go = threading.Event()
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         go.wait()
-        return small_page(speaker, store, turns)
+        return small_page(assistant, store, turns)
 
     with paged(tmp_path, create) as server:
         before = server.http.get("/")
@@ -150,7 +150,7 @@ def test_what_is_kept_is_the_users_own(tmp_path: Path) -> None:
 def test_without_gradio(tmp_path: Path) -> None:
     """Where the extra is not installed / says how to install it and is not asked again; all else is as it was."""
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
 
     with paged(tmp_path, create) as server:
@@ -165,7 +165,7 @@ def test_without_gradio(tmp_path: Path) -> None:
 def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A page that fails takes nothing else with it: people are told where to look, the log says what it was."""
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         raise RuntimeError("the insides")
 
     with paged(tmp_path, create) as server:
@@ -396,7 +396,7 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
     """However many answers are watched at once, a click is answered at once: Gradio's own bound would have it wait for their ends."""
     streaming = threading.Semaphore(0)
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         async def stream() -> AsyncIterator[str]:
             streaming.release()
             yield "Hello"
@@ -409,7 +409,7 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
             box = gr.Textbox()
             gr.Button().click(stream, None, box, concurrency_limit=None)
             gr.Button().click(click, None, box)
-        return View(blocks)
+        return GradioPage(blocks)
 
     with paged(tmp_path, create) as server:
         server.wait()
@@ -420,20 +420,20 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
         assert server.call(1) == ["clicked"]
 
 
-def unwatched_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+def unwatched_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
     """Begins an answer that goes on without a request."""
 
     async def begin(text: str) -> str:
         settings = TurnSettings(model=TINY)
         id = store.create(LOCAL, settings)
         node = store.add(LOCAL, id, None, "assistant", "", settings=settings)
-        turns.start(Turn(store, node), speaker, [Message("user", text)], settings)
+        turns.start(Turn(store, node), assistant, [Message("user", text)], settings)
         return ""
 
     with gr.Blocks() as blocks:
         box = gr.Textbox()
         gr.Button().click(begin, box, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 def kept_answer(data: Path) -> tuple[str, FinishReason | None]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.tokens import Token
-from pellucid_webui.inspection.alignment import Segment, align, divergence, within
+from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence
 
 
 def cut(text: str, ends: Sequence[int]) -> list[Token]:
@@ -71,7 +71,7 @@ def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> No
     """A text is found again behind and before others, without those."""
     text, inner, _ = drawn
     row = [*words("<user>", "hi", text, "<assistant>"), *inner, *words("<end>")]
-    found = within(row, text)
+    found = last_occurrence(row, text)
     assert found is not None
     assert "".join(token.text for token in found) == text
     if text:
@@ -131,21 +131,21 @@ def test_logprobs() -> None:
 def test_within() -> None:
     """The last occurrence on borders of tokens is found; without one there is none."""
     row = words("ab", "c", "ab", "c", "abd")
-    assert within(row, "abc") == row[2:4]
-    assert within(row, "bc") is None
-    assert within(row, "x") is None
-    assert within(row, "") == []
-    assert within([], "a") is None
+    assert last_occurrence(row, "abc") == row[2:4]
+    assert last_occurrence(row, "bc") is None
+    assert last_occurrence(row, "x") is None
+    assert last_occurrence(row, "") == []
+    assert last_occurrence([], "a") is None
     marker = Token(0, "", b"<end>", 0, -1.0, 1, 0.5)
-    assert within([marker, *words("a"), marker], "a") == words("a")
+    assert last_occurrence([marker, *words("a"), marker], "a") == words("a")
 
 
 def test_within_keeps_the_pieces_of_a_first_character() -> None:
     """The tokens that begin the first character are there, though they have no text."""
     inner = cut("😀b", [1, 2, 4])
-    assert within([*words("x"), *inner], "😀b") == inner
+    assert last_occurrence([*words("x"), *inner], "😀b") == inner
 
 
 def test_divergence() -> None:
     """Two texts part at the first character that differs, or where the shorter one ends."""
-    assert [divergence(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [1, 2, 0, None, None]
+    assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [1, 2, 0, None, None]

@@ -113,7 +113,7 @@ def test_no_event_takes_a_path(tmp_path: Path, temporary: Path, monkeypatch: pyt
     targets = [str(secret), f"file://{secret}", "../secret.txt"] if is_checked else [str(secret)]
     if not is_checked:
         monkeypatch.setattr(gradio_requests, "_has_path", lambda value: False)
-        for limit in ("MAX_RUNNING", "MAX_UNREAD"):  # all results of an event are read at its end
+        for limit in ("MAX_RUNNING_CALLS", "MAX_UNREAD_MESSAGES"):  # all results of an event are read at its end
             monkeypatch.setattr(f"pellucid_webui.hosting.gradio_tabs.{limit}", 10_000)
     with canary() as (address, asked_of_canary), paged(tmp_path / "data", pellucid_view) as server:
         server.wait()

@@ -19,12 +19,12 @@ from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
 from pellucid_webui.views.chat import FULL_PACE_TABS, ChatView, pause
-from pellucid_webui.views.chat_payload import picture
+from pellucid_webui.views.chat_payload import payload
 from support.page.scripted_assistant import Item, ScriptedPageAssistant, token, tokens, usage
 
 
 @dataclass
-class ShySpeaker(ScriptedPageAssistant):
+class ShyAssistant(ScriptedPageAssistant):
     """Has no model until it is asked for the second time."""
 
     met: int = 0
@@ -49,9 +49,9 @@ def broken() -> TurnSettings:
     raise InvalidRequestError("Top-p is empty: write a number.")
 
 
-async def pictures(desk: ChatView, session: TabState, **asked: Any) -> list[dict[str, Any]]:
+async def payloads(view: ChatView, tab: TabState, **asked: Any) -> list[dict[str, Any]]:
     """All that the tab is shown."""
-    return [shown async for shown in desk.act(session, asked, TurnSettings)]
+    return [shown async for shown in view.act(tab, asked, TurnSettings)]
 
 
 async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -64,65 +64,65 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
 
 async def test_forgotten(store: ConversationStore) -> None:
     """A tab that the server has forgotten is told to load itself anew, and what it asks for is not done as nobody's."""
-    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
-    shown = await pictures(desk, TabState(), verb="send", text="Hello", letter="a")
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    shown = await payloads(view, TabState(), verb="send", text="Hello", letter="a")
     assert [one["stale"] for one in shown] == [True]
     assert store.list("") == []
-    assert not (await pictures(desk, TabState("me"), verb="send", text="Hello", letter="a"))[-1]["stale"]
+    assert not (await payloads(view, TabState("me"), verb="send", text="Hello", letter="a"))[-1]["stale"]
 
 
 async def test_refused_letter(store: ConversationStore) -> None:
     """What could not be said leaves no conversation behind and may be sent again; what was said is not said twice."""
-    desk = ChatView(store, ShySpeaker([tokens("yes")]), Turns())
-    session = TabState("me")
+    view = ChatView(store, ShyAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
     letter = {"verb": "send", "text": "Hello", "letter": "a"}
-    assert (await pictures(desk, session, **letter))[-1]["notice"]["text"] == "No model is there yet."
+    assert (await payloads(view, tab, **letter))[-1]["notice"]["text"] == "No model is there yet."
     assert store.list("me") == []
     for _ in range(2):
-        assert len((await pictures(desk, session, **letter))[-1]["messages"]) == 2
+        assert len((await payloads(view, tab, **letter))[-1]["messages"]) == 2
     assert len(store.list("me")) == 1
 
 
 async def test_what_is_on_the_screen(store: ConversationStore) -> None:
     """What a tab asks for is done in the conversation that it shows, whatever the server thinks that it looks at."""
-    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
-    session = TabState("me")
-    await pictures(desk, session, verb="send", text="Hello", letter="a")
-    first = session.conversation
-    session.look_at(None)
-    shown = await pictures(desk, session, verb="send", text="And now", letter="b", conversation=first)
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    first = tab.conversation
+    tab.look_at(None)
+    shown = await payloads(view, tab, verb="send", text="And now", letter="b", conversation=first)
     assert shown[-1]["id"] == first
     assert len(shown[-1]["messages"]) == 4
 
 
 async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     """What begins no answer is done whatever the controls say; what begins one says what is wrong with them, and keeps nothing."""
-    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
-    session = TabState("me")
-    node = list(store.conversation("me", str((await pictures(desk, session, verb="send", text="Hello", letter="a"))[-1]["id"])).nodes)[1]
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    node = list(store.conversation("me", str((await payloads(view, tab, verb="send", text="Hello", letter="a"))[-1]["id"])).nodes)[1]
 
     async def told(verb: str, **more: Any) -> str:
-        shown = [one async for one in desk.act(session, {"verb": verb, **more}, broken)][-1]
+        shown = [one async for one in view.act(tab, {"verb": verb, **more}, broken)][-1]
         return str(shown["notice"]["text"])
 
     assert [await told(verb, node=node) for verb in ("see", "look", "walk", "stop", "undo")] == [""] * 5
     assert await told("send", text="x", letter="b") == await told("retry", node=node) == "Top-p is empty: write a number."
-    assert len(store.conversation("me", str(session.conversation)).nodes) == 2
+    assert len(store.conversation("me", str(tab.conversation)).nodes) == 2
 
 
 async def test_gone_elsewhere_meanwhile(store: ConversationStore) -> None:
     """A letter whose writer opens another conversation arrives in its own; the settings of the other one stay as they are."""
-    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
-    session = TabState("me")
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
     other = store.create("me", TurnSettings(system="other"))
-    sent = asyncio.create_task(pictures(desk, session, verb="send", text="Hello", letter="a"))
+    sent = asyncio.create_task(payloads(view, tab, verb="send", text="Hello", letter="a"))
     while not store.list("me")[:-1]:
         await asyncio.sleep(0)
-    session.look_at(other)
+    tab.look_at(other)
     await sent
-    await desk.turns.quiet()
+    await view.turns.quiet()
 
-    shown = [one async for one in desk.follow(session)][-1]
+    shown = [one async for one in view.follow(tab)][-1]
     assert (shown["id"], shown["messages"]) == (other, [])
     assert shown["arrived"] == {"letter": "a", "conversation": next(one.id for one in store.list("me") if one.id != other)}
     assert store.conversation("me", other).settings.system == "other"
@@ -130,14 +130,14 @@ async def test_gone_elsewhere_meanwhile(store: ConversationStore) -> None:
 
 async def test_two_streams(store: ConversationStore) -> None:
     """To one tab one streams at a time: whoever came before ends."""
-    desk = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
-    session = TabState("me")
-    before = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    tab = TabState("me")
+    before = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     await first(before, lambda shown: shown["live"] is not None)
-    after = desk.act(session, {"verb": "see"}, TurnSettings)
+    after = view.act(tab, {"verb": "see"}, TurnSettings)
     assert (await anext(after))["live"] is not None
     assert [shown async for shown in before] == []
-    await desk.turns.aclose()
+    await view.turns.aclose()
     assert [shown["live"] for shown in [one async for one in after]][-1] is None
 
 
@@ -147,13 +147,13 @@ async def test_finished_messages_are_drawn_once(store: ConversationStore, monkey
 
     def counted(*given: Any) -> dict[str, Any]:
         drawn.append(True)
-        return picture(*given)
+        return payload(*given)
 
-    monkeypatch.setattr("pellucid_webui.views.chat.picture", counted)
+    monkeypatch.setattr("pellucid_webui.views.chat.payload", counted)
     steps = [asyncio.Event() for _ in range(5)]
     script: list[Item] = [item for step in steps for item in (token("more "), step)]
-    desk = ChatView(store, ScriptedPageAssistant([script]), Turns())
-    act = desk.act(TabState("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    view = ChatView(store, ScriptedPageAssistant([script]), Turns())
+    act = view.act(TabState("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     for number, step in enumerate(steps, 1):
         await first(act, lambda shown, said=number: str(shown["live"]["blocks"]).count("more") == said)  # type: ignore[misc]
         step.set()
@@ -171,12 +171,12 @@ async def test_many_tabs_share_the_pace_of_their_user(store: ConversationStore, 
 
     monkeypatch.setattr("pellucid_webui.views.chat.pause", noted)
     step = asyncio.Event()
-    desk = ChatView(store, ScriptedPageAssistant([[token("one "), step, token("two ")]]), Turns())
-    session = TabState("me")
-    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    view = ChatView(store, ScriptedPageAssistant([[token("one "), step, token("two ")]]), Turns())
+    tab = TabState("me")
+    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None)
-    tabs = [desk.follow(TabState("me", session.conversation)) for _ in range(5)]
-    hers = desk.act(TabState("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    tabs = [view.follow(TabState("me", tab.conversation)) for _ in range(5)]
+    hers = view.act(TabState("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     for shown in (*tabs, hers):
         for _ in range(2):  # the second picture is one of the answer on its way
             await anext(shown)
@@ -186,7 +186,7 @@ async def test_many_tabs_share_the_pace_of_their_user(store: ConversationStore, 
         async for _ in shown:
             pass
     assert set(counted) == {1, 2, 3, 4, 5, 6}
-    assert desk.following == {}
+    assert view.following == {}
 
 
 def test_pause() -> None:
@@ -199,16 +199,16 @@ def test_pause() -> None:
 async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> None:
     """What is shown of an answer that another request ends is all of it, those tokens too that came after it was opened."""
     go_on = asyncio.Event()
-    desk = ChatView(store, ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
-    session = TabState("me")
-    sent = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    view = ChatView(store, ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
+    tab = TabState("me")
+    sent = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     shown = await first(sent, lambda shown: "two" in str(shown["live"]["blocks"]))
     node = json.loads(shown["live"]["message"])["node"]
-    looked = desk.act(session, {"verb": "look", "node": node}, TurnSettings)
+    looked = view.act(tab, {"verb": "look", "node": node}, TurnSettings)
     await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 2)
     go_on.set()
     await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
-    shown = (await pictures(desk, session, verb="stop", node=node))[-1]  # and the pictures of "look" end with the next one
+    shown = (await payloads(view, tab, verb="stop", node=node))[-1]  # and the pictures of "look" end with the next one
     assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == ["one ", "two ", "three ", "four "]
 
 
@@ -246,59 +246,59 @@ class TestTokensOfAMessage:
     )
     async def test_not_read(self, store: ConversationStore, end: Finish, told: str) -> None:
         """A message whose tokens cannot be had stays as it is, and the tab is told why."""
-        desk = ChatView(store, Reader([tokens("yes")], end=end), Turns())
-        session = TabState("me")
-        await pictures(desk, session, verb="send", text="Hello", letter="a")
-        node = next(iter(store.conversation("me", str(session.conversation)).nodes))
-        shown = (await pictures(desk, session, verb="look", node=node))[-1]
+        view = ChatView(store, Reader([tokens("yes")], end=end), Turns())
+        tab = TabState("me")
+        await payloads(view, tab, verb="send", text="Hello", letter="a")
+        node = next(iter(store.conversation("me", str(tab.conversation)).nodes))
+        shown = (await payloads(view, tab, verb="look", node=node))[-1]
         assert shown["notice"]["text"] == told
-        assert session.tokens == {}
+        assert tab.tokens == {}
 
     async def test_of_an_answer_that_has_none_yet(self, store: ConversationStore) -> None:
         """An answer on its way is opened at once, and nothing is read for it: its tokens are those that come."""
         begin = asyncio.Event()
-        speaker = Reader([[begin, *tokens("yes")]])
-        desk = ChatView(store, speaker, Turns())
-        session = TabState("me")
-        act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+        assistant = Reader([[begin, *tokens("yes")]])
+        view = ChatView(store, assistant, Turns())
+        tab = TabState("me")
+        act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
         await anext(act)
-        node = list(store.conversation("me", str(session.conversation)).nodes)[1]
-        looked = desk.act(session, {"verb": "look", "node": node}, TurnSettings)
+        node = list(store.conversation("me", str(tab.conversation)).nodes)[1]
+        looked = view.act(tab, {"verb": "look", "node": node}, TurnSettings)
         assert (await anext(looked))["live"]["tokens"] == []
         begin.set()
-        await first(looked, lambda shown: shown["live"] is None and len(session.tokens[node]) == 1)
-        assert speaker.read == 0
+        await first(looked, lambda shown: shown["live"] is None and len(tab.tokens[node]) == 1)
+        assert assistant.read == 0
 
 
 async def test_nothing_to_add(store: ConversationStore) -> None:
     """A version that went on from an answer and has no more than that says so; its tokens are open where the answer's were."""
-    desk = ChatView(store, ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
-    session = TabState("me")
-    node = list(store.conversation("me", (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["id"]).nodes)[1]
-    await pictures(desk, session, verb="look", node=node)
-    shown = (await pictures(desk, session, verb="resume", node=node))[-1]
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
+    tab = TabState("me")
+    node = list(store.conversation("me", (await payloads(view, tab, verb="send", text="Hi", letter="a"))[-1]["id"]).nodes)[1]
+    await payloads(view, tab, verb="look", node=node)
+    shown = (await payloads(view, tab, verb="resume", node=node))[-1]
     answer = json.loads(shown["messages"][-1])
     assert (answer["idle"], answer["looked"], answer["text"], len(answer["versions"])) == (True, True, "yes", 2)
 
 
 async def test_undone(store: ConversationStore) -> None:
     """What was undone can be gone to again."""
-    desk = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
-    session = TabState("me")
-    assert (await pictures(desk, session, verb="send", text="Hi", letter="a"))[-1]["redo"] is None
-    undone = (await pictures(desk, session, verb="undo"))[-1]
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    assert (await payloads(view, tab, verb="send", text="Hi", letter="a"))[-1]["redo"] is None
+    undone = (await payloads(view, tab, verb="undo"))[-1]
     assert undone["messages"] == []
-    assert len((await pictures(desk, session, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2
+    assert len((await payloads(view, tab, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2
 
 
 async def test_deleted_elsewhere(store: ConversationStore) -> None:
     """A tab whose conversation is deleted in another one is told so and shows none, in the middle of an answer and when it asks on."""
-    desk = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
-    session, other = TabState("me"), TabState("me")
-    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    tab, other = TabState("me"), TabState("me")
+    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
-    await desk.chat(other).delete(id)
+    await view.chat(other).delete(id)
 
-    for shown in ([one async for one in act][-1], (await pictures(desk, session, verb="see", conversation=id))[-1]):
+    for shown in ([one async for one in act][-1], (await payloads(view, tab, verb="see", conversation=id))[-1]):
         assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)
         assert shown["notice"]["text"] == "There is no such conversation: it may have been deleted."

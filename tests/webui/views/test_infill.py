@@ -21,7 +21,7 @@ from support.servers.http_servers import TINY, TINY_PLAIN, tiny_assistant
 BEFORE, AFTER = "def f(x):\n    return ", "\n"
 
 
-def speaker(*items: Item) -> ScriptedReader:
+def completing(*items: Item) -> ScriptedReader:
     """Completes everything with these items."""
     return ScriptedReader(says=items)
 
@@ -39,7 +39,7 @@ def sure(*texts: str, logprob: float = -0.01) -> Sequence[Item]:
 
 async def test_shown() -> None:
     """A sure suggestion is shown with its prompt, its tokens and the gate's values above their thresholds."""
-    shown = await complete(speaker(*sure("x", " + ", "1", "\n")), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
+    shown = await complete(completing(*sure("x", " + ", "1", "\n")), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"], shown["wrong"]) == ("x + 1", "", False)
     assert (shown["before"], shown["after"]) == (BEFORE, AFTER)
     assert shown["status"] == "Shown: Every probability is above its threshold."
@@ -56,22 +56,22 @@ async def test_shown() -> None:
 
 async def test_hidden() -> None:
     """An unsure suggestion is not shown but as what was cut, and the gate says which value was too low."""
-    shown = await complete(speaker(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
+    shown = await complete(completing(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"]) == ("", "x")
     assert shown["status"].startswith("Hidden: The first token's probability is 0.02, below 0.15")
 
 
 async def test_levels() -> None:
     """What is hidden at one level is shown at a more eager one."""
-    shown = await complete(speaker(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.EAGER, "")
+    shown = await complete(completing(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.EAGER, "")
     assert shown["shown"] == "x"
-    shown = await complete(speaker(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.QUIET, "")
+    shown = await complete(completing(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.QUIET, "")
     assert shown["shown"] == ""
 
 
 async def test_nothing() -> None:
     """Where nothing is suggested of an answer, its tokens are there to look at all the same."""
-    shown = await complete(speaker(*sure("\n", "\n")), "x = 1", AFTER, "python", GateLevel.NORMAL, "")
+    shown = await complete(completing(*sure("\n", "\n")), "x = 1", AFTER, "python", GateLevel.NORMAL, "")
     assert shown["shown"] == ""
     assert shown["status"].startswith("Nothing: ")
     assert {token.text for token in unpack(shown["batches"])} == {"\n"}
@@ -81,13 +81,13 @@ async def test_nothing() -> None:
 async def test_wrong() -> None:
     """What goes wrong is told in one sentence, and the code stays."""
     away = UnavailableError("The model server is away.")
-    shown = await complete(speaker(away), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
+    shown = await complete(completing(away), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert shown == empty(BEFORE, AFTER) | {"status": "The model server is away.", "wrong": True}
 
 
 async def test_a_model_that_is_not_served() -> None:
     """A model that is not there is named, with those that are."""
-    shown = await complete(speaker(*sure("x")), BEFORE, AFTER, "python", GateLevel.NORMAL, "other")
+    shown = await complete(completing(*sure("x")), BEFORE, AFTER, "python", GateLevel.NORMAL, "other")
     assert shown["wrong"]
     assert "'other'" in shown["status"]
 

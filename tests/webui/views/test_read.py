@@ -20,7 +20,7 @@ from pellucid.tokens import Finish, FinishReason
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.inspection.reading import ReadingFigures
-from pellucid_webui.views.read import LINES_SHOWN, NOTHING, UNEXPECTED, Read, act, export, figures, lines_of, opened, read
+from pellucid_webui.views.read import LINES_SHOWN, NOTHING, UNEXPECTED, ReadState, act, export, figures, lines_of, opened, read
 from support.page.scripted_assistant import MODEL, Item, tokens, usage
 from support.page.scripted_reader import ScriptedReader
 
@@ -38,8 +38,8 @@ async def all_of(shown: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 async def test_read() -> None:
     """What is shown begins with no token and ends with all of them, the figures and the lines; the model is the server's first one."""
-    speaker, kept = reader(*WORDS), Read()
-    first, *_, last = await all_of(read(speaker, kept, "one two three", ""))
+    assistant, kept = reader(*WORDS), ReadState()
+    first, *_, last = await all_of(read(assistant, kept, "one two three", ""))
     assert (first["batches"], first["figures"], first["progress"]) == ([], [], {"share": 0.0, "words": ""})
     assert [token.text for token in unpack(last["batches"])] == ["one", " two", " three"]
     assert last["progress"] is None
@@ -47,13 +47,13 @@ async def test_read() -> None:
     assert last["figures"] == figures(ReadingFigures(MODEL, tuple(WORDS)))
     assert [line["text"] for line in last["lines"]] == ["one two three"]
     assert kept.reading == ReadingFigures(MODEL, tuple(WORDS))
-    assert [(heard.text, heard.model, heard.closed) for heard in speaker.heard] == [("one two three", MODEL, True)]
+    assert [(heard.text, heard.model, heard.closed) for heard in assistant.heard] == [("one two three", MODEL, True)]
 
 
 async def test_progress() -> None:
     """While a text is read its tokens are shown, and how far it is: by the bytes of those that are known."""
     hold = asyncio.Event()
-    shown = read(reader(*tokens("é", "é"), hold, *tokens("éééé")), Read(), "éééééé", MODEL)
+    shown = read(reader(*tokens("é", "é"), hold, *tokens("éééé")), ReadState(), "éééééé", MODEL)
     await anext(shown)
     news = await anext(shown)
     assert news["progress"] == {"share": pytest.approx(1 / 3, abs=1e-4), "words": "2 of about 6 tokens"}
@@ -64,13 +64,13 @@ async def test_progress() -> None:
 
 async def test_stop() -> None:
     """A reading that is stopped ends in the engine, and what was read stays with its figures."""
-    speaker, kept = reader(*WORDS, None), Read()
-    shown = read(speaker, kept, "one two three four", MODEL)
+    assistant, kept = reader(*WORDS, None), ReadState()
+    shown = read(assistant, kept, "one two three four", MODEL)
     await anext(shown)
     await anext(shown)
     assert await act(kept, {"verb": "stop"}) is None
     last = (await all_of(shown))[-1]
-    assert speaker.heard[0].closed
+    assert assistant.heard[0].closed
     assert last["status"] == "Stopped after 3 tokens."
     assert len(unpack(last["batches"])) == 3
     assert ("tokens", "3") in [(name, value) for name, value, _ in last["figures"]]
@@ -79,7 +79,7 @@ async def test_stop() -> None:
 
 async def test_stop_before_a_token() -> None:
     """What was read before stays when the next reading is stopped before its first token; a stop of nothing does nothing."""
-    kept = Read()
+    kept = ReadState()
     kept.stop()
     before = (await all_of(read(reader(*WORDS), kept, "one two three", MODEL)))[-1]
     shown = read(reader(None), kept, "else", MODEL)
@@ -91,12 +91,12 @@ async def test_stop_before_a_token() -> None:
 
 async def test_the_tab_is_closed() -> None:
     """When nobody looks any more the reading ends in the engine."""
-    speaker = reader(*WORDS, None)
-    shown = read(speaker, Read(), "one two three four", MODEL)
+    assistant = reader(*WORDS, None)
+    shown = read(assistant, ReadState(), "one two three four", MODEL)
     await anext(shown)
     await anext(shown)
     await shown.aclose()
-    assert speaker.heard[0].closed
+    assert assistant.heard[0].closed
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_the_tab_is_closed() -> None:
 )
 async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
     """What cannot be read is told in one sentence, and what was read before stays."""
-    kept = Read()
+    kept = ReadState()
     before = (await all_of(read(reader(*WORDS), kept, "one two three", MODEL)))[-1]
     last = (await all_of(read(reader(*items), kept, text, MODEL)))[-1]
     assert last == before | {"status": sentence, "wrong": True}
@@ -120,7 +120,7 @@ async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
 async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
     """The insides of a failure are in the log and not on the page; the tokens that had come are kept."""
     with caplog.at_level(logging.ERROR):
-        last = (await all_of(read(reader(*WORDS, RuntimeError("the insides")), Read(), "one two three four", MODEL)))[-1]
+        last = (await all_of(read(reader(*WORDS, RuntimeError("the insides")), ReadState(), "one two three four", MODEL)))[-1]
     assert (last["status"], last["wrong"]) == (UNEXPECTED, True)
     assert len(unpack(last["batches"])) == 3
     assert "the insides" in caplog.text
@@ -148,7 +148,7 @@ def test_lines() -> None:
 
 async def test_export() -> None:
     """What was read is exported with all its tokens, each time as another file."""
-    kept = Read()
+    kept = ReadState()
     await all_of(read(reader(*WORDS), kept, "one two three", MODEL))
     table, tree = [await act(kept, {"verb": "export", "form": form}) for form in ("csv", "json")]
     assert table is not None
@@ -161,9 +161,9 @@ async def test_export() -> None:
 
 async def test_nothing_to_export() -> None:
     """Without a reading there is nothing to export, which is told with all that the script needs to draw."""
-    assert await act(Read(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {"status": "Nothing was read yet.", "wrong": True}
+    assert await act(ReadState(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {"status": "Nothing was read yet.", "wrong": True}
     with pytest.raises(InvalidRequestError, match="not as 'exe'"):
-        export(Read(ReadingFigures("m", tuple(WORDS))), "exe")
+        export(ReadState(ReadingFigures("m", tuple(WORDS))), "exe")
 
 
 def sent(name: object, content: bytes) -> dict[str, object]:
@@ -173,12 +173,12 @@ def sent(name: object, content: bytes) -> dict[str, object]:
 
 def test_files() -> None:
     """A file of text is opened; for any other the text in the field stays, and one sentence names the file."""
-    text, shown = opened(Read(), sent("words.rs", "é\r\nb".encode()))
+    text, shown = opened(ReadState(), sent("words.rs", "é\r\nb".encode()))
     assert text == "é\nb"
     assert shown["status"] == "words.rs is opened: read it now."
     assert not shown["wrong"]
     for bad in (sent("picture.png", b"\x89PNG\0"), sent("picture.png", b"x" * (MAX_FILE_BYTES + 1))):
-        text, shown = opened(Read(), bad)
+        text, shown = opened(ReadState(), bad)
         assert text is None
         assert shown["wrong"]
         assert "picture.png" in shown["status"]
@@ -200,7 +200,7 @@ def test_files() -> None:
 )
 def test_what_is_not_a_file(file: object) -> None:
     """Anything but a name with bytes opens nothing and gets one sentence: a path in particular."""
-    text, shown = opened(Read(), file)
+    text, shown = opened(ReadState(), file)
     assert text is None
     assert shown["wrong"]
     assert shown["status"].startswith("A file arrives as its name and its bytes")
@@ -208,4 +208,4 @@ def test_what_is_not_a_file(file: object) -> None:
 
 def test_name_of_a_file() -> None:
     """A name is shown without folders, and without characters that cannot be sent back."""
-    assert opened(Read(), sent("/etc/\ud800.txt", b"x"))[1]["status"] == "_.txt is opened: read it now."
+    assert opened(ReadState(), sent("/etc/\ud800.txt", b"x"))[1]["status"] == "_.txt is opened: read it now."

@@ -61,7 +61,7 @@ def test_one_that_editors_do_not_use() -> None:
 
 async def test_of_the_model_that_is_chosen() -> None:
     """It is of the model that is chosen, or of the first one."""
-    speaker = ScriptedPageAssistant()
+    assistant = ScriptedPageAssistant()
 
-    assert await _trusted(speaker, MODEL) == await _trusted(speaker, "")
-    assert "tells of no calibration" in await _trusted(speaker, MODEL)
+    assert await _trusted(assistant, MODEL) == await _trusted(assistant, "")
+    assert "tells of no calibration" in await _trusted(assistant, MODEL)

@@ -15,9 +15,9 @@ from pellucid.errors import ContextLengthError
 from pellucid.tokens import Finish, FinishReason, Message, Token
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.inspection.word_diff import stretches
-from pellucid_webui.views.compare import NOTHING, Compared, compare
-from pellucid_webui.views.side_by_side import STRONG, UNEXPECTED, Side, SideBySide, divergences, marks, summary_rows
+from pellucid_webui.inspection.word_diff import differences
+from pellucid_webui.views.compare import NOTHING, CompareState, compare
+from pellucid_webui.views.side_by_side import STRONG_NATS, UNEXPECTED, Side, SideBySide, divergences, marks, summary_rows
 from support.page.scripted_assistant import MODEL, Item, token, tokens, usage
 from support.page.scripted_reader import ScriptedReader, Text
 
@@ -41,7 +41,7 @@ def as_said(text: Text, _model: str | None) -> Sequence[Token]:
     return [token("<assistant>"), token(last_message(text))]
 
 
-def speaker(a: Sequence[Item], b: Sequence[Item], reads: Reads = as_said) -> ScriptedReader:
+def assistant(a: Sequence[Item], b: Sequence[Item], reads: Reads = as_said) -> ScriptedReader:
     """A answers before B does."""
     return ScriptedReader([a, b], reads=reads)
 
@@ -71,7 +71,7 @@ def said(side: dict[str, Any]) -> str:
 
 async def test_each_reads_the_other() -> None:
     """Both answer the same prompt with their own settings; then each reads the other's answer under its own system prompt."""
-    found = speaker(tokens("It", " is"), tokens("It", " was"))
+    found = assistant(tokens("It", " is"), tokens("It", " was"))
     *_, last = await all_of(duel().run(found, PROMPT))
     system, asked = Message("system", "Be brief."), Message("user", PROMPT)
     assert [(one.model, one.messages, one.params.temperature) for one in found.asked] == [
@@ -92,7 +92,7 @@ async def test_each_reads_the_other() -> None:
 async def test_streaming() -> None:
     """Both answers are shown as they come, and neither waits for the other."""
     hold = asyncio.Event()
-    shown = duel().run(speaker([*tokens("It"), hold], tokens("It", " was")), PROMPT)
+    shown = duel().run(assistant([*tokens("It"), hold], tokens("It", " was")), PROMPT)
     async for one in shown:
         if said(one["b"]) == "It was":
             break
@@ -105,8 +105,8 @@ async def test_streaming() -> None:
 @pytest.mark.parametrize(
     ("mine", "others", "text", "value"),
     [
-        (-0.25, -1.75, "log ratio +2.16 bits: likelier under A than under B", 1.5 / STRONG),
-        (-3.25, -0.25, "log ratio -4.33 bits: less likely under A than under B", -3.0 / STRONG),
+        (-0.25, -1.75, "log ratio +2.16 bits: likelier under A than under B", 1.5 / STRONG_NATS),
+        (-3.25, -0.25, "log ratio -4.33 bits: less likely under A than under B", -3.0 / STRONG_NATS),
         (-0.25, -0.252, "equally likely under A and B", 0.0005),
         (-0.25, -99.0, "log ratio +142.47 bits: likelier under A than under B", 1.0),
     ],
@@ -145,7 +145,7 @@ def test_divergences() -> None:
     a, b = tokens("It", " is", " red", "."), tokens("It", " is", " not", " red")
     rare = [replace(one, logprob=-9.0 if one.text == " is" else one.logprob) for one in a]
     found = sides(a, b, rare, b)
-    assert divergences(found.a, found.b, stretches(found.a.text, found.b.text)) == [
+    assert divergences(found.a, found.b, differences(found.a.text, found.b.text)) == [
         ("b", 2, "Only B says “not ”."),
         ("a", 3, "Only A says “.”."),
         ("a", 1, "A's answer: log ratio +12.62 bits: likelier under A than under B, KL at least 0.000 bits"),
@@ -155,20 +155,20 @@ def test_divergences() -> None:
 def test_long_stretches() -> None:
     """Of a long stretch its beginning is said, and ends of lines are visible."""
     found = sides(tokens("a\nb"), tokens("c" * 100))
-    ((_, _, words),) = divergences(found.a, found.b, stretches(found.a.text, found.b.text))
+    ((_, _, words),) = divergences(found.a, found.b, differences(found.a.text, found.b.text))
     assert words == f"A says “a↵b”, B says “{'c' * 39}…”."
 
 
 async def test_apart() -> None:
     """The tokens that stand out are those with words that only one of the two has."""
-    *_, last = await all_of(duel().run(speaker(tokens("It", " is", " red", "."), tokens("It", " is", " blue", ".")), PROMPT))
+    *_, last = await all_of(duel().run(assistant(tokens("It", " is", " red", "."), tokens("It", " is", " blue", ".")), PROMPT))
     assert (last["a"]["apart"], last["b"]["apart"]) == ([(2, 3)], [(2, 3)])
 
 
 async def test_the_same_answer() -> None:
     """Of two equal answers nothing stands out and there is nowhere to walk to."""
     *_, last = await all_of(
-        duel().run(speaker(tokens("It", " is"), tokens("It", " is"), lambda _text, _model: tokens("It", " is")), PROMPT)
+        duel().run(assistant(tokens("It", " is"), tokens("It", " is"), lambda _text, _model: tokens("It", " is")), PROMPT)
     )
     assert last["status"] == "Both say the same."
     assert (last["a"]["apart"], last["b"]["apart"], last["divergences"]) == ([], [], [])
@@ -191,8 +191,8 @@ def test_summary() -> None:
 
 async def test_stop() -> None:
     """A comparison that is stopped ends both generations, reads nothing, and keeps what was said."""
-    found = speaker([*tokens("It", " is"), None], [*tokens("It"), None])
-    kept = Compared()
+    found = assistant([*tokens("It", " is"), None], [*tokens("It"), None])
+    kept = CompareState()
     kept.stop()  # of nothing
     shown = compare(found, kept, PROMPT, (A, B))
     async for one in shown:
@@ -213,7 +213,7 @@ async def test_stop() -> None:
 
 async def test_stop_while_reading() -> None:
     """A stop while the answers are read ends the readings; the answers are whole."""
-    found = speaker(tokens("It", " is"), tokens("It", " was"), lambda _text, _model: [None])
+    found = assistant(tokens("It", " is"), tokens("It", " was"), lambda _text, _model: [None])
     fight = duel()
     shown = fight.run(found, PROMPT)
     async for _ in shown:
@@ -228,7 +228,7 @@ async def test_stop_while_reading() -> None:
 
 async def test_the_tab_is_closed() -> None:
     """When nobody looks any more both generations end."""
-    found = speaker([*tokens("It"), None], [None])
+    found = assistant([*tokens("It"), None], [None])
     shown = duel().run(found, PROMPT)
     async for one in shown:
         if said(one["a"]):
@@ -249,7 +249,7 @@ async def test_the_tab_is_closed() -> None:
 async def test_one_side_fails(item: Item, sentence: str, caplog: pytest.LogCaptureFixture) -> None:
     """What goes wrong on one side is told there in one sentence; what had come stays, and so does the other side."""
     with caplog.at_level(logging.ERROR):
-        *_, last = await all_of(duel().run(speaker([*tokens("It"), item], tokens("It", " was")), PROMPT))
+        *_, last = await all_of(duel().run(assistant([*tokens("It"), item], tokens("It", " was")), PROMPT))
     assert (last["a"]["note"], last["a"]["wrong"], last["b"]["wrong"]) == (sentence, True, False)
     assert (said(last["a"]), said(last["b"])) == ("It", "It was")
     assert last["status"] == "Not all went well: the sentence below an answer says why."
@@ -258,7 +258,7 @@ async def test_one_side_fails(item: Item, sentence: str, caplog: pytest.LogCaptu
 
 async def test_a_side_without_an_answer() -> None:
     """Nobody is asked to read nothing, and one can walk to what the other side says."""
-    found = speaker([ContextLengthError(9000, 8192)], tokens("It"))
+    found = assistant([ContextLengthError(9000, 8192)], tokens("It"))
     *_, last = await all_of(duel().run(found, PROMPT))
     assert len(found.heard) == 1
     assert last["divergences"] == [("b", 0, "Only B says “It”.")]
@@ -266,7 +266,7 @@ async def test_a_side_without_an_answer() -> None:
 
 async def test_a_template_that_changes_the_answer() -> None:
     """Where the other's template does not leave an answer as it is, that is told."""
-    found = speaker(tokens("It", " "), tokens("It"), lambda text, _model: [token(last_message(text).strip())])
+    found = assistant(tokens("It", " "), tokens("It"), lambda text, _model: [token(last_message(text).strip())])
     *_, last = await all_of(duel().run(found, PROMPT))
     assert last["a"]["note"] == "The template of B's model changes this answer: B cannot read it as it is."
     assert last["b"]["marks"] is not None
@@ -274,7 +274,7 @@ async def test_a_template_that_changes_the_answer() -> None:
 
 async def test_reading_is_cut_short() -> None:
     """A reading that does not come to its end is told and not taken for one."""
-    found = speaker(tokens("It"), tokens("It"), lambda _text, _model: [token("It"), Finish(FinishReason.CANCELLED, usage(1))])
+    found = assistant(tokens("It"), tokens("It"), lambda _text, _model: [token("It"), Finish(FinishReason.CANCELLED, usage(1))])
     *_, last = await all_of(duel().run(found, PROMPT))
     assert last["a"]["note"] == "The server ended this answer early: cancelled."
     assert last["a"]["marks"] is None
@@ -282,7 +282,7 @@ async def test_reading_is_cut_short() -> None:
 
 async def test_no_prompt() -> None:
     """Without a prompt nothing is asked, and what was compared before stays."""
-    found, kept = speaker(tokens("It"), tokens("It")), Compared()
+    found, kept = assistant(tokens("It"), tokens("It")), CompareState()
     (shown,) = await all_of(compare(found, kept, " ", (A, B)))
     assert shown == dict(NOTHING) | {"status": "There is no prompt: write what both sides should answer.", "wrong": True}
     before = (await all_of(compare(found, kept, PROMPT, (A, B))))[-1]
@@ -293,7 +293,7 @@ async def test_no_prompt() -> None:
 
 async def test_the_default_model() -> None:
     """A side without a model is the server's first one, and says so."""
-    found = speaker(tokens("It"), tokens("It"))
-    *_, last = await all_of(compare(found, Compared(), PROMPT, (replace(A, model=""), B)))
+    found = assistant(tokens("It"), tokens("It"))
+    *_, last = await all_of(compare(found, CompareState(), PROMPT, (replace(A, model=""), B)))
     assert last["a"]["about"].startswith(MODEL)
     assert found.asked[0].model == MODEL

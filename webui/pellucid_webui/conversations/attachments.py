@@ -16,7 +16,7 @@ from pellucid_webui.conversations.markdown import open_fence
 MAX_FILE_BYTES = 200_000
 """Bytes of one file."""
 
-MAX_BYTES = 500_000
+MAX_MESSAGE_BYTES = 500_000
 """Bytes of all files of a message."""
 
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -45,8 +45,10 @@ def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
     for name, content in files:
         parts.append(block(name, content))
         total += len(content)
-        if total > MAX_BYTES:
-            raise InvalidRequestError(f"With {_base(name)} the files have more than {MAX_BYTES // 1000} kB together: leave some out.")
+        if total > MAX_MESSAGE_BYTES:
+            raise InvalidRequestError(
+                f"With {_base(name)} the files have more than {MAX_MESSAGE_BYTES // 1000} kB together: leave some out."
+            )
     return "\n\n".join(parts)
 
 

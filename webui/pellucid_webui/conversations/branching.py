@@ -18,7 +18,7 @@ def open_bytes(tokens: Iterable[Token]) -> Iterator[bytes]:
         yield decoder.getstate()[0]
 
 
-def whole(tokens: Sequence[Token]) -> list[Token]:
+def whole_characters(tokens: Sequence[Token]) -> list[Token]:
     """The tokens up to the last one that does not end inside a character."""
     length = 0
     for count, rest in enumerate(open_bytes(tokens), 1):
@@ -27,7 +27,7 @@ def whole(tokens: Sequence[Token]) -> list[Token]:
     return list(tokens[:length])
 
 
-def forced(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
+def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
     """The tokens up to ``index``, then another alternative of that one.
 
     Raises InvalidRequestError where there is none, or where a character would stay half.

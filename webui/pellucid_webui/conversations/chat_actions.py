@@ -11,13 +11,13 @@ from dataclasses import replace
 from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Message
-from pellucid_webui.conversations.branching import forced, whole
+from pellucid_webui.conversations.branching import whole_characters, with_alternative
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node, TurnSettings
-from pellucid_webui.conversations.store import TITLE, ConversationStore
+from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 
-TITLE_LENGTH = 60
+TITLE_CHARACTERS = 60
 """Characters of the first message that name a conversation."""
 
 SEEDS = 2**31
@@ -30,10 +30,10 @@ class ChatActions:
     They raise InvalidRequestError for what cannot be done, and while an answer is on its way; nothing has changed then.
     """
 
-    def __init__(self, owner: str, store: ConversationStore, speaker: Assistant, turns: Turns) -> None:
+    def __init__(self, owner: str, store: ConversationStore, assistant: Assistant, turns: Turns) -> None:
         self._owner = owner
         self._store = store
-        self._speaker = speaker
+        self._assistant = assistant
         self._turns = turns
 
     async def conversation(self, id: str) -> Conversation:
@@ -54,7 +54,7 @@ class ChatActions:
         settings = await self._settled(settings)
         async with self._quiet(id) as conversation:
             said = await self._add(id, conversation.leaf, USER, text)
-            if conversation.title == TITLE and not conversation.nodes:
+            if conversation.title == DEFAULT_TITLE and not conversation.nodes:
                 await asyncio.to_thread(self._store.rename, self._owner, id, _title(text))
             return await self._answer(id, said, settings)
 
@@ -74,7 +74,7 @@ class ChatActions:
             found = _find(conversation, node, ASSISTANT)
             batches = await self.batches(id, node)
             tokens = await asyncio.to_thread(unpack, batches)
-            kept = whole(tokens)
+            kept = whole_characters(tokens)
             text = found.text
             if len(kept) < len(tokens):
                 text = text.removesuffix("".join(token.text for token in tokens[len(kept) :]))
@@ -90,7 +90,7 @@ class ChatActions:
         async with self._quiet(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
             tokens = await asyncio.to_thread(unpack, await self.batches(id, node))
-            said = forced(tokens, index, alternative)
+            said = with_alternative(tokens, index, alternative)
             written = found.text.removesuffix("".join(token.text for token in tokens))
             text = written + "".join(token.text for token in said)
             return await self._answer(id, found.parent, settings, text=text, batches=[pack(said)], origin=node, branched=index)
@@ -151,7 +151,7 @@ class ChatActions:
     async def _settled(self, settings: TurnSettings) -> TurnSettings:
         """The settings with a model and a seed, so that the answer can be had again. Raises before anything is kept of it."""
         settings.sampling()
-        model = settings.model or (await self._speaker.cards())[0].name
+        model = settings.model or (await self._assistant.cards())[0].name
         seed = secrets.randbelow(SEEDS) if settings.seed is None else settings.seed
         return replace(settings, model=model, seed=seed)
 
@@ -181,7 +181,7 @@ class ChatActions:
         )
         said = (await self.conversation(id)).path(parent)
         turn = Turn(self._store, node, text, batches)
-        return self._turns.start(turn, self._speaker, messages_of(said, text, settings), settings)
+        return self._turns.start(turn, self._assistant, messages_of(said, text, settings), settings)
 
     async def _add(self, id: str, parent: int | None, role: str, text: str, model: str = "", origin: int | None = None) -> int:
         return await asyncio.to_thread(
@@ -207,4 +207,4 @@ def _title(text: str) -> str:
     """The first line that says something, without the marks in front of it."""
     first = " ".join(text.strip().partition("\n")[0].split())
     line = first.lstrip("#>`~ ") or first
-    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+    return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"

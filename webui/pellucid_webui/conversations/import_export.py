@@ -10,7 +10,7 @@ from pellucid_webui.conversations.json_export import from_json, to_json
 from pellucid_webui.conversations.markdown_export import from_markdown, to_markdown
 from pellucid_webui.conversations.store import ConversationStore
 
-LIMIT = 50_000_000
+MAX_IMPORT_BYTES = 50_000_000
 """Bytes of a file that is read in."""
 
 GZIP = 31
@@ -31,11 +31,13 @@ def unpacked(data: bytes, name: str) -> str:
     """The text of a file that comes as gzip. Raises InvalidRequestError, which names the file, for what is too large or no text."""
     unpacking = zlib.decompressobj(wbits=GZIP)
     try:
-        content = unpacking.decompress(data, LIMIT + 1)
+        content = unpacking.decompress(data, MAX_IMPORT_BYTES + 1)
     except zlib.error:
         raise InvalidRequestError(f"{name} was damaged on its way: choose it again.") from None
-    if len(content) > LIMIT:
-        raise InvalidRequestError(f"{name} has more than {LIMIT // 1_000_000} MB: conversations of that size cannot be imported.")
+    if len(content) > MAX_IMPORT_BYTES:
+        raise InvalidRequestError(
+            f"{name} has more than {MAX_IMPORT_BYTES // 1_000_000} MB: conversations of that size cannot be imported."
+        )
     if not unpacking.eof:
         raise InvalidRequestError(f"{name} was damaged on its way: choose it again.")
     try:

@@ -20,16 +20,16 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import find_lexer_class_by_name, get_all_lexers
 
-LINKS = ("http://", "https://", "mailto:")
+LINK_SCHEMES = ("http://", "https://", "mailto:")
 """What an address begins with to be a link; others are shown as they were written."""
 
-DEEPEST = 40
+MAX_NESTING = 40
 """Quotes and lists within each other; what is deeper is shown as its source."""
 
-MOST_CODE = 20_000
+MAX_CODE_CHARACTERS = 20_000
 """Characters of a block of code that is still coloured: some lexers take long for more."""
 
-LONGEST_LINE = 5_000
+MAX_LINE_CHARACTERS = 5_000
 """The same for each of its lines."""
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -38,7 +38,7 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 class _Parser(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 (the library's name)
-        return url.lower().startswith(LINKS)
+        return url.lower().startswith(LINK_SCHEMES)
 
 
 class _Renderer(RendererHTML):
@@ -71,7 +71,7 @@ class _Renderer(RendererHTML):
 
 
 def _parser() -> MarkdownIt:
-    parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": DEEPEST}, renderer_cls=_Renderer)
+    parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}, renderer_cls=_Renderer)
     return parser.enable(["table", "strikethrough"])
 
 
@@ -91,7 +91,7 @@ def as_html(text: str) -> str:
     return "".join(blocks(text))
 
 
-class Growing:
+class IncrementalMarkdown:
     """The blocks of a text that grows at its end, for no more than its last ones cost.
 
     They are those that the text has by itself, but for the colours of code that is not closed yet: its last lines are coloured
@@ -162,7 +162,7 @@ def _parsed(text: str, env: EnvType, *, grows: bool = False) -> list[_Block]:
 
 def _block(tokens: Sequence[Token], lines: Sequence[str], grows: bool) -> _Block:
     first, last = tokens[0].map or (0, 0)
-    if any(token.level >= DEEPEST - 1 and token.type in _CONTAINERS for token in tokens):  # the parser has left out what is in there
+    if any(token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens):  # the parser has left out what is in there
         return _Block(first, _code("\n".join(lines[first:last]), "", "text"))
     env = {_GROWS: grows and _is_open(tokens[0], lines)}
     return _Block(first, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
@@ -184,7 +184,7 @@ def _code(source: str, language: str, caption: str, *, grows: bool = False) -> s
 @lru_cache(maxsize=64)
 def _coloured(source: str, language: str) -> str:
     lexer = _lexer_class(language)
-    if lexer is None or len(source) > MOST_CODE or max(map(len, source.split("\n"))) > LONGEST_LINE:
+    if lexer is None or len(source) > MAX_CODE_CHARACTERS or max(map(len, source.split("\n"))) > MAX_LINE_CHARACTERS:
         return escape(source)
     mark = "\ufeff" if source.startswith("\ufeff") else ""  # which a lexer takes away
     coloured: str = highlight(source, lexer(stripnl=False, ensurenl=False), _FORMATTER)
@@ -197,7 +197,7 @@ def _coloured_in_two(source: str, language: str) -> str:
     With a step of the square root of its length, colouring the first part anew now and then costs as much as colouring the
     second part each time, and both together the least.
     """
-    if len(source) > MOST_CODE:
+    if len(source) > MAX_CODE_CHARACTERS:
         return escape(source)
     step = 1 << (isqrt(len(source)).bit_length() + 1)
     border = source.rfind("\n", 0, len(source) // step * step) + 1

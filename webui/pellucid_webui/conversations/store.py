@@ -17,7 +17,7 @@ from pellucid_webui.conversations.conversation import Archive, Conversation, Con
 from pellucid_webui.conversations.database import Database
 from pellucid_webui.conversations.search import conversations_with
 
-TITLE = "New conversation"
+DEFAULT_TITLE = "New conversation"
 
 LIST = """
 SELECT key, id, title, updated, coalesce((SELECT depth FROM node WHERE node.id = leaf), 0) AS messages
@@ -77,7 +77,7 @@ class ConversationStore:
         """Nothing is asked of it after that."""
         self._database.close()
 
-    def create(self, owner: str, settings: TurnSettings, title: str = TITLE) -> str:
+    def create(self, owner: str, settings: TurnSettings, title: str = DEFAULT_TITLE) -> str:
         """A new conversation; its id."""
         now = self._clock()
         with self._database.writing() as run:

@@ -10,7 +10,7 @@ _NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class DeliveredMessage:
     """A letter that is in a conversation now."""
 
     letter: str
@@ -34,7 +34,7 @@ class TabState:
     notice: tuple[int, str] = (0, "")
     draft: tuple[int, str] = (0, "")
     letter: str = ""
-    arrived: Arrival | None = None
+    arrived: DeliveredMessage | None = None
     search: str = ""
     drawn: dict[int, tuple[object, str]] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.markdown import Growing
+from pellucid_webui.conversations.markdown import IncrementalMarkdown
 from pellucid_webui.conversations.store import ConversationStore
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ IDLE_SECONDS = 2.0
 
 FAILED = "The generation failed. What had come is kept."
 
-DEPARTED = "The server was stopped in the middle of it."
+SERVER_STOPPED = "The server was stopped in the middle of it."
 
 UNEXPECTED = "The server failed at this answer; its log says how. What had come is kept."
 
@@ -55,7 +55,7 @@ class Turn:
         self._clock = clock
         self._because: str | None = None
         self._heard: list[Token] = []
-        self._growing = Growing()
+        self._growing = IncrementalMarkdown()
         self._drawn: tuple[int, list[str]] = (0, [])
         self._news = asyncio.Event()
         self._listening: asyncio.Task[FinishReason] | None = None
@@ -74,10 +74,10 @@ class Turn:
             self._drawn = len(self.text), self._growing.blocks(self.text)
         return self._drawn[1]
 
-    def start(self, speaker: Assistant, messages: Sequence[Message], settings: TurnSettings, done: Callable[[], None]) -> None:
+    def start(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings, done: Callable[[], None]) -> None:
         """Have it said; ``done`` is called when it has ended."""
         # Two tasks: whenever the first one is cancelled, the second one saves what there is and tells that this is all.
-        self._listening = asyncio.create_task(self._listen(speaker, messages, settings))
+        self._listening = asyncio.create_task(self._listen(assistant, messages, settings))
         self._saving = asyncio.create_task(self._save_all(self._listening))
         self._saving.add_done_callback(lambda _: done())
 
@@ -107,9 +107,9 @@ class Turn:
             with suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), IDLE_SECONDS)
 
-    async def _listen(self, speaker: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
+    async def _listen(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
         """Collect tokens until the answer ends; why it did."""
-        stream = speaker.chat(
+        stream = assistant.chat(
             messages,
             settings.sampling(),
             model=settings.model or None,
@@ -189,10 +189,10 @@ class Turns:
         """To be held while an answer is begun in a conversation: of two that are asked for at once, one is first."""
         return self._begun.setdefault(conversation, asyncio.Lock())
 
-    def start(self, turn: Turn, speaker: Assistant, messages: Sequence[Message], settings: TurnSettings) -> Turn:
+    def start(self, turn: Turn, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> Turn:
         """Have an answer said."""
         self._running[turn.node] = turn
-        turn.start(speaker, messages, settings, lambda: self._forget(turn))
+        turn.start(assistant, messages, settings, lambda: self._forget(turn))
         return turn
 
     def find(self, node: int | None) -> Turn | None:
@@ -207,7 +207,7 @@ class Turns:
 
     async def aclose(self) -> None:
         """End all, because the server leaves."""
-        await asyncio.gather(*(turn.stop(DEPARTED) for turn in list(self._running.values())))
+        await asyncio.gather(*(turn.stop(SERVER_STOPPED) for turn in list(self._running.values())))
 
     def _forget(self, turn: Turn) -> None:
         self._running.pop(turn.node, None)

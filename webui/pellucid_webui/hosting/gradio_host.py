@@ -30,7 +30,7 @@ from pellucid_webui.hosting.login import owner_of
 if TYPE_CHECKING:
     import gradio as gr
 
-    from pellucid_webui.hosting.gradio_tabs import Tabs
+    from pellucid_webui.hosting.gradio_tabs import TabLimits
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class GradioPage:
     """What is shown: the Blocks, and what Gradio takes beside them."""
 
     blocks: gr.Blocks
@@ -65,7 +65,7 @@ class View:
     head: str = ""
 
 
-Create = Callable[[Assistant, ConversationStore, Turns], View]
+PageFactory = Callable[[Assistant, ConversationStore, Turns], GradioPage]
 """Makes the page. It runs on a thread, and may import Gradio."""
 
 
@@ -75,25 +75,25 @@ class GradioApp:
 
     app: FastAPI
     blocks: gr.Blocks
-    tabs: Tabs
+    tabs: TabLimits
 
     def close(self) -> None:
         """Its queue ends."""
         self.blocks.close(verbose=False)
 
 
-def pellucid_view(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+def pellucid_view(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
     """Our page."""
     from pellucid_webui.views import app
 
-    return View(app.create_page(speaker, store, turns, owner_of), app.THEME, app.css(), app.head())
+    return GradioPage(app.create_page(assistant, store, turns, owner_of), app.THEME, app.css(), app.head())
 
 
-def build(create: Create, speaker: Assistant, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
+def build(create: PageFactory, assistant: Assistant, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
     """Import Gradio and make its application; blocks for seconds. Raises ModuleNotFoundError where it is not installed."""
 
     async def made() -> GradioApp:
-        return _mounted(create(speaker, store, turns), max_file_size)
+        return _mounted(create(assistant, store, turns), max_file_size)
 
     quieten()
     from gradio import routes
@@ -112,13 +112,13 @@ def quieten() -> None:
         hub.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
 
 
-def _mounted(view: View, max_file_size: int) -> GradioApp:
+def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
     import gradio as gr
     from gradio import queueing
     from gradio.routes import App
     from gradio.utils import LRUCache
 
-    from pellucid_webui.hosting.gradio_tabs import Tabs
+    from pellucid_webui.hosting.gradio_tabs import TabLimits
 
     class Messages(LRUCache[str, Any]):
         """Unread messages by session. Gradio deletes those of each reader that leaves, and leaks a task where there are none."""
@@ -162,4 +162,4 @@ def _mounted(view: View, max_file_size: int) -> GradioApp:
         if isinstance(route, Mount) and isinstance(route.app, App):
             # FastAPI's own answer repeats what was sent, which fails for half a character and for numbers that are not finite.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
-    return GradioApp(app, blocks, Tabs(blocks))
+    return GradioApp(app, blocks, TabLimits(blocks))

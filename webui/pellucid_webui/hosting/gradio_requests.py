@@ -57,7 +57,7 @@ class GradioRequest:
         return isinstance(event, dict) and event.get("verb") == "stop"
 
 
-async def confined(request: Request, owner: str) -> GradioRequest:
+async def with_owner_session(request: Request, owner: str) -> GradioRequest:
     """Return a request with its session replaced by one that belongs to this owner alone.
 
     Raises InvalidRequestError for a call that names no session, or that contains a file's path.

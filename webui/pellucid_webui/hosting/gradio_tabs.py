@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 MAX_TABS = 100
 """Tabs of one user whose state is kept. A forgotten tab reloads itself when it is used again."""
 
-MAX_RUNNING = 64
+MAX_RUNNING_CALLS = 64
 """Calls of one user that may run at the same time. A streamed answer is one call, a click another."""
 
-MAX_STOPPING = 8
+MAX_STOP_CALLS = 8
 """More calls that may run if they stop an answer."""
 
-MAX_UNREAD = 1000
+MAX_UNREAD_MESSAGES = 1000
 """Messages of one tab that may be unread. A second of a streamed answer is at most 20."""
 
 MAX_STREAMS = 2 * MAX_TABS
 """Connections of one user that may wait for events: an open tab has one, and a second one while it waits for results."""
 
 
-class Tabs:
+class TabLimits:
     """Tracks the tabs of all users by the names of their Gradio sessions. Use it from the event loop only."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
@@ -54,10 +54,10 @@ class Tabs:
         """
         tabs = self._of.setdefault(owner, OrderedDict())
         running = self._running()
-        if sum(running[name] for name in tabs) >= MAX_RUNNING + MAX_STOPPING * stops:
-            raise QueueFullError(f"You already have {MAX_RUNNING} requests running: stop one or close a tab, then try again.")
+        if sum(running[name] for name in tabs) >= MAX_RUNNING_CALLS + MAX_STOP_CALLS * stops:
+            raise QueueFullError(f"You already have {MAX_RUNNING_CALLS} requests running: stop one or close a tab, then try again.")
         unread = self._queue.pending_messages_per_session.get(tab)
-        if unread is not None and unread.qsize() >= MAX_UNREAD:
+        if unread is not None and unread.qsize() >= MAX_UNREAD_MESSAGES:
             if running[tab]:
                 raise QueueFullError("This tab does not read its results: load the page again.")
             self._forget(tab)

@@ -17,7 +17,7 @@ from pellucid.api.request_body import BodyReader
 from pellucid.api.security import address_of
 from pellucid.client.api_keys import LOCAL, Keys
 from pellucid.errors import TooManyAttemptsError
-from pellucid_webui.hosting.login_sessions import LIFETIME, Sessions
+from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
 from pellucid_webui.hosting.login_sessions_page import SESSIONS, answer_sessions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOGIN, LOGOUT = "/login", "/logout"
 PATHS = frozenset({LOGIN, LOGOUT, SESSIONS})
 
-LONGEST_FORM = 8192
+MAX_FORM_BYTES = 8192
 """Bytes of what is sent by the form: a key, and no book."""
 
 OWNER = "owner"
@@ -37,13 +37,13 @@ class LoginGate:
     """Lets in whoever has given a key, and says who that is. Without keys everybody is ``local``."""
 
     def __init__(
-        self, keys: Keys | None, sessions: Sessions | None, rate_limit: LoginRateLimit | None = None, bodies: BodyReader | None = None
+        self, keys: Keys | None, sessions: LoginSessions | None, rate_limit: LoginRateLimit | None = None, bodies: BodyReader | None = None
     ) -> None:
         assert (keys is None) == (sessions is None), "sessions are those of keys"
         self._keys = keys
         self._sessions = sessions
         self._rate_limit = rate_limit or LoginRateLimit()
-        self._bodies = bodies or BodyReader(LONGEST_FORM)
+        self._bodies = bodies or BodyReader(MAX_FORM_BYTES)
 
     async def owner_of(self, request: Request) -> str | None:
         """Who asks; None for whoever has to give a key first."""
@@ -64,7 +64,7 @@ class LoginGate:
             return await self._logout(request, self._sessions) if request.method == "POST" else farewell()
         return await self._login(request, self._keys, self._sessions) if request.method == "POST" else form()
 
-    async def _login(self, request: Request, keys: Keys, sessions: Sessions) -> Response:
+    async def _login(self, request: Request, keys: Keys, sessions: LoginSessions) -> Response:
         key = await self._key_in(request)
         try:
             owner = self._rate_limit.owner_of(keys, key, address_of(request.scope))
@@ -76,19 +76,19 @@ class LoginGate:
             return form("That is not a key of this server.", status=403)
         response = to_page()
         id = await asyncio.to_thread(sessions.begin, owner, request.headers.get("user-agent", ""))
-        _set_cookie(response, request, id, LIFETIME)
+        _set_cookie(response, request, id, SESSION_SECONDS)
         return response
 
     async def _key_in(self, request: Request) -> str:
         """Return the key in a form, or an empty text. Reads no more than a key can need."""
         try:
-            body = await self._bodies.read(request.scope, request.receive, LONGEST_FORM)
+            body = await self._bodies.read(request.scope, request.receive, MAX_FORM_BYTES)
         except BodyTooLargeError:
             return ""
         fields = parse_qs(body.decode("utf-8", "replace"))
         return fields.get("key", [""])[0].strip()
 
-    async def _logout(self, request: Request, sessions: Sessions) -> Response:
+    async def _logout(self, request: Request, sessions: LoginSessions) -> Response:
         id = request.cookies.get(cookie_name(request))
         if id is not None:
             await asyncio.to_thread(sessions.end, id)
@@ -96,7 +96,7 @@ class LoginGate:
         _set_cookie(response, request, "", 0)
         return response
 
-    async def _listed(self, request: Request, sessions: Sessions) -> Response:
+    async def _listed(self, request: Request, sessions: LoginSessions) -> Response:
         """Answer at /sessions, for people who have given a key."""
         id, owner = request.cookies.get(cookie_name(request)), await self.owner_of(request)
         return form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)

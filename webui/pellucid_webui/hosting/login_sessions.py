@@ -15,7 +15,7 @@ from pathlib import Path
 from pellucid.client.api_keys import Keys
 from pellucid.errors import ConfigError, PellucidError
 
-LIFETIME = 30 * 24 * 3600
+SESSION_SECONDS = 30 * 24 * 3600
 """Seconds from the giving of a key until it has to be given again."""
 
 BUSY_SECONDS = 5
@@ -33,12 +33,12 @@ OLD_TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NUL
 MAX_SESSIONS = 100
 """Sessions of one owner. The oldest one ends when one more begins."""
 
-LONGEST_AGENT = 300
+MAX_AGENT_CHARACTERS = 300
 """Characters of a User-Agent that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class OpenSession:
+class LoginSession:
     """A session as its owner sees it: ``digest`` names it and opens nothing, ``is_this`` marks the one that asks."""
 
     digest: str
@@ -48,7 +48,7 @@ class OpenSession:
     is_this: bool
 
 
-class Sessions:
+class LoginSessions:
     """The sessions of a server's page. An id is known to the browser alone: the file has its HMAC under the owner's key.
 
     So no id can be read there, and the sessions of a key end with it. May be used from any thread. Raises ConfigError where
@@ -76,7 +76,7 @@ class Sessions:
         id, now = secrets.token_urlsafe(32), self._clock()
         with self._file() as run:
             run.execute("DELETE FROM session WHERE expires <= ?", (now,))
-            row = (self._digest(owner, id), self._mark(owner), now, now + LIFETIME, agent[:LONGEST_AGENT])
+            row = (self._digest(owner, id), self._mark(owner), now, now + SESSION_SECONDS, agent[:MAX_AGENT_CHARACTERS])
             run.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
             run.execute(
                 "DELETE FROM session WHERE owner = ?1 AND digest != ?2 AND digest NOT IN "
@@ -95,7 +95,7 @@ class Sessions:
             for owner in self._keys.by_owner:
                 run.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
 
-    def open_sessions(self, owner: str, id: str) -> list[OpenSession]:
+    def open_sessions(self, owner: str, id: str) -> list[LoginSession]:
         """Return the sessions of an owner, the newest first; ``id`` is that of the one that asks."""
         this = self._digest(owner, id)
         with self._file() as run:
@@ -103,7 +103,7 @@ class Sessions:
                 "SELECT digest, begun, expires, agent FROM session WHERE owner = ? AND expires > ? ORDER BY begun DESC, digest",
                 (self._mark(owner), self._clock()),
             ).fetchall()
-        return [OpenSession(digest, begun, expires, agent, digest == this) for digest, begun, expires, agent in rows]
+        return [LoginSession(digest, begun, expires, agent, digest == this) for digest, begun, expires, agent in rows]
 
     def end_one(self, owner: str, digest: str) -> None:
         """End the session of this digest, if it is one of the owner's."""

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pellucid.api.plain_page import document
-from pellucid_webui.hosting.login_sessions import OpenSession, Sessions
+from pellucid_webui.hosting.login_sessions import LoginSession, LoginSessions
 
 SESSIONS = "/sessions"
 
@@ -22,7 +22,7 @@ SYSTEMS = {"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": 
 """What a User-Agent contains, and what people call that: the first one that is found."""
 
 
-async def answer_sessions(request: Request, sessions: Sessions, owner: str, id: str) -> Response:
+async def answer_sessions(request: Request, sessions: LoginSessions, owner: str, id: str) -> Response:
     """Show the sessions of an owner, or end what a POST names; ``id`` is the session of the request."""
     if request.method != "POST":
         return listing(owner, await asyncio.to_thread(sessions.open_sessions, owner, id))
@@ -34,7 +34,7 @@ async def answer_sessions(request: Request, sessions: Sessions, owner: str, id: 
     return RedirectResponse(SESSIONS, status_code=303)
 
 
-def listing(owner: str, found: list[OpenSession]) -> Response:
+def listing(owner: str, found: list[LoginSession]) -> Response:
     """The page: the newest session first."""
     rows = "\n".join(_row(number, session) for number, session in enumerate(found))
     others = ""
@@ -59,7 +59,7 @@ def browser_name(agent: str) -> str:
     return f"{browser} on {system}" if system else browser
 
 
-def _row(number: int, session: OpenSession) -> str:
+def _row(number: int, session: LoginSession) -> str:
     times = f"since {_time(session.begun)}, until {_time(session.expires)}"
     about = f'<span id="s{number}">{escape(browser_name(session.agent))}, {times}</span>'
     if session.is_this:

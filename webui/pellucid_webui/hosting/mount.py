@@ -23,17 +23,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.plain_page import GUARDS, News, plain_page
+from pellucid.api.plain_page import GUARDS, PageNotice, plain_page
 from pellucid.api.request_body import BodyReader, admit
 from pellucid.client.api_keys import Keys
 from pellucid.client.protocol import Assistant
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import Create, GradioApp, build, pellucid_view
-from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, confined
+from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pellucid_view
+from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, with_owner_session
 from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, form
-from pellucid_webui.hosting.login_sessions import Sessions
+from pellucid_webui.hosting.login_sessions import LoginSessions
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ STREAM = "pellucid-stream"
 
 SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
 
-LAST_WORDS_SECONDS = 1.0
+FINAL_UPDATES_SECONDS = 1.0
 """What answers get to be shown after they were ended."""
 
 POLICY = (
@@ -61,18 +61,18 @@ POLICY = (
 ADVERTISEMENT = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
 """What Gradio's page says of itself to others, with addresses elsewhere."""
 
-PREPARING = News("The page is being prepared: this takes some seconds, once.")
+PREPARING = PageNotice("The page is being prepared: this takes some seconds, once.")
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class ServerHooks:
     """The server that a page belongs to. ``news`` is why there is no page to show yet, None once ``speaker`` may be asked.
 
     ``about`` is HTML about the server. ``departing`` is set when it takes no more requests, ``closing`` when answers must end.
     """
 
-    speaker: Callable[[], Assistant]
-    news: Callable[[], Awaitable[News | None]]
+    assistant: Callable[[], Assistant]
+    news: Callable[[], Awaitable[PageNotice | None]]
     about: Callable[[], str]
     departing: asyncio.Event
     closing: asyncio.Event
@@ -91,7 +91,7 @@ class PageSettings:
 class Page:
     """The ASGI application of the page; a ``pellucid.api.page_fork.Page``. Belongs to the event loop."""
 
-    def __init__(self, host: Host, settings: PageSettings, create: Create = pellucid_view) -> None:
+    def __init__(self, host: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
         self._host = host
         self._settings = settings
         self._bodies = BodyReader(settings.max_file_size)
@@ -100,7 +100,7 @@ class Page:
         self._lock: LoginGate | None = None
         self._opening = asyncio.Lock()
         self._gradio: GradioApp | None = None
-        self._refusal: News | None = None
+        self._refusal: PageNotice | None = None
         self._life: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
         self._cut = asyncio.Event()
@@ -134,7 +134,7 @@ class Page:
                     owner = scope["state"][OWNER]
                     if self._settings.keys is None:
                         admit(scope)
-                    asked = await confined(Request(scope, receive), owner)
+                    asked = await with_owner_session(Request(scope, receive), owner)
                     share.enter_context(self._share(asked, owner))
             except PellucidError as error:
                 response = error_response(error)
@@ -171,7 +171,7 @@ class Page:
                 MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
             await shown(message)
 
-        await attended(self._gradio.app, request.scope, request.receive, noted, end)
+        await respond_until(self._gradio.app, request.scope, request.receive, noted, end)
 
     async def _answer(self, request: Request) -> Response | None:
         """What is answered without Gradio; None for what is Gradio's. Raises a PellucidError for what is nobody's."""
@@ -206,33 +206,33 @@ class Page:
                 self._lock = LoginGate(keys, sessions, self._settings.rate_limit, self._bodies)
         return self._lock
 
-    def _sessions(self, keys: Keys) -> Sessions:
-        return Sessions(_folder(self._settings.data) / "sessions.db", keys)
+    def _sessions(self, keys: Keys) -> LoginSessions:
+        return LoginSessions(_folder(self._settings.data) / "sessions.db", keys)
 
-    async def _news(self) -> News | None:
+    async def _news(self) -> PageNotice | None:
         """Why the page cannot be shown; has it made as soon as it can be."""
         news = await self._host.news()
         if news is not None:
             return news
         if self._life is None:
-            self._life = asyncio.create_task(self._live(self._host.speaker()))
+            self._life = asyncio.create_task(self._live(self._host.assistant()))
         return self._refusal or (PREPARING if self._gradio is None else None)
 
-    async def _live(self, speaker: Assistant) -> None:
+    async def _live(self, assistant: Assistant) -> None:
         """The life of Gradio, and what there is to say of it where it cannot live."""
         try:
-            await self._lead(speaker)
+            await self._lead(assistant)
         except Exception as error:
-            self._refusal = News(_refusal(error), lasting=True)
+            self._refusal = PageNotice(_refusal(error), lasting=True)
         finally:
             self._gradio = None
 
-    async def _lead(self, speaker: Assistant) -> None:
+    async def _lead(self, assistant: Assistant) -> None:
         """Gradio is imported, entered, served from until the end, and left."""
         turns = Turns()
         store = await asyncio.to_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            made = await asyncio.to_thread(build, self._create, speaker, store, turns, self._settings.max_file_size)
+            made = await asyncio.to_thread(build, self._create, assistant, store, turns, self._settings.max_file_size)
             await self._serve(made, turns)
         finally:
             await asyncio.to_thread(store.close)
@@ -244,7 +244,7 @@ class Page:
             # Where no request is left the server ends at once, but an answer that no tab looks at has its grace time too.
             await _first(self._host.closing.wait(), turns.quiet())
             await turns.aclose()
-            await _first(self._ending.wait(), within=LAST_WORDS_SECONDS)
+            await _first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
             self._cut.set()
             await self._ending.wait()
             made.close()
@@ -286,7 +286,7 @@ class _Front:
         await self._send({"type": "http.response.body", "body": body})
 
 
-async def attended(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
+async def respond_until(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
     """Answer a request, but no longer than until ``end``: a response that has begun is closed in good order."""
     begun = whole = False
 

@@ -50,7 +50,7 @@ def align(a: Sequence[Token], b: Sequence[Token]) -> list[Segment]:
     return found
 
 
-def within(tokens: Sequence[Token], text: str) -> list[Token] | None:
+def last_occurrence(tokens: Sequence[Token], text: str) -> list[Token] | None:
     """The tokens that say the last occurrence of a text, and nothing else; None if none does."""
     said = _text(tokens)
     firsts = dict(reversed(_cuts(tokens))) | {0: 0}
@@ -64,7 +64,7 @@ def within(tokens: Sequence[Token], text: str) -> list[Token] | None:
     return None
 
 
-def divergence(one: str, other: str) -> int | None:
+def first_difference(one: str, other: str) -> int | None:
     """The first character at which two texts differ; None where they are the same."""
     for index, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:

@@ -9,10 +9,10 @@ from math import exp, log
 from pellucid.tokens import Token
 from pellucid_webui.inspection.alignment import Segment, align
 
-LEAST = 1e-12
+MIN_PROBABILITY = 1e-12
 """What stands for a probability that is rounded to nothing."""
 
-MOST_SURPRISED = 700.0
+MAX_SURPRISAL_NATS = 700.0
 """Nats a token beyond which a perplexity is no number that a computer has."""
 
 
@@ -43,7 +43,7 @@ def divergence_at_least(a: Token, b: Token) -> float | None:
     both = kept_a.keys() & kept_b.keys()
     pairs = [(kept_a[bytes], kept_b[bytes]) for bytes in sorted(both)]
     pairs.append((_rest(a, kept_a, both), _rest(b, kept_b, both)))
-    return max(sum(p * log(max(p, LEAST) / max(q, LEAST)) for p, q in pairs), 0.0)
+    return max(sum(p * log(max(p, MIN_PROBABILITY) / max(q, MIN_PROBABILITY)) for p, q in pairs), 0.0)
 
 
 def segment_divergence(segment: Segment) -> float | None:
@@ -70,7 +70,7 @@ def summarise(a: Sequence[Token], b: Sequence[Token]) -> ComparisonSummary:
 def perplexity(tokens: Iterable[Token]) -> float | None:
     """The exponential of the mean negative logprob by token; None where no token has one."""
     mean = _mean([token.logprob for token in tokens if token.logprob is not None])
-    return None if mean is None else exp(min(-mean, MOST_SURPRISED))
+    return None if mean is None else exp(min(-mean, MAX_SURPRISAL_NATS))
 
 
 def _masses(token: Token) -> dict[bytes, float]:

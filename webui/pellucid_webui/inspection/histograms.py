@@ -13,7 +13,7 @@ INK = "#7a8290"
 GRID = "rgba(128,128,128,0.35)"
 
 
-def rank_picture(reading: ReadingFigures) -> graph_objects.Figure:
+def rank_histogram(reading: ReadingFigures) -> graph_objects.Figure:
     """How many tokens were among the model's first choices, as GLTR counts them."""
     borders = ["1", *[str(border + 1) for border in RANK_BINS]]
     names = [f"{first}–{last}" for first, last in zip(borders, map(str, RANK_BINS), strict=False)] + [f"{borders[-1]}+"]
@@ -21,7 +21,7 @@ def rank_picture(reading: ReadingFigures) -> graph_objects.Figure:
     return _figure(bars, "rank of the token", "tokens")
 
 
-def entropy_picture(reading: ReadingFigures) -> graph_objects.Figure:
+def entropy_histogram(reading: ReadingFigures) -> graph_objects.Figure:
     """At what entropies the tokens were chosen."""
     counts = reading.entropy_counts()
     steps = [(index + 0.5) * ENTROPY_STEP for index in range(len(counts))]

@@ -19,10 +19,10 @@ from pellucid_webui.conversations.chat_actions import ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, Conversation, Node, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
-from pellucid_webui.conversations.tab_state import Arrival, TabState
+from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
-from pellucid_webui.inspection.alignment import within
-from pellucid_webui.views.chat_payload import live, picture
+from pellucid_webui.inspection.alignment import last_occurrence
+from pellucid_webui.views.chat_payload import live_payload, payload
 
 SCRIPT = """
 Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) });
@@ -45,7 +45,7 @@ class ChatView:
     """Serves the chats of all tabs."""
 
     store: ConversationStore
-    speaker: Assistant
+    assistant: Assistant
     turns: Turns
     following: Counter[str] = field(default_factory=Counter)
     """Tabs of each user that are receiving an answer."""
@@ -92,7 +92,7 @@ class ChatView:
             turn = None
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
-        shown = await asyncio.to_thread(picture, session, conversation, turn)
+        shown = await asyncio.to_thread(payload, session, conversation, turn)
         if session.epoch != epoch:
             return
         yield shown
@@ -103,13 +103,13 @@ class ChatView:
                 if session.epoch != epoch:
                     return
                 if turn.end is None:
-                    yield shown | {"live": live(session, conversation, turn)}
+                    yield shown | {"live": live_payload(session, conversation, turn)}
                     await asyncio.sleep(pause(self.following[session.owner]))
         conversation = await self._look(session)
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
             session.tell(turn.error)  # the answer could not be saved, for example because the disk is full
-        shown = await asyncio.to_thread(picture, session, conversation, None)
+        shown = await asyncio.to_thread(payload, session, conversation, None)
         if session.epoch == epoch:
             yield shown
 
@@ -125,7 +125,7 @@ class ChatView:
 
     def chat(self, session: TabState) -> ChatActions:
         """The session's owner's conversations."""
-        return ChatActions(session.owner, self.store, self.speaker, self.turns)
+        return ChatActions(session.owner, self.store, self.assistant, self.turns)
 
     async def _look(self, session: TabState) -> Conversation | None:
         id = session.conversation
@@ -206,7 +206,7 @@ class ChatView:
             if session.letter == letter:
                 session.letter = ""  # it may be mended and sent again
             raise
-        session.arrived = Arrival(letter, id)
+        session.arrived = DeliveredMessage(letter, id)
         return turn
 
     async def _begin(self, session: TabState, text: str, settings: TurnSettings) -> tuple[str, Turn]:
@@ -240,13 +240,13 @@ class ChatView:
         settings = node.settings or conversation.settings
         said = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
         tokens: list[Token] = []
-        async with aclosing(self.speaker.score(said, model=settings.model or None, top_logprobs=ALTERNATIVES)) as items:
+        async with aclosing(self.assistant.score(said, model=settings.model or None, top_logprobs=ALTERNATIVES)) as items:
             async for item in items:
                 if isinstance(item, Token):
                     tokens.append(item)
                 elif item.reason is not FinishReason.STOP:
                     raise PellucidError(item.error or "The reading of the message was broken off: look at its tokens again.")
-        found = within(tokens, node.text.strip() if node.role != ASSISTANT else node.text)
+        found = last_occurrence(tokens, node.text.strip() if node.role != ASSISTANT else node.text)
         if found is None:
             raise InvalidRequestError("The template of the model changes this message: its tokens cannot be told from the others.")
         return found

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.attachments import MAX_BYTES, MAX_FILE_BYTES
+from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown import blocks
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turn
 
 
-def picture(session: TabState, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
+def payload(session: TabState, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
     """What a tab shows. ``turn`` is the answer on its way, if there is one. Of a long conversation the first one takes seconds.
 
     Strings are what Gradio compares fastest, and what has not changed is not sent again.
@@ -28,14 +28,14 @@ def picture(session: TabState, conversation: Conversation | None, turn: Turn | N
         "id": None if conversation is None else conversation.id,
         "title": "" if conversation is None else conversation.title,
         "messages": [_message(session, conversation, node) for node in finished if conversation is not None],
-        "live": None if turn is None or conversation is None else live(session, conversation, turn),
+        "live": None if turn is None or conversation is None else live_payload(session, conversation, turn),
         "notice": {"n": number, "text": sentence},
         "draft": {"n": draft, "text": text} if draft else None,
         "redo": None if conversation is None or turn is not None else _next(conversation),
         "arrived": None if session.arrived is None else asdict(session.arrived),
         "stale": not session.owner,
         "fileLimit": MAX_FILE_BYTES,
-        "filesLimit": MAX_BYTES,
+        "filesLimit": MAX_MESSAGE_BYTES,
     }
 
 
@@ -72,7 +72,7 @@ def node_stats(usage: Usage) -> str:
     return " · ".join([*parts, *_prompt(usage)])
 
 
-def live(session: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
+def live_payload(session: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
     """The part of a picture that grows."""
     node = conversation.nodes[turn.node]
     looked = turn.node in session.tokens

@@ -40,15 +40,15 @@ NOTHING: Mapping[str, Any] = {
 
 
 @dataclass(eq=False)
-class Compared:
+class CompareState:
     """What one tab has compared last."""
 
     duel: SideBySide | None = None
     shown: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
 
-    def __deepcopy__(self, _: object) -> Compared:
+    def __deepcopy__(self, _: object) -> CompareState:
         """Each tab has its own."""
-        return Compared()
+        return CompareState()
 
     def stop(self) -> None:
         """End what is going on with what there is."""
@@ -57,33 +57,33 @@ class Compared:
 
 
 async def compare(
-    speaker: Assistant, kept: Compared, prompt: str, sides: tuple[TurnSettings, TurnSettings]
+    assistant: Assistant, kept: CompareState, prompt: str, sides: tuple[TurnSettings, TurnSettings]
 ) -> AsyncGenerator[dict[str, Any]]:
     """Have both sides answer and read; what to show, as it comes. Where nothing can be compared, what there was stays."""
     try:
         if not prompt.strip():
             raise InvalidRequestError("There is no prompt: write what both sides should answer.")
-        default = (await speaker.cards())[0].name
+        default = (await assistant.cards())[0].name
     except PellucidError as error:
         yield wrong(kept, error)
         return
     a, b = (replace(side, model=side.model or default) for side in sides)
     kept.duel = SideBySide(Side("A", a), Side("B", b))
-    async with aclosing(kept.duel.run(speaker, prompt)) as pictures:
-        async for shown in pictures:
+    async with aclosing(kept.duel.run(assistant, prompt)) as payloads:
+        async for shown in payloads:
             kept.shown = shown
             yield shown
 
 
-def wrong(kept: Compared, error: PellucidError) -> dict[str, Any]:
+def wrong(kept: CompareState, error: PellucidError) -> dict[str, Any]:
     """What there is, and what went wrong."""
     return kept.shown | {"status": str(error), "wrong": True}
 
 
-def compare_tab(page: gr.Blocks, speaker: Assistant) -> None:
+def compare_tab(page: gr.Blocks, assistant: Assistant) -> None:
     """The tab."""
     with gr.Tab("Compare", id="compare"):
-        kept = gr.State(Compared())
+        kept = gr.State(CompareState())
         with gr.Row():
             with gr.Column(min_width=280):
                 first = turn_controls("Side A", GREEDY, opened=True)
@@ -95,21 +95,21 @@ def compare_tab(page: gr.Blocks, speaker: Assistant) -> None:
 
     size = len(first.parts)
 
-    async def on_go(looking: Compared, asked: str, *given: Any) -> AsyncGenerator[dict[str, Any]]:
+    async def on_go(looking: CompareState, asked: str, *given: Any) -> AsyncGenerator[dict[str, Any]]:
         try:
             sides = first.settings(given[:size]), second.settings(given[size:])
         except PellucidError as error:
             yield wrong(looking, error)
             return
-        async with aclosing(compare(speaker, looking, asked, sides)) as pictures:
-            async for shown in pictures:
+        async with aclosing(compare(assistant, looking, asked, sides)) as payloads:
+            async for shown in payloads:
                 yield shown
 
-    async def on_act(looking: Compared) -> None:
+    async def on_act(looking: CompareState) -> None:
         looking.stop()
 
     async def on_load() -> Sequence[Any]:
-        return [*await first.showing(speaker, None), *await second.showing(speaker, None, which=1)]
+        return [*await first.showing(assistant, None), *await second.showing(assistant, None, which=1)]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [*first.parts, *second.parts], **quiet)

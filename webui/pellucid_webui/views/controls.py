@@ -57,26 +57,26 @@ class Controls:
         settings.sampling()
         return settings
 
-    async def showing(self, speaker: Assistant, settings: TurnSettings | None, which: int = 0) -> list[Any]:
+    async def showing(self, assistant: Assistant, settings: TurnSettings | None, which: int = 0) -> list[Any]:
         """Updates of all parts: the models that the server has, and these settings.
 
         Without settings the rest stays as it is, and the model with the number ``which`` is chosen, or the last one before it.
         """
         if settings is None:
-            return [await model_choices(speaker, which=which), *[gr.skip() for _ in self.parts[1:]]]
+            return [await model_choices(assistant, which=which), *[gr.skip() for _ in self.parts[1:]]]
         seed = "" if settings.seed is None else str(settings.seed)
         rest = (settings.system, settings.temperature, settings.top_p, settings.min_p, settings.top_k, seed, settings.max_tokens)
-        return [await model_choices(speaker, chosen=settings.model), *rest]
+        return [await model_choices(assistant, chosen=settings.model), *rest]
 
     def unchanged(self) -> list[Any]:
         """Updates that leave all as it is."""
         return [gr.skip() for _ in self.parts]
 
 
-async def model_choices(speaker: Assistant, info: str = WHICH, chosen: str = "", which: int = 0) -> Any:
+async def model_choices(assistant: Assistant, info: str = WHICH, chosen: str = "", which: int = 0) -> Any:
     """An update of a menu of models, with its hint and the one that is chosen, if it is there; where none is the hint says why."""
     try:
-        names = [card.name for card in await speaker.cards()]
+        names = [card.name for card in await assistant.cards()]
     except PellucidError as error:
         return gr.Dropdown(choices=[], value=None, info=str(error))
     return gr.Dropdown(choices=names, value=chosen if chosen in names else names[: which + 1][-1], info=info)

@@ -22,7 +22,7 @@ SCRIPT = """
 Pellucid.mountConversations({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-MOST = 500
+MAX_LISTED = 500
 """Conversations in the list: older ones are found by searching."""
 
 _NUMBERS = count(1)
@@ -32,12 +32,12 @@ _NUMBERS = count(1)
 class ConversationList:
     """Serves the lists of all tabs."""
 
-    desk: ChatView
+    chat_view: ChatView
 
     @property
     def store(self) -> ConversationStore:
         """Where the conversations are."""
-        return self.desk.store
+        return self.chat_view.store
 
     async def act(self, session: TabState, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Do what the script asks for; the list after that."""
@@ -45,21 +45,21 @@ class ConversationList:
             more = await self._verbs(session, asked)
         except PellucidError as error:
             more = {"notice": {"n": next(_NUMBERS), "text": str(error)}}
-        return await self.picture(session) | more
+        return await self.payload(session) | more
 
-    async def picture(self, session: TabState) -> dict[str, Any]:
+    async def payload(self, session: TabState) -> dict[str, Any]:
         """The list, as the script draws it."""
-        found = await asyncio.to_thread(self.store.list, session.owner, session.search, MOST + 1)
+        found = await asyncio.to_thread(self.store.list, session.owner, session.search, MAX_LISTED + 1)
         items = [
             {"id": one.id, "title": one.title, "updated": one.updated, "messages": one.messages, "snippet": one.snippet} for one in found
         ]
         return {
-            "items": items[:MOST],
-            "isCut": len(items) > MOST,
+            "items": items[:MAX_LISTED],
+            "isCut": len(items) > MAX_LISTED,
             "open": session.conversation,
             "search": session.search,
             "notice": {"n": next(_NUMBERS), "text": ""},
-            "importLimit": import_export.LIMIT,
+            "importLimit": import_export.MAX_IMPORT_BYTES,
         }
 
     async def _verbs(self, session: TabState, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ConversationList:
         elif verb == "rename":
             await asyncio.to_thread(self.store.rename, owner, id, str(asked.get("title", "")))
         elif verb == "delete":
-            await self.desk.chat(session).delete(id)
+            await self.chat_view.chat(session).delete(id)
             if session.conversation == id:
                 session.look_at(None)
         elif verb == "export":
@@ -110,6 +110,6 @@ class ConversationList:
         raise InvalidRequestError(f"A conversation is exported as json or markdown, not as {form!r}.")
 
 
-def shelf_panel() -> gr.HTML:
+def conversation_list_panel() -> gr.HTML:
     """The component; its script triggers ``act``."""
     return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-shelf", apply_default_css=False)

@@ -32,7 +32,7 @@ SCRIPT = """
 Pellucid.mountInfill({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-LEAST_MS = 0.5
+MIN_STAGE_MS = 0.5
 """Stages that took less than this are not told; all of them together always are."""
 
 NO_INFILL = "was not trained to fill in: it only continues the text before the cursor, and does not see what stands behind it."
@@ -59,7 +59,7 @@ BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(or
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
 
 
-async def complete(speaker: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:
+async def complete(assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:
     """What the language server suggests at a place, and why."""
     answered: list[Token] = []
 
@@ -68,7 +68,7 @@ async def complete(speaker: Assistant, before: str, after: str, language: str, l
         return decide(candidate, level)
 
     settings, context = replace(CompletionSettings(), level=level, ahead=False), ContextSettings()
-    road = FixedProvider(speaker)
+    road = FixedProvider(assistant)
     completer = Completer(settings, lambda: road, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note)
     # A newer request for a document supersedes the older one: each has its own, since other people have this page open as well.
     place = Place(f"untitled:page-{next(_NUMBERS)}", before, after, language)
@@ -78,7 +78,7 @@ async def complete(speaker: Assistant, before: str, after: str, language: str, l
         assert explanation is not None, "of the suggestion"
         said = completer.recent.find(place)
         tokens = answered or ([] if said is None else list(said.tokens))
-        return await _picture(speaker, place, found[0].text if found else "", tokens, explanation)
+        return await _payload(assistant, place, found[0].text if found else "", tokens, explanation)
     except PellucidError as error:
         return empty(before, after) | {"status": str(error), "wrong": True}
     finally:
@@ -102,17 +102,17 @@ def empty(before: str, after: str) -> dict[str, Any]:
     }
 
 
-async def _picture(speaker: Assistant, place: Place, shown: str, tokens: Sequence[Token], explanation: Explanation) -> dict[str, Any]:
+async def _payload(assistant: Assistant, place: Place, shown: str, tokens: Sequence[Token], explanation: Explanation) -> dict[str, Any]:
     whole = "".join(token.text for token in tokens)
     verdict = explanation.verdict
     rows = [] if verdict is None else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]
     prompt = explanation.prompt
-    text = "" if prompt is None else await speaker.infill_prompt(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+    text = "" if prompt is None else await assistant.infill_prompt(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
     return empty(place.before, place.after) | {
         "shown": shown,
         "cut": whole[len(shown) :],
         "status": f"{str(explanation.outcome).capitalize()}: {explanation.reason}",
-        "caveat": "" if await _fills_in(speaker, explanation.model) else f"{explanation.model} {NO_INFILL}",
+        "caveat": "" if await _fills_in(assistant, explanation.model) else f"{explanation.model} {NO_INFILL}",
         "cost": _cost(explanation),
         "batches": [pack(tokens)] if tokens else [],
         "gate": rows,
@@ -120,14 +120,14 @@ async def _picture(speaker: Assistant, place: Place, shown: str, tokens: Sequenc
     }
 
 
-async def _fills_in(speaker: Assistant, model: str | None) -> bool:
-    return all(card.infill for card in await speaker.cards() if card.name == model)
+async def _fills_in(assistant: Assistant, model: str | None) -> bool:
+    return all(card.infill for card in await assistant.cards() if card.name == model)
 
 
-async def _trusted(speaker: Assistant, model: str) -> str:
+async def _trusted(assistant: Assistant, model: str) -> str:
     """How far the suggestions of a model can be trusted; of the first one, where none is chosen."""
     try:
-        cards = await speaker.cards()
+        cards = await assistant.cards()
     except PellucidError as error:
         return f"<p>{escape(str(error))}</p>"
     return "".join([trust(card) for card in cards if card.name == model] or [trust(card) for card in cards[:1]])
@@ -136,7 +136,7 @@ async def _trusted(speaker: Assistant, model: str) -> str:
 def _cost(explanation: Explanation) -> str:
     """Why an answer ended, and what it has cost, in sentences."""
     stages = explanation.milliseconds
-    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in stages.items() if value >= LEAST_MS or name == "total")
+    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in stages.items() if value >= MIN_STAGE_MS or name == "total")
     usage = explanation.usage
     read = "" if usage is None else f"{usage.cached} tokens of the prompt came from the cache, {usage.computed} had to be computed. "
     why = "" if explanation.ending is None else f"{WHY[Ending(explanation.ending)]} "
@@ -147,7 +147,7 @@ def _threshold(verdict: GateVerdict, name: str) -> str:
     return f"{verdict.thresholds[name]:.3f}" if name in verdict.thresholds else "–"
 
 
-def infill_tab(page: gr.Blocks, speaker: Assistant) -> None:
+def infill_tab(page: gr.Blocks, assistant: Assistant) -> None:
     """The tab."""
     with gr.Tab("Infill", id="infill"):
         with gr.Row():
@@ -164,13 +164,13 @@ def infill_tab(page: gr.Blocks, speaker: Assistant) -> None:
         asked: Mapping[str, Any] = event._data or {}
         before, after = str(asked.get("before", "")), str(asked.get("after", ""))
         yield empty(before, after) | {"status": "Asking the model."}
-        yield await complete(speaker, before, after, name, GateLevel(sure), chosen or "")
+        yield await complete(assistant, before, after, name, GateLevel(sure), chosen or "")
 
     async def on_load() -> Any:
-        return await model_choices(speaker, "which fills in")
+        return await model_choices(assistant, "which fills in")
 
     async def on_choice(chosen: str) -> str:
-        return await _trusted(speaker, chosen)
+        return await _trusted(assistant, chosen)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [model], **quiet)

@@ -18,7 +18,7 @@ from pellucid.tokens import Finish, FinishReason, Token
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, content_of, text_of
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES
-from pellucid_webui.inspection.histograms import entropy_picture, rank_picture
+from pellucid_webui.inspection.histograms import entropy_histogram, rank_histogram
 from pellucid_webui.inspection.reading import ReadingFigures, SurprisingLine
 from pellucid_webui.views.controls import model_choices
 
@@ -64,16 +64,16 @@ NOTHING: Mapping[str, Any] = {
 
 
 @dataclass(eq=False)
-class Read:
+class ReadState:
     """What one tab has read last, and what it reads now."""
 
     reading: ReadingFigures | None = None
     shown: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
     listening: asyncio.Task[None] | None = None
 
-    def __deepcopy__(self, _: object) -> Read:
+    def __deepcopy__(self, _: object) -> ReadState:
         """Each tab has its own."""
-        return Read()
+        return ReadState()
 
     def stop(self) -> None:
         """Read no further."""
@@ -82,17 +82,17 @@ class Read:
 
 
 @dataclass(eq=False)
-class _Heard:
+class _PartialReading:
     """What has come of a text so far, and which model reads it."""
 
     tokens: list[Token] = field(default_factory=list)
     model: str = ""
 
 
-async def read(speaker: Assistant, kept: Read, text: str, model: str) -> AsyncGenerator[dict[str, Any]]:
+async def read(assistant: Assistant, kept: ReadState, text: str, model: str) -> AsyncGenerator[dict[str, Any]]:
     """Read a text, and show it as it is read. Where nothing comes of it, what was read before stays."""
-    number, heard, batches, packed = next(_NUMBERS), _Heard(), list[str](), 0
-    listening = kept.listening = asyncio.create_task(_listen(speaker, text, model, heard))
+    number, heard, batches, packed = next(_NUMBERS), _PartialReading(), list[str](), 0
+    listening = kept.listening = asyncio.create_task(_listen(assistant, text, model, heard))
     try:
         yield _shown(number, batches, "Reading…", progress=_progress(text, heard.tokens))
         while not listening.done():
@@ -110,12 +110,12 @@ async def read(speaker: Assistant, kept: Read, text: str, model: str) -> AsyncGe
     yield kept.shown | _end(listening, len(heard.tokens))
 
 
-async def _listen(speaker: Assistant, text: str, model: str, heard: _Heard) -> None:
+async def _listen(assistant: Assistant, text: str, model: str, heard: _PartialReading) -> None:
     """Hear a text to its end. Raises a PellucidError where that does not come."""
     if not text:
         raise InvalidRequestError("There is nothing to read: paste a text, or open a file.")
-    heard.model = model or (await speaker.cards())[0].name
-    async with aclosing(speaker.score(text, model=heard.model, top_logprobs=ALTERNATIVES)) as items:
+    heard.model = model or (await assistant.cards())[0].name
+    async with aclosing(assistant.score(text, model=heard.model, top_logprobs=ALTERNATIVES)) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 heard.tokens.append(item)
@@ -135,7 +135,7 @@ def _end(listening: asyncio.Task[None], tokens: int) -> dict[str, Any]:
     return {"status": str(error) if isinstance(error, PellucidError) else UNEXPECTED, "wrong": True}
 
 
-def export(kept: Read, form: str) -> dict[str, Any]:
+def export(kept: ReadState, form: str) -> dict[str, Any]:
     """What was read last, as a file for the browser to save. Raises InvalidRequestError where there is none."""
     if kept.reading is None:
         raise InvalidRequestError("Nothing was read yet.")
@@ -163,7 +163,7 @@ def lines_of(reading: ReadingFigures) -> list[dict[str, Any]]:
     return [_line(line, first[line.number]) for line in lines]
 
 
-async def act(kept: Read, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+async def act(kept: ReadState, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """Do what the script asks for; what to show then, None for what is shown already."""
     if asked.get("verb") == "stop":
         kept.stop()
@@ -174,7 +174,7 @@ async def act(kept: Read, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         return kept.shown | {"status": str(error), "wrong": True}
 
 
-def opened(kept: Read, file: object) -> tuple[str | None, dict[str, Any]]:
+def opened(kept: ReadState, file: object) -> tuple[str | None, dict[str, Any]]:
     """Return the text of a file that the script has read, and what to show; None and the reason if it has no text."""
     try:
         name, content = content_of(file)
@@ -183,10 +183,10 @@ def opened(kept: Read, file: object) -> tuple[str | None, dict[str, Any]]:
         return None, kept.shown | {"status": str(error), "wrong": True}
 
 
-def read_tab(page: gr.Blocks, speaker: Assistant) -> None:
+def read_tab(page: gr.Blocks, assistant: Assistant) -> None:
     """The tab."""
     with gr.Tab("Read", id="read"):
-        kept = gr.State(Read())
+        kept = gr.State(ReadState())
         with gr.Row():
             with gr.Column(scale=2, min_width=280, elem_id="pl-read-side"):
                 text = gr.Textbox(
@@ -200,22 +200,22 @@ def read_tab(page: gr.Blocks, speaker: Assistant) -> None:
                 with gr.Row(elem_id="pl-histograms"):
                     ranks, entropies = gr.Plot(label="Ranks"), gr.Plot(label="Entropies")
 
-    async def on_read(looking: Read, given: str, name: str) -> AsyncGenerator[Sequence[Any]]:
+    async def on_read(looking: ReadState, given: str, name: str) -> AsyncGenerator[Sequence[Any]]:
         before = looking.reading
-        async with aclosing(read(speaker, looking, given, name)) as pictures:
-            async for shown in pictures:
+        async with aclosing(read(assistant, looking, given, name)) as payloads:
+            async for shown in payloads:
                 yield [shown, gr.skip(), gr.skip()]
         if looking.reading is not None and looking.reading is not before:
-            yield [gr.skip(), rank_picture(looking.reading), entropy_picture(looking.reading)]
+            yield [gr.skip(), rank_histogram(looking.reading), entropy_histogram(looking.reading)]
 
     async def on_load() -> Any:
-        return await model_choices(speaker, "which reads")
+        return await model_choices(assistant, "which reads")
 
-    async def on_act(event: gr.EventData, looking: Read) -> Any:
+    async def on_act(event: gr.EventData, looking: ReadState) -> Any:
         shown = await act(looking, event._data or {})
         return gr.skip() if shown is None else shown
 
-    async def on_file(event: gr.EventData, looking: Read) -> tuple[Any, dict[str, Any]]:
+    async def on_file(event: gr.EventData, looking: ReadState) -> tuple[Any, dict[str, Any]]:
         found, shown = await asyncio.to_thread(opened, looking, event._data)
         return gr.skip() if found is None else found, shown
 

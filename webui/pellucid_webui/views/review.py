@@ -56,7 +56,7 @@ class ReviewView:
             if name not in names:
                 name = names[0] if names else ""
             if name:
-                return self._picture(names, name, rater, asked) | {"known": known}
+                return self._payload(names, name, rater, asked) | {"known": known}
         except PellucidError as error:
             note = str(error)
         return _shown(names, name, rater, note or NONE, wrong=bool(note)) | {"known": known}
@@ -71,7 +71,7 @@ class ReviewView:
         verdict = _verdict(str(asked.get("verdict")), a_is_left=review.is_a_left(pair, rater))
         self.reviews.judge(name, Judgement(pair, rater, verdict, reasons, str(asked.get("note", ""))[:2000]))
 
-    def _picture(self, names: Sequence[str], name: str, rater: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _payload(self, names: Sequence[str], name: str, rater: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         if not rater:
             return _shown(names, name, rater, NAMELESS)
         review = self.reviews.find(name)
@@ -133,15 +133,15 @@ def _side(verdict: Verdict, *, a_is_left: bool) -> str:
 
 def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
     """The tab."""
-    desk = ReviewView(reviews)
+    chat_view = ReviewView(reviews)
     with gr.Tab("Review", id="review"):
         view = gr.HTML(value=_shown([], "", "", NONE), html_template="", js_on_load=SCRIPT, elem_id="pl-review", apply_default_css=False)
 
     async def on_act(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
-        return await desk.act(event._data or {}, owner_of(request))
+        return await chat_view.act(event._data or {}, owner_of(request))
 
     async def on_load(request: gr.Request) -> dict[str, Any]:
-        return await desk.act({}, owner_of(request))
+        return await chat_view.act({}, owner_of(request))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)

@@ -19,21 +19,21 @@ from pellucid.errors import PellucidError
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, SYSTEM, USER, TurnSettings
-from pellucid_webui.inspection.alignment import Segment, align, divergence, within
+from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence
 from pellucid_webui.inspection.comparison import perplexity, segment_divergence, summarise
-from pellucid_webui.inspection.word_diff import DiffStretch, stretches
+from pellucid_webui.inspection.word_diff import TextDifference, differences
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
 
-STRONG = 4.0
+STRONG_NATS = 4.0
 """The log ratio, in nats, at which a token is marked as strongly as can be: one side finds it 55 times as likely."""
 
-NOTABLE = 2.0
+NOTABLE_NATS = 2.0
 """The log ratio from which the key for divergences stops at a token."""
 
-ALIKE = 0.005
+EQUAL_NATS = 0.005
 """The log ratio, in nats, below which two models are said to agree."""
 
 LONGEST_SHOWN = 40
@@ -94,34 +94,34 @@ class SideBySide:
         for task in self._tasks:
             task.cancel()
 
-    async def run(self, speaker: Assistant, prompt: str) -> AsyncGenerator[dict[str, Any]]:
+    async def run(self, assistant: Assistant, prompt: str) -> AsyncGenerator[dict[str, Any]]:
         """Have both answer, then have each read the other's answer; what to show, as it comes."""
         self.status = "Both answer…"
-        async with aclosing(self._until([_say(speaker, side, prompt) for side in (self.a, self.b)])) as pictures:
-            async for shown in pictures:
+        async with aclosing(self._until([_say(assistant, side, prompt) for side in (self.a, self.b)])) as payloads:
+            async for shown in payloads:
                 yield shown
         if not self.stopped:
             self.status = "Each reads the other's answer…"
             pairs = ((self.a, self.b), (self.b, self.a))
-            async with aclosing(self._until([_read(speaker, side, other, prompt) for side, other in pairs])) as pictures:
-                async for shown in pictures:
+            async with aclosing(self._until([_read(assistant, side, other, prompt) for side, other in pairs])) as payloads:
+                async for shown in payloads:
                     yield shown
         self.ended = True
         self.status = _verdict(self)
-        yield await asyncio.to_thread(self.picture)
+        yield await asyncio.to_thread(self.payload)
 
-    def picture(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         """What the script draws."""
         self.a.pack()
         self.b.pack()
-        apart = stretches(self.a.text, self.b.text) if self.ended else []
+        apart = differences(self.a.text, self.b.text) if self.ended else []
         return {
             "number": self.number,
             "status": self.status,
             "wrong": False,
             "running": not self.ended,
-            "a": _side_picture(self.a, self.b, [stretch.a for stretch in apart]),
-            "b": _side_picture(self.b, self.a, [stretch.b for stretch in apart]),
+            "a": _side_payload(self.a, self.b, [stretch.a for stretch in apart]),
+            "b": _side_payload(self.b, self.a, [stretch.b for stretch in apart]),
             "summary": summary_rows(self.a, self.b) if self.ended else [],
             "divergences": divergences(self.a, self.b, apart) if self.ended else [],
         }
@@ -129,10 +129,10 @@ class SideBySide:
     async def _until(self, works: Sequence[Coroutine[Any, Any, None]]) -> AsyncGenerator[dict[str, Any]]:
         self._tasks = [asyncio.create_task(work) for work in works]
         try:
-            yield self.picture()
+            yield self.payload()
             while not all(task.done() for task in self._tasks):
                 await asyncio.wait(self._tasks, timeout=TICK_SECONDS)
-                yield self.picture()
+                yield self.payload()
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -142,10 +142,10 @@ class SideBySide:
                 side.error = side.error or _sentence(error)
 
 
-async def _say(speaker: Assistant, side: Side, prompt: str) -> None:
+async def _say(assistant: Assistant, side: Side, prompt: str) -> None:
     """Have a side answer. Raises a PellucidError where it cannot, or not to its end."""
     begun = time.monotonic()
-    stream = speaker.chat(_messages(side, prompt), side.settings.sampling(), model=side.settings.model or None)
+    stream = assistant.chat(_messages(side, prompt), side.settings.sampling(), model=side.settings.model or None)
     try:
         async with aclosing(stream) as items:
             async for item in items:
@@ -158,19 +158,19 @@ async def _say(speaker: Assistant, side: Side, prompt: str) -> None:
         side.took = time.monotonic() - begun
 
 
-async def _read(speaker: Assistant, side: Side, other: Side, prompt: str) -> None:
+async def _read(assistant: Assistant, side: Side, other: Side, prompt: str) -> None:
     """Have ``other`` read what ``side`` said, as if it were its own answer to the prompt. Raises a PellucidError where it cannot."""
     if not side.text.strip():
         return
     conversation = [*_messages(other, prompt), Message(ASSISTANT, side.text)]
     tokens: list[Token] = []
-    async with aclosing(speaker.score(conversation, model=other.settings.model or None, top_logprobs=ALTERNATIVES)) as items:
+    async with aclosing(assistant.score(conversation, model=other.settings.model or None, top_logprobs=ALTERNATIVES)) as items:
         async for item in items:
             if isinstance(item, Finish):
                 _check(item)
             else:
                 tokens.append(item)
-    side.read = within(tokens, side.text)
+    side.read = last_occurrence(tokens, side.text)
     if side.read is None:
         raise PellucidError(f"The template of {other.name}'s model changes this answer: {other.name} cannot read it as it is.")
 
@@ -193,7 +193,7 @@ def _messages(side: Side, prompt: str) -> list[Message]:
     return [*system, Message(USER, prompt)]
 
 
-def _side_picture(side: Side, other: Side, apart: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def _side_payload(side: Side, other: Side, apart: Sequence[tuple[int, int]]) -> dict[str, Any]:
     settings = side.settings
     chosen = f"temperature {settings.temperature:g}" if settings.temperature else "greedy"
     speed = ""
@@ -219,13 +219,13 @@ def marks(side: Side, other: Side) -> list[dict[str, Any] | None]:
         ratio = segment.log_ratio
         mark = None
         if ratio is not None:
-            value = max(-1.0, min(1.0, ratio / STRONG))
+            value = max(-1.0, min(1.0, ratio / STRONG_NATS))
             mark = {"text": words(segment, ratio, side.name, other.name), "value": round(value, 4)}
         found += [mark] * len(segment.a)
     return found
 
 
-def divergences(a: Side, b: Side, apart: Sequence[DiffStretch]) -> list[tuple[str, int, str]]:
+def divergences(a: Side, b: Side, apart: Sequence[TextDifference]) -> list[tuple[str, int, str]]:
     """Where to look: the side, the number of a token there, and words. First where the texts differ, then notable tokens."""
     found: list[tuple[str, int, str]] = []
     for stretch in apart:
@@ -236,7 +236,7 @@ def divergences(a: Side, b: Side, apart: Sequence[DiffStretch]) -> list[tuple[st
         index = 0
         for segment in side.segments():
             ratio = segment.log_ratio
-            if ratio is not None and abs(ratio) >= NOTABLE:
+            if ratio is not None and abs(ratio) >= NOTABLE_NATS:
                 found.append((side.name.lower(), index, f"{side.name}'s answer: {words(segment, ratio, side.name, other.name)}"))
             index += len(segment.a)
     return found
@@ -260,7 +260,7 @@ def words(segment: Segment, ratio: float, here: str, there: str) -> str:
     """What a log ratio means: that of the side ``here``, which said the segment, to the side ``there``."""
     kl = segment_divergence(segment)
     distance = "" if kl is None else f", KL at least {kl / log(2):.3f} bits"
-    if abs(ratio) < ALIKE:
+    if abs(ratio) < EQUAL_NATS:
         return f"equally likely under {here} and {there}{distance}"
     return f"log ratio {ratio / log(2):+.2f} bits: {'likelier' if ratio > 0 else 'less likely'} under {here} than under {there}{distance}"
 
@@ -270,7 +270,7 @@ def _verdict(duel: SideBySide) -> str:
         return "Stopped: the answers are not read to their ends by the other side."
     if duel.a.error or duel.b.error:
         return "Not all went well: the sentence below an answer says why."
-    at = divergence(duel.a.text, duel.b.text)
+    at = first_difference(duel.a.text, duel.b.text)
     parted = "Both say the same." if at is None else f"The answers part at character {at + 1}."
     one = duel.a.settings.model == duel.b.settings.model and duel.a.settings.system == duel.b.settings.system
     return (
@@ -280,7 +280,7 @@ def _verdict(duel: SideBySide) -> str:
     )
 
 
-def _what_differs(a: Side, b: Side, stretch: DiffStretch) -> str:
+def _what_differs(a: Side, b: Side, stretch: TextDifference) -> str:
     said_a, said_b = a.text[slice(*stretch.a)], b.text[slice(*stretch.b)]
     if said_a and said_b:
         return f"{a.name} says {_quoted(said_a)}, {b.name} says {_quoted(said_b)}."
