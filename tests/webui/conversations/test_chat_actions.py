@@ -127,7 +127,7 @@ class TestSend:
 
     async def test_nothing(self, chat: ScriptedChat) -> None:
         """Nothing is no message."""
-        with pytest.raises(InvalidRequestError, match="nothing to send"):
+        with pytest.raises(InvalidRequestError, match="message is empty"):
             await chat.actions.send(chat.id, " \n", SETTINGS)
         assert chat.texts == []
 
@@ -143,6 +143,18 @@ class TestSend:
         with pytest.raises(UnavailableError):
             await chat.actions.send(chat.id, "Hi", TurnSettings())
         assert (chat.texts, chat.store.list("ann")[0].title) == ([], DEFAULT_TITLE)
+
+    async def test_the_first_message(self, chat: ScriptedChat) -> None:
+        """The first message creates its conversation; one that cannot be answered creates none."""
+        chat.script(*tokens("a"))
+        id, turn = await chat.actions.send_first("Hi", SETTINGS)
+        await ended(turn)
+        assert [node.text for node in chat.store.conversation("ann", id).path()] == ["Hi", "a"]
+
+        for text, settings in ((" ", SETTINGS), ("Hi", TurnSettings(top_p=5))):
+            with pytest.raises(InvalidRequestError):
+                await chat.actions.send_first(text, settings)
+        assert {one.id for one in chat.store.list("ann")} == {chat.id, id}
 
 
 class TestVersions:
@@ -203,7 +215,7 @@ class TestVersions:
     async def test_edit_to_nothing(self, chat: ScriptedChat) -> None:
         """A message cannot be edited away."""
         answer = await chat.say("Hi", "one")
-        with pytest.raises(InvalidRequestError, match="nothing left of the message"):
+        with pytest.raises(InvalidRequestError, match="edited message is empty"):
             await chat.actions.edit(chat.id, answer, " ", SETTINGS)
 
     async def test_undo(self, chat: ScriptedChat) -> None:
@@ -344,10 +356,10 @@ class TestOnItsWay:
         """While an answer is on its way nothing else begins or is undone at its place; after it, or after a stop, it may."""
         chat.script(*tokens("a"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
-        with pytest.raises(InvalidRequestError, match="on its way in this conversation: stop it first"):
+        with pytest.raises(InvalidRequestError, match="being generated in this conversation: stop it"):
             await VERBS[verb](chat.actions, chat.id, turn.node)
         assert chat.actions.running(await chat.actions.conversation(chat.id)) is turn
-        while turn.said < 1:
+        while turn.generated < 1:
             await asyncio.sleep(0)
         await turn.stop()
         chat.script(*tokens("b"))
@@ -380,7 +392,7 @@ class TestOnItsWay:
         turn = await chat.actions.retry(chat.id, first, SETTINGS)
         await chat.actions.walk(chat.id, first)
         await chat.say("more", "three")
-        with pytest.raises(InvalidRequestError, match="on its way"):
+        with pytest.raises(InvalidRequestError, match="being generated"):
             await chat.actions.branch(chat.id, turn.node, 0, 1, SETTINGS)
 
         assert chat.path == ["Hi", "one", "more", "three"]
@@ -432,7 +444,7 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """No verb of the chat is forgotten here."""
-        assert {name for name in vars(ChatActions) if not name.startswith("_")} == {*ALL_VERBS, "running"}
+        assert {name for name in vars(ChatActions) if not name.startswith("_")} == {*ALL_VERBS, "running", "send_first"}
 
 
 def test_messages() -> None:

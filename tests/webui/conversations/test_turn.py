@@ -50,11 +50,11 @@ class TurnSetup:
         return self.turns.start(turn, self.assistant, QUESTION, settings)
 
     @property
-    def kept(self) -> Node:
+    def saved(self) -> Node:
         return self.store.conversation(OWNER, self.conversation).nodes[self.node]
 
     @property
-    def kept_tokens(self) -> list[str]:
+    def saved_tokens(self) -> list[str]:
         return [token.text for token in unpack(self.store.tokens(OWNER, self.conversation, self.node))]
 
 
@@ -86,10 +86,10 @@ async def test_an_answer(setup: TurnSetup) -> None:
 
     await ended(turn)
 
-    assert (turn.text, turn.end, turn.error, turn.usage, turn.said) == ("Hello", FinishReason.STOP, None, usage(2), 2)
-    assert (setup.kept.text, setup.kept.end, setup.kept.usage, setup.kept.error) == ("Hello", FinishReason.STOP, usage(2), None)
-    assert setup.kept_tokens == ["Hel", "lo"]
-    assert (turn.begun, turn.first, turn.rate) == (0, 1, 10)
+    assert (turn.text, turn.end, turn.error, turn.usage, turn.generated) == ("Hello", FinishReason.STOP, None, usage(2), 2)
+    assert (setup.saved.text, setup.saved.end, setup.saved.usage, setup.saved.error) == ("Hello", FinishReason.STOP, usage(2), None)
+    assert setup.saved_tokens == ["Hel", "lo"]
+    assert (turn.started, turn.first_token, turn.rate) == (0, 1, 10)
     assert setup.turns.find(setup.node) is setup.turns.find(None) is None
 
 
@@ -109,15 +109,15 @@ async def test_going_on(setup: TurnSetup) -> None:
     assert setup.assistant.asked[0].continue_last
     assert turn.text == "Hello"
     assert [token.text for token in unpack(turn.batches)] == ["Hel", "lo"]
-    assert setup.kept_tokens == ["lo"]
+    assert setup.saved_tokens == ["lo"]
 
 
 @pytest.mark.parametrize("reason", list(FinishReason))
 async def test_ends(setup: TurnSetup, reason: FinishReason) -> None:
     """An answer ends for the reason that the speaker gives; without a sentence for an error there is one of ours."""
     turn = await ended(setup.begin(*tokens("a"), Finish(reason, Usage(generated=1))))
-    assert (turn.end, setup.kept.end, turn.text) == (reason, reason, "a")
-    assert turn.error == setup.kept.error == (FAILED if reason is FinishReason.ERROR else None)
+    assert (turn.end, setup.saved.end, turn.text) == (reason, reason, "a")
+    assert turn.error == setup.saved.error == (FAILED if reason is FinishReason.ERROR else None)
 
 
 async def test_it_is_saved_as_it_comes(setup: TurnSetup) -> None:
@@ -125,11 +125,11 @@ async def test_it_is_saved_as_it_comes(setup: TurnSetup) -> None:
     go = asyncio.Event()
     turn = setup.begin(*tokens(*"ab"), go, *tokens(*"cdef"))
     await until(turn, "ab")
-    assert (setup.kept.text, setup.kept.end, setup.kept_tokens) == ("ab", None, ["a", "b"])
+    assert (setup.saved.text, setup.saved.end, setup.saved_tokens) == ("ab", None, ["a", "b"])
 
     go.set()
     await ended(turn)
-    assert (setup.kept.text, len(turn.batches)) == ("abcdef", 2)
+    assert (setup.saved.text, len(turn.batches)) == ("abcdef", 2)
 
 
 async def test_stop(setup: TurnSetup) -> None:
@@ -140,7 +140,7 @@ async def test_stop(setup: TurnSetup) -> None:
     await turn.stop()
 
     assert (turn.text, turn.end, turn.error, turn.usage.generated) == ("ab", FinishReason.CANCELLED, None, 2)
-    assert (setup.kept.text, setup.kept.end, setup.kept.usage) == ("ab", FinishReason.CANCELLED, usage(2))
+    assert (setup.saved.text, setup.saved.end, setup.saved.usage) == ("ab", FinishReason.CANCELLED, usage(2))
     assert setup.assistant.asked[0].closed
     assert setup.turns.find(setup.node) is None
 
@@ -148,10 +148,10 @@ async def test_stop(setup: TurnSetup) -> None:
 async def test_stop_keeps_what_was_not_saved_yet(setup: TurnSetup) -> None:
     """Tokens that came just before a stop are kept as well."""
     turn = setup.begin(*tokens("a", "b"), None)
-    while turn.said < 2:
+    while turn.generated < 2:
         await asyncio.sleep(0)
     await turn.stop()
-    assert (turn.text, setup.kept.text, setup.kept_tokens) == ("ab", "ab", ["a", "b"])
+    assert (turn.text, setup.saved.text, setup.saved_tokens) == ("ab", "ab", ["a", "b"])
 
 
 @pytest.mark.parametrize("steps", range(5))
@@ -162,9 +162,9 @@ async def test_stop_at_any_moment(setup: TurnSetup, steps: int) -> None:
         await asyncio.sleep(0)
     await asyncio.gather(turn.stop(), turn.stop())
     await turn.stop()
-    assert turn.end is setup.kept.end
+    assert turn.end is setup.saved.end
     assert turn.end in (FinishReason.STOP, FinishReason.CANCELLED)
-    assert turn.text == setup.kept.text
+    assert turn.text == setup.saved.text
 
 
 async def test_stop_of_what_was_not_begun(setup: TurnSetup) -> None:
@@ -178,13 +178,13 @@ async def test_an_error(setup: TurnSetup) -> None:
     """What goes wrong is told in its own sentence, and kept; the text before it stays."""
     turn = await ended(setup.begin(*tokens("so far"), UnavailableError("No server answers.")))
     assert (turn.text, turn.end, turn.error) == ("so far", FinishReason.ERROR, "No server answers.")
-    assert (setup.kept.text, setup.kept.end, setup.kept.error) == ("so far", FinishReason.ERROR, "No server answers.")
+    assert (setup.saved.text, setup.saved.end, setup.saved.error) == ("so far", FinishReason.ERROR, "No server answers.")
 
 
 async def test_an_error_before_anything(setup: TurnSetup) -> None:
     """The same where nothing was said; settings out of bounds are such an error."""
     turn = await ended(setup.begin(settings=TurnSettings(top_p=2)))
-    assert (turn.text, turn.end, turn.error, turn.rate, turn.first) == (
+    assert (turn.text, turn.end, turn.error, turn.rate, turn.first_token) == (
         "",
         FinishReason.ERROR,
         "top_p must be above 0 and at most 1, not 2.",
@@ -197,7 +197,7 @@ async def test_a_failure(setup: TurnSetup, caplog: pytest.LogCaptureFixture) -> 
     """A failure of ours is told without its details, which the log has."""
     with caplog.at_level(logging.ERROR):
         turn = await ended(setup.begin(*tokens("a"), RuntimeError("details")))
-    assert (turn.text, turn.end, turn.error, setup.kept.error) == ("a", FinishReason.ERROR, UNEXPECTED, UNEXPECTED)
+    assert (turn.text, turn.end, turn.error, setup.saved.error) == ("a", FinishReason.ERROR, UNEXPECTED, UNEXPECTED)
     assert "details" in caplog.text
 
 
@@ -219,7 +219,7 @@ async def test_half_characters(setup: TurnSetup) -> None:
     """Tokens without a text of their own are kept with their bytes."""
     halves = [token("", 1, data=b"\xf0\x9f"), token("😀", 2, data=b"\x98\x80")]
     await ended(setup.begin(*halves))
-    assert setup.kept.text == "😀"
+    assert setup.saved.text == "😀"
     assert [one.bytes for one in unpack(setup.store.tokens(OWNER, setup.conversation, setup.node))] == [b"\xf0\x9f", b"\x98\x80"]
 
 
@@ -308,7 +308,7 @@ def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses:
         if stop_after < len(events):
             await turn.stop()
         await looking
-        assert seen[-1] == (turn.text, turn.end) == (setup.kept.text, setup.kept.end)
+        assert seen[-1] == (turn.text, turn.end) == (setup.saved.text, setup.saved.end)
         assert turn.end is not None
         assert [end for _, end in seen[:-1]] == [None] * (len(seen) - 1)
 
@@ -333,9 +333,9 @@ class TestTurns:
     async def test_one_conversation_at_a_time(self) -> None:
         """There is one lock for each conversation, for as long as somebody has it."""
         turns = Turns()
-        lock = turns.alone("a")
-        assert turns.alone("a") is lock
-        assert turns.alone("b") is not lock
+        lock = turns.lock("a")
+        assert turns.lock("a") is lock
+        assert turns.lock("b") is not lock
 
 
 ANSWER = """
@@ -344,9 +344,9 @@ from pathlib import Path
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
-from scripted_speaker import MODEL, ScriptedSpeaker, token
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token
 
-class Endless(ScriptedSpeaker):
+class Endless(ScriptedPageAssistant):
     async def chat(self, messages, params, **rest):
         number = 0
         while True:
@@ -386,10 +386,10 @@ async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
         assert len(node.text) >= shown
         assert node.end is None
         setup = TurnSetup(store, found.id, node.id)
-        assert "".join(setup.kept_tokens) == node.text
+        assert "".join(setup.saved_tokens) == node.text
         assert len(store.list(OWNER, numbers[-1])) == 1
         turn = await ended(setup.begin(*tokens("and on"), text=node.text, batches=tuple(store.tokens(OWNER, found.id, node.id))))
-        assert setup.kept.text == turn.text == node.text + "and on"
+        assert setup.saved.text == turn.text == node.text + "and on"
 
 
 async def test_blocks(setup: TurnSetup) -> None:

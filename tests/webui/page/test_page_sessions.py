@@ -110,6 +110,15 @@ async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     assert len(store.conversation("me", str(tab.conversation)).nodes) == 2
 
 
+async def test_unknown_action(store: ConversationStore) -> None:
+    """An action that the chat does not have, or that lacks its message, is refused in the tab with a sentence."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    assert (await payloads(view, tab, verb="fly"))[-1]["notice"]["text"] == "The chat has no action 'fly': reload the page."
+    assert (await payloads(view, tab, verb="walk", node="1"))[-1]["notice"]["text"] == "The page sent no valid node: reload it."
+
+
 async def test_gone_elsewhere_meanwhile(store: ConversationStore) -> None:
     """A letter whose writer opens another conversation arrives in its own; the settings of the other one stay as they are."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
@@ -120,7 +129,7 @@ async def test_gone_elsewhere_meanwhile(store: ConversationStore) -> None:
         await asyncio.sleep(0)
     tab.look_at(other)
     await sent
-    await view.turns.quiet()
+    await view.turns.wait_until_idle()
 
     shown = [one async for one in view.follow(tab)][-1]
     assert (shown["id"], shown["messages"]) == (other, [])
@@ -237,10 +246,10 @@ class TestTokensOfAMessage:
         ("end", "told"),
         [
             (Finish(FinishReason.ERROR, usage(0), error="The reading failed."), "The reading failed."),
-            (Finish(FinishReason.DEADLINE, usage(0)), "The reading of the message was broken off: look at its tokens again."),
+            (Finish(FinishReason.DEADLINE, usage(0)), "Scoring this message was interrupted: open its tokens again."),
             (
                 Finish(FinishReason.STOP, usage(0)),
-                "The template of the model changes this message: its tokens cannot be told from the others.",
+                "The model's chat template changes this message, so its tokens cannot be shown.",
             ),
         ],
     )
@@ -297,7 +306,7 @@ async def test_deleted_elsewhere(store: ConversationStore) -> None:
     tab, other = TabState("me"), TabState("me")
     act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
-    await view.chat(other).delete(id)
+    await view.actions(other).delete(id)
 
     for shown in ([one async for one in act][-1], (await payloads(view, tab, verb="see", conversation=id))[-1]):
         assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)

@@ -242,7 +242,7 @@ class Page:
             self._gradio = made
             await _first(self._host.closing.wait(), self._ending.wait())
             # Where no request is left the server ends at once, but an answer that no tab looks at has its grace time too.
-            await _first(self._host.closing.wait(), turns.quiet())
+            await _first(self._host.closing.wait(), turns.wait_until_idle())
             await turns.aclose()
             await _first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
             self._cut.set()

@@ -150,7 +150,7 @@ def _connect(
                 yield [gr.skip(), shown, *controls.unchanged()]
 
     async def on_control(request: gr.Request, tab: TabState, *values: Any) -> None:
-        await chats.keep(owned(tab, request), lambda: controls.settings(values))
+        await chats.save_settings(owned(tab, request), lambda: controls.settings(values))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "trigger_mode": "multiple"}
     page.load(on_load, [state], [list_panel, chat, *controls.parts], **quiet)
