@@ -576,7 +576,7 @@ class TestFiles:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 2")
 
-        with pytest.raises(ConfigError, match=r"another version of Pellucid \(2, this one has 1\): move the file away"):
+        with pytest.raises(ConfigError, match=r"another version of Pellucid \(schema 2, this version has 1\): move the file away"):
             ConversationStore(path)
 
     @pytest.mark.parametrize("content", [b"no database" * 100, None])
@@ -592,7 +592,7 @@ class TestFiles:
     def test_a_file_that_fails(self, store: ConversationStore) -> None:
         """What goes wrong with the file later is told in a sentence."""
         store.close()
-        with pytest.raises(PellucidError, match=r"cannot be read or written .* see to the file"):
+        with pytest.raises(PellucidError, match=r"cannot be read or written .* check the file"):
             store.list(ANN)
 
     def test_it_writes_ahead(self, store: ConversationStore, path: Path) -> None:

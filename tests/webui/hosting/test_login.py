@@ -243,7 +243,7 @@ def test_sessions_end(tmp_path: Path) -> None:
 def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
     """A file that is no database is named."""
     (tmp_path / "sessions.db").write_bytes(b"no database" * 100)
-    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
+    with pytest.raises(ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
         LoginSessions(tmp_path / "sessions.db", KEYS)
 
 
@@ -254,7 +254,7 @@ def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
     other.execute("CREATE TABLE song (name TEXT)")
     other.close()
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"sessions\.db is the file of another program: move it away"):
+    with pytest.raises(ConfigError, match=r"sessions\.db belongs to another program: move it away"):
         LoginSessions(path, KEYS)
 
     assert path.read_bytes() == before
@@ -263,7 +263,7 @@ def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
 def test_sessions_that_cannot_be_made(tmp_path: Path) -> None:
     """A file that cannot be there is named."""
     (tmp_path / "sessions.db").mkdir()
-    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened"):
+    with pytest.raises(ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened"):
         LoginSessions(tmp_path / "sessions.db", KEYS)
 
 
@@ -301,7 +301,7 @@ def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
     other.execute("DROP TABLE session")
     other.close()
     with pytest.raises(
-        PellucidError, match=r"^The sessions in .*sessions\.db cannot be read or written \(no such table: .*\): see to the file"
+        PellucidError, match=r"^The login sessions in .*sessions\.db cannot be read or written \(no such table: .*\): check the file"
     ):
         verb(sessions)
     sessions.close()
