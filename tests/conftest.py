@@ -1,4 +1,4 @@
-"""What holds for all tests: no settings of the developer's own, examples that repeat, and skips that may be forbidden."""
+"""Configuration of all tests: no settings of the developer's own, reproducible examples, and a way to forbid skips."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _forbid_skip(report: Report, node: pytest.Item | pytest.Collector) -> Report
 
 @pytest.fixture(autouse=True)
 def config_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in the place of the one with the developer's ``config.toml``."""
+    """Use an empty folder instead of the one with the developer's ``config.toml``."""
     folder = tmp_path_factory.mktemp("config")
     monkeypatch.setattr("pellucid.config.user_config_path", lambda _name: folder)
     return folder

@@ -1,4 +1,4 @@
-"""``python -m pellucid`` is the command line."""
+"""Run the command line as ``python -m pellucid``."""
 
 from pellucid.cli.app import app
 

@@ -1,8 +1,8 @@
-"""Every setting of Pellucid, and where its value comes from: flag, environment, ``config.toml``, default, in this order.
+"""Settings, read from flags, the environment, ``config.toml`` and defaults, in this order.
 
-With an API key everybody needs one, programs as a Bearer token and people for the page, which asks for it. Conversations
-belong to an owner: without a key, and with one that all share, that is ``local``, so that whoever may come in sees them
-all. ``anna:KEY,ben:KEY`` gives each user a key: its name is the owner, and nobody reaches another's conversations.
+If an API key is set, every client needs one: programs send it as a Bearer token, and the page asks for it. Conversations
+belong to an owner. Without a key, or with one shared key, the owner is ``local`` and all users see all conversations.
+``anna:KEY,ben:KEY`` gives each user a key: its name is the owner, and users cannot reach each other's conversations.
 """
 
 from __future__ import annotations
@@ -31,81 +31,81 @@ from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 
 FLAGS = {"models": "--model", "adapters": "--adapter"}
-"""Flags that are not named after their setting."""
+"""Flags whose name differs from the setting's."""
 
 KEY_SETTINGS = ("api_key", "api_key_file")
-"""Two ways to give the key, of which each place that settings come from may use one."""
+"""Two ways to set the key; each source of settings may use one of them."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
-"""Several names; in one environment variable they are separated by commas."""
+"""Several names, separated by commas where they are given as one text."""
 
 
 def config_file() -> Path:
-    """The file that settings are read from, whether it exists or not."""
+    """Return the path of the settings file, which may not exist."""
     return user_config_path(APPLICATION) / CONFIG_FILE
 
 
 class Settings(BaseSettings):
-    """What can be set. Sizes are in tokens, bytes or seconds as the description says."""
+    """All settings. The descriptions give the units; they are also the help texts of ``pellucid serve`` and of the documentation."""
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     models: Names = Field(
         (DEFAULT_MODEL,),
-        description="models to serve: catalog names, hub ids, folders (./name) or .gguf files; "
-        "@int4, @int8 or @none behind one says how to hold its weights",
+        description="models to serve: catalog names, hub ids, folders (./NAME) or .gguf files; "
+        "append @int4, @int8 or @none to choose how the weights are stored",
     )
     adapters: Names = Field(
         (),
-        description="LoRA adapters to serve, each as one more model `MODEL:NAME`: names in adapters/ of the cache folder, or folders",
+        description="LoRA adapters to serve, each as a model `MODEL:NAME`: names in the cache's adapters/ folder, or paths of folders",
     )
     adapter_slots: int = Field(
-        4, ge=1, le=1024, description="sequences that run at the same time, for each adapter; their memory is taken as they grow"
+        4, ge=1, le=1024, description="sequences that run at the same time, per adapter; their memory is allocated as they grow"
     )
-    host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; any but loopback demands an API key")
+    host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; any address other than loopback requires an API key")
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N")
-    quant: Literal["auto", "none", "int8", "int4"] = Field("auto", description="how weights are held: auto, none, int8 or int4")
-    context: int = Field(8192, ge=64, description="most tokens of one sequence, prompt and answer")
-    slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, for each model")
-    chunk: int = Field(0, ge=0, description="most tokens computed in one step; 0 takes 192 on a CPU, 512 on a GPU")
+    quant: Literal["auto", "none", "int8", "int4"] = Field("auto", description="how weights are stored: auto, none, int8 or int4")
+    context: int = Field(8192, ge=64, description="maximum tokens of one sequence, prompt and answer together")
+    slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, per model")
+    chunk: int = Field(0, ge=0, description="maximum tokens computed in one step; 0: 192 on a CPU, 512 on a GPU")
     infill_window: int = Field(
-        1024, ge=0, description="most tokens around the cursor that llama.cpp's /infill reads, 3/4 of them before it; 0: as many as fit"
+        1024, ge=0, description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as many as fit"
     )
-    lookup: bool = Field(True, description="whether tokens are guessed from what stood before, and checked together; answers stay the same")
-    queue: int = Field(64, ge=0, description="requests that may wait for a slot before others are told to come back (429)")
+    lookup: bool = Field(True, description="speculate: guess tokens from earlier text and check several at once; answers do not change")
+    queue: int = Field(64, ge=0, description="requests that may wait for a slot; further ones get status 429")
     prefix_memory: int = Field(
-        512, ge=0, description="host memory for prompts that lost their slot, in MiB; models and adapters share it evenly; 0: none"
+        512, ge=0, description="host memory in MiB for prompts that lost their slot, shared evenly by models and adapters; 0: none"
     )
     prefix_save: bool = Field(
         True,
-        description="whether prompts and answers, as token ids with keys and values, are saved in prefixes/ of the cache folder when "
-        "the server leaves, for its next start; without it what was saved is deleted",
+        description="save the KV cache of prompts and answers in the cache's prefixes/ folder when the server exits, for its next start; "
+        "if off, saved ones are deleted",
     )
     api_key: SecretStr | None = Field(
         None,
-        description="key that every request must bring (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one; "
-        "as a flag, every user of the machine sees it in the process list",
+        description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one; "
+        "as a flag, it is visible in the process list to every user of the machine",
     )
-    api_key_file: Path | None = Field(None, description="file that holds the `api_key`, with mode 600")
-    allowed_origins: Names = Field((), description="web origins besides this machine's own whose pages may call the server")
+    api_key_file: Path | None = Field(None, description="file that holds the API key, with mode 600")
+    allowed_origins: Names = Field(
+        (), description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas"
+    )
     trusted_proxies: Names = Field(
         (),
-        description="addresses or networks of reverse proxies: X-Forwarded-For and X-Forwarded-Proto are believed from nowhere else",
+        description="addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; separated by commas",
     )
-    max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest request body, in bytes")
+    max_body_bytes: int = Field(16 * 2**20, ge=1024, description="maximum size of a request body, in bytes")
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION),
-        description="folder of fetched and packed models, adapters, compiled kernels and saved prompts",
+        description="folder of downloaded and packed models, adapters, compiled kernels and saved prompts",
     )
-    data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder of the conversations held on the page")
-    threads: int = Field(
-        0, ge=0, le=1024, description="threads to compute with; 0 takes one for each physical core that the process may keep busy"
-    )
-    grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
-    idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server leaves by itself; 0: never")
-    page: bool = Field(True, description="whether there is a page for people at /")
-    log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="how much to log: error, warning, info or debug")
+    data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder of the page's conversations")
+    threads: int = Field(0, ge=0, le=1024, description="compute threads; 0: one per physical core that the process may use")
+    grace: int = Field(10, ge=0, description="seconds that running answers have to finish when the server stops")
+    idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server exits; 0: never")
+    page: bool = Field(True, description="serve the web page at /")
+    log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="log level: error, warning, info or debug")
 
     @classmethod
     def settings_customise_sources(
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags before environment before file."""
+        """Order the sources: flags, environment, file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
 
     @field_validator("*", mode="before")
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
         assert info.field_name is not None
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError("should be a number or a text")
+            raise ValueError("should be a number or a string")
         return value
 
     @field_validator("models", "adapters", "allowed_origins", "trusted_proxies", mode="before")
@@ -173,47 +173,47 @@ class Settings(BaseSettings):
     def _key_for_others(self) -> Self:
         if self.api_key is None and not is_loopback(self.host):
             raise ValueError(
-                f"other machines can reach the host {self.host}, so it demands an API key (--api-key-file or PELLUCID_API_KEY)"
+                f"other machines can reach the host {self.host}, so an API key is required (--api-key-file or PELLUCID_API_KEY)"
             )
         return self
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the server."""
+        """URL of the server for clients on this machine."""
         return url_of(self.host, self.port)
 
     @property
     def keys(self) -> Keys | None:
-        """The API keys in clear, by their owners."""
+        """API keys in clear text, by owner."""
         return None if self.api_key is None else read_keys(self.api_key.get_secret_value())
 
     @property
     def key(self) -> str | None:
-        """An API key in clear for what asks the server; the first of several."""
+        """An API key in clear text for commands that ask the server; the first of several."""
         return None if self.keys is None else next(iter(self.keys.by_owner.values()))
 
     def key_for(self, url: str) -> str | None:
-        """Return the key where it may go to ``url``: to the server that these settings name. Where it may not, say so on stderr."""
+        """Return the key if ``url`` is the server of these settings; otherwise report on stderr that it is not sent there."""
         key = server_address.key_for(url, self.url, self.key)
         if key is None and self.key is not None:
-            sys.stderr.write(f"The API key of the settings goes only to {self.url}: give the one of {url} with --api-key-file.\n")
+            sys.stderr.write(f"The API key of the settings is sent only to {self.url}: give the key of {url} with --api-key-file.\n")
         return key
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One place that settings come from: its values by setting, and what a setting is called there."""
+    """A source of settings: its values by name, and how a name is written there."""
 
     values: Mapping[str, object]
     label: str
 
     def spell(self, name: str) -> str:
-        """How the user wrote the setting ``name`` in this place."""
+        """Return the setting's name as the user wrote it in this source."""
         return self.label.format(name=name, upper=name.upper(), flag=flag_of(name))
 
 
 def load_settings(**flags: object) -> Settings:
-    """Read all settings; ``flags`` that are None were not given. Raises ConfigError."""
+    """Return all settings; ``flags`` that are None were not given. Raise ConfigError."""
     sources = _sources(flags)
     for source in sources:
         for name in source.values:
@@ -227,7 +227,7 @@ def load_settings(**flags: object) -> Settings:
 
 
 def origins(**flags: object) -> dict[str, str]:
-    """For each setting the place that its value comes from, in the user's words."""
+    """Return the source of each setting's value, as shown to the user."""
     sources = _sources(flags)
     found = {name: next((s.spell(name) for s in sources if name in s.values), "default") for name in Settings.model_fields}
     match _key_source(sources):
@@ -237,18 +237,18 @@ def origins(**flags: object) -> dict[str, str]:
 
 
 def _key_source(sources: Sequence[_Source]) -> tuple[_Source, str] | None:
-    """Return the strongest place that gives a key, and by which of the two settings. Raises ConfigError if it gives both."""
+    """Return the first source that gives a key, and by which setting. Raise ConfigError if it gives both."""
     for source in sources:
         names = [name for name in KEY_SETTINGS if name in source.values]
         if len(names) > 1:
-            raise ConfigError(f"{source.spell(names[0])} and {source.spell(names[1])} are two API keys: give one of them.")
+            raise ConfigError(f"{source.spell(names[0])} and {source.spell(names[1])} both give an API key: give one of them.")
         if names:
             return source, names[0]
     return None
 
 
 def _key_of(sources: Sequence[_Source]) -> dict[str, object]:
-    """Return values for both settings, so that a key of a weaker place is not mixed with a file of a stronger one."""
+    """Return values for both settings, so that a key from one source is not mixed with a key file from another."""
     match _key_source(sources):
         case source, "api_key_file":
             path = Path(str(source.values["api_key_file"])).expanduser().absolute()
@@ -259,12 +259,12 @@ def _key_of(sources: Sequence[_Source]) -> dict[str, object]:
 
 
 def flag_of(name: str) -> str:
-    """The command line's word for a setting."""
+    """Return the command-line flag of a setting."""
     return FLAGS.get(name, "--" + name.replace("_", "-"))
 
 
 def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
-    """Flags, environment and file, the strongest first."""
+    """Return flags, environment and file; earlier ones take precedence."""
     prefix = len(ENVIRONMENT_PREFIX)
     environment = {k[prefix:].lower(): v for k, v in os.environ.items() if k.upper().startswith(ENVIRONMENT_PREFIX) and v}
     return (
@@ -280,7 +280,7 @@ def _suggestion(name: str) -> str:
 
 
 def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:
-    """One sentence for the first thing that is wrong; the value of a secret is not repeated."""
+    """Return one sentence about the first error, without repeating a secret."""
     first = error.errors(include_url=False)[0]
     rule = re.sub(r"^(Value error, |Input )", "", first["msg"])
     if not first["loc"]:
@@ -294,7 +294,7 @@ def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:
 
 
 def settings_table() -> str:
-    """All settings as a Markdown table, for the README."""
+    """Return all settings as a Markdown table, for the documentation."""
     rows = ["| setting | flag of `serve` | environment | default | what it is |", "|---|---|---|---|---|"]
     rows += [
         f"| `{name}` | {_flags(name, field)} | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(name, field)} | {_plain(field)} |"

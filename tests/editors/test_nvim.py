@@ -157,7 +157,7 @@ def test_next_and_previous(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_token_window(ready: Neovim) -> None:
-    """The window lists tokens with percentages, opens their alternatives, and goes on from the one that is chosen."""
+    """The window lists tokens with percentages, opens their alternatives, and continues from the chosen one."""
     ghost = ready.ghost
     ready.keys("<M-t>")
     until(lambda: "% " in ready.screen, "percentages")
@@ -200,7 +200,7 @@ def test_token_window_follows_the_cursor(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_tokens_of_an_accepted_suggestion(ready: Neovim) -> None:
-    """In normal mode the window shows the accepted suggestion under the cursor; choosing takes the text out and goes on."""
+    """In normal mode the window shows the accepted suggestion under the cursor; choosing an alternative replaces its text."""
     ghost = ready.ghost
     ready.keys("<Tab>")
     ready.until_text(HEAD + ghost + TAIL)
@@ -235,7 +235,7 @@ def test_toggle(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_beyond_the_basic_plane(served: Neovim) -> None:
-    """Behind emoji, which are one character, two UTF-16 units and four bytes, a suggestion stands where the cursor is."""
+    """After emoji, which are one character, two UTF-16 units and four bytes, a suggestion is drawn at the cursor."""
     head = 'faces = ["🙂", "🙃"]\nwink = faces[0]; print("🙂🙂", fac'
     vim = served
     vim.edit(head + ")\n")
@@ -317,7 +317,7 @@ def test_help(vim: Neovim, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_option(vim: Neovim, options: dict[str, object], sentence: str) -> None:
-    """What cannot be set is refused in a sentence that names it."""
+    """Options that cannot be set are refused in a sentence that names them."""
     with pytest.raises(Exception, match=sentence):
         vim.setup("", **options)
 
@@ -338,7 +338,7 @@ def test_keys_without_a_suggestion(vim: Neovim) -> None:
 
 
 def test_keys_are_given_back(vim: Neovim) -> None:
-    """Setting up anew with other keys restores the mappings that the first had taken."""
+    """A second setup with other keys restores the mappings that the first one replaced."""
     vim.lua("vim.keymap.set('i', '<C-]>', 'mapped')")
     vim.setup("", cmd=["no-such-program"])
     vim.setup("", cmd=["no-such-program"], keys={"dismiss": "<C-e>"})
@@ -378,7 +378,7 @@ def test_positions(vim: Neovim, encoding: str, units: int) -> None:
     ],
 )
 def test_drawing(vim: Neovim, line: str, column: int, rest: str, tail: str, shown: str) -> None:
-    """On the screen a line looks as it will when the suggestion is in, whatever stands right of the cursor."""
+    """A line is drawn as it will look with the suggestion accepted, whatever text follows the cursor."""
     vim.api.command(f"set runtimepath^={PLUGIN}")
     vim.api.current.buffer[:] = [line]
     where = {"buf": vim.api.current.buffer.number, "row": 0, "col": column}

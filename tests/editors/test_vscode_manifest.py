@@ -37,7 +37,7 @@ SETTINGS = {name: (kind, one) for name, kind, one in settings_of() if name not i
 
 
 def schema_of(kind: Any, one: Field[Any]) -> dict[str, Any]:
-    """What a manifest has to say of a setting."""
+    """Return the manifest's entry for a setting."""
     description = one.metadata["description"]
     default: Any = one.default
     schema: dict[str, Any] = {"default": default, "markdownDescription": f"{description[0].upper()}{description[1:]}."}
@@ -76,7 +76,7 @@ def test_trust(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["command", "server.url", "server.apiKey"])
 def test_what_a_workspace_cannot_set(name: str) -> None:
-    """What is run, where text is sent and the key that goes there are settings of the user, not of a folder, trusted or not."""
+    """The command, the server's address and its key are settings of the user, not of a folder, trusted or not."""
     assert PROPERTIES[f"{SECTION}.{name}"]["scope"] == "machine"
 
 

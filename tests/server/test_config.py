@@ -77,7 +77,7 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ({"port": 0}, "--port should be greater than or equal to 1, not 0."),
         ({"device": "gpu"}, "--device should be one of auto, cpu, cuda or cuda:N, not 'gpu'."),
         ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
-        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY)."),
+        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY)."),
         ({"models": ()}, "--model should name a model, not ()."),
         (
             {"trusted_proxies": "10.0.0.1,proxy.lan"},
@@ -122,7 +122,7 @@ def test_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ("line", "rule"),
     [
         ("colour = 1", r"colour in .*config\.toml is not a setting of Pellucid"),
-        ("slots = true", r"slots in .*config\.toml should be a number or a text, not True"),
+        ("slots = true", r"slots in .*config\.toml should be a number or a string, not True"),
         ("slots = 0.5", r"slots in .*config\.toml should be a valid integer"),
         ("slots = [1]", r"slots in .*config\.toml should be a valid integer"),
         ("slots = ", r"The settings in .*config\.toml cannot be read"),
@@ -131,7 +131,7 @@ def test_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_wrong_file(config_home: Path, line: str, rule: str) -> None:
-    """What is unknown, ill-typed or not TOML in the file is named with the file."""
+    """An unknown, ill-typed or unparsable setting in the file is reported with the file's name."""
     write(config_home, line)
 
     with pytest.raises(ConfigError, match=rule):
@@ -175,7 +175,7 @@ def test_where_the_key_may_go(host: str, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == ""
     assert settings.key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == (
-        f"The API key of the settings goes only to {settings.url}: give the one of http://evil.example.org with --api-key-file.\n"
+        f"The API key of the settings is sent only to {settings.url}: give the key of http://evil.example.org with --api-key-file.\n"
     )
     assert load_settings().key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""The adapters on this machine, for the terminal: listed, merged and removed, and loaded into a running server."""
+"""The work behind ``pellucid adapters``: list, merge, remove, and load into a running server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def show_all() -> None:
-    """Print a row for each adapter on this machine, and as which models a running server has them."""
+    """Print a row for each adapter on this machine, with the models that a running server serves with it."""
     settings = load_settings()
     loaded = asyncio.run(_loaded(settings))
     table = Table(box=None, pad_edge=False)
@@ -53,13 +53,13 @@ def show_all() -> None:
 def load(name: str, model: str | None) -> None:
     """Load an adapter into the running server."""
     one = _ask_server(lambda client: client.load_adapter(name, model))
-    typer.echo(f"{name} is loaded: it answers as the model {one['id']}.")
+    typer.echo(f"{name} is loaded as the model {one['id']}.")
 
 
 def unload(id: str) -> None:
     """Unload an adapter from the running server."""
     one = _ask_server(lambda client: client.unload_adapter(id))
-    typer.echo(f"{one['name']} is unloaded from {one['base']}; answers that it has begun go on.")
+    typer.echo(f"{one['name']} is unloaded from {one['base']}; running answers finish.")
 
 
 def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> None:
@@ -72,11 +72,11 @@ def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> Non
     base = _base_of(card, model, store)
     with Bars() as progress:
         write(open_checkpoint(base, store=store, progress=progress), card, folder.absolute(), dtype, progress)
-    typer.echo(f"{folder} holds {base} with {card.name}: pellucid serve --model {as_argument(folder)}")
+    typer.echo(f"Wrote {base} with {card.name} to {folder}: pellucid serve --model {as_argument(folder)}")
 
 
 def remove(names: Sequence[str]) -> None:
-    """Delete adapters, and what was saved of models with them, and say what that frees."""
+    """Delete adapters and the files saved for models with them, and print the disk space that this frees."""
     store = Store(load_settings().cache)
     for name in names:
         folder = store.adapters_path(name)
@@ -88,17 +88,17 @@ def remove(names: Sequence[str]) -> None:
             shutil.rmtree(folder)
             for path in made:
                 path.unlink(missing_ok=True)
-        typer.echo(f"{name} is removed: {human(freed)} are free again.")
+        typer.echo(f"{name} was removed; {human(freed)} freed.")
 
 
 def _base_of(card: AdapterCard, model: str | None, store: Store) -> str:
-    """The model that an adapter is merged into. Raises NotFoundError where it is not known, or not on this machine."""
+    """Return the model to merge an adapter into. Raise NotFoundError if it is unknown or not on this machine."""
     name = model or card.base
     if name is None:
         raise NotFoundError(f"The adapter {card.name} does not say which model it was made for: name it with --model.")
     if model is None and local_path(name) is None and store.find(name) is None:
         raise NotFoundError(
-            f"{name}, which {card.name} was made for, is not on this machine: fetch it with `pellucid models pull {name}`, "
+            f"{name}, which {card.name} was made for, is not on this machine: download it with `pellucid models pull {name}`, "
             "or name another --model."
         )
     return name
@@ -115,14 +115,14 @@ def _ask_server(verb: Callable[[Client], Awaitable[T]]) -> T:
 
 
 async def _loaded(settings: Settings) -> dict[str, list[str]]:
-    """The models that a running server has made of adapters, by the adapters' names."""
+    """Return the model ids that a running server serves with adapters, by adapter name."""
     async with Client(settings.url, settings.key) as client:
         if await client.health() is None:
             return {}
         try:
             found: list[dict[str, Any]] = await client.adapters()
         except UnavailableError as error:
-            typer.echo(f"The server at {client.url} does not say what it has loaded: {error}", err=True)
+            typer.echo(f"The server at {client.url} cannot list its adapters: {error}", err=True)
             return {}
     ids: dict[str, list[str]] = {}
     for one in found:

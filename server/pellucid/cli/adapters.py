@@ -1,4 +1,4 @@
-"""The commands for adapters. Like those of cli.py they import nothing heavy until one of them runs."""
+"""The ``pellucid adapters`` commands. Heavy imports happen inside commands, as in app.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 
 adapters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-AdapterName = Annotated[str, typer.Argument(help="Name of a folder in adapters/ of the cache folder.")]
+AdapterName = Annotated[str, typer.Argument(help="Name of a folder in the cache's adapters/ folder.")]
 
 
 @adapters_app.command("list", epilog="Example: pellucid adapters list")
 def list_adapters() -> None:
-    """List the adapters on this machine, and as which models a running server has them."""
+    """List the adapters on this machine and the models that a running server serves with them."""
     from pellucid.cli import adapter_commands
 
     adapter_commands.show_all()
@@ -24,18 +24,18 @@ def list_adapters() -> None:
 def load_adapter(
     name: AdapterName,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model to load it with; by default the one that it was made for.")
+        str | None, typer.Option("--model", "-m", help="Base model; by default the one that the adapter was made for.")
     ] = None,
 ) -> None:
-    """Load an adapter into the running server, or load it again: it is one more model there, MODEL:NAME."""
+    """Load or reload an adapter into the running server, where it becomes the model MODEL:NAME."""
     from pellucid.cli import adapter_commands
 
     adapter_commands.load(name, model)
 
 
 @adapters_app.command("unload", epilog="Example: pellucid adapters unload my-project")
-def unload_adapter(id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME where one model has it.")]) -> None:
-    """Unload an adapter from the running server; what it has begun to answer it answers."""
+def unload_adapter(id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME if only one model has it.")]) -> None:
+    """Unload an adapter from the running server; running answers finish."""
     from pellucid.cli import adapter_commands
 
     adapter_commands.unload(id)
@@ -58,7 +58,7 @@ def merge_adapter(
 
 @adapters_app.command("remove", epilog="Example: pellucid adapters remove my-project")
 def remove_adapter(names: Annotated[list[str], typer.Argument(help="Adapters to delete from this machine.")]) -> None:
-    """Delete adapters from this machine; a server that has one loaded keeps it until it leaves."""
+    """Delete adapters from this machine; a server that has one loaded keeps it until it exits."""
     from pellucid.cli import adapter_commands
 
     adapter_commands.remove(names)

@@ -1,4 +1,4 @@
-"""The options by which commands take an API key, and the warning about a key that others can see."""
+"""The API key options of commands, and the warning about a key that others can see."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-VISIBLE = "Shown in the process list."
-ApiKeyFile = Annotated[Path | None, typer.Option(metavar="PATH", help="File that holds the key, readable by you alone.")]
+VISIBLE = "Visible in the process list."
+ApiKeyFile = Annotated[Path | None, typer.Option(metavar="PATH", help="File that holds the key, readable only by you.")]
 
 
 def warn_of_visible_key(api_key: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Asking an assistant, near or far, from the terminal: complete, chat and score."""
+"""The ``complete``, ``chat`` and ``score`` commands: ask an assistant and print its tokens."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ import typer
 
 from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.serving.open_assistant import speaker_for
+from pellucid.serving.open_assistant import open_assistant
 from pellucid.system.terminal import Writer
 from pellucid.tokens import Finish, Message, SamplingParams, Token
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells have it."""
+"""Exit code of a command that Ctrl-C ended, as shells define it."""
 
 Items = AsyncGenerator[Token | Finish]
 
 
 class Sink(Protocol):
-    """Where an answer goes."""
+    """Output of an answer."""
 
     def begin(self) -> None:
-        """Get ready for an answer, whatever became of the one before it."""
+        """Start a new answer, even if the previous one was not finished."""
         ...
 
     def token(self, token: Token) -> None:
-        """Take one token."""
+        """Write one token."""
         ...
 
     def end(self, finish: Finish) -> None:
-        """Take the end."""
+        """Write the end of the answer."""
         ...
 
     def plain(self, text: str) -> None:
-        """Take text that stands before or after the tokens."""
+        """Write text that is not part of the answer."""
         ...
 
 
 class Records:
-    """Prints one JSON record a line: each token, and last how it ended."""
+    """Writes one JSON record per line: each token, then the finish."""
 
     def begin(self) -> None:
-        """Records stand for themselves."""
+        """Do nothing: records need no heading."""
 
     def token(self, token: Token) -> None:
-        """Print a token's record, with the API's names."""
+        """Print the token's record, with the API's field names."""
         self._print(record_of(token))
 
     def end(self, finish: Finish) -> None:
-        """Print how it ended."""
+        """Print the finish record."""
         self._print({"finish": asdict(finish)})
 
     def plain(self, text: str) -> None:
-        """Context is no record."""
+        """Do nothing: context has no record."""
 
     def _print(self, record: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(record) + "\n")
@@ -68,7 +68,7 @@ class Records:
 
 
 def read_text(path: Path) -> str:
-    """The file's text, line ends as they are; raises InvalidRequestError where it is not UTF-8."""
+    """Return the file's text with its line ends unchanged. Raise InvalidRequestError if it is not UTF-8."""
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,9 +76,9 @@ def read_text(path: Path) -> str:
 
 
 def offset_of(text: str, at: str | None) -> int:
-    """The index in ``text`` of ``LINE:COL``, both counted from 1 and columns in characters; None is the end.
+    """Return the index in ``text`` of ``LINE:COL``, both counted from 1, columns in characters; None is the end.
 
-    Raises ValueError where there is no such place.
+    Raise ValueError if there is no such position.
     """
     if at is None:
         return len(text)
@@ -97,7 +97,7 @@ def offset_of(text: str, at: str | None) -> int:
 def sampling(
     max_tokens: int, temperature: float, top_p: float, top_k: int, min_p: float, seed: int | None, top_logprobs: int
 ) -> SamplingParams:
-    """The command line's sampling flags; raises InvalidRequestError where one is out of its range."""
+    """Return the sampling parameters of the command's flags. Raise InvalidRequestError for one out of range."""
     try:
         return SamplingParams(
             max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed, top_logprobs=top_logprobs
@@ -107,33 +107,33 @@ def sampling(
 
 
 def complete(prefix: str, suffix: str, params: SamplingParams, model: str | None, as_json: bool) -> None:
-    """Fill the gap between two texts, and show the line that it stands in."""
+    """Fill the gap between two texts, and print the answer after the start of its line."""
     sink = _sink(as_json)
-    with asyncio.Runner() as runner, speaker_for(runner, model) as (assistant, name):
+    with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         sink.plain(prefix[prefix.rfind("\n") + 1 :])
-        _show_or_leave(runner, assistant.complete(prefix, suffix, params=params, model=name), sink)
+        _show_or_exit(runner, assistant.complete(prefix, suffix, params=params, model=name), sink)
 
 
 def score(text: str, top_logprobs: int, model: str | None, as_json: bool) -> None:
-    """Read a text and show how probable each token was."""
-    with asyncio.Runner() as runner, speaker_for(runner, model) as (assistant, name):
-        _show_or_leave(runner, assistant.score(text, model=name, top_logprobs=top_logprobs), _sink(as_json))
+    """Read a text and print how probable each token was."""
+    with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
+        _show_or_exit(runner, assistant.score(text, model=name, top_logprobs=top_logprobs), _sink(as_json))
 
 
 def chat(message: str | None, system: str | None, params: SamplingParams, model: str | None, as_json: bool) -> None:
-    """Answer one message or, without one, turn by turn what is typed."""
+    """Answer one message or, without one, each message that is typed."""
     messages = [] if system is None else [Message("system", system)]
     sink = _sink(as_json)
-    with asyncio.Runner() as runner, speaker_for(runner, model) as (assistant, name):
+    with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         if message is not None:
             messages.append(Message("user", message))
-            _show_or_leave(runner, assistant.chat(messages, params, model=name), sink)
+            _show_or_exit(runner, assistant.chat(messages, params, model=name), sink)
             return
         for typed in _turns():
             messages.append(Message("user", typed))
-            answer, whole = _show(runner, assistant.chat(messages, params, model=name), sink)
+            answer, is_whole = _show(runner, assistant.chat(messages, params, model=name), sink)
             messages.append(Message("assistant", answer))
-            if not whole:
+            if not is_whole:
                 typer.echo("\n(stopped)", err=True)
 
 
@@ -142,7 +142,7 @@ def _sink(as_json: bool) -> Sink:
 
 
 def _turns() -> Iterator[str]:
-    """What the user types until Ctrl-D; Ctrl-C at the prompt drops the line."""
+    """Yield what the user types until Ctrl-D; Ctrl-C at the prompt drops the line."""
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
         try:
@@ -156,14 +156,14 @@ def _turns() -> Iterator[str]:
             yield typed
 
 
-def _show_or_leave(runner: asyncio.Runner, items: Items, sink: Sink) -> None:
+def _show_or_exit(runner: asyncio.Runner, items: Items, sink: Sink) -> None:
     if not _show(runner, items, sink)[1]:
         typer.echo(err=True)
         raise typer.Exit(INTERRUPTED)
 
 
 def _show(runner: asyncio.Runner, items: Items, sink: Sink) -> tuple[str, bool]:
-    """Show a whole answer; its text, and False if Ctrl-C stopped it."""
+    """Print an answer; return its text, and False if Ctrl-C stopped it."""
     text: list[str] = []
     sink.begin()
 

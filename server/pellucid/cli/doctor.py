@@ -1,4 +1,7 @@
-"""What Pellucid finds on this machine, told in a table. Nothing is fetched; native kernels are compiled where they have not been yet."""
+"""The ``doctor`` command: report what Pellucid finds on this machine.
+
+Nothing is downloaded; native kernels are compiled if they have not been yet.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ Findings = dict[str, str | list[str]]
 
 
 def report(*, as_json: bool) -> None:
-    """Print everything that was found. Raises ConfigError where the settings cannot be read."""
+    """Print all findings. Raise ConfigError if the settings cannot be read."""
     settings = load_settings()
     findings = examine(settings)
     if as_json:
@@ -47,7 +50,7 @@ def report(*, as_json: bool) -> None:
 
 
 def examine(settings: Settings) -> Findings:
-    """Findings by subject, in the order that they are shown."""
+    """Return the findings by subject, in display order."""
     subjects: dict[str, Callable[[], str | list[str]]] = {
         "pellucid": lambda: _version("pellucid"),
         "python": lambda: f"{platform.python_version()} ({sys.executable})",
@@ -61,11 +64,11 @@ def examine(settings: Settings) -> Findings:
         "memory": _memory,
         "cache": lambda: _cache(settings.cache),
         "models": lambda: _models(settings),
-        "config file": lambda: f"{config_file()} ({'read' if config_file().exists() else 'not there, which is fine'})",
+        "config file": lambda: f"{config_file()} ({'read' if config_file().exists() else 'does not exist, which is fine'})",
         "settings": lambda: _settings(settings),
         "key": lambda: _key(settings),
         "port": lambda: _port(settings),
-        "network": lambda: "not asked: doctor only looks at this machine",
+        "network": lambda: "not used: doctor only looks at this machine",
     }
     return {subject: find() for subject, find in subjects.items()}
 
@@ -74,7 +77,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed: it runs from its source folder"
+        return "not installed: runs from its source folder"
 
 
 def _torch() -> str:
@@ -88,7 +91,7 @@ def _device(wanted: str) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return f"cpu; no CUDA device is there (setting: {wanted})"
+        return f"cpu; no CUDA device found (setting: {wanted})"
     found = [f"cuda:{i} {torch.cuda.get_device_name(i)}, {human(torch.cuda.mem_get_info(i)[1])}" for i in range(torch.cuda.device_count())]
     return f"{', '.join(found)} (setting: {wanted})"
 
@@ -105,19 +108,19 @@ def _kernel(cache: Path) -> str:
 
     kernels.keep_in(Store(cache).kernels)
     if not kernels.available():
-        return f"not used, so that models run several times slower: {kernels.reason()}"
+        return f"not used; models run several times slower: {kernels.reason()}"
     return f"built, {kernels.variant()}" + (f"; {kernels.warning()}" if kernels.warning() else "")
 
 
 def _compiler() -> str:
     wanted = os.environ.get("CC", "").split()[:1] or ["cc", "gcc", "clang"]
     found = next(filter(None, map(shutil.which, wanted)), None)
-    return found or f"none ({', '.join(wanted)}): the native kernel needs one; Debian: apt-get install gcc"
+    return found or f"none found ({', '.join(wanted)}): the native kernels need one; Debian: apt-get install gcc"
 
 
 def _threads(setting: int) -> str:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{threads_to_use(setting)} to compute with, of {usable} processors that this process may use"
+    return f"{threads_to_use(setting)} compute threads; this process may use {usable} processors"
 
 
 def _memory() -> str:
@@ -151,7 +154,7 @@ def _model(record: ModelRecord) -> str:
 
 
 def _settings(settings: Settings) -> list[str]:
-    """One line a setting: its value and where that comes from; the key itself stays hidden."""
+    """Return one line per setting: its value and source; the key stays hidden."""
     return [f"{name} = {_shown(getattr(settings, name))}  ({origin})" for name, origin in origins().items()]
 
 
@@ -162,20 +165,20 @@ def _shown(value: object) -> str:
 
 
 def _key(settings: Settings) -> list[str]:
-    """Say where the key comes from, what it means that there is none, and which processes show theirs."""
+    """Return the key's source or what its absence means, and the processes that expose theirs."""
     if settings.key is None:
-        found = ["none: every user of this machine can use the page and the API, and read the page's conversations"]
-        found.append("to set one: write it to a file, chmod 600 that, and name it in api_key_file or PELLUCID_API_KEY_FILE")
+        found = ["none: every user of this machine can use the API and the page, and read its conversations"]
+        found.append("to set one: write it to a file with mode 600 and name the file in api_key_file or PELLUCID_API_KEY_FILE")
     else:
         found = [f"set, from {origins()['api_key']}"]
     return found + [
-        f"process {number} has its key on the command line, where every user of this machine can read it: start it with --api-key-file"
+        f"process {number} has its key on its command line, visible to every user of this machine: start it with --api-key-file"
         for number in processes_showing_a_key()
     ]
 
 
 def processes_showing_a_key() -> list[int]:
-    """Return the processes of Pellucid that were started with ``--api-key``, as far as this user can see them."""
+    """Return the Pellucid processes that were started with ``--api-key``, as far as this user can see."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
@@ -192,12 +195,12 @@ def _port(settings: Settings) -> str:
         try:
             taken = probe.connect_ex((settings.host, settings.port)) == 0
         except OSError as error:
-            return f"the host {settings.host} cannot be reached: {error}"
+            return f"the address {settings.host} cannot be reached: {error}"
     return f"{settings.port} is in use{asyncio.run(_who(settings))}" if taken else f"{settings.port} is free"
 
 
 async def _who(settings: Settings) -> str:
-    """Who answers at the port, in words that follow "is in use"."""
+    """Return what answers at the port, in words that follow "is in use"."""
     from pellucid.client.client import Client
 
     async with Client(settings.url, settings.key) as client:

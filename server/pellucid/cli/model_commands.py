@@ -1,4 +1,4 @@
-"""The models on this machine, for the terminal: listed, fetched, shown and removed."""
+"""The ``pellucid models`` commands: list, pull, show and remove."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pellucid.system.terminal import Bars
 
 
 def show_all() -> None:
-    """Print a row for each model of the catalog and of this machine."""
+    """Print a row for each model of the catalog and on this machine."""
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "size", "licence", "context", "infill", "here"):
         table.add_column(heading, no_wrap=heading == "name")
@@ -34,17 +34,17 @@ def show_all() -> None:
 
 
 def pull(names: Sequence[str]) -> None:
-    """Fetch models; those that are there are left as they are."""
+    """Download models that are not on this machine yet."""
     store = _store()
     for name in names:
         there = store.find(name) is not None
         with Bars() as progress:
             path = store.pull(name, progress)
-        typer.echo(f"{name} {'is already here' if there else 'is here now'}: {path}")
+        typer.echo(f"{name} {'is already on this machine' if there else 'was downloaded'}: {path}")
 
 
 def show(name: str, *, verify: bool) -> None:
-    """Print what is known of a model; with ``verify`` read its files again first."""
+    """Print the facts about a model; with ``verify``, check its files first."""
     store = _store()
     record = store.show(name)
     if verify:
@@ -53,7 +53,7 @@ def show(name: str, *, verify: bool) -> None:
     facts = {
         "name": record.name,
         "licence": record.licence,
-        "size": "not known before it is fetched" if record.size is None else human(record.size),
+        "size": "unknown until it is downloaded" if record.size is None else human(record.size),
     }
     if record.entry is not None:
         facts |= _catalogued(record.entry)
@@ -67,12 +67,12 @@ def show(name: str, *, verify: bool) -> None:
 
 
 def remove(names: Sequence[str]) -> None:
-    """Delete models and say what that frees."""
+    """Delete models and print the disk space that this frees."""
     store = _store()
     for name in names:
         with Bars() as progress:
             freed = store.remove(name, progress)
-        typer.echo(f"{name} is removed: {human(freed)} are free again.")
+        typer.echo(f"{name} was removed; {human(freed)} freed.")
 
 
 def _store() -> Store:

@@ -1,4 +1,4 @@
-"""The commands on the log of suggestions: hand all of it out, and delete it."""
+"""The commands on the suggestion log: export it and delete it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pellucid.system.atomic_files import write_output
 
 
 def export(file: Path, data: Path | None) -> None:
-    """Write everything that is logged, a line of JSON for each suggestion. Raises NotFoundError where nothing is."""
+    """Write the log as one line of JSON per suggestion. Raise NotFoundError if it is empty."""
     log = _log(data)
     rows = list(log.rows())
     if not rows:
-        raise NotFoundError(f"There is no log of suggestions at {log.path}: editors keep one where pellucid.completion.log is on.")
+        raise NotFoundError(f"There is no suggestion log at {log.path}: editors write one if pellucid.completion.log is on.")
     try:
         write_output(file, "".join(json.dumps(row) + "\n" for row in rows))
     except OSError as error:
         raise InvalidRequestError(f"The log cannot be written to {file}: {error.strerror or error}.") from None
-    sys.stdout.write(f"{len(rows):,} suggestions are in {file}.\n")
+    sys.stdout.write(f"Wrote {len(rows):,} suggestions to {file}.\n")
 
 
 def delete(data: Path | None) -> None:
-    """Delete everything that is logged."""
+    """Delete the log."""
     log = _log(data)
     count = log.delete()
-    sys.stdout.write(f"{count:,} suggestions were deleted.\n" if count else "Nothing was logged.\n")
+    sys.stdout.write(f"Deleted {count:,} suggestions.\n" if count else "The log is empty.\n")
 
 
 def _log(data: Path | None) -> SuggestionLog:

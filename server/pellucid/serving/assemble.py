@@ -1,4 +1,4 @@
-"""Models, engine and assistant put together as the settings say."""
+"""Builds models, engine and assistant from the settings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ from pellucid.text.assistant import LocalAssistant
 def assemble(
     settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()
 ) -> tuple[Engine, LocalAssistant]:
-    """Load models, fetching and packing what is not there yet, and start an engine for them; blocks.
+    """Load models, downloading and packing them if needed, and start an engine for them. Blocks.
 
-    A name may be ``model:adapter``. ``adapters``, each served with the model that it was made for, come behind the models that
-    are named: those of the settings are for a server, and of no use to a command about some one model. The engine is the caller's to
-    close. Raises ModelError, AdapterError, NotFoundError for a name that nobody knows, or ConfigError for models
-    that would have one name, or whose caches do not fit into memory.
+    A name may be ``model:adapter``. Each of ``adapters`` is served with the model that it was made for, after the named models.
+    They are a parameter because only a server wants those of the settings. The caller closes the engine. Raise ModelError,
+    AdapterError, NotFoundError for an unknown name, or ConfigError for two models with one name or KV caches that do not fit in memory.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)
@@ -54,18 +53,18 @@ def assemble(
         engine = Engine(models, limits, saved=saved)
         for variant in variants:
             engine.add_model(variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)).result()
-    except (RuntimeError, MemoryError) as error:  # torch's and numpy's words for memory that cannot be had
+    except (RuntimeError, MemoryError) as error:  # how torch and numpy report that memory cannot be allocated
         size = sum(_cache_bytes(model, limits) for model in models.values())
         raise ConfigError(
-            f"The cache of {limits.slots} slots of up to {limits.context} tokens takes {human(size)} ({size} bytes), "
-            "which cannot be had: set fewer --slots or a smaller --context."
+            f"The KV cache of {limits.slots} slots of up to {limits.context} tokens needs {human(size)} ({size} bytes), "
+            "which cannot be allocated: set fewer --slots or a smaller --context."
         ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
     return engine, LocalAssistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
 
 
 def split_adapter(name: str, store: Store) -> tuple[str, str | None]:
-    """A model, and the adapter of the store that is wanted with it: ``model:adapter``."""
+    """Split ``model:adapter`` into the model and the stored adapter; the adapter is None if there is none."""
     model, colon, adapter = name.rpartition(":")
     return (model, adapter) if colon and model and is_stored(store, adapter) else (name, None)
 
@@ -73,7 +72,7 @@ def split_adapter(name: str, store: Store) -> tuple[str, str | None]:
 def _variants(
     store: Store, asked: Sequence[tuple[str, str | None]], bases: Mapping[str, LoadedModel], adapters: Sequence[str]
 ) -> list[LoadedModel]:
-    """The models with adapters, each once."""
+    """Return the models with adapters, each once."""
     loaded = list(bases.values())
     wanted = [(read_card(adapter_folder(store, adapter)), base) for base, adapter in asked if adapter is not None]
     pairs = [(card, next(model for model in loaded if model.name == served_name(base))) for card, base in wanted]
@@ -89,7 +88,7 @@ def _variants(
 
 
 def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, PrefixFile]:
-    """Where the models' prefixes are saved. What is not wished any more is deleted."""
+    """Return the files of saved KV prefixes by model. Delete them if saving is off."""
     files = {model.name: model.prefixes for model in loaded if model.prefixes is not None}
     if not settings.prefix_save:
         for file in files.values():
@@ -98,12 +97,12 @@ def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, Prefi
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The names without repetitions. Raises ConfigError for two models that would be served under one name."""
+    """Return the names without repetitions. Raise ConfigError for two models that would be served under one name."""
     served: dict[str, str] = {}
     for name in names:
         other = served.setdefault(served_name(name), name)
         if other != name:
-            raise ConfigError(f"{other} and {name} would both be served as {served_name(name)}: rename one of them, or leave one out.")
+            raise ConfigError(f"{other} and {name} would both be served as {served_name(name)}: rename one of them, or remove one.")
     return list(served.values())
 
 

@@ -1,4 +1,4 @@
-"""A server's process that leaves in good order, whatever it serves."""
+"""A uvicorn server that shuts down gracefully: running answers get their grace time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pellucid.config import Settings
 from pellucid.serving.http_connections import AcceptErrors, LimitedConnection, allow_files
 
 FAREWELL_SECONDS = 2
-"""What answers get after their grace time to send their last event."""
+"""Time after the grace time in which answers send their last event."""
 
 
 def uvicorn_config(app: ASGIApp, trusted_proxies: Sequence[str] = (), **rest: Any) -> uvicorn.Config:
-    """Return Uvicorn's settings for a server of ours: limited connections, no WebSockets, proxy headers of named proxies only."""
+    """Return uvicorn's configuration: limited connections, no WebSockets, proxy headers from trusted proxies only."""
     return uvicorn.Config(
         app,
         http=LimitedConnection,
@@ -33,14 +33,14 @@ def uvicorn_config(app: ASGIApp, trusted_proxies: Sequence[str] = (), **rest: An
 
 
 class GracefulServer(uvicorn.Server):
-    """Uvicorn, with a way to leave that gives running answers their grace time.
+    """A uvicorn server that gives running answers their grace time when it shuts down.
 
-    ``leave`` is called when no new requests are taken any more; it sets ``closing`` after the grace time.
+    ``leave`` is called once no new requests are accepted; it sets ``closing`` after the grace time.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, leave: Callable[[], None], closing: asyncio.Event) -> None:
         self._served = app
-        self._is_leaving = False
+        self._is_shutting_down = False
         self._leave = leave
         self._closing = closing
         self._signals = 0
@@ -59,7 +59,7 @@ class GracefulServer(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer."""
+        """Start to accept connections."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(AcceptErrors())
         allow_files()
@@ -67,12 +67,12 @@ class GracefulServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running answers finish, then end them."""
-        self._is_leaving = True
+        self._is_shutting_down = True
         self._leave()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal asks to leave, the second one ends the grace time, the third one is not argued with."""
+        """Shut down at the first signal, end the grace time at the second, exit at once at the third."""
         self._signals += 1
         if self._signals == 1:
             self.should_exit = True
@@ -82,17 +82,17 @@ class GracefulServer(uvicorn.Server):
             os._exit(128 + sig)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application's answer, which is the last one on its connection once the server leaves.
+        """Run the application; during shutdown, mark its response as the last one on the connection.
 
-        Uvicorn closes the connections that it knows then; one that is taken at that moment would stay as long as it is used.
+        Uvicorn closes the connections that it knows at shutdown; one accepted at that moment would stay open as long as it is used.
         """
 
-        async def noted(message: Message) -> None:
-            if self._is_leaving and message["type"] == "http.response.start":
+        async def send_and_close(message: Message) -> None:
+            if self._is_shutting_down and message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
 
-        await self._served(scope, receive, noted)
+        await self._served(scope, receive, send_and_close)
 
     def _insist(self, loop: asyncio.AbstractEventLoop) -> None:
         self._closing.set()

@@ -1,9 +1,9 @@
-"""Uvicorn's HTTP connections, with limits for clients that open them and send nothing, or too slowly.
+"""Uvicorn's HTTP connections with limits on idle and slow clients.
 
 Uvicorn limits only the pause between two requests. Here a request must also begin and send its headers in time, a body
 that is not read must end in time, and only a limited number of connections may be open without an admitted request.
-Request bodies have limits of their own (``api.request_body``). A response may last as long as it takes, and its reader may be
-slow, but must read something every minute; and one owner of a key has a limited number of connections that are being answered.
+Request bodies have their own limits (``api.request_body``). A response may last as long as needed and be read slowly, but
+the client must read something every minute, and each owner of a key has a limited number of connections with running answers.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ UNREAD_SECONDS = 5.0
 """Time for the rest of a body after the response, so that the client reads the response instead of a reset connection."""
 
 MOST_OUTSIDE = 256
-"""Connections without an admitted request; beyond this number the oldest one is closed for each new one."""
+"""Maximum connections without an admitted request; each further one closes the oldest."""
 
 MOST_OF_AN_OWNER = 2000
-"""Connections with requests that one owner of a key may have, or a third of the open files. A team may share one key."""
+"""Maximum connections with running requests per owner of a key, or a third of the open files. A team may share one key."""
 
 MOST_FILES = 8192
-"""Open files that a server asks the system for: many systems permit 1,024 unless a process asks."""
+"""Open files that the server requests: many systems allow only 1,024 by default."""
 
 STALLED_SECONDS = 60.0
-"""Time in which a client must take some of a response that waits for it. Before that the system's buffers must be full."""
+"""Time in which a client must read some of a waiting response, counted once the system's buffers are full."""
 
 logger = logging.getLogger(__name__)
 
 
 class LimitedConnection(H11Protocol):
-    """A connection with those limits. It is outside until one of its requests is admitted, and again after the response."""
+    """A connection with these limits. It counts as outside until a request is admitted, and again after the response."""
 
     def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -61,7 +61,7 @@ class LimitedConnection(H11Protocol):
         self._owner: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Close the oldest connection outside where there are too many."""
+        """Close the oldest outside connection if there are too many."""
         super().connection_made(transport)
         outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
         if len(outside) > within_file_limit(MOST_OUTSIDE, 2):
@@ -69,18 +69,18 @@ class LimitedConnection(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop all timers."""
         super().connection_lost(exc)
         self._stop()
         self._end_stall()
 
     def pause_writing(self) -> None:
-        """Watch that the client reads what waits for it."""
+        """Start to watch that the client reads the waiting response."""
         super().pause_writing()
         self._watch_reader(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Stop watching: little waits for the client."""
+        """Stop watching: little of the response is waiting."""
         super().resume_writing()
         self._end_stall()
 
@@ -99,21 +99,21 @@ class LimitedConnection(H11Protocol):
         self._stalled = self.loop.call_later(STALLED_SECONDS, check)
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrives."""
+        """Parse received data."""
         try:
             super().data_received(data)
-        except h11.LocalProtocolError:  # not HTTP, and a response has begun already, so that no error can be sent
+        except h11.LocalProtocolError:  # not HTTP, and a response has already begun, so no error can be sent
             self._abort()
         self._watch()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Start to wait for the next request."""
         self._outside, self._since, self._owner = True, self.loop.time(), None
         super().on_response_complete()
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the shape of all other errors."""
+        """Refuse data that is not HTTP, in the shape of all other errors."""
         self._refuse(InvalidRequestError(msg))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +129,7 @@ class LimitedConnection(H11Protocol):
         self._outside = False
 
     def _watch(self) -> None:
-        """Start a timer for what the connection now waits for, unless it is still waiting for the same."""
+        """Start a timer for the next expected event, unless it is the same as before."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
         waits_for = None if is_answering or self.transport.is_closing() else (self.cycle, self.conn.their_state)
         if waits_for == self._waits_for:
@@ -150,7 +150,7 @@ class LimitedConnection(H11Protocol):
             self._abort_later()
 
     def _refuse(self, error: InvalidRequestError) -> None:
-        """Send an error in place of the application, and close."""
+        """Send an error instead of the application's response, and close."""
         body = json.dumps(error_body(error)).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         response = h11.Response(status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase.encode())
@@ -160,11 +160,11 @@ class LimitedConnection(H11Protocol):
         self._abort_later()
 
     def _abort_later(self) -> None:
-        """End a connection that is being closed, even if its client does not read the rest."""
+        """Abort a closing connection if its client does not read the rest in time."""
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
     def _abort(self) -> None:
-        self._outside = False  # so that it is not counted until it is gone
+        self._outside = False  # no longer counted
         self._stop()
         self.transport.abort()
 
@@ -180,7 +180,7 @@ class LimitedConnection(H11Protocol):
 
 
 class AcceptErrors:
-    """An event loop's exception handler that reports once a minute that no more connections can be accepted.
+    """An event loop exception handler that logs at most once a minute that connections cannot be accepted.
 
     Asyncio's own handler logs a traceback for each connection that waits, many thousands a second.
     """
@@ -189,7 +189,7 @@ class AcceptErrors:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Report an error of the loop."""
+        """Handle an error of the loop."""
         if not str(context.get("message", "")).startswith("socket.accept() out of system resource"):
             loop.default_exception_handler(context)
         elif loop.time() >= self._next:
@@ -198,7 +198,7 @@ class AcceptErrors:
 
 
 def allow_files() -> None:
-    """Raise this process's limit of open files towards MOST_FILES, as far as the system permits."""
+    """Raise this process's limit of open files towards MOST_FILES, as far as the system allows."""
     if sys.platform == "win32":
         return
     import resource
@@ -206,7 +206,7 @@ def allow_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not tell
+        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 

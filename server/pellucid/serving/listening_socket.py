@@ -1,4 +1,4 @@
-"""A socket to listen on, or the reason why there is none."""
+"""Opens the socket that a server listens on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pellucid.errors import ConfigError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address. Raises ConfigError in one sentence where it cannot be had."""
+    """Return a socket that listens on the address. Raise ConfigError if it cannot be bound."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
@@ -23,5 +23,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)
-        raise ConfigError(f"Port {port} of {host} cannot be had ({reason.lower()}): stop what uses it, or choose another --port.") from None
+        raise ConfigError(
+            f"Cannot listen on port {port} of {host} ({reason.lower()}): stop the program that uses it, or choose another --port."
+        ) from None
     return listener

@@ -1,4 +1,4 @@
-"""Opens an assistant for a command: the running server's, or one whose model is loaded in this process."""
+"""Opens an assistant for a command: that of the running server, or one loaded in this process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def speaker_for(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[LocalAssistant | Client, str | None]]:
-    """The running server's assistant, else one that is loaded here, and the name by which it knows the model."""
+def open_assistant(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[LocalAssistant | Client, str | None]]:
+    """Yield the running server's assistant, or else one loaded here, and the model's name there (None: its first)."""
     settings = load_settings()
     client = Client(settings.url, settings.key)
     try:
@@ -32,20 +32,20 @@ def speaker_for(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[Loc
 
 
 async def _serves(client: Client, model: str | None) -> bool:
-    """Whether a server is there and has the model; says on stderr why not. Raises UnavailableError while it is loading."""
+    """Return True if a server runs and serves the model; otherwise print why not to stderr. Raise UnavailableError while it loads."""
     health = await client.health()
     if health is None:
-        typer.echo(f"No server at {client.url}: loading the model here (pellucid serve keeps it loaded).", err=True)
+        typer.echo(f"No server at {client.url}: loading the model in this process (pellucid serve keeps it loaded).", err=True)
         return False
     if health != "ok":
         raise UnavailableError(f"The server at {client.url} is not ready: {health.rstrip('.')}. Try again in a moment.")
     cards = await client.models()
     if any(card.get("owned_by") != "pellucid" for card in cards):
-        raise UnavailableError(f"What answers at {client.url} is not Pellucid: stop it, or set another port.")
+        raise UnavailableError(f"The server at {client.url} is not Pellucid: stop it, or set another port.")
     known = [str(card["id"]) for card in cards]
     if model is None or model in known:
         return True
-    typer.echo(f"The server at {client.url} has {', '.join(known)}, not {model}: loading it here.", err=True)
+    typer.echo(f"The server at {client.url} serves {', '.join(known)}, not {model}: loading it in this process.", err=True)
     return False
 
 
@@ -54,7 +54,7 @@ def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[LocalA
     from pellucid.system.terminal import Bars
 
     with Bars() as progress:
-        # A command asks one thing at a time: it needs neither what servers have saved nor a place to save its own.
+        # A command makes one request at a time: it needs no saved prompts and saves none.
         engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), [model or settings.models[0]], progress)
     try:
         yield assistant, None

@@ -1,4 +1,4 @@
-"""The server's process: it answers at once, loads its models meanwhile, and leaves in good order."""
+"""The server process: listens at once, loads its models in the background, and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ from pellucid.tokens import SamplingParams
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal ends it. Raises a PellucidError where the port is taken or a model cannot be loaded."""
+    """Serve until a signal arrives. Raise a PellucidError if the port is taken or a model cannot be loaded."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with listen(settings.host, settings.port) as listener:
         server = Server(settings)
-        typer.echo(f"Pellucid {installed_version()} answers at {settings.url}; Ctrl-C stops it.")
+        typer.echo(f"Pellucid {installed_version()} listens at {settings.url}; Ctrl-C stops it.")
         server.run(sockets=[listener])
     if server.failure is not None:
         raise server.failure
     if server.loading:
-        # Its native code cannot be told to stop, and must not find the interpreter gone.
+        # The loader's native code cannot be interrupted, and would crash if the interpreter shut down under it.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
 
 
 class Server(GracefulServer):
-    """The server, with the models loading beside it."""
+    """The server, with a thread that loads the models."""
 
     def __init__(self, settings: Settings) -> None:
         self.failure: Exception | None = None
         self._settings = settings
         self._engine: Engine | None = None
         self._bars = Bars()
-        # A daemon, so that a download does not hold up a process that was told to leave: it goes on at the next start.
+        # A daemon, so that a download does not delay shutdown; it resumes at the next start.
         self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
         self._state = ServerState(
             models=settings.models,
@@ -76,32 +76,32 @@ class Server(GracefulServer):
         super().__init__(app, settings, self._state.leave, self._state.closing)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer, and begin to load."""
+        """Accept requests, and start to load the models."""
         await super().startup(sockets)
         self._loader.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running answers finish, then end them, then the engine."""
+        """Let running answers finish within their grace time, then close the engine."""
         await super().shutdown(sockets)
         if self._engine is not None:
             self._engine.close()
 
     @property
     def loading(self) -> bool:
-        """Whether models are still being loaded."""
+        """True while models are being loaded."""
         return self._loader.is_alive()
 
     def _load(self) -> None:
-        """The loading thread."""
+        """Load the models; runs in its own thread."""
         loop = self._loop
-        assert loop is not None, "it starts in the loop"
+        assert loop is not None, "startup runs in the loop"
         try:
             with self._bars:
                 engine, assistant = assemble(self._settings, self._settings.models, self._state.progress, adapters=self._settings.adapters)
             asyncio.run(warm_up(assistant))
             loop.call_soon_threadsafe(self._open, engine, assistant)
         except Exception as error:
-            # Also what nobody foresaw ends the process: a server that loads for ever would be worse.
+            # Unexpected errors end the process as well: a server that loads for ever would be worse.
             loop.call_soon_threadsafe(self._give_up, error)
 
     def _open(self, engine: Engine, assistant: LocalAssistant) -> None:
@@ -119,11 +119,11 @@ class Server(GracefulServer):
 
     def _leave_idle(self) -> None:
         if any(status.running or status.waiting for status in self._state.statuses().values()):
-            self._state.idleness.restart()  # an answer that the page asked for goes on without a request
+            self._state.idleness.restart()  # an answer on the page continues without an open request
             self._watch_idleness()
             return
-        typer.echo(f"Nobody has asked anything for {self._settings.idle_exit} seconds: leaving, as --idle-exit says.")
-        self._state.leave()  # at once, so that no request comes in between
+        typer.echo(f"No request for {self._settings.idle_exit} seconds: exiting (--idle-exit).")
+        self._state.leave()  # now, so that no request arrives in between
         self.should_exit = True
 
     def _give_up(self, error: Exception) -> None:
@@ -132,7 +132,7 @@ class Server(GracefulServer):
 
 
 def page_of(settings: Settings, state: ServerState) -> MountedPage:
-    """The page, with the assistant of this process."""
+    """Return the page, served by the assistant of this process."""
     from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 
     async def news() -> PageNotice | None:
@@ -145,9 +145,9 @@ def page_of(settings: Settings, state: ServerState) -> MountedPage:
 
 
 async def warm_up(assistant: LocalAssistant) -> None:
-    """Generate a token with each model, so that its weights are in memory when the first request comes.
+    """Generate a token with each model, so that its weights are in memory when the first request arrives.
 
-    Where it can, this is an infill, which also builds what token healing looks tokens up in.
+    An infill where the model can do it, which also builds the token healing index.
     """
     for card in assistant.models():
         suffix = "" if card.infill else None
@@ -157,7 +157,7 @@ async def warm_up(assistant: LocalAssistant) -> None:
 
 
 def greeting(settings: Settings, assistant: LocalAssistant) -> str:
-    """What is served, what it takes, and what to open and try."""
+    """Return the text printed once the models are loaded: models, memory, address, and requests to try."""
     cards = assistant.models()
     lines = [f"model   {card.name}: {card.description}" for card in cards]
     lines.append(f"state   {memory_at_rest()}")
@@ -172,16 +172,16 @@ def greeting(settings: Settings, assistant: LocalAssistant) -> str:
 
 
 def curl(settings: Settings, route: str, body: dict[str, Any]) -> str:
-    """A command line that asks the server; the key stays a variable of the shell."""
+    """Return a curl command for a route; the key stays a shell variable."""
     key = ' -H "Authorization: Bearer $PELLUCID_API_KEY"' if settings.key else ""
     return f"curl -N {settings.url}{route}{key} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
 
 
 def memory_at_rest() -> str:
-    """What this process holds in memory now, where the system tells."""
+    """Return the memory use of this process, if the system reports it."""
     path = Path("/proc/self/status")
     if not path.exists():
-        return "memory at rest: this system does not tell"
+        return "memory at rest: not reported by this system"
     fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
     resident, mapped = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "RssFile"))
     return f"memory at rest: {human(resident)}, of which {human(mapped)} are mapped from files"

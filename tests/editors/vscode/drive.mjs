@@ -23,7 +23,7 @@ def variance(values):
 /** VS Code's names of the themes; the last is the one that the window opens with. */
 const THEMES = { light: "Light Modern", contrast: "Dark High Contrast", dark: "Dark Modern" };
 
-/** The tests go on from each other in one window, as a user does. */
+/** The tests build on each other in one window, as a user does. */
 let folder, file, settings, workbench;
 let failed = false;
 
@@ -116,7 +116,7 @@ step("Tab accepts, and the saved file holds exactly the suggestion", async () =>
   assert.equal(await saved(), `${CODE}    m${suggested}`);
 });
 
-step("with the keyboard alone a token's alternatives open, the suggestion goes on from one of them, and is inserted", async () => {
+step("with the keyboard alone a token's alternatives open, the suggestion continues from one of them, and is inserted", async () => {
   await workbench.press("Control+End", "Enter");
   await workbench.type("total = s");
   await workbench.ghost.waitFor();
@@ -202,7 +202,7 @@ step("switched off, no ghost text appears; switched on again, it does", async ()
   await workbench.ghost.waitFor();
 });
 
-step("Restart starts the language server anew", async () => {
+step("Restart starts a new language server", async () => {
   const [old] = await languageServers(folder);
   await workbench.run("Pellucid: Restart");
   await eventually(
@@ -225,13 +225,13 @@ step("a language server that dies is started again, without a word to the user",
   await workbench.ghost.waitFor();
 });
 
-step("a program that does not start is told of in one sentence, with its own last words", async () => {
+step("a program that does not start is reported in one sentence, with its own last words", async () => {
   const words = "Say 'make run' first.";
   await writeSettings(folder, { ...settings, "pellucid.command": ["/bin/sh", "-c", `echo "${words}" >&2; exit 1`] });
   await workbench.errors.first().waitFor();
-  const told = await workbench.errors.allInnerTexts();
-  assert.equal(told.length, 1);
-  assert.match(told[0], new RegExp(`Pellucid's language server did not start: ${RegExp.escape(words)}`));
+  const shown = await workbench.errors.allInnerTexts();
+  assert.equal(shown.length, 1);
+  assert.match(shown[0], new RegExp(`Pellucid's language server did not start: ${RegExp.escape(words)}`));
   await workbench.screenshot("failed-start-dark");
   await workbench.run("Notifications: Clear All Notifications");
 });

@@ -48,7 +48,7 @@ test("a token without a logprob has no probability, and none is above one", () =
   assert.equal(probability({ logprob: 1e-9 }), 1);
 });
 
-test("entropy is told in bits", () => {
+test("entropy is shown in bits", () => {
   assert.equal(bits(Math.LN2), "1.00");
 });
 

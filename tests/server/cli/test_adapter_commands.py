@@ -76,17 +76,17 @@ def test_list(run: Run, store: Store, mine: Path, base: Path) -> None:
 
 def test_load_and_unload(run: Run, server: LiveServer) -> None:
     """They talk to the running server, and the list shows as what it serves an adapter."""
-    assert run("adapters", "load", ADAPTER)[:2] == (0, f"{ADAPTER} is loaded: it answers as the model {TINY}:{ADAPTER}.\n")
+    assert run("adapters", "load", ADAPTER)[:2] == (0, f"{ADAPTER} is loaded as the model {TINY}:{ADAPTER}.\n")
     assert f"{TINY}:{ADAPTER}" in run("adapters", "list")[1]
     code, out, _ = run("adapters", "unload", ADAPTER)
-    assert (code, out) == (0, f"{ADAPTER} is unloaded from {TINY}; answers that it has begun go on.\n")
+    assert (code, out) == (0, f"{ADAPTER} is unloaded from {TINY}; running answers finish.\n")
     code, _, told = run("adapters", "unload", ADAPTER)
     assert code == 1
     assert told.startswith(f"pellucid: There is no model '{ADAPTER}' here")
 
 
 def test_load_without_a_server(run: Run, mine: Path) -> None:
-    """Where no server runs that is said with the remedy."""
+    """Without a running server the command fails with the remedy."""
     code, out, told = run("adapters", "load", "mine")
     assert (code, out) == (1, "")
     assert told.endswith("pellucid: No server answers at http://127.0.0.1:1: start one with pellucid serve.\n")
@@ -97,14 +97,14 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
     code, out, _ = run("adapters", "merge", "mine", tmp_path / "merged", "--dtype", "float32")
 
     assert code == 0
-    assert out.endswith(f"{tmp_path / 'merged'} holds {base} with mine: pellucid serve --model {tmp_path / 'merged'}\n")
+    assert out.endswith(f"Wrote {base} with mine to {tmp_path / 'merged'}: pellucid serve --model {tmp_path / 'merged'}\n")
     assert load(str(tmp_path / "merged"), device="cpu", store=store, progress=Silent()).name == "merged"
     code, _, told = run("adapters", "merge", mine, tmp_path / "merged")
     assert (code, told) == (1, f"pellucid: {tmp_path / 'merged'} is there already: name a folder that is not, or delete it.\n")
 
 
 def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
-    """A base that is not on this machine is not fetched, and one that nobody names is asked for."""
+    """A base model that is not on this machine is not downloaded, and an adapter without a base asks for one."""
     adapter = random_adapter(to_decoder(tiny_llama()).config)
     write_adapter(store.adapters_path("far"), adapter, origin={"base": "org/name"})
     write_adapter(store.adapters_path("anyone"), adapter)
@@ -113,7 +113,7 @@ def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
     _, _, anyone = run("adapters", "merge", "anyone", tmp_path / "merged")
 
     assert far.startswith(
-        "pellucid: org/name, which far was made for, is not on this machine: fetch it with `pellucid models pull org/name`"
+        "pellucid: org/name, which far was made for, is not on this machine: download it with `pellucid models pull org/name`"
     )
     assert anyone == "pellucid: The adapter anyone does not say which model it was made for: name it with --model.\n"
 
@@ -126,7 +126,7 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
         assert told.endswith(f"pellucid: There is no adapter {name!r} in {store.adapters_path()}.\n")
     code, out, _ = run("adapters", "remove", "mine")
     assert code == 0
-    assert out.startswith("mine is removed: ")
+    assert out.startswith("mine was removed; ")
     assert not mine.exists()
     assert store.adapters_path().is_dir()
 
@@ -144,7 +144,7 @@ def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> No
 
     code, out, _ = run("adapters", "remove", "mine")
 
-    assert (code, out) == (0, f"mine is removed: {human(size)} are free again.\n")
+    assert (code, out) == (0, f"mine was removed; {human(size)} freed.\n")
     assert sorted(path for kind in ("prefixes", "calibrations") for path in (store.root / kind).iterdir()) == sorted(stay)
 
 
@@ -182,7 +182,7 @@ class TestAssemble:
             assemble(load_settings(context=64), [str(base)], Silent(), adapters=("yours",))
 
     async def test_saved_prefixes(self, store: Store, base: Path, mine: Path) -> None:
-        """What a variant has read is saved when its engine is closed, and read again at the next start; the base's is another file."""
+        """A variant's KV prefixes are saved when its engine closes and read at the next start; the base has its own file."""
         settings = load_settings(context=128)
         computed: list[int] = []
         for _ in range(2):

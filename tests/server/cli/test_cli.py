@@ -34,7 +34,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 class Scripted:
-    """An assistant that says what it was told to say, and remembers what it was asked."""
+    """An assistant that generates scripted answers and records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any, dict[str, Any]]] = []
@@ -95,7 +95,7 @@ def test_help_has_an_example(run: Run, command: list[str]) -> None:
 
 
 def test_help_names_every_command(run: Run) -> None:
-    """What there is can be seen at once."""
+    """The help lists all commands."""
     _, out, _ = run("--help")
 
     assert all(f"\n  {command[0]} " in out for command in COMMANDS)
@@ -151,7 +151,7 @@ def test_setting_error(run: Run) -> None:
     assert run("serve", "--host", "0.0.0.0") == (
         1,
         "",
-        "pellucid: Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).\n",
+        "pellucid: Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY).\n",
     )
 
 
@@ -218,7 +218,7 @@ def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
     code, out, err = run("complete", file, "--at", "2:2", *flags)
 
     assert (code, out) == (0, "Hello\n")
-    assert err == "No server at http://127.0.0.1:8437: loading the model here (pellucid serve keeps it loaded).\n"
+    assert err == "No server at http://127.0.0.1:8437: loading the model in this process (pellucid serve keeps it loaded).\n"
     params = SamplingParams(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, seed=7, top_logprobs=2)
     assert scripted.asked == [("complete", ("a\r\nb", "c\n"), {"params": params, "model": None}), ("close", None, {})]
 
@@ -252,7 +252,7 @@ def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
 
 
 def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C stops an answer, not the conversation: what was said of it stays said."""
+    """Ctrl-C stops an answer, not the conversation: the text so far stays part of it."""
     scripted.interrupt = True
     _type(monkeypatch, ["one", "two"])
 
@@ -286,7 +286,7 @@ def test_model_loaded_for_one_command(run: Run, scripted: Scripted, monkeypatch:
 
 
 def test_model_that_cannot_be_loaded(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes wrong while loading is told in the error's own sentence."""
+    """An error while loading is printed as its own sentence."""
 
     def fail(*_: object) -> None:
         raise ModelError("The file is truncated.")
@@ -339,12 +339,12 @@ def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
 
 
 def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that the running server does not have is loaded here, and that is said."""
+    """A model that the running server does not serve is loaded in this process, and the command says so."""
     _server(monkeypatch, "ok", scripted)
 
     _, out, err = run("chat", "hi", "--model", "other")
 
-    assert (out, err) == ("Hello\n", "The server at http://127.0.0.1:8437 has m, not other: loading it here.\n")
+    assert (out, err) == ("Hello\n", "The server at http://127.0.0.1:8437 serves m, not other: loading it in this process.\n")
     assert "far" not in scripted.asked[0][2]
 
 
@@ -364,7 +364,7 @@ def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
 
     code, _, err = run("chat", "hi")
 
-    assert (code, err) == (1, "pellucid: What answers at http://127.0.0.1:8437 is not Pellucid: stop it, or set another port.\n")
+    assert (code, err) == (1, "pellucid: The server at http://127.0.0.1:8437 is not Pellucid: stop it, or set another port.\n")
 
 
 def _type(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:

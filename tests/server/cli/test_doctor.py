@@ -54,7 +54,7 @@ def test_table(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_settings_have_sources(settings: Settings, config_home: Path) -> None:
-    """Each setting is told with its value and where that comes from."""
+    """Each setting is listed with its value and its source."""
     (config_home / "config.toml").write_text("slots = 3\n")
 
     told = examine(load_settings())["settings"]
@@ -65,7 +65,7 @@ def test_settings_have_sources(settings: Settings, config_home: Path) -> None:
 
 
 def test_key_stays_hidden(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The API key is not told: reports are pasted into issues."""
+    """The API key is hidden, since reports are pasted into issues."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
 
     report(as_json=True)
@@ -98,7 +98,7 @@ def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.Monke
     """The doctor says why models, or their start, are slow here, and what helps."""
     reason = "No C compiler was found: install gcc."
     monkeypatch.setattr(kernels, "_native", lambda: KernelsUnavailableError(reason))
-    assert examine(settings)["native kernel"] == f"not used, so that models run several times slower: {reason}"
+    assert examine(settings)["native kernel"] == f"not used; models run several times slower: {reason}"
 
     monkeypatch.undo()
     folder = settings.cache.parent / "shared"
@@ -119,7 +119,7 @@ def test_cache_is_measured(settings: Settings) -> None:
 
 
 def test_port(settings: Settings) -> None:
-    """A free port is told from one that something else than HTTP listens on."""
+    """A free port differs from one where a program listens that does not speak HTTP."""
     assert examine(settings)["port"] == f"{settings.port} is free"
 
     with socket.create_server(("127.0.0.1", settings.port)) as listener:
@@ -130,7 +130,7 @@ def test_port(settings: Settings) -> None:
 
 
 def examine_port_of_mute_server(settings: Settings, listener: socket.socket) -> str:
-    """A server that hangs up on whoever calls."""
+    """A server that closes every connection."""
 
     def hang_up() -> None:
         listener.settimeout(30)
@@ -165,5 +165,5 @@ def test_processor(tmp_path: Path, text: str, found: tuple[str, frozenset[str]])
 
 
 def test_no_processor_file(tmp_path: Path) -> None:
-    """Where there is no /proc the features are unknown, not an error."""
+    """Without /proc the features are unknown, not an error."""
     assert cpu_info(tmp_path / "none")[1] == frozenset()

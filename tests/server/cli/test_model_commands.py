@@ -48,13 +48,13 @@ def test_list(run: Run) -> None:
 
 
 def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
-    """What is pulled is listed with its size, pulled again without the network, shown with its checksum, and removed."""
+    """A pulled model is listed with its size, pulled again without the network, shown with its checksum, and removed."""
     code, out, err = run("models", "pull", NAME)
-    assert (code, out.split(":")[0]) == (0, f"{NAME} is here now")
+    assert (code, out.split(":")[0]) == (0, f"{NAME} was downloaded")
     assert "tiny.gguf (3.0 kB)" in err
     asked = len(hub.requests)
 
-    assert run("models", "pull", NAME)[1].startswith(f"{NAME} is already here: ")
+    assert run("models", "pull", NAME)[1].startswith(f"{NAME} is already on this machine: ")
     assert run("models", "list")[1].splitlines()[-1].split() == [NAME, "3.0", "kB", "mit", "?", "?", "yes"]
     shown = run("models", "show", NAME, "--verify")[1]
     assert "yes, verified just now" in shown
@@ -67,14 +67,14 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     kernels.available()  # loaded before the doctor looks for them, so that none are compiled to this cache
     assert f"{NAME}: 3.0 kB, 0 bytes packed, 6 bytes of saved prefixes, mit" in examine(load_settings())["models"]
 
-    assert run("models", "remove", NAME)[1].startswith(f"{NAME} is removed: ")
+    assert run("models", "remove", NAME)[1].startswith(f"{NAME} was removed; ")
     assert not list(cache.rglob("*.gguf"))
     assert not saved.exists()
     assert len(hub.requests) == asked
 
 
 def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
-    """A file that is no longer what was fetched is found and told."""
+    """A file that differs from the downloaded one is found and reported."""
     run("models", "pull", NAME)
     file = next(cache.rglob("tiny.gguf"))
     file.write_bytes(DATA[:-1] + b"y")
@@ -97,7 +97,7 @@ def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
     ],
 )
 def test_not_there(run: Run, command: tuple[str, ...], sentence: str) -> None:
-    """A model that is not there is told in one sentence."""
+    """A missing model is reported in one sentence."""
     code, out, err = run("models", *command)
 
     assert (code, out, len(err.splitlines())) == (1, "", 1)

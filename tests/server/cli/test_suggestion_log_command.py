@@ -30,29 +30,29 @@ def test_export(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
 
     code, out, _ = run("suggestions", "export", file, "--data", log.path.parent)
 
-    assert (code, out) == (0, f"3 suggestions are in {file}.\n")
+    assert (code, out) == (0, f"Wrote 3 suggestions to {file}.\n")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["s-0", "s-1", "s-2"]
     assert {row["outcome"] for row in rows} == {"accepted"}
 
 
 def test_delete(run: Run, log: SuggestionLog) -> None:
-    """After it nothing is left, which a second time is said."""
-    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "3 suggestions were deleted.\n")
+    """Deleting removes every entry; a second time it reports an empty log."""
+    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "Deleted 3 suggestions.\n")
     assert not log.path.exists()
-    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "Nothing was logged.\n")
+    assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "The log is empty.\n")
 
 
 def test_nothing_to_export(run: Run, tmp_path: Path) -> None:
-    """Where nothing is logged it is said how it would be."""
+    """Without a log the error says how to turn it on."""
     code, _, err = run("suggestions", "export", tmp_path / "all.jsonl", "--data", tmp_path)
 
     assert code == 1
-    assert "editors keep one where pellucid.completion.log is on" in err
+    assert "editors write one if pellucid.completion.log is on" in err
 
 
 def test_not_writable(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
-    """A file that cannot be written is told in one sentence."""
+    """A file that cannot be written is reported in one sentence."""
     code, _, err = run("suggestions", "export", tmp_path, "--data", log.path.parent)
 
     assert code == 1
@@ -60,7 +60,7 @@ def test_not_writable(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
 
 
 def test_foreign_file(run: Run, tmp_path: Path) -> None:
-    """What is no log of ours is left alone."""
+    """A file that is not a suggestion log is left alone."""
     (tmp_path / FILE).write_text("diary" * 1000)
 
     code, _, err = run("suggestions", "delete", "--data", tmp_path)

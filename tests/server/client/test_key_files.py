@@ -66,7 +66,7 @@ def test_the_stronger_place_holds(key_file: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigError) as raised:
         load_settings()
     names = "PELLUCID_API_KEY in the environment and PELLUCID_API_KEY_FILE in the environment"
-    assert str(raised.value) == f"{names} are two API keys: give one of them."
+    assert str(raised.value) == f"{names} both give an API key: give one of them."
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
@@ -122,14 +122,14 @@ def test_doctor_finds_visible_keys(visible: int) -> None:
     """The doctor names a process that shows its key, as any user of the machine could, and not the key."""
     assert visible in processes_showing_a_key()
     found = examine(load_settings())["key"]
-    assert any(line.startswith(f"process {visible} has its key on the command line") for line in found)
+    assert any(line.startswith(f"process {visible} has its key on its command line") for line in found)
     assert "hunter2" not in repr(found)
 
 
 def test_doctor_says_what_no_key_means(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a key the doctor says who can read the conversations, and how to set one; with one, where it comes from."""
     found = examine(load_settings())["key"]
-    assert found[0] == "none: every user of this machine can use the page and the API, and read the page's conversations"
+    assert found[0] == "none: every user of this machine can use the API and the page, and read its conversations"
     assert "chmod 600" in found[1]
 
     monkeypatch.setenv("PELLUCID_API_KEY_FILE", str(key_file))

@@ -1,4 +1,4 @@
-"""Putting models and engine together: what the settings ask for and cannot be is told before it does harm."""
+"""Building models and engine: settings that cannot be met are reported before they do harm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.servers.scripted_engine import byte_tokenizer
 
 
 def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two files that would be served under one name neither is loaded, and both are named."""
+    """Two files that would be served under one name are both named, and neither is loaded."""
     monkeypatch.setattr(module, "load", lambda name, **options: pytest.fail(f"{name} was loaded"))
     paths = [tmp_path / folder / "model.gguf" for folder in "xy"]
     for path in paths:
@@ -49,7 +49,7 @@ def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module, "load", load)
     size = 1024 * 4096 * 2 * 1024 * 2**20 * 4
 
-    with pytest.raises(ConfigError, match=rf"\({size} bytes\), which cannot be had: set fewer --slots or a smaller --context\.$"):
+    with pytest.raises(ConfigError, match=rf"\({size} bytes\), which cannot be allocated: set fewer --slots or a smaller --context\.$"):
         assemble(load_settings(cache=tmp_path / "cache", slots=1024), ["huge"], Silent())
 
 

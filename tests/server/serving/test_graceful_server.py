@@ -1,4 +1,4 @@
-"""A server that leaves."""
+"""A server that shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.serving.graceful_server import GracefulServer
 
 
 async def test_last_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that is used while the server leaves ends with its next answer: else whoever asks on would keep it for ever."""
+    """A connection in use at shutdown ends with its next answer: otherwise a client that keeps asking would keep it open for ever."""
 
     async def shutdown(*_: object) -> None:
         """Uvicorn's own, which wants to have been started."""

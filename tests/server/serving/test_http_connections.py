@@ -82,7 +82,7 @@ def answered(connection: socket.socket, text: bytes) -> None:
 
 
 def ends(connection: socket.socket) -> bool:
-    """Whether the server ends a connection on which bytes keep coming."""
+    """Return True if the server ends a connection on which bytes keep arriving."""
     for _ in range(600):
         try:
             connection.sendall(b"x")
@@ -171,7 +171,7 @@ def test_connection_is_kept_after_a_refusal(guarded: LiveServer) -> None:
 
 
 def test_no_http(guarded: LiveServer) -> None:
-    """What is no HTTP is refused in the shape of all errors."""
+    """Data that is not HTTP is refused in the shape of all errors."""
     with connections(guarded.port, 1) as (one,):
         one.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
         head_of_answer, _, body = received(one).partition(b"\r\n\r\n")
@@ -294,7 +294,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 def slots_are_free(server: LiveServer) -> bool:
-    """Whether all slots become free."""
+    """Return True once all slots are free."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         slots = httpx.get(f"{server.url}/slots", trust_env=False, timeout=120).json()

@@ -100,7 +100,7 @@ def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
 
 
 def test_nobody_answers(start: Start, port: int) -> None:
-    """Where no server answers that is one sentence, in the terminal and on the page, which waits for one."""
+    """Without a server the terminal and the page show one sentence, and the page waits for a server."""
     process = start("--server", URL)
     answer = page(port, process, f"No server answers at {URL}")
     process.terminate()
@@ -138,12 +138,12 @@ def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) 
         page(port, process, "Log in to Pellucid")
         process.terminate()
         _, err = process.communicate(timeout=60)
-    assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key-file.\n" in err
+    assert f"The API key of the settings is sent only to http://127.0.0.1:8437: give the key of {server.url} with --api-key-file.\n" in err
     assert f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
 
 
 def test_wrong_key(start: Start, port: int) -> None:
-    """A key that the server does not take is told in a sentence."""
+    """A key that the server refuses is reported in a sentence."""
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url)
         page(port, process, f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.")
@@ -162,7 +162,7 @@ def test_wrong_key(start: Start, port: int) -> None:
     ],
 )
 def test_every_standing_is_a_sentence(found: ServerHealth, sentence: str) -> None:
-    """Whatever is found at the address is said in a sentence, with how far it is where it loads."""
+    """Each state of the server is reported in a sentence, with the progress of loading."""
     news = news_of(found, URL)
 
     assert news is not None
@@ -172,7 +172,7 @@ def test_every_standing_is_a_sentence(found: ServerHealth, sentence: str) -> Non
 
 @contextmanager
 def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iterator[PageServer]:
-    """A page alone with an answer on its way that no request waits for, and that goes on when it is told to; it has left at the end."""
+    """A page process with an answer that no request waits for and that continues when asked to; the process has exited at the end."""
     first, turns_of_page = threading.Event(), []
 
     async def before(index: int) -> None:
@@ -218,7 +218,7 @@ def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
 
 
 def test_answers_have_their_grace_time(tmp_path: Path, port: int) -> None:
-    """An answer that no tab watches comes to its end before the page leaves."""
+    """An answer that no tab watches is finished before the page process exits."""
     go_on = threading.Event()
     with answering(tmp_path, port, 3600, go_on) as server:
         server.handle_exit(signal.SIGINT, None)
@@ -251,14 +251,14 @@ def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
     [
         (
             ["--host", "0.0.0.0"],
-            "Other machines can reach the host 0.0.0.0, so it demands an API key (--api-key-file or PELLUCID_API_KEY).",
+            "Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY).",
         ),
         (["--server", "nonsense"], "nonsense is not the address of a server: Request URL is missing an 'http://' or 'https://' protocol."),
         (["--api-key", "a,b"], "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."),
     ],
 )
 def test_wrong_options(run: Run, options: list[str], sentence: str) -> None:
-    """What cannot be is one sentence, and exits with 1."""
+    """Impossible options are reported in one sentence with exit code 1."""
     assert run("webui", *options) == (1, "", f"pellucid: {sentence}\n")
 
 
@@ -274,4 +274,4 @@ def test_port_in_use(run: Run, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         code, _, err = run("webui", "--server", URL, "--port", str(port))
 
-    assert (code, err.startswith(f"pellucid: Port {port} of 127.0.0.1 cannot be had")) == (1, True)
+    assert (code, err.startswith(f"pellucid: Cannot listen on port {port} of 127.0.0.1")) == (1, True)

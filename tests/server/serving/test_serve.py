@@ -38,7 +38,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that can go on for long."""
+    """A model that can generate for a long time."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_llama(vocab_size=VOCAB, max_position_embeddings=32_768).save_pretrained(folder)
     return write_folder(folder, byte_level_bpe(VOCAB))
@@ -132,7 +132,7 @@ async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None
 
 
 async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
-    """With --idle-exit it leaves by itself with code 0 and says why, but not while an answer is being streamed."""
+    """With --idle-exit the server exits with code 0 and says why, but not while an answer is streamed."""
     process = start("--model", folder, "--idle-exit", "1")
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
@@ -144,7 +144,7 @@ async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
     out, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert out.endswith("\nNobody has asked anything for 1 seconds: leaving, as --idle-exit says.\n")
+    assert out.endswith("\nNo request for 1 seconds: exiting (--idle-exit).\n")
 
 
 async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
@@ -181,7 +181,7 @@ async def test_second_signal_insists(start: Start, folder: Path, port: int) -> N
 
 
 def test_open_page_keeps_no_server(tmp_path: Path) -> None:
-    """What an open page asks for only to see that its server is there does not count as a request; what it is used for does."""
+    """Health checks by an open page do not count as requests; using the page does."""
     state = ServerState(models=("tiny",))
     page_of(load_settings(data=tmp_path), state)
 
@@ -205,7 +205,7 @@ def test_port_in_use() -> None:
         with pytest.raises(ConfigError) as raised:
             listen("127.0.0.1", port)
 
-    told = f"Port {port} of 127.0.0.1 cannot be had (address already in use): stop what uses it, or choose another --port."
+    told = f"Cannot listen on port {port} of 127.0.0.1 (address already in use): stop the program that uses it, or choose another --port."
     assert str(raised.value) == told
 
 
@@ -236,7 +236,7 @@ async def test_warm_up_is_an_infill_where_there_are_infills(monkeypatch: pytest.
 
 
 def test_curl_line_is_for_a_shell() -> None:
-    """What is printed to try can be pasted into a shell, quotes in code included, and holds no key."""
+    """The printed example requests can be pasted into a shell, quotes in code included, and contain no key."""
     body = {"prompt": 'it\'s "quoted"\n$HOME `ls`'}
     line = curl(load_settings(api_key="hunter2"), "/v1/completions", body)
 

@@ -17,7 +17,7 @@ from pellucid.client.protocol import Assistant
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.results import ReviewResults, results
-from pellucid.serving.open_assistant import speaker_for
+from pellucid.serving.open_assistant import open_assistant
 from pellucid.system.terminal import Steps
 from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, SamplingParams
 from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
@@ -95,7 +95,7 @@ def _prompt(path: Path, number: int, line: str) -> str:
 
 
 def _answers(model: str, prompts: Sequence[str], params: SamplingParams, steps: Steps) -> list[str]:
-    with asyncio.Runner() as runner, speaker_for(runner, model) as (speaker, name):
+    with asyncio.Runner() as runner, open_assistant(runner, model) as (speaker, name):
         steps.start(f"{model} answers", len(prompts))
         found = []
         for prompt in prompts:

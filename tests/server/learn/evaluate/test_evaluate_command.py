@@ -283,7 +283,9 @@ def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         command = ["evaluate", "nobody", "--server", server.url, "--suite", "speed", "--out", "far"]
         code, _, err = run(*command)
         assert code == 1
-        assert f"The API key of the settings goes only to http://127.0.0.1:8437: give the one of {server.url} with --api-key-file." in err
+        assert (
+            f"The API key of the settings is sent only to http://127.0.0.1:8437: give the key of {server.url} with --api-key-file." in err
+        )
         assert "There is no model" not in err
         code, _, err = run(*command, "--api-key", "secret")
         assert code == 1
