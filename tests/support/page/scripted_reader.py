@@ -1,4 +1,4 @@
-"""A scripted speaker that reads and completes as well."""
+"""Provides a scripted assistant that scores and completes as well."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Text = str | Sequence[int] | Sequence[Message]
 
 @dataclass
 class ReadRequest:
-    """One text that was to be read, or completed. ``closed``: its stream is."""
+    """A text to score or complete. ``closed``: its stream is closed."""
 
     text: Text
     model: str | None
@@ -35,11 +35,11 @@ class ReadRequest:
 
 @dataclass
 class ScriptedReader(ScriptedPageAssistant):
-    """Reads a text as the items that ``reads`` gives for it and its model, and completes one as ``says``."""
+    """Scores a text as the items that ``reads`` returns for it and its model, and completes one as ``says``."""
 
     reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()
     says: Sequence[Item] = ()
-    heard: list[ReadRequest] = field(default_factory=list)
+    read_requests: list[ReadRequest] = field(default_factory=list)
 
     def score(
         self,
@@ -71,8 +71,8 @@ class ScriptedReader(ScriptedPageAssistant):
     async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
         return f"<suffix>{suffix}<prefix>{prefix}<middle>"
 
-    async def _follow(self, heard: ReadRequest, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
-        self.heard.append(heard)
+    async def _follow(self, request: ReadRequest, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
+        self.read_requests.append(request)
         try:
             for item in script:
                 if item is None:
@@ -86,4 +86,4 @@ class ScriptedReader(ScriptedPageAssistant):
             if not (script and isinstance(script[-1], Finish)):
                 yield Finish(FinishReason.STOP, usage(len(script)))
         finally:
-            heard.closed = True
+            request.closed = True

@@ -1,4 +1,4 @@
-"""What can be done in a conversation: every verb makes another version, and nothing is lost."""
+"""Tests the actions on a conversation: each adds a version, and no message is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = TurnSettings(model=MODEL, seed=1)
 
 
 class ScriptedChat:
-    """Ann's chat with a scripted speaker, and one conversation."""
+    """Ann's chat with a scripted assistant, and one conversation."""
 
     def __init__(self, store: ConversationStore) -> None:
         self.store = store
@@ -36,7 +36,7 @@ class ScriptedChat:
         self.assistant.scripts = [script]
 
     async def say(self, text: str, *answer: str, settings: TurnSettings = SETTINGS) -> int:
-        """Say something and have it answered with these tokens; the answer's node."""
+        """Send a message, wait for an answer with these tokens, and return the answer's node."""
         self.script(*tokens(*answer))
         return (await ended(await self.actions.send(self.id, text, settings))).node
 
@@ -46,7 +46,7 @@ class ScriptedChat:
 
     @property
     def texts(self) -> list[str]:
-        """All that was ever said, in its order."""
+        """All messages ever added, in order."""
         return [node.text for node in self.store.conversation("ann", self.id).nodes.values()]
 
     def node(self, id: int) -> Node:
@@ -56,9 +56,9 @@ class ScriptedChat:
         return [token.text for token in unpack(self.store.tokens("ann", self.id, node))]
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
-        """What the speaker was asked last."""
-        return [(message.role, message.content) for message in self.assistant.asked[-1].messages]
+    def last_messages(self) -> list[tuple[str, str]]:
+        """The messages of the last chat request."""
+        return [(message.role, message.content) for message in self.assistant.chat_requests[-1].messages]
 
 
 @pytest.fixture
@@ -75,32 +75,32 @@ async def ended(turn: Turn) -> Turn:
 
 class TestSend:
     async def test_an_answer(self, chat: ScriptedChat) -> None:
-        """What is said is answered, below it, and the settings of the answer are kept with it."""
+        """A message is followed by its answer, with which its settings are saved."""
         answer = await chat.say("Hi", "Hel", "lo")
         await chat.say("More?", "Yes")
 
         assert chat.path == ["Hi", "Hello", "More?", "Yes"]
-        assert chat.asked == [(USER, "Hi"), (ASSISTANT, "Hello"), (USER, "More?")]
+        assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "Hello"), (USER, "More?")]
         found = chat.node(answer)
         assert (found.role, found.model, found.settings, found.end, found.origin) == (ASSISTANT, MODEL, SETTINGS, FinishReason.STOP, None)
-        assert not chat.assistant.asked[-1].continue_last
+        assert not chat.assistant.chat_requests[-1].continue_last
 
     async def test_the_system_prompt(self, chat: ScriptedChat) -> None:
-        """The system prompt of the settings is in front, unless it is empty."""
+        """The system prompt of the settings comes first, unless it is empty."""
         await chat.say("Hi", "a", settings=TurnSettings(model=MODEL, system="Be brief."))
-        assert chat.asked == [("system", "Be brief."), (USER, "Hi")]
+        assert chat.last_messages == [("system", "Be brief."), (USER, "Hi")]
         await chat.say("Hi", "a", settings=TurnSettings(model=MODEL, system="  "))
-        assert chat.asked[0] == (USER, "Hi")
+        assert chat.last_messages[0] == (USER, "Hi")
 
     async def test_an_answer_can_be_had_again(self, chat: ScriptedChat) -> None:
-        """Without a model or a seed the first model is taken and a seed is drawn; the answer is kept with both."""
+        """Without a model or a seed the first model is used and a seed is drawn; both are saved with the answer."""
         answer = await chat.say("Hi", "a", settings=TurnSettings())
         settings = chat.node(answer).settings
         assert settings is not None
-        assert settings.model == chat.node(answer).model == chat.assistant.asked[-1].model == MODEL
+        assert settings.model == chat.node(answer).model == chat.assistant.chat_requests[-1].model == MODEL
         assert settings.seed is not None
         assert 0 <= settings.seed < SEEDS
-        assert chat.assistant.asked[-1].params.seed == settings.seed
+        assert chat.assistant.chat_requests[-1].params.seed == settings.seed
 
     @pytest.mark.parametrize(
         ("text", "title"),
@@ -114,25 +114,25 @@ class TestSend:
         ],
     )
     async def test_it_names_the_conversation(self, chat: ScriptedChat, text: str, title: str) -> None:
-        """The first line of the first message names a conversation, which stays so."""
+        """The first line of the first message becomes the title of the conversation, and stays so."""
         await chat.say(text, "a")
         await chat.say("another", "b")
         assert chat.store.list("ann")[0].title == title
 
     async def test_a_name_that_was_given_stays(self, chat: ScriptedChat) -> None:
-        """A conversation that has a name keeps it."""
+        """A conversation that was renamed keeps its title."""
         chat.store.rename("ann", chat.id, "Mine")
         await chat.say("Hi", "a")
         assert chat.store.list("ann")[0].title == "Mine"
 
     async def test_nothing(self, chat: ScriptedChat) -> None:
-        """Nothing is no message."""
+        """An empty message is refused."""
         with pytest.raises(InvalidRequestError, match="message is empty"):
             await chat.actions.send(chat.id, " \n", SETTINGS)
         assert chat.texts == []
 
     async def test_what_cannot_be_answered_is_not_kept(self, chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With settings out of bounds, or without a server, nothing is kept: the text is still in the field."""
+        """With settings out of bounds, or without a server, nothing is saved, so that the text remains in the field."""
         with pytest.raises(InvalidRequestError, match="top_p must be"):
             await chat.actions.send(chat.id, "Hi", TurnSettings(top_p=5))
 
@@ -159,67 +159,67 @@ class TestSend:
 
 class TestVersions:
     async def test_retry(self, chat: ScriptedChat) -> None:
-        """A retry is another version of an answer, made from the same messages."""
+        """A retry is another version of an answer, generated from the same messages."""
         first = await chat.say("Hi", "one")
         chat.script(*tokens("two"))
         second = await ended(await chat.actions.retry(chat.id, first, SETTINGS))
 
         assert chat.path == ["Hi", "two"]
-        assert chat.asked == [(USER, "Hi")]
+        assert chat.last_messages == [(USER, "Hi")]
         assert (chat.node(second.node).origin, chat.node(second.node).parent) == (first, chat.node(first).parent)
         await chat.actions.walk(chat.id, first)
         assert chat.path == ["Hi", "one"]
 
     async def test_retry_of_an_older_answer(self, chat: ScriptedChat) -> None:
-        """What followed the older version is kept below it."""
+        """The messages after the older version stay below it."""
         first = await chat.say("Hi", "one")
         await chat.say("more", "three")
         chat.script(*tokens("two"))
         await ended(await chat.actions.retry(chat.id, first, SETTINGS))
-        assert (chat.path, chat.asked) == (["Hi", "two"], [(USER, "Hi")])
+        assert (chat.path, chat.last_messages) == (["Hi", "two"], [(USER, "Hi")])
         await chat.actions.walk(chat.id, first)
         assert chat.path == ["Hi", "one", "more", "three"]
 
     async def test_retry_of_a_question(self, chat: ScriptedChat) -> None:
-        """A message that has no answer, since the server died, gets one."""
-        said = chat.store.add("ann", chat.id, None, USER, "Hi")
+        """A message without an answer, left by a server that died, gets one."""
+        question = chat.store.add("ann", chat.id, None, USER, "Hi")
         chat.script(*tokens("one"))
-        await ended(await chat.actions.retry(chat.id, said, SETTINGS))
+        await ended(await chat.actions.retry(chat.id, question, SETTINGS))
         assert chat.path == ["Hi", "one"]
 
-    async def test_edit_what_the_user_said(self, chat: ScriptedChat) -> None:
-        """What the user says otherwise is another version of it, and answered anew."""
+    async def test_edit_a_question(self, chat: ScriptedChat) -> None:
+        """An edited message of the user is another version of it, and answered again."""
         answer = await chat.say("Hi", "one")
-        asked = chat.node(answer).parent
-        assert asked is not None
+        question = chat.node(answer).parent
+        assert question is not None
         chat.script(*tokens("two"))
-        turn = await chat.actions.edit(chat.id, asked, "Ho", SETTINGS)
+        turn = await chat.actions.edit(chat.id, question, "Ho", SETTINGS)
         assert turn is not None
         await ended(turn)
 
-        assert (chat.path, chat.asked) == (["Ho", "two"], [(USER, "Ho")])
-        assert chat.node(chat.node(turn.node).parent or 0).origin == asked
-        await chat.actions.walk(chat.id, asked)
+        assert (chat.path, chat.last_messages) == (["Ho", "two"], [(USER, "Ho")])
+        assert chat.node(chat.node(turn.node).parent or 0).origin == question
+        await chat.actions.walk(chat.id, question)
         assert chat.path == ["Hi", "one"]
 
     async def test_edit_an_answer(self, chat: ScriptedChat) -> None:
-        """An answer that is written otherwise is a version by a person: it has no tokens, and nobody is asked; no server is needed."""
+        """An edited answer is a version by a person: it has no tokens, and needs no model and no server."""
         answer = await chat.say("Hi", "one")
         assert await chat.actions.edit(chat.id, answer, "mine", TurnSettings(top_p=9)) is None
 
         assert chat.path == ["Hi", "mine"]
         (mine,) = [node for node in chat.store.conversation("ann", chat.id).nodes.values() if node.text == "mine"]
         assert (mine.origin, mine.settings, mine.model, mine.end) == (answer, None, MODEL, FinishReason.STOP)
-        assert (chat.said_by(mine.id), len(chat.assistant.asked)) == ([], 1)
+        assert (chat.said_by(mine.id), len(chat.assistant.chat_requests)) == ([], 1)
 
     async def test_edit_to_nothing(self, chat: ScriptedChat) -> None:
-        """A message cannot be edited away."""
+        """A message cannot be edited to be empty."""
         answer = await chat.say("Hi", "one")
         with pytest.raises(InvalidRequestError, match="edited message is empty"):
             await chat.actions.edit(chat.id, answer, " ", SETTINGS)
 
     async def test_undo(self, chat: ScriptedChat) -> None:
-        """An undo goes back to before the last question, and gives it; both can be walked to, and the next message is another version."""
+        """Undo goes back to before the last question and returns it; both versions can be selected later."""
         await chat.say("Hi", "one")
         second = await chat.say("more", "two")
 
@@ -231,7 +231,7 @@ class TestVersions:
         assert chat.path == ["Hi", "one", "more", "two"]
 
     async def test_undo_everything(self, chat: ScriptedChat) -> None:
-        """The first question can be undone as well, and then there is nothing to undo; what is said next is a version of it."""
+        """The first question can be undone too, after which there is nothing to undo; the next message is a version of it."""
         await chat.say("Hi", "one")
         assert (await chat.actions.undo(chat.id), chat.path) == ("Hi", [])
         with pytest.raises(InvalidRequestError, match="nothing to undo"):
@@ -243,51 +243,51 @@ class TestVersions:
 
 class TestGoingOn:
     async def test_resume(self, chat: ScriptedChat) -> None:
-        """An answer is gone on with in another version, which has all tokens; the shorter one stays."""
+        """An answer is continued in another version, which has all tokens; the shorter version stays."""
         first = await chat.say("Hi", "one", " two")
         chat.script(*tokens(" three"))
         turn = await ended(await chat.actions.resume(chat.id, first, SETTINGS))
 
         assert chat.path == ["Hi", "one two three"]
-        assert chat.asked == [(USER, "Hi"), (ASSISTANT, "one two")]
-        assert chat.assistant.asked[-1].continue_last
+        assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "one two")]
+        assert chat.assistant.chat_requests[-1].continue_last
         assert chat.said_by(turn.node) == ["one", " two", " three"]
         assert (chat.node(turn.node).origin, chat.node(first).text) == (first, "one two")
 
     async def test_resume_of_nothing(self, chat: ScriptedChat) -> None:
-        """An answer that failed before its first word begins anew."""
+        """An answer that failed before its first token starts from the beginning."""
         chat.script(UnavailableError("No."))
         failed = await ended(await chat.actions.send(chat.id, "Hi", SETTINGS))
         chat.script(*tokens("one"))
         await ended(await chat.actions.resume(chat.id, failed.node, SETTINGS))
-        assert (chat.path, chat.asked, chat.assistant.asked[-1].continue_last) == (["Hi", "one"], [(USER, "Hi")], False)
+        assert (chat.path, chat.last_messages, chat.assistant.chat_requests[-1].continue_last) == (["Hi", "one"], [(USER, "Hi")], False)
 
     async def test_resume_of_half_a_character(self, chat: ScriptedChat) -> None:
-        """An answer that ended inside a character is gone on with from before it."""
+        """An answer that ended inside a character is continued from before it."""
         chat.script(*tokens("a"), token("b\ufffd", 2, data=b"b\xf0\x9f"), Finish(FinishReason.LENGTH, Usage()))
         first = await ended(await chat.actions.send(chat.id, "Hi", SETTINGS))
         chat.script(*tokens("c"))
         turn = await ended(await chat.actions.resume(chat.id, first.node, SETTINGS))
-        assert (chat.path, chat.asked[-1], chat.said_by(turn.node)) == (["Hi", "ac"], (ASSISTANT, "a"), ["a", "c"])
+        assert (chat.path, chat.last_messages[-1], chat.said_by(turn.node)) == (["Hi", "ac"], (ASSISTANT, "a"), ["a", "c"])
         assert "Hi" in chat.texts
         assert "ab\ufffd" in chat.texts
 
     async def test_branch(self, chat: ScriptedChat) -> None:
-        """An answer takes another alternative at a token and goes on from it; the tokens in front of it are kept as they were."""
+        """A branch replaces a token by an alternative and continues from it; the tokens before it stay as they were."""
         first = await chat.say("Hi", "one", " two", " three")
         chat.script(*tokens(" and more"))
         turn = await ended(await chat.actions.branch(chat.id, first, 1, 1, SETTINGS))
 
         assert chat.path == ["Hi", "one other and more"]
-        assert chat.asked[-1] == (ASSISTANT, "one other")
-        assert chat.assistant.asked[-1].continue_last
+        assert chat.last_messages[-1] == (ASSISTANT, "one other")
+        assert chat.assistant.chat_requests[-1].continue_last
         assert chat.said_by(turn.node) == ["one", " other", " and more"]
         assert (chat.node(turn.node).origin, chat.node(turn.node).branched) == (first, 1)
         await chat.actions.walk(chat.id, first)
         assert chat.path == ["Hi", "one two three"]
 
     async def test_branch_of_a_branch(self, chat: ScriptedChat) -> None:
-        """Alternatives of a branch can be taken as well, those of the token that was put in among them."""
+        """The alternatives of a replaced token can be used for a branch as well."""
         first = await chat.say("Hi", "one", " two")
         chat.script(*tokens(" x"))
         second = await ended(await chat.actions.branch(chat.id, first, 1, 1, SETTINGS))
@@ -296,7 +296,7 @@ class TestGoingOn:
         assert chat.path == ["Hi", "one two y"]
 
     async def test_branch_behind_what_a_person_wrote(self, chat: ScriptedChat) -> None:
-        """Where a person wrote the beginning of an answer, it stays in front."""
+        """A beginning that a person wrote stays in front of a branch."""
         first = await chat.say("Hi", "one")
         await chat.actions.edit(chat.id, first, "mine", SETTINGS)
         (mine,) = [id for id, node in chat.store.conversation("ann", chat.id).nodes.items() if node.text == "mine"]
@@ -307,19 +307,19 @@ class TestGoingOn:
         assert (chat.path, chat.said_by(third.node)) == (["Hi", "mine other!"], [" other", "!"])
 
     async def test_no_such_alternative(self, chat: ScriptedChat) -> None:
-        """A branch from what is not there changes nothing."""
+        """A branch from a token or alternative that does not exist changes nothing."""
         first = await chat.say("Hi", "one")
         for index, alternative in ((1, 0), (0, 2), (-1, 0)):
             with pytest.raises(InvalidRequestError, match="no such alternative"):
                 await chat.actions.branch(chat.id, first, index, alternative, SETTINGS)
         assert chat.texts == ["Hi", "one"]
 
-    async def test_only_answers_are_gone_on_with(self, chat: ScriptedChat) -> None:
-        """What the user said cannot be resumed or branched, and nothing can that is not there."""
+    async def test_only_answers_are_continued(self, chat: ScriptedChat) -> None:
+        """User messages cannot be resumed or branched, and neither can messages that do not exist."""
         answer = await chat.say("Hi", "one")
-        asked = chat.node(answer).parent
-        assert asked is not None
-        for node in (asked, 99):
+        question = chat.node(answer).parent
+        assert question is not None
+        for node in (question, 99):
             with pytest.raises(InvalidRequestError, match="no such answer"):
                 await chat.actions.resume(chat.id, node, SETTINGS)
             with pytest.raises(InvalidRequestError, match="no such answer"):
@@ -353,7 +353,7 @@ ALL_VERBS: dict[str, Verb] = VERBS | {
 class TestOnItsWay:
     @pytest.mark.parametrize("verb", VERBS)
     async def test_one_at_a_time(self, chat: ScriptedChat, verb: str) -> None:
-        """While an answer is on its way nothing else begins or is undone at its place; after it, or after a stop, it may."""
+        """While an answer is generated nothing else can start or be undone on its path; after its end, or a stop, it can."""
         chat.script(*tokens("a"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         with pytest.raises(InvalidRequestError, match="being generated in this conversation: stop it"):
@@ -369,14 +369,14 @@ class TestOnItsWay:
         assert {"Hi", "a"} <= set(chat.texts)
 
     async def test_right_after_the_end(self, chat: ScriptedChat) -> None:
-        """Whoever was told of the end may go on at once."""
+        """The next action can follow as soon as the end is reported."""
         for number in range(5):
             await chat.say(str(number), "a")
         assert len(chat.path) == 10
 
     @pytest.mark.parametrize("verb", ["send", "retry"])
     async def test_two_at_once(self, chat: ScriptedChat, verb: str) -> None:
-        """Of two who ask at the same moment one is answered."""
+        """One of two simultaneous requests is answered."""
         node = await chat.say("Hi", "a")
         chat.script(*tokens("b"), None)
         found = await asyncio.gather(*(VERBS[verb](chat.actions, chat.id, node) for _ in range(2)), return_exceptions=True)
@@ -386,7 +386,7 @@ class TestOnItsWay:
         assert len(chat.texts) == {"send": 4, "retry": 3}[verb]
 
     async def test_elsewhere_in_the_conversation(self, chat: ScriptedChat) -> None:
-        """Whoever walks to another version may go on there, while the answer goes on where it is; it is not branched meanwhile."""
+        """Another version can be continued while an answer is generated elsewhere; that answer cannot be branched meanwhile."""
         first = await chat.say("Hi", "one")
         chat.script(*tokens("two"), None)
         turn = await chat.actions.retry(chat.id, first, SETTINGS)
@@ -403,7 +403,7 @@ class TestOnItsWay:
         assert chat.path == ["Hi", "two"]
 
     async def test_its_tokens(self, chat: ScriptedChat) -> None:
-        """The tokens of an answer on its way are those that have come."""
+        """The tokens of a running answer are those generated so far."""
         chat.script(*tokens("a", "b"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         async for _ in turn.updates():
@@ -414,7 +414,7 @@ class TestOnItsWay:
         assert [token.text for token in unpack(await chat.actions.batches(chat.id, turn.node))] == ["a", "b"]
 
     async def test_delete(self, chat: ScriptedChat) -> None:
-        """An answer on its way ends when its conversation is deleted, and tells of no error."""
+        """A running answer ends without an error when its conversation is deleted."""
         chat.script(*tokens("a"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         await chat.actions.delete(chat.id)
@@ -425,7 +425,7 @@ class TestOnItsWay:
 class TestOwners:
     @pytest.mark.parametrize("verb", ALL_VERBS)
     async def test_another_owner(self, chat: ScriptedChat, verb: str) -> None:
-        """Nobody reaches another's conversation by any verb, also while an answer is on its way there."""
+        """No action reaches another owner's conversation, even while an answer is generated there."""
         chat.script(*tokens("secret"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         bob = ChatActions("bob", chat.store, chat.assistant, chat.turns)
@@ -443,13 +443,13 @@ class TestOwners:
         assert len(chat.texts) == 2
 
     def test_every_verb_is_among_them(self) -> None:
-        """No verb of the chat is forgotten here."""
+        """The tests above cover every action."""
         assert {name for name in vars(ChatActions) if not name.startswith("_")} == {*ALL_VERBS, "running", "send_first"}
 
 
 def test_messages() -> None:
-    """A model reads the system prompt, the path, and the beginning of the answer if it has one."""
+    """A model reads the system prompt, the path, and the beginning of the answer if there is one."""
     path = [Node(1, None, USER, "q", 0.0), Node(2, 1, ASSISTANT, "a", 0.0), Node(3, 2, USER, "q2", 0.0)]
-    said = [Message(USER, "q"), Message(ASSISTANT, "a"), Message(USER, "q2")]
-    assert messages_of(path, "", TurnSettings()) == said
-    assert messages_of(path, "So", TurnSettings(system="s")) == [Message("system", "s"), *said, Message(ASSISTANT, "So")]
+    messages = [Message(USER, "q"), Message(ASSISTANT, "a"), Message(USER, "q2")]
+    assert messages_of(path, "", TurnSettings()) == messages
+    assert messages_of(path, "So", TurnSettings(system="s")) == [Message("system", "s"), *messages, Message(ASSISTANT, "So")]

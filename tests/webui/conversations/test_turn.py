@@ -1,4 +1,4 @@
-"""Answers on their way: saved as they come, told to whoever looks, ended at once."""
+"""Tests running answers: they are saved as they grow, reported to readers, and stopped at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUESTION = [Message("user", "q")]
 
 @dataclass
 class TurnSetup:
-    """A store with one answer, to be said by a script."""
+    """A store with one empty answer, which a scripted assistant generates."""
 
     store: ConversationStore
     conversation: str
@@ -72,7 +72,7 @@ async def ended(turn: Turn) -> Turn:
 
 
 async def until(turn: Turn, text: str) -> None:
-    """Wait until it has said a text."""
+    """Wait until the turn has this text."""
     async for _ in turn.updates():
         if turn.text == text:
             return
@@ -80,7 +80,7 @@ async def until(turn: Turn, text: str) -> None:
 
 
 async def test_an_answer(setup: TurnSetup) -> None:
-    """An answer is said, kept with its tokens, its cost and its end, and then is not on its way any more."""
+    """An answer is generated, saved with its tokens, usage and end, and then no longer running."""
     turn = setup.begin(*tokens("Hel", "lo"))
     assert setup.turns.find(setup.node) is turn
 
@@ -94,19 +94,19 @@ async def test_an_answer(setup: TurnSetup) -> None:
 
 
 async def test_what_is_asked(setup: TurnSetup) -> None:
-    """The speaker is asked with the settings; without a model it takes its first one; nothing is gone on with."""
+    """The assistant gets the settings; without a model it uses its first one, and nothing is continued."""
     await ended(setup.begin(settings=TurnSettings(temperature=0.5, top_k=3, max_tokens=9)))
-    (asked,) = setup.assistant.asked
-    assert (asked.messages, asked.model, asked.continue_last, asked.closed) == (QUESTION, None, False, True)
-    assert (asked.params.temperature, asked.params.top_k, asked.params.max_tokens, asked.params.top_logprobs) == (0.5, 3, 9, 10)
+    (request,) = setup.assistant.chat_requests
+    assert (request.messages, request.model, request.continue_last, request.closed) == (QUESTION, None, False, True)
+    assert (request.params.temperature, request.params.top_k, request.params.max_tokens, request.params.top_logprobs) == (0.5, 3, 9, 10)
 
 
-async def test_going_on(setup: TurnSetup) -> None:
-    """An answer that has begun is gone on with: its text and its tokens are in front."""
+async def test_continuing(setup: TurnSetup) -> None:
+    """An answer is continued after its text and tokens."""
     turn = setup.begin(*tokens("lo"), text="Hel", batches=(pack(tokens("Hel")),))
     assert (turn.text, turn.end) == ("Hel", None)
     await ended(turn)
-    assert setup.assistant.asked[0].continue_last
+    assert setup.assistant.chat_requests[0].continue_last
     assert turn.text == "Hello"
     assert [token.text for token in unpack(turn.batches)] == ["Hel", "lo"]
     assert setup.saved_tokens == ["lo"]
@@ -114,14 +114,14 @@ async def test_going_on(setup: TurnSetup) -> None:
 
 @pytest.mark.parametrize("reason", list(FinishReason))
 async def test_ends(setup: TurnSetup, reason: FinishReason) -> None:
-    """An answer ends for the reason that the speaker gives; without a sentence for an error there is one of ours."""
+    """An answer ends for the assistant's reason; an error without a sentence gets a general one."""
     turn = await ended(setup.begin(*tokens("a"), Finish(reason, Usage(generated=1))))
     assert (turn.end, setup.saved.end, turn.text) == (reason, reason, "a")
     assert turn.error == setup.saved.error == (FAILED if reason is FinishReason.ERROR else None)
 
 
 async def test_it_is_saved_as_it_comes(setup: TurnSetup) -> None:
-    """What has come is kept before the answer ends, without an end; what comes together is kept together."""
+    """Tokens are saved before the answer ends, without an end; those that arrive together are saved together."""
     go = asyncio.Event()
     turn = setup.begin(*tokens(*"ab"), go, *tokens(*"cdef"))
     await until(turn, "ab")
@@ -133,7 +133,7 @@ async def test_it_is_saved_as_it_comes(setup: TurnSetup) -> None:
 
 
 async def test_stop(setup: TurnSetup) -> None:
-    """A stop ends an answer at once, closes its stream, and keeps what came, with what it cost."""
+    """A stop ends an answer at once, closes its stream, and keeps its text and usage."""
     turn = setup.begin(*tokens("a", "b"), None)
     await until(turn, "ab")
 
@@ -141,12 +141,12 @@ async def test_stop(setup: TurnSetup) -> None:
 
     assert (turn.text, turn.end, turn.error, turn.usage.generated) == ("ab", FinishReason.CANCELLED, None, 2)
     assert (setup.saved.text, setup.saved.end, setup.saved.usage) == ("ab", FinishReason.CANCELLED, usage(2))
-    assert setup.assistant.asked[0].closed
+    assert setup.assistant.chat_requests[0].closed
     assert setup.turns.find(setup.node) is None
 
 
 async def test_stop_keeps_what_was_not_saved_yet(setup: TurnSetup) -> None:
-    """Tokens that came just before a stop are kept as well."""
+    """Tokens that arrive just before a stop are saved."""
     turn = setup.begin(*tokens("a", "b"), None)
     while turn.generated < 2:
         await asyncio.sleep(0)
@@ -156,7 +156,7 @@ async def test_stop_keeps_what_was_not_saved_yet(setup: TurnSetup) -> None:
 
 @pytest.mark.parametrize("steps", range(5))
 async def test_stop_at_any_moment(setup: TurnSetup, steps: int) -> None:
-    """A stop before the first word, twice, and after the end are no harm: there is one end, and it is kept."""
+    """A stop before the first token, a second stop, and a stop after the end do no harm: there is one end, and it is saved."""
     turn = setup.begin(*tokens("a"))
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -175,14 +175,14 @@ async def test_stop_of_what_was_not_begun(setup: TurnSetup) -> None:
 
 
 async def test_an_error(setup: TurnSetup) -> None:
-    """What goes wrong is told in its own sentence, and kept; the text before it stays."""
+    """An error is reported in its own sentence, and saved; the text before it stays."""
     turn = await ended(setup.begin(*tokens("so far"), UnavailableError("No server answers.")))
     assert (turn.text, turn.end, turn.error) == ("so far", FinishReason.ERROR, "No server answers.")
     assert (setup.saved.text, setup.saved.end, setup.saved.error) == ("so far", FinishReason.ERROR, "No server answers.")
 
 
 async def test_an_error_before_anything(setup: TurnSetup) -> None:
-    """The same where nothing was said; settings out of bounds are such an error."""
+    """An error before the first token is reported as well; settings out of bounds are such an error."""
     turn = await ended(setup.begin(settings=TurnSettings(top_p=2)))
     assert (turn.text, turn.end, turn.error, turn.rate, turn.first_token) == (
         "",
@@ -194,7 +194,7 @@ async def test_an_error_before_anything(setup: TurnSetup) -> None:
 
 
 async def test_a_failure(setup: TurnSetup, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure of ours is told without its details, which the log has."""
+    """An unexpected error is reported without its details, which are logged."""
     with caplog.at_level(logging.ERROR):
         turn = await ended(setup.begin(*tokens("a"), RuntimeError("details")))
     assert (turn.text, turn.end, turn.error, setup.saved.error) == ("a", FinishReason.ERROR, UNEXPECTED, UNEXPECTED)
@@ -202,7 +202,7 @@ async def test_a_failure(setup: TurnSetup, caplog: pytest.LogCaptureFixture) -> 
 
 
 async def test_an_answer_that_cannot_be_kept(setup: TurnSetup) -> None:
-    """An answer whose conversation is removed meanwhile ends, is told so, and is still shown as far as it came."""
+    """An answer whose conversation is deleted meanwhile ends with an error, and its text is still available."""
     go = asyncio.Event()
     turn = setup.begin(*tokens("a"), go, *tokens("b"), None)
     await until(turn, "a")
@@ -211,12 +211,12 @@ async def test_an_answer_that_cannot_be_kept(setup: TurnSetup) -> None:
     await ended(turn)
     assert (turn.text, turn.end) == ("ab", FinishReason.ERROR)
     assert turn.error == "There is no such message: its conversation may have been deleted."
-    while not setup.assistant.asked[0].closed:
+    while not setup.assistant.chat_requests[0].closed:
         await asyncio.sleep(0)
 
 
 async def test_half_characters(setup: TurnSetup) -> None:
-    """Tokens without a text of their own are kept with their bytes."""
+    """Tokens without text are saved with their bytes."""
     halves = [token("", 1, data=b"\xf0\x9f"), token("😀", 2, data=b"\x98\x80")]
     await ended(setup.begin(*halves))
     assert setup.saved.text == "😀"
@@ -225,12 +225,12 @@ async def test_half_characters(setup: TurnSetup) -> None:
 
 class TestUpdates:
     async def test_a_late_look(self, setup: TurnSetup) -> None:
-        """Whoever looks after the end sees the end, once."""
+        """A reader after the end gets the end once."""
         turn = await ended(setup.begin(*tokens("a")))
         assert [turn.text async for _ in turn.updates()] == ["a"]
 
     async def test_an_early_look(self, setup: TurnSetup) -> None:
-        """Whoever looks before there is anything sees that, then what comes."""
+        """A reader before the first token gets that state, then the tokens."""
         turn = Turn(setup.store, setup.node)
         seen: list[tuple[str, bool]] = []
 
@@ -245,7 +245,7 @@ class TestUpdates:
         assert (seen[0], seen[-1]) == (("", True), ("a", False))
 
     async def test_what_comes_meanwhile_comes_together(self, setup: TurnSetup) -> None:
-        """Whoever is busy while several things come sees them in one update."""
+        """Changes during a slow reader's update reach it as one update."""
         gates = [asyncio.Event() for _ in range(3)]
         turn = setup.begin(gates[0], *tokens("a"), gates[1], *tokens("b"), gates[2], *tokens("c"), None)
         updates = turn.updates()
@@ -264,7 +264,7 @@ class TestUpdates:
             await anext(updates)
 
     async def test_the_end_while_busy(self, setup: TurnSetup) -> None:
-        """An end that comes while whoever looks is busy with an update is an update of its own."""
+        """An end during a slow reader's update is an update of its own."""
         turn = setup.begin(*tokens("a"))
         seen: list[FinishReason | None] = []
         async for _ in turn.updates():
@@ -274,7 +274,7 @@ class TestUpdates:
         assert seen == [None, FinishReason.STOP]
 
     async def test_many_look(self, setup: TurnSetup) -> None:
-        """All who look see the end, and who goes away early is no harm."""
+        """All readers get the end, and one that stops early does no harm."""
         turn = setup.begin(*tokens("a", "b"))
         await anext(turn.updates())
         lookers = await asyncio.gather(*(ended(turn) for _ in range(5)))
@@ -283,8 +283,8 @@ class TestUpdates:
 
 @hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(max_size=2) | st.none(), max_size=6), st.lists(st.integers(0, 3), max_size=6), st.integers(0, 8))
-def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int) -> None:
-    """However whoever looks and whoever speaks take turns, and whenever it is stopped, the last update is the end with the whole text."""
+def test_every_reader_gets_the_end(tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int) -> None:
+    """In any order of readers and generation, and whenever it is stopped, the last update is the end with the whole text."""
 
     async def main(store: ConversationStore) -> None:
         id = store.create(OWNER, SETTINGS)
@@ -318,7 +318,7 @@ def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses:
 
 class TestTurns:
     async def test_all_end(self, setup: TurnSetup) -> None:
-        """Closing ends all answers, with what there is."""
+        """Closing stops all answers, and keeps their text."""
         other = setup.store.add(OWNER, setup.conversation, None, ASSISTANT, "")
         turn = setup.begin(*tokens("a"), None)
         second = setup.turns.start(Turn(setup.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS)
@@ -331,7 +331,7 @@ class TestTurns:
         await setup.turns.aclose()
 
     async def test_one_conversation_at_a_time(self) -> None:
-        """There is one lock for each conversation, for as long as somebody has it."""
+        """A conversation has one lock while it is held or referenced."""
         turns = Turns()
         lock = turns.lock("a")
         assert turns.lock("a") is lock
@@ -367,7 +367,7 @@ asyncio.run(main())
 
 
 async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
-    """After a kill -9 in the middle of an answer all that was shown of it is there, readable, with its tokens, and can be gone on with."""
+    """After a kill -9 during an answer all that was shown of it is saved with its tokens, and can be continued."""
     path = tmp_path / "conversations.db"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", ANSWER, path, stdout=subprocess.PIPE, env=environment)
@@ -393,9 +393,9 @@ async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
 
 
 async def test_blocks(setup: TurnSetup) -> None:
-    """The blocks of an answer on its way are those of its text, from its beginning on, and are made once for all who look."""
-    said = tokens("# One", "\n\ntwo *three*", "\n\n```python\n", "x = 1\n", "```\n\nfour")
-    turn = setup.begin(*said, text="Zero\n\n")
+    """The blocks of a running answer are those of its text from its beginning, and are rendered once for all readers."""
+    pieces = tokens("# One", "\n\ntwo *three*", "\n\n```python\n", "x = 1\n", "```\n\nfour")
+    turn = setup.begin(*pieces, text="Zero\n\n")
     async for _ in turn.updates():
         found = turn.blocks
         assert uncoloured(found) == uncoloured(blocks(turn.text))

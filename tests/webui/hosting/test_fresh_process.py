@@ -1,4 +1,4 @@
-"""The page in a process that has not imported Gradio before, as every server's is."""
+"""Tests the page in a process that has not imported Gradio before, as in a server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print("made")
 
 
 def test_page_can_be_made(tmp_path: Path) -> None:
-    """The page is made by Gradio as it was imported with our settings, and leaves no folder behind."""
+    """The page is created with Gradio imported in our environment, and leaves no folder behind."""
     folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, pellucid.client.api_keys)]
     temporary = tmp_path / "temporary"
     temporary.mkdir()

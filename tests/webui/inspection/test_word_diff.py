@@ -1,4 +1,4 @@
-"""Where two texts differ in their words."""
+"""Tests the differences of two texts in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORDS = st.lists(st.sampled_from(["a", "year", "is", " ", "\n", "(", "2"]), max_
 
 
 def without(text: str, parts: list[tuple[int, int]]) -> str:
-    """A text without some parts of it."""
+    """Return a text without some parts of it."""
     for start, end in reversed(parts):
         text = text[:start] + text[end:]
     return text
@@ -20,7 +20,7 @@ def without(text: str, parts: list[tuple[int, int]]) -> str:
 
 @given(WORDS, WORDS)
 def test_the_rest_is_the_same(a: str, b: str) -> None:
-    """What is in no stretch is the same in both texts, and no stretch is empty in both."""
+    """Outside of the differences both texts are equal, and no difference is empty in both."""
     found = differences(a, b)
     assert without(a, [one.a for one in found]) == without(b, [one.b for one in found])
     assert all(a[slice(*one.a)] + b[slice(*one.b)] for one in found)
@@ -44,5 +44,5 @@ def test_the_same_text(text: str) -> None:
     ],
 )
 def test_words(a: str, b: str, expected: list[tuple[str, str]]) -> None:
-    """Texts differ by whole words, and words with nothing but white space between them are one stretch."""
+    """Texts differ in whole words, and words with only white space between them are one difference."""
     assert [(a[slice(*one.a)], b[slice(*one.b)]) for one in differences(a, b)] == expected

@@ -142,7 +142,7 @@ class Turn:
                 await self._save()
             end = self._outcome(generating)
             await asyncio.to_thread(self._store.finish, self.node, end, self.usage, self.error)
-        except PellucidError as error:  # of the store: an answer that cannot be saved is stopped
+        except PellucidError as error:  # an answer that the store cannot save is stopped
             self.error, end = str(error), FinishReason.ERROR
         finally:
             generating.cancel()

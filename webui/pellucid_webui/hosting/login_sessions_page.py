@@ -1,4 +1,4 @@
-"""The page that lists where a user is logged in, and ends one of these sessions or all others."""
+"""Serves the page that lists a user's login sessions, and ends one or all others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pellucid_webui.hosting.login_sessions import LoginSession, LoginSessions
 SESSIONS = "/sessions"
 
 OTHERS = "others"
-"""Stands for all sessions but the one of the request, where a digest names a single one."""
+"""Names all sessions except the one of the request; a digest names a single one."""
 
 BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
 SYSTEMS = {"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows", "Mac OS": "macOS", "Linux": "Linux"}
-"""What a User-Agent contains, and what people call that: the first one that is found."""
+"""Names by parts of a User-Agent, most specific first."""
 
 
 async def answer_sessions(request: Request, sessions: LoginSessions, owner: str, id: str) -> Response:
-    """Show the sessions of an owner, or end what a POST names; ``id`` is the session of the request."""
+    """Show the sessions of an owner, or end those that a POST names; ``id`` is the session of the request."""
     if request.method != "POST":
         return listing(owner, await asyncio.to_thread(sessions.open_sessions, owner, id))
     named = request.query_params.get("end", "")
@@ -35,7 +35,7 @@ async def answer_sessions(request: Request, sessions: LoginSessions, owner: str,
 
 
 def listing(owner: str, found: list[LoginSession]) -> Response:
-    """The page: the newest session first."""
+    """Return the page, with the newest session first."""
     rows = "\n".join(_row(number, session) for number, session in enumerate(found))
     others = ""
     if len(found) > 1:
@@ -43,8 +43,8 @@ def listing(owner: str, found: list[LoginSession]) -> Response:
             f'<form method="post" action="{SESSIONS}?end={OTHERS}"><p><button type="submit">End all other sessions</button></p></form>\n'
         )
     body = f"""<h1>Sessions</h1>
-<p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. A session that is ended needs the key again.
-To lock out somebody who knows the key, start the server with another one.</p>
+<p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. After a session is ended, its browser needs the key
+again. To lock out a person who knows the key, restart the server with a different one.</p>
 <ul>
 {rows}
 </ul>
@@ -53,7 +53,7 @@ To lock out somebody who knows the key, start the server with another one.</p>
 
 
 def browser_name(agent: str) -> str:
-    """Return what people call the browser and the system of a User-Agent."""
+    """Return readable names of the browser and the system of a User-Agent."""
     browser = next((name for part, name in BROWSERS.items() if part in agent), "Unknown browser")
     system = next((name for part, name in SYSTEMS.items() if part in agent), "")
     return f"{browser} on {system}" if system else browser
@@ -68,7 +68,7 @@ def _row(number: int, session: LoginSession) -> str:
 
 
 def _button(end: str, text: str, described: str = "") -> str:
-    """A form of one button; ``described`` is the id of the element that says more."""
+    """Return a form with one button; ``described`` is the id of the element that describes it."""
     more = f' aria-describedby="{described}"' if described else ""
     return f'<form method="post" action="{SESSIONS}?end={end}"><button type="submit"{more}>{text}</button></form>'
 
