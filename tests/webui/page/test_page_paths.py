@@ -139,4 +139,4 @@ def test_refusal(tmp_path: Path) -> None:
         assert server.call(0) == ["local"]
 
     assert (answer.status_code, json.loads(answer.text)["error"]["type"]) == (400, "invalid_request_error")
-    assert answer.json()["error"]["message"].startswith("The page takes the bytes of a file and no path")
+    assert answer.json()["error"]["message"].startswith("The page accepts the content of a file, not a path")
