@@ -1,9 +1,14 @@
-# make run     set everything up and serve the default model on 127.0.0.1:8437
-# make test    the same for the tests
-# make lint    formatting, lint and types
-# make bench   the benchmarks
+# make run           set everything up and serve the default model on 127.0.0.1:8437
+# make test          the same for the tests
+# make check         lint, types and the fast tests
+# make lint          formatting, lint and types
+# make lint-js       lint and types of the page's scripts (needs Node 20)
+# make coverage      the fast tests with branch coverage; the report is build/coverage/index.html
+# make bench         the benchmarks
+# make docs          the documentation, into build/site
 # make vsix          the extension for VS Code, as a package (needs Node 20)
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
+# make constraints   upgrade .venv and write the versions into constraints.txt
 #
 # PYTHON=python3.13 picks the interpreter; ARGS="--port 9000" is passed on to pellucid or pytest.
 
@@ -12,10 +17,15 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 VSCODE := editors/vscode
+PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs server lsp webui editors tests benchmarks examples tools
+JS := tools/js
 MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := constraints.txt
+# Each worker computes in one thread, so that workers do not wait for one another.
+FAST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist worksteal
 
-.PHONY: run test lint bench vsix test-vscode clean
+.PHONY: run test check lint lint-js coverage bench docs vsix test-vscode constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -24,14 +34,28 @@ test: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	$(BIN)/python -m pytest $(ARGS)
 
+check: lint
+	$(FAST) $(ARGS)
+
+coverage: $(VENV)/installed-dev
+	$(FAST) --cov --cov-report term:skip-covered --cov-report html $(ARGS)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/plain_english.py $(PROSE)
+
+lint-js: $(JS)/node_modules/.package-lock.json
+	@cd $(JS) && npm run --silent check
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
+
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
 
 vsix: $(VSCODE)/node_modules/.package-lock.json
 	@cd $(VSCODE) && rm -f *.vsix && npm run --silent package
@@ -41,23 +65,30 @@ test-vscode: vsix $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(firstword $(MODELS))
 	tests/editors/vscode/run.sh
 
+constraints: $(VENV)/installed-dev
+	$(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev]'
+	@grep '^#' $(CONSTRAINTS) > $(CONSTRAINTS).new
+	@$(PIP) freeze --exclude-editable | sed 's/+.*//' | grep -Eiv '^(audioop-lts|cuda-.*|nvidia-.*|setuptools|triton)=| @ ' >> $(CONSTRAINTS).new
+	@grep ';' $(CONSTRAINTS) >> $(CONSTRAINTS).new
+	@mv $(CONSTRAINTS).new $(CONSTRAINTS)
+
 clean:
 	rm -rf $(VENV)
 
-$(VSCODE)/node_modules/.package-lock.json: $(VSCODE)/package.json $(VSCODE)/package-lock.json
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || { echo "Building the VS Code extension needs Node 20 or newer: install it from https://nodejs.org." >&2; exit 1; }
-	@cd $(VSCODE) && npm ci --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || { echo "The JavaScript tools need Node 20 or newer: install it from https://nodejs.org." >&2; exit 1; }
+	@cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
-# A stamp is newer than pyproject.toml when what that asks for is installed, so a second start asks no network.
-$(VENV)/installed: pyproject.toml | $(BIN)/python
+# A stamp is newer than these two files when what they ask for is installed, so a second start asks no network.
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "Installing Pellucid and what it needs into $(VENV); the first time this takes a few minutes."
-	@$(PIP) install --editable '.[all]'
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[all]'
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/installed-dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "Installing Pellucid with its tools for development into $(VENV); the first time this takes a few minutes."
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@ $(VENV)/installed
 
 $(BIN)/python:

@@ -13,7 +13,12 @@ from hypothesis import settings
 from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX
 
-pytest_plugins = ["support.editors.lsp_fixtures", "support.servers.real_model_server", "support.page.page_fixtures"]
+pytest_plugins = [
+    "support.automatic_markers",
+    "support.editors.lsp_fixtures",
+    "support.servers.real_model_server",
+    "support.page.page_fixtures",
+]
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("default", deadline=None)

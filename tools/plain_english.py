@@ -78,8 +78,8 @@ def findings(path: Path, phrases: list[Rule], starts: list[Rule]) -> Iterator[Fi
                     yield Finding(path, line, match.group(), rule.instead)
     for line, text in docstrings(source) if is_python else ():
         for rule in starts:
-            if (match := rule.pattern.match(text)) and ALLOWED not in lines[line - 1]:
-                yield Finding(path, line, f"{match.group()} … (start of a docstring)", rule.instead)
+            if (start := rule.pattern.match(text)) and ALLOWED not in lines[line - 1]:
+                yield Finding(path, line, f"{start.group()} … (start of a docstring)", rule.instead)
 
 
 def files(paths: list[Path]) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-// Bundles the extension for Node and the token view for the browser into dist/. --watch builds again on change, --minify for release.
+// Bundles the extension for Node and the token view for the browser into dist/. --watch rebuilds on change, --minify for release.
 
 import * as esbuild from "esbuild";
 

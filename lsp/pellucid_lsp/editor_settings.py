@@ -28,12 +28,12 @@ class LogLevel(StrEnum):
 class ServerSettings:
     """Where the model is served, and whether to start that."""
 
-    url: str = setting("", "address of the model server; empty: where Pellucid's own settings say, 127.0.0.1:8437 by default")
+    url: str = setting("", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default")
     api_key: str = setting(
         "", "key of the model server; empty: the one of Pellucid's own settings, which goes only to the address that they name"
     )
-    start: bool = setting(True, "start `pellucid serve` where no server answers")
-    idle_minutes: int = setting(30, "minutes without a request after which a server that was started here leaves; 0: never", least=0)
+    start: bool = setting(True, "start `pellucid serve` if no server answers")
+    idle_minutes: int = setting(30, "idle minutes after which a model server that an editor started exits; 0: never", least=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import EditorSettings, settings_table
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
 def test_defaults() -> None:
@@ -101,9 +101,9 @@ def test_nothing_to_take() -> None:
     assert EditorSettings.take({"enabled": False}) == (EditorSettings(enabled=False), ())
 
 
-def test_readme() -> None:
-    """The README lists every setting."""
-    assert settings_table() in README
+def test_documentation() -> None:
+    """The page of settings lists every setting."""
+    assert settings_table() in PAGE
 
 
 @pytest.mark.parametrize(

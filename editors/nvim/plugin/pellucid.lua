@@ -1,4 +1,4 @@
---- The command :Pellucid; everything else waits for require("pellucid").setup{}.
+--- Defines the command :Pellucid; everything else starts with require("pellucid").setup{}.
 
 if vim.g.loaded_pellucid then
   return

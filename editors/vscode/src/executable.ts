@@ -1,4 +1,4 @@
-/** Where the `pellucid` program is: in the setting `pellucid.command`, in the workspace's `.venv`, or on the PATH. */
+/** Finds the `pellucid` program: in the setting `pellucid.command`, in the workspace's `.venv`, or on the PATH. */
 
 import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
@@ -11,24 +11,24 @@ export interface Command {
 }
 
 export interface Surroundings {
-  /** The workspace's folders; none where the workspace is not trusted, so that nothing of it is run. */
+  /** The workspace's folders; empty for an untrusted workspace, so that no program of it is run. */
   folders: string[];
   environment: NodeJS.ProcessEnv;
   windows: boolean;
 }
 
-/** What is to be run for a command that the user set (empty: none), or a sentence that says why nothing is. */
+/** Returns the program to run for the user's setting, which may be empty, or a sentence that says why there is none. */
 export async function findCommand(setting: string[], around: Surroundings): Promise<Command | string> {
   const [program, ...args] = setting;
   if (program !== undefined) {
     const found = await findProgram(program, around);
     return found === undefined
-      ? `Pellucid cannot run "${program}", the first word of the setting pellucid.command.`
+      ? `Pellucid cannot run "${program}", the program in the setting pellucid.command.`
       : { program: found, args };
   }
   const found = (await findInEnvironments(around)) ?? (await findOnPath("pellucid", around));
   return found === undefined
-    ? "Pellucid's program was not found in the workspace's .venv or on the PATH: install it, or set pellucid.command."
+    ? "Pellucid was not found in the workspace's .venv or on the PATH: install it, or set pellucid.command."
     : { program: found, args: ["lsp"] };
 }
 
@@ -53,7 +53,7 @@ function findInEnvironments({ folders, windows }: Surroundings): Promise<string 
 function findOnPath(program: string, { environment, windows }: Surroundings): Promise<string | undefined> {
   const folders = (environment["PATH"] ?? environment["Path"] ?? "").split(windows ? ";" : ":");
   const name = windows && path.extname(program) === "" ? `${program}.exe` : program;
-  // A relative folder on the PATH would mean the workspace's.
+  // A relative folder on the PATH would be a folder of the workspace.
   return firstRunnable(folders.filter((folder) => path.isAbsolute(folder)).map((folder) => path.join(folder, name)));
 }
 
@@ -71,6 +71,6 @@ async function runnable(file: string): Promise<string | undefined> {
     await access(file, constants.X_OK);
     return (await stat(file)).isFile() ? file : undefined;
   } catch {
-    return undefined; // no such file, or not ours to run
+    return undefined; // no such file, or not executable by this user
   }
 }

@@ -1,4 +1,4 @@
-/** Why something was suggested, or not, as a read-only Markdown document. */
+/** Shows why something was suggested, or not, as a read-only Markdown document. */
 
 import * as vscode from "vscode";
 import type { Explanation } from "./protocol";
@@ -8,7 +8,7 @@ const DOCUMENT = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the la
 
 const SOURCES = { model: "generated now", recent: "typed into an earlier suggestion", ahead: "generated ahead" };
 
-/** The one document with the last explanation that was asked for. */
+/** The document with the last requested explanation. */
 export class Explanations implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
   private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this);
@@ -41,7 +41,7 @@ export function markdown(explanation: Explanation): string {
     reason,
     facts(explanation),
     section("Suggested", fenced(explanation.shown)),
-    section("What the model said", explanation.answer === explanation.shown ? "The same." : fenced(explanation.answer)),
+    section("Answer of the model", explanation.answer === explanation.shown ? "The same." : fenced(explanation.answer)),
     section("Gate", gate(explanation)),
     section("Time", table(["stage", "ms"], entries(explanation.milliseconds, 1))),
     section("Tokens", tokens(explanation)),
@@ -89,7 +89,7 @@ function number(value: number | undefined, digits: number): string {
   return value === undefined ? "" : String(Number(value.toFixed(digits)));
 }
 
-/** A table that can be read as text too. */
+/** A table that is also readable as plain text. */
 function table(head: string[], rows: string[][]): string {
   if (rows.length === 0) {
     return "";
@@ -99,7 +99,7 @@ function table(head: string[], rows: string[][]): string {
   return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
 }
 
-/** A text as a code block, in a fence longer than any in it; nothing for no text. */
+/** A text as a code block, in a fence longer than any inside it; an empty string for no text. */
 function fenced(text: string | null): string {
   if (text === null || text === "") {
     return "";

@@ -52,14 +52,14 @@ export function activate(context: vscode.ExtensionContext): void {
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(() => running.restart()),
   );
-  void running.start(); // commands do not wait for it
+  void running.start(); // commands do not wait for the server
 }
 
 export async function deactivate(): Promise<void> {
   await server?.stop();
 }
 
-/** Registers a command of the palette; what goes wrong in it is told in one sentence. */
+/** Registers a command of the palette; an error is shown as one sentence. */
 function command<Args extends unknown[]>(name: string, run: (...args: Args) => unknown): vscode.Disposable {
   return vscode.commands.registerCommand(`${SECTION}.${name}`, async (...args: Args) => {
     try {

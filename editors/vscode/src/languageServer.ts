@@ -1,4 +1,4 @@
-/** Pellucid's language server as a process: how it starts, what it is asked, and what is said when it cannot be had. */
+/** Runs Pellucid's language server as a process, sends it requests, and reports when it cannot run. */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { homedir } from "node:os";
@@ -19,17 +19,17 @@ import type { LastSuggestion } from "./suggestion";
 
 const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }];
 
-/** A server that ends more often than this within three minutes is left alone. */
+/** A server that ends more often than this within three minutes is not restarted. */
 const MOST_RESTARTS = 4;
 const RESTART_WINDOW_MS = 3 * 60 * 1000;
 
 const OPEN_SETTINGS = "Open Settings";
 const SHOW_LOG = "Show Log";
 
-/** How long a process that failed may take for its last words. */
+/** How long to wait for the last output of a process that failed. */
 const LAST_WORDS_MS = 1000;
 
-/** A client that shows no messages of its own: LanguageServer says what is wrong, once and in a sentence. */
+/** A client that shows no messages of its own: LanguageServer shows each error once, as a sentence. */
 class QuietClient extends LanguageClient {
   override error(message: string, data?: unknown): void {
     super.error(message, data, false);
@@ -49,12 +49,12 @@ export class LanguageServer implements vscode.Disposable {
 
   constructor(private readonly last: LastSuggestion) {}
 
-  /** Whether there is one to ask. */
+  /** Whether the server can be asked. */
   get running(): boolean {
     return this.client?.isRunning() ?? false;
   }
 
-  /** The running client. Throws an Error with a sentence for the user where there is none. */
+  /** The running client. Throws an Error with a sentence for the user if there is none. */
   get requests(): LanguageClient {
     if (this.client === undefined || !this.running) {
       throw new Error("Pellucid's language server is not running: start it with the command Pellucid: Restart.");
@@ -62,7 +62,7 @@ export class LanguageServer implements vscode.Disposable {
     return this.client;
   }
 
-  /** Starts the server; says in one sentence why that was not possible. */
+  /** Starts the server; if that fails, shows why in one sentence. */
   async start(): Promise<void> {
     const command = await findCommand(commandSetting(), {
       folders: vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.fsPath) : [],
@@ -78,7 +78,7 @@ export class LanguageServer implements vscode.Disposable {
     this.client = new QuietClient(SECTION, "Pellucid", () => this.spawn(command), this.options());
     this.client.onNotification(DidChangeStatusNotification, (status) => this.statusChanged.fire(status));
     this.client.onDidChangeState(({ newState }) => {
-      this.tell(newState).catch((error: unknown) => this.log.error(reason(error)));
+      this.report(newState).catch((error: unknown) => this.log.error(reason(error)));
     });
     try {
       await this.client.start();
@@ -97,7 +97,7 @@ export class LanguageServer implements vscode.Disposable {
     }
   }
 
-  /** Starts the language server anew, and with it the model server that an editor started. */
+  /** Restarts the language server, and with it a model server that an editor started. */
   async restart(): Promise<void> {
     this.ends = [];
     await this.stop();
@@ -118,7 +118,7 @@ export class LanguageServer implements vscode.Disposable {
     this.log.dispose();
   }
 
-  private async tell(state: State): Promise<void> {
+  private async report(state: State): Promise<void> {
     if (state === State.Starting) {
       this.statusChanged.fire(statusOf("starting", "The language server is starting."));
     } else if (state === State.Running) {
@@ -127,7 +127,7 @@ export class LanguageServer implements vscode.Disposable {
   }
 
   private spawn({ program, args }: Command): Promise<ChildProcess> {
-    // Not in the workspace: Python would import from there.
+    // Not in the workspace, from where Python would import modules.
     const child = spawn(program, args, { cwd: homedir(), stdio: "pipe", windowsHide: true });
     child.stderr.on("data", (data: Buffer) => {
       this.lastWords = data.toString().trim().split("\n").at(-1)?.trim() || this.lastWords;
@@ -187,10 +187,10 @@ export class LanguageServer implements vscode.Disposable {
     };
   }
 
-  /** The server has ended by itself: whether it is started again. */
+  /** Decides whether a server that ended by itself is restarted. */
   private afterEnd(): CloseAction {
     if (!this.running) {
-      return CloseAction.DoNotRestart; // it never came up, and start() says why
+      return CloseAction.DoNotRestart; // it never started, and start() shows why
     }
     const now = Date.now();
     this.ends = [...this.ends.filter((at) => now - at < RESTART_WINDOW_MS), now];
@@ -198,7 +198,7 @@ export class LanguageServer implements vscode.Disposable {
       return CloseAction.Restart;
     }
     this.fail(
-      `Pellucid's language server ended ${this.ends.length} times in three minutes: ${this.lastWords || "it did not say why"}`,
+      `Pellucid's language server ended ${this.ends.length} times in three minutes: ${this.lastWords || "it printed no reason"}`,
       SHOW_LOG,
     );
     return CloseAction.DoNotRestart;
@@ -217,10 +217,10 @@ export class LanguageServer implements vscode.Disposable {
   }
 }
 
-/** What is to be said of a language server that cannot say it itself. */
+/** Returns a status on behalf of a language server that does not run. */
 function statusOf(state: Status["state"], message: string): Status {
   const counts = { shown: 0, accepted: 0, hidden: 0, typed: 0 };
-  const gate = { by: "thresholds", reason: "The language server does not run." } as const;
+  const gate = { by: "thresholds", reason: "The language server is not running." } as const;
   return { state, message, progress: null, model: null, url: "", enabled: true, enabledHere: true, latency: null, counts, gate, log: null };
 }
 

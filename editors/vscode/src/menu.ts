@@ -7,7 +7,7 @@ import { LEVELS, type Level, level, setLevel } from "./settings";
 const MEANING: Record<Level, string> = {
   quiet: "only what the model is sure of",
   normal: "what the model is fairly sure of",
-  eager: "everything that the model says",
+  eager: "everything that the model generates",
 };
 
 interface Choice extends vscode.QuickPickItem {
@@ -26,7 +26,7 @@ function choices(status: Status | undefined): Choice[] {
       status?.enabledHere === false ? "$(eye) Switch on in this workspace" : "$(eye-closed) Switch off in this workspace",
       "pellucid.toggleHere",
     ),
-    heading("How sure the model has to be"),
+    heading("How sure the model must be"),
     ...LEVELS.map((one) => ({
       label: `${one === level() ? "$(check)" : "$(blank)"} ${one[0]?.toUpperCase()}${one.slice(1)}`,
       description: MEANING[one],

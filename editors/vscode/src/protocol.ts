@@ -5,9 +5,9 @@ import type { Tokens } from "./tokens";
 
 export interface Branch {
   id: string;
-  /** The number of a token of the suggestion. */
+  /** Index of a token of the suggestion. */
   token: number;
-  /** The number of one of that token's `top`. */
+  /** Index into that token's `top`. */
   alternative: number;
 }
 
@@ -31,7 +31,7 @@ export interface Explanation {
 export interface Status {
   state: "ready" | "starting" | "loading" | "off" | "failed" | "idle";
   message: string;
-  /** Percent, while something is fetched or loaded. */
+  /** Percent, while a model is downloaded or loaded. */
   progress: number | null;
   model: string | null;
   url: string;

@@ -1,13 +1,13 @@
-/** The settings of the language server, as they are sent to it. */
+/** Reads the language server's settings, in the form in which they are sent. */
 
 import * as vscode from "vscode";
 
 export const SECTION = "pellucid";
 
-/** Settings that this extension reads itself: the server knows nothing of them. */
+/** Settings of this extension, which the server does not have. */
 const OWN = ["command", "trace"];
 
-/** Everything that the user set of the server's settings. The status bar needs `pellucid/didChangeStatus`, so that is always on. */
+/** Returns all settings of the server. `statusNotifications` is always on, because the status bar needs `pellucid/didChangeStatus`. */
 export function serverSettings(resource?: vscode.Uri): Record<string, unknown> {
   const all = vscode.workspace.getConfiguration(SECTION, resource ?? null);
   const given = JSON.parse(JSON.stringify(all)) as Record<string, unknown>;
@@ -26,7 +26,7 @@ export function level(): Level {
   return vscode.workspace.getConfiguration(SECTION).get<Level>("completion.level", "normal");
 }
 
-/** Sets the level where it is set already: in the workspace if it has one of its own, else for the user. */
+/** Sets the level where it is already set: in the workspace if it has its own, else for the user. */
 export async function setLevel(level: Level): Promise<void> {
   const settings = vscode.workspace.getConfiguration(SECTION);
   const ofWorkspace = settings.inspect("completion.level")?.workspaceValue !== undefined;

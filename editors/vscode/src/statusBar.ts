@@ -1,4 +1,4 @@
-/** The status bar item: the state, the last latency, and in its tooltip all that the server says of itself. */
+/** The status bar item: the state, the last latency, and details in its tooltip. */
 
 import * as vscode from "vscode";
 import type { Status } from "./protocol";

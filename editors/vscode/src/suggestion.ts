@@ -1,4 +1,4 @@
-/** The last suggestion: what was shown or accepted last, in which document and at which version of it. */
+/** The last suggestion that was shown or accepted, with its document and the document's version. */
 
 import * as vscode from "vscode";
 import { ServerCommand } from "./protocol";
@@ -13,10 +13,10 @@ export interface Suggestion {
   readonly accepted: boolean;
 }
 
-/** Enough for an acceptance that is told after the next suggestions were made. */
+/** Enough for an acceptance that is reported after the next suggestions were made. */
 const MOST_REMEMBERED = 32;
 
-/** Remembers the last suggestion and tells who wants to know. */
+/** Remembers the last suggestion and notifies listeners. */
 export class LastSuggestion implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<Suggestion>();
   private readonly known = new Map<string, Suggestion>();
@@ -25,7 +25,7 @@ export class LastSuggestion implements vscode.Disposable {
   readonly onDidChange = this.changed.event;
   current: Suggestion | undefined;
 
-  /** The items that VS Code gets for a cursor, of those that the server has. VS Code shows the first. */
+  /** Chooses the items that VS Code gets for a cursor from those of the server. VS Code shows the first. */
   offer(items: readonly vscode.InlineCompletionItem[], document: vscode.TextDocument, position: vscode.Position) {
     const kept = this.kept;
     this.kept = kept?.document === document && isCurrent(kept) && kept.position.isEqual(position) ? kept : undefined;
@@ -38,18 +38,18 @@ export class LastSuggestion implements vscode.Disposable {
     return { offered, first: suggestions[0] };
   }
 
-  /** From now on this suggestion is offered before any other, as long as its document and the cursor stay as they are. */
+  /** Offers this suggestion before any other until its document or the cursor changes. */
   keep(suggestion: Suggestion): void {
     this.kept = suggestion;
   }
 
-  /** A suggestion that the token view shows, and VS Code does not. */
+  /** Remembers a suggestion that the token view shows, but VS Code does not. */
   branched(suggestion: Suggestion): void {
     this.remember(suggestion);
     this.current = suggestion;
   }
 
-  /** The suggestion is in the document now. The next one may be on the screen already. */
+  /** Marks a suggestion as accepted. The next one may already be on the screen. */
   accept(id: string): void {
     const suggestion = this.known.get(id);
     if (suggestion === undefined) {
@@ -79,7 +79,7 @@ export class LastSuggestion implements vscode.Disposable {
   }
 }
 
-/** The suggestion that an item stands for; none if the item is not one of Pellucid's. */
+/** Returns the suggestion of an item, or undefined if the item is not from Pellucid. */
 export function suggestionOf(
   item: vscode.InlineCompletionItem,
   document: vscode.TextDocument,
@@ -92,22 +92,22 @@ export function suggestionOf(
   return { id, item, document, version: document.version, position, accepted: false };
 }
 
-/** Whether the document is still what the suggestion was made for. */
+/** Returns whether the document is still the one that the suggestion was made for. */
 export function isCurrent({ document, version }: Suggestion): boolean {
   return !document.isClosed && document.version === version;
 }
 
-/** Puts a suggestion into its document as if it had been accepted there. Throws an Error with a sentence where that cannot be done any more. */
+/** Inserts a suggestion into its document as if it had been accepted. Throws an Error with a sentence if that is no longer possible. */
 export async function insert(suggestion: Suggestion): Promise<void> {
   const { document, item, position } = suggestion;
   const range = item.range ?? new vscode.Range(position, position);
   const text = typeof item.insertText === "string" ? item.insertText : item.insertText.value;
   const editor = await showDocument(document);
   if (!isCurrent(suggestion)) {
-    throw new Error("The document has changed since this was suggested.");
+    throw new Error("The document has changed since this suggestion was made.");
   }
   if (!(await editor.edit((edit) => edit.replace(range, text)))) {
-    throw new Error("VS Code did not let the document be changed.");
+    throw new Error("VS Code refused to change the document.");
   }
   const end = document.positionAt(document.offsetAt(range.start) + lengthIn(document, text));
   editor.selection = new vscode.Selection(end, end);
@@ -115,13 +115,13 @@ export async function insert(suggestion: Suggestion): Promise<void> {
   await vscode.commands.executeCommand(ServerCommand.accepted, suggestion.id);
 }
 
-/** Shows a document where it is shown already. */
+/** Shows a document in the editor that already shows it. */
 export function showDocument(document: vscode.TextDocument): Thenable<vscode.TextEditor> {
   const column = vscode.window.visibleTextEditors.find((editor) => editor.document === document)?.viewColumn;
   return vscode.window.showTextDocument(document, column);
 }
 
-/** The length of a text once VS Code has given it the document's own line ends. */
+/** Returns the length of a text after VS Code has replaced its line ends by those of the document. */
 function lengthIn(document: vscode.TextDocument, text: string): number {
   const lineEnd = document.eol === vscode.EndOfLine.CRLF ? "\r\n" : "\n";
   return text.replace(/\r\n|\r|\n/g, lineEnd).length;

@@ -4,7 +4,7 @@ export interface Alternative {
   id: number;
   token: string;
   bytes: number[];
-  /** Natural logarithm of the model's own probability. */
+  /** Natural logarithm of the model's probability. */
   logprob: number;
 }
 
@@ -18,7 +18,7 @@ export interface Token extends Alternative {
   /** The probability of everything that is not in `top`. */
   rest: number;
   sampled: number | null;
-  /** Null where the text is not in the document any more. */
+  /** Null if the text is no longer in the document. */
   range: { start: Place; end: Place } | null;
 }
 

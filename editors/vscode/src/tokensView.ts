@@ -1,4 +1,4 @@
-/** The view of the last suggestion's tokens: the side that talks to the language server; src/view is the side that draws. */
+/** The view of the last suggestion's tokens: this side talks to the language server, and src/view draws. */
 
 import { randomBytes } from "node:crypto";
 import * as vscode from "vscode";
@@ -15,7 +15,7 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
   private view: vscode.WebviewView | undefined;
   private shown: Suggestion | undefined;
   private asked = 0;
-  /** Whether the page listens; VS Code throws it away while it is hidden. */
+  /** Whether the page is ready for messages; VS Code discards it while it is hidden. */
   private ready = false;
   private focusing = false;
 
@@ -40,7 +40,7 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     view.webview.html = page(view.webview, built);
   }
 
-  /** Opens the view, and lets the keyboard go through the tokens. */
+  /** Opens the view and moves the keyboard focus to the tokens. */
   async focus(): Promise<void> {
     this.focusing = true;
     await vscode.commands.executeCommand(`${VIEW}.focus`);
@@ -53,7 +53,7 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     this.listening.dispose();
   }
 
-  /** Lets the page have the keyboard, if that was asked for. */
+  /** Moves the keyboard focus to the page, if that was requested. */
   private giveFocus(): void {
     if (this.focusing) {
       this.focusing = false;
@@ -61,7 +61,7 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     }
   }
 
-  /** Draws the last suggestion, unless nobody sees it. */
+  /** Draws the last suggestion, if the view is visible. */
   private async refresh(): Promise<void> {
     const suggestion = this.last.current;
     if (!this.ready || suggestion === undefined) {
@@ -105,7 +105,7 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     }
   }
 
-  /** Draws the suggestion that goes on from another alternative. */
+  /** Draws the suggestion that continues from an alternative. */
   private async branch(token: number, alternative: number): Promise<void> {
     const from = this.shown;
     if (from === undefined) {
@@ -114,21 +114,19 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     const { requests } = this.server;
     const item = await requests.sendRequest(BranchRequest, { id: from.id, token, alternative });
     if (item === null) {
-      throw new Error(
-        "Nothing can be suggested from there: the alternative does not begin with what was typed, or nothing follows from it.",
-      );
+      throw new Error("No suggestion from there: the alternative does not begin with the typed text, or nothing follows it.");
     }
     const suggestion = suggestionOf(requests.protocol2CodeConverter.asInlineCompletionItem(item), from.document, from.position);
     const tokens = suggestion && (await requests.sendRequest(TokensRequest, { id: suggestion.id }));
     if (!suggestion || !tokens) {
-      throw new Error("The language server has forgotten this suggestion: ask for a new one.");
+      throw new Error("The language server no longer has this suggestion: request a new one.");
     }
     this.asked++;
     this.last.branched(suggestion);
     this.draw(suggestion, tokens, token);
   }
 
-  /** Goes back to the editor, which then offers what is shown here. */
+  /** Goes back to the editor, which then offers the suggestion that is shown here. */
   private async leave(): Promise<void> {
     if (this.shown === undefined) {
       await vscode.commands.executeCommand("workbench.action.focusActiveEditorGroup");
@@ -146,7 +144,7 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
   }
 }
 
-/** The page: everything in it is ours, and nothing comes from elsewhere. */
+/** The page, which loads nothing from other places. */
 function page(webview: vscode.Webview, built: vscode.Uri): string {
   const nonce = randomBytes(16).toString("base64");
   const script = webview.asWebviewUri(vscode.Uri.joinPath(built, "tokens.js")).toString();
@@ -176,10 +174,10 @@ function page(webview: vscode.Webview, built: vscode.Uri): string {
         <section id="choice" aria-label="The selected token">
           <h2 id="chosen"></h2>
           <p id="figures"></p>
-          <div id="alternatives" role="listbox" aria-label="What the model would have said instead"></div>
+          <div id="alternatives" role="listbox" aria-label="Alternatives"></div>
         </section>
       </div>
-      <p id="help">Left and Right: choose a token. Enter: its alternatives, and again to go on from one. Ctrl+Enter: insert. Escape: back.</p>
+      <p id="help">Left and Right: choose a token. Enter: its alternatives, and again to continue from one. Ctrl+Enter: insert. Escape: back.</p>
     </main>
     <script nonce="${nonce}" src="${script}"></script>
   </body>

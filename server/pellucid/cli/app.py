@@ -36,7 +36,6 @@ class App(typer.Typer):
 
 
 app = App(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -41,14 +41,14 @@ class CompletionSettings:
     """What is suggested, and when."""
 
     level: GateLevel = setting(GateLevel.NORMAL, "how sure the model has to be: quiet, normal or eager")
-    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much is suggested: line, block, or auto, what the place asks for")
-    popup: Popup = setting(Popup.AUTO, "suggestions as items of the completion menu: on, off, or auto, where there is no ghost text")
-    max_tokens: int = setting(128, "most tokens of a suggestion", least=1, most=1024)
-    max_lines: int = setting(12, "most lines of a suggestion", least=1, most=200)
-    candidates: int = setting(3, "suggestions to choose from when they are asked for by hand", least=1, most=8)
+    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much is suggested: line, block, or auto, as much as fits the place")
+    popup: Popup = setting(Popup.AUTO, "show suggestions in the completion menu: on, off, or auto, only without ghost text")
+    max_tokens: int = setting(128, "maximum tokens of a suggestion", least=1, most=1024)
+    max_lines: int = setting(12, "maximum lines of a suggestion", least=1, most=200)
+    candidates: int = setting(3, "suggestions to choose from when requested by hand", least=1, most=8)
     alternatives: int = setting(5, "alternatives that are kept for each token", least=1, most=20)
-    budget_ms: int = setting(1500, "milliseconds after which the lines that are whole are shown; 0: no limit", least=0)
-    delay_ms: int = setting(0, "milliseconds of quiet before a suggestion is asked of the model; most editors wait themselves", least=0)
+    budget_ms: int = setting(1500, "milliseconds after which the complete lines are shown; 0: no limit", least=0)
+    delay_ms: int = setting(0, "milliseconds without typing before the model is asked; most editors wait by themselves", least=0)
     ahead: bool = setting(True, "generate what follows a suggestion while it is shown")
     languages_off: tuple[str, ...] = setting((), "language ids in which nothing is suggested")
     log: bool = setting(

@@ -45,13 +45,13 @@ async def test_stream_and_stop(tab: Tab) -> None:
     assert int((await note.inner_text()).split()[0]) > early
     assert await tab.page.get_by_role("button", name="Send").is_hidden()
     await tab.send("And then?")
-    assert "An answer is on its way" in await tab.notice.inner_text()
+    assert "An answer is being generated" in await tab.notice.inner_text()
 
     await tab.page.get_by_role("button", name="Stop").click()
     await tab.answered(2)
     _, stopped = await tab.texts()
     assert stopped.startswith(second)
-    assert "It was stopped." in await note.inner_text()
+    assert "Stopped." in await note.inner_text()
     assert "first after 0.00 s" not in await note.inner_text()
     assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "And then?"
     assert await tab.notice.is_hidden()
@@ -66,7 +66,7 @@ async def test_continue(tab: Tab) -> None:
     await tab.open()
     await tab.be_brief(12)
     short = await tab.answer(LONG)
-    assert "limit of tokens" in await tab.page.locator(".pl-assistant .pl-note").inner_text()
+    assert "token limit" in await tab.page.locator(".pl-assistant .pl-note").inner_text()
 
     await tab.page.get_by_role("button", name="Continue").click()
     await tab.page.get_by_text("2 / 2").wait_for()
@@ -83,7 +83,7 @@ async def test_edit_and_walk(tab: Tab) -> None:
     await tab.answer("Say the word cat.")
     before = await tab.texts()
     await tab.page.get_by_role("button", name="Edit").first.click()
-    editor = tab.page.get_by_role("textbox", name="The message, to be edited")
+    editor = tab.page.get_by_role("textbox", name="Edit the message")
     await editor.fill("Say the word dog.")
     await editor.press("Control+Enter")
     await tab.page.get_by_text("2 / 2").wait_for()
@@ -91,7 +91,7 @@ async def test_edit_and_walk(tab: Tab) -> None:
     after = await tab.texts()
     assert after[0] == "Say the word dog."
 
-    await tab.page.get_by_role("button", name="Version before").click()
+    await tab.page.get_by_role("button", name="Previous version").click()
     await tab.page.get_by_text("1 / 2").wait_for()
     assert await tab.texts() == before
 
@@ -99,7 +99,7 @@ async def test_edit_and_walk(tab: Tab) -> None:
     await expect(tab.page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")
     await tab.answered(2)
     assert await tab.texts() == before
-    await tab.page.get_by_role("button", name="Version after").first.click()
+    await tab.page.get_by_role("button", name="Next version").first.click()
     await tab.page.locator(".pl-user").get_by_text("2 / 2").wait_for()
     assert await tab.texts() == after
 
@@ -110,7 +110,7 @@ async def test_edit_survives(tab: Tab) -> None:
     await tab.be_brief(4)
     await tab.answer("Say yes.")
     await tab.page.get_by_role("button", name="Edit").first.click()
-    editor = tab.page.get_by_role("textbox", name="The message, to be edited")
+    editor = tab.page.get_by_role("textbox", name="Edit the message")
     await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)  # of the answer: one message is edited at a time
     await editor.fill("Say no, and")
     await tab.page.reload()
@@ -128,9 +128,9 @@ async def test_edit_an_answer(tab: Tab) -> None:
     await tab.be_brief(8)
     await tab.answer("Which colour has the sky?")
     await tab.page.locator(".pl-assistant").get_by_role("button", name="Edit").click()
-    editor = tab.page.get_by_role("textbox", name="The message, to be edited")
+    editor = tab.page.get_by_role("textbox", name="Edit the message")
     await editor.fill("The sky is green, because")
-    await tab.page.get_by_role("button", name="Save as a version").click()
+    await tab.page.get_by_role("button", name="Save as a new version").click()
     await tab.page.get_by_text("2 / 2").wait_for()
     assert (await tab.texts())[1] == "The sky is green, because"
     await tab.page.get_by_role("button", name="Continue").click()
@@ -267,7 +267,7 @@ class TestAttachments:
         await tab.open()
         await tab.be_brief(8)
         await tab.attach(Upload("words.py", b"ANSWER = 42\n"), Upload("secret.txt", b"not this"))
-        await tab.page.get_by_role("button", name="Leave out secret.txt").click()
+        await tab.page.get_by_role("button", name="Remove secret.txt").click()
         await tab.answer("What is in the file?")
         message = tab.page.locator(".pl-user .pl-body")
         assert await message.locator("figure.pl-code figcaption span").inner_text() == "words.py"
@@ -292,7 +292,7 @@ class TestAttachments:
         await expect(tab.notice).to_have_text(sentence)
         assert await tab.page.locator(".pl-message").count() == 0
         assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
-        await tab.page.get_by_role("button", name=f"Leave out {upload.name}").click()
+        await tab.page.get_by_role("button", name=f"Remove {upload.name}").click()
         await tab.page.get_by_role("button", name="Send").click()
         await tab.answered(2)
         await expect(tab.notice).to_be_hidden()

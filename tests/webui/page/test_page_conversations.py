@@ -82,7 +82,7 @@ async def test_list_search_and_rename(tab: Tab) -> None:
     await expect(chosen(tab).locator(".pl-title")).to_have_text("Birds")
     await expect(tab.page).to_have_title("Birds · Pellucid")
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
-    await expect(tab.page.get_by_text("Nothing was found.")).to_be_visible()
+    await expect(tab.page.get_by_text("No matches.")).to_be_visible()
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("")
     await tab.page.get_by_role("button", name="New chat").click()
     await expect(tab.page.locator(".pl-message")).to_have_count(0)
@@ -195,7 +195,7 @@ async def test_import_of_too_much(tab: Tab) -> None:
     banner = tab.page.locator("#pl-refused", has_text="send less, or start the server with a larger --max-body-bytes")
     await expect(banner).to_be_visible()
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
-    await expect(tab.page.get_by_text("Nothing was found.")).to_be_visible()
+    await expect(tab.page.get_by_text("No matches.")).to_be_visible()
     await expect(banner).to_be_hidden()
 
 

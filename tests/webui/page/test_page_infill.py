@@ -18,7 +18,7 @@ async def complete(tab: Tab) -> Page:
     await tab.open()
     await tab.tab("Infill")
     page = tab.page
-    field = page.get_by_label("Code; the cursor is where something is to be filled in")
+    field = page.get_by_label("Code; the cursor marks where to complete")
     await field.fill(CODE)
     await page.keyboard.press("ArrowUp")
     await page.keyboard.press("End")
@@ -39,14 +39,14 @@ async def test_at_a_cursor(tab: Tab) -> None:
     prompt = await page.locator(".pl-infill .pl-prompt").inner_text()
     assert "def add(a, b):" in prompt
     assert "fim" in prompt
-    await page.get_by_role("button", name="Take it").click()
-    field = page.get_by_label("Code; the cursor is where something is to be filled in")
+    await page.get_by_role("button", name="Insert").click()
+    field = page.get_by_label("Code; the cursor marks where to complete")
     assert await field.input_value() == "def add(a, b):\n    return a + b\n"
     await page.keyboard.press("Control+Z")
     assert await field.input_value() == CODE
     await field.fill("x = 1")
-    await page.get_by_role("button", name="Take it").click()
-    await expect(page.locator(".pl-infill [role=status]").first).to_have_text("The code is another one by now: complete it again.")
+    await page.get_by_role("button", name="Insert").click()
+    await expect(page.locator(".pl-infill [role=status]").first).to_have_text("The code has changed: complete it again.")
     assert await field.input_value() == "x = 1"
     assert tab.elsewhere == []
     assert tab.problems == []
@@ -56,7 +56,7 @@ async def test_a_model_that_cannot(tab: Tab) -> None:
     """A model without infill is named in a sentence, and the code stays."""
     page = await complete(tab)
     await choose(page, "Model", SMALL)
-    field = page.get_by_label("Code; the cursor is where something is to be filled in")
+    field = page.get_by_label("Code; the cursor marks where to complete")
     await field.press("Control+Enter")
     await expect(page.locator(".pl-infill .pl-wrong")).to_contain_text(SMALL)
     assert await field.input_value() == CODE

@@ -112,7 +112,7 @@ async def test_what_is_not_a_file(reading: Tab) -> None:
     await reading.page.evaluate("() => { File.prototype.slice = () => { throw new Error('gone'); }; }")
     assert await reading.page.locator("#pl-read-file").evaluate(DROP, ["folder"]) == [True, True, False]
     await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text(
-        "folder cannot be read: choose a file, not a folder, that you may read."
+        "folder cannot be read: choose a file that you have access to, not a folder."
     )
 
 

@@ -46,8 +46,8 @@ async def test_judge(tab: Tab, page_server: PageServer) -> None:
         "Enter your name first; agreement is computed between named raters."
     )
     await expect(page.get_by_role("button", name="Left is better")).to_be_hidden()
-    await page.get_by_label("Who you are").fill("ann")
-    await page.get_by_label("Who you are").press("Tab")
+    await page.get_by_label("Your name").fill("ann")
+    await page.get_by_label("Your name").press("Tab")
     await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
     left = await page.get_by_role("region", name="The answer on the left").inner_text()
     right = await page.get_by_role("region", name="The answer on the right").inner_text()
@@ -64,7 +64,7 @@ async def test_judge(tab: Tab, page_server: PageServer) -> None:
     await tab.open()
     await tab.tab("Review")
     await expect(page.locator(".pl-review [role=status]")).to_contain_text("You have judged all 2 pairs.")
-    await page.get_by_label("Which review").select_option("looked-at")
+    await page.get_by_label("Review to rate").select_option("looked-at")
     await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
     assert tab.elsewhere == []
     assert tab.problems == []
@@ -80,12 +80,12 @@ async def test_another_name(tab: Tab, page_server: PageServer) -> None:
     await tab.tab("Review")
     page = tab.page
     left = page.get_by_role("region", name="The answer on the left")
-    await page.get_by_label("Which review").select_option("renamed")
-    await page.get_by_label("Who you are").fill(first)
-    await page.get_by_label("Who you are").press("Tab")
+    await page.get_by_label("Review to rate").select_option("renamed")
+    await page.get_by_label("Your name").fill(first)
+    await page.get_by_label("Your name").press("Tab")
     await expect(left).to_contain_text("halved")
     await page.get_by_label("clearer").check()
-    await page.get_by_label("Who you are").fill(second)
+    await page.get_by_label("Your name").fill(second)
     await page.get_by_role("button", name="Left is better").click()
     await expect(left).to_contain_text("Three")
     assert not await page.get_by_label("clearer").is_checked()
@@ -93,8 +93,8 @@ async def test_another_name(tab: Tab, page_server: PageServer) -> None:
     await page.get_by_role("button", name="Left is better").click()
     await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 2 of 2; you have judged 1.")
     assert kept(page_server, "renamed") == [(0, second, Verdict.B, ())]
-    await page.get_by_label("Who you are").fill("")
-    await page.get_by_label("Who you are").press("Tab")
+    await page.get_by_label("Your name").fill("")
+    await page.get_by_label("Your name").press("Tab")
     await expect(left).to_be_hidden()
     assert tab.problems == []
 
@@ -104,9 +104,9 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     """With a pair axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
     await tab.open()
     await tab.tab("Review")
-    await tab.page.get_by_label("Which review").select_option("looked-at")
-    await tab.page.get_by_label("Who you are").fill("ann")
-    await tab.page.get_by_label("Who you are").press("Tab")
+    await tab.page.get_by_label("Review to rate").select_option("looked-at")
+    await tab.page.get_by_label("Your name").fill("ann")
+    await tab.page.get_by_label("Your name").press("Tab")
     await tab.page.get_by_role("region", name="The answer on the left").wait_for()
     await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])
 
@@ -128,8 +128,8 @@ class TestNoReview:
         await tab.open()
         await tab.tab("Review")
         await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is nothing to review yet.")
-        await expect(tab.page.get_by_label("Who you are")).to_be_hidden()
+        await expect(tab.page.get_by_label("Your name")).to_be_hidden()
         Reviews(page_server.folder / "data" / REVIEWS).create(Review("new", "this model", "that model", PAIRS))
         await tab.open()
         await tab.tab("Review")
-        await expect(tab.page.get_by_label("Who you are")).to_be_visible()
+        await expect(tab.page.get_by_label("Your name")).to_be_visible()

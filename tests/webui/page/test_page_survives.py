@@ -15,7 +15,7 @@ from support.page.page_tabs import until_idle
 
 pytestmark = pytest.mark.model
 
-KILLED = "It was interrupted: the server went away in the middle of it."
+KILLED = "Interrupted: the server stopped before the answer was complete."
 
 STOPPED = "The server was stopped in the middle of it."
 
@@ -110,7 +110,7 @@ async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callab
     field = browser_page.get_by_role("textbox", name="Your message")
     await field.fill("and then")
     end(mortal)
-    await expect(browser_page.locator("#pl-away")).to_contain_text("The server does not answer. What you wrote is kept")
+    await expect(browser_page.locator("#pl-away")).to_contain_text("The server does not answer. Your text is kept")
     shown = max(shown, (await tab.texts())[3], key=len)
     assert await field.input_value() == "and then"
     for toast in await browser_page.get_by_test_id("toast-body").all_inner_texts():

@@ -208,7 +208,7 @@ class TestColours:
         await first.fill("500")
         await first.press("Enter")
         assert await first.get_attribute("aria-invalid") == "true"
-        assert "rise" in await heat.page.get_by_role("status").first.inner_text()
+        assert "increase" in await heat.page.get_by_role("status").first.inner_text()
         assert "r1" in str(await heat.cells.nth(2).get_attribute("class"))
 
         await heat.make(HELLO)
@@ -810,7 +810,7 @@ class TestSparkline:
     async def test_saved(self, heat: HeatPage) -> None:
         """The sparkline can be saved as an image with all tokens, their colours and a description; without tokens it cannot."""
         await heat.open([])
-        button = heat.page.get_by_role("button", name="Save the line of surprisal as SVG")
+        button = heat.page.get_by_role("button", name="Save the surprisal line as SVG")
         assert await button.is_disabled()
         await heat.page.evaluate("records => map.add(records)", HELLO)
         async with heat.page.expect_download() as waited:

@@ -1,4 +1,4 @@
-// The card of a token: what it is, how probable it was, and what could have stood in its place. It floats next to the token.
+// The card of a token: its text, its probability and its alternatives. It floats next to the token.
 "use strict";
 
 (() => {
@@ -6,33 +6,48 @@
 
   const GAP = 6; // pixels between a token and its card
   const MARGIN = 8; // pixels that the card keeps from the edges of the window
-  const LEAST_HEIGHT = 160; // pixels of a card that must scroll; in a window lower than that it covers its token
-  const HALF = "This is half a character, from which nothing can be continued.";
+  const LEAST_HEIGHT = 160; // pixels of a card that scrolls; in a lower window it covers its token
+  const HALF = "This is half a character: nothing can be continued from it.";
 
+  /**
+   * @param {number | null} value
+   * @param {number} digits
+   * @returns {string}
+   */
   const rounded = (value, digits) => (value === null ? "–" : value.toFixed(digits));
+
+  /**
+   * @param {number | null} value from 0 to 1
+   * @returns {string}
+   */
   const share = (value) => (value === null ? "–" : `${visible.percent(value)} %`);
 
   class Card {
     constructor() {
+      /** @type {((alternative: number) => void) | null} */
       this.onBranch = null;
-      this.onClose = null;
+      /** @type {() => void} */
+      this.onClose = () => {};
+      /** @type {HTMLElement[]} */
       this.rows = [];
-      // Focusable, so that a click into it takes the focus and does not lose it.
+      // Focusable, so that a click into it takes the focus instead of losing it.
       this.element = make("div", { class: "pl-card", popover: "manual", role: "dialog", tabindex: "-1", onkeydown: (event) => this.key(event) });
+      /** @type {HTMLElement} */
+      this.anchor = this.element; // the token, while the card is open
     }
 
     get isOpen() {
       return this.element.matches(":popover-open");
     }
 
-    /** Whether the keyboard is in it. */
+    /** Whether the keyboard focus is in the card. */
     get hasFocus() {
       return this.element.contains(document.activeElement);
     }
 
     /**
-     * Show a token: its `record`, a `mark` of a comparison or null, a `verdict` of what-if or null. `anchor` is its element;
-     * `onBranch(alternative)` is null where one cannot branch, `onClose()` is asked to close the card.
+     * Show a token. `anchor` is its element; `onBranch` is null where branching is impossible; `onClose` closes the card.
+     * @param {Page.CardOptions} options
      */
     show({ index, record, mark, verdict, onBranch, onClose, anchor }) {
       this.onBranch = onBranch;
@@ -53,32 +68,39 @@
       if (this.isOpen) this.element.hidePopover();
     }
 
-    /** Next to its token, and within the window: where it is too high for that it scrolls, and the token stays in sight. */
+    /** Move the card next to its token, within the window. A card that is too high scrolls, so that the token stays visible. */
     place() {
       const token = this.anchor.getClientRects()[0] || this.anchor.getBoundingClientRect();
       const [width, height] = [document.documentElement.clientWidth, window.innerHeight];
       const { offsetWidth, offsetHeight, clientHeight, scrollHeight } = this.element;
-      const whole = offsetHeight - clientHeight + scrollHeight; // measured so, and not by letting it grow, it stays where it was scrolled to
+      const whole = offsetHeight - clientHeight + scrollHeight; // measured without letting it grow, so that it keeps its scroll position
       const room = { below: height - MARGIN - token.bottom - GAP, above: token.top - GAP - MARGIN };
       const isBelow = whole <= room.below || room.below >= room.above;
       const most = Math.max(LEAST_HEIGHT, isBelow ? room.below : room.above);
       const shown = Math.min(whole, most);
       this.element.style.maxHeight = `${Math.floor(most)}px`;
-      const beside = isBelow ? token.bottom + GAP : token.top - GAP - shown;
-      const top = Math.max(MARGIN, Math.min(beside, height - MARGIN - shown));
+      const next = isBelow ? token.bottom + GAP : token.top - GAP - shown;
+      const top = Math.max(MARGIN, Math.min(next, height - MARGIN - shown));
       const left = Math.max(MARGIN, Math.min(token.left, width - offsetWidth - MARGIN));
       this.element.style.left = `${Math.round(left)}px`;
       this.element.style.top = `${Math.round(top)}px`;
     }
 
-    /** Walk into the alternatives: to the token itself where it is one of them. */
+    /**
+     * Move the focus into the alternatives: to the token itself, if it is one of them.
+     * @returns {boolean} whether there are alternatives
+     */
     enter() {
       const chosen = this.rows.find((row) => row.getAttribute("aria-current") === "true") || this.rows[0];
       if (chosen) chosen.focus();
       return Boolean(chosen);
     }
 
-    /** The numbers as they came, for whoever reads the page with a program. */
+    /**
+     * Set the unrounded numbers as data attributes, for programs that read the page.
+     * @param {number} index
+     * @param {Page.TokenRecord} record
+     */
     describe(index, record) {
       const numbers = {
         index,
@@ -98,17 +120,31 @@
       this.element.setAttribute("aria-label", `Token ${visible.spoken(record.t, record.b)}`);
     }
 
+    /**
+     * @param {Page.TokenRecord} record
+     * @returns {HTMLElement}
+     */
     head(record) {
       const parts = [make("span", { class: "pl-name" }, ...visible.standing(visible.piecesOf(record.t, record.b)))];
       if (record.b !== undefined) parts.push(make("span", { class: "pl-bytes" }, `bytes ${visible.hexOf(visible.bytesOf(record.b))}`));
       parts.push(make("span", { class: "pl-id" }, `id ${record.i}`));
-      // For fingers, which have neither Escape nor, where the map fills the screen, a place beside it. It is no tab stop: keys have Escape.
+      // For touch screens, which have no Escape key and, if the map fills the screen, no place to tap outside. Not a tab stop.
       parts.push(make("button", { type: "button", class: "pl-close", tabindex: "-1", title: "Close", "aria-label": "Close", onclick: () => this.onClose() }, "×"));
       return make("div", { class: "pl-card-head" }, ...parts);
     }
 
+    /**
+     * @param {Page.TokenRecord} record
+     * @returns {HTMLElement}
+     */
     figures(record) {
       const probability = record.l === null ? null : Math.exp(record.l);
+      /**
+       * @param {string} name
+       * @param {string} text
+       * @param {number | null} value
+       * @returns {HTMLElement}
+       */
       const figure = (name, text, value) => make("div", {}, make("dt", {}, name), make("dd", { title: value === null ? null : String(value) }, text));
       return make(
         "dl",
@@ -121,65 +157,108 @@
       );
     }
 
+    /**
+     * @param {Page.WhatIfResult} result
+     * @returns {HTMLElement}
+     */
     verdict({ chosen }) {
       const text = chosen.kept ? `What if: ${about(chosen.probability)}` : `What if: would ${chosen.sure ? "" : "probably "}have been dropped`;
       return make("p", { class: "pl-remark pl-verdict", title: range(chosen.probability), "data-whatif": String(chosen.probability.middle) }, text);
     }
 
+    /**
+     * @param {Page.TokenRecord} record
+     * @param {Page.WhatIfResult | null} verdict
+     * @returns {HTMLElement}
+     */
     alternatives(record, verdict) {
       const rows = record.a.map((one, index) => this.row(one, index, one[0] === record.i, verdict));
       const chosenIsListed = record.a.some((one) => one[0] === record.i);
-      if (!chosenIsListed && record.l !== null) rows.push(this.unlisted(record, verdict));
+      if (!chosenIsListed && record.l !== null) rows.push(this.unlisted(record, record.l, verdict));
       rows.push(this.rest(record, chosenIsListed || record.l === null, verdict));
       return make("ul", { class: `pl-alternatives${verdict ? " pl-weighed" : ""}`, "aria-label": "Alternatives" }, ...rows);
     }
 
+    /**
+     * @param {Page.AlternativeRecord} alternative
+     * @param {number} index
+     * @param {boolean} isChosen
+     * @param {Page.WhatIfResult | null} verdict
+     * @returns {HTMLElement}
+     */
     row([id, text, logprob, base64], index, isChosen, verdict) {
       const probability = Math.exp(logprob);
       const weighed = verdict ? verdict.alternatives[index] : null;
       const half = base64 !== undefined;
       const said = [visible.spoken(text, base64), visible.spokenPercent(probability)];
       if (isChosen) said.push("chosen");
-      if (weighed) said.push(saidOf(weighed));
+      if (weighed) said.push(spokenOf(weighed));
+      /** @type {Page.Attributes} */
       const attributes = { class: "pl-alternative", tabindex: "-1" };
       if (isChosen) attributes["aria-current"] = "true";
       const name = visible.standing(visible.piecesOf(text, base64));
       const cells = this.cells(isChosen, name, probability, weighed);
+      const { onBranch } = this;
       let row;
-      if (this.onBranch) {
-        const hint = half ? HALF : isChosen ? "Go on from here once more" : "Go on from here with this instead";
+      if (onBranch) {
+        const hint = half ? HALF : isChosen ? "Continue from here again" : "Continue from here with this instead";
         Object.assign(attributes, { type: "button", title: hint, "aria-label": `${said.join(", ")}. ${hint}`, "aria-disabled": half ? "true" : null });
-        row = make("button", { ...attributes, onclick: () => half || this.onBranch(index) }, ...cells);
+        row = make("button", { ...attributes, onclick: () => half || onBranch(index) }, ...cells);
       } else {
         row = make("div", attributes, ...cells);
       }
       Object.assign(row.dataset, { alternative: String(index), id: String(id), logprob: String(logprob), probability: String(probability) });
       if (weighed) row.dataset.whatif = String(weighed.probability.middle);
-      row.classList.toggle("pl-out", Boolean(weighed) && !weighed.kept);
+      row.classList.toggle("pl-out", isOut(weighed));
       this.rows.push(row);
       return make("li", {}, row);
     }
 
-    /** The token itself, where it is not among the alternatives. */
-    unlisted(record, verdict) {
+    /**
+     * Return a row for the token itself, when it is not among the alternatives.
+     * @param {Page.TokenRecord} record
+     * @param {number} logprob
+     * @param {Page.WhatIfResult | null} verdict
+     * @returns {HTMLElement}
+     */
+    unlisted(record, logprob, verdict) {
       const weighed = verdict ? verdict.chosen : null;
       const name = visible.standing(visible.piecesOf(record.t, record.b));
-      const row = make("div", { class: "pl-alternative", "aria-current": "true" }, ...this.cells(true, name, Math.exp(record.l), weighed));
-      row.classList.toggle("pl-out", Boolean(weighed) && !weighed.kept);
+      const row = make("div", { class: "pl-alternative", "aria-current": "true" }, ...this.cells(true, name, Math.exp(logprob), weighed));
+      row.classList.toggle("pl-out", isOut(weighed));
       return make("li", { class: "pl-unlisted" }, row);
     }
 
+    /**
+     * Return a row for all other tokens.
+     * @param {Page.TokenRecord} record
+     * @param {boolean} excludesChosen
+     * @param {Page.WhatIfResult | null} verdict
+     * @returns {HTMLElement}
+     */
     rest(record, excludesChosen, verdict) {
       const weighed = verdict ? { kept: verdict.rest.high > 0, sure: true, probability: verdict.rest } : null;
       const name = excludesChosen ? "all others" : "all others, with it";
       const row = make("div", { class: "pl-alternative pl-rest" }, ...this.cells(false, [name], record.o, weighed));
       row.dataset.probability = String(record.o);
       if (weighed) row.dataset.whatif = String(weighed.probability.middle);
-      row.classList.toggle("pl-out", Boolean(weighed) && !weighed.kept);
+      row.classList.toggle("pl-out", isOut(weighed));
       return make("li", {}, row);
     }
 
+    /**
+     * @param {boolean} isChosen
+     * @param {Page.Child[]} name
+     * @param {number} probability
+     * @param {Page.Weighed | null} weighed
+     * @returns {Page.Child[]}
+     */
     cells(isChosen, name, probability, weighed) {
+      /**
+       * @param {string} className
+       * @param {number} value from 0 to 1
+       * @returns {HTMLElement}
+       */
       const bar = (className, value) => {
         const part = make("span", { class: className });
         part.style.setProperty("--share", `${(100 * value).toFixed(2)}%`);
@@ -195,9 +274,13 @@
       ];
     }
 
+    /**
+     * @param {KeyboardEvent} event
+     */
     key(event) {
-      const at = this.rows.indexOf(document.activeElement);
+      const at = this.rows.findIndex((row) => row === document.activeElement);
       const last = this.rows.length - 1;
+      /** @type {Record<string, number>} */
       const goals = { ArrowUp: Math.max(at - 1, 0), ArrowDown: Math.min(at + 1, last), Home: 0, End: last };
       if (!(event.key in goals) || last < 0) return;
       this.rows[goals[event.key]].focus();
@@ -206,13 +289,37 @@
     }
   }
 
-  /** Whether an interval is wider than what is shown of it. */
+  /**
+   * Return whether an interval is wider than its shown precision.
+   * @param {Page.Interval} interval
+   * @returns {boolean}
+   */
   const isWide = ({ low, high }) => high - low > 0.001;
 
+  /**
+   * @param {Page.Interval} probability
+   * @returns {string}
+   */
   const about = (probability) => `${isWide(probability) ? "≈ " : ""}${share(probability.middle)}`;
+
+  /**
+   * @param {Page.Interval} probability
+   * @returns {string}
+   */
   const range = (probability) =>
     isWide(probability) ? `between ${share(probability.low)} and ${share(probability.high)}` : String(probability.middle);
-  const saidOf = (weighed) => (weighed.kept ? `what if: ${visible.spokenPercent(weighed.probability.middle)}` : "what if: dropped");
+
+  /**
+   * @param {Page.Weighed | null} weighed
+   * @returns {boolean}
+   */
+  const isOut = (weighed) => weighed !== null && !weighed.kept;
+
+  /**
+   * @param {Page.Weighed} weighed
+   * @returns {string}
+   */
+  const spokenOf = (weighed) => (weighed.kept ? `what if: ${visible.spokenPercent(weighed.probability.middle)}` : "what if: dropped");
 
   window.Pellucid.Card = Card;
 })();

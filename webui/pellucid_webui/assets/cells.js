@@ -1,19 +1,33 @@
-// The tokens of a map as elements: in blocks of whole lines, of which the browser lays out only those that are near the window.
+// The tokens of a map as elements, in blocks of whole lines: the browser lays out only the blocks near the window.
 "use strict";
 
 (() => {
   const { make, visible } = window.Pellucid;
 
-  const BLOCK = 100; // tokens from which on a block ends at the next line end
-  const LINE_EMS = 1.8; // as high as a line is in heatmap.css
-  const LINE_CHARACTERS = 90; // what a line holds, as a guess for blocks that were never laid out
+  /** @typedef {{ element: HTMLElement, tokens: number, lines: number, column: number }} Block */
 
+  const BLOCK = 100; // tokens after which a block ends at the next line end
+  const LINE_EMS = 1.8; // the height of a line in heatmap.css
+  const LINE_CHARACTERS = 90; // a guess of a line's length, for blocks that were never laid out
+
+  /**
+   * @param {number} characters
+   * @returns {number}
+   */
   const linesOf = (characters) => Math.max(1, Math.ceil(characters / LINE_CHARACTERS));
 
   class Cells {
+    /**
+     * @param {HTMLElement} list
+     * @param {string} prefix of the elements' ids
+     */
     constructor(list, prefix) {
       this.list = list;
       this.prefix = prefix;
+      /** @type {HTMLElement[]} */
+      this.all = [];
+      /** @type {Block | null} */
+      this.block = null;
       this.clear();
     }
 
@@ -27,42 +41,64 @@
       this.list.replaceChildren();
     }
 
-    /** Elements for more tokens. `describe(index)` gives the {className, label} of each. */
+    /**
+     * Append elements for more tokens.
+     * @param {Page.TokenRecord[]} records
+     * @param {(index: number) => Page.CellDescription} describe
+     */
     append(records, describe) {
       for (const record of records) {
-        if (this.block === null) this.open();
+        const block = this.block ?? this.open();
         const index = this.all.length;
         const cell = make("span", { role: "option", id: `${this.prefix}-${index}`, tabindex: "-1" }, ...visible.flowing(visible.piecesOf(record.t, record.b)));
         cell.dataset.token = String(index);
         this.all.push(cell);
         this.describe(index, describe(index));
-        this.block.element.append(cell);
-        this.block.tokens += 1;
-        this.count(record.t);
-        if (this.block.tokens >= BLOCK && record.t.endsWith("\n")) this.close();
+        block.element.append(cell);
+        block.tokens += 1;
+        count(block, record.t);
+        if (block.tokens >= BLOCK && record.t.endsWith("\n")) this.close(block);
       }
-      if (this.block !== null) this.size();
+      if (this.block !== null) size(this.block);
     }
 
-    /** Change how a token looks and what is said of it; nothing is built anew. */
+    /**
+     * Change how a token looks and its accessible name, without building a new element.
+     * @param {number} index
+     * @param {Page.CellDescription} description
+     */
     describe(index, { className, label }) {
       const cell = this.all[index];
       cell.className = className;
       cell.setAttribute("aria-label", label);
     }
 
-    /** The token of an event's target, or null. */
+    /**
+     * Return the token of an event's target, or null.
+     * @param {EventTarget | null} target
+     * @returns {number | null}
+     */
     indexOf(target) {
-      const cell = target instanceof Element ? target.closest("[data-token]") : null;
+      const cell = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-token]")) : null;
       return cell !== null && this.list.contains(cell) ? Number(cell.dataset.token) : null;
     }
 
-    /** Where a token begins, in the window. */
+    /**
+     * Return where a token begins in the window.
+     * @param {number} index
+     * @returns {DOMRect}
+     */
     place(index) {
       return this.all[index].getClientRects()[0] || this.all[index].getBoundingClientRect();
     }
 
-    /** The token in the line above (-1) or below (1) that is nearest to `x`; the token itself where there is no such line. */
+    /**
+     * Return the token nearest to `x` in the line above or below; `index` itself if there is no such line.
+     * @param {number} index
+     * @param {number} direction -1 for above, 1 for below
+     * @param {number} x
+     * @returns {number}
+     */
     inNextLine(index, direction, x) {
       const here = this.place(index);
       let line = null;
@@ -80,31 +116,39 @@
       return found;
     }
 
+    /** @returns {Block} */
     open() {
-      this.block = { element: make("div", { role: "group", class: "pl-block-of-tokens" }), tokens: 0, lines: 0, column: 0 };
-      this.list.append(this.block.element);
+      const block = { element: make("div", { role: "group", class: "pl-block-of-tokens" }), tokens: 0, lines: 0, column: 0 };
+      this.block = block;
+      this.list.append(block.element);
+      return block;
     }
 
-    close() {
-      this.size();
+    /** @param {Block} block */
+    close(block) {
+      size(block);
       this.block = null;
     }
+  }
 
-    /** Count the lines of a text, as far as one can without laying it out: a wrong guess moves what is below when it comes into sight. */
-    count(text) {
-      const [first, ...others] = text.split("\n");
-      this.block.column += first.length;
-      for (const line of others) {
-        this.block.lines += linesOf(this.block.column);
-        this.block.column = line.length;
-      }
+  /**
+   * Count the lines of a text without laying it out. After a wrong guess, what is below moves when the block comes into view.
+   * @param {Block} block
+   * @param {string} text
+   */
+  function count(block, text) {
+    const [first, ...others] = text.split("\n");
+    block.column += first.length;
+    for (const line of others) {
+      block.lines += linesOf(block.column);
+      block.column = line.length;
     }
+  }
 
-    size() {
-      const { element, lines, column } = this.block;
-      const all = lines + (column ? linesOf(column) : 0); // a line end at the end of a block begins no line
-      element.style.containIntrinsicBlockSize = `auto ${(all * LINE_EMS).toFixed(1)}em`;
-    }
+  /** @param {Block} block */
+  function size({ element, lines, column }) {
+    const all = lines + (column ? linesOf(column) : 0); // a line end at the end of a block begins no line
+    element.style.containIntrinsicBlockSize = `auto ${(all * LINE_EMS).toFixed(1)}em`;
   }
 
   window.Pellucid.Cells = Cells;

@@ -1,7 +1,7 @@
-// How a token is coloured: the modes, how strong each colour is for a token, and the words of the legends. The colours are in heatmap.css.
+// How a token is coloured: the modes, the strength of each colour, and the legends. The colours themselves are in heatmap.css.
 "use strict";
 
-window.Pellucid = window.Pellucid || {};
+window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
 
 (() => {
   const MODES = {
@@ -12,52 +12,96 @@ window.Pellucid = window.Pellucid || {};
     difference: "Difference",
   };
 
-  /** The ranks up to which GLTR has its colours (Gehrmann et al. 2019, arXiv 1906.04043). */
+  /** The highest ranks of GLTR's colours (Gehrmann et al. 2019, arXiv 1906.04043). */
   const RANKS = [10, 100, 1000];
 
-  const STRONGEST = 8; // a scale has this many steps above plain
-  const MOST_BITS = 12; // the surprisal from which a fill is the strongest
-  const ENTROPIES = [1, 2, 3, 4]; // bits from which an underline is another one
+  const STRONGEST = 8; // steps of a scale above plain
+  const MOST_BITS = 12; // the surprisal that has the strongest colour
+  const ENTROPIES = [1, 2, 3, 4]; // bits at which the next underline begins
   const UNLIKELY = 0.1; // below this probability a token is surprising
   const APART = 0.5; // from this difference on, two models disagree
 
+  /**
+   * @param {number} nats
+   * @returns {number}
+   */
   const toBits = (nats) => nats / Math.LN2;
+
+  /**
+   * @param {number | null} logprob
+   * @returns {number | null} the surprisal in bits
+   */
   const bits = (logprob) => (logprob === null ? null : toBits(-logprob));
+
+  /**
+   * @param {number} share from 0 to 1
+   * @returns {number} a step of a scale
+   */
   const step = (share) => Math.max(0, Math.min(STRONGEST, Math.round(share * STRONGEST)));
+
+  /**
+   * @param {number} value
+   * @param {number[]} borders
+   * @returns {number} how many borders are below the value
+   */
   const bin = (value, borders) => borders.filter((border) => value > border).length;
 
-  /** The classes that colour a token in every mode, so that another mode is another attribute of the map and nothing else. */
+  /**
+   * Return the classes that colour a token in every mode, so that changing the mode changes one attribute of the map.
+   * @param {Page.TokenRecord} record
+   * @param {number[]} ranks
+   * @param {Page.Mark | null} mark
+   * @returns {string[]}
+   */
   function levels(record, ranks, mark) {
     const classes = [];
+    const entropy = record.e;
     if (record.l !== null) {
       const probability = Math.exp(record.l);
-      classes.push(`p${step(1 - probability)}`, `s${step(bits(record.l) / MOST_BITS)}`);
+      classes.push(`p${step(1 - probability)}`, `s${step(toBits(-record.l) / MOST_BITS)}`);
       if (probability < UNLIKELY) classes.push("unlikely");
     }
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
-    if (record.e !== null) classes.push(`e${ENTROPIES.filter((least) => toBits(record.e) >= least).length}`);
+    if (entropy !== null) classes.push(`e${ENTROPIES.filter((least) => toBits(entropy) >= least).length}`);
     if (mark) classes.push(...differenceClasses(mark.value));
     return classes;
   }
 
+  /**
+   * @param {number} value from -1 to 1
+   * @returns {string[]}
+   */
   function differenceClasses(value) {
     const found = [`${value < 0 ? "lower" : "higher"}${step(Math.abs(value))}`];
     if (Math.abs(value) >= APART) found.push("apart");
     return found;
   }
 
-  /** Whether a token is one to stop at: what the mode marks with a line. */
+  /**
+   * Return whether the mode marks a token with a line, which makes it one to stop at.
+   * @param {Page.Mode} mode
+   * @param {Page.TokenRecord} record
+   * @param {number[]} ranks
+   * @param {Page.Mark | null | undefined} mark
+   * @returns {boolean}
+   */
   function isSurprising(mode, record, ranks, mark) {
-    if (mode === "difference") return Boolean(mark) && Math.abs(mark.value) >= APART;
+    if (mode === "difference") return mark ? Math.abs(mark.value) >= APART : false;
     if (mode === "rank") return record.r !== null && record.r > ranks[0];
     return record.l !== null && Math.exp(record.l) < UNLIKELY;
   }
 
+  /**
+   * @param {string} name
+   * @returns {string[]} the classes of a scale
+   */
   const scale = (name) => Array.from({ length: STRONGEST + 1 }, (_, index) => `${name}${index}`);
 
   /**
-   * What the colours of a mode mean: scales, of which the ends have words, and single samples.
-   * `words` are those for a difference of -1 and of 1.
+   * Return the legend of a mode.
+   * @param {Page.Mode} mode
+   * @param {string[]} words for a difference of -1 and of 1
+   * @returns {Page.LegendPart[]}
    */
   function legend(mode, words) {
     const unlikely = { sample: "unlikely", text: "below 10 %" };

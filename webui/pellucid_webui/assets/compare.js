@@ -1,12 +1,16 @@
-// Compare: one prompt, two answers beside each other, each read by the other side as well.
+// Compare: two answers to one prompt next to each other, each also scored by the other side's model.
 "use strict";
 
 (() => {
   const { make, button } = window.Pellucid;
 
   class Side {
+    /** @param {string} name */
     constructor(name) {
       this.name = name;
+      this.batches = 0; // drawn so far
+      /** @type {string | null} */
+      this.marked = null; // the marks that are drawn
       this.about = make("p", { class: "pl-quiet" });
       this.body = make("div", { class: "pl-body" });
       this.note = make("p", { class: "pl-note" });
@@ -21,6 +25,7 @@
       this.marked = null;
     }
 
+    /** @param {Page.CompareSide} side */
     update(side) {
       this.about.textContent = side.about;
       this.note.textContent = side.note;
@@ -36,7 +41,10 @@
       this.setApart(side.apart);
     }
 
-    /** Have the tokens stand out that the other answer does not have: others are said by both. */
+    /**
+     * Highlight the tokens that the other answer does not have.
+     * @param {[from: number, to: number][]} stretches
+     */
     setApart(stretches) {
       this.map.cells.all.forEach((cell) => cell.toggleAttribute("data-apart", false));
       for (const [from, to] of stretches) {
@@ -46,14 +54,20 @@
   }
 
   class Compare {
+    /**
+     * @param {Page.Component<Page.CompareValue | null>} component
+     */
     constructor({ element, props, watch, act }) {
+      /** @type {Page.CompareValue | null} */
+      this.value = null;
+      this.number = -1; // of the comparison that is drawn
       this.sides = { a: new Side("A"), b: new Side("B") };
       this.status = make("p", { class: "pl-note", role: "status" });
       this.stop = button("Stop", { onclick: () => act({ verb: "stop" }) });
       this.next = button("Next divergence", { onclick: () => this.walk(1) }, "d");
-      this.before = button("Divergence before", { onclick: () => this.walk(-1) }, "D");
+      this.before = button("Previous divergence", { onclick: () => this.walk(-1) }, "D");
       this.summary = make("table", { class: "pl-table" });
-      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold with a line"), ": only this answer says it. Colour: which side finds a token likelier.");
+      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold with a line"), ": only in this answer. Colour: which side finds a token more likely.");
       this.element = make(
         "section",
         { class: "pl-compare", "aria-label": "Two answers" },
@@ -65,7 +79,8 @@
       element.replaceChildren(this.element);
       this.at = -1;
       element.addEventListener("keydown", (event) => {
-        if (event.target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+        const target = /** @type {Element} */ (event.target);
+        if (target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
         if (event.key === "d") this.walk(1);
         if (event.key === "D") this.walk(-1);
       });
@@ -73,6 +88,7 @@
       this.update(props.value);
     }
 
+    /** @param {Page.CompareValue | null} value */
     update(value) {
       this.element.hidden = !value || !(value.number || value.status);
       if (!value) return;
@@ -82,7 +98,7 @@
         Object.values(this.sides).forEach((side) => side.clear());
       }
       this.value = value;
-      if (this.status.textContent !== value.status) this.status.textContent = value.status; // else it would be said again
+      if (this.status.textContent !== value.status) this.status.textContent = value.status; // else a screen reader would read it again
       this.status.classList.toggle("pl-wrong", value.wrong);
       this.stop.hidden = !value.running;
       this.sides.a.update(value.a);
@@ -91,17 +107,21 @@
       this.drawSummary(value.summary);
     }
 
-    /** Go to where the two part, or where they find a token very differently likely. */
+    /**
+     * Go to a divergence: where the answers part, or where the models disagree about a token.
+     * @param {number} step 1 for the next, -1 for the previous one
+     */
     walk(step) {
       const places = this.value ? this.value.divergences : [];
       if (!places.length) return;
-      const from = this.at < 0 && step < 0 ? 0 : this.at; // nowhere yet: backwards begins at the last one
+      const from = this.at < 0 && step < 0 ? 0 : this.at; // at the beginning, backwards goes to the last one
       this.at = (from + step + places.length) % places.length;
       const [side, token, words] = places[this.at];
       this.sides[side].map.focusToken(token);
       this.status.textContent = `${this.at + 1} of ${places.length}: ${words}`;
     }
 
+    /** @param {string[][]} rows the head is the first */
     drawSummary(rows) {
       this.summary.hidden = !rows.length;
       if (!rows.length) return;

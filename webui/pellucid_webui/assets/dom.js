@@ -1,30 +1,46 @@
-// Small helpers of all scripts: elements are made of text and never of HTML, but for the server's own safe Markdown.
+// Helpers of all scripts. Elements are made from text, never from HTML, except for the server's own safe Markdown.
 "use strict";
 
-window.Pellucid = window.Pellucid || {};
+window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
 
 (() => {
   const COPIED = "Copied";
-  const TOLD_MS = 1500;
+  const COPIED_MS = 1500;
 
-  /** An element with attributes and children; a child that is a string becomes text. Attributes that are null or false are left out. */
+  /**
+   * Create an element. A child that is a string becomes text; null and undefined are skipped.
+   * @template {keyof HTMLElementTagNameMap} Name
+   * @param {Name} name
+   * @param {Page.Attributes} [attributes]
+   * @param {...Page.Child} children
+   * @returns {HTMLElementTagNameMap[Name]}
+   */
   function make(name, attributes = {}, ...children) {
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) {
       if (value === null || value === undefined || value === false) continue;
-      if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-      else element.setAttribute(key, value === true ? "" : value);
+      if (key.startsWith("on")) element.addEventListener(key.slice(2), /** @type {EventListener} */ (value));
+      else element.setAttribute(key, value === true ? "" : String(value));
     }
     element.append(...children.filter((child) => child !== null && child !== undefined));
     return element;
   }
 
-  /** A button with a name; `hint` is shown on hover and says the key, if there is one. */
+  /**
+   * Create a button.
+   * @param {string} text
+   * @param {Page.Attributes} [attributes]
+   * @param {string | null} [hint] shown on hover; names the key, if there is one
+   * @returns {HTMLButtonElement}
+   */
   function button(text, attributes = {}, hint = null) {
     return make("button", { type: "button", class: "pl-button", title: hint, ...attributes }, text);
   }
 
-  /** Say something to screen readers, and to nobody else. */
+  /**
+   * Announce a text to screen readers only.
+   * @param {string} text
+   */
   function announce(text) {
     let place = document.getElementById("pl-announcer");
     if (!place) {
@@ -34,16 +50,25 @@ window.Pellucid = window.Pellucid || {};
     place.textContent = text;
   }
 
-  /** Put a text on the clipboard and say so, on the button that was pressed as well; true where that could be done. */
+  /**
+   * Put a text on the clipboard and confirm it, also on the button that was pressed.
+   * @param {string} text
+   * @param {HTMLElement} pressed
+   * @returns {Promise<void>}
+   */
   async function copy(text, pressed) {
     const isCopied = await toClipboard(text);
     announce(isCopied ? "Copied" : "The browser does not let this page copy.");
     const name = pressed.textContent;
     if (!isCopied || name === COPIED) return;
     pressed.textContent = COPIED;
-    setTimeout(() => (pressed.textContent = name), TOLD_MS);
+    setTimeout(() => (pressed.textContent = name), COPIED_MS);
   }
 
+  /**
+   * @param {string} text
+   * @returns {Promise<boolean>} whether the text is on the clipboard
+   */
   async function toClipboard(text) {
     try {
       await navigator.clipboard.writeText(text);
@@ -53,13 +78,18 @@ window.Pellucid = window.Pellucid || {};
       field.value = text;
       document.body.append(field);
       field.select();
-      const done = document.execCommand("copy"); // where a page without TLS has no clipboard
+      const done = document.execCommand("copy"); // a page without TLS has no navigator.clipboard
       field.remove();
       return done;
     }
   }
 
-  /** Have the browser save a text as a file. */
+  /**
+   * Have the browser save a text as a file.
+   * @param {string} name
+   * @param {string} text
+   * @param {string} type
+   */
   function download(name, text, type) {
     const url = URL.createObjectURL(new Blob([text], { type }));
     const link = make("a", { href: url, download: name });
@@ -69,7 +99,12 @@ window.Pellucid = window.Pellucid || {};
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
-  /** The name and the bytes of a file, in base64: at most one byte more than `limit`, by which the server knows that it is too large. */
+  /**
+   * Read at most one byte more than `limit` of a file: with that byte the server sees that the file is too large.
+   * @param {File} file
+   * @param {number} limit bytes
+   * @returns {Promise<Page.FileContent>}
+   */
   async function contentOf(file, limit) {
     const bytes = new Uint8Array(await file.slice(0, limit + 1).arrayBuffer());
     let text = "";
@@ -77,18 +112,28 @@ window.Pellucid = window.Pellucid || {};
     return { name: file.name, data: btoa(text), size: bytes.length };
   }
 
-  const unkept = new Map(); // where the browser keeps nothing, for as long as the page is open
+  /** @type {Map<string, string | null>} */
+  const unkept = new Map(); // used while the page is open, in a browser that has no localStorage
 
-  /** What is kept in this browser, where it can be. */
+  /** Texts that this browser remembers, if it can. */
   const memory = {
+    /**
+     * @param {string} key
+     * @returns {string | null}
+     */
     get(key) {
-      if (unkept.has(key)) return unkept.get(key);
+      const value = unkept.get(key);
+      if (value !== undefined) return value;
       try {
         return localStorage.getItem(`pellucid.${key}`);
       } catch {
         return null;
       }
     },
+    /**
+     * @param {string} key
+     * @param {string | null} value null or "" forgets the key
+     */
     set(key, value) {
       unkept.delete(key);
       try {
@@ -100,7 +145,10 @@ window.Pellucid = window.Pellucid || {};
     },
   };
 
-  /** Call the browser's tab after the conversation that it shows. */
+  /**
+   * Name the browser's tab after the conversation that it shows.
+   * @param {string} title
+   */
   function nameTab(title) {
     document.title = title ? `${title} · Pellucid` : "Pellucid";
   }

@@ -1,43 +1,88 @@
-// A text as its tokens, coloured by how the model saw them. Each opens a card; arrow keys walk from one to the next.
+// A text as tokens, coloured by their probabilities. Each token opens a card; the arrow keys go from one to the next.
 "use strict";
 
 (() => {
   const { make, memory, colours, visible, whatIf, Card, Cells, Sparkline, Toolbar, WhatIfPanel } = window.Pellucid;
 
-  const HOVER_MS = 120; // a pointer that rests this long on a token asks for its card
-  const LEAVE_MS = 250; // and has this long to reach the card
+  const HOVER_MS = 120; // a pointer that rests this long on a token opens its card
+  const LEAVE_MS = 250; // and has this long to reach the card before it closes
   const WORDS = ["less likely", "likelier"]; // for a difference of -1 and of 1
-  const KEYS = "Arrow keys walk from token to token, n and p to the next and the previous surprising one, Enter opens the alternatives.";
+  const KEYS = "Arrow keys move from token to token, n and p to the next and the previous surprising one, Enter opens the alternatives.";
 
   let maps = 0;
-  let opened = null; // the map that has its card open: one on a page is enough
+  /** @type {HeatMap | null} */
+  let opened = null; // the map whose card is open: a page shows one card at a time
 
   class HeatMap {
     /**
-     * A map within `element`. `label` is its accessible name; `onBranch(index, alternative)` is called when the user chooses another
-     * token in the place of one, and is null where one cannot branch; `onSelect(index)` when a token gets the focus.
+     * Create a map in `element`. `label` is its accessible name. `onBranch` is called when the user chooses an alternative of a
+     * token, and is null where branching is impossible; `onSelect` is called when a token gets the focus.
+     * @param {HTMLElement} element
+     * @param {Page.HeatMapOptions} options
      */
     constructor(element, { label, onBranch = null, onSelect = null }) {
       maps += 1;
       this.onBranch = onBranch;
       this.onSelect = onSelect;
+      /** @type {Page.TokenRecord[]} */
       this.records = [];
+      /** @type {(Page.Mark | null)[]} */
       this.marks = [];
-      this.dropped = null; // of each token, while one asks what if; what else was found is made anew for the card: kept, it would cost more
+      /** @type {boolean[] | null} */
+      this.dropped = null; // by what-if, for each token; the card computes the rest again, which costs less than keeping it
+      /** @type {Page.Sampling | null} */
       this.settings = null;
+      /** @type {Page.Sampling | null} */
       this.own = null;
       this.current = 0;
       this.visited = false;
       this.dismissed = false;
+      /** @type {number | null} */
       this.shown = null;
+      /** @type {number | null} */
       this.column = null;
+      /** @type {HTMLElement | null} */
+      this.pointed = null;
+      this.timer = 0;
+      this.frame = 0;
       this.ranks = rememberedRanks();
       this.mode = rememberedMode();
-      this.build(element, label, `pl-heat-${maps}`);
+      const id = `pl-heat-${maps}`;
+      this.list = make("div", { class: "pl-tokens", role: "listbox", "aria-label": label, "aria-orientation": "horizontal", "aria-describedby": `${id}-keys` });
+      this.empty = make("p", { class: "pl-hint" }, "No tokens yet.");
+      this.cells = new Cells(this.list, id);
+      this.card = new Card();
+      this.spark = new Sparkline({ onGo: (index) => this.focusToken(index), onPoint: (index) => this.point(index) });
+      this.toolbar = new Toolbar({
+        mode: this.mode,
+        ranks: this.ranks,
+        words: WORDS,
+        onMode: (mode) => this.chooseMode(mode),
+        onRanks: (ranks) => this.chooseRanks(ranks),
+        onNext: () => this.goSurprising(1),
+      });
+      this.panel = new WhatIfPanel((settings) => this.reweigh(settings));
+      this.root = make(
+        "div",
+        { class: "pl-heat" },
+        this.toolbar.element,
+        this.panel.element,
+        this.spark.element,
+        this.empty,
+        this.list,
+        this.card.element,
+        make("span", { id: `${id}-keys`, hidden: true }, KEYS),
+      );
+      this.listeners = new AbortController();
+      this.listen(this.listeners.signal);
+      element.append(this.root);
       this.setMode(this.mode);
     }
 
-    /** Show these tokens and no others. */
+    /**
+     * Show these tokens instead of earlier ones.
+     * @param {Page.TokenRecord[]} records
+     */
     set(records) {
       const hadFocus = this.list.contains(document.activeElement);
       this.hideCard();
@@ -51,7 +96,10 @@
       if (hadFocus && records.length) this.focusToken(0);
     }
 
-    /** Show more tokens behind them. */
+    /**
+     * Append more tokens.
+     * @param {Page.TokenRecord[]} records
+     */
     add(records) {
       const first = this.records.length;
       this.records.push(...records);
@@ -63,26 +111,39 @@
       this.spark.set(this.records);
     }
 
-    /** Say of each token how it differs: {text, value from -1 to 1}, or null. `words` are what a difference of -1 and of 1 is called. */
+    /**
+     * Mark how each token differs.
+     * @param {(Page.Mark | null)[]} marks
+     * @param {string[]} [words] for a difference of -1 and of 1
+     */
     annotate(marks, words = WORDS) {
       this.marks = [...marks];
       this.toolbar.allowDifference(true, words);
       this.repaint();
     }
 
-    /** The settings {temperature, top_k, top_p, min_p} with which the tokens were sampled; null where they were read. */
+    /**
+     * Set the settings with which the tokens were sampled.
+     * @param {Page.Sampling | null} settings null for tokens that were read
+     */
     setSampling(settings) {
       this.own = settings;
       this.panel.setOwn(settings);
     }
 
-    /** Ask what the sampler would have done at these settings, as the sliders do; null asks no more. */
+    /**
+     * Show what the sampler would have done at these settings, as the sliders do; null ends that.
+     * @param {Page.Sampling | null} settings
+     */
     ask(settings) {
       this.panel.element.open = settings !== null;
       if (settings !== null) this.panel.change(settings);
     }
 
-    /** Colour by "probability", "rank", "surprisal", "two" or "difference". */
+    /**
+     * Set what the tokens are coloured by.
+     * @param {Page.Mode} mode
+     */
     setMode(mode) {
       if (!(mode in colours.MODES)) throw new RangeError(`There is no colour mode ${mode}: take one of ${Object.keys(colours.MODES).join(", ")}.`);
       this.mode = mode;
@@ -90,7 +151,10 @@
       this.toolbar.show(mode);
     }
 
-    /** Go to a token and open its card. */
+    /**
+     * Go to a token and open its card.
+     * @param {number} index
+     */
     focusToken(index) {
       const cell = this.cells.all[index];
       if (!cell) throw new RangeError(`There is no token ${index}: the map has ${this.records.length}.`);
@@ -108,57 +172,35 @@
       this.root.remove();
     }
 
-    build(element, label, id) {
-      this.list = make("div", { class: "pl-tokens", role: "listbox", "aria-label": label, "aria-orientation": "horizontal", "aria-describedby": `${id}-keys` });
-      this.empty = make("p", { class: "pl-hint" }, "No tokens yet.");
-      this.cells = new Cells(this.list, id);
-      this.card = new Card();
-      this.spark = new Sparkline({ onGo: (index) => this.focusToken(index), onPoint: (index) => this.point(index) });
-      this.toolbar = new Toolbar({
-        mode: this.mode,
-        ranks: this.ranks,
-        words: WORDS,
-        onMode: (mode) => this.chooseMode(mode),
-        onRanks: (ranks) => this.chooseRanks(ranks),
-        onNext: () => this.goSurprising(1),
-      });
-      this.frame = 0;
-      this.panel = new WhatIfPanel((settings) => this.reweigh(settings));
-      this.root = make(
-        "div",
-        { class: "pl-heat" },
-        this.toolbar.element,
-        this.panel.element,
-        this.spark.element,
-        this.empty,
-        this.list,
-        this.card.element,
-        make("span", { id: `${id}-keys`, hidden: true }, KEYS),
-      );
-      this.listen();
-      element.append(this.root);
-    }
-
-    listen() {
-      this.listeners = new AbortController();
-      const { signal } = this.listeners;
-      const on = (target, name, handler, options = {}) => target.addEventListener(name, handler, { signal, ...options });
-      on(this.list, "keydown", (event) => this.key(event));
-      on(this.list, "focusin", (event) => this.focused(this.cells.indexOf(event.target)));
-      on(this.list, "click", (event) => this.clicked(this.cells.indexOf(event.target)));
-      on(this.list, "pointerover", (event) => event.pointerType === "mouse" && this.hovered(event));
-      on(this.list, "pointerleave", () => this.wait(LEAVE_MS, () => this.unhover()));
-      on(this.card.element, "pointerenter", () => this.cancel());
-      on(this.card.element, "pointerleave", () => this.wait(LEAVE_MS, () => this.unhover()));
-      on(this.root, "focusout", (event) => this.root.contains(event.relatedTarget) || this.hideCard());
-      on(document, "keydown", (event) => event.key === "Escape" && this.escape(event), { capture: true });
-      on(document, "pointerdown", (event) => this.root.contains(event.target) || this.hideCard());
-      on(window, "scroll", () => this.follow(), { capture: true, passive: true });
-      on(window, "resize", () => this.follow());
+    /** @param {AbortSignal} signal */
+    listen(signal) {
+      const { list, root } = this;
+      const card = this.card.element;
+      /**
+       * @param {EventTarget | null} target
+       * @returns {boolean}
+       */
+      const holds = (target) => target instanceof Node && root.contains(target);
+      list.addEventListener("keydown", (event) => this.key(event), { signal });
+      list.addEventListener("focusin", (event) => this.focused(this.cells.indexOf(event.target)), { signal });
+      list.addEventListener("click", (event) => this.clicked(this.cells.indexOf(event.target)), { signal });
+      list.addEventListener("pointerover", (event) => event.pointerType === "mouse" && this.hovered(event), { signal });
+      list.addEventListener("pointerleave", () => this.wait(LEAVE_MS, () => this.unhover()), { signal });
+      card.addEventListener("pointerenter", () => this.cancel(), { signal });
+      card.addEventListener("pointerleave", () => this.wait(LEAVE_MS, () => this.unhover()), { signal });
+      root.addEventListener("focusout", (event) => holds(event.relatedTarget) || this.hideCard(), { signal });
+      document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape(event), { signal, capture: true });
+      document.addEventListener("pointerdown", (event) => holds(event.target) || this.hideCard(), { signal });
+      window.addEventListener("scroll", () => this.follow(), { signal, capture: true, passive: true });
+      window.addEventListener("resize", () => this.follow(), { signal });
     }
 
     // Colours
 
+    /**
+     * @param {number} index
+     * @returns {Page.CellDescription}
+     */
     description(index) {
       const record = this.records[index];
       const mark = this.marks[index] || null;
@@ -178,11 +220,13 @@
       if (this.shown !== null) this.showCard(this.shown);
     }
 
+    /** @param {Page.Mode} mode */
     chooseMode(mode) {
       this.setMode(mode);
-      if (mode !== "difference") memory.set("heat.mode", mode); // which not every map has
+      if (mode !== "difference") memory.set("heat.mode", mode); // not every map can show differences
     }
 
+    /** @param {number[]} ranks */
     chooseRanks(ranks) {
       this.ranks = ranks;
       memory.set("heat.ranks", ranks.join(" "));
@@ -191,16 +235,27 @@
 
     // What-if
 
+    /**
+     * @param {Page.TokenRecord} record
+     * @returns {Page.WhatIfResult | null}
+     */
     weigh(record) {
       return this.settings === null ? null : whatIf.weigh(record, this.settings, this.own);
     }
 
+    /**
+     * @param {Page.TokenRecord} record
+     * @returns {boolean}
+     */
     isDropped(record) {
       const verdict = this.weigh(record);
       return verdict !== null && !verdict.chosen.kept;
     }
 
-    /** The sliders have moved: once a frame is often enough. */
+    /**
+     * Take new settings of the sliders; the map is drawn at most once a frame.
+     * @param {Page.Sampling | null} settings
+     */
     reweigh(settings) {
       this.settings = settings;
       if (this.frame) return;
@@ -213,6 +268,10 @@
     drawVerdicts() {
       const before = this.dropped;
       this.dropped = this.settings === null ? null : this.records.map((record) => this.isDropped(record));
+      /**
+       * @param {number} index
+       * @returns {boolean}
+       */
       const isDifferent = (index) => (before !== null && before[index]) !== (this.dropped !== null && this.dropped[index]);
       this.records.forEach((_, index) => isDifferent(index) && this.cells.describe(index, this.description(index)));
       if (this.shown !== null) this.showCard(this.shown);
@@ -220,11 +279,15 @@
 
     // The card
 
+    /** @param {number} index */
     showCard(index) {
       this.cancel();
       if (opened !== null && opened !== this) opened.hideCard();
       opened = this;
-      const anchor = this.markShown(index);
+      this.unmarkShown();
+      const anchor = this.cells.all[index];
+      anchor.toggleAttribute("data-shown", true);
+      this.shown = index;
       this.card.show({
         index,
         record: this.records[index],
@@ -238,38 +301,40 @@
 
     hideCard() {
       this.cancel();
-      this.markShown(null);
+      this.unmarkShown();
       this.card.hide();
     }
 
-    /** The token that the card is about, or none; its element. */
-    markShown(index) {
+    unmarkShown() {
       if (this.shown !== null) this.cells.all[this.shown].toggleAttribute("data-shown", false);
-      this.shown = index;
-      if (index === null) return null;
-      this.cells.all[index].toggleAttribute("data-shown", true);
-      return this.cells.all[index];
+      this.shown = null;
     }
 
-    /** Back to the token from within its card. */
+    /** Go back from the card to its token. */
     leaveCard() {
+      if (this.shown === null) return;
       const cell = this.cells.all[this.shown];
       this.hideCard();
       cell.focus({ preventScroll: true });
       this.dismiss();
     }
 
-    /** The user has seen enough of this token. */
+    /** Close the card until another token gets the focus. */
     dismiss() {
       this.hideCard();
       this.dismissed = true;
     }
 
+    /**
+     * @param {number} index
+     * @param {number} alternative
+     */
     branch(index, alternative) {
       this.leaveCard();
-      this.onBranch(index, alternative);
+      this.onBranch?.(index, alternative);
     }
 
+    /** @param {KeyboardEvent} event */
     escape(event) {
       if (this.shown === null) return;
       if (this.card.hasFocus) this.leaveCard();
@@ -277,7 +342,7 @@
       event.preventDefault();
     }
 
-    /** The page has moved below the card. */
+    /** Keep the card at its token after the page was scrolled or resized. */
     follow() {
       if (this.shown === null) return;
       const { top, bottom } = this.cells.place(this.shown);
@@ -288,7 +353,11 @@
 
     // The pointer
 
-    /** Do something later, in the place of what was to be done. */
+    /**
+     * Run an action later, instead of the one that was waiting.
+     * @param {number} milliseconds
+     * @param {() => void} action
+     */
     wait(milliseconds, action) {
       this.cancel();
       this.timer = setTimeout(action, milliseconds);
@@ -298,6 +367,7 @@
       clearTimeout(this.timer);
     }
 
+    /** @param {PointerEvent} event */
     hovered(event) {
       const index = this.cells.indexOf(event.target);
       if (event.buttons || this.card.hasFocus) return;
@@ -306,18 +376,22 @@
       else this.wait(HOVER_MS, () => this.showCard(index));
     }
 
-    /** The pointer is gone: the card of the token with the focus comes back, if there was one. */
+    /** Show the card of the token with the focus again after the pointer has left. */
     unhover() {
       if (this.card.hasFocus) return;
       if (!this.dismissed && this.list.contains(document.activeElement)) this.showCard(this.current);
       else this.hideCard();
     }
 
+    /** @param {number | null} index */
     clicked(index) {
       if (index !== null && index !== this.shown) this.showCard(index);
     }
 
-    /** The pointer is at a token's bar in the sparkline. */
+    /**
+     * Mark the token whose bar in the sparkline is at the pointer.
+     * @param {number | null} index
+     */
     point(index) {
       if (this.pointed) this.pointed.classList.remove("pl-pointed");
       this.pointed = index === null ? null : this.cells.all[index];
@@ -326,6 +400,7 @@
 
     // The keyboard
 
+    /** @param {number | null} index */
     focused(index) {
       if (index === null) return;
       this.visited = true;
@@ -336,6 +411,7 @@
       if (this.onSelect) this.onSelect(index);
     }
 
+    /** @param {number} index */
     makeTabStop(index) {
       const before = this.cells.all[this.current];
       before.tabIndex = -1;
@@ -345,8 +421,10 @@
       this.cells.all[index].setAttribute("aria-selected", "true");
     }
 
+    /** @param {KeyboardEvent} event */
     key(event) {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
+      /** @type {Record<string, () => void>} */
       const moves = {
         ArrowLeft: () => this.walk(this.current - 1),
         ArrowRight: () => this.walk(this.current + 1),
@@ -365,17 +443,22 @@
       moves[event.key]();
     }
 
+    /** @param {number} index */
     walk(index) {
       if (index >= 0 && index < this.records.length) this.focusToken(index);
     }
 
+    /** @param {number} direction -1 for up, 1 for down */
     walkLines(direction) {
       const { left, right } = this.cells.place(this.current);
       if (this.column === null) this.column = (left + right) / 2;
       this.walk(this.cells.inNextLine(this.current, direction, this.column));
     }
 
-    /** The next (1) or previous (-1) token to stop at, beginning anew at the other end. */
+    /**
+     * Go to the next surprising token; the search wraps around.
+     * @param {number} direction 1 for the next, -1 for the previous one
+     */
     goSurprising(direction) {
       const count = this.records.length;
       const start = this.visited ? this.current : direction > 0 ? -1 : count;
@@ -386,7 +469,7 @@
         this.focusToken(index);
         return;
       }
-      this.toolbar.say(this.mode === "difference" ? "Nothing here is far apart." : "Nothing here is surprising.");
+      this.toolbar.say(this.mode === "difference" ? "No divergence here." : "Nothing here is surprising.");
     }
 
     enterCard() {
@@ -395,12 +478,16 @@
     }
   }
 
-  /** The mode that the user chose the last time, in any map. */
+  /**
+   * Return the mode that the user chose last, in any map.
+   * @returns {Page.Mode}
+   */
   function rememberedMode() {
     const mode = memory.get("heat.mode");
-    return mode in colours.MODES && mode !== "difference" ? mode : "probability";
+    return mode !== null && mode in colours.MODES && mode !== "difference" ? /** @type {Page.Mode} */ (mode) : "probability";
   }
 
+  /** @returns {number[]} */
   function rememberedRanks() {
     const ranks = (memory.get("heat.ranks") || "").split(" ").map(Number);
     const rise = ranks.length === colours.RANKS.length && ranks.every((rank, at) => Number.isInteger(rank) && rank > (at ? ranks[at - 1] : 0));

@@ -1,22 +1,27 @@
-// Infill: a field of code with a cursor, and what an editor would be given there.
+// Infill: a field of code with a cursor, and what an editor would show there.
 "use strict";
 
 (() => {
   const { make, button } = window.Pellucid;
 
   class Infill {
+    /**
+     * @param {Page.Component<Page.InfillValue | null>} component
+     */
     constructor({ element, props, watch, act }) {
       this.send = act;
-      this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor is where something is to be filled in" });
+      /** @type {Page.InfillValue | null} */
+      this.value = null;
+      this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor marks where to complete" });
       this.caveat = make("p", { class: "pl-note pl-wrong" });
       this.cost = make("p", { class: "pl-quiet" });
-      this.ghost = make("pre", { class: "pl-ghost", tabindex: "0", role: "region", "aria-label": "The code with what is suggested" });
+      this.ghost = make("pre", { class: "pl-ghost", tabindex: "0", role: "region", "aria-label": "The code with the suggestion" });
       this.status = make("p", { class: "pl-note", role: "status" });
       this.body = make("div", { class: "pl-body" });
       this.gate = make("table", { class: "pl-table" });
       this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
       this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
-      this.taker = button("Take it", { onclick: () => this.take() }, "Put the suggestion into the code");
+      this.taker = button("Insert", { onclick: () => this.take() }, "Insert the suggestion into the code");
       element.replaceChildren(
         make(
           "section",
@@ -53,13 +58,14 @@
       const { before, after, shown } = this.value;
       this.field.focus();
       if (this.field.value !== before + after) {
-        this.status.textContent = "The code is another one by now: complete it again.";
+        this.status.textContent = "The code has changed: complete it again.";
         return;
       }
       this.field.setSelectionRange(before.length, before.length);
-      document.execCommand("insertText", false, shown); // which, unlike an assignment, the browser can undo
+      document.execCommand("insertText", false, shown); // unlike an assignment, the browser can undo this
     }
 
+    /** @param {Page.InfillValue | null} value */
     update(value) {
       if (!value) return;
       if (!this.value) {

@@ -1,4 +1,4 @@
-// Review: two answers side by side, whose they are not being told, and what somebody finds of them.
+// Review: two answers side by side, without the names of their models, and a rater's verdict.
 "use strict";
 
 (() => {
@@ -7,27 +7,35 @@
   const VERDICTS = [
     ["left", "Left is better", "1"],
     ["both", "Both are good", "2"],
-    ["neither", "Neither is", "3"],
+    ["neither", "Neither is good", "3"],
     ["right", "Right is better", "4"],
   ];
 
+  /** @typedef {Page.ReviewValue & { pair: number }} ShownPair */
+
   class Review {
+    /**
+     * @param {Page.Component<Page.ReviewValue | null>} component
+     */
     constructor({ element, props, watch, act }) {
       this.send = act;
-      this.drawn = null; // the value of the pair that is shown
-      this.names = make("select", { class: "pl-field", "aria-label": "Which review", onchange: () => this.ask("look") });
-      this.rater = make("input", { class: "pl-field", "aria-label": "Who you are", placeholder: "Who you are", autocomplete: "off", onchange: () => this.rename() });
+      /** @type {ShownPair | null} */
+      this.drawn = null;
+      this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("look") });
+      this.rater = make("input", { class: "pl-field", "aria-label": "Your name", placeholder: "Your name", autocomplete: "off", onchange: () => this.rename() });
       this.choice = make("div", { class: "pl-row" }, this.names, this.rater);
       this.status = make("p", { class: "pl-note", role: "status" });
       this.prompt = make("div", { class: "pl-body pl-review-prompt", role: "region", tabindex: "0", "aria-label": "The prompt" });
-      this.sides = ["left", "right"].map((side) => {
+      /** @type {("left" | "right")[]} */
+      const sides = ["left", "right"];
+      this.sides = sides.map((side) => {
         const body = make("div", { class: "pl-body", role: "region", tabindex: "0", "aria-label": `The answer on the ${side}` });
         return { side, body, whole: make("section", {}, make("h3", {}, side === "left" ? "Left" : "Right"), body) };
       });
       this.verdicts = VERDICTS.map(([verdict, name, key]) => button(name, { "aria-keyshortcuts": key, "data-verdict": verdict, onclick: () => this.judge(verdict) }, `Key ${key}`));
       this.reasons = make("fieldset", { class: "pl-row" });
-      this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Anything else (kept with the verdict)" });
-      this.before = button("Pair before", { onclick: () => this.ask("show", this.drawn.pair - 1) });
+      this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Other remarks (saved with the verdict)" });
+      this.before = button("Previous pair", { onclick: () => this.drawn && this.ask("show", this.drawn.pair - 1) });
       this.pair = make(
         "div",
         { hidden: true },
@@ -50,6 +58,10 @@
       return this.rater.value.trim();
     }
 
+    /**
+     * @param {string} verb
+     * @param {number | null} [pair]
+     */
     ask(verb, pair = null) {
       this.send({ verb, review: this.names.value, rater: this.who, pair });
     }
@@ -59,16 +71,20 @@
       this.ask("look");
     }
 
+    /** @param {string} verdict */
     judge(verdict) {
+      if (this.drawn === null) return;
       const { review, rater, pair } = this.drawn;
       if (this.names.value !== review || this.who !== rater) {
-        this.ask("look"); // the sides are drawn for each rater: what is chosen of another one's says nothing
+        this.ask("look"); // each rater sees the sides in another order, so this verdict would mean nothing
         return;
       }
-      const reasons = [...this.reasons.querySelectorAll("input:checked")].map((box) => box.value);
+      const boxes = /** @type {NodeListOf<HTMLInputElement>} */ (this.reasons.querySelectorAll("input:checked"));
+      const reasons = [...boxes].map((box) => box.value);
       this.send({ verb: "judge", review, rater, pair, verdict, reasons, note: this.note.value });
     }
 
+    /** @param {KeyboardEvent} event */
     key(event) {
       const found = VERDICTS.find(([, , key]) => key === event.key);
       const writes = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
@@ -77,24 +93,30 @@
       this.judge(found[0]);
     }
 
-    tell(text, wrong) {
+    /**
+     * @param {string} text
+     * @param {boolean} wrong
+     */
+    say(text, wrong) {
       this.status.textContent = text;
       this.status.classList.toggle("pl-wrong", wrong);
     }
 
+    /** @param {Page.ReviewValue | null} value */
     update(value) {
       if (!value) return;
-      if (!value.known && value.rater !== this.who) return; // for an earlier name: what is for this one comes
-      const moved = !this.drawn || ["pair", "review", "rater"].some((part) => this.drawn[part] !== value[part]);
+      if (!value.known && value.rater !== this.who) return; // for an earlier name: the value for this one will follow
+      const { drawn } = this;
+      const moved = !drawn || drawn.pair !== value.pair || drawn.review !== value.review || drawn.rater !== value.rater;
       this.names.replaceChildren(...value.names.map((name) => make("option", { value: name, selected: name === value.review }, name)));
       this.choice.hidden = !value.names.length;
       if (value.known) this.rater.value = value.rater;
       this.rater.disabled = value.known;
-      this.tell(value.status, value.wrong);
-      const refused = value.wrong && value.pair === null && !this.pair.hidden; // what was chosen is not lost
+      this.say(value.status, value.wrong);
+      const refused = value.wrong && value.pair === null && !this.pair.hidden; // keep the pair, with the reasons that were chosen
       if (refused) return;
       this.pair.hidden = value.pair === null;
-      this.drawn = value.pair === null ? null : value;
+      this.drawn = hasPair(value) ? value : null;
       if (!this.drawn) return;
       draw(this.prompt, value.prompt);
       for (const { side, body } of this.sides) draw(body, value[side]);
@@ -102,14 +124,24 @@
       this.before.disabled = value.pair === 0;
       if (!moved) return;
       const boxes = value.reasons.map((reason) => make("label", {}, make("input", { type: "checkbox", value: reason, checked: value.given.includes(reason) }), ` ${reason}`));
-      this.reasons.replaceChildren(make("legend", { class: "pl-quiet" }, "Why (if you like)"), ...boxes);
+      this.reasons.replaceChildren(make("legend", { class: "pl-quiet" }, "Why (optional)"), ...boxes);
       this.note.value = value.note;
       announce(value.status);
       if (this.root.contains(document.activeElement)) this.prompt.focus();
     }
   }
 
-  /** The server's own safe Markdown. */
+  /**
+   * @param {Page.ReviewValue} value
+   * @returns {value is ShownPair}
+   */
+  const hasPair = (value) => value.pair !== null;
+
+  /**
+   * Show the server's own safe Markdown.
+   * @param {HTMLElement} place
+   * @param {string[]} blocks
+   */
   function draw(place, blocks) {
     place.innerHTML = blocks.map((html) => `<div class="pl-block" dir="auto">${html}</div>`).join("");
   }

@@ -1,10 +1,13 @@
-// The sliders of what-if: temperature, top-k, top-p and min-p.
+// The what-if sliders: temperature, top-k, top-p and min-p.
 "use strict";
 
 (() => {
   const { make } = window.Pellucid;
   const { OFF, isSame } = window.Pellucid.whatIf;
 
+  /** @typedef {{ name: keyof Page.Sampling, label: string, least: number, most: number, step: number }} SliderOptions */
+
+  /** @type {SliderOptions[]} */
   const SLIDERS = [
     { name: "temperature", label: "Temperature", least: 0, most: 2, step: 0.05 },
     { name: "top_k", label: "Top-k", least: 0, most: 50, step: 1 },
@@ -12,56 +15,76 @@
     { name: "min_p", label: "Min-p", least: 0, most: 0.5, step: 0.01 },
   ];
 
+  /**
+   * @param {keyof Page.Sampling} name
+   * @param {number} value
+   * @returns {string}
+   */
   function wordOf(name, value) {
     if (name === "temperature") return value === 0 ? "0 (greedy)" : String(value);
     return value === OFF[name] ? "off" : String(value);
   }
 
-  /** The sliders, in a part that opens: they count while it is open. `onChange` is told the settings, or null when it is closed. */
+  /** A part that opens and holds the sliders, which apply while it is open. */
   class WhatIfPanel {
+    /**
+     * @param {(settings: Page.Sampling | null) => void} onChange gets null when the part is closed
+     */
     constructor(onChange) {
       this.onChange = onChange;
+      /** @type {Page.Sampling | null} */
       this.own = null;
+      /** @type {Page.Sampling} */
       this.settings = { ...OFF };
       this.sliders = SLIDERS.map((slider) => this.buildSlider(slider));
       this.resetButton = make("button", { type: "button", class: "pl-tool", onclick: () => this.change({ ...(this.own || OFF) }) });
       this.element = make(
         "details",
-        { class: "pl-whatif", ontoggle: () => this.tell() },
+        { class: "pl-whatif", ontoggle: () => this.report() },
         make("summary", {}, "What if…"),
-        make("p", { class: "pl-hint" }, "How the alternatives would weigh, and what the sampler would have dropped. Nothing is generated anew."),
+        make("p", { class: "pl-hint" }, "How likely the alternatives would be, and what the sampler would have dropped. Nothing is generated again."),
         make("div", { class: "pl-sliders" }, ...this.sliders.map((slider) => slider.row)),
         this.resetButton,
       );
       this.draw();
     }
 
-    /** The settings of the sliders; null while the part is closed. */
+    /** The sliders' settings; null while the part is closed. */
     get value() {
       return this.element.open ? this.settings : null;
     }
 
-    /** The settings with which the tokens were sampled, or null where they were read; the sliders start there. */
+    /**
+     * Set the settings with which the tokens were sampled, where the sliders start.
+     * @param {Page.Sampling | null} own null for tokens that were read
+     */
     setOwn(own) {
       const untouched = isSame(this.settings, this.own || OFF);
       this.own = own;
       if (untouched) this.settings = { ...(own || OFF) };
       this.draw();
-      this.tell();
+      this.report();
     }
 
+    /**
+     * @param {Partial<Page.Sampling>} settings
+     */
     change(settings) {
       this.settings = { ...this.settings, ...settings };
       this.draw();
-      this.tell();
+      this.report();
     }
 
-    tell() {
+    report() {
       this.onChange(this.value);
     }
 
+    /**
+     * @param {SliderOptions} options
+     */
     buildSlider({ name, label, least, most, step }) {
       const output = make("output", {});
+      /** @type {HTMLInputElement} */
       const input = make("input", { type: "range", min: least, max: most, step, oninput: () => this.change({ [name]: Number(input.value) }) });
       input.dataset.setting = name;
       const row = make("label", { class: "pl-slider" }, make("span", {}, label), input, output);

@@ -1,4 +1,4 @@
-// The surprisal of all tokens at a glance, as a line of bars that leads to them.
+// The surprisal of all tokens as a line of bars; a click on a bar goes to its token.
 "use strict";
 
 (() => {
@@ -6,16 +6,24 @@
 
   const SVG = "http://www.w3.org/2000/svg";
   const HEIGHT = 32;
-  const LEAST_TOP = 8; // bits: what is certain all along is drawn low
-  const LEAST_COLUMN = 1.5; // pixels: of more tokens than fit, the most surprising of a column is shown
+  const LEAST_TOP = 8; // bits; a text without surprises is drawn low
+  const LEAST_COLUMN = 1.5; // pixels; a column for several tokens shows the most surprising one
   const MOST_COLUMN = 12;
 
   class Sparkline {
-    /** `onGo(index)` when a token is asked for; `onPoint(index)` when the pointer is at one, and with null when it leaves. */
+    /**
+     * Call `onGo` with the index of a clicked token, and `onPoint` with that of the token at the pointer, or null without one.
+     * @param {Page.SparklineOptions} options
+     */
     constructor({ onGo, onPoint }) {
       this.onPoint = onPoint;
+      /** @type {Page.TokenRecord[]} */
       this.records = [];
-      this.columns = [];
+      /** @type {number[]} */
+      this.columns = []; // the index of the token that each column shows
+      this.perColumn = 1; // tokens
+      this.step = MOST_COLUMN; // pixels
+      /** @type {number | null} */
       this.focused = null;
       this.bars = draw("path", { class: "pl-spark-bars" });
       this.cursor = draw("rect", { class: "pl-spark-cursor", y: 0, height: HEIGHT, visibility: "hidden" });
@@ -23,35 +31,42 @@
       this.line.addEventListener("click", (event) => this.columns.length && onGo(this.at(event)));
       this.line.addEventListener("pointermove", (event) => this.columns.length && this.onPoint(this.at(event)));
       this.line.addEventListener("pointerleave", () => this.onPoint(null));
-      this.saveButton = make("button", { type: "button", class: "pl-tool pl-save", title: "Save this line as a picture (SVG)", "aria-label": "Save the line of surprisal as SVG", onclick: () => this.save() }, "SVG");
+      this.saveButton = make("button", { type: "button", class: "pl-tool pl-save", title: "Save this line as a picture (SVG)", "aria-label": "Save the surprisal line as SVG", onclick: () => this.save() }, "SVG");
       this.element = make("div", { class: "pl-spark-row" }, this.line, this.saveButton);
       this.frame = 0;
       this.observer = new ResizeObserver(() => this.request());
       this.observer.observe(this.line);
     }
 
-    /** The tokens, an array that grows: call it again when it has. */
+    /**
+     * Show tokens. Call it again when the array has grown.
+     * @param {Page.TokenRecord[]} records
+     */
     set(records) {
       this.records = records;
       this.saveButton.disabled = !records.length;
       this.request();
     }
 
-    /** The token that has the focus, or null. */
+    /**
+     * Mark the token that has the focus.
+     * @param {number | null} index
+     */
     mark(index) {
       this.focused = index;
       this.drawCursor();
     }
 
-    /** Have the browser save the line as it is drawn, as a picture that needs no style sheet. */
+    /** Have the browser save the drawn line as a picture that needs no style sheet. */
     save() {
-      this.draw(); // what was added last may still wait for its frame
+      this.draw(); // the last tokens may still wait for their frame
       download("surprisal.svg", this.picture(), "image/svg+xml");
     }
 
+    /** @returns {string} SVG */
     picture() {
       const { fill } = getComputedStyle(this.bars);
-      const [, , width, height] = this.line.getAttribute("viewBox").split(" ");
+      const [, , width, height] = /** @type {string} */ (this.line.getAttribute("viewBox")).split(" ");
       const title = draw("title", {});
       title.textContent = this.line.getAttribute("aria-label");
       const bars = draw("path", { d: this.bars.getAttribute("d"), fill });
@@ -86,6 +101,11 @@
       this.drawCursor();
     }
 
+    /**
+     * @param {number} column
+     * @param {number} height pixels
+     * @returns {string} a path
+     */
     bar(column, height) {
       const gap = this.step > 4 ? 1 : 0;
       const [left, right] = [column * this.step, (column + 1) * this.step - gap];
@@ -93,12 +113,13 @@
     }
 
     drawCursor() {
-      const known = this.focused !== null && this.focused < this.records.length && this.columns.length > 0;
+      const { focused } = this;
+      const known = focused !== null && focused < this.records.length && this.columns.length > 0;
       this.cursor.setAttribute("visibility", known ? "visible" : "hidden");
       if (!known) return;
       const width = Math.max(this.step, 2);
       this.cursor.setAttribute("width", String(width));
-      this.cursor.setAttribute("x", String((Math.floor(this.focused / this.perColumn) + 0.5) * this.step - width / 2));
+      this.cursor.setAttribute("x", String((Math.floor(focused / this.perColumn) + 0.5) * this.step - width / 2));
     }
 
     name() {
@@ -107,17 +128,31 @@
       this.line.setAttribute("aria-label", `Surprisal of ${this.records.length} tokens${most}`);
     }
 
+    /**
+     * @param {number} index
+     * @returns {number} surprisal in bits
+     */
     bits(index) {
       return colours.bits(this.records[index].l) || 0;
     }
 
+    /**
+     * Return the most surprising token of a range.
+     * @param {number} start
+     * @param {number} end
+     * @returns {number}
+     */
     highest(start, end) {
       let found = start;
       for (let index = start + 1; index < end; index += 1) if (this.bits(index) > this.bits(found)) found = index;
       return found;
     }
 
-    /** The token at the pointer. */
+    /**
+     * Return the token at the pointer.
+     * @param {MouseEvent} event
+     * @returns {number}
+     */
     at(event) {
       const box = this.line.getBoundingClientRect();
       const column = Math.floor((event.clientX - box.left) / this.step);
@@ -125,6 +160,14 @@
     }
   }
 
+  /**
+   * Create an SVG element.
+   * @template {keyof SVGElementTagNameMap} Name
+   * @param {Name} name
+   * @param {Record<string, string | number | null>} attributes
+   * @param {...Node} children
+   * @returns {SVGElementTagNameMap[Name]}
+   */
   function draw(name, attributes, ...children) {
     const element = document.createElementNS(SVG, name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));

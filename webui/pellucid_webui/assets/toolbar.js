@@ -1,23 +1,27 @@
-// What stands above a map of tokens: the mode, what its colours mean, and the way to the next token to stop at.
+// The tools above a map of tokens: the mode, its legend, and a button that goes to the next surprising token.
 "use strict";
 
 (() => {
   const { make, colours } = window.Pellucid;
 
   class Toolbar {
-    /** `onMode(mode)` and `onRanks(ranks)` are called when the user chooses, `onNext()` for the next surprising token. */
+    /**
+     * Call `onMode` and `onRanks` when the user chooses, and `onNext` to go to the next surprising token.
+     * @param {Page.ToolbarOptions} options
+     */
     constructor({ mode, ranks, words, onMode, onRanks, onNext }) {
       this.mode = mode;
       this.ranks = ranks;
       this.words = words;
       this.onRanks = onRanks;
+      /** @type {HTMLSelectElement} */
       this.select = make(
         "select",
-        { class: "pl-mode", onchange: () => onMode(this.select.value) },
+        { class: "pl-mode", onchange: () => onMode(/** @type {Page.Mode} */ (this.select.value)) },
         ...Object.entries(colours.MODES).map(([value, text]) => make("option", { value }, text)),
       );
       this.legend = make("div", { class: "pl-legend", role: "group", "aria-label": "What the colours mean" });
-      this.next = make("button", { type: "button", class: "pl-tool", title: "n; p for the one before", onclick: onNext });
+      this.next = make("button", { type: "button", class: "pl-tool", title: "n; p for the previous one", onclick: onNext });
       this.status = make("span", { class: "pl-status", role: "status" });
       this.element = make(
         "div",
@@ -31,7 +35,10 @@
       this.show(mode);
     }
 
-    /** Show the mode that the map has. */
+    /**
+     * Show the mode of the map.
+     * @param {Page.Mode} mode
+     */
     show(mode) {
       this.mode = mode;
       this.select.value = mode;
@@ -40,14 +47,19 @@
       this.drawLegend();
     }
 
-    /** Offer the mode for which tokens must have been compared. `words` are for a difference of -1 and of 1. */
+    /**
+     * Offer the mode that needs compared tokens.
+     * @param {boolean} allowed
+     * @param {string[]} [words] for a difference of -1 and of 1
+     */
     allowDifference(allowed, words = this.words) {
       this.words = words;
-      const option = this.select.querySelector("[value=difference]");
+      const option = /** @type {HTMLOptionElement} */ (this.select.querySelector("[value=difference]"));
       option.hidden = option.disabled = !allowed;
       if (this.mode === "difference") this.drawLegend();
     }
 
+    /** @param {string} text */
     say(text) {
       this.status.textContent = text;
     }
@@ -56,9 +68,17 @@
       this.legend.replaceChildren(...colours.legend(this.mode, this.words).map((part) => this.legendPart(part)));
     }
 
+    /**
+     * @param {Page.LegendPart} part
+     * @returns {HTMLElement}
+     */
     legendPart(part) {
+      /**
+       * @param {string} className
+       * @returns {HTMLElement}
+       */
       const swatch = (className) => make("i", { class: `pl-swatch ${className}` }, "\u00a0");
-      if (part.scale) {
+      if ("scale" in part) {
         return make("span", { class: "pl-scale" }, part.from, make("span", { class: "pl-steps" }, ...part.scale.map(swatch)), part.to);
       }
       const sample = make("i", { class: `pl-sample ${part.sample}` }, "ab");
@@ -67,18 +87,26 @@
       return make("label", { class: "pl-key" }, sample, part.threshold ? "to" : "rank to", this.threshold(part.threshold));
     }
 
+    /**
+     * @param {number} index
+     * @returns {HTMLInputElement}
+     */
     threshold(index) {
       const input = make("input", { type: "number", class: "pl-threshold", min: 1, step: 1, value: this.ranks[index], "aria-label": `Highest rank of colour ${index + 1}` });
       input.addEventListener("change", () => this.takeRank(index, input));
       return input;
     }
 
+    /**
+     * @param {number} index
+     * @param {HTMLInputElement} input
+     */
     takeRank(index, input) {
       const ranks = this.ranks.map((rank, at) => (at === index ? Number(input.value) : rank));
       const rise = ranks.every((rank, at) => Number.isInteger(rank) && rank > (at ? ranks[at - 1] : 0));
       input.setAttribute("aria-invalid", String(!rise));
       if (!rise) {
-        this.say("The ranks must be whole numbers that rise from left to right.");
+        this.say("Ranks must be whole numbers that increase from left to right.");
         return;
       }
       this.say("");

@@ -1,19 +1,20 @@
-// What one sees and hears of a token: nothing in it stays hidden, and nothing in it can reorder the page.
+// How a token is shown and spoken: no character in it stays hidden, and none can reorder the page.
 "use strict";
 
-window.Pellucid = window.Pellucid || {};
+window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
 
 (() => {
   const { make } = window.Pellucid;
 
   // Control and format characters (bidi controls and zero widths among them), halves of surrogate pairs, line and paragraph
-  // separators, letters without a shape, and the selectors and tags in which text can be smuggled.
+  // separators, letters without a visible shape, and the selectors and tags that can smuggle text.
   const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180D\u180F\u3164\uFFA0\uFE00-\uFE0F\u{E0100}-\u{E01EF}]/u;
   const ODD_SPACE = /(?! )\p{Zs}/u;
   const EMOJI_SELECTOR = "\uFE0F";
   const REPLACED = "\uFFFD";
-  const LONGEST_SPOKEN = 100; // characters of a token that a screen reader is given
+  const LONGEST_SPOKEN = 100; // characters of a token in its accessible name
 
+  /** @type {Record<string, string>} */
   const SPOKEN = {
     "!": "exclamation mark", '"': "quote", "#": "hash", $: "dollar", "%": "percent", "&": "ampersand", "'": "apostrophe",
     "(": "left parenthesis", ")": "right parenthesis", "*": "star", "+": "plus", ",": "comma", "-": "minus", ".": "dot", "/": "slash",
@@ -22,18 +23,32 @@ window.Pellucid = window.Pellucid || {};
     "{": "left brace", "|": "bar", "}": "right brace", "~": "tilde",
   };
 
+  /**
+   * @param {number} number
+   * @param {number} digits at least
+   * @returns {string}
+   */
   const hex = (number, digits) => number.toString(16).toUpperCase().padStart(digits, "0");
 
-  /** How a character is shown that has no shape of its own. */
+  /**
+   * Return a visible form of a character that has no shape of its own.
+   * @param {string} character
+   * @returns {string}
+   */
   function picture(character) {
-    const code = character.codePointAt(0);
+    const code = /** @type {number} */ (character.codePointAt(0));
     if (code < 0x20) return String.fromCodePoint(0x2400 + code);
     if (code === 0x7f) return "\u2421";
     return `⟨U+${hex(code, 4)}⟩`;
   }
 
-  /** A text in pieces: {kind: "text" | "newline" | "tab" | "picture", text}. */
+  /**
+   * Split a text into pieces.
+   * @param {string} text
+   * @returns {Page.Piece[]}
+   */
   function pieces(text) {
+    /** @type {Page.Piece[]} */
     const found = [];
     let plain = "";
     const close = () => {
@@ -55,14 +70,29 @@ window.Pellucid = window.Pellucid || {};
     return found;
   }
 
+  /**
+   * @param {string} base64
+   * @returns {number[]}
+   */
   const bytesOf = (base64) => Array.from(atob(base64), (character) => character.charCodeAt(0));
+
+  /**
+   * @param {number[]} bytes
+   * @returns {string}
+   */
   const hexOf = (bytes) => bytes.map((byte) => hex(byte, 2)).join(" ");
 
-  /** Bytes in pieces: what is whole as text, and what is not as hexadecimal numbers. */
+  /**
+   * Split bytes into pieces: whole characters as text, broken ones as hexadecimal numbers.
+   * @param {number[]} bytes
+   * @returns {Page.Piece[]}
+   */
   function piecesOfBytes(bytes) {
     const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    /** @type {Page.Piece[]} */
     const found = [];
     let text = "";
+    /** @type {number[]} */
     let broken = [];
     const closeText = () => {
       found.push(...pieces(text));
@@ -91,18 +121,31 @@ window.Pellucid = window.Pellucid || {};
     return found;
   }
 
-  /** The pieces of a text of which the true bytes are known, in base64, where it is not them. */
+  /**
+   * Split a token into pieces.
+   * @param {string} text
+   * @param {string | undefined} base64 of its bytes, where they are not those of the text
+   * @returns {Page.Piece[]}
+   */
   function piecesOf(text, base64) {
     if (base64 === undefined) return text ? pieces(text) : [{ kind: "picture", text: "⟨⟩" }];
     if (text && !text.includes(REPLACED)) return pieces(text);
     const found = piecesOfBytes(bytesOf(base64));
-    // What has bytes and no text is a marker of the model's, or belongs to another token: not a part of the text.
+    // A token with bytes and no text is a special token, or its bytes belong to another token's text.
     return text ? found : found.map((piece) => ({ kind: "picture", text: piece.kind === "text" ? `⟨${piece.text}⟩` : named(piece) }));
   }
 
+  /**
+   * @param {Page.Piece} piece
+   * @returns {string}
+   */
   const named = (piece) => (piece.kind === "newline" ? "⟨↵⟩" : piece.kind === "tab" ? "⟨⇥⟩" : piece.text);
 
-  /** Nodes that show pieces as they stand in a text: spaces are spaces, and lines break. */
+  /**
+   * Return nodes that show pieces as a part of a text: spaces are spaces, and lines break.
+   * @param {Page.Piece[]} found
+   * @returns {(Node | string)[]}
+   */
   function flowing(found) {
     return found.map((piece) => {
       if (piece.kind === "text") return piece.text;
@@ -111,7 +154,11 @@ window.Pellucid = window.Pellucid || {};
     });
   }
 
-  /** Nodes that show pieces on a line of their own: spaces, line ends and tabs are seen. */
+  /**
+   * Return nodes that show pieces on one line of their own: spaces, line ends and tabs are visible.
+   * @param {Page.Piece[]} found
+   * @returns {(Node | string)[]}
+   */
   function standing(found) {
     return found.flatMap((piece) => {
       if (piece.kind === "newline") return [make("span", { class: "pl-glyph" }, "↵")];
@@ -124,19 +171,37 @@ window.Pellucid = window.Pellucid || {};
     });
   }
 
+  /**
+   * @param {number} count
+   * @param {string} name
+   * @returns {string}
+   */
   const counted = (count, name) => (count === 1 ? name : `${count} ${name}s`);
 
   const LETTER = /[\p{L}\p{N}]/u;
 
-  /** How a part of a line is said: the spaces around it by number, and signs by name where there is nothing else. */
+  /**
+   * Return how a part of a line is spoken: the spaces around it are counted, and signs are named where it has no letters.
+   * @param {string} part
+   * @returns {string[]}
+   */
   function spokenPart(part) {
-    const [, leading, said, trailing] = /^( *)(.*?)( *)$/su.exec(part);
+    const [, leading, said, trailing] = /** @type {RegExpExecArray} */ (/^( *)(.*?)( *)$/su.exec(part));
+    /**
+     * @param {string} run
+     * @returns {string[]}
+     */
     const spaces = (run) => (run ? [counted(run.length, "space")] : []);
     const signs = () => Array.from(said, (sign) => SPOKEN[sign] || sign).filter((name) => name !== " ");
     return [...spaces(leading), ...(LETTER.test(said) ? [said] : signs()), ...spaces(trailing)];
   }
 
-  /** How a token is said: what a voice passes over, as spaces, line ends and signs alone in a line, by name. */
+  /**
+   * Return how a token is spoken. What a screen reader skips is named: spaces, line ends, and signs without letters.
+   * @param {string} text
+   * @param {string | undefined} base64
+   * @returns {string}
+   */
   function spoken(text, base64) {
     const words = piecesOf(text, base64).map((piece) => {
       if (piece.kind === "newline") return "\n";
@@ -146,11 +211,16 @@ window.Pellucid = window.Pellucid || {};
     const all = words.join("");
     const cut = all.length > LONGEST_SPOKEN ? `${all.slice(0, LONGEST_SPOKEN)} and so on` : all;
     const parts = cut.split(/(\n+|\t+)/u).filter(Boolean);
+    /** @type {Record<string, string>} */
     const names = { "\n": "new line", "\t": "tab" };
     return parts.flatMap((part) => (part[0] in names ? [counted(part.length, names[part[0]])] : spokenPart(part))).join(" ");
   }
 
-  /** A share of 1 in percent, with as many digits as tell it from 0 and from 1. */
+  /**
+   * Return a share of 1 in percent, with enough digits to tell it from 0 and from 1.
+   * @param {number} share
+   * @returns {string}
+   */
   function percent(share) {
     const value = 100 * share;
     if (value >= 100) return "100";
@@ -162,7 +232,11 @@ window.Pellucid = window.Pellucid || {};
     return value > 0 ? value.toExponential(1) : "0";
   }
 
-  /** The same for a voice: without zeros at the end, and without powers of ten. */
+  /**
+   * Return the same for a screen reader: without trailing zeros and powers of ten.
+   * @param {number} share
+   * @returns {string}
+   */
   function spokenPercent(share) {
     if (share > 0 && share < 1e-5) return "less than 0.001 percent";
     const said = percent(share).replace(">", "more than ");

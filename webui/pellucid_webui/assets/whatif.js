@@ -1,54 +1,128 @@
-// What the sampler would have done at other settings, as far as what was kept of a choice tells.
+// Estimates what the sampler would have done at other settings, from the alternatives that were kept with each token.
 "use strict";
 
-window.Pellucid = window.Pellucid || {};
+window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
 
 (() => {
-  /** The settings at which the sampler takes the model's own distribution as it is. */
-  const OFF = Object.freeze({ temperature: 1, top_k: 0, top_p: 1, min_p: 0 });
+  /**
+   * A choice at a temperature, in weights relative to that of the best alternative.
+   * @typedef {object} Choice
+   * @property {number[]} weights of the alternatives
+   * @property {number} known sum of `weights`
+   * @property {number} least the last of `weights`
+   * @property {number} place of the chosen token among the alternatives, or -1
+   * @property {number} chosen weight of the chosen token
+   * @property {Page.Interval} tail weight of all other tokens
+   */
 
-  const VOCABULARY = 2 ** 18; // at least as many tokens as any vocabulary has
+  /**
+   * What top-k keeps: the weight of alternatives and that of all other tokens.
+   * @typedef {{ known: number, tail: Page.Interval }} InCount
+   */
+
+  /**
+   * How a token was sampled, and its probability then.
+   * @typedef {{ settings: Page.Sampling, probability: number }} Sampled
+   */
+
+  /** The settings at which the sampler uses the model's own distribution. */
+  const OFF = Object.freeze({ temperature: 1, top_k: 0, top_p: 1, min_p: 0 });
+  const NAMES = /** @type {(keyof Page.Sampling)[]} */ (Object.keys(OFF));
+
+  const VOCABULARY = 2 ** 18; // at least the size of any vocabulary
   const MASS_NOISE = 1e-6; // by how much the rounding of logprobs may shift the mass of all others
   const SUM_NOISE = 1e-4; // by how much, relatively, it may shift a sum of weights
-  const BORDER_NOISE = 1e-4; // so near a border, relatively, rounding decides: ours of logprobs, and the server's of probabilities
+  const BORDER_NOISE = 1e-4; // so close to a border, relatively, the rounding of logprobs here and of probabilities in the server decides
   const BORDER = Object.freeze({ low: 1 - BORDER_NOISE, middle: 1, high: 1 + BORDER_NOISE });
   const STEPS = 30;
 
   const NOTHING = Object.freeze({ low: 0, middle: 0, high: 0 });
+
+  /**
+   * @param {number} value
+   * @returns {Page.Interval}
+   */
   const exactly = (value) => ({ low: value, middle: value, high: value });
+
+  /**
+   * @param {(side: Page.Side) => number} compute
+   * @returns {Page.Interval}
+   */
   const each = (compute) => ({ low: compute("low"), middle: compute("middle"), high: compute("high") });
+
+  /**
+   * @param {number} value
+   * @param {number} low
+   * @param {number} high
+   * @returns {number}
+   */
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+  /**
+   * @param {number[]} values
+   * @returns {number}
+   */
   const sum = (values) => values.reduce((total, value) => total + value, 0);
 
+  /**
+   * @param {Page.TokenRecord} record
+   * @returns {record is Page.PredictedRecord}
+   */
   const isGiven = (record) => record.l !== null && record.e !== null && record.a.length > 0;
-  const isSame = (one, other) => Object.keys(OFF).every((name) => one[name] === other[name]);
+
+  /**
+   * @param {Page.Sampling} one
+   * @param {Page.Sampling} other
+   * @returns {boolean}
+   */
+  const isSame = (one, other) => NAMES.every((name) => one[name] === other[name]);
+
+  /**
+   * @param {Page.Sampling} settings
+   * @returns {boolean}
+   */
   const truncates = (settings) => settings.top_k > 0 || settings.top_p < 1 || settings.min_p > 0;
 
   /**
-   * What the sampler would have done with a token's choice at `settings`: {chosen, alternatives, rest}, or null where nothing is
-   * known of the choice. Each of them has a `probability`, an interval {low, middle, high}; the chosen one and the alternatives
-   * also say whether the sampler would have `kept` them, and whether that is `sure`.
+   * Estimate what the sampler would have done with a token's choice at `settings`.
    *
-   * The order is the server's: temperature, top_k, top_p, min_p. Only the best alternatives, the mass of all others and the entropy
-   * of the choice are known, so what depends on how that mass is spread has bounds. `own` are the settings with which the token
-   * was sampled, if it was: at these its probability is known, and with it the sum by which all of them are divided.
+   * The order is the server's: temperature, top_k, top_p, min_p. Only the best alternatives, the mass of all other tokens and the
+   * entropy of the choice are known, so whatever depends on how that mass is spread has bounds. At the settings with which the
+   * token was sampled its probability is known, and with it the sum that divides all weights.
+   * @param {Page.TokenRecord} record
+   * @param {Page.Sampling} settings
+   * @param {Page.Sampling | null} [own] the settings with which the token was sampled, if it was
+   * @returns {Page.WhatIfResult | null} null for a token without a prediction
    */
   function weigh(record, settings, own = null) {
     if (!isGiven(record)) return null;
     if (settings.temperature === 0) return greedy(record);
-    const sampled = own !== null && own.temperature > 0 && record.s !== null && record.s > 0 ? own : null;
+    const sampled = own !== null && own.temperature > 0 && record.s !== null && record.s > 0 ? { settings: own, probability: record.s } : null;
     const choice = choiceAt(record, settings.temperature, sampled);
-    const isOwn = sampled !== null && isSame(settings, sampled) && choice.chosen > 0;
-    return truncated(record, choice, settings, isOwn ? choice.chosen / record.s : null);
+    const isOwn = sampled !== null && isSame(settings, sampled.settings) && choice.chosen > 0;
+    return truncated(record, choice, settings, isOwn ? choice.chosen / sampled.probability : null);
   }
 
-  /** At temperature 0 the model's first choice is certain. */
+  /**
+   * At temperature 0 the first alternative is certain.
+   * @param {Page.PredictedRecord} record
+   * @returns {Page.WhatIfResult}
+   */
   function greedy(record) {
+    /**
+     * @param {boolean} kept
+     * @returns {Page.Weighed}
+     */
     const verdict = (kept) => ({ kept, sure: true, probability: exactly(kept ? 1 : 0) });
     return { chosen: verdict(record.a[0][0] === record.i), alternatives: record.a.map((_, index) => verdict(index === 0)), rest: NOTHING };
   }
 
-  /** A choice at a temperature, in weights relative to the best alternative's; `tail` is the weight of all that were not kept. */
+  /**
+   * @param {Page.PredictedRecord} record
+   * @param {number} temperature
+   * @param {Sampled | null} sampled
+   * @returns {Choice}
+   */
   function choiceAt(record, temperature, sampled) {
     const best = record.a[0][2];
     const weights = record.a.map((one) => Math.exp((one[2] - best) / temperature));
@@ -58,26 +132,40 @@ window.Pellucid = window.Pellucid || {};
       least: weights[weights.length - 1],
       place: record.a.findIndex((one) => one[0] === record.i),
       chosen: Math.exp((record.l - best) / temperature),
+      tail: tailAt(record, temperature),
     };
-    choice.tail = tailAt(record, temperature);
-    if (sampled && sampled.temperature === temperature) choice.tail = tailFromSampled(choice, choice.chosen / record.s, sampled);
+    if (sampled && sampled.settings.temperature === temperature) {
+      choice.tail = tailFromSampled(choice, choice.chosen / sampled.probability, sampled.settings);
+    }
     return choice;
   }
 
   /**
-   * Bounds of the others' weight at a temperature. Let d be how far a token's logprob is below that of the least alternative:
-   * each of the others has d >= 0, the entropy tells the mean of d by mass, and the size of the vocabulary bounds the mean of
-   * exp(d). Their weight is their mass times the mean of exp(c d), c = 1 - 1/T: at least that of the mean (Jensen), and at most
-   * that of the two points 0 and D which agree with both means (Karlin and Studden 1966, Tchebycheff Systems).
+   * Return bounds of the weight of all other tokens at a temperature. Let d be how far a token's logprob is below that of the
+   * least alternative. Each of the other tokens has d >= 0, the entropy gives the mean of d by mass, and the size of the
+   * vocabulary bounds the mean of exp(d). Their weight is their mass times the mean of exp(c d), c = 1 - 1/T: at least that of
+   * the mean (Jensen), and at most that of the two points 0 and D which agree with both means (Karlin and Studden 1966,
+   * Tchebycheff Systems).
+   * @param {Page.PredictedRecord} record
+   * @param {number} temperature
+   * @returns {Page.Interval}
    */
   function tailAt(record, temperature) {
     const least = record.a[record.a.length - 1][2];
     const best = record.a[0][2];
     const curve = 1 - 1 / temperature;
     const masses = { low: Math.max(record.o - MASS_NOISE, 0), middle: record.o, high: record.o + MASS_NOISE };
+    /**
+     * @param {number} mass
+     * @returns {number}
+     */
     const weight = (mass) => mass * Math.exp(-curve * least - best / temperature);
     if (curve === 0) return each((side) => weight(masses[side]));
-    const spread = (mass) => Math.max((VOCABULARY * Math.exp(least)) / mass, 1); // the mean of exp(d), at most
+    /**
+     * @param {number} mass
+     * @returns {number} the mean of exp(d), at most
+     */
+    const spread = (mass) => Math.max((VOCABULARY * Math.exp(least)) / mass, 1);
     const depth = meanDepth(record, least, masses, spread);
     const [shallow, deep] = curve < 0 ? [depth.high, depth.low] : [depth.low, depth.high];
     const low = weight(masses.low) * Math.exp(curve * shallow);
@@ -86,11 +174,23 @@ window.Pellucid = window.Pellucid || {};
     return { low, middle: clamp(middle, low, Math.max(low, high)), high: Math.max(low, high) };
   }
 
-  /** The mean by mass of how far the others' logprobs are below the least alternative's, with what rounding does to it. */
+  /**
+   * Return bounds of the mean of d by mass (see tailAt), with the effect of rounding.
+   * @param {Page.PredictedRecord} record
+   * @param {number} least logprob of the least alternative
+   * @param {Page.Interval} masses
+   * @param {(mass: number) => number} spread
+   * @returns {Page.Interval}
+   */
   function meanDepth(record, least, masses, spread) {
-    const told = sum(record.a.map((one) => -Math.exp(one[2]) * one[2]));
-    const left = record.e - told; // of the entropy, for the others
+    const listed = sum(record.a.map((one) => -Math.exp(one[2]) * one[2]));
+    const left = record.e - listed; // the other tokens' part of the entropy
     const noise = MASS_NOISE * (1 + record.e + least * least);
+    /**
+     * @param {number} entropy
+     * @param {number} mass
+     * @returns {number}
+     */
     const depth = (entropy, mass) => clamp(least + entropy / mass, 0, Math.log(spread(mass)));
     return {
       low: depth(Math.max(left - noise, 0), masses.high),
@@ -99,7 +199,13 @@ window.Pellucid = window.Pellucid || {};
     };
   }
 
-  /** The mean of exp(c d) where d is 0 or D, its mean is `depth` and that of exp(d) is `spread`. */
+  /**
+   * Return the mean of exp(c d) where d is 0 or D, its mean is `depth` and that of exp(d) is `spread`.
+   * @param {number} depth
+   * @param {number} spread
+   * @param {number} curve c
+   * @returns {number}
+   */
   function twoPoints(depth, spread, curve) {
     if (depth === 0) return 1;
     const ratio = (spread - 1) / depth; // (exp(D) - 1) / D
@@ -109,12 +215,24 @@ window.Pellucid = window.Pellucid || {};
     return 1 + (depth / far) * Math.expm1(curve * far);
   }
 
-  /** A guess of the mean of exp(c d) that agrees with the mean of d and that of exp(d): d falls off exponentially, or is normal. */
+  /**
+   * Guess the mean of exp(c d) from the mean of d and that of exp(d): d falls off exponentially, or is normal.
+   * @param {number} depth
+   * @param {number} spread
+   * @param {number} curve c
+   * @returns {number}
+   */
   function likelySpread(depth, spread, curve) {
     return curve < 0 ? 1 / (1 - curve * depth) : Math.exp(curve * depth + curve * curve * (Math.log(spread) - depth));
   }
 
-  /** The same at the temperature of the server, where the sampled probability tells the sum of all weights that were kept. */
+  /**
+   * Return bounds of the tail at the temperature of the server, where the sampled probability gives the sum of all kept weights.
+   * @param {Choice} choice
+   * @param {number} kept sum of all kept weights
+   * @param {Page.Sampling} own
+   * @returns {Page.Interval}
+   */
   function tailFromSampled(choice, kept, own) {
     const beyond = Math.max(kept - choice.known, 0);
     if (!truncates(own)) return exactly(beyond);
@@ -129,12 +247,23 @@ window.Pellucid = window.Pellucid || {};
     return { low, middle: clamp(choice.tail.middle, low, high), high };
   }
 
-  /** Truncate as the server does. `sampled` is the sum of what it kept, where that is known. */
+  /**
+   * Truncate as the server does.
+   * @param {Page.PredictedRecord} record
+   * @param {Choice} choice
+   * @param {Page.Sampling} settings
+   * @param {number | null} sampled the sum of the weights that the server kept, if known
+   * @returns {Page.WhatIfResult}
+   */
   function truncated(record, choice, settings, sampled) {
     const inCount = topK(choice, record, settings);
     const goal = settings.top_p < 1 ? each((side) => settings.top_p * (inCount.known + inCount.tail[side]) * BORDER[side]) : null;
     let verdicts = verdictsOf(choice, settings, goal);
     if (sampled !== null) verdicts = withSampled(choice, verdicts, sampled);
+    /**
+     * @param {(verdict: Page.Decision) => boolean} count
+     * @returns {number}
+     */
     const kept = (count) => sum(choice.weights.filter((_, index) => count(verdicts[index])));
     const tail = sampled === null ? tailKept(choice, record, settings, inCount, goal) : tailSampled(choice, verdicts, sampled);
     const listed = kept((verdict) => verdict.kept);
@@ -143,6 +272,11 @@ window.Pellucid = window.Pellucid || {};
       middle: listed + tail.middle,
       high: kept((verdict) => verdict.kept || !verdict.sure) + tail.high,
     };
+    /**
+     * @param {Page.Decision} verdict
+     * @param {number} weight
+     * @returns {Page.Weighed}
+     */
     const finish = (verdict, weight) => ({ ...verdict, probability: probabilityOf(verdict, weight, sampled === null ? total : exactly(sampled)) });
     const alternatives = verdicts.map((verdict, index) => finish(verdict, choice.weights[index]));
     const unlisted = () => (sampled === null ? outsider(choice, record, settings, inCount, goal) : { kept: true, sure: true });
@@ -150,30 +284,58 @@ window.Pellucid = window.Pellucid || {};
     return { chosen, alternatives, rest: each((side) => tail[side] / (listed + tail[side] || 1)) };
   }
 
-  /** The alternatives that were kept are the first ones that the sum has room for; of very light ones it tells nothing. */
+  /**
+   * Decide by the known sum: the kept alternatives are the first ones that fit into it. Very small weights stay undecided.
+   * @param {Choice} choice
+   * @param {Page.Decision[]} verdicts
+   * @param {number} total
+   * @returns {Page.Decision[]}
+   */
   function withSampled(choice, verdicts, total) {
     let before = 0;
     return verdicts.map((verdict, index) => {
       const weight = choice.weights[index];
       before += weight;
-      const tells = index === choice.place || weight > 10 * SUM_NOISE * total;
-      return tells ? { kept: index === choice.place || before <= total * (1 + SUM_NOISE), sure: true } : verdict;
+      const isDecided = index === choice.place || weight > 10 * SUM_NOISE * total;
+      return isDecided ? { kept: index === choice.place || before <= total * (1 + SUM_NOISE), sure: true } : verdict;
     });
   }
 
-  /** What of the sum is left for the others. */
+  /**
+   * Return the part of the known sum that is left for all other tokens.
+   * @param {Choice} choice
+   * @param {Page.Decision[]} verdicts
+   * @param {number} total
+   * @returns {Page.Interval}
+   */
   function tailSampled(choice, verdicts, total) {
     if (choice.place >= 0 && !verdicts[verdicts.length - 1].kept) return NOTHING;
     return exactly(Math.max(total - sum(choice.weights.filter((_, index) => verdicts[index].kept)), 0));
   }
 
+  /**
+   * @param {Page.Decision} verdict
+   * @param {number} weight
+   * @param {Page.Interval} total
+   * @returns {Page.Interval}
+   */
   function probabilityOf(verdict, weight, total) {
-    const share = (sum) => Math.min(weight / sum, 1);
+    /**
+     * @param {number} whole
+     * @returns {number}
+     */
+    const share = (whole) => Math.min(weight / whole, 1);
     if (!verdict.kept) return verdict.sure ? NOTHING : { low: 0, middle: 0, high: share(total.low + weight) };
     return { low: verdict.sure ? share(total.high) : 0, middle: share(total.middle), high: share(total.low + (verdict.sure ? 0 : weight)) };
   }
 
-  /** What top-k leaves: the alternatives' weight and the others'. */
+  /**
+   * Return the weights that top-k keeps.
+   * @param {Choice} choice
+   * @param {Page.PredictedRecord} record
+   * @param {Page.Sampling} settings
+   * @returns {InCount}
+   */
   function topK(choice, record, settings) {
     const listed = choice.weights.length;
     const count = settings.top_k || Infinity;
@@ -184,7 +346,13 @@ window.Pellucid = window.Pellucid || {};
     return { known: choice.known, tail: { low: 0, middle: Math.min(middle, high), high } };
   }
 
-  /** Which alternatives top-k, top-p (the one that crosses the border stays) and min-p keep; the best one always stays. */
+  /**
+   * Decide which alternatives top-k, top-p and min-p keep. Top-p keeps the one that crosses the border, and all keep the best one.
+   * @param {Choice} choice
+   * @param {Page.Sampling} settings
+   * @param {Page.Interval | null} goal the weight that top-p keeps
+   * @returns {Page.Decision[]}
+   */
   function verdictsOf(choice, settings, goal) {
     const count = settings.top_k || Infinity;
     let before = 0;
@@ -196,29 +364,58 @@ window.Pellucid = window.Pellucid || {};
     });
   }
 
-  /** Whether a weight is as high as min-p asks. */
+  /**
+   * Decide whether min-p keeps a weight.
+   * @param {number} weight
+   * @param {number} least
+   * @returns {Page.Decision}
+   */
   function atLeast(weight, least) {
     return { kept: weight >= least, sure: weight >= least * BORDER.high || weight < least * BORDER.low };
   }
 
-  /** With top-p off all are inside; but a truncating server adds up rounded numbers, and may find the whole before the very last ones. */
+  /**
+   * Decide for top-p switched off: it keeps all, but a truncating server adds rounded numbers and may reach 1 before the very last.
+   * @param {number} weight
+   * @param {Choice} choice
+   * @param {Page.Sampling} settings
+   * @returns {Page.Decision}
+   */
   function withinAll(weight, choice, settings) {
     return { kept: true, sure: !truncates(settings) || weight > MASS_NOISE * (choice.known + choice.tail.high) };
   }
 
+  /**
+   * @param {Page.Decision} one
+   * @param {Page.Decision} other
+   * @returns {Page.Decision}
+   */
   function both(one, other) {
     const isSurelyOut = [one, other].some((verdict) => verdict.sure && !verdict.kept);
     return { kept: one.kept && other.kept, sure: isSurelyOut || (one.sure && other.sure) };
   }
 
-  /** Whether what comes `before` a token leaves it inside the nucleus. */
+  /**
+   * Decide whether a token is inside the nucleus.
+   * @param {Page.Interval} before the weight of all tokens before it
+   * @param {Page.Interval} goal
+   * @returns {Page.Decision}
+   */
   function within(before, goal) {
     if (before.high < goal.low) return { kept: true, sure: true };
     if (before.low >= goal.high) return { kept: false, sure: true };
     return { kept: before.middle < goal.middle, sure: false };
   }
 
-  /** What of the others' weight is kept. */
+  /**
+   * Return the kept weight of all other tokens.
+   * @param {Choice} choice
+   * @param {Page.PredictedRecord} record
+   * @param {Page.Sampling} settings
+   * @param {InCount} inCount
+   * @param {Page.Interval | null} goal
+   * @returns {Page.Interval}
+   */
   function tailKept(choice, record, settings, inCount, goal) {
     let { low, middle, high } = inCount.tail;
     if (choice.least < settings.min_p * BORDER.low) return NOTHING;
@@ -230,13 +427,25 @@ window.Pellucid = window.Pellucid || {};
     }
     if (settings.min_p > 0) {
       low = 0;
+      /**
+       * @param {number} power
+       * @returns {number}
+       */
       const lastRank = (power) => choice.weights.length * (settings.min_p / choice.least) ** (-1 / power);
       middle = Math.min(middle, choice.tail.middle * zipfShare(record, settings.temperature, lastRank));
     }
     return { low, middle: clamp(middle, low, Math.max(low, high)), high: Math.max(low, high) };
   }
 
-  /** Whether a token that is not among the alternatives would have been kept: its rank says how many come before it. */
+  /**
+   * Decide whether a token that is not among the alternatives is kept; its rank is the number of tokens before it, plus 1.
+   * @param {Choice} choice
+   * @param {Page.PredictedRecord} record
+   * @param {Page.Sampling} settings
+   * @param {InCount} inCount
+   * @param {Page.Interval | null} goal
+   * @returns {Page.Decision}
+   */
   function outsider(choice, record, settings, inCount, goal) {
     if (record.r > (settings.top_k || Infinity)) return { kept: false, sure: true };
     const share = atLeast(choice.chosen, settings.min_p);
@@ -248,8 +457,12 @@ window.Pellucid = window.Pellucid || {};
   }
 
   /**
-   * A guess of which part of the others' weight stands before a rank: they fall off as a power of their rank, as words do (Zipf),
-   * so steeply that they sum up to their mass. `lastRank` is asked with the power at the temperature.
+   * Guess which part of the other tokens' weight comes before a rank: they fall off as a power of their rank, as words do (Zipf),
+   * so steeply that they sum up to their mass.
+   * @param {Page.PredictedRecord} record
+   * @param {number} temperature
+   * @param {(power: number) => number} lastRank for the power at the temperature
+   * @returns {number}
    */
   function zipfShare(record, temperature, lastRank) {
     const listed = record.a.length;
@@ -257,20 +470,41 @@ window.Pellucid = window.Pellucid || {};
     return clamp(zipfSum(listed, lastRank(power), power) / zipfSum(listed, VOCABULARY, power), 0, 1);
   }
 
-  /** The sum over ranks up to `last` of (rank / listed) ** -power, in units of `listed`. */
+  /**
+   * Return the sum over ranks up to `last` of (rank / listed) ** -power, in units of `listed`.
+   * @param {number} listed
+   * @param {number} last
+   * @param {number} power
+   * @returns {number}
+   */
   function zipfSum(listed, last, power) {
     const span = clamp(last, listed, VOCABULARY) / listed;
     return Math.abs(1 - power) < 1e-9 ? Math.log(span) : (span ** (1 - power) - 1) / (1 - power);
   }
 
-  const powers = new WeakMap(); // of records: they are asked for with every move of a slider
+  /** @type {WeakMap<Page.TokenRecord, number>} */
+  const powers = new WeakMap(); // needed again with every move of a slider
 
-  /** The power with which the others' probabilities sum up to their mass. */
+  /**
+   * Return the power with which the other tokens' probabilities sum up to their mass.
+   * @param {Page.PredictedRecord} record
+   * @param {number} listed
+   * @returns {number}
+   */
   function zipfPower(record, listed) {
-    if (!powers.has(record)) powers.set(record, computedZipfPower(record, listed));
-    return powers.get(record);
+    let power = powers.get(record);
+    if (power === undefined) {
+      power = computedZipfPower(record, listed);
+      powers.set(record, power);
+    }
+    return power;
   }
 
+  /**
+   * @param {Page.PredictedRecord} record
+   * @param {number} listed
+   * @returns {number}
+   */
   function computedZipfPower(record, listed) {
     const goal = record.o / Math.exp(record.a[listed - 1][2]) / listed;
     let [low, high] = [0, 20];

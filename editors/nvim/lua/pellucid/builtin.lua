@@ -1,4 +1,4 @@
---- Neovim's own inline completion (0.12): it asks and draws; what is more than that goes through the session.
+--- Neovim's own inline completion (0.12): it requests and draws; everything else goes through the session.
 
 local client = require("pellucid.client")
 local options = require("pellucid.options")
@@ -6,16 +6,16 @@ local session = require("pellucid.session")
 
 local M = { paused = nil }
 
---- Whether it is used.
+--- Return whether it is used.
 function M.used()
   return vim.lsp.inline_completion ~= nil and options.current.ghost == "auto"
 end
 
 local function enable(on, buf)
-  vim.lsp.inline_completion.enable(on, { bufnr = buf }) -- with a client's id alone no buffer is switched on
+  vim.lsp.inline_completion.enable(on, { bufnr = buf }) -- a client id alone switches no buffer on
 end
 
---- Let it suggest where the server is attached, unless suggestions are off or the session has the buffer.
+--- Enable it in all attached buffers, unless suggestions are off or the session controls the buffer.
 function M.update()
   local running = client.get()
   for buf in pairs(running and running.attached_buffers or {}) do
@@ -23,14 +23,14 @@ function M.update()
   end
 end
 
---- Hand its suggestion over to the session, which has the buffer until insert mode is left, then run `action`.
---- Returns false where it shows none.
+--- Hand its suggestion over to the session, which controls the buffer until insert mode ends, then run `action`.
+--- Returns false if it shows none.
 function M.take(action)
   return vim.lsp.inline_completion.get({
     on_accept = function(item)
       local running = client.get()
       if item.client_id ~= running.id then
-        return item -- another server's: accepted as it is
+        return item -- from another server: accept it unchanged
       end
       M.pause()
       session.show({
@@ -45,13 +45,13 @@ function M.take(action)
   })
 end
 
---- The session has the buffer.
+--- Let the session control the buffer.
 function M.pause()
   M.paused = vim.api.nvim_get_current_buf()
   enable(false, M.paused)
 end
 
---- Insert mode was left: Neovim has the buffer again.
+--- Let Neovim control the buffer again after insert mode.
 function M.resume()
   if M.paused and not session.held then
     M.paused = nil

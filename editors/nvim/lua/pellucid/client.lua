@@ -1,4 +1,4 @@
---- The language server as Neovim's client sees it: one for all buffers.
+--- The client of the language server: one for all buffers.
 
 local options = require("pellucid.options")
 
@@ -6,14 +6,14 @@ local M = { status = nil, crashed = false }
 
 local NAME = "pellucid"
 local TERMINATED = 15 -- the signal by which Neovim stops a server
-local NEW = vim.fn.has("nvim-0.11") == 1 -- methods of a client are called with a colon since
+local NEW = vim.fn.has("nvim-0.11") == 1 -- since then the methods of a client are called with a colon
 
---- What a request ends with when it was cancelled, or is out of date.
+--- Error codes of a request that was cancelled or is out of date.
 local QUIET = { [-32800] = true, [-32801] = true, [-32802] = true }
 
 M.warnings = {} -- whole sentences, for :checkhealth
 
---- Show a sentence on one line: a longer message would stop the user with "Press ENTER".
+--- Show a sentence on one line: a longer message would interrupt the user with "Press ENTER".
 function M.say(sentence, level)
   local text = ("Pellucid: " .. sentence):gsub("%s+", " ")
   if vim.fn.strdisplaywidth(text) > vim.v.echospace then
@@ -22,7 +22,7 @@ function M.say(sentence, level)
   vim.notify(text, level or vim.log.levels.INFO)
 end
 
---- Warn of something, once a session.
+--- Show a warning, once per session.
 function M.warn(sentence)
   if not vim.tbl_contains(M.warnings, sentence) then
     table.insert(M.warnings, sentence)
@@ -32,7 +32,7 @@ function M.warn(sentence)
   end
 end
 
---- The running client, or nil.
+--- Return the running client, or nil.
 function M.get()
   return vim.lsp.get_clients({ name = NAME })[1]
 end
@@ -44,13 +44,13 @@ local function call(client, method, ...)
   return client[method](...)
 end
 
---- Remember a status, and tell status lines with the event User PellucidStatus.
+--- Remember a status, and notify status lines with the event User PellucidStatus.
 local function note(status)
   M.status = status
   vim.api.nvim_exec_autocmds("User", { pattern = "PellucidStatus", modeline = false })
 end
 
---- Send a request; `callback(result)` is not called when it was cancelled. Returns a function that cancels it.
+--- Send a request; `callback(result)` is not called if it was cancelled. Returns a function that cancels it.
 function M.request(method, params, buf, callback)
   local client = M.get()
   if not client then
@@ -79,7 +79,7 @@ function M.notify(method, params)
   end
 end
 
---- Run a command of the server; the results that are statuses are remembered.
+--- Run a command of the server, and remember its result if that is a status.
 function M.execute(command, arguments, callback)
   if not M.get() then
     M.warn("no language server is running; :Pellucid restart starts it.")
@@ -95,12 +95,12 @@ function M.execute(command, arguments, callback)
   end)
 end
 
---- Whether suggestions are switched on, as far as the server has said.
+--- Return whether suggestions are on, as far as the server has reported.
 function M.enabled()
   return M.status == nil or (M.status.enabled ~= false and M.status.enabledHere ~= false)
 end
 
---- Ask for the status; `callback(status)` gets nil where no server runs.
+--- Request the status; `callback(status)` gets nil if no server runs.
 function M.refresh(callback)
   local sent = M.request("pellucid/status", vim.empty_dict(), nil, function(result)
     if result then
@@ -117,7 +117,7 @@ local function settings()
   return vim.tbl_isempty(options.current.settings) and vim.empty_dict() or vim.deepcopy(options.current.settings)
 end
 
---- The language server's process ended. Neovim says so itself; :checkhealth says what to do.
+--- Handle the end of the language server's process. Neovim reports it itself; :checkhealth says what to do.
 local function ended(code, signal)
   note(nil)
   local asked = code == 0 and (signal == 0 or signal == TERMINATED)
@@ -147,7 +147,7 @@ local function configuration(root)
         M.warn(message.message)
       end,
     },
-    on_exit = vim.schedule_wrap(ended), -- it is called where little is allowed
+    on_exit = vim.schedule_wrap(ended), -- Neovim calls it in a fast context, where most functions are not allowed
   }
 end
 
@@ -155,7 +155,7 @@ local function root_of(buf)
   return vim.fs.root(buf, ".git") or vim.fs.dirname(vim.api.nvim_buf_get_name(buf))
 end
 
---- Tell the server about the folder of a buffer that was attached.
+--- Add the folder of an attached buffer to the server's workspace.
 function M.join(client, buf)
   local root = root_of(buf)
   for _, folder in ipairs(client.workspace_folders or {}) do
@@ -168,7 +168,7 @@ function M.join(client, buf)
   call(client, "notify", "workspace/didChangeWorkspaceFolders", { event = { added = { folder }, removed = {} } })
 end
 
---- Attach a buffer to the server, which is started where it does not run. Returns whether it is attached.
+--- Attach a buffer to the server, and start the server if it does not run. Returns whether the buffer is attached.
 function M.attach(buf)
   if M.crashed or not options.wants(buf) then
     return false
@@ -186,12 +186,12 @@ function M.attach(buf)
   return id ~= nil
 end
 
---- Whether a buffer is attached.
+--- Return whether a buffer is attached.
 function M.attached(buf)
   return #vim.lsp.get_clients({ name = NAME, bufnr = buf }) > 0
 end
 
---- Start the language server for all buffers that want it, after it ended.
+--- Restart a language server that ended, for all buffers that want it.
 function M.start()
   M.crashed = false
   M.warnings = {}

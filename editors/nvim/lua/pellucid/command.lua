@@ -4,7 +4,7 @@ local client = require("pellucid.client")
 
 local M = {}
 
---- Switch suggestions on or off by a command of the server, and say what holds now.
+--- Switch suggestions on or off by a command of the server, and show the new state.
 function M.toggle(command)
   client.execute(command, nil, function(status)
     if status then
@@ -53,13 +53,13 @@ local subcommands = {
 function M.run(name)
   local subcommand = subcommands[name]
   if not subcommand then
-    local sentence = ("there is no :Pellucid %s, but %s."):format(name, table.concat(M.complete(""), ", "))
+    local sentence = ("there is no :Pellucid %s; the subcommands are %s."):format(name, table.concat(M.complete(""), ", "))
     return client.say(sentence, vim.log.levels.ERROR)
   end
   subcommand()
 end
 
---- Names of subcommands that begin with `lead`.
+--- Return the names of subcommands that begin with `lead`.
 function M.complete(lead)
   local names = vim.tbl_filter(function(name)
     return vim.startswith(name, lead)

@@ -1,4 +1,4 @@
---- The window that says why a suggestion was shown, shortened or hidden.
+--- The window that explains why a suggestion was shown, shortened or hidden.
 
 local client = require("pellucid.client")
 local float = require("pellucid.float")
@@ -9,7 +9,7 @@ local function known(value)
   return value ~= nil and value ~= vim.NIL
 end
 
---- "name 1.5, other 2": the figures of a table, in the order of their names.
+--- Return the figures of a table sorted by name: "name 1.5, other 2".
 local function figures(values, unit)
   local names, parts = vim.tbl_keys(values), {}
   table.sort(names)
@@ -28,7 +28,7 @@ local function add(lines, label, text)
   end
 end
 
---- The lines of an explanation, as float.fill takes them.
+--- Return the lines of an explanation for float.fill.
 local function layout(explanation)
   local lines = {}
   add(lines, "outcome", explanation.outcome)
@@ -44,7 +44,7 @@ local function layout(explanation)
   end
   if known(explanation.gate) then
     local gate = explanation.gate
-    add(lines, "gate", ("%s, %s: %s; asked for: %s"):format(gate.by, gate.level, figures(gate.values), figures(gate.thresholds)))
+    add(lines, "gate", ("%s, %s: %s; required: %s"):format(gate.by, gate.level, figures(gate.values), figures(gate.thresholds)))
   end
   for _, name in ipairs({ "answer", "shown" }) do
     if known(explanation[name]) then
@@ -62,12 +62,12 @@ local function layout(explanation)
   return lines
 end
 
---- Open it for the last request in the current buffer.
+--- Open the window for the last request in the current buffer.
 function M.open()
   local params = { textDocument = { uri = vim.uri_from_bufnr(0) } }
   local sent = client.request("pellucid/explain", params, nil, function(explanation)
     if not explanation then
-      client.say("nothing was asked for in this buffer yet.")
+      client.say("there was no request in this buffer yet.")
       return
     end
     float.fill(float.open("Why " .. explanation.outcome), layout(explanation))

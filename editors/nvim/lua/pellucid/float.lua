@@ -4,7 +4,7 @@ local M = {}
 
 local namespace = vim.api.nvim_create_namespace("pellucid.float")
 
---- Open one near the cursor and enter it. `on_close` is called once, when it is gone.
+--- Open a window near the cursor and enter it. `on_close` is called once, after it was closed.
 --- Returns {buf, win}.
 function M.open(title, on_close)
   local buf = vim.api.nvim_create_buf(false, true)
@@ -44,14 +44,14 @@ function M.open(title, on_close)
   return float
 end
 
---- Close it, if it is still there.
+--- Close the window, if it is still open.
 function M.close(float)
   if vim.api.nvim_win_is_valid(float.win) then
     vim.api.nvim_win_close(float.win, true)
   end
 end
 
---- Show lines in it, each a list of {text, highlight group or nil}; the window takes their size.
+--- Show lines, each a list of {text, highlight group or nil}, and resize the window to fit them.
 function M.fill(float, lines)
   local texts, width = {}, vim.fn.strdisplaywidth(float.title) + 4
   for number, chunks in ipairs(lines) do

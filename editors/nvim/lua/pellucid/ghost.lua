@@ -4,7 +4,7 @@ local M = {}
 
 local namespace = vim.api.nvim_create_namespace("pellucid.ghost")
 
---- Tabs as spaces, as the buffer would show them from a column of the screen on.
+--- Expand tabs to spaces, as the buffer would show them from a screen column on.
 local function expanded(text, column, tabstop)
   local pieces = {}
   for piece, tab in text:gmatch("([^\t]*)(\t?)") do
@@ -16,8 +16,8 @@ local function expanded(text, column, tabstop)
   return table.concat(pieces)
 end
 
---- The pieces of a line that go between the characters of `tail`, which it holds in this order:
---- {offset into tail, piece} each; nil where it does not hold them.
+--- Return the pieces of a line between the characters of `tail`, which it must contain in this order.
+--- Each piece is {offset into tail, text}; the result is nil if the line does not contain them.
 local function woven(line, tail)
   local pieces, from, offset = {}, 1, 0
   for _, character in ipairs(vim.fn.split(tail, [[\zs]])) do
@@ -41,7 +41,7 @@ local function mark(at, offset, options)
   vim.api.nvim_buf_set_extmark(at.buf, namespace, at.row, at.col + offset, options)
 end
 
---- Draw what is to be inserted between the characters that stand on the line already.
+--- Draw the pieces to insert between the characters of the line.
 local function draw_inline(at, pieces, look)
   for number, piece in ipairs(pieces) do
     local chunks = { look(piece[2]) }
@@ -50,7 +50,7 @@ local function draw_inline(at, pieces, look)
   end
 end
 
---- Draw over what is right of the cursor, which moves behind the last line.
+--- Draw over the text right of the cursor, and move that text after the last line.
 local function draw_over(suggestion, at, rows)
   local after = suggestion.right:sub(#suggestion.tail + 1)
   if after ~= "" then
@@ -62,7 +62,7 @@ local function draw_over(suggestion, at, rows)
   mark(at, 0, { virt_text = first, virt_text_pos = old == 0 and "inline" or "overlay", virt_lines = rows })
 end
 
---- Draw `rest` of a suggestion at the cursor `at` ({buf, row, col}); `hint` is put behind it ("2/3").
+--- Draw `rest` of a suggestion at the cursor `at` ({buf, row, col}); `hint` ("2/3") follows it.
 function M.draw(suggestion, at, rest, hint)
   M.clear(at.buf)
   local line = vim.api.nvim_buf_get_lines(at.buf, at.row, at.row + 1, false)[1]
@@ -83,7 +83,7 @@ function M.draw(suggestion, at, rest, hint)
   draw_over(suggestion, at, rows)
 end
 
---- Take it away.
+--- Remove the ghost text.
 function M.clear(buf)
   if vim.api.nvim_buf_is_valid(buf) then
     vim.api.nvim_buf_clear_namespace(buf, namespace, 0, -1)

@@ -26,7 +26,7 @@ local function check_command()
     local remedy = "Install Pellucid (make run in its folder) and put its .venv/bin on the PATH, or set cmd in setup{}."
     return vim.health.error(("%s is not an executable."):format(command[1]), remedy)
   end
-  local asked = vim.list_slice(command, 1, math.max(#command - 1, 1)) -- the last word is the subcommand, lsp
+  local asked = vim.list_slice(command, 1, math.max(#command - 1, 1)) -- without the last word, the subcommand lsp
   local answer = vim.system(vim.list_extend(asked, { "--version" }), { text = true }):wait(WAIT_MS)
   if answer.code ~= 0 then
     return vim.health.error(("%s --version failed: %s"):format(path, vim.trim(answer.stderr or "")))
@@ -37,11 +37,11 @@ end
 local function check_server()
   local running = client.get()
   if not running then
-    local remedy = client.crashed and "It ended unasked: see " .. LOG .. ", then :Pellucid restart." or "It starts with the first file that is edited."
+    local remedy = client.crashed and "It ended unexpectedly: see " .. LOG .. ", then :Pellucid restart." or "It starts with the first file that is edited."
     return vim.health.warn("The language server is not running.", remedy)
   end
   local files = vim.tbl_count(running.attached_buffers)
-  local sentence = "The language server runs, attached to %d buffer%s, positions in %s."
+  local sentence = "The language server is running, attached to %d buffer%s, with positions in %s."
   vim.health.ok(sentence:format(files, files == 1 and "" or "s", running.offset_encoding))
   local status, done
   client.refresh(function(answer)
@@ -56,7 +56,7 @@ local function check_server()
   local say = status.state == "failed" and vim.health.error or vim.health.ok
   say(("Model server: %s. %s"):format(status.state, status.message))
   if not client.enabled() then
-    vim.health.warn("Suggestions are off.", ":Pellucid toggle switches them on, :Pellucid toggle! in this workspace.")
+    vim.health.warn("Suggestions are off.", ":Pellucid toggle switches them on everywhere, :Pellucid toggle! in this workspace.")
   end
 end
 
@@ -72,7 +72,7 @@ local function check_keys()
       )
     elseif key and keys.former[key] then
       local former = keys.former[key].desc or keys.former[key].rhs or "a Lua function"
-      vim.health.info(("%s does what it did before (%s) where no suggestion is shown."):format(key, former))
+      vim.health.info(("%s keeps its earlier mapping (%s) while no suggestion is shown."):format(key, former))
     end
   end
   if clashes == 0 then
@@ -80,7 +80,7 @@ local function check_keys()
   end
 end
 
---- Say what works and what does not.
+--- Report what works and what does not.
 function M.check()
   vim.health.start("Pellucid: editor")
   check_neovim()
@@ -93,7 +93,7 @@ function M.check()
   vim.health.start("Pellucid: servers")
   check_server()
   for _, sentence in ipairs(client.warnings) do
-    vim.health.warn("Said before: " .. sentence)
+    vim.health.warn("Earlier warning: " .. sentence)
   end
 end
 

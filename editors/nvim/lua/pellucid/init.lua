@@ -1,4 +1,4 @@
---- Pellucid in Neovim: ghost text by a local model, and how sure that was of each token.
+--- Pellucid in Neovim: ghost text from a local model, with the probability of each token.
 
 local builtin = require("pellucid.builtin")
 local client = require("pellucid.client")
@@ -8,7 +8,7 @@ local session = require("pellucid.session")
 
 local M = {}
 
---- Highlight groups. Blue and orange stay apart for every kind of colour blindness; what is sure stays plain.
+--- Highlight groups. Blue and orange are distinguishable with every kind of colour blindness; likely tokens stay plain.
 local LOOKS = {
   PellucidHint = { link = "NonText" },
   PellucidLevel1 = {},
@@ -18,7 +18,7 @@ local LOOKS = {
   PellucidLevel5 = { fg = "#000000", bg = "#d95f02", ctermfg = 16, ctermbg = 166, underline = true },
 }
 
---- Ghost text looks like a comment; where comments have no look of their own (16 colours), it is grey.
+--- Return the look of ghost text: that of comments, or grey if comments have none (16 colours).
 local function ghost_look()
   local comment = vim.api.nvim_get_hl(0, { name = "Comment", link = false })
   if vim.o.termguicolors or comment.ctermfg or comment.cterm then
@@ -80,7 +80,7 @@ local function watch()
   on(group, "OptionSet", define_looks, "termguicolors")
 end
 
---- Set Pellucid up; `given` holds options, see :help pellucid-options. Raises a sentence that names what is wrong.
+--- Set Pellucid up; `given` holds options, see :help pellucid-options. Raises an error that names an invalid option.
 function M.setup(given)
   options.set(given)
   define_looks()
@@ -91,7 +91,7 @@ function M.setup(given)
   end
 end
 
---- A short text for status lines: "", "off", "starting 40%", "ready", ...
+--- Return a short text for status lines: "", "off", "starting 40%", "ready", ...
 function M.status()
   local status = client.status
   if not status then

@@ -1,13 +1,13 @@
---- The keys of insert mode; where there is no suggestion they do what they did before.
+--- The keys of insert mode; without a suggestion they keep their earlier function.
 
 local builtin = require("pellucid.builtin")
 local options = require("pellucid.options")
 local session = require("pellucid.session")
 
-local M = { former = {} } -- key -> the mapping that it had
+local M = { former = {} } -- key -> its earlier mapping
 
---- What a key does that had no mapping. <Tab> moves in the menu that is open. An Alt key does nothing: Neovim would leave
---- insert mode, which nobody means who pressed it for a suggestion that has just gone.
+--- Type a key that had no mapping. In an open menu <Tab> selects the next item. An Alt key does nothing: Neovim would leave
+--- insert mode, which is not intended by a user who pressed it for a suggestion that has just disappeared.
 local function feed(key)
   if key == "<Tab>" and vim.fn.pumvisible() == 1 then
     key = "<C-n>"
@@ -17,7 +17,7 @@ local function feed(key)
   end
 end
 
---- What a key did before it was ours.
+--- Run the earlier function of a key.
 local function fall_back(key)
   local former = M.former[key]
   if not former then
@@ -38,7 +38,7 @@ local function fall_back(key)
   end
 end
 
---- Run an action on the suggestion that is shown; false where there is none.
+--- Run an action on the shown suggestion; return false if there is none.
 local function with_suggestion(action)
   if vim.fn.pumvisible() == 1 then
     return false
@@ -50,7 +50,7 @@ local function with_suggestion(action)
   return builtin.used() and not builtin.paused and builtin.take(action)
 end
 
---- An action for a key that is somebody else's where no suggestion is shown.
+--- Return an action for a key that keeps its earlier function without a suggestion.
 local function on_suggestion(action)
   return function(key)
     if not with_suggestion(action) then
@@ -59,7 +59,7 @@ local function on_suggestion(action)
   end
 end
 
---- An action that may ask for suggestions first.
+--- Return an action that may request suggestions first.
 local function asking(action)
   return function()
     if not with_suggestion(action) then
@@ -105,12 +105,12 @@ M.actions = {
   end,
 }
 
---- How the mapping of an action is described.
+--- Return the description of an action's mapping.
 function M.description(action)
   return "Pellucid: " .. action:gsub("_", " ")
 end
 
---- Map the keys, after giving those of an earlier set-up their mappings back.
+--- Map the keys, after restoring the mappings that an earlier setup replaced.
 function M.map()
   for key, former in pairs(M.former) do
     vim.keymap.del("i", key)

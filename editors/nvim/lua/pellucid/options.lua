@@ -1,8 +1,8 @@
---- The options of `require("pellucid").setup{}`: their defaults, and the check of what was given.
+--- The options of `require("pellucid").setup{}`: their defaults and their validation.
 
 local M = {}
 
---- Keys of insert mode; false leaves one out.
+--- `keys` are those of insert mode; false disables one.
 M.defaults = {
   cmd = { "pellucid", "lsp" },
   filetypes = { ["*"] = true, help = false, qf = false, gitrebase = false },
@@ -46,7 +46,7 @@ local function check(given, known, path)
   for name, value in pairs(given) do
     local default = known[name]
     if default == nil then
-      fail(("%s.%s is not an option of Pellucid: there is %s."):format(path, name, names(known)))
+      fail(("%s.%s is not an option of Pellucid: the options are %s."):format(path, name, names(known)))
     elseif type(default) == "table" then
       check(value, default, path .. "." .. name)
     elseif path == "pellucid.keys" then
@@ -59,7 +59,7 @@ local function check(given, known, path)
   end
 end
 
---- Take what the user gave over the defaults. Raises a sentence that names what is wrong.
+--- Merge the user's options over the defaults. Raises an error that names an invalid one.
 function M.set(given)
   given = given or {}
   check(given, M.defaults, "pellucid")
@@ -73,7 +73,7 @@ function M.set(given)
   M.current.cmd = given.cmd or M.defaults.cmd
 end
 
---- Whether suggestions are wanted in a buffer: normal buffers with a name, by file type.
+--- Return whether suggestions are wanted in a buffer: normal buffers with a name, by file type.
 function M.wants(buf)
   if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= "" or vim.api.nvim_buf_get_name(buf) == "" then
     return false

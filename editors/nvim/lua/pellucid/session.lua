@@ -1,4 +1,4 @@
---- The suggestion at the cursor of insert mode: asked for, shown, typed into, accepted, dismissed.
+--- The suggestion at the cursor in insert mode: requested, shown, typed into, accepted, dismissed.
 
 local client = require("pellucid.client")
 local ghost = require("pellucid.ghost")
@@ -9,14 +9,14 @@ local suggestions = require("pellucid.suggestion")
 local M = {
   shown = nil, -- {items: suggestions, index, invoked: boolean, buf}
   last = nil, -- id of the last suggestion that was shown
-  held = false, -- a window stands over the suggestion: insert mode was left only for that
+  held = false, -- a window is open for the suggestion: insert mode ended only for that
 }
 
 local INVOKED, AUTOMATIC = 1, 2
 
 local cancel_request, timer, seen
 
---- Where the cursor is: {buf, row, col, tick}.
+--- Return the place of the cursor: {buf, row, col, tick}.
 function M.cursor()
   local row, col = unpack(vim.api.nvim_win_get_cursor(0))
   local buf = vim.api.nvim_get_current_buf()
@@ -27,7 +27,7 @@ local function inserting()
   return vim.startswith(vim.api.nvim_get_mode().mode, "i")
 end
 
---- The suggestion shown and what of it is still to be inserted at the cursor, or nil.
+--- Return the shown suggestion and the part of it that is still to be inserted, or nil.
 function M.current(at)
   at = at or M.cursor()
   local shown = M.shown
@@ -39,7 +39,7 @@ function M.current(at)
   return rest and suggestion or nil, rest
 end
 
---- Take the suggestion away.
+--- Remove the suggestion.
 function M.clear()
   if M.shown then
     ghost.clear(M.shown.buf)
@@ -47,7 +47,7 @@ function M.clear()
   end
 end
 
---- Ask no more.
+--- Cancel the request and the wait for one.
 function M.cancel()
   if timer then
     timer:stop()
@@ -72,7 +72,7 @@ local function draw(at)
   end
 end
 
---- Show the first of the items of the protocol that fit the cursor.
+--- Show the first item of the protocol that fits the cursor.
 function M.show(items, at, invoked, index)
   local read = {}
   local encoding = client.get().offset_encoding
@@ -86,7 +86,7 @@ function M.show(items, at, invoked, index)
   end
 end
 
---- Ask for suggestions at the cursor; `callback(items)` is called only while it is still there.
+--- Request suggestions at the cursor; `callback(items)` is called only if the cursor has not moved.
 local function request(kind, callback)
   M.cancel()
   local at = M.cursor()
@@ -107,7 +107,7 @@ local function request(kind, callback)
   end)
 end
 
---- Ask for a suggestion after a short wait.
+--- Request a suggestion after a short wait.
 local function request_soon()
   timer = vim.defer_fn(function()
     timer = nil
@@ -117,7 +117,7 @@ local function request_soon()
   end, options.current.wait_ms)
 end
 
---- Insert mode began, the text changed or the cursor moved. `automatic`: ask for a suggestion there.
+--- Handle the start of insert mode, a change of the text or a move of the cursor. `automatic`: request a suggestion.
 function M.moved(automatic)
   local at = M.cursor()
   if M.held or (seen and vim.deep_equal(seen, at)) then
@@ -134,7 +134,7 @@ function M.moved(automatic)
   end
 end
 
---- Insert mode or the buffer was left.
+--- Handle the end of insert mode or a change of the buffer.
 function M.left()
   if not M.held then
     M.cancel()
@@ -143,7 +143,7 @@ function M.left()
   end
 end
 
---- The server is there, or suggestions are on, while the user is in insert mode already.
+--- Request a suggestion if the user is already in insert mode when the server starts or suggestions are switched on.
 function M.resume()
   if inserting() then
     seen = nil
@@ -151,7 +151,7 @@ function M.resume()
   end
 end
 
---- Several suggestions to choose from, and the one `step` further than what is shown.
+--- Show the suggestion `step` further; the first time, request several.
 function M.cycle(step)
   local shown = M.shown
   if shown and shown.invoked then
@@ -168,7 +168,7 @@ function M.cycle(step)
   end)
 end
 
---- Ask for suggestions by hand.
+--- Request suggestions by hand.
 function M.trigger()
   if not client.enabled() then
     return client.warn("suggestions are off; :Pellucid toggle switches them on.")
@@ -178,7 +178,7 @@ function M.trigger()
   end)
 end
 
---- Take the suggestion away for good: it is not offered again at this place.
+--- Dismiss the suggestion: it is not offered again at this place.
 function M.dismiss()
   local suggestion = M.current()
   if suggestion then
@@ -189,10 +189,10 @@ function M.dismiss()
 end
 
 local function break_undo(buf)
-  vim.bo[buf].undolevels = vim.bo[buf].undolevels -- setting it begins a new undo step, see undo-break
+  vim.bo[buf].undolevels = vim.bo[buf].undolevels -- setting it starts a new undo step, see undo-break
 end
 
---- Put a part of the suggestion into the buffer: "all", "word" or "line". One undo step.
+--- Insert a part of the suggestion into the buffer, "all", "word" or "line", as one undo step.
 function M.accept(part)
   local at = M.cursor()
   local suggestion, rest = M.current(at)

@@ -1,13 +1,13 @@
 --- A suggestion: an item of the language server, tied to a place in a buffer.
 ---
---- It replaces what stands from `row`, `col` to the cursor and `tail` after it by `text`. As long as the buffer between
---- there and the cursor is how `text` begins, and what is right of the cursor is still `right`, it holds.
+--- It replaces the text from `row`, `col` to the cursor, and `tail` after it, by `text`. It is valid as long as the text
+--- from there to the cursor is the beginning of `text`, and the text right of the cursor is still `right`.
 
 local positions = require("pellucid.positions")
 
 local M = {}
 
---- The suggestion that an item of `textDocument/inlineCompletion` is at a cursor; nil where it does not fit there.
+--- Return the suggestion of an item of `textDocument/inlineCompletion` at a cursor; nil if it does not fit there.
 --- `at` is {buf, row, col}.
 function M.read(item, at, encoding)
   local text = type(item.insertText) == "table" and item.insertText.value or item.insertText
@@ -47,7 +47,7 @@ local function typed(suggestion, at)
   return table.concat(vim.api.nvim_buf_get_text(at.buf, row, col, at.row, at.col, {}), "\n")
 end
 
---- What is still to be inserted at the cursor, or nil where the suggestion does not hold (any more).
+--- Return the text that is still to be inserted at the cursor, or nil if the suggestion is not valid (any more).
 function M.rest(suggestion, at)
   local before = typed(suggestion, at)
   local line = vim.api.nvim_buf_get_lines(at.buf, at.row, at.row + 1, false)[1] or ""
@@ -58,7 +58,7 @@ function M.rest(suggestion, at)
   return rest ~= "" and rest ~= suggestion.tail and rest or nil
 end
 
---- The first part of a text: "word" (with the blanks before it), "line" or "all".
+--- Return the first part of a text: "word" (with the blanks before it), "line" or "all".
 function M.first(text, part)
   if part == "all" then
     return text
@@ -67,7 +67,7 @@ function M.first(text, part)
   return vim.fn.matchstr(text, pattern)
 end
 
---- UTF-16 code units of the item's own text that a rest of this many bytes leaves accepted.
+--- Count the UTF-16 code units of the item's text that are accepted when a rest of this many bytes remains.
 function M.accepted_length(suggestion, rest)
   local accepted = suggestion.text:sub(1, #suggestion.text - #rest)
   local _, breaks = accepted:gsub("\n", "")

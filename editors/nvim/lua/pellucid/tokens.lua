@@ -1,4 +1,4 @@
---- The window with the tokens of a suggestion: how probable each was, and what else the model would have said.
+--- The window with the tokens of a suggestion: the probability and the alternatives of each.
 
 local builtin = require("pellucid.builtin")
 local client = require("pellucid.client")
@@ -21,14 +21,14 @@ local function level(probability)
   return "PellucidLevel" .. #FLOORS + 1
 end
 
---- A bar of BAR columns.
+--- Return a bar of BAR columns.
 local function bar(probability)
   local eighths = math.floor(probability * BAR * 8 + 0.5)
   local text = ("█"):rep(math.floor(eighths / 8)) .. (EIGHTHS[eighths % 8] or "")
   return text .. (" "):rep(BAR - vim.fn.strdisplaywidth(text))
 end
 
---- A token's text with blanks made visible, in at least `width` columns.
+--- Return a token's text with visible blanks, in at least `width` columns.
 local function visible(text, width)
   local shown = text:gsub("\r", "␍"):gsub("\n", "⏎"):gsub("\t", "⇥"):gsub(" ", "·"):gsub("%c", "␦")
   return shown .. (" "):rep(math.max(width - vim.fn.strdisplaywidth(shown), 0))
@@ -42,7 +42,7 @@ local function known(value)
   return value ~= nil and value ~= vim.NIL
 end
 
---- The line of a token.
+--- Return the line of a token.
 local function token_line(token)
   local probability = known(token.logprob) and math.exp(token.logprob) or 1
   return {
@@ -54,7 +54,7 @@ local function token_line(token)
   }
 end
 
---- The line of one of its alternatives.
+--- Return the line of one of its alternatives.
 local function alternative_line(alternative, chosen)
   local probability = math.exp(alternative.logprob)
   return {
@@ -64,7 +64,7 @@ local function alternative_line(alternative, chosen)
   }
 end
 
---- All lines, the alternatives of token number `open` among them; and of which token (and alternative) each is, from 0.
+--- Return all lines, with the alternatives of token `open`, and the token (and alternative) of each line, from 0.
 local function layout(tokens, open)
   local lines, owners = {}, {}
   for number, token in ipairs(tokens) do
@@ -85,7 +85,7 @@ local function render(view, open)
   view.open, view.owners = open, owners
 end
 
---- The cursor of the window moved: open the alternatives of the token that it is on.
+--- Open the alternatives of the token under the window's cursor.
 local function follow(view)
   local owner = view.owners[vim.api.nvim_win_get_cursor(view.float.win)[1]]
   if owner.token ~= view.open then
@@ -94,7 +94,7 @@ local function follow(view)
   end
 end
 
---- Take the text of an accepted suggestion out of the buffer, which is then as it was before. Returns how to put it back.
+--- Remove the text of an accepted suggestion from the buffer. Returns a function that puts it back.
 local function take_out(view)
   local tokens, encoding = view.answer.tokens, client.get().offset_encoding
   if not known(tokens[1].range) or not known(tokens[#tokens].range) then
@@ -110,7 +110,7 @@ local function take_out(view)
   end
 end
 
---- Go on from the alternative that the cursor of the window is on.
+--- Continue from the alternative under the window's cursor.
 local function branch(view)
   local owner = view.owners[vim.api.nvim_win_get_cursor(view.float.win)[1]]
   if not owner.alternative or owner.chosen then
@@ -118,7 +118,7 @@ local function branch(view)
   end
   local put_back = view.answer.accepted and take_out(view)
   if view.answer.accepted and not put_back then
-    return client.warn("the suggestion's text has changed; nothing can go on from it.")
+    return client.warn("the suggestion's text has changed; it cannot be continued.")
   end
   local params = { id = view.answer.id, token = owner.token, alternative = owner.alternative }
   client.request("pellucid/branch", params, view.buf, function(item)
@@ -138,7 +138,7 @@ local function show_branch(item)
   session.show({ item }, session.cursor())
 end
 
---- The window is gone: back to where the suggestion stands, in insert mode if that is where it was opened from.
+--- Go back from the closed window to the suggestion, and to insert mode if the window was opened from there.
 local function closed(view)
   if not vim.api.nvim_win_is_valid(view.from) then
     session.held = false
@@ -192,10 +192,10 @@ local function show(answer, inserting)
   })
   vim.keymap.set("n", "<CR>", function()
     branch(view)
-  end, { buffer = view.float.buf, nowait = true, desc = "Go on from this alternative" })
+  end, { buffer = view.float.buf, nowait = true, desc = "Continue from this alternative" })
 end
 
---- Open it for the suggestion that is shown, else the accepted one under the cursor, else the one that was shown last.
+--- Open the window for the shown suggestion, else the accepted one under the cursor, else the last one that was shown.
 function M.open()
   local running = client.get()
   if not running then
@@ -205,7 +205,7 @@ function M.open()
   local inserting = vim.startswith(vim.api.nvim_get_mode().mode, "i")
   local function answered(answer)
     if not vim.deep_equal(at, session.cursor()) then
-      return -- the user went on
+      return -- the user has moved or typed
     end
     if answer then
       show(answer, inserting)

@@ -1,8 +1,8 @@
-/** A list box for mouse and keyboard: one option is selected, and the list has one place in the tab order. */
+/** A list box for mouse and keyboard: one option is selected, and the list is one tab stop. */
 
 export interface Handlers {
   onSelect(index: number): void;
-  /** Whether the first click on an option does what Enter does, not only a click on the selected one. */
+  /** Whether a click on any option acts like Enter, not only a click on the selected one. */
   readonly oneClick: boolean;
   /** Enter, or a click. */
   onEnter(index: number): void;
@@ -24,7 +24,7 @@ export class Listbox {
     element.addEventListener("keydown", (event) => this.press(event));
   }
 
-  /** Takes new options in place of the old ones. */
+  /** Replaces the options. */
   fill(options: HTMLElement[], selected: number): void {
     this.options = options;
     options.forEach((option, index) => {
@@ -36,7 +36,7 @@ export class Listbox {
     this.select(selected);
   }
 
-  /** Adds something that is no option. */
+  /** Adds an element that is not an option. */
   append(other: HTMLElement): void {
     this.element.append(other);
   }

@@ -1,4 +1,4 @@
-/** What the extension and its token view say to each other. */
+/** The messages between the extension and its token view. */
 
 import type { Tokens } from "../tokens";
 

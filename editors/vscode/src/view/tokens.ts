@@ -1,4 +1,4 @@
-/** Draws the last suggestion's tokens, and for the selected one what the model would have said instead. */
+/** Draws the last suggestion's tokens, and the alternatives of the selected one. */
 
 import type { Alternative, Token } from "../tokens";
 import { Listbox } from "./listbox";
@@ -69,7 +69,7 @@ function draw(message: Extract<ToView, { kind: "tokens" }>): void {
   focusTokens();
 }
 
-/** Gives the focus to the tokens if it is on the page and nowhere in it. */
+/** Focuses the tokens if the page has the focus but none of its elements has. */
 function focusTokens(): void {
   if (document.hasFocus() && document.activeElement === document.body) {
     tokens.focus();
@@ -131,10 +131,10 @@ function bar(one: Alternative, taken: boolean, possible: boolean): HTMLElement {
     make("span", "track"),
     make("span", "percent", `${percent(likely)}%`),
   );
-  const remark = taken ? "suggested" : possible ? "" : "does not begin with what was typed";
+  const remark = taken ? "suggested" : possible ? "" : "does not begin with the typed text";
   row.style.setProperty("--p", String(likely));
   row.setAttribute("aria-label", [spoken(one), `${percent(likely)} percent`, remark].filter(Boolean).join(", "));
-  row.title = remark === "" ? "Go on from this instead." : `This ${taken ? "was suggested" : remark}.`;
+  row.title = remark === "" ? "Continue from this instead." : `This ${taken ? "was suggested" : remark}.`;
   return row;
 }
 

@@ -1,11 +1,11 @@
-/** Tokens and probabilities in words: for the eye, and for a screen reader. */
+/** Tokens and probabilities in words, for the screen and for screen readers. */
 
 import type { Alternative } from "../tokens";
 
 const MARKS: Record<string, string> = { " ": "·", "\t": "→", "\n": "⏎", "\r": "␍" };
 const NAMES: Record<string, string> = { " ": "space", "\t": "tab", "\n": "new line", "\r": "carriage return" };
 
-/** A piece of a token's text; `blank` if it stands for white space or for bytes that are no character. */
+/** A piece of a token's text; `blank` if it represents white space or bytes that are not a character. */
 export interface Piece {
   text: string;
   blank: boolean;
@@ -23,7 +23,7 @@ export function pieces(token: Alternative): Piece[] {
   });
 }
 
-/** A token's text as it is read aloud: white space by name, and repeated white space by number. */
+/** A token's text as it is read aloud: white space is named, and repeated white space is counted. */
 export function spoken(token: Alternative): string {
   if (token.token === "" || token.token.includes("\uFFFD")) {
     return `bytes ${token.bytes.map((byte) => byte.toString(16)).join(" ")}`;
@@ -34,12 +34,12 @@ export function spoken(token: Alternative): string {
     .replace(/ +/g, " ");
 }
 
-/** What a token is drawn and read out with. A first token has no probability. */
+/** The probability of a token; undefined for a first token, which has none. */
 export function probability(token: { logprob: number | null }): number | undefined {
   return token.logprob === null ? undefined : Math.min(1, Math.exp(token.logprob));
 }
 
-/** A probability in percent, with a decimal where a whole number would hide something: 93, 99.7, 4.2, <0.1. */
+/** A probability in percent, with a decimal where a whole number would be misleading: 93, 99.7, 4.2, <0.1. */
 export function percent(probability: number): string {
   const value = probability * 100;
   if (value < 0.1) {
@@ -51,12 +51,12 @@ export function percent(probability: number): string {
   return value < 9.95 || value > 99 ? value.toFixed(1) : value.toFixed(0);
 }
 
-/** An entropy of the server's, in nats, as bits: the number of yes-no questions that were open. */
+/** Converts an entropy from nats to bits. */
 export function bits(nats: number): string {
   return (nats / Math.LN2).toFixed(2);
 }
 
-/** The bytes of a token that stood in the document before it was suggested: the model reads a word that was begun as a whole. */
+/** The bytes of a token that were in the document before the suggestion: the model generates a begun word as a whole. */
 export function typed(token: Alternative): number[] {
   const suggested = [...new TextEncoder().encode(token.token)];
   const begun = token.bytes.slice(0, token.bytes.length - suggested.length);
@@ -64,7 +64,7 @@ export function typed(token: Alternative): number[] {
   return whole.length === token.bytes.length && whole.every((byte, index) => byte === token.bytes[index]) ? begun : [];
 }
 
-/** Whether an alternative begins with what stood in the document already. */
+/** Whether an alternative begins with the text that was already in the document. */
 export function fits(alternative: Alternative, begun: number[]): boolean {
   return begun.every((byte, index) => byte === alternative.bytes[index]);
 }

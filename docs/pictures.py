@@ -1,0 +1,269 @@
+"""Make the pictures of the documentation from the real page in Chromium and the real plugin in Neovim, light and dark.
+
+Needs Chromium, Neovim, tmux and the default model. Run ``python docs/pictures.py`` in the root of the project; the pictures go to
+``docs/pictures/``.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from pellucid.config import load_settings
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "pictures"
+MODEL = "qwen2.5-coder-0.5b-instruct"
+SCHEMES = ("light", "dark")
+SECONDS = 120.0
+"""Seconds that loading the model, or one answer, may take."""
+
+QUESTION = "Which three cities of Italy should I see, and why? Two sentences."
+TOKEN = 13
+"""The token of the answer of which the card is shown."""
+
+CODE = """\
+def mean(numbers):
+    return sum(numbers) / len(numbers)
+
+
+def median(numbers):
+    ordered = sorted(numbers)
+"""
+SHORTEN = 2
+"""The token of the suggestion on which the cursor of Neovim's window is."""
+
+COLUMNS, LINES = 92, 30
+
+
+def main() -> None:
+    """Make all pictures."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as address, sync_playwright() as playwright:
+        executable = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        for scheme in SCHEMES:
+            picture_page(browser, address, scheme)
+            picture_nvim(browser, address, scheme, Path(folder) / scheme)
+        browser.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Yield the address of a server with the default model and conversations of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    own = {"PELLUCID_DATA": str(folder / "data"), "PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PREFIX_MEMORY": "0"}
+    command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--model", MODEL]
+    with subprocess.Popen(command, env=os.environ | own) as server:
+        wait(lambda: is_ready(address, server), "the server")
+        try:
+            yield address
+        finally:
+            server.send_signal(signal.SIGTERM)
+
+
+def is_ready(address: str, server: subprocess.Popen[bytes]) -> bool:
+    """Return true when the server has loaded its model and its page. Raises RuntimeError if it has ended."""
+    if server.poll() is not None:
+        raise RuntimeError("The server ended; its own message is above.")
+    try:
+        return httpx.get(f"{address}/health").is_success and "gradio" in httpx.get(address).text
+    except httpx.TransportError:
+        return False
+
+
+def wait(look: Callable[[], T], name: str) -> T:
+    """Return the first true result of ``look``. Raises TimeoutError."""
+    late = time.monotonic() + SECONDS
+    while not (found := look()):
+        if time.monotonic() > late:
+            raise TimeoutError(f"{name} did not appear in {SECONDS:g} s")
+        time.sleep(0.05)
+    return found
+
+
+def picture_page(browser: Browser, address: str, scheme: str) -> None:
+    """Picture an answer in the chat as a heat map, with the card of one token."""
+    context = browser.new_context(
+        viewport={"width": 1160, "height": 800},
+        color_scheme="dark" if scheme == "dark" else "light",
+        timezone_id="UTC",
+        locale="en-GB",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.set_default_timeout(SECONDS * 1000)
+    page.goto(address)
+    message = page.get_by_role("textbox", name="Your message")
+    message.wait_for()
+    set_number(page, "Answer settings", None)
+    set_number(page, "Sampling", None)
+    set_number(page, "Temperature", 0)
+    set_number(page, "Sampling", None)
+    set_number(page, "Answer settings", None)
+    message.fill(QUESTION)
+    message.press("Enter")
+    page.wait_for_function("() => document.querySelector('.pl-assistant[aria-busy=false] .pl-note')")
+    page.locator(".pl-assistant .pl-look").click()
+    tokens = page.locator(".pl-assistant [role=option]")
+    tokens.first.wait_for()
+    tokens.nth(TOKEN).focus()
+    page.mouse.move(1, 1)  # nothing is under the pointer
+    page.locator(".pl-card:popover-open").wait_for()
+    save(page, f"page-{scheme}")
+    context.close()
+
+
+def set_number(page: Page, label: str, value: int | None) -> None:
+    """Set a control, or, without a value, open or close the fold of this name."""
+    if value is None:
+        page.locator("button.label-wrap", has_text=label).first.click()
+        return
+    field = page.get_by_label(label, exact=True).or_(page.get_by_label(f"number input for {label}", exact=True)).first
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def picture_nvim(browser: Browser, address: str, scheme: str, home: Path) -> None:
+    """Picture ghost text in Neovim, and the window with its tokens."""
+    home.mkdir()
+    (home / "statistics.py").write_text(CODE, encoding="utf-8")
+    (home / "init.lua").write_text(
+        f"""
+        vim.opt.runtimepath:append({str(ROOT / "editors" / "nvim")!r})
+        vim.opt.termguicolors = true
+        vim.opt.background = {scheme!r}
+        vim.opt.number = true
+        vim.opt.swapfile = false
+        vim.opt.showmode = false
+        vim.opt.ruler = false
+        require("pellucid").setup({{
+          cmd = {{ {sys.executable!r}, "-m", "pellucid", "lsp" }},
+          settings = {{ server = {{ url = {address!r}, start = false }}, completion = {{ level = "eager", budgetMs = 0 }} }},
+        }})
+        """,
+        encoding="utf-8",
+    )
+    homes = [f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
+    command = shlex.join(["env", *homes, "nvim", "--clean", "-u", "init.lua", "--listen", str(home / "nvim.sock"), "statistics.py"])
+    tmux = ["tmux", "-S", str(home / "tmux")]
+
+    def run(*arguments: str) -> str:
+        return subprocess.run([*tmux, *arguments], capture_output=True, text=True, check=True, cwd=home).stdout
+
+    run("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), command)
+
+    def lua(code: str) -> str:
+        asked = ["nvim", "--server", str(home / "nvim.sock"), "--remote-expr", f"luaeval({code!r})"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False, cwd=home).stdout.strip()
+
+    try:
+        wait(lambda: lua("require('pellucid.client').attached(0) and 1 or 0") == "1", "the language server")
+        run("send-keys", "G", "o")
+        run("send-keys", "-l", "middle = len(ordered) // 2")
+        run("send-keys", "Enter")
+        wait(lambda: lua("require('pellucid.session').shown and 1 or 0") == "1", "ghost text")
+        run("send-keys", "M-t")
+        wait(lambda: "rank" in run("capture-pane", "-p"), "the window with the tokens")
+        for _ in range(SHORTEN):
+            run("send-keys", "Down")
+        time.sleep(1.0)  # the window draws itself again for the token under the cursor
+        screen = run("capture-pane", "-e", "-p")
+    finally:
+        run("kill-server")
+    context = browser.new_context(viewport={"width": 1160, "height": 800}, device_scale_factor=1.25)
+    page = context.new_page()
+    page.set_content(terminal(screen, scheme))
+    save(page, f"nvim-{scheme}", ".terminal")
+    context.close()
+
+
+COLOUR = re.compile(r"\x1b\[([0-9;:]*)m")
+
+
+BLOCKS = re.compile("█+")
+
+
+def solid(blocks: re.Match[str]) -> str:
+    """Return full blocks as one filled area: as characters they have seams."""
+    return f'<span style="background:currentColor">{" " * len(blocks[0])}</span>'
+
+
+def terminal(screen: str, scheme: str) -> str:
+    """Return a web page that shows a screen with its colours. Codes other than 24-bit colours, bold and underline are ignored."""
+    paper, ink = ("#14161b", "#e0e2ea") if scheme == "dark" else ("#e0e2ea", "#14161b")
+    style: dict[str, str] = {}
+    parts = []
+    for number, text in enumerate(COLOUR.split(screen)):
+        if number % 2:
+            style = restyled(style, [int(code or 0) for code in re.split("[;:]", text)])
+            continue
+        colours = ("background", "color")
+        shown = style | ({colours[0]: style.get("color", ink), colours[1]: style.get("background", paper)} if "reverse" in style else {})
+        rules = ";".join(f"{name}:{value}" for name, value in shown.items() if name != "reverse")
+        parts.append(f'<span style="{rules}">{BLOCKS.sub(solid, html.escape(text))}</span>')
+    return (
+        f"<style>body{{margin:0}} .terminal{{display:inline-block;margin:0;padding:12px;background:{paper};color:{ink};"
+        f"font:15px/18px 'DejaVu Sans Mono',monospace}} span{{padding:1px 0}}</style><pre class=terminal>{''.join(parts)}</pre>"
+    )
+
+
+def restyled(style: dict[str, str], codes: list[int]) -> dict[str, str]:
+    """Return the style after an SGR sequence."""
+    style = dict(style)
+    position = 0
+    while position < len(codes):
+        code = codes[position]
+        position += 1
+        if code in (38, 48) and codes[position : position + 1] == [2]:
+            rgb = codes[position + 1 : position + 4]
+            style["color" if code == 38 else "background"] = "#{:02x}{:02x}{:02x}".format(*rgb)
+            position += 4
+        elif code == 0:
+            style = {}
+        elif code in (1, 4, 7, 39, 49):
+            names = {1: ("font-weight", "bold"), 4: ("text-decoration", "underline"), 7: ("reverse", "1")}
+            if code in names:
+                style |= [names[code]]
+            else:
+                style.pop("color" if code == 39 else "background", None)
+        elif code in (22, 24, 27):
+            style.pop({22: "font-weight", 24: "text-decoration", 27: "reverse"}[code], None)
+    return style
+
+
+def save(page: Page, name: str, selector: str | None = None) -> None:
+    """Save a picture of the page, or of one element of it, with 256 colours."""
+    path = FOLDER / f"{name}.png"
+    if selector is None:
+        page.screenshot(path=path)
+    else:
+        page.locator(selector).screenshot(path=path)
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    sys.stdout.write(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KiB\n")
+
+
+if __name__ == "__main__":
+    main()

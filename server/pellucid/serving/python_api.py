@@ -1,0 +1,165 @@
+"""The Python face: ``pellucid.load(name_or_url)`` gives the verbs complete, chat and score, sync and async, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pellucid.client.client import Client
+from pellucid.client.protocol import Assistant
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.serving.token_trace import TokenTrace
+from pellucid.tokens import Extra, Finish, FinishReason, Message, SamplingParams, Token
+
+if TYPE_CHECKING:
+    from pellucid.engine.engine import Engine
+
+T = TypeVar("T")
+Items = AsyncGenerator[Token | Finish]
+
+
+def load(name_or_url: str | None = None, *, api_key: str | None = None, **settings: Any) -> PythonModel:
+    """Load a model in this process, or connect to the server at a URL.
+
+    ``name_or_url`` is a catalog name, hub id, folder or GGUF file, or a URL; by default the first model of the settings.
+    ``settings`` are those of ``pellucid serve``, such as ``device="cpu"`` or ``quant="int8"``. ``api_key`` is for a server.
+    Blocks while a model is downloaded and loaded. Raise a PellucidError where that fails.
+    """
+    from pellucid.config import load_settings
+
+    if name_or_url is not None and name_or_url.startswith(("http://", "https://")):
+        if settings:
+            raise InvalidRequestError(f"{', '.join(settings)} cannot be set for a server that runs already: leave it out.")
+        key = api_key if api_key is not None else load_settings().key_for(name_or_url)
+        return PythonModel(Client(name_or_url.rstrip("/"), key), None)
+    if api_key is not None:
+        raise InvalidRequestError("api_key is for a server: give its URL, or leave the key out.")
+    from pellucid.serving.assemble import assemble
+    from pellucid.system.terminal import Bars
+
+    chosen = load_settings(**({"prefix_memory": 0} | settings))
+    with Bars() as progress:
+        engine, assistant = assemble(chosen, [name_or_url or chosen.models[0]], progress)
+    return PythonModel(assistant, engine)
+
+
+class PythonModel:
+    """A model's verbs. Each has an async twin, and may be called from any thread or notebook cell.
+
+    Sampling parameters are keywords, those of ``pellucid.tokens.SamplingParams``. Ctrl-C, or cancelling the async twin,
+    ends the generation. Use it as a context manager, or call ``close``.
+    """
+
+    def __init__(self, assistant: Assistant, engine: Engine | None) -> None:
+        self._assistant = assistant
+        self._engine = engine
+        self._loop = asyncio.new_event_loop()  # a notebook's own loop runs in its main thread, where sync calls would block it
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pellucid-python", daemon=True)
+        self._thread.start()
+
+    def complete(
+        self, prefix: str, suffix: str | None = None, *, files: Sequence[Extra] = (), model: str | None = None, **sampling: Any
+    ) -> TokenTrace:
+        """Continue ``prefix`` or, with ``suffix``, fill the gap between the two. ``files`` are pieces of other files."""
+        return self._run(self._complete(prefix, suffix, files, model, sampling))
+
+    async def acomplete(
+        self, prefix: str, suffix: str | None = None, *, files: Sequence[Extra] = (), model: str | None = None, **sampling: Any
+    ) -> TokenTrace:
+        """Do the same as ``complete`` without blocking."""
+        return await self._await(self._complete(prefix, suffix, files, model, sampling))
+
+    def chat(self, messages: str | Sequence[Message], *, model: str | None = None, **sampling: Any) -> TokenTrace:
+        """Answer a message or a conversation."""
+        return self._run(self._chat(messages, model, sampling))
+
+    async def achat(self, messages: str | Sequence[Message], *, model: str | None = None, **sampling: Any) -> TokenTrace:
+        """Do the same as ``chat`` without blocking."""
+        return await self._await(self._chat(messages, model, sampling))
+
+    def score(self, text: str, *, model: str | None = None, top_logprobs: int = 0) -> TokenTrace:
+        """Read a text and return how probable each of its tokens is."""
+        return self._run(self._score(text, model, top_logprobs))
+
+    async def ascore(self, text: str, *, model: str | None = None, top_logprobs: int = 0) -> TokenTrace:
+        """Do the same as ``score`` without blocking."""
+        return await self._await(self._score(text, model, top_logprobs))
+
+    def models(self) -> list[str]:
+        """Return the names of the models, the default one first."""
+        return [card.name for card in self._run(self._assistant.cards())]
+
+    def close(self) -> None:
+        """End running generations and free the model. A second call does nothing."""
+        if self._loop.is_closed():
+            return
+        if isinstance(self._assistant, Client):
+            self._run(self._assistant.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        if self._engine is not None:
+            self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def _complete(
+        self, prefix: str, suffix: str | None, files: Sequence[Extra], model: str | None, sampling: dict[str, Any]
+    ) -> TokenTrace:
+        return await self._collect(self._assistant.complete(prefix, suffix, files, _params(sampling), model=model), model)
+
+    async def _chat(self, messages: str | Sequence[Message], model: str | None, sampling: dict[str, Any]) -> TokenTrace:
+        conversation = [Message("user", messages)] if isinstance(messages, str) else messages
+        return await self._collect(self._assistant.chat(conversation, _params(sampling), model=model), model)
+
+    async def _score(self, text: str, model: str | None, top_logprobs: int) -> TokenTrace:
+        return await self._collect(self._assistant.score(text, model=model, top_logprobs=top_logprobs), model)
+
+    async def _collect(self, items: Items, model: str | None) -> TokenTrace:
+        """Read a stream to its end. Raise PellucidError if it ends with an error."""
+        name = model or (await self._assistant.cards())[0].name
+        tokens: list[Token] = []
+        async with aclosing(items):
+            async for item in items:
+                if isinstance(item, Finish):
+                    if item.reason is FinishReason.ERROR:
+                        raise PellucidError(item.error or "The generation failed; see the log.")
+                    return TokenTrace(tuple(tokens), item, name)
+                tokens.append(item)
+        raise AssertionError("the last item of a stream is a Finish")
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on this model's loop and wait for it; an interrupt cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._open_loop(work))
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    async def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on this model's loop and await it; cancelling cancels it."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._open_loop(work)))
+
+    def _open_loop(self, work: Coroutine[Any, Any, T]) -> asyncio.AbstractEventLoop:
+        if self._loop.is_closed():
+            work.close()
+            raise InvalidRequestError("This model is closed: load it again.")
+        return self._loop
+
+
+def _params(sampling: dict[str, Any]) -> SamplingParams:
+    """Return sampling parameters of keywords. Raise InvalidRequestError for an unknown one or a value out of range."""
+    try:
+        return SamplingParams(**sampling)
+    except (TypeError, ValueError) as error:
+        sentence = str(error).replace("SamplingParams.__init__() got an unexpected keyword argument", "There is no sampling parameter")
+        raise InvalidRequestError(sentence if sentence.endswith(".") else f"{sentence}.") from error

@@ -1,0 +1,17 @@
+"""The generated pages of the documentation are what docs/generate.py makes of the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from generate import pages
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", ["settings.md", "cli.md", "http-api.md"])
+def test_generated(name: str) -> None:
+    """A committed page is the one that the code gives; where it is not, run ``python docs/generate.py``."""
+    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name]

@@ -1,0 +1,58 @@
+"""The markers that follow from what a test uses: its fixtures, and the helpers that its module imports.
+
+A test that starts a process or takes long in another way carries the marker ``process`` or ``slow`` itself. A test without any of
+these markers is ``fast``: ``make check`` runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from types import FunctionType, ModuleType
+
+import pytest
+
+FIXTURES = {
+    "browser_page": "browser",
+    "built": "process",  # compiles the native kernels
+    "connect": "process",
+    "page_server": "process",
+    "served_model": "process",
+}
+"""Fixtures, and the marker of the tests that use them."""
+
+HELPERS = {"neovim": "editor", "tmux": "editor"}
+"""Modules of helpers, and the marker of the tests whose module imports from them."""
+
+KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "slow"})
+"""Markers of the tests that are not fast."""
+
+MODEL_TIMEOUT = 900
+"""Seconds for a test with a real model, which may be downloaded and packed first."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests, before ``-m`` selects some."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            for kind in sorted(kinds_of(item.fixturenames, helpers_of(item.module))):
+                item.add_marker(kind)
+        if item.get_closest_marker("model") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(MODEL_TIMEOUT))
+        if not KINDS & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("fast")
+
+
+@cache
+def helpers_of(module: ModuleType) -> frozenset[str]:
+    """Return the names, without packages, of the modules that a module imports or takes functions and classes from."""
+    values = vars(module).values()
+    imported = {value.__name__ for value in values if isinstance(value, ModuleType)}
+    sources = {value.__module__ for value in values if isinstance(value, (FunctionType, type))}
+    return frozenset(name.rpartition(".")[2] for name in imported | sources)
+
+
+def kinds_of(fixtures: Iterable[str], helpers: Iterable[str]) -> set[str]:
+    """Return the markers of a test that uses these fixtures, in a module that uses these helpers."""
+    return {FIXTURES[name] for name in fixtures if name in FIXTURES} | {HELPERS[name] for name in helpers if name in HELPERS}
