@@ -57,24 +57,24 @@ class LoginGate:
         if request.method not in ("GET", "HEAD", "POST"):
             raise MethodError(f"{request.scope['path']} does not answer {request.method}.")
         if self._keys is None or self._sessions is None:
-            return to_page()
+            return redirect_to_page()
         if request.scope["path"] == SESSIONS:
-            return await self._listed(request, self._sessions)
+            return await self._answer_sessions(request, self._sessions)
         if request.scope["path"] == LOGOUT:
             return await self._logout(request, self._sessions) if request.method == "POST" else logout_form()
-        return await self._login(request, self._keys, self._sessions) if request.method == "POST" else form()
+        return await self._login(request, self._keys, self._sessions) if request.method == "POST" else login_form()
 
     async def _login(self, request: Request, keys: Keys, sessions: LoginSessions) -> Response:
         key = await self._key_in(request)
         try:
             owner = self._rate_limit.owner_of(keys, key, address_of(request.scope))
         except TooManyAttemptsError as error:
-            refused = form(str(error), status=error.status)
+            refused = login_form(str(error), status=error.status)
             refused.headers["retry-after"] = str(error.retry_after)
             return refused
         if owner is None:
-            return form("That is not an API key of this server.", status=403)
-        response = to_page()
+            return login_form("That is not an API key of this server.", status=403)
+        response = redirect_to_page()
         id = await asyncio.to_thread(sessions.begin, owner, request.headers.get("user-agent", ""))
         _set_cookie(response, request, id, SESSION_SECONDS)
         return response
@@ -92,14 +92,14 @@ class LoginGate:
         id = request.cookies.get(cookie_name(request))
         if id is not None:
             await asyncio.to_thread(sessions.end, id)
-        response = to_page()
+        response = redirect_to_page()
         _set_cookie(response, request, "", 0)
         return response
 
-    async def _listed(self, request: Request, sessions: LoginSessions) -> Response:
+    async def _answer_sessions(self, request: Request, sessions: LoginSessions) -> Response:
         """Answer at /sessions, for users who are logged in."""
         id, owner = request.cookies.get(cookie_name(request)), await self.owner_of(request)
-        return form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)
+        return login_form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)
 
     def close(self) -> None:
         """Close the file of the sessions."""
@@ -120,7 +120,7 @@ def cookie_name(request: Request) -> str:
     return f"pellucid-{server[1]}" if server else "pellucid"
 
 
-def form(problem: str = "", *, status: int = 200) -> Response:
+def login_form(problem: str = "", *, status: int = 200) -> Response:
     """Return the page that asks for the key."""
     message = f'<p class="bad" id="problem" role="alert">{escape(problem)}</p>\n' if problem else ""
     described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
@@ -144,7 +144,7 @@ def logout_form() -> Response:
     return document("Log out of Pellucid", body)
 
 
-def to_page() -> Response:
+def redirect_to_page() -> Response:
     """Redirect to the page."""
     return RedirectResponse("/", status_code=303)
 

@@ -32,7 +32,7 @@ from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pellucid_view
 from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, with_owner_session
-from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, form
+from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, login_form
 from pellucid_webui.hosting.login_sessions import LoginSessions
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ POLICY = (
 )
 """Browsers contact only this server, whatever a model generates. Gradio needs inline scripts, and evaluates its templates."""
 
-ADVERTISEMENT = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
+SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
 """Social-media metadata of Gradio's page, with addresses of other servers."""
 
 PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
@@ -68,12 +68,12 @@ PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 class ServerHooks:
     """Functions and events of the server that the page needs.
 
-    ``news`` returns why there is no page yet, or None once ``assistant`` may be called.
+    ``notice`` returns why there is no page yet, or None once ``assistant`` may be called.
     ``about`` returns HTML about the server. ``departing`` is set when it accepts no more requests, ``closing`` when answers must end.
     """
 
     assistant: Callable[[], Assistant]
-    news: Callable[[], Awaitable[PageNotice | None]]
+    notice: Callable[[], Awaitable[PageNotice | None]]
     about: Callable[[], str]
     departing: asyncio.Event
     closing: asyncio.Event
@@ -92,8 +92,8 @@ class PageSettings:
 class Page:
     """The ASGI application of the page; a ``pellucid.api.page_fork.Page``. Belongs to the event loop."""
 
-    def __init__(self, host: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
-        self._host = host
+    def __init__(self, server: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
+        self._server = server
         self._settings = settings
         self._bodies = BodyReader(settings.max_file_size)
         self._create = create
@@ -101,10 +101,10 @@ class Page:
         self._gate: LoginGate | None = None
         self._opening = asyncio.Lock()
         self._gradio: GradioApp | None = None
-        self._refusal: PageNotice | None = None
+        self._failure: PageNotice | None = None
         self._gradio_task: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
-        self._cut = asyncio.Event()
+        self._streams_end = asyncio.Event()
 
     def owns(self, path: str) -> bool:
         """Return whether the page answers a path. Other paths belong to the API."""
@@ -163,7 +163,7 @@ class Page:
         """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
-        end = self._host.departing if path.startswith(HEARTBEAT) else self._cut
+        end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
         shown = _FrontPageSend(send) if path == FRONT else _SecureSend(send)
 
         async def noted(message: Message) -> None:
@@ -185,15 +185,15 @@ class Page:
         check_call(path, request.method)
         owner = await gate.owner_of(request)
         if owner is None and path == FRONT:
-            return form()
+            return login_form()
         if owner is None:
             raise AuthenticationError("You are not logged in, or your session has ended: reload the page.")
         if self._settings.keys is not None:
             admit(request.scope, owner)
         request.scope["state"] = {**request.scope.get("state", {}), OWNER: owner}
-        news = await self._news() if path == FRONT else None
-        if news is not None:
-            return plain_page(news, self._host.about())
+        notice = await self._notice() if path == FRONT else None
+        if notice is not None:
+            return plain_page(notice, self._server.about())
         if self._gradio is None:
             raise UnavailableError("The page is not ready yet: open / first.")
         return None
@@ -210,21 +210,21 @@ class Page:
     def _sessions(self, keys: Keys) -> LoginSessions:
         return LoginSessions(_folder(self._settings.data) / "sessions.db", keys)
 
-    async def _news(self) -> PageNotice | None:
+    async def _notice(self) -> PageNotice | None:
         """Return why the page cannot be shown yet, or None. Starts Gradio once the server is ready."""
-        news = await self._host.news()
-        if news is not None:
-            return news
+        notice = await self._server.notice()
+        if notice is not None:
+            return notice
         if self._gradio_task is None:
-            self._gradio_task = asyncio.create_task(self._run_gradio(self._host.assistant()))
-        return self._refusal or (PREPARING if self._gradio is None else None)
+            self._gradio_task = asyncio.create_task(self._run_gradio(self._server.assistant()))
+        return self._failure or (PREPARING if self._gradio is None else None)
 
     async def _run_gradio(self, assistant: Assistant) -> None:
         """Run Gradio until shutdown. If it fails, keep the reason for the page."""
         try:
             await self._build_and_serve(assistant)
         except Exception as error:
-            self._refusal = PageNotice(_refusal(error), lasting=True)
+            self._failure = PageNotice(_failure(error), lasting=True)
         finally:
             self._gradio = None
 
@@ -241,12 +241,12 @@ class Page:
     async def _serve(self, gradio: GradioApp, turns: Turns) -> None:
         async with gradio.app.router.lifespan_context(gradio.app):
             self._gradio = gradio
-            await _first(self._host.closing.wait(), self._ending.wait())
+            await _first(self._server.closing.wait(), self._ending.wait())
             # The server exits once no requests are left, but an answer that no tab shows has its grace time too.
-            await _first(self._host.closing.wait(), turns.wait_until_idle())
+            await _first(self._server.closing.wait(), turns.wait_until_idle())
             await turns.aclose()
             await _first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
-            self._cut.set()
+            self._streams_end.set()
             await self._ending.wait()
             gradio.close()
 
@@ -279,7 +279,7 @@ class _FrontPageSend:
         self._body += message.get("body", b"")
         if message.get("more_body", False):
             return
-        body = ADVERTISEMENT.sub(b"", self._body)
+        body = SOCIAL_METADATA.sub(b"", self._body)
         headers = MutableHeaders(scope=self._start)
         headers["content-length"] = str(len(body))
         headers["cache-control"] = "no-store"
@@ -328,7 +328,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _refusal(error: Exception) -> str:
+def _failure(error: Exception) -> str:
     """Return why there is no page, as a sentence. Unexpected errors are logged."""
     if isinstance(error, PellucidError):
         return str(error)
