@@ -46,9 +46,7 @@ def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
         parts.append(block(name, content))
         total += len(content)
         if total > MAX_MESSAGE_BYTES:
-            raise InvalidRequestError(
-                f"With {_base(name)} the files are larger than {MAX_MESSAGE_BYTES // 1000} kB together: attach fewer."
-            )
+            raise InvalidRequestError(f"With {_base(name)} the files exceed {MAX_MESSAGE_BYTES // 1000} kB together: leave some out.")
     return "\n\n".join(parts)
 
 
