@@ -20,7 +20,7 @@ SCRIPTS = ("dom", "colours", "visible", "whatif", "sliders", "card", "cells", "s
 """Scripts in dependency order."""
 
 ADDRESS = "http://heat.test/"
-"""An origin, so that the browser has local storage. No request to it leaves the browser."""
+"""An origin, so that the browser has local storage. Requests to it stay within the browser."""
 
 Record = dict[str, Any]
 
